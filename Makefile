@@ -1,0 +1,59 @@
+# Everything a person or CI runs. `make help` lists it. Needs make and Python 3.11 or newer, nothing else.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3
+# The stamp names the folder it was made in, so a copied or moved checkout sets itself up anew.
+STAMP := $(VENV)/.installed-$(firstword $(shell pwd | cksum))
+MODELS := local/smollm2-135m local/gemma-3-270m local/qwen2.5-coder-0.5b
+SPACE ?= search_spaces/support_triage.yaml
+PYTEST_ARGS ?= -n auto
+
+.PHONY: help install models optimize test lint types lock schema clean
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+install: $(STAMP) ## Set up .venv with the pinned packages and this project.
+
+$(STAMP): requirements.lock pyproject.toml tools/make-venv
+	@tools/make-venv $(VENV) $(PYTHONS)
+	@echo "Installing $$(grep -c '==' requirements.lock) pinned packages into $(VENV) (a minute or two) ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+	@echo "Ready: $(BIN)/offramp --help"
+
+models: install ## Fetch the embedded models, once, and check their sha256.
+	$(BIN)/offramp models pull $(MODELS)
+
+optimize: models ## Run the example job: SPACE=search_spaces/support_triage.yaml.
+	$(BIN)/offramp optimize $(SPACE)
+
+test: lint types ## Lint, check types, then run all tests. PYTEST_ARGS replaces `-n auto`.
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: install ## Check style and format.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## Check types strictly.
+	$(BIN)/mypy
+
+lock: pyproject.toml tools/make-venv ## Write requirements.lock anew: the newest versions that fit pyproject.toml.
+	@tools/make-venv build/lock-venv $(PYTHONS)
+	@build/lock-venv/bin/python -m pip install -qq --disable-pip-version-check uv
+	@tools/write-lock build/lock-venv/bin/uv requirements.lock
+
+schema: install ## Write the JSON schema of space files, for editors.
+	@mkdir -p schemas
+	$(BIN)/offramp space schema > schemas/.new && mv schemas/.new schemas/space.schema.json
+
+clean: ## Remove what was built; results, models and studies stay.
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

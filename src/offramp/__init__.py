@@ -1,0 +1,24 @@
+"""offramp: search prompts, models and parameters of DSPy programs for the best trade of quality, cost and latency.
+
+Importing this package loads none of dspy, litellm, optuna, pandas or torch; the functions below load what they need.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from offramp.search.api import optimize, pareto
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "optimize", "pareto"]
+
+_LAZY = {"optimize": "offramp.search.api", "pareto": "offramp.search.api"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'offramp' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

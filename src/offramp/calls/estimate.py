@@ -1,0 +1,86 @@
+"""What a request may cost before it is sent, and what it used when the provider does not say.
+
+Tokens are bounded from characters: one for every two bytes of UTF-8, and 8 for each message's frame. English runs at
+four bytes a token, most other scripts above two. Output is bounded by the request's own
+limit, else the model's, else 4096.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from offramp.records import CallReply, CallRequest, Price, Usage
+
+_FRAME_TOKENS = 8
+_DEFAULT_OUTPUT = 4096
+_LOCAL_S = 60.0
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+def text_tokens(text: str) -> int:
+    """An upper estimate of the tokens of `text`."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 2)
+
+
+def input_tokens(request: CallRequest) -> int:
+    """An upper estimate of the prompt, with schemas, tools and grammars that travel as params."""
+    messages = sum(_FRAME_TOKENS + text_tokens(_content(message)) for message in request.messages)
+    return messages + sum(text_tokens(json.dumps(v)) for v in request.params.values() if isinstance(v, dict | list))
+
+
+def output_tokens(request: CallRequest) -> int:
+    """The most that may come back, reasoning included."""
+    limits = [request.params[name] for name in _LIMITS if isinstance(request.params.get(name), int)]
+    most = max(limits) if limits else request.model.max_output_tokens or _DEFAULT_OUTPUT
+    copies = request.params.get("n")
+    return int(most) * (copies if isinstance(copies, int) and copies > 1 else 1)
+
+
+def worst_usd(request: CallRequest, timeout_s: float) -> float:
+    """Most that one attempt should cost; 0.0 where the price is unknown (the caller decides whether that will do)."""
+    price = request.model.price
+    if price is None or not price.known:
+        return 0.0
+    if price.compute_usd_per_hour is not None:
+        return min(timeout_s, _LOCAL_S) / 3600 * price.compute_usd_per_hour
+    dearest_out = max(_known(price.output_usd), _known(price.reasoning_usd))
+    return input_usd(request) + output_tokens(request) * dearest_out / 1e6
+
+
+def input_usd(request: CallRequest) -> float:
+    """Most that the prompt alone should cost: what is booked when it may have been billed and nobody says."""
+    price = request.model.price
+    if price is None or price.compute_usd_per_hour is not None:
+        return 0.0
+    return input_tokens(request) * _dearest_in(price) / 1e6
+
+
+def completed_usage(request: CallRequest, reply: CallReply) -> tuple[Usage, bool]:
+    """The reply's usage, with tokens that the provider left out estimated upwards; and whether any were."""
+    usage = reply.usage
+    read = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
+    written = usage.output_tokens + usage.reasoning_tokens
+    if request.model.local and usage.compute_s is None:
+        usage = replace(usage, compute_s=reply.latency_s)
+    missing_in, missing_out = read == 0, written == 0 and bool(reply.text)
+    if missing_in:
+        usage = replace(usage, input_tokens=input_tokens(request))
+    if missing_out:
+        usage = replace(usage, output_tokens=text_tokens(reply.text))
+    return usage, missing_in or missing_out
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    return content if isinstance(content, str) else json.dumps(content)
+
+
+def _known(price: float | None) -> float:
+    return 0.0 if price is None else price
+
+
+def _dearest_in(price: Price) -> float:
+    return max(_known(price.input_usd), _known(price.cached_input_usd), _known(price.cache_write_usd))

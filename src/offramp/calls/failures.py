@@ -1,0 +1,156 @@
+"""Who is to blame when a request gives no answer, which decides what happens next.
+
+    CallError
+    ├── ProgramFault            the program's own: a real zero, counted, never tried again
+    │   ├── Refused                the model or its filter refused
+    │   └── TooLong                the prompt does not fit the model
+    ├── InfrastructureFailure   nobody's score: tried again, then counted apart
+    │   ├── RateLimited            429; may say when to come back
+    │   ├── ServerFailed           5xx
+    │   ├── TimedOut               no reply within the time of one attempt
+    │   ├── Unreachable            no connection, or one that broke
+    │   ├── BrokenReply            a reply that is not what the protocol says
+    │   └── DeadlineExceeded       all attempts together took too long
+    └── FatalCallError          the next request would fail alike: the job stops and says why
+        ├── Unauthorized, ModelNotFound, QuotaExhausted, InvalidRequest
+
+Invariant: texts are scrubbed of secrets when the error is made.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from offramp.calls.scrub import scrubbed
+from offramp.errors import OfframpError
+from offramp.records import Usage
+from offramp.store.ledger import CallStatus
+
+
+class CallError(OfframpError):
+    """One request without an answer.
+
+    Attributes:
+        status: what the ledger calls it.
+        may_be_billed: whether the provider may have counted the request although no usage came back.
+        usage: what the provider counted, where it said so (a refusal may be billed).
+        latency_s: wall clock of the attempt; None where it never left.
+        cached: whether the ledger knew of it already; then nothing was sent.
+    """
+
+    status: ClassVar[CallStatus]
+    may_be_billed: ClassVar[bool] = False
+
+    def __init__(
+        self, text: str, *, usage: Usage | None = None, latency_s: float | None = None, cached: bool = False
+    ) -> None:
+        super().__init__(scrubbed(text))
+        self.usage, self.latency_s, self.cached = usage, latency_s, cached
+
+
+class ProgramFault(CallError):
+    """The program's own fault: scored 0."""
+
+
+class Refused(ProgramFault):
+    """The model, or a filter before it, refused to answer."""
+
+    status = CallStatus.REFUSED
+
+
+class TooLong(ProgramFault):
+    """The prompt does not fit into the model's context."""
+
+    status = CallStatus.TOO_LONG
+
+
+class InfrastructureFailure(CallError):
+    """Not the program's fault; worth another try."""
+
+
+class RateLimited(InfrastructureFailure):
+    """Too many requests. `retry_after_s`: when the provider said to come back; None where it did not."""
+
+    status = CallStatus.RATE_LIMITED
+
+    def __init__(self, text: str, *, retry_after_s: float | None = None, latency_s: float | None = None) -> None:
+        super().__init__(text, latency_s=latency_s)
+        self.retry_after_s = retry_after_s
+
+
+class ServerFailed(InfrastructureFailure):
+    """The provider failed; it bills no such reply. `retry_after_s` as for RateLimited."""
+
+    status = CallStatus.SERVER_FAILED
+
+    def __init__(self, text: str, *, retry_after_s: float | None = None, latency_s: float | None = None) -> None:
+        super().__init__(text, latency_s=latency_s)
+        self.retry_after_s = retry_after_s
+
+
+class TimedOut(InfrastructureFailure):
+    """No reply in time; the provider may have worked, and billed, all the same."""
+
+    status = CallStatus.TIMED_OUT
+    may_be_billed = True
+
+
+class Unreachable(InfrastructureFailure):
+    """No connection (`sent` false: certainly not billed), or one that broke after the request had left."""
+
+    status = CallStatus.UNREACHABLE
+
+    def __init__(self, text: str, *, sent: bool = False, latency_s: float | None = None) -> None:
+        super().__init__(text, latency_s=latency_s)
+        self.sent = sent
+
+
+class BrokenReply(InfrastructureFailure):
+    """A reply that cannot be read: no JSON, no choices, no message."""
+
+    status = CallStatus.BROKEN_REPLY
+    may_be_billed = True
+
+
+class DeadlineExceeded(InfrastructureFailure):
+    """All attempts of one request together took longer than allowed."""
+
+    status = CallStatus.DEADLINE_EXCEEDED
+
+
+class FatalCallError(CallError):
+    """The next request would fail alike: the job stops."""
+
+
+class Unauthorized(FatalCallError):
+    """No key, a wrong key, or no right to the model."""
+
+    status = CallStatus.UNAUTHORIZED
+
+
+class ModelNotFound(FatalCallError):
+    """The provider does not have the model: misspelt, or retired."""
+
+    status = CallStatus.MODEL_NOT_FOUND
+
+
+class QuotaExhausted(FatalCallError):
+    """The account is out of credit."""
+
+    status = CallStatus.QUOTA_EXHAUSTED
+
+
+class InvalidRequest(FatalCallError):
+    """The provider does not take the request as it is, such as a parameter that the model lacks."""
+
+    status = CallStatus.INVALID_REQUEST
+
+
+def certainly_unbilled(error: CallError) -> bool:
+    """Whether the attempt surely cost nothing."""
+    return not (error.sent if isinstance(error, Unreachable) else error.may_be_billed)
+
+
+def never_left(error: CallError) -> bool:
+    """Whether no request was sent at all."""
+    return isinstance(error, Unreachable) and not error.sent

@@ -1,0 +1,200 @@
+"""The only door to LiteLLM: one request out, one reply or one of our failures back.
+
+LiteLLM is imported at the first call (it takes seconds), told to read its price table from its own files, and kept from
+retrying, caching, dropping parameters, logging and phoning home: all of that is decided elsewhere, or not wanted.
+
+Invariant: a key goes only where its model says. A model with its own address and no key is called with a placeholder,
+or the client would send the key of the provider whose dialect it speaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from functools import cache
+from typing import Any
+
+from offramp.calls.failures import (
+    BrokenReply,
+    CallError,
+    InvalidRequest,
+    TimedOut,
+    Unauthorized,
+    Unreachable,
+)
+from offramp.calls.retries import retry_after_s
+from offramp.calls.transports.replies import failure_for, read_reply
+from offramp.calls.transports.usage import token_usage
+from offramp.records import CallReply, CallRequest, Model
+
+_NOT_PARAMS = frozenset(
+    {
+        "model", "messages", "api_base", "base_url", "api_key", "api_version", "custom_llm_provider",
+        "num_retries", "max_retries", "caching", "cache", "drop_params", "timeout", "mock_response",
+        "mock_tool_calls", "fallbacks", "stream", "stream_options", "extra_headers", "headers", "client",
+        "model_list", "organization",
+    }
+)  # fmt: skip
+_BROKE = frozenset(
+    {"ConnectionResetError", "BrokenPipeError", "ServerDisconnectedError", "ClientPayloadError"}
+    | {"RemoteProtocolError", "ReadError", "WriteError"}
+)  # looked for first: LiteLLM's transport raises a reset connection as httpx.ConnectError
+_NEVER_CONNECTED = frozenset(
+    {"ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError"}
+    | {"ConnectionRefusedError", "gaierror"}
+)
+_PLACEHOLDER = "no-key-needed"
+
+
+class LiteLLMTransport:
+    """Sends through LiteLLM.
+
+    Args:
+        timeout_s: of one attempt.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s, self._ready = timeout_s, False
+
+    async def prepare(self, model: Model) -> None:
+        """Import LiteLLM and let it load what it loads late, so that no request's latency or time-out holds it."""
+        if not self._ready:
+            litellm = await asyncio.to_thread(_litellm)
+            await litellm.acompletion(model="openai/none", messages=[], mock_response="ready", api_key=_PLACEHOLDER)
+            self._ready = True
+
+    async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
+        """One request; `attempt` changes nothing here."""
+        if refused := sorted(_NOT_PARAMS & set(request.params)):
+            raise InvalidRequest(f"not parameters of a request, or not for a space file to set: {', '.join(refused)}")
+        key = _key(request.model)
+        litellm = _litellm()
+        begun = time.perf_counter()
+        try:
+            reply = await litellm.acompletion(**self._arguments(request, key))
+        except Exception as error:  # noqa: BLE001  booking records each failure; LiteLLM raises anything at all
+            raise _failure(error, time.perf_counter() - begun) from None
+        latency_s = time.perf_counter() - begun
+        return read_reply(reply, token_usage(getattr(reply, "usage", None)), latency_s)
+
+    def _arguments(self, request: CallRequest, key: str | None) -> dict[str, Any]:
+        arguments = {
+            **request.params,
+            "model": request.model.route,
+            "messages": [dict(message) for message in request.messages],
+            "timeout": self._timeout_s,
+            "num_retries": 0,
+            "max_retries": 0,
+            "caching": False,
+            "drop_params": False,
+        }
+        if request.model.api_base is not None:
+            arguments["api_base"] = request.model.api_base
+        if key is not None:
+            arguments["api_key"] = key
+        return arguments
+
+
+def _key(model: Model) -> str | None:
+    if model.api_key_env is None:
+        return None if model.api_base is None else _PLACEHOLDER
+    key = os.environ.get(model.api_key_env)
+    if not key:
+        raise Unauthorized(f"{model.name}: the environment variable {model.api_key_env} is not set")
+    return key
+
+
+@cache
+def _litellm() -> Any:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    import litellm
+
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.drop_params = False
+    litellm.num_retries = 0
+    litellm.cache = None
+    litellm.set_verbose = False
+    litellm.redact_messages_in_exceptions = True
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.CRITICAL)
+        logger.propagate = False
+    return litellm
+
+
+def _failure(error: Exception, latency_s: float) -> CallError:
+    """Ours for theirs: by what lies underneath where that says more than LiteLLM's own class does."""
+    chain = _chain(error)
+    names = {cls.__name__ for link in chain for cls in type(link).__mro__}
+    text = _message(error)
+    if isinstance(error, ImportError):
+        return InvalidRequest(f"the provider needs a package that is not installed: {text}", latency_s=latency_s)
+    if names & _BROKE:
+        return Unreachable(text, sent=True, latency_s=latency_s)
+    if names & _NEVER_CONNECTED:
+        return Unreachable(text, latency_s=latency_s)
+    if "Timeout" in names or "TimeoutException" in names or "APITimeoutError" in names:
+        return TimedOut(text, latency_s=latency_s)
+    if broken := _broken(chain):
+        return BrokenReply(broken, latency_s=latency_s)
+    if names & {"TransportError", "ClientConnectionError", "ConnectionError", "APIConnectionError"}:
+        return Unreachable(text, sent=True, latency_s=latency_s)
+    status = getattr(error, "status_code", None)
+    code = " ".join(str(getattr(link, "body", None) or "") for link in chain)
+    return failure_for(
+        status if isinstance(status, int) else None,
+        f"{text} {_marker(names)}{_code(code)}".strip(),
+        retry_after_s=_retry_after(chain),
+        latency_s=latency_s,
+    )
+
+
+def _marker(names: set[str]) -> str:
+    """What LiteLLM has recognised, in words that `failure_for` knows."""
+    if "ContextWindowExceededError" in names:
+        return "[context window]"
+    return "[content policy]" if "ContentPolicyViolationError" in names else ""
+
+
+def _code(body: str) -> str:
+    return "[insufficient_quota]" if "insufficient_quota" in body else ""
+
+
+def _broken(chain: list[BaseException]) -> str | None:
+    """What was wrong with a reply that arrived but could not be read; None where that was not it."""
+    for link in chain:
+        if isinstance(link, ValueError | KeyError | TypeError | AttributeError | IndexError):
+            return f"the reply cannot be read: {type(link).__name__}"
+        if "APIResponseValidationError" in (cls.__name__ for cls in type(link).__mro__):
+            return "the reply is not what the protocol says"
+    text = str(chain[0])
+    if "Empty or invalid response from LLM endpoint" in text:
+        return "the reply is no JSON object"
+    return "the reply has no choices" if "choices" in text and "status_code" not in text else None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and everything it was raised from or during."""
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    return links
+
+
+def _retry_after(chain: list[BaseException]) -> float | None:
+    for link in chain:
+        for headers in (getattr(getattr(link, "response", None), "headers", None), getattr(link, "headers", None)):
+            if headers and (told := headers.get("retry-after-ms")) and (ms := retry_after_s(told)) is not None:
+                return ms / 1000
+            if headers and (told := headers.get("retry-after")) and (seconds := retry_after_s(told)) is not None:
+                return seconds
+    return None
+
+
+def _message(error: BaseException) -> str:
+    return str(getattr(error, "message", None) or error) or type(error).__name__

@@ -1,0 +1,78 @@
+"""The live display of a running job: where it stands, what it found, what it has spent.
+
+On a terminal it redraws in place; elsewhere it prints a line now and then, so that a log stays readable.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import IO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from offramp.cli.tables import front_table, money, short_params
+from offramp.search.progress import Progress
+
+LINE_EVERY_S = 15.0
+
+
+class LiveView:
+    """A context in which `show` may be called as often as one likes."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._console = Console(file=stream, highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
+        self._last_line = 0.0
+        self._last_trials = -1
+
+    def __enter__(self) -> LiveView:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Shows a snapshot."""
+        if self._live is not None:
+            self._live.update(render(progress))
+        elif progress.trials != self._last_trials or time.monotonic() - self._last_line > LINE_EVERY_S:
+            self._last_line, self._last_trials = time.monotonic(), progress.trials
+            self._console.print(status_line(progress), soft_wrap=True)
+
+
+def render(progress: Progress) -> Group:
+    """The whole display."""
+    parts: list[Text | Table | ProgressBar] = [Text(status_line(progress), style="bold")]
+    if progress.candidate is not None:
+        what = "holdout" if progress.phase == "holdout" else f"candidate {progress.trials + 1}"
+        parts.append(Text(f"{what}: {short_params(progress.candidate)}", style="dim", overflow="ellipsis", no_wrap=True))
+        parts.append(ProgressBar(total=max(1, progress.of), completed=min(progress.done, progress.of), width=60))
+    if progress.front:
+        parts.append(front_table(progress.front, title="front so far (search split)"))
+    return Group(*parts)
+
+
+def status_line(progress: Progress) -> str:
+    """One line: trials, calls, hits, failures, money, time."""
+    parts = [f"trials {progress.trials}/{progress.trials_wanted}", f"front {len(progress.front)}"]
+    if progress.stats is not None:
+        stats = progress.stats
+        parts += [f"calls {stats.calls}", f"from ledger {stats.cached_calls}", f"failed {stats.failed_calls}"]
+        parts += [f"spent {money(stats.spent_usd)}", f"reserved {money(stats.reserved_usd)}"]
+    parts.append(f"{minutes(progress.elapsed_s)} gone")
+    if progress.minutes is not None:
+        parts.append(f"{minutes(max(0.0, progress.minutes * 60 - progress.elapsed_s))} left")
+    return " · ".join(parts)
+
+
+def minutes(seconds: float) -> str:
+    """`m:ss`."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,0 +1,151 @@
+"""The `offramp` command: a group whose commands are imported when they run.
+
+`offramp --help` shows the one-line help kept here, so that it starts as fast as Python and click do. Exit codes: 0
+done, 1 job failed or a bug, 2 usage or config, 3 gate refused, 130 interrupted. A command ends with a code of its own
+by `ctx.exit(code)`. What a person did wrong is one message on stderr; a bug is a traceback.
+
+Invariant: nothing but click and the floor is imported at module level.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from offramp import __version__
+from offramp.errors import OfframpError, nearest, problem
+
+INTERRUPTED = 130
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "optimize": ("offramp.cli.optimize:optimize", "Search a space file; write a study and its Pareto front."),
+    "pareto": ("offramp.cli.pareto:pareto", "Show a study's front; re-weigh objectives without a new call."),
+    "studies": ("offramp.cli.studies:studies", "List the studies in a storage."),
+    "models": ("offramp.cli.models:models", "What can be searched: price, context, retirement date; pull local ones."),
+    "space": ("offramp.cli.space:space", "Check a space file, or print its JSON schema."),
+    "doctor": ("offramp.cli.doctor:doctor", "Check this machine: packages, storage, models, keys, prices."),
+}
+"""Name of each command to `module:attribute` and the line that `--help` shows."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when that command is asked for.
+
+    Args:
+        lazy: name to (`module:attribute`, one-line help).
+    """
+
+    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = dict(lazy)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a person's journey."""
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now; None for an unknown name."""
+        if cmd_name not in self._lazy:
+            return None
+        module, _, attribute = self._lazy[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command), f"{module}:{attribute} is not a click command"
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name for an unknown command."""
+        name = args[0]
+        if name not in self._lazy and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(problem("", f"no command {name!r}", do=nearest(name, self._lazy) or None))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 job failed, 2 usage or config, 3 gate refused, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="offramp", message="%(prog)s %(version)s")
+def offramp() -> None:
+    """Search prompts, models and parameters for the best trade of quality, cost and latency."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. An unexpected exception is a bug and goes through."""
+    try:
+        code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _closed_pipe()
+    return code
+
+
+def _run(args: Sequence[str] | None) -> int:
+    try:
+        code = offramp.main(args=args, prog_name="offramp", standalone_mode=False)
+    except OfframpError as error:
+        return _failed(error)
+    except ExceptionGroup as group:
+        return _failed(_only_ours(group))
+    except click.Abort as abort:
+        return _aborted(abort.__cause__)
+    except KeyboardInterrupt as interrupt:
+        return _aborted(interrupt)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _failed(error: OfframpError) -> int:
+    click.echo(f"error: {_printable(str(error))}", err=True)
+    return error.exit_code
+
+
+def _only_ours(group: ExceptionGroup[Exception]) -> OfframpError:
+    """The first error of a group from a task group, when all are ours; otherwise the group is a bug and is raised."""
+    ours, others = group.split(OfframpError)
+    if ours is None or others is not None:
+        raise group
+    first: BaseException = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, OfframpError)
+    return first
+
+
+def _aborted(cause: BaseException | None) -> int:
+    """Ctrl-C is 130; a prompt that met the end of its input is a failure like any other."""
+    if isinstance(cause, EOFError):
+        click.echo("error: a question got no answer: standard input has ended.", err=True)
+        return 1
+    click.echo("interrupted", err=True)
+    return INTERRUPTED
+
+
+def _printable(text: str) -> str:
+    """Text without control characters: a message may quote a file or a model, and a terminal obeys what it prints."""
+    return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _closed_pipe() -> int:
+    """The reader, such as `head`, has gone. Python would complain again while it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

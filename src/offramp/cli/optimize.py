@@ -1,0 +1,76 @@
+"""`offramp optimize`: the main job."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from offramp.search.engine import JobResult
+
+
+@click.command()
+@click.argument("space", type=click.Path(path_type=Path))
+@click.option("--trials", type=int, help="Different candidates to evaluate, the incumbent included.")
+@click.option("--budget-usd", type=float, help="Cap on money, everything included.")
+@click.option("--budget-calls", type=int, help="Cap on requests, everything included.")
+@click.option("--minutes", type=float, help="Cap on wall clock.")
+@click.option("--seed", type=int, help="Seed of every draw.")
+@click.option("--concurrency", type=int, help="Requests in flight at the same time.")
+@click.option("--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, envvar="OFFRAMP_RESULTS",
+              help="Folder for what the run writes.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what to expect; write and spend nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def optimize(
+    ctx: click.Context, space: Path, budget_usd: float | None, budget_calls: int | None, storage: str | None, results: Path,
+    dry_run: bool, as_json: bool, **rest: Any,
+) -> None:  # fmt: skip
+    """Search the space file SPACE for the best trade of quality, cost and latency.
+
+    The same command again continues the study: it pays for nothing that it has. Options go before the file's own values.
+    """
+    limits = {**rest, "usd": budget_usd, "calls": budget_calls}
+    if dry_run:
+        _dry_run(space, storage, results, limits, as_json)
+        return
+    from offramp.search import api
+
+    if as_json:
+        result = api.optimize(space, storage=storage, results=results, **limits)
+        click.echo(json.dumps(api.result_json(result), indent=2, allow_nan=False))
+    else:
+        result = _live(space, storage, results, limits)
+    if result.error is not None:
+        click.echo(f"error: {result.error}", err=True)
+        ctx.exit(result.error.exit_code)
+
+
+def _live(space: Path, storage: str | None, results: Path, limits: dict[str, Any]) -> JobResult:
+    from offramp.cli.live import LiveView
+    from offramp.cli.tables import print_result
+    from offramp.search import api
+
+    click.echo(f"offramp: preparing {space}", err=True)
+    with LiveView(sys.stderr) as view:
+        result = api.optimize(space, storage=storage, results=results, observer=view.show, **limits)
+    print_result(result, results)
+    return result
+
+
+def _dry_run(space: Path, storage: str | None, results: Path, limits: dict[str, Any], as_json: bool) -> None:
+    from offramp.search import api
+
+    prepared, expected = api.dry_run(space, storage=storage, results=results, **limits)
+    if as_json:
+        summary = dict(prepared.summary())
+        click.echo(json.dumps({"dry_run": expected.to_json(), "space": summary}, indent=2))
+        return
+    from offramp.cli.tables import print_estimate
+
+    print_estimate(prepared.summary(), expected)

@@ -1,0 +1,63 @@
+"""`offramp pareto`: a study's front as a table and a plot; other weights cost nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from offramp.errors import UsageError, problem
+
+
+@click.command()
+@click.argument("study", default="latest")
+@click.option("--weights", metavar="W", help="Other weights, such as quality=.6,cost=.3,latency=.1")
+@click.option("--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, envvar="OFFRAMP_RESULTS",
+              help="Folder that the run wrote to.")  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="All candidates, not the front alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one row per candidate.")
+def pareto(
+    study: str, weights: str | None, storage: str | None, results: Path, everything: bool, as_json: bool, as_csv: bool
+) -> None:
+    """Show the front of STUDY: its name, the beginning of it, or `latest`.
+
+    No call is made: weights only rank and recommend. Tokens are priced with today's prices.
+    """
+    if as_json and as_csv:
+        raise UsageError(problem("offramp pareto", "--json and --csv at once", do="Choose one."))
+    from offramp.search import api
+
+    report = api.pareto(study, storage=storage, results=results, weights=parse_weights(weights))
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2, allow_nan=False))
+        return
+    from offramp.cli import tables
+
+    if as_csv:
+        tables.write_csv(sys.stdout, report, everything=everything)
+    else:
+        tables.print_report(report, everything=everything)
+
+
+def parse_weights(text: str | None) -> dict[str, float] | None:
+    """`quality=.6,cost=.3` as a mapping; None for None.
+
+    Raises:
+        UsageError: not in this form.
+    """
+    if text is None:
+        return None
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, number = part.partition("=")
+        try:
+            found[name.strip()] = float(number) if equals else float("nan")
+        except ValueError:
+            found[name.strip()] = float("nan")
+        if found[name.strip()] != found[name.strip()]:
+            raise UsageError(problem("--weights", "not a list of name=number", got=text, expected="such as quality=.6,cost=.3"))
+    return found

@@ -1,0 +1,45 @@
+"""`offramp studies`: what a storage holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.option("--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, envvar="OFFRAMP_RESULTS",
+              help="Folder that the run wrote to.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print records as JSON.")
+def studies(storage: str | None, results: Path, as_json: bool) -> None:
+    """List the studies in a storage, the newest first."""
+    from offramp.search import api
+
+    rows = [_row(study) for study in api.studies(storage=storage, results=results)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from offramp.cli.tables import print_studies
+
+    print_studies(rows)
+
+
+def _row(study: Any) -> dict[str, Any]:
+    summary = json.loads(study.summary_json) if study.summary_json else {}
+    recommended = summary.get("recommended") or {}
+    return {
+        "study": study.name,
+        "space": study.space_name,
+        "seed": study.seed,
+        "status": str(study.status),
+        "stop_reason": study.stop_reason,
+        "trials": summary.get("trials"),
+        "recommended": recommended.get("candidate"),
+        "quality": recommended.get("quality"),
+        "spent_usd": (summary.get("study_money") or {}).get("spent_usd"),
+        "created_at": study.created_at,
+        "updated_at": study.updated_at,
+    }

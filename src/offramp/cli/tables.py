@@ -1,0 +1,229 @@
+"""Records as tables, plots and CSV for people. Every number comes from a record; nothing is computed here."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from offramp.records import Scalar
+    from offramp.search.engine import JobResult
+    from offramp.search.estimate import Estimate
+    from offramp.search.report import Member, StudyReport
+
+STOPPED: Mapping[str, str] = {
+    "trials": "all trials are done",
+    "space_exhausted": "every candidate of the space was tried",
+    "budget_usd": "the money cap is reached; raise it and run the same command again to go on",
+    "budget_calls": "the cap on calls is reached; raise it and run the same command again to go on",
+    "minutes": "the time is used up; run the same command again to go on",
+    "interrupted": "interrupted; run the same command again to go on",
+    "failures": "too many requests failed; nothing was scored as zero for it",
+    "refused": "a provider refused all requests of this kind",
+    "error": "an error ended it",
+}
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def money(usd: float | None) -> str:
+    """USD with as many digits as tell something; `?` where it is not known."""
+    if usd is None:
+        return "?"
+    if usd == 0:
+        return "$0"
+    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}" if usd >= 0.01 else f"${usd:.2g}"
+
+
+def per_thousand(usd: float | None) -> str:
+    """The cost of a thousand runs."""
+    return money(None if usd is None else usd * 1000)
+
+
+def seconds(value: float | None) -> str:
+    """Seconds, or milliseconds below one."""
+    if value is None:
+        return "?"
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def number(value: float | None) -> str:
+    """A value in 0..1 with three digits."""
+    return "?" if value is None else f"{value:.3f}"
+
+
+def short_params(params: Mapping[str, Scalar]) -> str:
+    """An assignment in one line: what matters first, defaults left out."""
+    shown = [str(params.get("model", ""))]
+    shown += [str(value) for name, value in params.items() if name.startswith("instruction")]
+    shown += [str(params[name]) for name in ("form", "format") if params.get(name) not in (None, "predict", "own")]
+    if params.get("constrained"):
+        shown.append("constrained")
+    if params.get("demos") not in (None, "none") and params.get("demos.count"):
+        shown.append(f"{params['demos.count']} {params['demos']} demos")
+    known = {"model", "form", "format", "constrained", "demos", "demos.count"}
+    rest = {n: v for n, v in params.items() if n not in known and not n.startswith("instruction") and v is not None}
+    return ", ".join(shown + [f"{name}={value}" for name, value in rest.items()])
+
+
+def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, str] | None = None) -> Table:
+    """Members as rows; `marks` puts a word beside a candidate. The holdout column is there when any was scored on it."""
+    holdout = any(member.holdout is not None for member in members)
+    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for name in ("candidate", "quality", *(["holdout"] if holdout else []), "$/1k runs", "p50", "p95", "n", "utility"):
+        table.add_column(name, justify="left" if name == "candidate" else "right", no_wrap=name != "candidate")
+    table.add_column("what", overflow="fold")
+    for member in members:
+        mark = (marks or {}).get(member.candidate)
+        style = "green" if mark and "recommended" in mark else "yellow" if mark else ""
+        scored = [number(member.holdout.quality) if member.holdout else ""] if holdout else []
+        table.add_row(
+            f"{member.candidate}{f' ({mark})' if mark else ''}", number(member.quality), *scored,
+            per_thousand(member.cost_usd), seconds(member.latency_s), seconds(member.latency_p95_s), _count(member),
+            number(member.utility), escape(short_params(member.params)), style=style,
+        )  # fmt: skip
+    return table
+
+
+def _count(member: Member) -> str:
+    return str(member.n) if not member.n_failed else f"{member.n} (+{member.n_failed} failed)"
+
+
+def print_result(result: JobResult, results: Path) -> None:
+    """What a run found and what it took."""
+    console, report = _console(), result.report
+    print_report(report, console=console)
+    console.print()
+    why = STOPPED.get(report.stop_reason or "", report.stop_reason or "")
+    console.print(f"Ended: {why}. {report.trials} candidates, {result.calls} calls, {result.cached_calls} answers reused, "
+                  f"{result.failed_calls} failed, {money(result.spent_usd)} spent, {result.elapsed_s:.0f} s.")  # fmt: skip
+    console.print(f"Study {report.study} · {results / (report.study + '.json')} · offramp pareto {report.study}", soft_wrap=True)
+
+
+def print_report(report: StudyReport, *, everything: bool = False, console: Console | None = None) -> None:
+    """Front, incumbent, recommendation and plot."""
+    console = console or _console()
+    console.print(f"[bold]{escape(report.study)}[/bold]: {escape(report.status)}, {report.trials} candidates, "
+                  f"{len(report.front)} on the front", soft_wrap=True)  # fmt: skip
+    if not report.members:
+        console.print("No candidate has a full evaluation yet.")
+        return
+    members = list(report.members if everything else report.front)
+    if report.incumbent is not None and report.incumbent not in members:
+        members.append(report.incumbent)
+    title = "all candidates (search split)" if everything else "Pareto front (search split)"
+    console.print(front_table(members, title=title, marks=_marks(report)))
+    console.print(_verdict(report), soft_wrap=True)
+    if len(report.members) > 1:
+        console.print(plot(report))
+
+
+def _marks(report: StudyReport) -> dict[str, str]:
+    words: dict[str, list[str]] = {}
+    for member, word in ((report.recommended, "recommended"), (report.incumbent, "incumbent")):
+        if member is not None:
+            words.setdefault(member.candidate, []).append(word)
+    return {candidate: ", ".join(found) for candidate, found in words.items()}
+
+
+def _verdict(report: StudyReport) -> str:
+    best, today = report.recommended, report.incumbent
+    if best is None:
+        return "No recommendation: no candidate has every objective."
+    text = f"Recommended: {best.candidate} ({short_params(best.params)})"
+    if best.holdout is not None and best.holdout.quality is not None:
+        text += f"\nHoldout: quality {best.holdout.quality:.3f} on {best.holdout.n} examples the search never saw"
+        if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
+            gain = (best.holdout.quality - today.holdout.quality) * 100
+            text += f"; the incumbent has {today.holdout.quality:.3f} ({gain:+.1f} points)"
+        text += "."
+    return text
+
+
+def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
+    """Quality over cost (or latency, where cost is no objective) as characters, for the terminal."""
+    import plotext
+
+    names = [objective.name for objective in report.objectives]
+    axis = "cost" if "cost" in names else "latency"
+    front = {member.candidate for member in report.front}
+    groups: dict[str, list[Member]] = {"others": [], "front": [], "incumbent": [], "recommended": []}
+    for member in report.members:
+        groups[_group(member, report, front)].append(member)
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plot_size(width, height)
+    for name, marker in (("others", "·"), ("front", "●"), ("incumbent", "I"), ("recommended", "R")):
+        points = [(_x(m, axis), m.quality) for m in groups[name] if _x(m, axis) is not None and m.quality is not None]
+        if points:
+            plotext.scatter([x for x, _ in points], [y for _, y in points], marker=marker, label=f"{marker} {name}")
+    plotext.xlabel("$ per 1,000 runs" if axis == "cost" else "latency in s")
+    plotext.ylabel("quality")
+    return Text.from_ansi(plotext.build())
+
+
+def _group(member: Member, report: StudyReport, front: set[str]) -> str:
+    if report.recommended is not None and member.candidate == report.recommended.candidate:
+        return "recommended"
+    if member.incumbent:
+        return "incumbent"
+    return "front" if member.candidate in front else "others"
+
+
+def _x(member: Member, axis: str) -> float | None:
+    if axis == "latency":
+        return member.latency_s
+    return None if member.cost_usd is None else member.cost_usd * 1000
+
+
+def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
+    """One row per member; params in columns of their own, `param.<name>`."""
+    members = report.members if everything else report.front
+    names = sorted({name for member in members for name in member.params})
+    fixed = ["candidate", "quality", "cost_usd", "latency_s", "latency_p95_s", "n", "n_fault", "n_failed", "utility", "feasible",
+             "incumbent"]  # fmt: skip
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*fixed, "holdout_quality", "recommended", *(f"param.{name}" for name in names)])
+    for member in members:
+        row = asdict(member)
+        best = report.recommended is not None and report.recommended.candidate == member.candidate
+        held = member.holdout.quality if member.holdout else None
+        writer.writerow([*(row[name] for name in fixed), held, best, *(member.params.get(name) for name in names)])
+
+
+def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> None:
+    """What a job would take."""
+    console = _console()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in summary:
+        table.add_row(f"[dim]{name}[/dim]", escape(value))
+    console.print(table)
+    judge = f" and {expected.judge_calls:,} of the judge" if expected.judge_calls else ""
+    console.print(
+        f"\nExpected: {expected.candidates} candidates, {expected.calls:,} calls{judge}, {money(expected.cost_usd)}, "
+        f"{expected.minutes:.1f} minutes. Based on {expected.basis}.\nNothing was written or spent."
+    )
+
+
+def print_studies(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Studies as a table."""
+    table = Table(pad_edge=False)
+    for name in ("study", "status", "ended", "trials", "recommended", "quality", "spent", "updated"):
+        table.add_column(name, justify="right" if name in ("trials", "quality", "spent") else "left")
+    for row in rows:
+        table.add_row(
+            escape(row["study"]), row["status"], row["stop_reason"] or "", str(row["trials"] or ""),
+            row["recommended"] or "", number(row["quality"]) if row["quality"] is not None else "",
+            money(row["spent_usd"]) if row["spent_usd"] is not None else "", str(row["updated_at"])[:16].replace("T", " "),
+        )  # fmt: skip
+    _console().print(table if rows else "No studies yet.")

@@ -1,0 +1,98 @@
+"""Every error that offramp raises on purpose, and the exit code each one ends a command with.
+
+    OfframpError                     exit code 1
+    ├── UsageError                   2  what the user wrote cannot be run: nothing was written, nothing was spent
+    │   ├── SpaceError                  a space file
+    │   ├── DatasetError                a dataset or its splits
+    │   ├── MetricError                 a metric that does not import, or returns what is not a score
+    │   ├── ModelError                  a model that is unknown, has no price, no key, or no file
+    │   └── StorageError                a storage URL that cannot be opened or written
+    ├── JobError                     1  a job that cannot go on; what it paid for is kept
+    │   └── StorageFullError            the disk or database refused a write while a job ran
+    ├── GateRefused                  3  a gate that did not hold
+    └── CallError                       one request that gave no answer (see `calls/failures.py` for who is to blame)
+
+A message says where, what is wrong, what was got, what was expected, and what to do:
+
+    search_spaces/support.yaml:14: params.temperature.high: got 2.5, expected a number in [0, 2]. Lower it.
+
+Invariant: no message ever holds the value of a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OfframpError(Exception):
+    """Root of the tree. Shown to people as one message without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(OfframpError):
+    """What was asked cannot be done as written; nothing was written or spent."""
+
+    exit_code = 2
+
+
+class SpaceError(UsageError):
+    """A space file that cannot be read or does not fit together."""
+
+
+class DatasetError(UsageError):
+    """A dataset or its splits that cannot be used."""
+
+
+class MetricError(UsageError):
+    """A metric that does not import, or that returns what is not a score in [0, 1]."""
+
+
+class ModelError(UsageError):
+    """A model that cannot be called: unknown, without price, key or file."""
+
+
+class StorageError(UsageError):
+    """A storage that cannot be opened or written before the job has begun."""
+
+
+class JobError(OfframpError):
+    """A running job that cannot go on. What was paid for has been kept."""
+
+
+class StorageFullError(JobError):
+    """The storage refused a write while a job was running."""
+
+
+class GateRefused(OfframpError):
+    """A gate that did not hold."""
+
+    exit_code = 3
+
+
+def problem(where: str, what: str, *, got: object = None, expected: str | None = None, do: str | None = None) -> str:
+    """One message in the form `where: what: got X, expected Y. Do Z.`
+
+    Args:
+        where: file (with line when known), command or option.
+        what: the field or thing that is wrong.
+        got: shown with repr; left out when None.
+        expected: what would have been right.
+        do: one imperative sentence.
+    """
+    text = f"{where}: {what}" if where else what
+    middle = [part for part in (None if got is None else f"got {got!r}", expected and f"expected {expected}") if part]
+    if middle:
+        text += ": " + ", ".join(middle)
+    if not text.endswith((".", "?", "!")):
+        text += "."
+    return f"{text} {do}" if do else text
+
+
+def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
+    """`Did you mean 'a' or 'b'? ` for a misspelt name, or an empty string when nothing is near."""
+    hits = difflib.get_close_matches(name, sorted(set(known)), n=count, cutoff=0.6)
+    if not hits:
+        return ""
+    return f"Did you mean {' or '.join(repr(hit) for hit in hits)}?"

@@ -1,0 +1,1 @@
+"""One candidate on examples: three-state results, asynchronous, kept as they come."""

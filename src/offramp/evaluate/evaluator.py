@@ -1,0 +1,165 @@
+"""Evaluates candidates on examples through the calls ring, as many at a time as the job allows.
+
+Results are kept as they come: what was paid for survives whatever stops the job, and a candidate that was begun is
+continued, not begun again. Infrastructure failures are tried once more at the end of the set; when they pile up the
+evaluation stops, since nothing can be learnt from it.
+
+Invariant: `evaluate` returns results for all examples that it was given, or raises; it never leaves some out silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from offramp.calls.failures import FatalCallError
+from offramp.errors import JobError, OfframpError
+from offramp.evaluate.demos import bootstrap, without_demos
+from offramp.evaluate.scoring import result_of
+from offramp.program.demos import NearestDemos
+from offramp.program.engine import Send
+from offramp.program.module import ModuleFactory
+from offramp.program.program import Demos, Outcome, Program, labelled_demos
+from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Result, ResultState, Split
+from offramp.store.results import ResultStore
+from offramp.task.load import Task
+
+
+class TooManyFailures(JobError):
+    """So many runs failed for reasons outside of the programs that going on would only cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatorSettings:
+    """What stays the same over a job.
+
+    Attributes:
+        concurrency: examples in work at the same time.
+        max_failed_share: of the examples of one evaluation; above it (and above 3 failures) the evaluation stops.
+        balance_by: column that balanced demos balance; None where the task has no labels.
+        bootstrap_min_score: a bootstrapped demo scores at least this much.
+    """
+
+    concurrency: int = 4
+    max_failed_share: float = 0.2
+    balance_by: str | None = None
+    bootstrap_min_score: float = 1.0
+
+
+class Evaluator:
+    """One job's evaluator. Make it on the event loop of the ring."""
+
+    def __init__(
+        self, *, task: Task, models: Mapping[str, Model], send: Send, results: ResultStore, study: str,
+        settings: EvaluatorSettings, factory: ModuleFactory | None = None, on_result: Callable[[Result], None] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`check` is called before each example and raises an OfframpError when the job has to stop."""
+        self._task, self._models, self._send = task, models, send
+        self._results, self._study, self._settings = results, study, settings
+        self._factory, self._on_result, self._check = factory, on_result, check
+        self._programs: dict[str, Program] = {}
+        self._nearest: NearestDemos | None = None
+
+    async def evaluate(self, candidate: Candidate, examples: Sequence[Example], *, split: Split) -> Evaluation:
+        """Results of this candidate on these examples; those that are in the store already are not run again.
+
+        Raises:
+            TooManyFailures, BudgetExceeded, FatalCallError, MetricError: the job cannot go on; what was done is stored.
+        """
+        stored = self._results.get(self._study, split, candidate.id)
+        known = [stored[e.id] for e in examples if e.id in stored and stored[e.id].state is not ResultState.FAILED]
+        evaluation = Evaluation(candidate=candidate.id, results=tuple(known))
+        done = {result.example for result in known}
+        todo = [example for example in examples if example.id not in done]
+        for _ in range(2):
+            if not todo:
+                break
+            evaluation = evaluation.extended(await self._run_all(candidate, todo, split, allowed=len(examples)))
+            failed = {r.example for r in evaluation.results if r.state is ResultState.FAILED}
+            todo = [example for example in examples if example.id in failed]
+        return evaluation
+
+    async def _run_all(self, candidate: Candidate, examples: Sequence[Example], split: Split, allowed: int) -> list[Result]:
+        program = await self._program(candidate)
+        limit = max(3.0, self._settings.max_failed_share * allowed)
+        queue = iter(examples)
+        results: list[Result] = []
+        stop: list[OfframpError] = []
+
+        async def work() -> None:
+            for example in queue:
+                if stop:
+                    return
+                try:
+                    if self._check is not None:
+                        self._check()
+                    result = await self._one(program, candidate, example, split)
+                except OfframpError as error:
+                    stop.append(error)
+                    return
+                results.append(result)
+                if sum(r.state is ResultState.FAILED for r in results) > limit:
+                    stop.append(_too_many(candidate, results))
+
+        await asyncio.gather(*(work() for _ in range(min(self._settings.concurrency, len(examples)))))
+        if stop:
+            raise stop[0]
+        return results
+
+    async def _one(self, program: Program, candidate: Candidate, example: Example, split: Split) -> Result:
+        result = await self._result(await program.run(example), candidate, example)
+        self._results.put(self._study, split, [result])
+        if self._on_result is not None:
+            self._on_result(result)
+        return result
+
+    async def _result(self, outcome: Outcome, candidate: Candidate, example: Example) -> Result:
+        if isinstance(outcome.failure, JobError | FatalCallError):
+            raise outcome.failure
+        if outcome.failure is not None and not isinstance(outcome.failure, Exception):
+            raise outcome.failure
+        model = self._models[candidate.model]
+        return await result_of(
+            outcome, candidate=candidate, example=example, model=model, metric=self._task.metric, ask=self._send
+        )
+
+    async def _program(self, candidate: Candidate) -> Program:
+        if candidate.id not in self._programs:
+            self._programs[candidate.id] = self._make(candidate, await self._demos(candidate))
+        return self._programs[candidate.id]
+
+    def _make(self, candidate: Candidate, demos: Demos) -> Program:
+        nearest = self._nearest_demos() if candidate.demo_kind is DemoKind.NEAREST else None
+        return Program(
+            candidate, fields=self._task.fields, model=self._models[candidate.model], send=self._send,
+            factory=self._factory, demos=demos, nearest=nearest,
+        )  # fmt: skip
+
+    def _nearest_demos(self) -> NearestDemos:
+        if self._nearest is None:
+            self._nearest = NearestDemos(self._task.splits.train, self._task.fields.inputs)
+        return self._nearest
+
+    async def _demos(self, candidate: Candidate) -> Demos:
+        train = self._task.splits.train
+        if candidate.demo_kind is DemoKind.BOOTSTRAPPED:
+            return await bootstrap(
+                self._make(without_demos(candidate), {}),
+                count=candidate.demo_count, seed=candidate.demo_seed, train=train,
+                min_score=self._settings.bootstrap_min_score, judge=self._result,
+            )  # fmt: skip
+        return labelled_demos(
+            candidate, fields=self._task.fields, factory=self._factory, train=train, balance_by=self._settings.balance_by
+        )
+
+
+def _too_many(candidate: Candidate, results: Sequence[Result]) -> TooManyFailures:
+    failed = [r for r in results if r.state is ResultState.FAILED]
+    reason, count = Counter(r.reason for r in failed).most_common(1)[0]
+    return TooManyFailures(
+        f"candidate {candidate.id} ({candidate.model}): {len(failed)} of {len(results)} runs failed for reasons outside of "
+        f"the program; most often ({count}): {reason}. Nothing was scored as zero; run the same command again to go on."
+    )

@@ -1,0 +1,81 @@
+"""From the outcome of one run to a result: scored, the program's own fault, or the infrastructure's.
+
+Invariant: an infrastructure failure never becomes a score, and a fault is never without one (it is 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from offramp.errors import JobError, MetricError
+from offramp.program.program import Outcome
+from offramp.records import Candidate, Example, Model, Result, ResultState, Usage
+from offramp.task.metrics import Ask, Metric
+from offramp.task.metrics.judge import JudgeFailed
+
+
+async def result_of(
+    outcome: Outcome, *, candidate: Candidate, example: Example, model: Model, metric: Metric, ask: Ask | None
+) -> Result:
+    """The result of one run.
+
+    Raises:
+        MetricError: the metric is broken; that is the user's to mend and no result.
+        JobError: the outcome's failure ends the whole job (no budget left, no access).
+    """
+    if outcome.failure is not None:
+        return _failed(outcome, candidate, example, outcome.failure)
+    if outcome.fault is not None:
+        return _counted(outcome, candidate, example, model, ResultState.FAULT, 0.0, outcome.fault, {})
+    try:
+        score = await metric.score(example, outcome.outputs or {}, ask)
+    except (MetricError, JobError):
+        raise
+    except JudgeFailed as error:
+        return _failed(outcome, candidate, example, error)
+    return _counted(outcome, candidate, example, model, ResultState.SCORED, score.value, score.feedback, score.parts)
+
+
+def _counted(
+    outcome: Outcome, candidate: Candidate, example: Example, model: Model, state: ResultState, score: float,
+    reason: str | None, parts: Mapping[str, float],
+) -> Result:  # fmt: skip
+    usage = sum((reply.usage for reply in outcome.replies), Usage())
+    return Result(
+        candidate=candidate.id,
+        example=example.id,
+        state=state,
+        score=score,
+        cost_usd=_virtual_cost(outcome, model),
+        latency_s=sum(reply.latency_s for reply in outcome.replies) if outcome.replies else None,
+        usage=usage,
+        outputs=outcome.outputs,
+        reason=reason,
+        parts=dict(parts),
+        **_calls(outcome),
+    )
+
+
+def _virtual_cost(outcome: Outcome, model: Model) -> float | None:
+    if model.price is None:
+        return None
+    costs = [model.price.cost_usd(reply.usage) for reply in outcome.replies]
+    return None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None)
+
+
+def _failed(outcome: Outcome, candidate: Candidate, example: Example, error: BaseException) -> Result:
+    return Result(
+        candidate=candidate.id,
+        example=example.id,
+        state=ResultState.FAILED,
+        score=None,
+        cost_usd=None,
+        latency_s=None,
+        reason=f"{type(error).__name__}: {error}",
+        **_calls(outcome),
+    )
+
+
+def _calls(outcome: Outcome) -> dict[str, int]:
+    cached = sum(reply.cached for reply in outcome.replies)
+    return {"calls": len(outcome.replies) - cached, "cached_calls": cached}

@@ -1,0 +1,79 @@
+"""Which request parameters a model takes, asked before a run: a parameter that is dropped in silence spoils a search.
+
+Invariant: None means that nobody here knows; an answer never starts a log-in or a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from offramp.models.table import load_table
+from offramp.records import Model
+
+LLAMA_CPP_PARAMS = frozenset(
+    {
+        "temperature", "top_p", "top_k", "min_p", "typical_p", "top_n_sigma", "dynatemp_range", "dynatemp_exponent",
+        "xtc_probability", "xtc_threshold", "mirostat", "mirostat_tau", "mirostat_eta", "max_tokens", "n_predict",
+        "seed", "stop", "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "dry_multiplier",
+        "dry_base", "dry_allowed_length", "dry_penalty_last_n", "logit_bias", "logprobs", "top_logprobs",
+        "response_format", "grammar", "json_schema", "ignore_eos", "cache_prompt", "chat_template_kwargs",
+    }
+)  # fmt: skip
+"""What the chat endpoint of llama.cpp's server takes."""
+
+_SIGNED_IN_BY_DEVICE = frozenset({"github_copilot", "chatgpt", "microsoft_365_copilot"})
+
+
+def quiet_litellm() -> Any:
+    """The litellm module, imported (seconds, the first time) without its look at the network for prices."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    logging.getLogger("LiteLLM").setLevel(logging.ERROR)
+    return litellm
+
+
+def with_capabilities(model: Model) -> Model:
+    """The model with `supported_params` filled in where anyone knows."""
+    if model.supported_params is not None:
+        return model
+    return replace(model, supported_params=supported_params(model))
+
+
+def supported_params(model: Model) -> frozenset[str] | None:
+    """Request parameters that the model takes, or None where that is not known."""
+    if model.supported_params is not None:
+        return model.supported_params
+    if model.local:
+        return LLAMA_CPP_PARAMS
+    row = load_table().find(model.route)
+    if row is None:
+        return None
+    listed = row.openai_params if row.openai_params is not None else _by_litellm(row.route, row.provider)
+    if listed is None:
+        return None
+    return listed if row.supports_reasoning else listed - {"reasoning_effort", "thinking"}
+
+
+def adjusted(base: frozenset[str] | None, supports: Sequence[str]) -> frozenset[str]:
+    """What `supports` in a space file makes of what is known.
+
+    Plain names are the whole answer. `+name` and `-name` change what is known instead, or the plain names.
+    """
+    plain = frozenset(name for name in supports if not name.startswith(("+", "-")))
+    added = frozenset(name[1:] for name in supports if name.startswith("+"))
+    taken = frozenset(name[1:] for name in supports if name.startswith("-"))
+    return ((plain or base or frozenset()) | added) - taken
+
+
+def _by_litellm(route: str, provider: str) -> frozenset[str] | None:
+    if provider in _SIGNED_IN_BY_DEVICE:
+        return None
+    model = route.removeprefix(f"{provider}/")
+    names = quiet_litellm().get_supported_openai_params(model=model, custom_llm_provider=provider)
+    return None if names is None else frozenset(map(str, names))

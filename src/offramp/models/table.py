@@ -1,0 +1,199 @@
+"""LiteLLM's table of prices, limits and retirement dates, read as a file: importing litellm takes seconds.
+
+The table is written by many hands. Only what is surely right is taken: a price has to be a finite number of at least 0,
+a date has to be a date, and a model that also bills by request or by second has no known price per token.
+
+Invariant: what the table does not say is None; a listed 0 is a price (some models are free), a missing one is not.
+Known limit: surcharges for very long prompts (`..._above_200k_tokens`) and other tiers have no place in `Price`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from offramp.errors import ModelError, problem
+from offramp.records import Price
+
+FILE_NAME = "model_prices_and_context_window_backup.json"
+CHAT_MODES = frozenset({"chat", "responses"})
+
+_PRICES = {
+    "input_usd": "input_cost_per_token",
+    "cached_input_usd": "cache_read_input_token_cost",
+    "cache_write_usd": "cache_creation_input_token_cost",
+    "output_usd": "output_cost_per_token",
+    "reasoning_usd": "output_cost_per_reasoning_token",
+}
+_OTHER_METERS = ("input_cost_per_request", "cost_per_second", "input_cost_per_second", "output_cost_per_second")
+_PROVIDERS = {"bedrock_converse": "bedrock", "ai21": "ai21_chat"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """One model of the table.
+
+    Attributes:
+        key: as in the table, with or without the provider in front.
+        provider: as LiteLLM routes to it.
+        mode: `chat`, `responses`, `embedding`, ...; None where not said.
+        price, context_tokens, max_output_tokens, retirement_date: None where not known.
+        openai_params: request parameters that the table lists; None where it lists none.
+    """
+
+    key: str
+    provider: str
+    mode: str | None
+    price: Price | None
+    context_tokens: int | None
+    max_output_tokens: int | None
+    retirement_date: str | None
+    supports_json_schema: bool
+    supports_reasoning: bool
+    openai_params: frozenset[str] | None
+
+    @property
+    def route(self) -> str:
+        """The unambiguous LiteLLM name: provider first."""
+        return self.key if self.key.split("/", 1)[0] == self.provider else f"{self.provider}/{self.key}"
+
+    @property
+    def chat(self) -> bool:
+        """Whether it answers messages with text."""
+        return self.mode in CHAT_MODES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The whole table by key and by route, and which version of it this is."""
+
+    by_key: Mapping[str, TableRow]
+    by_route: Mapping[str, TableRow]
+    version: str
+
+    def find(self, name: str) -> TableRow | None:
+        """The row of a name: its key, its route, `openai/` left out or put in front, or a tuned model's base."""
+        for asked in (name, f"openai/{name}", _tuned_base(name)):
+            row = self.by_route.get(asked) or self.by_key.get(asked)
+            if row is not None:
+                return row
+        return None
+
+    def chat_rows(self) -> list[TableRow]:
+        """All models that answer messages, by route; each route once."""
+        return [row for _, row in sorted(self.by_route.items()) if row.chat]
+
+
+def load_table(path: Path | None = None) -> Table:
+    """The table of the installed litellm, or of another file of that form. Read once a process and file."""
+    return _load(path or table_path())
+
+
+def price_table_version() -> str:
+    """Which price table is in use, for provenance: version of litellm and first 12 characters of the sha256."""
+    return load_table().version
+
+
+def table_path() -> Path:
+    """Where the installed litellm keeps its table."""
+    spec = importlib.util.find_spec("litellm")
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        if (place := Path(folder) / FILE_NAME).is_file():
+            return place
+    raise ModelError(problem("models", f"litellm's {FILE_NAME} is not installed", do="Run `pip install litellm`."))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: Path) -> Table:
+    try:
+        content = path.read_bytes()
+        raw = json.loads(content)
+    except (OSError, ValueError) as error:
+        raise ModelError(problem(str(path), "cannot be read as a price table", do="Reinstall litellm.")) from error
+    if not isinstance(raw, dict):
+        raise ModelError(problem(str(path), "is no price table", got=type(raw).__name__, expected="an object"))
+    rows = [_row(key, facts) for key, facts in raw.items() if _is_model(key, facts)]
+    version = f"litellm {_litellm_version()} sha256:{hashlib.sha256(content).hexdigest()[:12]}"
+    return Table(by_key={row.key: row for row in rows}, by_route=_routes(rows), version=version)
+
+
+def _routes(rows: list[TableRow]) -> dict[str, TableRow]:
+    """A key that spells the route out wins over one to which the provider was added."""
+    return {row.route: row for row in rows} | {row.route: row for row in rows if row.key == row.route}
+
+
+def _litellm_version() -> str:
+    try:
+        return importlib.metadata.version("litellm")
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
+
+
+def _is_model(key: str, facts: Any) -> bool:
+    return key != "sample_spec" and isinstance(facts, dict) and isinstance(facts.get("litellm_provider"), str)
+
+
+def _row(key: str, facts: Mapping[str, Any]) -> TableRow:
+    params = facts.get("supported_openai_params")
+    mode = facts.get("mode")
+    return TableRow(
+        key=key,
+        provider=_provider(facts["litellm_provider"]),
+        mode=mode if isinstance(mode, str) else None,
+        price=_price(facts),
+        context_tokens=_count(facts.get("max_input_tokens")),
+        max_output_tokens=_count(facts.get("max_output_tokens")),
+        retirement_date=valid_date(facts.get("deprecation_date")),
+        supports_json_schema=facts.get("supports_response_schema") is True,
+        supports_reasoning=facts.get("supports_reasoning") is True,
+        openai_params=frozenset(map(str, params)) if isinstance(params, list) else None,
+    )
+
+
+def _provider(listed: str) -> str:
+    if listed.startswith("vertex_ai-"):
+        return "vertex_ai"
+    return _PROVIDERS.get(listed, listed)
+
+
+def _price(facts: Mapping[str, Any]) -> Price | None:
+    if any(_usd(facts.get(meter)) for meter in _OTHER_METERS):
+        return None
+    listed = {ours: _usd(facts.get(theirs)) for ours, theirs in _PRICES.items()}
+    per_million = {name: None if usd is None else round(usd * 1e6, 9) for name, usd in listed.items()}
+    return Price(**per_million) if any(usd is not None for usd in listed.values()) else None
+
+
+def _usd(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) and value >= 0 else None
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return int(value) if value >= 1 else None
+
+
+def valid_date(value: Any) -> str | None:
+    """`value` if it is an ISO date such as 2026-10-14, else None."""
+    try:
+        return datetime.date.fromisoformat(value).isoformat() if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _tuned_base(name: str) -> str:
+    """`ft:gpt-4o-2024-08-06:org::id` is billed as the table's `ft:gpt-4o-2024-08-06`."""
+    bare = name.removeprefix("openai/")
+    return ":".join(bare.split(":")[:2]) if bare.startswith("ft:") else name

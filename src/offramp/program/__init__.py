@@ -1,0 +1,1 @@
+"""From a candidate to a runnable DSPy program. The only package that imports dspy."""

@@ -1,0 +1,86 @@
+"""Which demos a program shows: always from the train split, always the same for the same seed.
+
+Invariant: an example is never among its own demos, and no demo comes from the search or holdout split.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from offramp.ids import derived_seed
+from offramp.records import DemoKind, Example
+
+
+def choose_demos(kind: DemoKind, count: int, seed: int, train: Sequence[Example], balance_by: str | None) -> tuple[Example, ...]:
+    """Static demos for `random` and `balanced`: the first `count` of a seeded order.
+
+    A larger count extends a smaller one. `balanced` takes the values of the column `balance_by` in turn. Fewer come
+    back when the train split has fewer.
+    """
+    order = sorted(train, key=lambda example: derived_seed(seed, "demos", example.content_hash))
+    if kind is DemoKind.BALANCED and balance_by is not None:
+        order = _in_turn(order, balance_by)
+    chosen = order[:count]
+    random.Random(derived_seed(seed, "demo-order", count)).shuffle(chosen)
+    return tuple(chosen)
+
+
+def _in_turn(order: Sequence[Example], column: str) -> list[Example]:
+    by_value: dict[str, list[Example]] = defaultdict(list)
+    for example in order:
+        by_value[repr(example.values.get(column))].append(example)
+    rounds = max(map(len, by_value.values()), default=0)
+    return [rows[i] for i in range(rounds) for rows in by_value.values() if i < len(rows)]
+
+
+class NearestDemos:
+    """The train examples whose input text is most similar, by cosine over TF-IDF of character 3- to 5-grams of words.
+
+    Source: Manning, Raghavan, Schuetze, Introduction to Information Retrieval, ch. 6 (lnc.ltc weighting).
+    """
+
+    def __init__(self, train: Sequence[Example], fields: Sequence[str]) -> None:
+        self._train, self._fields = tuple(train), tuple(fields)
+        grams = [self._grams(example) for example in self._train]
+        seen_in = Counter(gram for each in grams for gram in each)
+        self._idf = {gram: math.log(1 + len(grams) / n) for gram, n in seen_in.items()}
+        self._postings: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for index, each in enumerate(grams):
+            for gram, weight in self._unit(each).items():
+                self._postings[gram].append((index, weight))
+
+    def nearest(self, example: Example, count: int) -> tuple[Example, ...]:
+        """Up to `count` examples, the most similar last; never one with the same content."""
+        similarity: dict[int, float] = defaultdict(float)
+        for gram, weight in self._unit(self._grams(example)).items():
+            for index, other in self._postings.get(gram, ()):
+                similarity[index] += weight * other
+        others = [i for i, e in enumerate(self._train) if e.content_hash != example.content_hash]
+        others.sort(key=lambda i: (-similarity.get(i, 0.0), self._train[i].content_hash))
+        return tuple(self._train[i] for i in reversed(others[:count]))
+
+    def _grams(self, example: Example) -> Counter[str]:
+        text = " ".join(str(example.values.get(name, "")) for name in self._fields).casefold()
+        grams: Counter[str] = Counter()
+        for word in re.findall(r"\w+", text):
+            padded = f" {word} "
+            for size in (3, 4, 5):
+                grams.update(padded[i : i + size] for i in range(max(1, len(padded) - size + 1)))
+        return grams
+
+    def _unit(self, grams: Counter[str]) -> dict[str, float]:
+        weights = {g: (1 + math.log(n)) * self._idf[g] for g, n in grams.items() if g in self._idf}
+        norm = math.sqrt(sum(w * w for w in weights.values())) or 1.0
+        return {gram: weight / norm for gram, weight in weights.items()}
+
+
+def demo_row(example: Example, names: Sequence[str]) -> dict[str, Any] | None:
+    """The example as a demo of a predictor with these fields, or None where it has not all of them."""
+    if any(name not in example.values for name in names):
+        return None
+    return {name: example.values[name] for name in names}

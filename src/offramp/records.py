@@ -1,0 +1,407 @@
+"""The records that travel between the parts. They import nothing above the floor.
+
+What identifies a thing (Candidate, Example), what was asked (CallRequest) and what came back (CallReply, Result) are
+separate records. All are frozen; `None` means "not known", and the field says so.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from offramp.ids import content_hash
+
+Scalar = str | int | float | bool | None
+"""What one param may be."""
+
+Message = Mapping[str, str]
+"""One chat message: role and content."""
+
+
+class Split(enum.StrEnum):
+    """Who may read an example: demos and proposals (train), the search, or the final verdict (holdout)."""
+
+    TRAIN = "train"
+    SEARCH = "search"
+    HOLDOUT = "holdout"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row of a dataset.
+
+    Attributes:
+        id: from the data, or the first 16 characters of the content hash.
+        content_hash: of the task's input and output fields only; equal content means equal hash.
+        values: every column of the row, inputs, gold answers and slices alike.
+        row: 1-based row number in the file, for messages.
+    """
+
+    id: str
+    content_hash: str
+    values: Mapping[str, Any]
+    row: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """The examples by split, each in its seeded, stratified order."""
+
+    train: tuple[Example, ...]
+    search: tuple[Example, ...]
+    holdout: tuple[Example, ...]
+
+    def of(self, split: Split) -> tuple[Example, ...]:
+        """The examples of one split."""
+        return {Split.TRAIN: self.train, Split.SEARCH: self.search, Split.HOLDOUT: self.holdout}[split]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one reply by price class. The classes are disjoint: their sum is what was processed.
+
+    Attributes:
+        input_tokens: read anew, neither from the provider's cache nor written to it.
+        cached_input_tokens: read from the provider's prompt cache.
+        cache_write_tokens: written to the provider's prompt cache.
+        output_tokens: visible answer, reasoning not included.
+        reasoning_tokens: hidden reasoning.
+        compute_s: seconds of computing, for models that run on one's own machine; None where it is not known.
+    """
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    compute_s: float | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        """Sum by class; seconds of computing are unknown only when both are."""
+        known = [s for s in (self.compute_s, other.compute_s) if s is not None]
+        tokens = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "compute_s"}
+        return Usage(**tokens, compute_s=sum(known) if known else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """USD per million tokens by class, or USD per hour of one's own machine. None: not known, and never 0.
+
+    `cached_input_usd`, `cache_write_usd` fall back to `input_usd`, and `reasoning_usd` to `output_usd`, as vendors bill.
+    """
+
+    input_usd: float | None = None
+    cached_input_usd: float | None = None
+    cache_write_usd: float | None = None
+    output_usd: float | None = None
+    reasoning_usd: float | None = None
+    compute_usd_per_hour: float | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether a call can be priced at all."""
+        return self.compute_usd_per_hour is not None or (self.input_usd is not None and self.output_usd is not None)
+
+    def cost_usd(self, usage: Usage) -> float | None:
+        """USD for one usage, or None where a needed price (or the seconds of computing) is not known."""
+        if self.compute_usd_per_hour is not None:
+            return None if usage.compute_s is None else usage.compute_s / 3600 * self.compute_usd_per_hour
+        if self.input_usd is None or self.output_usd is None:
+            return None
+        per_million = (
+            usage.input_tokens * self.input_usd
+            + usage.cached_input_tokens * _or(self.cached_input_usd, self.input_usd)
+            + usage.cache_write_tokens * _or(self.cache_write_usd, self.input_usd)
+            + usage.output_tokens * self.output_usd
+            + usage.reasoning_tokens * _or(self.reasoning_usd, self.output_usd)
+        )
+        return per_million / 1e6
+
+
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model that can be called, as resolved from the space file and the catalogue.
+
+    Attributes:
+        name: as written in the space file; the value of the `model` param.
+        route: what the transport is asked for: a LiteLLM model name, or the same `local/...` name.
+        revision: content identity where known (sha256 of an embedded file); part of every request hash.
+        api_base: address of an OpenAI-compatible server, None for the provider's own.
+        api_key_env: name of the environment variable that holds the key; None where no key is needed.
+        price: None where unknown.
+        supported_params: request parameters that the model takes; None where that is not known.
+        context_tokens, max_output_tokens: None where not known.
+        retirement_date: ISO date; None where not known.
+    """
+
+    name: str
+    route: str
+    revision: str | None = None
+    api_base: str | None = None
+    api_key_env: str | None = None
+    price: Price | None = None
+    supported_params: frozenset[str] | None = None
+    supports_json_schema: bool = False
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    retirement_date: str | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether llama.cpp on this machine serves it."""
+        return self.route.startswith("local/")
+
+    @property
+    def provider(self) -> str:
+        """First part of the route, such as `openai` or `local`."""
+        return self.route.split("/", 1)[0] if "/" in self.route else "openai"
+
+
+class Purpose(enum.StrEnum):
+    """What a call was for; each is booked apart."""
+
+    PROGRAM = "program"
+    BOOTSTRAP = "bootstrap"
+    JUDGE = "judge"
+    PROPOSER = "proposer"
+    PROBE = "probe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """One request to one model. `hash` identifies it in the ledger: by content, never by position.
+
+    Attributes:
+        model: which model; its name, address and revision are part of the hash, its price and key are not.
+        messages: chat messages in order.
+        params: request parameters as the model takes them (temperature, max_tokens, response_format, ...).
+        purpose: what it is for; not part of the hash.
+        replicate: 0 for the first answer; n asks for the n-th fresh answer to the same input.
+    """
+
+    model: Model
+    messages: tuple[Message, ...]
+    params: Mapping[str, Any]
+    purpose: Purpose = Purpose.PROGRAM
+    replicate: int = 0
+
+    @property
+    def hash(self) -> str:
+        """Hex sha256 over route, revision, address, messages, params and replicate."""
+        return content_hash(
+            {
+                "route": self.model.route,
+                "revision": self.model.revision,
+                "api_base": None if self.model.local else self.model.api_base,
+                "messages": [dict(message) for message in self.messages],
+                "params": dict(self.params),
+                "replicate": self.replicate,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallReply:
+    """What came back for one request.
+
+    Attributes:
+        text: the answer, possibly empty (the model's own doing).
+        finish_reason: `stop`, `length`, `content_filter`, ... as the provider says; None where it does not.
+        usage: tokens by class.
+        latency_s: wall clock of the physical request that produced it, queue time apart. Also set from the ledger.
+        queue_s: time spent waiting for a place before the request left.
+        attempt: 1-based attempt that succeeded.
+        cached: whether the ledger answered; then nothing was sent or paid.
+    """
+
+    text: str
+    finish_reason: str | None
+    usage: Usage
+    latency_s: float
+    queue_s: float = 0.0
+    attempt: int = 1
+    cached: bool = False
+
+
+class DemoKind(enum.StrEnum):
+    """How demos are chosen from the train split."""
+
+    NONE = "none"
+    RANDOM = "random"
+    BALANCED = "balanced"
+    BOOTSTRAPPED = "bootstrapped"
+    NEAREST = "nearest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One full assignment: model, program form, message format, instructions, demos and request parameters.
+
+    `params` is the flat view that Optuna and people see (variant names); the other fields hold content, and `id` is the
+    hash of the content: two variant names with the same text are the same candidate.
+
+    Attributes:
+        form: `predict`, `chain_of_thought` or `own`.
+        format: `plain`, `chat` or `json`.
+        constrained: whether the decoder is held to the output schema.
+        instructions: text by predictor name (`main` for a task given by a signature).
+        demo_kind, demo_count: how many demos and how they are chosen. `demo_seed` matters for random kinds.
+        request_params: temperature, top_p, max_tokens, reasoning_effort, seed, ...
+    """
+
+    params: Mapping[str, Scalar]
+    model: str
+    form: str
+    format: str
+    constrained: bool
+    instructions: Mapping[str, str]
+    demo_kind: DemoKind
+    demo_count: int
+    demo_seed: int
+    request_params: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """First 12 characters of the content hash."""
+        without = self.demo_count == 0 or self.demo_kind is DemoKind.NONE
+        return content_hash(
+            {
+                "model": self.model,
+                "form": self.form,
+                "format": self.format,
+                "constrained": self.constrained,
+                "instructions": dict(self.instructions),
+                "demos": None if without else [self.demo_kind.value, self.demo_count, self.demo_seed],
+                "request_params": dict(self.request_params),
+            },
+            length=12,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a metric says of one prediction.
+
+    Attributes:
+        value: in [0, 1], higher is better; finite.
+        feedback: why, in words, for people and for proposers; None where the metric has nothing to say.
+        parts: values of the parts of a weighted mix, by name.
+    """
+
+    value: float
+    feedback: str | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and 0.0 <= self.value <= 1.0):
+            raise ValueError(f"a score is a number in [0, 1], got {self.value!r}")
+
+
+class ResultState(enum.StrEnum):
+    """Three states, never mixed."""
+
+    SCORED = "scored"
+    FAULT = "fault"  # the program's own fault (unparsable, refused, too long): a real zero, counted
+    FAILED = "failed"  # the infrastructure's fault: no score, counted apart, tried again on resume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One candidate on one example.
+
+    Attributes:
+        score: value in [0, 1]; 0.0 for FAULT; None for FAILED.
+        cost_usd: virtual: what one production run costs, also when the ledger answered; judge not included; None
+            where a price is unknown or the run FAILED.
+        latency_s: sum of the wall clock of its calls, from their physical requests; None for FAILED.
+        outputs: predicted fields, JSON values; None unless parsed (or where texts are not stored).
+        reason: why it is FAULT or FAILED, or the metric's feedback.
+        calls, cached_calls: physical requests of the program and answers from the ledger.
+    """
+
+    candidate: str
+    example: str
+    state: ResultState
+    score: float | None
+    cost_usd: float | None
+    latency_s: float | None
+    usage: Usage = field(default_factory=Usage)
+    outputs: Mapping[str, Any] | None = None
+    reason: str | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    calls: int = 0
+    cached_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One candidate on a set of examples; aggregates are computed from the results and stored nowhere else.
+
+    FAILED results are in no aggregate but `n_failed`. With no counted result, aggregates are None.
+    """
+
+    candidate: str
+    results: tuple[Result, ...]
+
+    @property
+    def counted(self) -> tuple[Result, ...]:
+        """Scored results and the program's own faults."""
+        return tuple(r for r in self.results if r.state is not ResultState.FAILED)
+
+    @property
+    def n(self) -> int:
+        """Number of examples with a score, faults included."""
+        return len(self.counted)
+
+    @property
+    def n_fault(self) -> int:
+        """Number of the program's own faults."""
+        return sum(r.state is ResultState.FAULT for r in self.results)
+
+    @property
+    def n_failed(self) -> int:
+        """Number of examples without a score because the infrastructure failed."""
+        return sum(r.state is ResultState.FAILED for r in self.results)
+
+    @property
+    def quality(self) -> float | None:
+        """Mean score in [0, 1] over the counted results."""
+        return _mean([r.score for r in self.counted])
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Mean virtual USD of one run; None where any price is unknown."""
+        return _mean([r.cost_usd for r in self.counted])
+
+    def latency_s(self, statistic: str = "p50") -> float | None:
+        """Seconds of one run: `mean`, or a percentile such as `p50` or `p95` (linear interpolation between ranks)."""
+        values = [r.latency_s for r in self.counted if r.latency_s is not None]
+        if not values:
+            return None
+        return _mean(values) if statistic == "mean" else percentile(values, float(statistic[1:]))
+
+    def extended(self, results: Sequence[Result]) -> Evaluation:
+        """This evaluation with more results; a later result for the same example replaces the earlier one."""
+        merged = {r.example: r for r in (*self.results, *results)}
+        return Evaluation(candidate=self.candidate, results=tuple(merged.values()))
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Percentile in [0, 100] with linear interpolation between ranks (numpy's default). `values` is not empty."""
+    ordered = sorted(values)
+    position = (len(ordered) - 1) * percent / 100
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None

@@ -1,0 +1,199 @@
+"""The verbs of the search as functions, for the command line and for programs: `optimize`, `pareto`, `studies`, `dry_run`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from offramp.errors import StorageError, UsageError, problem
+from offramp.search.engine import Job, JobResult, Options
+from offramp.search.estimate import Estimate, estimate
+from offramp.search.limits import Interrupted
+from offramp.search.prepare import Prepared, prepare
+from offramp.search.progress import Progress
+from offramp.search.report import StudyReport, build_report
+from offramp.space.load import load_space
+from offramp.store.engine import Store, open_store
+from offramp.store.ledger import Ledger
+from offramp.store.studies import StudyRow, StudyStore
+
+Observer = Callable[[Progress], None]
+
+
+def default_storage(results: Path) -> str:
+    """The storage URL of a results folder."""
+    return f"sqlite:///{results / 'offramp.db'}"
+
+
+def options_of(prepared: Prepared, *, trials: int | None = None, usd: float | None = None, calls: int | None = None,
+               minutes: float | None = None, seed: int | None = None, concurrency: int | None = None) -> Options:  # fmt: skip
+    """What a run may use: what is given here goes before the space file."""
+    search, budget = prepared.space.search, prepared.space.budget
+    given = {"trials": trials, "usd": usd, "calls": calls, "minutes": minutes, "concurrency": concurrency}
+    for name, value in given.items():
+        if value is not None and value <= 0:
+            raise UsageError(problem(f"--{name}", "is not above 0", got=value))
+    return Options(
+        trials=search.trials if trials is None else trials,
+        seed=search.seed if seed is None else seed,
+        concurrency=search.concurrency if concurrency is None else concurrency,
+        usd=budget.usd if usd is None else usd,
+        calls=budget.calls if calls is None else calls,
+        minutes=budget.minutes if minutes is None else minutes,
+    )
+
+
+def optimize(space: str | Path, *, storage: str | None = None, results: str | Path = "results",
+             observer: Observer | None = None, **limits: Any) -> JobResult:  # fmt: skip
+    """Searches a space, or continues its study, and writes `<results>/<study>.json`.
+
+    Args:
+        space: path of the space file.
+        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
+        results: folder for what the run writes.
+        observer: called with a snapshot after every example.
+        limits: trials, usd, calls, minutes, seed, concurrency; they go before those of the file.
+
+    Returns:
+        The study as it stands and what this run did; `error` says what ended it before its time, if anything did.
+
+    Raises:
+        UsageError: it cannot be run as written; nothing was written or spent.
+    """
+    prepared = prepare(load_space(Path(space)), to_run=True)
+    options = options_of(prepared, **limits)
+    folder = Path(results)
+    url = storage or default_storage(folder)
+    _check_sampler(prepared)
+    with open_store(url, create=True) as store:
+        _writable(folder)
+        result = asyncio.run(_run(Job(prepared, options, store, observer=observer)))
+    write_report(folder, result)
+    return result
+
+
+async def _run(job: Job) -> JobResult:
+    """Runs the job; the first Ctrl-C stops it after the requests in flight, the second at once."""
+    task = asyncio.current_task()
+
+    def stop() -> None:
+        if job.clock.interrupted and task is not None:
+            task.cancel()
+        job.interrupt()
+
+    with suppress(NotImplementedError, ValueError, RuntimeError):
+        for name in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(name, stop)
+    try:
+        return await job.run()
+    except asyncio.CancelledError:
+        raise Interrupted("stopped at once; run the same command again to go on where it stopped.") from None
+
+
+def _check_sampler(prepared: Prepared) -> None:
+    if prepared.space.search.sampler == "grid":
+        open_ranges = [dim.name for dim in prepared.dims if dim.size == float("inf")]
+        if open_ranges:
+            raise UsageError(
+                problem(str(prepared.loaded.path), f"search.sampler: grid needs a finite grid, and {open_ranges} have no `step`")
+            )
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".write-probe"
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise StorageError(problem(str(folder), f"the results folder cannot be written: {error.strerror}")) from error
+
+
+def result_json(result: JobResult) -> dict[str, Any]:
+    """One run of a job as JSON values: what `optimize --json` prints."""
+    report = result.report.to_json()
+    first = {
+        "study": report.pop("study"),
+        "stop_reason": report.pop("stop_reason"),
+        "trials": report.pop("trials"),
+        "calls": result.calls,
+        "cached_calls": result.cached_calls,
+        "failed_calls": result.failed_calls,
+        "spent_usd": round(result.spent_usd, 9),
+        "spent_by_purpose_usd": {name: round(usd, 9) for name, usd in result.spent_by_purpose_usd.items()},
+        "elapsed_s": round(result.elapsed_s, 3),
+        "error": None if result.error is None else str(result.error),
+    }
+    return {**first, **report}
+
+
+def write_report(folder: Path, result: JobResult) -> Path:
+    """Writes `<study>.json` as a whole or not at all."""
+    path = folder / f"{result.report.study}.json"
+    scratch = path.with_suffix(".json.tmp")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps(result_json(result), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        do = "The study itself is kept in the storage: see `offramp pareto`."
+        raise StorageError(problem(str(path), f"cannot be written: {error.strerror}", do=do)) from error
+    return path
+
+
+def dry_run(space: str | Path, *, storage: str | None = None, results: str | Path = "results", **limits: Any) -> tuple[Prepared, Estimate]:
+    """What `optimize` would take. Writes nothing, spends nothing, needs no key."""
+    prepared = prepare(load_space(Path(space)))
+    options = options_of(prepared, **limits)
+    _check_sampler(prepared)
+    try:
+        with open_store(storage or default_storage(Path(results)), write_probe=False) as store:
+            return prepared, estimate(prepared, options, Ledger(store, prepared.study_name(options.seed)))
+    except StorageError:
+        if storage is not None:
+            raise
+        return prepared, estimate(prepared, options)
+
+
+def pareto(study: str, *, storage: str | None = None, results: str | Path = "results",
+           weights: Mapping[str, float] | None = None) -> StudyReport:  # fmt: skip
+    """A study's front, weighed anew without a call.
+
+    Args:
+        study: its name, or the beginning of it where that names one study.
+
+    Raises:
+        UsageError: no such study, or weights that do not fit.
+    """
+    with open_looking(storage, results) as store:
+        return build_report(store, full_name(store, study), weights=weights)
+
+
+def studies(*, storage: str | None = None, results: str | Path = "results") -> tuple[StudyRow, ...]:
+    """The studies of a storage, the newest first."""
+    with open_looking(storage, results) as store:
+        return StudyStore(store).list()
+
+
+def open_looking(storage: str | None, results: str | Path) -> Store:
+    """The storage, opened to look at; nothing is created."""
+    return open_store(storage or default_storage(Path(results)), write_probe=False)
+
+
+def full_name(store: Store, study: str) -> str:
+    """The one study whose name is, or begins with, `study`; the newest for `latest`."""
+    rows = StudyStore(store).list()
+    if study == "latest" and rows:
+        return rows[0].name
+    names = [row.name for row in rows]
+    hits = [name for name in names if name.startswith(study)]
+    if study in names or not hits:
+        return study
+    if len(hits) > 1:
+        raise UsageError(problem("study", "names several", got=study, expected=f"one of {hits}"))
+    return hits[0]

@@ -1,0 +1,115 @@
+"""What a job would take, before it takes anything: candidates, calls, dollars, minutes.
+
+Tokens are estimated from the real texts (a quarter token per UTF-8 byte) of each instruction, the demos it may carry and the
+inputs; what the storage knows of a model (seconds and output tokens of past calls) goes before a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from offramp.records import Candidate, DemoKind, Model, Usage
+from offramp.search.engine import Options
+from offramp.search.prepare import Prepared
+from offramp.space.dimensions import assignments, cardinality, choose, values_in
+from offramp.store.ledger import Ledger
+
+BYTES_PER_TOKEN = 4
+GUESSED_OUTPUT_TOKENS = 60
+GUESSED_LATENCY_S = {True: 0.3, False: 1.5}  # local, remote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Expected effort of a job, the holdout included.
+
+    Attributes:
+        candidates: full evaluations, the incumbent included.
+        calls: requests of the program; judge_calls: of the judge; both as if nothing were in the ledger.
+        cost_usd: None when a price is unknown.
+        minutes: at the job's concurrency.
+        basis: what the numbers rest on, in words.
+    """
+
+    candidates: int
+    calls: int
+    judge_calls: int
+    cost_usd: float | None
+    minutes: float
+    basis: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def estimate(prepared: Prepared, options: Options, ledger: Ledger | None = None) -> Estimate:
+    """The expected effort. `ledger` is asked for past calls; None where there is no storage yet."""
+    splits = prepared.task.splits
+    trials = int(min(options.trials, cardinality(prepared.dims)))
+    examples = trials * len(splits.search) + 2 * len(splits.holdout)
+    calls = examples * prepared.predictors
+    judges = prepared.task.metric.judge_models
+    past = _past(ledger)
+    sample = _sample(prepared)
+    costs = [_run_cost(prepared, candidate, past) for candidate in sample]
+    known = [cost for cost in costs if cost is not None]
+    seconds = fmean(_seconds(prepared.models[candidate.model], past) for candidate in sample) * prepared.predictors
+    side_by_side = 1 if all(m.local for m in prepared.models.values()) else options.concurrency
+    capped = calls if options.calls is None else min(calls, options.calls)
+    return Estimate(
+        candidates=trials,
+        calls=capped,
+        judge_calls=examples * len(judges),
+        cost_usd=fmean(known) * capped / prepared.predictors if len(known) == len(costs) and not judges else None,
+        minutes=seconds * capped / prepared.predictors / side_by_side / 60,
+        basis="past calls of these models" if past else "text lengths and typical speeds; a first run will know better",
+    )
+
+
+def _past(ledger: Ledger | None) -> Mapping[str, tuple[float, float]]:
+    """By model: mean output tokens and seconds of past calls."""
+    return {} if ledger is None else ledger.typical()
+
+
+def _sample(prepared: Prepared, at_most: int = 64) -> list[Candidate]:
+    """Candidates spread evenly over the space."""
+    size = cardinality(prepared.dims)
+    if size == float("inf"):
+        ends = (0, -1)
+        picks = [choose(prepared.dims, lambda d, end=end: _end(d, end)) for end in ends]
+    else:
+        step = max(1, int(size) // at_most)
+        picks = [params for index, params in enumerate(assignments(prepared.dims)) if index % step == 0]
+    return [prepared.candidate(params) for params in picks]
+
+
+def _end(dim: Any, end: int) -> Any:
+    return values_in(dim)[end] if dim.size != float("inf") else (dim.low, dim.high)[end]
+
+
+def _run_cost(prepared: Prepared, candidate: Candidate, past: Mapping[str, tuple[float, float]]) -> float | None:
+    model = prepared.models[candidate.model]
+    output, seconds = past.get(model.name, (GUESSED_OUTPUT_TOKENS, GUESSED_LATENCY_S[model.local]))
+    limit = candidate.request_params.get("max_tokens")
+    output = min(output, limit) if isinstance(limit, int) else output
+    usage = Usage(input_tokens=_input_tokens(prepared, candidate), output_tokens=round(output), compute_s=seconds)
+    cost = None if model.price is None else model.price.cost_usd(usage)
+    return None if cost is None else cost * prepared.predictors
+
+
+def _input_tokens(prepared: Prepared, candidate: Candidate) -> int:
+    examples = prepared.task.splits.search
+    names = (*prepared.task.fields.inputs, *prepared.task.fields.outputs)
+    row = fmean(sum(len(str(e.values.get(name, "")).encode()) for name in names) for e in examples)
+    demos = 0 if candidate.demo_kind is DemoKind.NONE else candidate.demo_count
+    instructions = fmean(len(text.encode()) for text in candidate.instructions.values())
+    scaffold = 0 if candidate.format == "plain" else 900
+    return round((instructions + scaffold + (demos + 1) * row) / BYTES_PER_TOKEN)
+
+
+def _seconds(model: Model, past: Mapping[str, tuple[float, float]]) -> float:
+    return past[model.name][1] if model.name in past else GUESSED_LATENCY_S[model.local]

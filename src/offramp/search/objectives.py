@@ -1,0 +1,146 @@
+"""Objectives: aggregates of an evaluation with a direction and a unit, and the weighted utility over them.
+
+Each objective is mapped to 0..1 (best is 1) by a scale that is fixed before the search: stated in the space file, or taken
+from the incumbent. The utility is the weighted mean of the mapped values. Weights rank, recommend and guide; they never
+change what is on the front.
+
+Invariant: the utility of an evaluation depends on that evaluation, the scales and the weights: never on other trials.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from offramp.errors import UsageError, nearest, problem
+from offramp.records import Evaluation
+from offramp.space.model import ConstraintsPart, ObjectivePart, SpaceFile
+
+UNITS: Mapping[str, str] = {"quality": "0..1", "cost": "USD per run", "latency": "seconds per run"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """One objective.
+
+    Attributes:
+        name: `quality` (maximised), `cost` or `latency` (minimised).
+        weight: share in the utility, not normalised.
+        statistic: how latencies of runs become one number.
+        scale: (worst, best) in the unit of the objective; None while it waits for the incumbent.
+    """
+
+    name: str
+    weight: float
+    statistic: str = "p50"
+    scale: tuple[float, float] | None = None
+
+    @property
+    def maximise(self) -> bool:
+        """Direction."""
+        return self.name == "quality"
+
+    def value(self, evaluation: Evaluation) -> float | None:
+        """The aggregate, in the objective's unit; None when it is not known."""
+        if self.name == "quality":
+            return evaluation.quality
+        if self.name == "cost":
+            return evaluation.cost_usd
+        return evaluation.latency_s(self.statistic)
+
+    def scaled(self, value: float) -> float:
+        """The value on 0..1, clipped; 1 is best."""
+        if self.scale is None:
+            raise ValueError(f"the scale of {self.name} is not fixed yet")
+        worst, best = self.scale
+        return min(1.0, max(0.0, (value - worst) / (best - worst)))
+
+
+def objectives_of(space: SpaceFile) -> tuple[Objective, ...]:
+    """The objectives of a space file; scales that the incumbent gives are still open."""
+    parts = {"quality": space.objectives.quality, "cost": space.objectives.cost, "latency": space.objectives.latency}
+    return tuple(_objective(name, part) for name, part in parts.items() if part is not None)
+
+
+def _objective(name: str, part: ObjectivePart) -> Objective:
+    scale: tuple[float, float] | None
+    if isinstance(part.scale, tuple):
+        scale = part.scale
+    else:
+        scale = (0.0, 1.0) if name == "quality" else None
+    return Objective(name=name, weight=part.weight, statistic=part.statistic, scale=scale)
+
+
+def with_scales(objectives: Sequence[Objective], incumbent: Evaluation | None) -> tuple[Objective, ...]:
+    """The objectives with every open scale fixed from the incumbent: 0 is best, twice its own value is worst."""
+    fixed = []
+    for objective in objectives:
+        if objective.scale is None:
+            value = None if incumbent is None else objective.value(incumbent)
+            fixed.append(replace(objective, scale=(2 * value if value else 1.0, 0.0)))
+        else:
+            fixed.append(objective)
+    return tuple(fixed)
+
+
+def values_of(objectives: Sequence[Objective], evaluation: Evaluation) -> tuple[float, ...] | None:
+    """One value per objective, or None when any is unknown (no example counted, or no price)."""
+    values = [objective.value(evaluation) for objective in objectives]
+    return None if any(v is None for v in values) else tuple(v for v in values if v is not None)
+
+
+def utility(objectives: Sequence[Objective], values: Sequence[float]) -> float:
+    """Weighted mean of the scaled values, in 0..1."""
+    total = math.fsum(objective.weight for objective in objectives)
+    mapped = (o.weight * o.scaled(v) for o, v in zip(objectives, values, strict=True))
+    return math.fsum(mapped) / total
+
+
+def violations(constraints: ConstraintsPart, evaluation: Evaluation) -> dict[str, float]:
+    """How far each stated constraint is missed, in its own unit; 0 or less means kept (Optuna's convention)."""
+    found: dict[str, float] = {}
+    for name, limit, value, sign in (
+        ("quality_min", constraints.quality_min, evaluation.quality, -1.0),
+        ("cost_usd_max", constraints.cost_usd_max, evaluation.cost_usd, 1.0),
+        ("latency_p95_s_max", constraints.latency_p95_s_max, evaluation.latency_s("p95"), 1.0),
+    ):
+        if limit is not None:
+            found[name] = math.inf if value is None else sign * (value - limit)
+    return found
+
+
+def reweighted(objectives: Sequence[Objective], weights: Mapping[str, float] | None) -> tuple[Objective, ...]:
+    """The objectives with other weights; those not named keep theirs out (weight 0).
+
+    Raises:
+        UsageError: a name that is no objective of this study, a negative weight, or no weight above 0.
+    """
+    if weights is None:
+        return tuple(objectives)
+    names = [objective.name for objective in objectives]
+    for name, weight in weights.items():
+        if name not in names:
+            raise UsageError(problem("--weights", "unknown objective", got=name, expected=f"one of {names}", do=nearest(name, names)))
+        if not (math.isfinite(weight) and weight >= 0):
+            raise UsageError(problem("--weights", name, got=weight, expected="a number of 0 or more"))
+    if sum(weights.values()) <= 0:
+        raise UsageError(problem("--weights", "no weight is above 0", do="Give at least one, such as quality=1."))
+    return tuple(replace(objective, weight=weights.get(objective.name, 0.0)) for objective in objectives)
+
+
+def objectives_json(objectives: Sequence[Objective]) -> list[dict[str, Any]]:
+    """The objectives as JSON values, for a study's record."""
+    return [
+        {"name": o.name, "weight": o.weight, "statistic": o.statistic, "scale": list(o.scale) if o.scale else None}
+        for o in objectives
+    ]
+
+
+def objectives_from_json(values: Sequence[Mapping[str, Any]]) -> tuple[Objective, ...]:
+    """The inverse of `objectives_json`."""
+    return tuple(
+        Objective(name=v["name"], weight=v["weight"], statistic=v["statistic"], scale=tuple(v["scale"]) if v["scale"] else None)
+        for v in values
+    )

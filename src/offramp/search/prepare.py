@@ -1,0 +1,275 @@
+"""Everything that a job needs, checked before its first call: models, data, metric, dimensions, incumbent.
+
+Invariant: what `prepare` returns can be run; what cannot be run ends here with a UsageError, nothing written or spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from offramp.errors import ModelError, SpaceError, nearest, problem
+from offramp.ids import content_hash
+from offramp.models.catalogue import missing_key, resolve, with_capabilities
+from offramp.models.embedded import is_pulled
+from offramp.program.module import ModuleFactory, import_module_factory, predictors_of
+from offramp.records import Candidate, DemoKind, Model
+from offramp.search.objectives import Objective, objectives_of
+from offramp.space.check import check_space
+from offramp.space.dimensions import (
+    MAIN,
+    Dimension,
+    Texts,
+    candidate_of,
+    cardinality,
+    dimensions,
+    incumbent_params,
+)
+from offramp.space.load import LoadedSpace, instruction_texts
+from offramp.space.model import JudgeMetric, MixMetric, SpaceFile
+from offramp.task.load import Task, load_task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A job that can be run.
+
+    Attributes:
+        models: every model the job may call, judge and incumbent included, by name.
+        searched_models: names of those that are searched.
+        texts: instruction texts by predictor and variant.
+        incumbent: None where the file names none.
+        factory: makes one's own module; None for a task given by a signature.
+        predictors: number of predictors, the least number of calls of one run.
+        balance_by: column that balanced demos balance.
+    """
+
+    loaded: LoadedSpace
+    models: Mapping[str, Model]
+    searched_models: tuple[str, ...]
+    texts: Texts
+    task: Task
+    dims: tuple[Dimension, ...]
+    objectives: tuple[Objective, ...]
+    incumbent: Candidate | None
+    factory: ModuleFactory | None
+    predictors: int
+    balance_by: str | None
+
+    @property
+    def space(self) -> SpaceFile:
+        """The space file."""
+        return self.loaded.space
+
+    def candidate(self, params: Mapping[str, Any]) -> Candidate:
+        """The candidate of an assignment."""
+        return candidate_of(params, space=self.space, texts=self.texts, models=self._searched(), dims=self.dims)
+
+    def _searched(self) -> dict[str, Model]:
+        return dict(self.models)
+
+    def hash(self, seed: int) -> str:
+        """Content hash of everything that decides what the study finds, given the models' answers.
+
+        Budget, number of trials and concurrency are left out: a study can be continued with more of them.
+        """
+        part = self.space.model_dump(mode="json", exclude={"budget", "calls", "description", "store_text"})
+        part["search"] = {"sampler": self.space.search.sampler, "mode": self.space.search.mode, "seed": seed}
+        revisions = {name: [m.route, m.revision, m.api_base] for name, m in self.models.items()}
+        texts = {predictor: dict(variants) for predictor, variants in self.texts.items()}
+        return content_hash([part, texts, revisions, self.task.hash])
+
+    def study_name(self, seed: int) -> str:
+        """Name of the study of this job: the space's name, and what makes it this one."""
+        return f"{self.space.name}-{self.hash(seed)[:8]}"
+
+    def summary(self) -> list[tuple[str, str]]:
+        """What a person wants to see of a job before it runs."""
+        splits = self.task.splits
+        size = cardinality(self.dims)
+        searched = [dim.name for dim in self.dims if dim.searched]
+        return [
+            ("space", f"{self.space.name} ({self.loaded.path})"),
+            ("task", f"{', '.join(self.task.fields.inputs)} -> {', '.join(self.task.fields.outputs)}"),
+            ("splits", f"train {len(splits.train)}, search {len(splits.search)}, holdout {len(splits.holdout)}"),
+            ("metric", self.task.metric.name),
+            ("models", ", ".join(self.searched_models)),
+            ("searched", ", ".join(searched) or "nothing: one candidate"),
+            ("candidates", "unbounded" if size == float("inf") else f"{size:,.0f}"),
+            ("incumbent", self.incumbent.id if self.incumbent else "none"),
+            ("objectives", ", ".join(f"{o.name} ({o.weight:g})" for o in self.objectives)),
+        ]
+
+
+def prepare(loaded: LoadedSpace, *, to_run: bool = False) -> Prepared:
+    """Checks a loaded space against its data and models.
+
+    Args:
+        to_run: also ask for keys and model files, which a check on another machine need not have.
+
+    Raises:
+        UsageError: (one of its kinds) with where, what, and what to do.
+    """
+    check_space(loaded)
+    space, where = loaded.space, str(loaded.path)
+    models, searched = _models(loaded)
+    texts = instruction_texts(loaded)
+    task = load_task(space, base=loaded.base, models=models)
+    factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
+    predictors = _predictors(factory, texts, where)
+    dims = dimensions(space, texts, {name: models[name] for name in searched})
+    chosen = incumbent_params(space, texts, dims)
+    prepared = Prepared(
+        loaded=loaded,
+        models=models,
+        searched_models=searched,
+        texts=texts,
+        task=task,
+        dims=dims,
+        objectives=objectives_of(space),
+        incumbent=None if chosen is None else _incumbent(chosen, space, texts, models, dims),
+        factory=factory,
+        predictors=predictors,
+        balance_by=_balance_by(space, task, where),
+    )
+    _check_params(prepared)
+    _check_prices(prepared)
+    _check_scales(prepared)
+    _check_demos(prepared)
+    if to_run:
+        _check_runnable(prepared)
+    return prepared
+
+
+def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
+    space, where = loaded.space, str(loaded.path)
+    found: dict[str, Model] = {}
+    for index, part in enumerate(space.models):
+        model = with_capabilities(resolve(part, loaded.where(f"models.{index}")))
+        found[model.name] = model
+    searched = tuple(found)
+    others = [("metric.model", part.model) for part in _judges(space.metric)]
+    if space.incumbent is not None:
+        others.append(("incumbent.model", space.incumbent.model))
+    for key, name in others:
+        if name not in found:
+            found[name] = with_capabilities(resolve(name, f"{where}: {key}"))
+    return found, searched
+
+
+def _judges(metric: Any) -> Iterator[JudgeMetric]:
+    if isinstance(metric, JudgeMetric):
+        yield metric
+    elif isinstance(metric, MixMetric):
+        for part in metric.parts:
+            yield from _judges(part)
+
+
+def _predictors(factory: ModuleFactory | None, texts: Texts, where: str) -> int:
+    names = list(predictors_of(factory())) if factory is not None else [MAIN]
+    for predictor in texts:
+        if predictor not in names:
+            do = nearest(predictor, names) or f"Its predictors are {names}."
+            raise SpaceError(problem(where, "instructions", got=predictor, expected="a predictor of the program", do=do))
+    return len(names)
+
+
+def _incumbent(chosen: Mapping[str, Any], space: SpaceFile, texts: Texts, models: Mapping[str, Model], dims: Any) -> Candidate:
+    candidate = candidate_of(chosen, space=space, texts=texts, models=models, dims=dims)
+    extra = space.incumbent.params if space.incumbent is not None else {}
+    known = {**candidate.request_params, **{n: v for n, v in extra.items() if v is not None}}
+    return Candidate(**{**_fields(candidate), "request_params": known})
+
+
+def _fields(candidate: Candidate) -> dict[str, Any]:
+    return {name: getattr(candidate, name) for name in candidate.__dataclass_fields__}
+
+
+def _balance_by(space: SpaceFile, task: Task, where: str) -> str | None:
+    enums = [name for name, output in task.fields.outputs.items() if output.type == "enum"]
+    column = space.demos.balance_by or next(iter(enums), None)
+    kinds = space.demos.kind if isinstance(space.demos.kind, list) else [space.demos.kind]
+    if "balanced" in kinds:
+        columns = set(task.splits.search[0].values)
+        if column is None or column not in columns:
+            do = nearest(column or "", columns) or "Name a column of the dataset in `demos.balance_by`."
+            raise SpaceError(problem(where, "demos.balance_by", got=column, expected="a column to balance", do=do))
+    return column
+
+
+def _check_params(prepared: Prepared) -> None:
+    """A searched or fixed request parameter that a model does not take is refused before the first call."""
+    for dim in prepared.dims:
+        if dim.group != "request" or set(dim.choices) == {None}:
+            continue
+        names = [n for n in prepared.searched_models if dim.applies({**_any(dim), "model": n})]
+        refusing = [n for n in names if not _takes(prepared.models[n], dim.name)]
+        if refusing:
+            taking = [n for n in prepared.searched_models if n not in refusing]
+            do = f"Add `when: {{model: {taking}}}`" if taking else "Remove it"
+            raise SpaceError(
+                problem(
+                    prepared.loaded.where(f"params.{dim.name}"), f"params.{dim.name} is not taken by {refusing}",
+                    do=f"{do}, or list it under the model's `supports` if it does take it.",
+                )
+            )  # fmt: skip
+    if prepared.incumbent is not None:
+        model = prepared.models[prepared.incumbent.model]
+        for name in prepared.incumbent.request_params:
+            if not _takes(model, name):
+                where = prepared.loaded.where(f"incumbent.params.{name}")
+                raise SpaceError(problem(where, f"incumbent.params.{name} is not taken by {model.name!r}", do="Remove it."))
+
+
+def _any(dim: Dimension) -> dict[str, Any]:
+    return {name: values[0] for name, values in dim.when.items()}
+
+
+def _takes(model: Model, param: str) -> bool:
+    return model.supported_params is None or param in model.supported_params
+
+
+def _check_prices(prepared: Prepared) -> None:
+    space = prepared.space
+    needs = {
+        "the cost objective": space.objectives.cost is not None,
+        "budget.usd": space.budget.usd is not None,
+        "constraints.cost_usd_max": space.constraints.cost_usd_max is not None,
+    }
+    why = [name for name, needed in needs.items() if needed]
+    for model in prepared.models.values():
+        if why and (model.price is None or not model.price.known):
+            do = f"State `price` for it under `models`, or drop {' and '.join(why)} (`objectives.cost: null`)."
+            raise ModelError(problem(str(prepared.loaded.path), f"the price of {model.name!r} is not known", do=do))
+
+
+def _check_scales(prepared: Prepared) -> None:
+    open_scales = [o.name for o in prepared.objectives if o.scale is None]
+    if open_scales and prepared.incumbent is None:
+        name = open_scales[0]
+        raise SpaceError(
+            problem(
+                str(prepared.loaded.path), f"objectives.{name}.scale is taken from the incumbent, and there is none",
+                do=f"State `scale: [worst, best]` for {' and '.join(open_scales)}, or name an incumbent.",
+            )
+        )  # fmt: skip
+
+
+def _check_demos(prepared: Prepared) -> None:
+    kinds = {str(k) for dim in prepared.dims if dim.name == "demos" for k in dim.choices} - {"none"}
+    if prepared.incumbent is not None and prepared.incumbent.demo_kind is not DemoKind.NONE:
+        kinds.add(prepared.incumbent.demo_kind.value)
+    if kinds and not prepared.task.splits.train:
+        do = "Give the train split examples, or set `demos.kind: none`."
+        raise SpaceError(problem(str(prepared.loaded.path), f"demos of kind {sorted(kinds)} need a train split", do=do))
+
+
+def _check_runnable(prepared: Prepared) -> None:
+    for model in prepared.models.values():
+        if model.local and not is_pulled(model.route):
+            raise ModelError(problem(model.name, "its file is not here", do=f"Run `offramp models pull {model.route}`."))
+        variable = missing_key(model)
+        if variable is not None:
+            do = f"Set it: export {variable}=..."
+            raise ModelError(problem(model.name, f"its key is missing: environment variable {variable} is not set", do=do))

@@ -1,0 +1,143 @@
+"""Which points no other point dominates.
+
+A point dominates another when it is at least as good in every objective and better in one. So equal points do not
+dominate each other: ties and duplicates all stay on the front. A row with NaN is not known: it is never a member and
+never dominates. Infinities are ordinary values.
+
+Invariant: the answer depends on comparisons alone; nothing is added, scaled or rounded.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def non_dominated(points: ArrayLike, *, maximise: Sequence[bool]) -> Bools:
+    """Mask of the rows that no other row dominates.
+
+    Time is O(n log n) for up to three objectives and O(n x size of the front) above.
+
+    Args:
+        points: shape (n, k), k >= 1; n = 0 is allowed.
+        maximise: k directions; False means that smaller is better.
+
+    Returns:
+        Booleans of shape (n,), in the order of the rows.
+
+    Raises:
+        ValueError: shapes do not fit.
+
+    Source: Kung, Luccio and Preparata, "On finding the maxima of a set of vectors", J. ACM 22(4), 1975.
+    """
+    losses = as_losses(points, maximise)
+    mask = np.zeros(len(losses), dtype=bool)
+    known = np.flatnonzero(~np.isnan(losses).any(axis=1))
+    if len(known):
+        mask[known] = _minimal(losses[known])
+    return mask
+
+
+def ranks(points: ArrayLike, *, maximise: Sequence[bool]) -> NDArray[np.int64]:
+    """Front number of each row: 0 for the front, 1 for the front of the rest, and so on; -1 for rows with NaN.
+
+    Source: Goldberg, "Genetic Algorithms in Search, Optimization, and Machine Learning", 1989, p. 201; as used in
+    NSGA-II (Deb et al., IEEE Trans. Evol. Comp. 6(2), 2002).
+    """
+    losses = as_losses(points, maximise)
+    rank = np.full(len(losses), -1, dtype=np.int64)
+    left = np.flatnonzero(~np.isnan(losses).any(axis=1))
+    number = 0
+    while len(left):
+        front = _minimal(losses[left])
+        rank[left[front]] = number
+        left = left[~front]
+        number += 1
+    return rank
+
+
+def as_losses(points: ArrayLike, maximise: Sequence[bool]) -> Floats:
+    """A new array of shape (n, k) in which smaller is better everywhere. Raises ValueError when shapes do not fit."""
+    array = np.array(points, dtype=np.float64)
+    k = len(maximise)
+    if array.size == 0 and array.ndim <= 2 and k:
+        array = array.reshape(0, k)
+    if array.ndim != 2 or k == 0 or array.shape[1] != k:
+        raise ValueError(f"points have shape {array.shape}, expected (n, {k}) with one direction for each objective")
+    array[:, np.asarray(maximise, dtype=bool)] *= -1.0
+    return array
+
+
+def _minimal(losses: Floats) -> Bools:
+    """Mask of minimal rows; no NaN, n >= 1. Rows are visited so that no row is dominated by a later one."""
+    order = np.lexsort(losses.T[::-1])
+    ordered = losses[order]
+    sweep = {1: _sweep_1, 2: _sweep_2, 3: _sweep_3}.get(losses.shape[1], _sweep_many)
+    mask = np.empty(len(losses), dtype=bool)
+    mask[order] = sweep(ordered)
+    return mask
+
+
+def _sweep_1(rows: Floats) -> Bools:
+    return np.asarray(rows[:, 0] == rows[0, 0])
+
+
+def _sweep_2(rows: Floats) -> Bools:
+    """A row stays when it has the best second value at its first value, and beats all that come with a better first."""
+    first, second = rows[:, 0], rows[:, 1]
+    starts = np.flatnonzero(np.concatenate(([True], first[1:] != first[:-1])))
+    best = second[starts]  # each group of equal first values is sorted by the second
+    before = np.minimum.accumulate(best)
+    leads = np.concatenate(([True], best[1:] < before[:-1]))
+    group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(rows))))
+    return np.asarray(leads[group] & (second == best[group]))
+
+
+def _sweep_3(rows: Floats) -> Bools:
+    """Keep a staircase of the (second, third) values seen: seconds rise, thirds fall, so one look decides a row."""
+    mask = np.empty(len(rows), dtype=bool)
+    seconds: list[float] = []
+    thirds: list[float] = []
+    last: list[float] | None = None
+    for i, row in enumerate(rows.tolist()):
+        if row == last:
+            mask[i] = mask[i - 1]
+            continue
+        last = row
+        _, y, z = row
+        below = bisect_right(seconds, y) - 1
+        mask[i] = stays = below < 0 or thirds[below] > z
+        if stays:
+            insert_step(seconds, thirds, y, z)
+    return mask
+
+
+def insert_step(seconds: list[float], thirds: list[float], y: float, z: float) -> None:
+    """Put a step that no other step dominates into a staircase, and take out those that it dominates. In place."""
+    start = stop = bisect_left(seconds, y)
+    while stop < len(seconds) and thirds[stop] >= z:
+        stop += 1
+    seconds[start:stop] = [y]
+    thirds[start:stop] = [z]
+
+
+def _sweep_many(rows: Floats) -> Bools:
+    mask = np.empty(len(rows), dtype=bool)
+    front: NDArray[Any] = np.empty_like(rows)
+    size = 0
+    for i, row in enumerate(rows):
+        if i and (row == rows[i - 1]).all():
+            mask[i] = mask[i - 1]
+            continue
+        mask[i] = not (front[:size] <= row).all(axis=1).any()
+        if mask[i]:
+            front[size] = row
+            size += 1
+    return mask

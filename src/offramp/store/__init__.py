@@ -1,0 +1,1 @@
+"""What outlives a process: calls, money, results and studies, in SQLite or PostgreSQL."""

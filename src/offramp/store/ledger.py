@@ -1,0 +1,211 @@
+"""The ledger of calls: every physical attempt, what it used and how it ended.
+
+Rows are only ever added. Costs are not stored: tokens are, by price class, and are priced when read. An answer that was
+paid for by any study of this storage answers the same request again for nothing.
+
+Invariant: what `find` returns was really received, with the latency and tokens of its own physical request.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from offramp.records import CallReply, Price, Purpose, Usage
+from offramp.store.engine import Store
+from offramp.store.tables import calls
+
+_USAGE = tuple(f.name for f in fields(Usage))
+
+
+class CallStatus(enum.StrEnum):
+    """How one attempt ended."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    TOO_LONG = "too_long"
+    RATE_LIMITED = "rate_limited"
+    SERVER_FAILED = "server_failed"
+    TIMED_OUT = "timed_out"
+    UNREACHABLE = "unreachable"
+    BROKEN_REPLY = "broken_reply"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    UNAUTHORIZED = "unauthorized"
+    MODEL_NOT_FOUND = "model_not_found"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    INVALID_REQUEST = "invalid_request"
+    CANCELLED = "cancelled"  # the caller went away while the request was out
+    CRASHED = "crashed"  # a defect of the program, recorded before it is raised again
+
+
+_ANSWERED = (CallStatus.OK, CallStatus.REFUSED, CallStatus.TOO_LONG)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAttempt:
+    """One physical attempt.
+
+    Attributes:
+        attempt: 1 for the first try of a request.
+        latency_s: wall clock until the reply or the failure; None where it never left.
+        queue_s: seconds it waited for its turn.
+        started_at: UTC, ISO 8601.
+        request_json: messages and params; None where texts are not kept.
+        reply_text: None where there is no answer, or texts are not kept.
+        error: short class and scrubbed text; None for a plain success.
+    """
+
+    request_hash: str
+    study: str
+    purpose: Purpose
+    model: str
+    provider: str
+    replicate: int = 0
+    attempt: int = 1
+    status: CallStatus
+    usage: Usage = field(default_factory=Usage)
+    latency_s: float | None = None
+    queue_s: float = 0.0
+    started_at: str
+    request_json: Any = None
+    reply_text: str | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerTotals:
+    """Sums over the attempts of one study. `failed_calls` gave no answer; `usage` is by (model, purpose)."""
+
+    calls: int
+    failed_calls: int
+    usage: Mapping[tuple[str, Purpose], Usage]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedTotals:
+    """USD of some totals at some prices. A part whose price is unknown is None, and so is every sum it is in.
+
+    Attributes:
+        usd: all of it.
+        by_model, by_purpose: parts.
+        unpriced: names of models whose use could not be priced.
+    """
+
+    usd: float | None
+    by_model: Mapping[str, float | None]
+    by_purpose: Mapping[Purpose, float | None]
+    unpriced: tuple[str, ...]
+
+
+class Ledger:
+    """The ledger as one study writes it; reading spans every study of the storage."""
+
+    def __init__(self, store: Store, study: str, store_text: bool = True) -> None:
+        self._store, self.study, self._store_text = store, study, store_text
+
+    def find(self, request_hash: str) -> CallReply | None:
+        """The earliest kept answer to this request, from any study; None where there is none."""
+        row = self._first(request_hash, calls.c.status == CallStatus.OK, calls.c.reply_text.is_not(None))
+        if row is None:
+            return None
+        return CallReply(
+            text=row.reply_text,
+            finish_reason=row.finish_reason,
+            usage=_usage(row),
+            latency_s=row.latency_s or 0.0,
+            attempt=row.attempt,
+            cached=True,
+        )
+
+    def find_refusal(self, request_hash: str) -> CallAttempt | None:
+        """The earliest refusal of this request that was billed; asking again would pay for it again."""
+        billed = sa.or_(calls.c.input_tokens > 0, calls.c.cached_input_tokens > 0, calls.c.output_tokens > 0)
+        row = self._first(request_hash, calls.c.status == CallStatus.REFUSED, billed)
+        return None if row is None else _attempt(row)
+
+    def record(self, attempt: CallAttempt, *, within: sa.Connection | None = None) -> None:
+        """Add one attempt.
+
+        Args:
+            within: a write transaction to join; a new one by default.
+        """
+        kept = {f.name: getattr(attempt, f.name) for f in fields(attempt) if f.name != "usage"}
+        if not self._store_text:
+            kept |= {"request_json": None, "reply_text": None, "error": _class_only(attempt.error)}
+        tokens = {name: getattr(attempt.usage, name) for name in _USAGE}
+        with nullcontext(within) if within is not None else self._store.transaction() as conn:
+            conn.execute(calls.insert().values(**kept, **tokens))
+
+    def totals(self, study: str | None = None) -> LedgerTotals:
+        """Sums over one study (this ledger's own by default)."""
+        c = calls.c
+        failed = sa.func.sum(sa.case((c.status.in_(_ANSWERED), 0), else_=1)).label("failed")
+        sums = [sa.func.sum(c[name]).label(name) for name in _USAGE]
+        select = sa.select(c.model, c.purpose, sa.func.count().label("n"), failed, *sums)
+        with self._store.reading() as conn:
+            rows = conn.execute(select.where(c.study == (study or self.study)).group_by(c.model, c.purpose)).all()
+        return LedgerTotals(
+            calls=sum(row.n for row in rows),
+            failed_calls=sum(int(row.failed) for row in rows),
+            usage={(row.model, Purpose(row.purpose)): _usage(row) for row in rows},
+        )
+
+    def _first(self, request_hash: str, *conditions: sa.ColumnElement[bool]) -> Any:
+        select = sa.select(calls).where(calls.c.request_hash == request_hash, *conditions)
+        with self._store.reading() as conn:
+            return conn.execute(select.order_by(calls.c.id).limit(1)).first()
+
+
+def priced(totals: LedgerTotals, prices: Mapping[str, Price | None]) -> PricedTotals:
+    """Price some totals.
+
+    Args:
+        totals: what was used.
+        prices: by model name, as in the space file.
+    """
+    models: dict[str, list[float | None]] = defaultdict(list)
+    purposes: dict[Purpose, list[float | None]] = defaultdict(list)
+    for (model, purpose), usage in totals.usage.items():
+        cost = _cost(prices.get(model), usage)
+        models[model].append(cost)
+        purposes[purpose].append(cost)
+    return PricedTotals(
+        usd=_sum([cost for costs in models.values() for cost in costs]),
+        by_model={model: _sum(costs) for model, costs in models.items()},
+        by_purpose={purpose: _sum(costs) for purpose, costs in purposes.items()},
+        unpriced=tuple(sorted(model for model, costs in models.items() if None in costs)),
+    )
+
+
+def _cost(price: Price | None, usage: Usage) -> float | None:
+    """Nothing used costs nothing, whatever the price: a study of failed requests alone is not unknown."""
+    if usage in (Usage(), Usage(compute_s=0.0)):
+        return 0.0
+    return None if price is None else price.cost_usd(usage)
+
+
+def _sum(parts: list[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _class_only(error: str | None) -> str | None:
+    """An error may quote the prompt: where texts are not kept, only its class is."""
+    return None if error is None else error.split(":", 1)[0]
+
+
+def _usage(row: Any) -> Usage:
+    tokens = {name: int(getattr(row, name) or 0) for name in _USAGE if name != "compute_s"}
+    return Usage(**tokens, compute_s=row.compute_s)
+
+
+def _attempt(row: Any) -> CallAttempt:
+    plain = {f.name: getattr(row, f.name) for f in fields(CallAttempt) if f.name not in ("usage", "purpose", "status")}
+    return CallAttempt(**plain, usage=_usage(row), purpose=Purpose(row.purpose), status=CallStatus(row.status))

@@ -1,0 +1,57 @@
+"""Numbered steps from one schema version to the next.
+
+`MIGRATIONS[n - 1]` leads from version n - 1 to n. A fresh database gets today's tables at once and is stamped with the
+latest version; an older one takes the steps it lacks. A database written by a newer offramp is refused, never guessed.
+Steps run inside one write transaction, so a killed migration leaves the old version whole.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from offramp.errors import StorageError, problem
+from offramp.store import tables
+
+_LOCK = 0x0FF7A3B  # any number that no other program locks
+
+
+def _v1(conn: sa.Connection) -> None:
+    """The first tables."""
+    tables.metadata.create_all(conn)
+
+
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1,)
+LATEST = len(MIGRATIONS)
+
+
+def stored_version(conn: sa.Connection) -> int:
+    """Version of the open database; 0 where offramp has not written yet."""
+    if not sa.inspect(conn).has_table(tables.schema_version.name):
+        return 0
+    return conn.scalar(sa.select(sa.func.max(tables.schema_version.c.version))) or 0
+
+
+def check_version(version: int, where: str) -> None:
+    """Refuse a database that a newer offramp has written."""
+    if version > LATEST:
+        raise StorageError(
+            problem(where, "schema version", got=version, expected=f"at most {LATEST}", do="Update offramp to open it.")
+        )
+
+
+def migrate(conn: sa.Connection, where: str) -> None:
+    """Bring the database to the latest version; `conn` is in a write transaction that the caller commits."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    version = stored_version(conn)
+    check_version(version, where)
+    if version == 0:
+        tables.metadata.create_all(conn)
+    for step in MIGRATIONS[version:] if version else ():
+        step(conn)
+    if version < LATEST:
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        conn.execute(tables.schema_version.insert().values(version=LATEST, applied_at=now))

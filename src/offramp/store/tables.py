@@ -1,0 +1,173 @@
+"""The tables, all named `offramp_...` because Optuna keeps its own in the same database.
+
+Money is whole nano-USD and tokens are whole numbers by price class, so that sums are exact and a change of prices
+re-prices old studies. Two column types keep text from strangers storable everywhere: PostgreSQL refuses NUL, and both
+databases refuse lone surrogates, yet a model may answer with either.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+metadata = sa.MetaData()
+
+
+class JsonText(TypeDecorator[Any]):
+    """Any JSON value as text, without loss: NUL and lone surrogates are written as escapes, NaN as Python does."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        """Python to database; None is SQL NULL."""
+        return None if value is None else json_text(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        """Database to Python."""
+        return None if value is None else json.loads(value)
+
+
+class PlainText(TypeDecorator[str]):
+    """Text for people (errors, reasons): what a database cannot hold becomes U+FFFD."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Python to database."""
+        return None if value is None else storable(value)
+
+
+def json_text(value: Any) -> str:
+    """Sorted JSON text that every database can hold."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return text
+
+
+def storable(text: str) -> str:
+    """`text` with NUL and lone surrogates replaced by U+FFFD."""
+    clean = "".join("\N{REPLACEMENT CHARACTER}" if 0xD800 <= ord(c) <= 0xDFFF else c for c in text)
+    return clean.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def _tokens() -> list[sa.Column[Any]]:
+    names = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+    tokens = [sa.Column(name, sa.BigInteger, nullable=False, default=0) for name in names]
+    return [*tokens, sa.Column("compute_s", sa.Double)]
+
+
+def _owner() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("host", sa.String(255), nullable=False),
+        sa.Column("pid", sa.BigInteger, nullable=False),
+        sa.Column("token", sa.String(255), nullable=False),
+    ]
+
+
+schema_version = sa.Table(
+    "offramp_schema_version",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("applied_at", sa.String(40), nullable=False),
+)
+
+calls = sa.Table(
+    "offramp_calls",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("request_hash", sa.String(64), nullable=False),
+    sa.Column("study", sa.String(255), nullable=False),
+    sa.Column("purpose", sa.String(20), nullable=False),
+    sa.Column("model", sa.String(255), nullable=False),
+    sa.Column("provider", sa.String(255), nullable=False),
+    sa.Column("replicate", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    *_tokens(),
+    sa.Column("latency_s", sa.Double),
+    sa.Column("queue_s", sa.Double, nullable=False),
+    sa.Column("started_at", sa.String(40), nullable=False),
+    sa.Column("request_json", JsonText),
+    sa.Column("reply_text", JsonText),
+    sa.Column("finish_reason", PlainText),
+    sa.Column("error", PlainText),
+    sa.Index("offramp_calls_by_request", "request_hash", "status"),
+    sa.Index("offramp_calls_by_study", "study"),
+)
+
+purses = sa.Table(
+    "offramp_purses",
+    metadata,
+    sa.Column("id", sa.String(255), primary_key=True),
+    sa.Column("cap_nano", sa.BigInteger),
+    sa.Column("cap_calls", sa.BigInteger),
+    sa.Column("spent_nano", sa.BigInteger, nullable=False, default=0),
+    sa.Column("reserved_nano", sa.BigInteger, nullable=False, default=0),
+    sa.Column("assumed_nano", sa.BigInteger, nullable=False, default=0),
+    sa.Column("calls", sa.BigInteger, nullable=False, default=0),
+    sa.Column("reserved_calls", sa.BigInteger, nullable=False, default=0),
+)
+
+reservations = sa.Table(
+    "offramp_reservations",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("purse", sa.String(255), sa.ForeignKey("offramp_purses.id"), nullable=False, index=True),
+    sa.Column("nano", sa.BigInteger, nullable=False),
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    *_owner(),
+    sa.Column("created_at", sa.Double, nullable=False),
+)
+
+results = sa.Table(
+    "offramp_results",
+    metadata,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("split", sa.String(20), primary_key=True),
+    sa.Column("candidate", sa.String(64), primary_key=True),
+    sa.Column("example", sa.String(255), primary_key=True),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("score", sa.Double),
+    sa.Column("cost_usd", sa.Double),
+    sa.Column("latency_s", sa.Double),
+    *_tokens(),
+    sa.Column("outputs", JsonText),
+    sa.Column("reason", PlainText),
+    sa.Column("parts", JsonText, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Column("cached_calls", sa.Integer, nullable=False),
+)
+
+studies = sa.Table(
+    "offramp_studies",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("space_name", sa.String(255), nullable=False),
+    sa.Column("space_json", PlainText, nullable=False),
+    sa.Column("space_hash", sa.String(64), nullable=False),
+    sa.Column("task_hash", sa.String(64), nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.String(40), nullable=False),
+    sa.Column("updated_at", sa.String(40), nullable=False),
+    sa.Column("status", sa.String(10), nullable=False),
+    sa.Column("stop_reason", PlainText),
+    sa.Column("summary_json", PlainText),
+    sa.Column("extra", JsonText, nullable=False),
+)
+
+leases = sa.Table(
+    "offramp_leases",
+    metadata,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("id", sa.String(32), nullable=False),
+    *_owner(),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)

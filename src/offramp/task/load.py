@@ -1,0 +1,85 @@
+"""The task of a space file, ready to be evaluated: fields, examples dealt into splits, and the metric.
+
+Invariant: `Task.hash` changes when, and only when, something changes that scores depend on: the data, who is in which
+split, the metric's definition, or the fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from offramp.ids import content_hash
+from offramp.records import Example, Model, Splits
+from offramp.space.model import SpaceFile
+from offramp.task.dataset import dataset_hash, load_examples
+from offramp.task.fields import TaskFields, task_fields
+from offramp.task.labels import refuse_unknown_labels_in
+from offramp.task.metrics import Metric, build_metric, gold_columns, gold_pairs, refuse_bad_gold, show_columns
+from offramp.task.readers.base import place
+from offramp.task.splits import split_examples, splits_hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What every candidate is evaluated on, and by.
+
+    Attributes:
+        dataset_hash: over all columns of the examples in use, file order apart.
+        splits_hash: over which example is in which split.
+    """
+
+    name: str
+    fields: TaskFields
+    splits: Splits
+    dataset_hash: str
+    splits_hash: str
+    metric: Metric
+
+    @property
+    def hash(self) -> str:
+        """Content hash of the whole; scores of different hashes are never compared."""
+        return content_hash([self.dataset_hash, self.splits_hash, self.metric.fingerprint, self.fields.hash])
+
+
+def load_task(space: SpaceFile, *, base: Path, models: Mapping[str, Model], where: str = "") -> Task:
+    """Read and check everything that a task needs. Raises a UsageError; writes and spends nothing.
+
+    Args:
+        space: the job.
+        base: folder that relative paths start from: the space file's.
+        models: models by name, judges among them.
+        where: the space file, for messages.
+    """
+    fields = task_fields(space.task, where)
+    metric = build_metric(space.metric, fields=fields, base=base, models=models, where=where)
+    examples = _examples(space, fields, base)
+    dataset = space.dataset.path or str(space.dataset.hub)
+    splits = split_examples(examples, space.splits, dataset, inputs=fields.inputs)
+    return Task(
+        name=space.name,
+        fields=fields,
+        splits=splits,
+        dataset_hash=dataset_hash(examples),
+        splits_hash=splits_hash(splits),
+        metric=metric,
+    )
+
+
+def _examples(space: SpaceFile, fields: TaskFields, base: Path) -> tuple[Example, ...]:
+    part, pairs = space.dataset, gold_pairs(space.metric)
+    nullable = {column for column, field in pairs if fields.outputs[field].optional} | show_columns(space.metric)
+    compared = {column for column, field in pairs if not fields.outputs[field].optional}
+    columns = gold_columns(space.metric)
+    seed = space.splits.seed
+    examples = load_examples(part, fields, columns, base, seed=seed, nullable=nullable - compared)
+    by_line = (part.path or "").lower().endswith(("jsonl", "ndjson"))
+
+    def at(row: int) -> str:
+        return place(part.path or str(part.hub), row, by_line=by_line)
+
+    for column, field in sorted(pairs):
+        refuse_unknown_labels_in(examples, column, fields.outputs[field], at)
+    refuse_bad_gold(space.metric, examples, at)
+    return examples

@@ -1,0 +1,206 @@
+"""A metric from its part of a space file: names checked against the task, code imported, patterns compiled.
+
+Everything that can be wrong without looking at a prediction is wrong here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from offramp.errors import ModelError, SpaceError, nearest, problem
+from offramp.ids import content_hash
+from offramp.records import Model
+from offramp.space.model import (
+    ContainsMetric,
+    ExactMetric,
+    JsonFieldsMetric,
+    JudgeMetric,
+    LengthMetric,
+    MixMetric,
+    NumberMetric,
+    PythonMetric,
+    RegexMetric,
+    TokenF1Metric,
+)
+from offramp.space.model import Metric as MetricPart
+from offramp.task.fields import TaskFields
+from offramp.task.metrics._base import VERSION, Metric, part_fingerprint
+from offramp.task.metrics.contains import Contains
+from offramp.task.metrics.exact import Exact
+from offramp.task.metrics.imports import load_function, source_hash
+from offramp.task.metrics.json_fields import JsonFields
+from offramp.task.metrics.judge import PROMPT_VERSION, Judge, judge_params
+from offramp.task.metrics.length import Length
+from offramp.task.metrics.mix import Mix
+from offramp.task.metrics.number import Number
+from offramp.task.metrics.python import Python
+from offramp.task.metrics.regex import Regex, compiled
+from offramp.task.metrics.token_f1 import TokenF1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Context:
+    fields: TaskFields
+    base: Path
+    models: Mapping[str, Model]
+
+
+def build_metric(
+    part: MetricPart, *, fields: TaskFields, base: Path, models: Mapping[str, Model], where: str = ""
+) -> Metric:
+    """The metric that a space file describes.
+
+    Raises SpaceError for a field that is not an output, MetricError for a function that does not import, ModelError
+    for a judge that is not among the models.
+
+    Args:
+        part: the `metric` of a space file.
+        fields: the task's fields.
+        base: folder that a relative path of a Python metric starts from.
+        models: models by name, judges among them.
+        where: the space file, for messages.
+    """
+    return _build(part, _Context(fields=fields, base=base, models=models), f"{where}: metric" if where else "metric")
+
+
+def _build(part: MetricPart, context: _Context, where: str) -> Metric:
+    match part:
+        case MixMetric():
+            return _mix(part, context, where)
+        case JudgeMetric():
+            return _judge(part, context, where)
+        case PythonMetric():
+            return _python(part, context)
+        case JsonFieldsMetric():
+            return _json_fields(part, context, where)
+        case _:
+            _refuse_unknown(part.field, context.fields.outputs, where, "field")
+            return _of_field(part, where)
+
+
+def _of_field(
+    part: ExactMetric | TokenF1Metric | NumberMetric | ContainsMetric | RegexMetric | LengthMetric, where: str
+) -> Metric:
+    name, mark, field = part.name or f"{part.kind}:{part.field}", part_fingerprint(part), part.field
+    match part:
+        case ExactMetric():
+            gold, case = part.gold or field, part.case_sensitive
+            return Exact(name=name, fingerprint=mark, field=field, gold=gold, case_sensitive=case)
+        case TokenF1Metric():
+            return TokenF1(name=name, fingerprint=mark, field=field, gold=part.gold or field)
+        case NumberMetric():
+            gold, absolute, relative = part.gold or field, part.absolute, part.relative
+            return Number(name=name, fingerprint=mark, field=field, gold=gold, absolute=absolute, relative=relative)
+        case ContainsMetric():
+            return _contains(part, name, mark, where)
+        case RegexMetric():
+            pattern = compiled(part.pattern, f"{where}.pattern")
+            return Regex(name=name, fingerprint=mark, field=field, pattern=pattern, found=part.found)
+        case LengthMetric():
+            return _length(part, name, mark, where)
+
+
+def _contains(part: ContainsMetric, name: str, mark: str, where: str) -> Metric:
+    values = None if part.values is None else tuple(part.values)
+    if values is not None and (not values or not all(value.strip() for value in values)):
+        raise SpaceError(problem(where, "values", got=part.values, expected="one or more texts, none of them blank"))
+    return Contains(
+        name=name,
+        fingerprint=mark,
+        field=part.field,
+        values=values,
+        values_from=part.values_from,
+        mode=part.mode,
+        case_sensitive=part.case_sensitive,
+    )
+
+
+def _length(part: LengthMetric, name: str, mark: str, where: str) -> Metric:
+    if part.max_words is not None and part.max_words_from is not None:
+        raise SpaceError(problem(where, "give either `max_words` or `max_words_from`"))
+    if part.max_words is not None and part.min_words > part.max_words:
+        raise SpaceError(problem(where, "min_words", got=part.min_words, expected=f"at most {part.max_words}"))
+    return Length(
+        name=name,
+        fingerprint=mark,
+        field=part.field,
+        max_words=part.max_words,
+        max_words_from=part.max_words_from,
+        min_words=part.min_words,
+    )
+
+
+def _json_fields(part: JsonFieldsMetric, context: _Context, where: str) -> Metric:
+    for field in part.fields:
+        _refuse_unknown(field, context.fields.outputs, where, "fields")
+    for field in part.weights:
+        _refuse_unknown(field, part.fields, where, "weights", "a field of this metric")
+    if len(set(part.fields)) != len(part.fields):
+        raise SpaceError(problem(where, "fields", got=part.fields, expected="each field once"))
+    weights = {field: part.weights.get(field, 1.0) for field in part.fields}
+    mark = part_fingerprint(part)
+    return JsonFields(name=part.name or "json_fields", fingerprint=mark, weights=MappingProxyType(weights))
+
+
+def _python(part: PythonMetric, context: _Context) -> Metric:
+    function = load_function(part.path, context.base)
+    return Python(
+        name=part.name or f"python:{part.path.rpartition(':')[2]}",
+        fingerprint=part_fingerprint(part, source_hash(function)),
+        path=part.path,
+        function=function,
+        executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="offramp-metric"),
+    )
+
+
+def _judge(part: JudgeMetric, context: _Context, where: str) -> Metric:
+    model = context.models.get(part.model)
+    if model is None:
+        do = nearest(part.model, context.models) or "List it under `models`, or name one that is."
+        raise ModelError(problem(f"{where}.model", "no such model", got=part.model, do=do))
+    fields = tuple(part.fields or context.fields.outputs)
+    for field in fields:
+        _refuse_unknown(field, context.fields.outputs, where, "fields")
+    identity = content_hash([model.route, model.revision, None if model.local else model.api_base])
+    return Judge(
+        name=part.name or "judge",
+        fingerprint=part_fingerprint(part, PROMPT_VERSION, identity, *context.fields.inputs, *fields),
+        model=model,
+        rubric=part.rubric,
+        inputs=context.fields.inputs,
+        show=tuple(column for column in dict.fromkeys(part.show) if column not in context.fields.inputs),
+        fields=fields,
+        points=part.points,
+        params=MappingProxyType(judge_params(model, part.params, part.points)),
+    )
+
+
+def _mix(part: MixMetric, context: _Context, where: str) -> Metric:
+    built = [_build(inner, context, f"{where}.parts[{i}]") for i, inner in enumerate(part.parts)]
+    names = [metric.name for metric in built]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        what = f"two parts are called {', '.join(map(repr, twice))}"
+        raise SpaceError(problem(where, what, do="Give each a `name` of its own."))
+    weights = [inner.weight for inner in part.parts]
+    if not math.isfinite(math.fsum(weights)):
+        raise SpaceError(problem(where, "weights", got=weights, expected="a finite sum"))
+    marks = [[metric.name, metric.fingerprint, weight] for metric, weight in zip(built, weights, strict=True)]
+    return Mix(
+        name=part.name or "mix",
+        fingerprint=content_hash([VERSION, "mix", marks]),
+        parts=tuple(zip(built, weights, strict=True)),
+    )
+
+
+def _refuse_unknown(
+    name: str, known: Collection[str], where: str, option: str, kind: str = "an output field of the task"
+) -> None:
+    if name not in known:
+        expected = f"{kind}: {', '.join(map(repr, known))}"
+        raise SpaceError(problem(where, option, got=name, expected=expected, do=nearest(name, known) or None))

@@ -1,0 +1,116 @@
+"""A function by import path: `package.module:name` or `path/to/file.py:name`, relative to the space file's folder.
+
+Invariant: whatever keeps it from being imported is one MetricError with the reason, never a traceback from the middle
+of somebody's module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from offramp.errors import MetricError, nearest, problem
+from offramp.ids import content_hash
+
+
+def load_function(path: str, base: Path) -> Callable[..., Any]:
+    """The function. Raises MetricError where it does not import, is none, or does not take two arguments."""
+    place, colon, name = path.rpartition(":")
+    if not (colon and place and name):
+        raise MetricError(problem(path, "not an import path", expected="`package.module:name` or `file.py:name`"))
+    module = _module(place, path, base)
+    function = getattr(module, name, None)
+    if function is None:
+        do = nearest(name, (known for known in vars(module) if not known.startswith("_")))
+        raise MetricError(problem(path, f"{place} has no {name!r}", do=do or None))
+    return _checked(function, path)
+
+
+def source_hash(function: Callable[..., Any]) -> str:
+    """Content hash of the text of the module that the function is from (its helpers are part of what it does).
+
+    Without a source file, that of its qualified name: then a change cannot be seen.
+    """
+    inner = inspect.unwrap(function)
+    target = inner if inspect.isroutine(inner) else type(inner)
+    file = None
+    with contextlib.suppress(TypeError, OSError):
+        file = inspect.getsourcefile(target)
+    if file is not None and Path(file).is_file():
+        return content_hash(Path(file).read_bytes().decode("utf-8", "backslashreplace"))
+    return content_hash([getattr(target, "__module__", ""), getattr(target, "__qualname__", "")])
+
+
+def _module(place: str, path: str, base: Path) -> ModuleType:
+    is_file = place.endswith(".py")
+    if is_file and not (base / place).is_file():
+        folder = (base / place).parent
+        do = nearest(Path(place).name, (p.name for p in folder.glob("*.py"))) or None
+        raise MetricError(problem(path, "there is no such file", got=place, do=do))
+    try:
+        with _importable(base, *([(base / place).parent] if is_file else [])):
+            return _from_file((base / place).resolve()) if is_file else importlib.import_module(place)
+    except (Exception, SystemExit) as error:
+        what = f"it does not import ({type(error).__name__}: {error})"
+        raise MetricError(problem(path, what, do="Mend the module, or install what it needs.")) from error
+
+
+class _Fresh(importlib.machinery.SourceFileLoader):
+    """Reads the source every time: a bytecode cache misses an edit of equal length within the same second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
+def _from_file(file: Path) -> ModuleType:
+    """Run a file anew under a name of its own, so that two files of one name do not meet."""
+    name = f"_offramp_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, file, loader=_Fresh(name, str(file)))
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file.name} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and typing look a module up by its name while it runs
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextlib.contextmanager
+def _importable(*folders: Path) -> Iterator[None]:
+    """The folders at the front of the import path for a while."""
+    before = list(sys.path)
+    sys.path[:0] = [str(folder.resolve()) for folder in folders]
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _checked(function: Callable[..., Any], path: str) -> Callable[..., Any]:
+    if not callable(function) or inspect.isclass(function):
+        expected = "a function (example, prediction)"
+        raise MetricError(problem(path, "not a function", got=type(function).__name__, expected=expected))
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return function  # a function in C may not tell
+    try:
+        signature.bind({}, {})
+    except TypeError as error:
+        what = f"cannot be called with (example, prediction): {error}"
+        raise MetricError(problem(path, what, got=str(signature))) from None
+    return function

@@ -1,0 +1,51 @@
+"""Weighted mean of other metrics, with the value of each part kept by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from offramp.records import Example, Score
+from offramp.task.metrics._base import Ask, Metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """Parts with distinct names, each with its weight.
+
+    Parts without a judge come first, and one at a time: where a part fails, no judge after it is paid for.
+    """
+
+    name: str
+    fingerprint: str
+    parts: tuple[tuple[Metric, float], ...]
+
+    @property
+    def judge_models(self) -> tuple[str, ...]:
+        """Judges of all parts, each once."""
+        return tuple(dict.fromkeys(model for part, _ in self.parts for model in part.judge_models))
+
+    async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
+        """Weighted mean; `parts` has each part's value, a nested mix's parts under `outer/inner`."""
+        scores: dict[str, Score] = {}
+        for part, _ in sorted(self.parts, key=lambda pair: bool(pair[0].judge_models)):
+            scores[part.name] = await part.score(example, outputs, ask)
+        total = math.fsum(weight for _, weight in self.parts)
+        mean = math.fsum(weight * scores[part.name].value for part, weight in self.parts) / total
+        ordered = {part.name: scores[part.name] for part, _ in self.parts}
+        return Score(value=min(1.0, mean), feedback=_feedback(ordered), parts=_parts(ordered))
+
+
+def _feedback(scores: Mapping[str, Score]) -> str | None:
+    said = [f"{name}: {score.feedback}" for name, score in scores.items() if score.feedback]
+    return "\n".join(said) or None
+
+
+def _parts(scores: Mapping[str, Score]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name, score in scores.items():
+        values[name] = score.value
+        values |= {f"{name}/{inner}": value for inner, value in score.parts.items()}
+    return values

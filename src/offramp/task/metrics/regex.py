@@ -1,0 +1,59 @@
+"""1 when a pattern is found in the answer (or when it is not), with a time limit on the matching.
+
+A pattern that backtracks without end is scored 0 with a reason: a stranger's text must not stop a job. The matching
+runs in a thread with the interpreter lock released, so that requests in flight are timed right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+
+from offramp.errors import SpaceError, problem
+from offramp.records import Example, Score
+from offramp.task.metrics._base import Ask
+from offramp.task.metrics._values import as_text, shown
+
+TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regex:
+    """A compiled pattern, searched anywhere in the answer."""
+
+    name: str
+    fingerprint: str
+    field: str
+    pattern: regex.Pattern[str]
+    found: bool = True
+    timeout_s: float = TIMEOUT_S
+    judge_models: tuple[str, ...] = ()
+
+    async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
+        """1.0 or 0.0; 0.0 with a reason where the matching was cut off."""
+        answer = outputs.get(self.field)
+        text = as_text(answer)
+        try:
+            hit = await asyncio.to_thread(self._search, text)
+        except TimeoutError:
+            reason = f"{self.field}: the pattern {self.pattern.pattern!r} was cut off after {self.timeout_s:g} s"
+            return Score(value=0.0, feedback=reason)
+        if hit is self.found:
+            return Score(value=1.0)
+        verb = "does not match" if self.found else "must not match"
+        return Score(value=0.0, feedback=f"{self.field} {verb} {self.pattern.pattern!r}: got {shown(answer)}")
+
+    def _search(self, text: str) -> bool:
+        return self.pattern.search(text, timeout=self.timeout_s, concurrent=True) is not None
+
+
+def compiled(pattern: str, where: str) -> regex.Pattern[str]:
+    """The pattern, or a SpaceError with the place in it that is wrong."""
+    try:
+        return regex.compile(pattern)
+    except (regex.error, RecursionError, OverflowError) as error:
+        raise SpaceError(problem(where, f"not a regular expression ({error})", got=pattern)) from None

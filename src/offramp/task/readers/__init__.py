@@ -1,0 +1,74 @@
+"""Files and hub datasets as rows of plain JSON values, each with the number a person finds it by.
+
+One file per format. A reader refuses what it cannot read for certain (broken UTF-8, NaN, ragged rows) with the place;
+what the columns mean is decided in `dataset.py`.
+
+Invariant: a row holds JSON values only; nothing that was text in the file has become a number, a date or a null.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from offramp.errors import DatasetError, nearest, problem
+from offramp.space.model import DatasetPart
+from offramp.task.readers.base import Row, Source
+
+__all__ = ["Row", "Source", "read_source"]
+
+_ENDINGS = ("jsonl", "ndjson", "csv", "tsv", "parquet")
+
+
+def read_source(part: DatasetPart, base: Path) -> Source:
+    """All rows of a dataset. Raises DatasetError for a file that is missing, unreadable, empty or of unknown kind.
+
+    Args:
+        part: the `dataset` of a space file.
+        base: folder that a relative path starts from.
+    """
+    if part.path is None:
+        from offramp.task.readers.hub import read_hub
+
+        source = read_hub(part)
+    else:
+        source = _read_file(base / part.path, part.path)
+    if not source.rows:
+        raise DatasetError(problem(source.name, "there is not one row in it", do="Add examples, one a row."))
+    return source
+
+
+def _read_file(path: Path, name: str) -> Source:
+    if not path.is_file():
+        raise DatasetError(_missing(path, name))
+    try:
+        return _by_ending(path, name)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or type(error).__name__})"
+        raise DatasetError(problem(name, what)) from None
+
+
+def _missing(path: Path, name: str) -> str:
+    if path.is_dir():
+        return problem(name, "is a folder", expected="one file", do="Join the files into one.")
+    near = nearest(path.name, (p.name for p in path.parent.iterdir())) if path.parent.is_dir() else ""
+    return problem(name, "there is no such file", do=near or "A relative path starts at the space file's folder.")
+
+
+def _by_ending(path: Path, name: str) -> Source:
+    match path.suffix.lower():
+        case ".jsonl" | ".ndjson":
+            from offramp.task.readers.jsonl import read_jsonl
+
+            return read_jsonl(path, name)
+        case ".csv" | ".tsv":
+            from offramp.task.readers.table import read_table
+
+            return read_table(path, name)
+        case ".parquet":
+            from offramp.task.readers.parquet import read_parquet
+
+            return read_parquet(path, name)
+        case ending:
+            do = "Write one JSON object a line." if ending == ".json" else None
+            expected = f"one of {', '.join(_ENDINGS)}"
+            raise DatasetError(problem(name, "the file's ending", got=ending, expected=expected, do=do))

@@ -1,0 +1,56 @@
+"""Datasets on the Hugging Face hub, through the `datasets` package where it is installed.
+
+Class labels come as their names, not as numbers. Where all splits are read, a column `split` says which one a row is
+from, so that `splits.column: split` can keep the data's own division. Code that comes with a dataset is never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from offramp.errors import DatasetError, problem
+from offramp.space.model import DatasetPart
+from offramp.task.readers.base import Row, Source
+from offramp.task.readers.plain import plain
+
+
+def read_hub(part: DatasetPart) -> Source:
+    """The rows of a hub dataset, or a DatasetError that says how to go on without the package or the network."""
+    name = str(part.hub)
+    loaded = _load(part, name)
+    splits = loaded if isinstance(loaded, Mapping) else {None: loaded}
+    values = [row for split, data in splits.items() for row in _rows(data, split)]
+    rows = tuple(Row(number=number, values=value) for number, value in enumerate(values, start=1))
+    return Source(name=name, rows=rows)
+
+
+def _load(part: DatasetPart, name: str) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        do = "Run `pip install 'offramp[hub]'`, or download the data to a file and give `dataset.path`."
+        raise DatasetError(problem(name, "a hub dataset needs the package `datasets`", do=do)) from None
+    try:
+        return datasets.load_dataset(name, part.config, split=part.hub_split, revision=part.revision)
+    except (OSError, ValueError, RuntimeError, LookupError, httpx.HTTPError) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        do = "Check name, config, split and network, or download the data to a file and give `dataset.path`."
+        raise DatasetError(problem(name, f"cannot be read from the hub ({reason})", do=do)) from None
+
+
+def _rows(data: Any, split: str | None) -> Iterator[dict[str, Any]]:
+    features = getattr(data, "features", None) or {}
+    names = {column: feature.int2str for column, feature in features.items() if hasattr(feature, "int2str")}
+    for row in data:
+        values = {column: plain(_named(value, names.get(column))) for column, value in row.items()}
+        yield values if split is None or "split" in values else {**values, "split": split}
+
+
+def _named(value: Any, name_of: Any) -> Any:
+    """The label's name; -1 is how the hub writes a label that is not known."""
+    if name_of is None or value is None:
+        return value
+    return name_of(value) if value >= 0 else None

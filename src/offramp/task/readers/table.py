@@ -1,0 +1,72 @@
+"""CSV and TSV with a header row. Every cell stays the text that it is: `NA`, `007` and `true` survive.
+
+The csv module in strict mode, not pandas: a row that is too short or too long is named, not filled up.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from offramp.errors import DatasetError, problem
+from offramp.task.readers.base import Row, Source, place
+
+_LONGEST_CELL = 2**31 - 1
+
+
+def read_table(path: Path, name: str) -> Source:
+    """The rows of a CSV or TSV file; `number` counts data rows from 1. Raises DatasetError with the place."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    records = _records(_text(path, name), delimiter, name)
+    _, first = next(records, (0, None))
+    if first is None:
+        return Source(name=name, rows=(), text_cells=True)
+    header = _header(first, name)
+    rows = [
+        Row(number=number, values=_values(header, cells, place(name, number, by_line=False), line))
+        for number, (line, cells) in enumerate(records, start=1)
+    ]
+    return Source(name=name, rows=tuple(rows), text_cells=True)
+
+
+def _text(path: Path, name: str) -> str:
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # `start` counts from behind a byte order mark.
+        at = error.start + (3 if raw.startswith(b"\xef\xbb\xbf") else 0)
+        line = raw.count(b"\n", 0, at) + 1
+        what = f"not UTF-8: byte 0x{raw[at]:02x} at offset {at} of the file"
+        raise DatasetError(problem(f"{name}:{line}", what, do="Save the file as UTF-8.")) from None
+
+
+def _records(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of every record that is not blank."""
+    csv.field_size_limit(_LONGEST_CELL)  # the default refuses a cell above 128 KiB, which a document can be
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise DatasetError(problem(f"{name}:{reader.line_num}", f"not CSV: {error}")) from None
+
+
+def _header(cells: list[str], name: str) -> list[str]:
+    names = [cell.strip() or f"column_{i}" for i, cell in enumerate(cells, start=1)]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise DatasetError(problem(name, f"the header has {', '.join(map(repr, twice))} twice", do="Rename one."))
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        raise DatasetError(problem(name, "the header", got=names[0], expected="columns separated by commas"))
+    return names
+
+
+def _values(header: list[str], cells: list[str], where: str, line: int) -> dict[str, str]:
+    if len(cells) != len(header):
+        what = f"has {len(cells)} cells (ends in line {line})"
+        raise DatasetError(problem(where, what, expected=str(len(header)), do="Quote a cell that holds a comma."))
+    return dict(zip(header, cells, strict=True))

@@ -1,0 +1,48 @@
+"""A caller over a real storage, with a clock that only sleeping moves."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import pytest
+from support_calls import FakeTime
+
+from offramp.calls.caller import open_caller
+from offramp.store.engine import open_store
+from offramp.store.purse import Purse
+
+
+@pytest.fixture
+def time_():
+    return FakeTime()
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(f"sqlite:///{tmp_path}/offramp.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def build(store, time_):
+    """Callers on one storage; keyword arguments change how they are opened."""
+
+    def build(transport, *, cap_usd=None, cap_calls=None, attempts=3, purse_id="p", calls=None, **changes):
+        part = SimpleNamespace(**{"attempts": attempts, "timeout_s": 30.0, "deadline_s": 300.0, **(calls or {})})
+        options = {
+            "store": store,
+            "study": "s",
+            "store_text": True,
+            "purse": Purse(store, purse_id, cap_usd=cap_usd, cap_calls=cap_calls),
+            "concurrency": 4,
+            "calls": part,
+            "servers": None,
+            "rng": random.Random(0),
+            "transport": transport,
+            "sleep": time_.sleep,
+            "clock": time_,
+        }
+        return open_caller(**{**options, **changes})
+
+    return build

@@ -1,0 +1,114 @@
+import pytest
+
+from offramp.errors import JobError, StorageError
+from offramp.store.owners import Owner, current_owner
+from offramp.store.studies import StudyRow, StudyStatus, StudyStore
+
+ROW = StudyRow(name="support-1", space_name="support", space_json="{}", space_hash="a", task_hash="b", seed=0)
+OTHER = Owner(host="far", pid=7, token="x|y|z")
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_900_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def studies(store, clock):
+    return StudyStore(store, clock=clock)
+
+
+def test_a_study_is_created_once_and_then_found(studies, clock):
+    first = studies.create_or_get(ROW)
+    clock.now += 5
+    again = studies.create_or_get(
+        StudyRow(name="support-1", space_name="x", space_json="", space_hash="", task_hash="", seed=9)
+    )
+    assert again == first == studies.get("support-1")
+    assert first.created_at == first.updated_at and first.status is StudyStatus.RUNNING and first.seed == 0
+
+
+def test_an_update_changes_fields_and_moves_the_date(studies, clock):
+    made = studies.create_or_get(ROW)
+    clock.now += 5
+    done = studies.update("support-1", status="finished", summary_json="[1]", extra={"k": [1]}, stop_reason="cap")
+    assert (done.status, done.summary_json, dict(done.extra), done.stop_reason) == (
+        "finished",
+        "[1]",
+        {"k": [1]},
+        "cap",
+    )
+    assert done.created_at == made.created_at < done.updated_at
+
+
+def test_a_field_that_never_changes_or_does_not_exist_is_refused(studies):
+    studies.create_or_get(ROW)
+    for field in ("name", "colour"):
+        with pytest.raises(TypeError, match=field):
+            studies.update("support-1", **{field: "x"})
+
+
+def test_a_misspelt_study_names_the_nearest(studies):
+    studies.create_or_get(ROW)
+    for ask in (studies.get, studies.update):
+        with pytest.raises(StorageError, match=r"Did you mean 'support-1'\?"):
+            ask("suport-1")
+
+
+def test_the_newest_study_is_listed_first(studies, clock):
+    for name in ("b", "a", "c"):
+        clock.now += 1
+        studies.create_or_get(StudyRow(name=name, space_name="", space_json="", space_hash="", task_hash="", seed=0))
+    assert [row.name for row in studies.list()] == ["c", "a", "b"]
+
+
+def test_a_leased_study_is_run_by_nobody_else(studies):
+    studies.acquire_lease("s", OTHER)
+    with pytest.raises(JobError, match="study s is being run by pid 7 on host far"):
+        studies.acquire_lease("s", current_owner())
+    studies.acquire_lease("t", current_owner())
+
+
+def test_one_process_does_not_run_a_study_twice(studies):
+    studies.acquire_lease("s", current_owner())
+    with pytest.raises(JobError, match="is being run by pid"):
+        studies.acquire_lease("s", current_owner())
+
+
+def test_an_expired_lease_is_taken_over_and_its_holder_is_told(studies, clock):
+    lost = studies.acquire_lease("s", OTHER, ttl_s=60)
+    clock.now += 61
+    kept = studies.acquire_lease("s", current_owner())
+    with pytest.raises(JobError, match="took it over"):
+        studies.renew(lost)
+    studies.release(lost)
+    studies.renew(kept)
+
+
+def test_a_renewed_lease_lasts(studies, clock):
+    held = studies.acquire_lease("s", OTHER, ttl_s=60)
+    clock.now += 50
+    studies.renew(held, 60)
+    clock.now += 50
+    with pytest.raises(JobError):
+        studies.acquire_lease("s", current_owner())
+
+
+def test_the_lease_of_a_dead_process_on_this_host_is_free_at_once(studies):
+    me = current_owner()
+    boot, namespace, _ = me.token.split("|")
+    studies.acquire_lease("s", Owner(host=me.host, pid=me.pid, token=f"{boot}|{namespace}|1"))
+    assert studies.acquire_lease("s", me).study == "s"
+
+
+def test_a_released_lease_is_free(studies):
+    studies.release(studies.acquire_lease("s", OTHER))
+    studies.acquire_lease("s", current_owner())

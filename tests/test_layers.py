@@ -1,0 +1,168 @@
+"""Imports go down only, each heavy library has one door, and the light paths load none of them.
+
+The rules are those of docs/decisions/0001-layering.md. They are read from the source, so an import inside a function
+counts as well; imports for type checkers only do not count for the order, since nothing runs.
+"""
+
+import ast
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "src" / "offramp"
+
+FLOOR = {"errors", "ids", "records"}
+ORDER = ("stats", "store", "space", "task", "models", "calls", "program", "evaluate", "search", "cli")
+FREE = {"testing"}  # fakes and contract tests may use everything; nothing may use them
+
+DOORS = {
+    "dspy": ("program/",),
+    "optuna": ("search/",),
+    "litellm": ("calls/transports/", "models/"),
+    "torch": ("tune/",),
+}
+HEAVY = ("dspy", "litellm", "optuna", "pandas", "torch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """One imported module: where, what, and whether only type checkers see it."""
+
+    file: str
+    line: int
+    module: str
+    typing_only: bool
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.module}"
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def names(node, file):
+    """Absolute names of what one import statement may load: `from a import b` may load a.b."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    base = node.module or ""
+    if node.level:
+        package = ("offramp", *file.relative_to(ROOT).parts[:-1])
+        base = ".".join((*package[: len(package) - node.level + 1], *filter(None, [base])))
+    if base == "offramp":
+        return [f"{base}.{alias.name}" for alias in node.names]
+    return [base]
+
+
+def imports_below(node, file, typing_only=False):
+    where = file.relative_to(ROOT).as_posix()
+    for child in ast.iter_child_nodes(node):
+        for name in names(child, file):
+            yield Import(file=where, line=child.lineno, module=name, typing_only=typing_only)
+        yield from imports_below(child, file, typing_only or is_type_checking(child))
+
+
+def all_imports():
+    for file in sorted(ROOT.rglob("*.py")):
+        yield from imports_below(ast.parse(file.read_text(encoding="utf-8")), file)
+
+
+IMPORTS = list(all_imports())
+
+
+def layer_of_file(file):
+    return file.split("/", 1)[0].removesuffix(".py")
+
+
+def layer_of_module(module):
+    parts = module.split(".")
+    return parts[1] if parts[0] == "offramp" and len(parts) > 1 else None
+
+
+def allowed(user, used):
+    """Whether a layer may import another."""
+    if user == used or used in FLOOR or used == "__version__":
+        return user not in FLOOR or used in FLOOR
+    if user in FLOOR or used in FREE:
+        return user in FREE
+    if user in FREE:
+        return True
+    return user in ORDER and used in ORDER and ORDER.index(used) < ORDER.index(user)
+
+
+def test_every_folder_has_a_place_in_the_order():
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and any(path.rglob("*.py"))}
+    assert folders <= set(ORDER) | FREE, "add the new folder to ORDER, above what it imports"
+
+
+def test_imports_go_down_only():
+    wrong = [
+        str(item)
+        for item in IMPORTS
+        if not item.typing_only
+        and item.file != "__init__.py"
+        and (used := layer_of_module(item.module)) is not None
+        and not allowed(layer_of_file(item.file), used)
+    ]
+    assert wrong == []
+
+
+def test_the_floor_imports_nothing_heavy():
+    wrong = [
+        str(item)
+        for item in IMPORTS
+        if layer_of_file(item.file) in FLOOR and item.module.split(".")[0] not in sys.stdlib_module_names | {"offramp"}
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_each_heavy_library_has_one_door(library):
+    wrong = [
+        str(item)
+        for item in IMPORTS
+        if item.module.split(".")[0] == library and not item.file.startswith((*DOORS[library], "testing/"))
+    ]
+    assert wrong == []
+
+
+def test_stats_knows_numpy_alone():
+    outside = {
+        item.module.split(".")[0] for item in IMPORTS if layer_of_file(item.file) == "stats"
+    } - sys.stdlib_module_names
+    assert outside <= {"numpy", "offramp"}
+
+
+def test_nothing_that_can_run_code_from_a_file_is_imported():
+    wrong = [str(item) for item in IMPORTS if item.module.split(".")[0] in ("pickle", "dill", "cloudpickle", "shelve")]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", ["offramp", "offramp.cli.main", "offramp.records", "offramp.space.model"])
+def test_light_modules_load_no_heavy_library(module):
+    code = f"import {module}, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("user", "used", "right"),
+    [
+        ("search", "evaluate", True),
+        ("evaluate", "search", False),
+        ("stats", "errors", True),
+        ("errors", "stats", False),
+        ("errors", "ids", True),
+        ("cli", "testing", False),
+        ("testing", "search", True),
+        ("calls", "calls", True),
+        ("cli", "unheard_of", False),
+    ],
+)
+def test_the_rule_itself(user, used, right):
+    assert allowed(user, used) is right
