@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
 
 import pytest
 from support_calls import FakeTime
 
 from offramp.calls.caller import open_caller
+from offramp.space.model import CallsPart
 from offramp.store.engine import open_store
 from offramp.store.purse import Purse
 
@@ -29,7 +29,7 @@ def build(store, time_):
     """Callers on one storage; keyword arguments change how they are opened."""
 
     def build(transport, *, cap_usd=None, cap_calls=None, attempts=3, purse_id="p", calls=None, **changes):
-        part = SimpleNamespace(**{"attempts": attempts, "timeout_s": 30.0, "deadline_s": 300.0, **(calls or {})})
+        part = CallsPart(**{"attempts": attempts, "timeout_s": 30.0, **(calls or {})})
         options = {
             "store": store,
             "study": "s",

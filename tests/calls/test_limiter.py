@@ -208,7 +208,7 @@ def test_a_deadline_runs_down_except_while_paused():
         time_.now += 100
     assert deadline.left_s == 6.0
     deadline.check(5.9)
-    with pytest.raises(DeadlineExceeded, match="10 s.*slow"):
+    with pytest.raises(DeadlineExceeded, match=r"10 s.*slow"):
         deadline.check(6.0, "slow")
 
 

@@ -65,8 +65,7 @@ def test_the_address_may_name_the_api_or_not(suffix):
 @pytest.mark.parametrize(
     ("reply", "failure"),
     [
-        (ServerReply(status=400, text="the request exceeds the available context size", code="exceed_context_size_error"),
-         TooLong),
+        (ServerReply(status=400, text="the request is too large", code="exceed_context_size_error"), TooLong),
         (ServerReply(status=400, text="failed to parse grammar", code="invalid_request_error"), InvalidRequest),
         (ServerReply(status=503, text="Loading model"), ServerFailed),
         (ServerReply(status=500, body=b"oops"), ServerFailed),

@@ -10,9 +10,21 @@ from offramp.store.ledger import CallAttempt, CallStatus, Ledger, priced
 
 USAGE = Usage(input_tokens=100, cached_input_tokens=40, cache_write_tokens=10, output_tokens=20, reasoning_tokens=5)
 OK = CallAttempt(
-    request_hash="h", study="s", purpose=Purpose.PROGRAM, model="m", provider="openai", status=CallStatus.OK, usage=USAGE,
-    latency_s=0.7, queue_s=3.0, started_at="2030-01-01T00:00:00+00:00", request_json={"messages": []}, reply_text="yes",
-    finish_reason="stop", attempt=2)  # fmt: skip
+    request_hash="h",
+    study="s",
+    purpose=Purpose.PROGRAM,
+    model="m",
+    provider="openai",
+    status=CallStatus.OK,
+    usage=USAGE,
+    latency_s=0.7,
+    queue_s=3.0,
+    started_at="2030-01-01T00:00:00+00:00",
+    request_json={"messages": []},
+    reply_text="yes",
+    finish_reason="stop",
+    attempt=2,
+)
 
 
 def test_an_answer_is_found_again_with_its_own_latency_and_tokens(store):

@@ -18,7 +18,7 @@ _SHAPES = (
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), "***"),
     (re.compile(r"(?i)([?&](?:key|api[-_]?key|access_token|token|sig)=)[^&\s'\"]+"), r"\1***"),
     (re.compile(r"(?i)((?:x-)?api[-_]key['\"]?\s*[:=]\s*['\"]?)[A-Za-z0-9._~+/=-]{8,}"), r"\1***"),
-    (re.compile(r"(\w+://[^/\s:@]*:)[^/\s@]+@"), r"\1***@"),
+    (re.compile(r"(\b\w[\w+.-]{0,30}://[^/\s:@]{0,200}:)[^/\s@]{1,500}@"), r"\1***@"),
 )
 _LONGEST = 2000
 
@@ -29,6 +29,7 @@ def scrubbed(text: str, environ: Mapping[str, str] | None = None) -> str:
     secrets = {value for name, value in env.items() if len(value) > 7 and _NAME.search(name)}
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, "***")
+    text = text[: 4 * _LONGEST]  # a server may send megabytes, and patterns are slow on those
     for shape, mask in _SHAPES:
         text = shape.sub(mask, text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -9,10 +9,9 @@ import time
 from types import TracebackType
 from typing import IO
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from offramp.cli.tables import front_table, money, short_params
@@ -26,7 +25,9 @@ class LiveView:
 
     def __init__(self, stream: IO[str]) -> None:
         self._console = Console(file=stream, highlight=False)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
+        self._live = (
+            Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
+        )
         self._last_line = 0.0
         self._last_trials = -1
 
@@ -35,7 +36,9 @@ class LiveView:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -50,10 +53,12 @@ class LiveView:
 
 def render(progress: Progress) -> Group:
     """The whole display."""
-    parts: list[Text | Table | ProgressBar] = [Text(status_line(progress), style="bold")]
+    parts: list[RenderableType] = [Text(status_line(progress), style="bold")]
     if progress.candidate is not None:
         what = "holdout" if progress.phase == "holdout" else f"candidate {progress.trials + 1}"
-        parts.append(Text(f"{what}: {short_params(progress.candidate)}", style="dim", overflow="ellipsis", no_wrap=True))
+        parts.append(
+            Text(f"{what}: {short_params(progress.candidate)}", style="dim", overflow="ellipsis", no_wrap=True)
+        )
         parts.append(ProgressBar(total=max(1, progress.of), completed=min(progress.done, progress.of), width=60))
     if progress.front:
         parts.append(front_table(progress.front, title="front so far (search split)"))

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 @click.option("--minutes", type=float, help="Cap on wall clock.")
 @click.option("--seed", type=int, help="Seed of every draw.")
 @click.option("--concurrency", type=int, help="Requests in flight at the same time.")
-@click.option("--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]")
+@click.option(
+    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
+)
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, envvar="OFFRAMP_RESULTS",
               help="Folder for what the run writes.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what to expect; write and spend nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.pass_context
 def optimize(
-    ctx: click.Context, space: Path, budget_usd: float | None, budget_calls: int | None, storage: str | None, results: Path,
+    space: Path, budget_usd: float | None, budget_calls: int | None, storage: str | None, results: Path,
     dry_run: bool, as_json: bool, **rest: Any,
 ) -> None:  # fmt: skip
     """Search the space file SPACE for the best trade of quality, cost and latency.
@@ -48,7 +49,7 @@ def optimize(
         result = _live(space, storage, results, limits)
     if result.error is not None:
         click.echo(f"error: {result.error}", err=True)
-        ctx.exit(result.error.exit_code)
+        click.get_current_context().exit(result.error.exit_code)
 
 
 def _live(space: Path, storage: str | None, results: Path, limits: dict[str, Any]) -> JobResult:

@@ -14,7 +14,9 @@ from offramp.errors import UsageError, problem
 @click.command()
 @click.argument("study", default="latest")
 @click.option("--weights", metavar="W", help="Other weights, such as quality=.6,cost=.3,latency=.1")
-@click.option("--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]")
+@click.option(
+    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
+)
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, envvar="OFFRAMP_RESULTS",
               help="Folder that the run wrote to.")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="All candidates, not the front alone.")
@@ -59,5 +61,7 @@ def parse_weights(text: str | None) -> dict[str, float] | None:
         except ValueError:
             found[name.strip()] = float("nan")
         if found[name.strip()] != found[name.strip()]:
-            raise UsageError(problem("--weights", "not a list of name=number", got=text, expected="such as quality=.6,cost=.3"))
+            raise UsageError(
+                problem("--weights", "not a list of name=number", got=text, expected="such as quality=.6,cost=.3")
+            )
     return found

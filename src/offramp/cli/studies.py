@@ -10,7 +10,9 @@ import click
 
 
 @click.command()
-@click.option("--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]")
+@click.option(
+    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
+)
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, envvar="OFFRAMP_RESULTS",
               help="Folder that the run wrote to.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print records as JSON.")

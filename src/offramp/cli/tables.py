@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -62,41 +62,54 @@ def number(value: float | None) -> str:
     return "?" if value is None else f"{value:.3f}"
 
 
-def short_params(params: Mapping[str, Scalar]) -> str:
-    """An assignment in one line: what matters first, defaults left out."""
-    shown = [str(params.get("model", ""))]
+def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) -> str:
+    """An assignment in one line: what matters first, defaults and `leave_out` left out."""
+    shown = [str(params.get("model", "")).removeprefix("local/")]
     shown += [str(value) for name, value in params.items() if name.startswith("instruction")]
     shown += [str(params[name]) for name in ("form", "format") if params.get(name) not in (None, "predict", "own")]
     if params.get("constrained"):
         shown.append("constrained")
     if params.get("demos") not in (None, "none") and params.get("demos.count"):
         shown.append(f"{params['demos.count']} {params['demos']} demos")
-    known = {"model", "form", "format", "constrained", "demos", "demos.count"}
+    known = {"model", "form", "format", "constrained", "demos", "demos.count", *leave_out}
     rest = {n: v for n, v in params.items() if n not in known and not n.startswith("instruction") and v is not None}
     return ", ".join(shown + [f"{name}={value}" for name, value in rest.items()])
 
 
-def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, str] | None = None) -> Table:
-    """Members as rows; `marks` puts a word beside a candidate. The holdout column is there when any was scored on it."""
+def _shared(members: Sequence[Member]) -> set[str]:
+    """Request params that are the same for all: they tell nothing apart."""
+    names = {name for member in members for name in member.params}
+    return {name for name in names if len({repr(member.params.get(name)) for member in members}) == 1}
+
+
+def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, str] | None = None) -> Group:
+    """Members as two lines each: the numbers, and the assignment below them, so that 80 columns are enough.
+
+    `marks` puts a word beside a candidate. The holdout column is there when any member was scored on it.
+    """
     holdout = any(member.holdout is not None for member in members)
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for name in ("candidate", "quality", *(["holdout"] if holdout else []), "$/1k runs", "p50", "p95", "n", "utility"):
-        table.add_column(name, justify="left" if name == "candidate" else "right", no_wrap=name != "candidate")
-    table.add_column("what", overflow="fold")
+    shared = _shared(members)
+    names = ("quality", *(("holdout",) if holdout else ()), "$/1k runs", "p50", "p95", "n", "utility")
+    lines = [Text(title, style="bold"), Text(_columns("candidate", names), style="dim")]
     for member in members:
-        mark = (marks or {}).get(member.candidate)
-        style = "green" if mark and "recommended" in mark else "yellow" if mark else ""
-        scored = [number(member.holdout.quality) if member.holdout else ""] if holdout else []
-        table.add_row(
-            f"{member.candidate}{f' ({mark})' if mark else ''}", number(member.quality), *scored,
-            per_thousand(member.cost_usd), seconds(member.latency_s), seconds(member.latency_p95_s), _count(member),
-            number(member.utility), escape(short_params(member.params)), style=style,
-        )  # fmt: skip
-    return table
+        mark = (marks or {}).get(member.candidate, "")
+        scored = (number(member.holdout.quality) if member.holdout else "",) if holdout else ()
+        cells = (number(member.quality), *scored, per_thousand(member.cost_usd), seconds(member.latency_s),
+                 seconds(member.latency_p95_s), _count(member), number(member.utility))  # fmt: skip
+        style = "green" if "recommended" in mark else "yellow" if mark else ""
+        lines.append(Text(_columns(member.candidate, cells), style=style))
+        lines.append(
+            Text(f"  {f'{mark}: ' if mark else ''}{short_params(member.params, shared)}", style=style or "dim")
+        )
+    return Group(*lines)
+
+
+def _columns(first: str, cells: Sequence[str]) -> str:
+    return f"{first:<13}" + "".join(f"{cell:>10}" if cell.startswith("$") else f"{cell:>9}" for cell in cells)
 
 
 def _count(member: Member) -> str:
-    return str(member.n) if not member.n_failed else f"{member.n} (+{member.n_failed} failed)"
+    return str(member.n) if not member.n_failed else f"{member.n} -{member.n_failed}"
 
 
 def print_result(result: JobResult, results: Path) -> None:
@@ -107,7 +120,9 @@ def print_result(result: JobResult, results: Path) -> None:
     why = STOPPED.get(report.stop_reason or "", report.stop_reason or "")
     console.print(f"Ended: {why}. {report.trials} candidates, {result.calls} calls, {result.cached_calls} answers reused, "
                   f"{result.failed_calls} failed, {money(result.spent_usd)} spent, {result.elapsed_s:.0f} s.")  # fmt: skip
-    console.print(f"Study {report.study} · {results / (report.study + '.json')} · offramp pareto {report.study}", soft_wrap=True)
+    console.print(
+        f"Study {report.study} · {results / (report.study + '.json')} · offramp pareto {report.study}", soft_wrap=True
+    )
 
 
 def print_report(report: StudyReport, *, everything: bool = False, console: Console | None = None) -> None:

@@ -57,4 +57,6 @@ async def _approved(teacher: Program, batch: Sequence[Example], min_score: float
     for result in results:
         if result.state is ResultState.FAILED:
             raise BootstrapFailed(f"bootstrapping demos failed on example {result.example!r}: {result.reason}")
-    return [o for o, r in zip(outcomes, results, strict=True) if r.score is not None and r.score >= min_score and o.trace]
+    return [
+        o for o, r in zip(outcomes, results, strict=True) if r.score is not None and r.score >= min_score and o.trace
+    ]

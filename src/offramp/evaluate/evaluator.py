@@ -82,7 +82,9 @@ class Evaluator:
             todo = [example for example in examples if example.id in failed]
         return evaluation
 
-    async def _run_all(self, candidate: Candidate, examples: Sequence[Example], split: Split, allowed: int) -> list[Result]:
+    async def _run_all(
+        self, candidate: Candidate, examples: Sequence[Example], split: Split, allowed: int
+    ) -> list[Result]:
         program = await self._program(candidate)
         limit = max(3.0, self._settings.max_failed_share * allowed)
         queue = iter(examples)
@@ -152,7 +154,11 @@ class Evaluator:
                 min_score=self._settings.bootstrap_min_score, judge=self._result,
             )  # fmt: skip
         return labelled_demos(
-            candidate, fields=self._task.fields, factory=self._factory, train=train, balance_by=self._settings.balance_by
+            candidate,
+            fields=self._task.fields,
+            factory=self._factory,
+            train=train,
+            balance_by=self._settings.balance_by,
         )
 
 

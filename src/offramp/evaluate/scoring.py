@@ -52,7 +52,8 @@ def _counted(
         outputs=outcome.outputs,
         reason=reason,
         parts=dict(parts),
-        **_calls(outcome),
+        calls=len(outcome.replies) - _cached(outcome),
+        cached_calls=_cached(outcome),
     )
 
 
@@ -72,10 +73,10 @@ def _failed(outcome: Outcome, candidate: Candidate, example: Example, error: Bas
         cost_usd=None,
         latency_s=None,
         reason=f"{type(error).__name__}: {error}",
-        **_calls(outcome),
+        calls=len(outcome.replies) - _cached(outcome),
+        cached_calls=_cached(outcome),
     )
 
 
-def _calls(outcome: Outcome) -> dict[str, int]:
-    cached = sum(reply.cached for reply in outcome.replies)
-    return {"calls": len(outcome.replies) - cached, "cached_calls": cached}
+def _cached(outcome: Outcome) -> int:
+    return sum(reply.cached for reply in outcome.replies)

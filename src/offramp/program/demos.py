@@ -16,7 +16,9 @@ from offramp.ids import derived_seed
 from offramp.records import DemoKind, Example
 
 
-def choose_demos(kind: DemoKind, count: int, seed: int, train: Sequence[Example], balance_by: str | None) -> tuple[Example, ...]:
+def choose_demos(
+    kind: DemoKind, count: int, seed: int, train: Sequence[Example], balance_by: str | None
+) -> tuple[Example, ...]:
     """Static demos for `random` and `balanced`: the first `count` of a seeded order.
 
     A larger count extends a smaller one. `balanced` takes the values of the column `balance_by` in turn. Fewer come

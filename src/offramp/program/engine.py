@@ -101,7 +101,9 @@ class SyncRingEngine:
     def complete(self, request: Request) -> Response:
         """One canonical response, waited for in the calling thread."""
         if _running_loop() is self._loop:
-            error = JobError("the program calls a predictor without await inside its aforward. Use `await predictor.acall(...)`.")
+            error = JobError(
+                "the program calls a predictor without await inside its aforward. Use `await predictor.acall(...)`."
+            )
             _current.get().failure = error
             raise error
         return asyncio.run_coroutine_threadsafe(self._engine.complete(request), self._loop).result()
@@ -134,7 +136,7 @@ def _response(request: Request, reply: CallReply) -> Response:
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": reply.text},
-                "finish_reason": reply.finish_reason or "stop",
+                "finish_reason": "stop",  # DSPy warns of a cut answer at every call; parsing tells whether it matters
             }
         ],
         "usage": {

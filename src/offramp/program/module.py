@@ -36,7 +36,9 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
     try:
         module = _load(source, base)
     except Exception as error:  # the user's code: whatever it raises is the message
-        raise SpaceError(problem(where, f"task.module: {source!r} does not import: {type(error).__name__}: {error}")) from error
+        raise SpaceError(
+            problem(where, f"task.module: {source!r} does not import: {type(error).__name__}: {error}")
+        ) from error
     if not hasattr(module, name):
         raise SpaceError(problem(where, f"task.module: {source!r} has no {name!r}", do=nearest(name, dir(module))))
     factory = getattr(module, name)

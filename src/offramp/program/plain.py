@@ -70,7 +70,7 @@ class PlainAdapter(dspy.Adapter):  # type: ignore[misc]
         missing = [name for name in fields if name not in values]
         if missing:
             raise _unparsable(signature, completion, f"no line for {missing}")
-        return values
+        return dict(values)
 
 
 def _unparsable(signature: type[dspy.Signature], completion: str, message: str) -> AdapterParseError:

@@ -111,7 +111,15 @@ def _of_fault(fault: ProgramFault) -> tuple[CallReply, ...]:
     """What a refused request took, where the provider said so: a production run would pay and wait for it too."""
     if fault.latency_s is None:
         return ()
-    return (CallReply(text="", finish_reason="refused", usage=fault.usage or Usage(), latency_s=fault.latency_s, cached=fault.cached),)
+    return (
+        CallReply(
+            text="",
+            finish_reason="refused",
+            usage=fault.usage or Usage(),
+            latency_s=fault.latency_s,
+            cached=fault.cached,
+        ),
+    )
 
 
 def _shown(text: Any, limit: int = 200) -> str:

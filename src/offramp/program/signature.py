@@ -6,7 +6,7 @@ Invariant: the signature holds the fields and their types alone; instructions co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Optional, cast
 
 import dspy
 import pydantic
@@ -24,7 +24,7 @@ def signature_of(fields: TaskFields, instructions: str) -> type[dspy.Signature]:
         columns[name] = (str, dspy.InputField(**_desc(fields.input_descs.get(name))))
     for name, output in fields.outputs.items():
         columns[name] = (annotation_of(name, output), dspy.OutputField(**_desc(output.desc)))
-    return dspy.Signature(columns, instructions)
+    return cast("type[dspy.Signature]", dspy.Signature(columns, instructions))
 
 
 def _desc(text: str | None) -> dict[str, str]:

@@ -19,7 +19,7 @@ from offramp.search.progress import Progress
 from offramp.search.report import StudyReport, build_report
 from offramp.space.load import load_space
 from offramp.store.engine import Store, open_store
-from offramp.store.ledger import Ledger
+from offramp.store.history import typical_calls
 from offramp.store.studies import StudyRow, StudyStore
 
 Observer = Callable[[Progress], None]
@@ -100,7 +100,10 @@ def _check_sampler(prepared: Prepared) -> None:
         open_ranges = [dim.name for dim in prepared.dims if dim.size == float("inf")]
         if open_ranges:
             raise UsageError(
-                problem(str(prepared.loaded.path), f"search.sampler: grid needs a finite grid, and {open_ranges} have no `step`")
+                problem(
+                    str(prepared.loaded.path),
+                    f"search.sampler: grid needs a finite grid, and {open_ranges} have no `step`",
+                )
             )
 
 
@@ -146,18 +149,20 @@ def write_report(folder: Path, result: JobResult) -> Path:
     return path
 
 
-def dry_run(space: str | Path, *, storage: str | None = None, results: str | Path = "results", **limits: Any) -> tuple[Prepared, Estimate]:
+def dry_run(
+    space: str | Path, *, storage: str | None = None, results: str | Path = "results", **limits: Any
+) -> tuple[Prepared, Estimate]:
     """What `optimize` would take. Writes nothing, spends nothing, needs no key."""
     prepared = prepare(load_space(Path(space)))
     options = options_of(prepared, **limits)
     _check_sampler(prepared)
     try:
         with open_store(storage or default_storage(Path(results)), write_probe=False) as store:
-            return prepared, estimate(prepared, options, Ledger(store, prepared.study_name(options.seed)))
+            return prepared, estimate(prepared, options, typical_calls(store))
     except StorageError:
         if storage is not None:
             raise
-        return prepared, estimate(prepared, options)
+        return prepared, estimate(prepared, options, {})
 
 
 def pareto(study: str, *, storage: str | None = None, results: str | Path = "results",

@@ -244,7 +244,9 @@ class Job:
             evaluation = evaluation.extended(more.results)
         return evaluation
 
-    def _told(self, candidate: Candidate, evaluation: Evaluation) -> tuple[list[float], dict[str, object], dict[str, float]]:
+    def _told(
+        self, candidate: Candidate, evaluation: Evaluation
+    ) -> tuple[list[float], dict[str, object], dict[str, float]]:
         """Values, attributes and constraints for optuna.
 
         Raises:
@@ -252,7 +254,9 @@ class Job:
         """
         values = values_of(self._objectives, evaluation)
         if values is None:
-            raise TooManyFailures(f"candidate {candidate.id} ({candidate.model}) has no result to compare: all runs failed")
+            raise TooManyFailures(
+                f"candidate {candidate.id} ({candidate.model}) has no result to compare: all runs failed"
+            )
         score = utility(self._objectives, values)
         attributes: dict[str, object] = {
             "candidate": candidate.id,

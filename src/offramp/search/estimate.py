@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from offramp.records import Candidate, DemoKind, Model, Usage
+from offramp.records import Candidate, DemoKind, Model, Scalar, Usage
 from offramp.search.engine import Options
 from offramp.search.prepare import Prepared
-from offramp.space.dimensions import assignments, cardinality, choose, values_in
-from offramp.store.ledger import Ledger
+from offramp.space.dimensions import Dimension, assignments, cardinality, choose, values_in
+from offramp.store.history import TypicalCall
 
 BYTES_PER_TOKEN = 4
 GUESSED_OUTPUT_TOKENS = 60
@@ -46,14 +46,13 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(prepared: Prepared, options: Options, ledger: Ledger | None = None) -> Estimate:
-    """The expected effort. `ledger` is asked for past calls; None where there is no storage yet."""
+def estimate(prepared: Prepared, options: Options, past: Mapping[str, TypicalCall]) -> Estimate:
+    """The expected effort. `past` is what the storage knows of the models; empty where there is none yet."""
     splits = prepared.task.splits
     trials = int(min(options.trials, cardinality(prepared.dims)))
     examples = trials * len(splits.search) + 2 * len(splits.holdout)
     calls = examples * prepared.predictors
     judges = prepared.task.metric.judge_models
-    past = _past(ledger)
     sample = _sample(prepared)
     costs = [_run_cost(prepared, candidate, past) for candidate in sample]
     known = [cost for cost in costs if cost is not None]
@@ -70,33 +69,33 @@ def estimate(prepared: Prepared, options: Options, ledger: Ledger | None = None)
     )
 
 
-def _past(ledger: Ledger | None) -> Mapping[str, tuple[float, float]]:
-    """By model: mean output tokens and seconds of past calls."""
-    return {} if ledger is None else ledger.typical()
-
-
 def _sample(prepared: Prepared, at_most: int = 64) -> list[Candidate]:
     """Candidates spread evenly over the space."""
     size = cardinality(prepared.dims)
     if size == float("inf"):
-        ends = (0, -1)
-        picks = [choose(prepared.dims, lambda d, end=end: _end(d, end)) for end in ends]
+        picks = [choose(prepared.dims, _first), choose(prepared.dims, _last)]
     else:
         step = max(1, int(size) // at_most)
         picks = [params for index, params in enumerate(assignments(prepared.dims)) if index % step == 0]
     return [prepared.candidate(params) for params in picks]
 
 
-def _end(dim: Any, end: int) -> Any:
-    return values_in(dim)[end] if dim.size != float("inf") else (dim.low, dim.high)[end]
+def _first(dim: Dimension) -> Scalar:
+    return values_in(dim)[0] if dim.size != float("inf") else dim.low
 
 
-def _run_cost(prepared: Prepared, candidate: Candidate, past: Mapping[str, tuple[float, float]]) -> float | None:
+def _last(dim: Dimension) -> Scalar:
+    return values_in(dim)[-1] if dim.size != float("inf") else dim.high
+
+
+def _run_cost(prepared: Prepared, candidate: Candidate, past: Mapping[str, TypicalCall]) -> float | None:
     model = prepared.models[candidate.model]
-    output, seconds = past.get(model.name, (GUESSED_OUTPUT_TOKENS, GUESSED_LATENCY_S[model.local]))
+    output = past[model.name].output_tokens if model.name in past else GUESSED_OUTPUT_TOKENS
     limit = candidate.request_params.get("max_tokens")
     output = min(output, limit) if isinstance(limit, int) else output
-    usage = Usage(input_tokens=_input_tokens(prepared, candidate), output_tokens=round(output), compute_s=seconds)
+    usage = Usage(
+        input_tokens=_input_tokens(prepared, candidate), output_tokens=round(output), compute_s=_seconds(model, past)
+    )
     cost = None if model.price is None else model.price.cost_usd(usage)
     return None if cost is None else cost * prepared.predictors
 
@@ -111,5 +110,5 @@ def _input_tokens(prepared: Prepared, candidate: Candidate) -> int:
     return round((instructions + scaffold + (demos + 1) * row) / BYTES_PER_TOKEN)
 
 
-def _seconds(model: Model, past: Mapping[str, tuple[float, float]]) -> float:
-    return past[model.name][1] if model.name in past else GUESSED_LATENCY_S[model.local]
+def _seconds(model: Model, past: Mapping[str, TypicalCall]) -> float:
+    return past[model.name].latency_s if model.name in past else GUESSED_LATENCY_S[model.local]

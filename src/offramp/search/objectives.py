@@ -122,7 +122,9 @@ def reweighted(objectives: Sequence[Objective], weights: Mapping[str, float] | N
     names = [objective.name for objective in objectives]
     for name, weight in weights.items():
         if name not in names:
-            raise UsageError(problem("--weights", "unknown objective", got=name, expected=f"one of {names}", do=nearest(name, names)))
+            raise UsageError(
+                problem("--weights", "unknown objective", got=name, expected=f"one of {names}", do=nearest(name, names))
+            )
         if not (math.isfinite(weight) and weight >= 0):
             raise UsageError(problem("--weights", name, got=weight, expected="a number of 0 or more"))
     if sum(weights.values()) <= 0:
@@ -141,6 +143,11 @@ def objectives_json(objectives: Sequence[Objective]) -> list[dict[str, Any]]:
 def objectives_from_json(values: Sequence[Mapping[str, Any]]) -> tuple[Objective, ...]:
     """The inverse of `objectives_json`."""
     return tuple(
-        Objective(name=v["name"], weight=v["weight"], statistic=v["statistic"], scale=tuple(v["scale"]) if v["scale"] else None)
+        Objective(
+            name=v["name"],
+            weight=v["weight"],
+            statistic=v["statistic"],
+            scale=tuple(v["scale"]) if v["scale"] else None,
+        )
         for v in values
     )

@@ -114,7 +114,7 @@ class OptunaStudy:
     def add_incumbent(self, params: Mapping[str, Scalar], values: Sequence[float], attributes: Mapping[str, Any],
                       constraints: Mapping[str, float]) -> int:  # fmt: skip
         """Adds the finished incumbent as a trial; params outside of the searched ranges are left to its attributes."""
-        inside = {n: v for n, v in self._searched(params).items() if _distribution(self._dim(n))._contains(_internal(self._dim(n), v))}
+        inside = {n: v for n, v in self._searched(params).items() if self._dim(n).holds(v)}
         with quiet():
             self._study.add_trial(
                 create_trial(
@@ -125,7 +125,9 @@ class OptunaStudy:
             )  # fmt: skip
             return len(self._study.get_trials(deepcopy=False)) - 1
 
-    def tell(self, number: int, values: Sequence[float], attributes: Mapping[str, Any], constraints: Mapping[str, float]) -> None:
+    def tell(
+        self, number: int, values: Sequence[float], attributes: Mapping[str, Any], constraints: Mapping[str, float]
+    ) -> None:
         """Finishes a trial with its values."""
         with quiet():
             trial = self._trial(number)
@@ -233,10 +235,3 @@ def _distribution(dim: Dimension) -> BaseDistribution:
     if dim.whole:
         return IntDistribution(int(dim.low), int(dim.high), step=int(dim.step or 1), log=dim.log)
     return FloatDistribution(dim.low, dim.high, step=dim.step, log=dim.log)
-
-
-def _internal(dim: Dimension, value: Scalar) -> float:
-    try:
-        return float(_distribution(dim).to_internal_repr(value))
-    except (ValueError, TypeError):
-        return float("nan")

@@ -11,8 +11,10 @@ from typing import Any
 
 from offramp.errors import ModelError, SpaceError, nearest, problem
 from offramp.ids import content_hash
-from offramp.models.catalogue import missing_key, resolve, with_capabilities
+from offramp.models.capabilities import with_capabilities
+from offramp.models.catalogue import resolve
 from offramp.models.embedded import is_pulled
+from offramp.models.keys import missing_key
 from offramp.program.module import ModuleFactory, import_module_factory, predictors_of
 from offramp.records import Candidate, DemoKind, Model
 from offramp.search.objectives import Objective, objectives_of
@@ -115,7 +117,7 @@ def prepare(loaded: LoadedSpace, *, to_run: bool = False) -> Prepared:
     space, where = loaded.space, str(loaded.path)
     models, searched = _models(loaded)
     texts = instruction_texts(loaded)
-    task = load_task(space, base=loaded.base, models=models)
+    task = load_task(space, base=loaded.base, models=models, where=where)
     factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
     predictors = _predictors(factory, texts, where)
     dims = dimensions(space, texts, {name: models[name] for name in searched})
@@ -171,11 +173,15 @@ def _predictors(factory: ModuleFactory | None, texts: Texts, where: str) -> int:
     for predictor in texts:
         if predictor not in names:
             do = nearest(predictor, names) or f"Its predictors are {names}."
-            raise SpaceError(problem(where, "instructions", got=predictor, expected="a predictor of the program", do=do))
+            raise SpaceError(
+                problem(where, "instructions", got=predictor, expected="a predictor of the program", do=do)
+            )
     return len(names)
 
 
-def _incumbent(chosen: Mapping[str, Any], space: SpaceFile, texts: Texts, models: Mapping[str, Model], dims: Any) -> Candidate:
+def _incumbent(
+    chosen: Mapping[str, Any], space: SpaceFile, texts: Texts, models: Mapping[str, Model], dims: Any
+) -> Candidate:
     candidate = candidate_of(chosen, space=space, texts=texts, models=models, dims=dims)
     extra = space.incumbent.params if space.incumbent is not None else {}
     known = {**candidate.request_params, **{n: v for n, v in extra.items() if v is not None}}
@@ -219,7 +225,9 @@ def _check_params(prepared: Prepared) -> None:
         for name in prepared.incumbent.request_params:
             if not _takes(model, name):
                 where = prepared.loaded.where(f"incumbent.params.{name}")
-                raise SpaceError(problem(where, f"incumbent.params.{name} is not taken by {model.name!r}", do="Remove it."))
+                raise SpaceError(
+                    problem(where, f"incumbent.params.{name} is not taken by {model.name!r}", do="Remove it.")
+                )
 
 
 def _any(dim: Dimension) -> dict[str, Any]:
@@ -268,8 +276,12 @@ def _check_demos(prepared: Prepared) -> None:
 def _check_runnable(prepared: Prepared) -> None:
     for model in prepared.models.values():
         if model.local and not is_pulled(model.route):
-            raise ModelError(problem(model.name, "its file is not here", do=f"Run `offramp models pull {model.route}`."))
+            raise ModelError(
+                problem(model.name, "its file is not here", do=f"Run `offramp models pull {model.route}`.")
+            )
         variable = missing_key(model)
         if variable is not None:
             do = f"Set it: export {variable}=..."
-            raise ModelError(problem(model.name, f"its key is missing: environment variable {variable} is not set", do=do))
+            raise ModelError(
+                problem(model.name, f"its key is missing: environment variable {variable} is not set", do=do)
+            )

@@ -60,6 +60,13 @@ class Dimension:
             return (self.high - self.low) // (self.step or 1) + 1
         return float("inf") if self.step is None else (self.high - self.low) / self.step + 1
 
+    def holds(self, value: Scalar) -> bool:
+        """Whether this is one of its values."""
+        if self.choices:
+            return _matches(value, [c for c in self.choices if not isinstance(c, str) or c == value])
+        number = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
+        return number and self.low <= float(value or 0) <= self.high
+
     def applies(self, chosen: Mapping[str, Scalar]) -> bool:
         """Whether the condition holds for the values chosen so far."""
         return all(name in chosen and _matches(chosen[name], allowed) for name, allowed in self.when.items())
@@ -126,7 +133,9 @@ def _request_dimension(name: str, part: Any) -> Dimension:
         return Dimension(name=name, choices=(part.value,), when=_when(part.when), group="request")
     if isinstance(part, Range):
         numbers = [n for n in (part.low, part.high, part.step) if n is not None]
-        whole = part.type == "int" or (part.type is None and all(n == int(n) for n in numbers) and not _is_fraction(name))
+        whole = part.type == "int" or (
+            part.type is None and all(n == int(n) for n in numbers) and not _is_fraction(name)
+        )
         return Dimension(
             name=name, low=part.low, high=part.high, step=part.step, log=part.log, whole=whole,
             when=_when(part.when), group="request",
@@ -149,7 +158,9 @@ def _in_order(first: tuple[Dimension, ...], rest: list[Dimension]) -> tuple[Dime
         ready = [d for d in rest if set(d.when) <= done]
         if not ready:
             names = sorted(d.name for d in rest)
-            raise SpaceError(problem("params", f"the conditions of {names} form a circle or name no param of this file"))
+            raise SpaceError(
+                problem("params", f"the conditions of {names} form a circle or name no param of this file")
+            )
         ordered += ready
         done |= {d.name for d in ready}
         rest = [d for d in rest if d not in ready]
@@ -252,7 +263,9 @@ def incumbent_params(space: SpaceFile, texts: Texts, dims: Sequence[Dimension]) 
         if variant is not None:
             stated[instruction_param(predictor)] = variant
     chosen = choose(dims, lambda dim: stated.get(dim.name, _first(dim)))
-    chosen.update({name: value for name, value in stated.items() if name in chosen or name in ("demos", "demos.count")})
+    chosen.update({name: value for name, value in stated.items() if name in chosen or name.startswith("demos")})
+    if stated["demos"] == "none":
+        chosen.pop("demos.count", None)
     for dim in dims:
         if dim.group == "request" and dim.searched:
             chosen.pop(dim.name, None)

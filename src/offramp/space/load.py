@@ -1,0 +1,217 @@
+"""A space file from disk: read, judged against the models, and remembered with the line of every key.
+
+All that is wrong is said at once, one line each with file, line and key, so that a file is mended in one go. Texts of
+instructions that stand in files of their own are read when they are asked for.
+
+Invariant: `load_space` returns a `LoadedSpace` or raises SpaceError, whatever the file holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from offramp.errors import SpaceError, nearest, problem
+from offramp.ids import content_hash
+from offramp.space.messages import Problem, SpaceErrors, at, line_of, say, shown
+from offramp.space.model import SCHEMA_VERSION, FileText, SpaceFile
+from offramp.space.walk import Walk
+from offramp.space.yaml_tree import MOST_BYTES, Tree, decode, read_tree
+
+MAIN = "main"
+"""Name of the only predictor of a task that is given by a signature."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSpace:
+    """A space file that has been read.
+
+    Attributes:
+        path: as it was named.
+        base: folder that relative paths in the file start from.
+        lines: dotted key (list positions included, as in `models.0.name`) to 1-based line.
+        text_hash: content hash of the text; comments count.
+    """
+
+    path: Path
+    base: Path
+    space: SpaceFile
+    lines: Mapping[str, int]
+    text_hash: str
+
+    def line(self, key: str) -> int | None:
+        """Line of a key, or of the deepest part of it that the file has; None where it has none."""
+        return line_of(self.lines, key)
+
+    def where(self, key: str) -> str:
+        """`file:line` of a key, for messages."""
+        return at(str(self.path), self.line(key))
+
+    def problem(self, key: str, note: str = "", *, got: object = None, expected: str | None = None,
+                do: str | None = None) -> Problem:  # fmt: skip
+        """What is wrong with a key."""
+        message = say(key, note, got=got, expected=expected, do=do)
+        return Problem(where=str(self.path), line=self.line(key), key=key, message=message)
+
+
+def load_space(path: Path) -> LoadedSpace:
+    """Reads a space file.
+
+    Raises:
+        SpaceError: it cannot be read, is not YAML, or does not fit the models. `SpaceErrors` lists what is wrong.
+    """
+    where = str(path)
+    text = decode(_read(path), where)
+    tree = read_tree(text, where)
+    space = _space(tree, where)
+    return LoadedSpace(path=path, base=path.parent, space=space, lines=tree.lines, text_hash=content_hash(text))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise SpaceError(problem(str(path), "there is no such file", do=_beside(path))) from None
+    except IsADirectoryError:
+        raise SpaceError(problem(str(path), "is a folder", expected="a YAML file")) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no path can be like this"
+        raise SpaceError(problem(str(path), f"cannot be read ({reason})")) from None
+
+
+def _beside(path: Path) -> str:
+    """The nearest name in the same folder, as advice."""
+    try:
+        names = [child.name for child in path.parent.iterdir() if child.suffix in (".yaml", ".yml")]
+    except OSError:
+        return "The folder does not exist either."
+    return nearest(path.name, names) or "Name the YAML file of a job."
+
+
+def _space(tree: Tree, where: str) -> SpaceFile:
+    if not isinstance(tree.data, Mapping):
+        do = "Begin with `schema_version: 1` and `name:`."
+        got = shown(tree.data, tree.raw.get(""))
+        raise SpaceErrors(
+            [*tree.problems, _problem(where, tree, "", say("", "the file", got=got, expected="a mapping", do=do))]
+        )
+    _refuse_version(tree, where)
+    problems = [*tree.problems, *_findings(tree, where)]
+    if problems:
+        raise SpaceErrors(sorted(problems, key=lambda item: item.line or 0))
+    return _validated(tree.data, where)
+
+
+def _problem(where: str, tree: Tree, key: str, message: str) -> Problem:
+    return Problem(where=where, line=line_of(tree.lines, key), key=key, message=message)
+
+
+def _refuse_version(tree: Tree, where: str) -> None:
+    """A file of another version is not judged by the rules of this one."""
+    given = tree.data.get("schema_version", SCHEMA_VERSION)
+    if type(given) is int and given != SCHEMA_VERSION:
+        expected = f"{SCHEMA_VERSION}, the version that this release of offramp reads"
+        do = "Upgrade offramp, or write the file for this version." if given > SCHEMA_VERSION else "Write it anew."
+        raise SpaceErrors(
+            [_problem(where, tree, "schema_version", say("schema_version", got=given, expected=expected, do=do))]
+        )
+
+
+def _findings(tree: Tree, where: str) -> list[Problem]:
+    """Problems of the walk, but for those that only follow from what is already known to be wrong."""
+    known = {item.key for item in tree.problems}
+    found = Walk(raw=tree.raw).model(SpaceFile, tree.data, "")
+    return [_problem(where, tree, key, message) for key, message in found if not _follows(key, known)]
+
+
+def _follows(key: str, known: set[str]) -> bool:
+    return any(key == other or other.startswith(f"{key}.") for other in known if other)
+
+
+def _validated(data: Mapping[str, Any], where: str) -> SpaceFile:
+    try:
+        return SpaceFile.model_validate({**data, "instructions": _with_files(data["instructions"])})
+    except ValidationError as error:
+        keys = sorted({".".join(map(str, detail["loc"][:2])) for detail in error.errors(include_url=False)})
+        raise SpaceError(problem(where, f"{', '.join(keys)} cannot be what the file says")) from None
+
+
+def _with_files(instructions: Mapping[str, Any]) -> dict[str, Any]:
+    """Instructions with `{file: ...}` made a `FileText`: to pydantic it is as good a mapping of variants."""
+    return {name: _with_file(text) for name, text in instructions.items()}
+
+
+def _with_file(text: Any) -> Any:
+    if not isinstance(text, Mapping):
+        return text
+    if set(text) == {"file"} and isinstance(text["file"], str):
+        return FileText(file=text["file"])
+    return {name: _with_file(inner) for name, inner in text.items()}
+
+
+# ------------------------------------------------------------------------------------------ instructions
+
+
+def variant_names(loaded: LoadedSpace) -> dict[str, tuple[str, ...]]:
+    """Predictor to the names of its variants. Raises SpaceError where flat and nested forms are mixed."""
+    return {predictor: tuple(variants) for predictor, variants in _nested(loaded).items()}
+
+
+def instruction_texts(loaded: LoadedSpace) -> dict[str, dict[str, str]]:
+    """Predictor to variant to text; the predictor is `main` where the file maps variants to texts directly.
+
+    Raises:
+        SpaceError: forms are mixed, a text is blank, or a file of a text cannot be read.
+    """
+    problems: list[Problem] = []
+    found: dict[str, dict[str, str]] = {}
+    flat = _is_flat(loaded)
+    for predictor, variants in _nested(loaded).items():
+        texts = found.setdefault(predictor, {})
+        for name, given in variants.items():
+            key = f"instructions.{name}" if flat else f"instructions.{predictor}.{name}"
+            text = _text(loaded, key, given)
+            if isinstance(text, Problem):
+                problems.append(text)
+            else:
+                texts[name] = text
+    if problems:
+        raise SpaceErrors(problems)
+    return found
+
+
+def _is_flat(loaded: LoadedSpace) -> bool:
+    return not any(isinstance(part, dict) for part in loaded.space.instructions.values())
+
+
+def _nested(loaded: LoadedSpace) -> dict[str, dict[str, str | FileText]]:
+    parts = loaded.space.instructions
+    nested = {name: part for name, part in parts.items() if isinstance(part, dict)}
+    flat = {name: part for name, part in parts.items() if not isinstance(part, dict)}
+    if not nested:
+        return {MAIN: flat}
+    if flat:
+        expected = "either variants with their texts, or predictors with their variants, not both"
+        raise SpaceErrors(
+            [loaded.problem(f"instructions.{next(iter(flat))}", "a text beside predictors", expected=expected)]
+        )
+    empty = [loaded.problem(f"instructions.{name}", "no variant", do="Give it a text.") for name in nested if not nested[name]]  # fmt: skip
+    if empty:
+        raise SpaceErrors(empty)
+    return nested
+
+
+def _text(loaded: LoadedSpace, key: str, given: str | FileText) -> str | Problem:
+    if isinstance(given, str):
+        return given if given.strip() else loaded.problem(key, got=given, expected="text that is not blank")
+    path = loaded.base / given.file
+    try:
+        text = decode(_read(path), str(path))
+    except SpaceError as error:
+        return loaded.problem(f"{key}.file", str(error))
+    return text if text.strip() else loaded.problem(f"{key}.file", f"{path} is blank", expected="a text")

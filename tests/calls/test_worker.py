@@ -1,0 +1,41 @@
+import asyncio
+import threading
+
+import pytest
+from support_calls import make_request
+
+from offramp.store.purse import Purse
+from offramp.testing.fakes import ScriptedTransport
+
+
+class SlowPurse(Purse):
+    """Reserves at once, and is slow to say so."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.reserved, self.go_on = threading.Event(), threading.Event()
+
+    def reserve(self, usd, calls=1):
+        held = super().reserve(usd, calls)
+        self.reserved.set()
+        assert self.go_on.wait(10)
+        return held
+
+
+def test_money_reserved_for_a_request_that_is_cancelled_meanwhile_is_released(build, store):
+    purse = SlowPurse(store, "p", cap_usd=1.0)
+    caller = build(ScriptedTransport([]), purse=purse)
+
+    async def scene():
+        task = asyncio.create_task(caller.send(make_request()))
+        await asyncio.to_thread(purse.reserved.wait, 10)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()  # an impatient caller
+        asyncio.get_running_loop().call_soon(purse.go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return purse.state()
+
+    state = asyncio.run(scene())
+    assert (state.reserved_usd, state.reserved_calls, state.spent_usd, state.calls) == (0.0, 0, 0.0, 0)
