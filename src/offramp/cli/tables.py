@@ -181,7 +181,7 @@ def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
     for name, marker in (("others", "·"), ("front", "●"), ("incumbent", "I"), ("recommended", "R")):
         points = [(_x(m, axis), m.quality) for m in groups[name] if _x(m, axis) is not None and m.quality is not None]
         if points:
-            plotext.scatter([x for x, _ in points], [y for _, y in points], marker=marker, label=f"{marker} {name}")
+            plotext.scatter([x for x, _ in points], [y for _, y in points], marker=marker, label=name)
     plotext.xlabel("$ per 1,000 runs" if axis == "cost" else "latency in s")
     plotext.ylabel("quality")
     return Text.from_ansi(plotext.build())

@@ -122,7 +122,7 @@ def describe(kind: Kind) -> str:
             return f"a mapping with `{kind.discriminator}`"
         parts = [describe(m) for m in kind.members if m.base is not types.NoneType]
         parts += ["null"] * (len(parts) < len(kind.members))
-        return " or ".join(dict.fromkeys(_alternatives(parts)))
+        return _either(list(dict.fromkeys(_alternatives(parts))))
     if kind.is_model:
         return _describe_model(kind.base)
     origin = get_origin(kind.base)
@@ -132,6 +132,10 @@ def describe(kind: Kind) -> str:
     if origin in (list, tuple, dict):
         return _describe_container(kind, origin)
     return _describe_scalar(kind)
+
+
+def _either(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"
 
 
 def _alternatives(parts: list[str]) -> list[str]:

@@ -65,32 +65,32 @@ def load_space(path: Path) -> LoadedSpace:
         SpaceError: it cannot be read, is not YAML, or does not fit the models. `SpaceErrors` lists what is wrong.
     """
     where = str(path)
-    text = decode(_read(path), where)
+    text = decode(_read(path, ".yaml", ".yml"), where)
     tree = read_tree(text, where)
     space = _space(tree, where)
     return LoadedSpace(path=path, base=path.parent, space=space, lines=tree.lines, text_hash=content_hash(text))
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *endings: str) -> bytes:
     try:
         with path.open("rb") as stream:
             return stream.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        raise SpaceError(problem(str(path), "there is no such file", do=_beside(path))) from None
+        raise SpaceError(problem(str(path), "there is no such file", do=_beside(path, endings))) from None
     except IsADirectoryError:
-        raise SpaceError(problem(str(path), "is a folder", expected="a YAML file")) from None
+        raise SpaceError(problem(str(path), "is a folder", expected="a file")) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no path can be like this"
         raise SpaceError(problem(str(path), f"cannot be read ({reason})")) from None
 
 
-def _beside(path: Path) -> str:
-    """The nearest name in the same folder, as advice."""
+def _beside(path: Path, endings: tuple[str, ...]) -> str:
+    """The nearest name in the same folder with one of the endings (or any), as advice."""
     try:
-        names = [child.name for child in path.parent.iterdir() if child.suffix in (".yaml", ".yml")]
+        names = [child.name for child in path.parent.iterdir() if not endings or child.suffix in endings]
     except OSError:
         return "The folder does not exist either."
-    return nearest(path.name, names) or "Name the YAML file of a job."
+    return nearest(path.name, names) or "Check the path."
 
 
 def _space(tree: Tree, where: str) -> SpaceFile:
@@ -200,7 +200,8 @@ def _nested(loaded: LoadedSpace) -> dict[str, dict[str, str | FileText]]:
         raise SpaceErrors(
             [loaded.problem(f"instructions.{next(iter(flat))}", "a text beside predictors", expected=expected)]
         )
-    empty = [loaded.problem(f"instructions.{name}", "no variant", do="Give it a text.") for name in nested if not nested[name]]  # fmt: skip
+    bare = [name for name in nested if not nested[name]]
+    empty = [loaded.problem(f"instructions.{name}", "no variant", do="Give it a text.") for name in bare]
     if empty:
         raise SpaceErrors(empty)
     return nested

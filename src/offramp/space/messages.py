@@ -1,7 +1,7 @@
 """What is wrong in a space file, and the words for it: one line per problem, in the house form.
 
-A `Problem` knows its file, line and key; `SpaceErrors` carries several. What was got is shown as the file has it (`yes`,
-not True), cut short, and never where a key or token may stand.
+A `Problem` knows its file, line and key; `SpaceErrors` carries several. What was got is shown as the file has it
+(`yes`, not True), cut short, and never where a key or token may stand.
 
 Invariant: no message holds words of the validation library, and none is longer than a few lines of a terminal.
 """
@@ -98,7 +98,9 @@ def shown(value: Any, raw: str | None = None) -> object:
         return value if len(value) <= _LONGEST else value[: _LONGEST - 3] + "..."
     if isinstance(value, bool) or value is None:
         return _keyword(value, raw)
-    return AsWritten(raw or str(value)[:_LONGEST])
+    if raw is None and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return AsWritten((raw or str(value))[:_LONGEST])
 
 
 def _keyword(value: bool | None, raw: str | None) -> AsWritten:

@@ -29,7 +29,7 @@ class _Part(BaseModel):
 class InputField(_Part):
     """One input of the program, read from the dataset column of the same name unless `dataset.fields` says else."""
 
-    desc: str | None = None
+    desc: str | None = Field(None, description="What the input is, for the prompt.")
 
 
 class OutputField(_Part):
@@ -39,11 +39,15 @@ class OutputField(_Part):
     (with `fields`: name to type). An enum is what a constrained decoder is held to.
     """
 
-    type: Literal["str", "int", "float", "bool", "enum", "list[str]", "object", "list[object]"] = "str"
-    values: list[str] | None = None
-    fields: dict[FieldName, Literal["str", "int", "float", "bool"]] | None = None
+    type: Literal["str", "int", "float", "bool", "enum", "list[str]", "object", "list[object]"] = Field(
+        "str", description="Type of the value."
+    )
+    values: list[str] | None = Field(None, description="Labels of an enum.")
+    fields: dict[FieldName, Literal["str", "int", "float", "bool"]] | None = Field(
+        None, description="Names of an object's fields and their types."
+    )
     optional: bool = Field(False, description="Whether null is an answer too.")
-    desc: str | None = None
+    desc: str | None = Field(None, description="What the output is, for the prompt.")
 
     @model_validator(mode="after")
     def _shape(self) -> OutputField:
@@ -59,23 +63,29 @@ class OutputField(_Part):
 class Signature(_Part):
     """Typed fields of the task; instructions come from `instructions`."""
 
-    inputs: dict[FieldName, InputField | None] = Field(min_length=1)
-    outputs: dict[FieldName, OutputField | None] = Field(min_length=1)
+    inputs: dict[FieldName, InputField | None] = Field(
+        min_length=1, description="Input names in order, each with what is said about it."
+    )
+    outputs: dict[FieldName, OutputField | None] = Field(
+        min_length=1, description="Output names in order, each with its type."
+    )
 
 
 class TaskPart(_Part):
     """What the program does: a signature (string or typed fields), or one's own `dspy.Module`.
 
-    Attributes:
-        signature: DSPy's string form (`question -> answer`), or typed fields.
-        module: import path of a `dspy.Module` class or factory, `package.module:Name` or `path/to/file.py:Name`
-            (relative to the space file). Then `inputs` and `outputs` name its fields.
+    With a module, `inputs` and `outputs` name its fields.
     """
 
-    signature: str | Signature | None = None
-    module: str | None = None
-    inputs: list[FieldName] | None = None
-    outputs: list[FieldName] | None = None
+    signature: str | Signature | None = Field(
+        None, description="DSPy's string form (`question -> answer`), or typed fields."
+    )
+    module: str | None = Field(
+        None,
+        description="A `dspy.Module` class or factory: `package.module:Name` or `path/to/file.py:Name`.",
+    )
+    inputs: list[FieldName] | None = Field(None, description="With `module`: names of its input fields.")
+    outputs: list[FieldName] | None = Field(None, description="With `module`: names of its output fields.")
 
     @model_validator(mode="after")
     def _one_of(self) -> TaskPart:
@@ -92,13 +102,17 @@ class TaskPart(_Part):
 class DatasetPart(_Part):
     """Where the examples are: a local file (JSONL, CSV, Parquet by ending) or a dataset on the Hugging Face hub."""
 
-    path: str | None = None
+    path: str | None = Field(
+        None, description="File with the examples, relative to the space file: JSONL, CSV or Parquet by its ending."
+    )
     hub: str | None = Field(None, description="Name on the Hugging Face hub, such as `org/name`.")
     config: str | None = Field(None, description="Hub only: configuration name.")
     hub_split: str | None = Field(None, description="Hub only: which of the dataset's own splits; all when left out.")
     revision: str | None = Field(None, description="Hub only: commit to pin.")
     id: str | None = Field(None, description="Column that identifies a row; content hash when left out.")
-    fields: dict[FieldName, str] = Field(default_factory=dict, description="Field name to column name, where they differ.")
+    fields: dict[FieldName, str] = Field(
+        default_factory=dict, description="Field name to column name, where they differ."
+    )
     limit: int | None = Field(None, ge=2, description="Use a seeded choice of this many rows.")
 
     @model_validator(mode="after")
@@ -115,12 +129,18 @@ class SplitsPart(_Part):
     then train, search and holdout list the values of that column.
     """
 
-    train: float | list[str] = 0.3
-    search: float | list[str] = 0.35
-    holdout: float | list[str] = 0.35
-    column: str | None = None
+    train: float | list[str] = Field(
+        0.3, description="For demos, proposals and tuning: share, count, or values of `column`."
+    )
+    search: float | list[str] = Field(
+        0.35, description="All that the search sees: share, count, or values of `column`."
+    )
+    holdout: float | list[str] = Field(
+        0.35, description="Read only for the final verdict: share, count, or values of `column`."
+    )
+    column: str | None = Field(None, description="Column that says which split a row is in.")
     stratify: str | None = Field(None, description="Column whose values keep their proportions in each split.")
-    seed: int = 0
+    seed: int = Field(0, description="Seed of the deal.")
 
     @model_validator(mode="after")
     def _kinds(self) -> SplitsPart:
@@ -150,29 +170,31 @@ class _MetricPart(_Part):
 class ExactMetric(_MetricPart):
     """1 when the answer equals the gold value, else 0. Case and surrounding space do not count unless told."""
 
-    kind: Literal["exact"]
-    field: FieldName
+    kind: Literal["exact"] = Field(description="Kind of metric.")
+    field: FieldName = Field(description="Output that is scored.")
     gold: str | None = Field(None, description="Gold column; the field's own by default.")
-    case_sensitive: bool = False
+    case_sensitive: bool = Field(False, description="Whether upper and lower case differ.")
 
 
 class TokenF1Metric(_MetricPart):
     """F1 over the words of answer and gold, as multisets (Source: SQuAD's evaluation, Rajpurkar et al. 2016)."""
 
-    kind: Literal["token_f1"]
-    field: FieldName
-    gold: str | None = None
+    kind: Literal["token_f1"] = Field(description="Kind of metric.")
+    field: FieldName = Field(description="Output that is scored.")
+    gold: str | None = Field(None, description="Gold column; the field's own by default.")
 
 
 class ContainsMetric(_MetricPart):
     """Share of the strings that occur in the answer (`all`), 1 if any does (`any`), or 1 if none does (`none`)."""
 
-    kind: Literal["contains"]
-    field: FieldName
-    values: list[str] | None = None
+    kind: Literal["contains"] = Field(description="Kind of metric.")
+    field: FieldName = Field(description="Output that is scored.")
+    values: list[str] | None = Field(None, description="Strings to look for, the same for every example.")
     values_from: str | None = Field(None, description="Column with the string or list of strings of each example.")
-    mode: Literal["all", "any", "none"] = "all"
-    case_sensitive: bool = False
+    mode: Literal["all", "any", "none"] = Field(
+        "all", description="`all`: share that occurs; `any`: 1 if any does; `none`: 1 if none does."
+    )
+    case_sensitive: bool = Field(False, description="Whether upper and lower case differ.")
 
     @model_validator(mode="after")
     def _one_of(self) -> ContainsMetric:
@@ -184,30 +206,30 @@ class ContainsMetric(_MetricPart):
 class RegexMetric(_MetricPart):
     """1 when the pattern is found in the answer (`found: false`: when it is not). Matching is cut off after 1 s."""
 
-    kind: Literal["regex"]
-    field: FieldName
-    pattern: str
-    found: bool = True
+    kind: Literal["regex"] = Field(description="Kind of metric.")
+    field: FieldName = Field(description="Output that is scored.")
+    pattern: str = Field(description="Regular expression to look for.")
+    found: bool = Field(True, description="false: 1 when the pattern is not found.")
 
 
 class NumberMetric(_MetricPart):
     """1 when the last number in the answer is within tolerance of the gold number."""
 
-    kind: Literal["number"]
-    field: FieldName
-    gold: str | None = None
-    absolute: float = Field(0.0, ge=0)
-    relative: float = Field(1e-6, ge=0)
+    kind: Literal["number"] = Field(description="Kind of metric.")
+    field: FieldName = Field(description="Output that is scored.")
+    gold: str | None = Field(None, description="Gold column; the field's own by default.")
+    absolute: float = Field(0.0, ge=0, description="Tolerance in the number's own unit.")
+    relative: float = Field(1e-6, ge=0, description="Tolerance as a share of the gold number.")
 
 
 class LengthMetric(_MetricPart):
     """1 when the answer has at most (and at least) so many words; falls linearly to 0 at twice the limit."""
 
-    kind: Literal["length"]
-    field: FieldName
-    max_words: int | None = Field(None, ge=1)
+    kind: Literal["length"] = Field(description="Kind of metric.")
+    field: FieldName = Field(description="Output that is scored.")
+    max_words: int | None = Field(None, ge=1, description="Most words, the same for every example.")
     max_words_from: str | None = Field(None, description="Column with the limit of each example.")
-    min_words: int = Field(1, ge=0)
+    min_words: int = Field(1, ge=0, description="Fewest words.")
 
 
 class JsonFieldsMetric(_MetricPart):
@@ -216,9 +238,11 @@ class JsonFieldsMetric(_MetricPart):
     An object in a list matches an object with the same fields; partial agreement counts by field.
     """
 
-    kind: Literal["json_fields"]
-    fields: list[FieldName] = Field(min_length=1)
-    weights: dict[FieldName, Positive] = Field(default_factory=dict)
+    kind: Literal["json_fields"] = Field(description="Kind of metric.")
+    fields: list[FieldName] = Field(min_length=1, description="Outputs that are compared.")
+    weights: dict[FieldName, Positive] = Field(
+        default_factory=dict, description="Field to its share in the mean; 1 where not stated."
+    )
 
 
 class PythonMetric(_MetricPart):
@@ -228,27 +252,29 @@ class PythonMetric(_MetricPart):
     mapping of the row's columns, `prediction` one of the output fields. May be a coroutine function.
     """
 
-    kind: Literal["python"]
-    path: str
+    kind: Literal["python"] = Field(description="Kind of metric.")
+    path: str = Field(description="`package.module:name`, or `path/to/file.py:name` relative to the space file.")
 
 
 class JudgeMetric(_MetricPart):
     """A model grades the answer by a rubric on a scale of 1 to `points`; its spend is booked apart."""
 
-    kind: Literal["judge"]
-    model: str
-    rubric: str = Field(min_length=10)
+    kind: Literal["judge"] = Field(description="Kind of metric.")
+    model: str = Field(description="Model that judges, by name.")
+    rubric: str = Field(min_length=10, description="What a good answer is, in words.")
     fields: list[FieldName] | None = Field(None, description="Output fields shown to the judge; all by default.")
-    show: list[str] = Field(default_factory=list, description="Further columns shown to the judge, such as a gold answer.")
-    points: int = Field(5, ge=2, le=10)
+    show: list[str] = Field(
+        default_factory=list, description="Further columns shown to the judge, such as a gold answer."
+    )
+    points: int = Field(5, ge=2, le=10, description="Best grade; the worst is 1.")
     params: dict[str, Any] = Field(default_factory=dict, description="Request parameters for the judge.")
 
 
 class MixMetric(_MetricPart):
     """Weighted mean of other metrics."""
 
-    kind: Literal["mix"]
-    parts: list[Metric] = Field(min_length=1)
+    kind: Literal["mix"] = Field(description="Kind of metric.")
+    parts: list[Metric] = Field(min_length=1, description="Metrics, each with its `weight`.")
 
 
 Metric = Annotated[
@@ -273,52 +299,66 @@ MixMetric.model_rebuild()
 class PricePart(_Part):
     """USD per million tokens by class, or USD per hour for a machine of one's own."""
 
-    input_usd: float | None = Field(None, ge=0)
-    cached_input_usd: float | None = Field(None, ge=0)
-    cache_write_usd: float | None = Field(None, ge=0)
-    output_usd: float | None = Field(None, ge=0)
-    reasoning_usd: float | None = Field(None, ge=0)
-    compute_usd_per_hour: float | None = Field(None, ge=0)
+    input_usd: float | None = Field(None, ge=0, description="Input tokens that are read anew.")
+    cached_input_usd: float | None = Field(
+        None, ge=0, description="Input tokens from the provider's cache; as `input_usd` when left out."
+    )
+    cache_write_usd: float | None = Field(
+        None, ge=0, description="Input tokens written to the provider's cache; as `input_usd` when left out."
+    )
+    output_usd: float | None = Field(None, ge=0, description="Output tokens.")
+    reasoning_usd: float | None = Field(
+        None, ge=0, description="Hidden reasoning tokens; as `output_usd` when left out."
+    )
+    compute_usd_per_hour: float | None = Field(
+        None, ge=0, description="Price of the machine, instead of prices of tokens."
+    )
 
 
 class ModelPart(_Part):
-    """One model to search over: a catalogue or LiteLLM name, with what the file has to add.
+    """One model to search over: a catalogue or LiteLLM name, with what the file has to add."""
 
-    Attributes:
-        name: what the `model` param is called; also what is asked for unless `route` is given.
-        route: LiteLLM name to call, such as `openai/my-model`, where `name` is an alias.
-        api_base: address of an OpenAI-compatible server.
-        api_key_env: environment variable that holds the key (the provider's usual one by default).
-        price: overrides the catalogue; needed where it has none and cost is an objective.
-        supports: request parameters that the model takes, where the catalogue does not know.
-    """
-
-    name: str
-    route: str | None = None
-    api_base: str | None = None
-    api_key_env: str | None = None
-    price: PricePart | None = None
-    supports: list[str] | None = None
-    json_schema_output: bool | None = None
-    context_tokens: int | None = Field(None, ge=1)
-    retirement_date: str | None = Field(None, pattern=r"^\d{4}-\d{2}-\d{2}$")
+    name: str = Field(description="What the `model` param is called; also what is asked for unless `route` is given.")
+    route: str | None = Field(
+        None, description="LiteLLM name to call, such as `openai/my-model`, where `name` is an alias."
+    )
+    api_base: str | None = Field(None, description="Address of an OpenAI-compatible server.")
+    api_key_env: str | None = Field(
+        None, description="Environment variable that holds the key; the provider's usual one by default."
+    )
+    price: PricePart | None = Field(
+        None, description="Goes before the catalogue; needed where that has none and cost is an objective."
+    )
+    supports: list[str] | None = Field(
+        None, description="Request parameters that the model takes, where the catalogue does not know."
+    )
+    json_schema_output: bool | None = Field(
+        None, description="Whether the model can be held to a JSON schema, where the catalogue does not know."
+    )
+    context_tokens: int | None = Field(None, ge=1, description="Most tokens of one request and its answer.")
+    retirement_date: str | None = Field(
+        None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="Day from which the model no longer answers."
+    )
 
 
 class FileText(_Part):
     """Text kept in a file of its own, relative to the space file."""
 
-    file: str
+    file: str = Field(description="Path of a UTF-8 text file, relative to the space file.")
 
 
 class Range(_Part):
     """A searched number. Whole bounds make whole numbers unless `type: float` (temperature and its like never do)."""
 
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
-    step: Positive | None = None
-    log: bool = False
-    type: Literal["int", "float"] | None = None
-    when: dict[str, list[Any]] = Field(default_factory=dict)
+    low: float = Field(allow_inf_nan=False, description="Smallest value.")
+    high: float = Field(allow_inf_nan=False, description="Largest value.")
+    step: Positive | None = Field(None, description="Distance between values; any value in between when left out.")
+    log: bool = Field(False, description="Search on a logarithmic scale.")
+    type: Literal["int", "float"] | None = Field(None, description="Whole numbers or not; by the bounds when left out.")
+    when: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="Params to the values under which this one applies; texts may be globs such as `openai/*`.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
@@ -332,8 +372,13 @@ class Range(_Part):
 class Choices(_Part):
     """A searched choice. `null` among the choices means: leave the parameter out."""
 
-    choices: list[str | int | float | bool | None] = Field(min_length=1)
-    when: dict[str, list[Any]] = Field(default_factory=dict)
+    choices: list[str | int | float | bool | None] = Field(
+        min_length=1, description="The values; `null` leaves the parameter out."
+    )
+    when: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="Params to the values under which this one applies; texts may be globs such as `openai/*`.",
+    )
 
     @model_validator(mode="after")
     def _distinct(self) -> Choices:
@@ -345,8 +390,11 @@ class Choices(_Part):
 class Fixed(_Part):
     """A constant that holds only under a condition."""
 
-    value: str | int | float | bool | None
-    when: dict[str, list[Any]] = Field(default_factory=dict)
+    value: str | int | float | bool | None = Field(description="The value; `null` leaves the parameter out.")
+    when: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="Params to the values under which this one applies; texts may be globs such as `openai/*`.",
+    )
 
 
 Param = Range | Choices | Fixed | str | int | float | bool
@@ -358,32 +406,41 @@ Kind = Literal["none", "random", "balanced", "bootstrapped", "nearest"]
 class ProgramPart(_Part):
     """Program form, message format, and whether decoding is held to the output schema. One value or a list each."""
 
-    form: Form | list[Form] = "predict"
-    format: Format | list[Format] = "plain"
-    constrained: bool | list[bool] = False
+    form: Form | list[Form] = Field("predict", description="`predict`, `chain_of_thought`, or `own` for `task.module`.")
+    format: Format | list[Format] = Field(
+        "plain",
+        description="Message format: the bare answer (`plain`), DSPy's own (`chat`), or a JSON object (`json`).",
+    )
+    constrained: bool | list[bool] = Field(
+        False, description="Whether the decoder is held to the output schema, where model and format can."
+    )
 
 
 class DemosPart(_Part):
     """Worked examples from the train split. One value or a list each; count 0 means none."""
 
-    kind: Kind | list[Kind] = "none"
-    count: int | list[int] = 0
-    balance_by: str | None = Field(None, description="Column that `balanced` balances; the first enum output by default.")
-    seed: int = 0
+    kind: Kind | list[Kind] = Field("none", description="How demos are chosen.")
+    count: int | list[int] = Field(0, description="How many demos; 0 means none.")
+    balance_by: str | None = Field(
+        None, description="Column that `balanced` balances; the first enum output by default."
+    )
+    seed: int = Field(0, description="Seed of the choice.")
     min_score: float = Field(1.0, ge=0, le=1, description="Bootstrapped demos score at least this much.")
 
 
 class IncumbentPart(_Part):
     """What runs today: the candidate to beat. Parts left out take the first value the file offers."""
 
-    model: str
-    instruction: str | dict[FieldName, str] | None = Field(None, description="Variant name, by predictor where several.")
-    form: Form | None = None
-    format: Format | None = None
-    constrained: bool | None = None
-    demos: Kind | None = None
-    demo_count: int = Field(0, ge=0)
-    params: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+    model: str = Field(description="Model by name; it need not be one of `models`.")
+    instruction: str | dict[FieldName, str] | None = Field(
+        None, description="Variant name, by predictor where several."
+    )
+    form: Form | None = Field(None, description="Program form.")
+    format: Format | None = Field(None, description="Message format.")
+    constrained: bool | None = Field(None, description="Whether the decoder is held to the output schema.")
+    demos: Kind | None = Field(None, description="Kind of demos.")
+    demo_count: int = Field(0, ge=0, description="Number of demos.")
+    params: dict[str, str | int | float | bool | None] = Field(default_factory=dict, description="Request parameters.")
 
 
 # --------------------------------------------------------------------------- objectives, limits, search
@@ -396,17 +453,25 @@ class ObjectivePart(_Part):
     0 to 1, the incumbent's own value to 0.5 and twice that to 0. The scale is fixed before the search.
     """
 
-    weight: Weight = 1.0
-    scale: Literal["incumbent"] | tuple[float, float] | None = None
+    weight: Weight = Field(
+        1.0, description="Share in the utility, which ranks and recommends; the front does not depend on it."
+    )
+    scale: Literal["incumbent"] | tuple[float, float] | None = Field(
+        None, description="[worst, best] in the objective's unit, or `incumbent` (cost and latency)."
+    )
     statistic: Literal["mean", "p50", "p90", "p95"] = Field("p50", description="Latency only.")
 
 
 class ObjectivesPart(_Part):
     """Objectives of the search. Quality is always one; `cost: null` or `latency: null` drops the other two."""
 
-    quality: ObjectivePart = ObjectivePart(weight=0.7, scale=(0.0, 1.0))
-    cost: ObjectivePart | None = ObjectivePart(weight=0.15, scale="incumbent")
-    latency: ObjectivePart | None = ObjectivePart(weight=0.15, scale="incumbent")
+    quality: ObjectivePart = Field(ObjectivePart(weight=0.7, scale=(0.0, 1.0)), description="Mean score, 0..1.")
+    cost: ObjectivePart | None = Field(
+        ObjectivePart(weight=0.15, scale="incumbent"), description="USD per run; null drops it."
+    )
+    latency: ObjectivePart | None = Field(
+        ObjectivePart(weight=0.15, scale="incumbent"), description="Seconds per run; null drops it."
+    )
 
     @model_validator(mode="after")
     def _some_weight(self) -> ObjectivesPart:
@@ -419,59 +484,66 @@ class ObjectivesPart(_Part):
 class ConstraintsPart(_Part):
     """What a recommended candidate has to keep: floors and ceilings on the search split."""
 
-    quality_min: float | None = Field(None, ge=0, le=1)
-    cost_usd_max: float | None = Field(None, gt=0)
-    latency_p95_s_max: float | None = Field(None, gt=0)
+    quality_min: float | None = Field(None, ge=0, le=1, description="Least mean score.")
+    cost_usd_max: float | None = Field(None, gt=0, description="Most USD per run.")
+    latency_p95_s_max: float | None = Field(None, gt=0, description="Most seconds per run, 95th percentile.")
 
 
 class BudgetPart(_Part):
     """Caps of the whole job, judge, proposer, retries and holdout included. None: no cap of that kind."""
 
-    usd: float | None = Field(None, gt=0)
-    calls: int | None = Field(None, ge=1)
-    minutes: float | None = Field(None, gt=0)
+    usd: float | None = Field(None, gt=0, description="Most money.")
+    calls: int | None = Field(None, ge=1, description="Most requests.")
+    minutes: float | None = Field(None, gt=0, description="Most wall clock.")
 
 
 class SearchPart(_Part):
     """How the search goes."""
 
-    sampler: Literal["tpe", "nsga2", "random", "grid", "gp"] = "tpe"
+    sampler: Literal["tpe", "nsga2", "random", "grid", "gp"] = Field(
+        "tpe",
+        description="Who proposes candidates: Optuna's samplers. `gp` needs the `gp` extra, `grid` a finite space.",
+    )
     mode: Literal["pareto", "utility"] = Field("pareto", description="`utility` maximises the weighted utility alone.")
-    trials: int = Field(20, ge=1)
-    seed: int = Field(0, ge=0)
+    trials: int = Field(20, ge=1, description="Different candidates to evaluate, the incumbent included.")
+    seed: int = Field(0, ge=0, description="Seed of every draw.")
     concurrency: int = Field(4, ge=1, le=1024, description="Requests in flight at the same time.")
 
 
 class CallsPart(_Part):
     """How one request is made."""
 
-    timeout_s: Positive = 60.0
+    timeout_s: Positive = Field(60.0, description="For one attempt.")
     deadline_s: Positive = Field(300.0, description="For all attempts of one request together.")
-    attempts: int = Field(5, ge=1, le=20)
+    attempts: int = Field(5, ge=1, le=20, description="Attempts of one request, the first included.")
     max_failed_share: float = Field(0.2, gt=0, le=1, description="The job stops when more requests than this fail.")
 
 
 class SpaceFile(_Part):
     """A space file: one job."""
 
-    schema_version: Literal[1] = 1
-    name: Name
-    description: str | None = None
-    task: TaskPart
-    dataset: DatasetPart
-    splits: SplitsPart = SplitsPart()
-    metric: Metric
-    incumbent: IncumbentPart | None = None
-    models: list[str | ModelPart] = Field(min_length=1)
+    schema_version: Literal[1] = Field(1, description="Version of the format.")
+    name: Name = Field(description="Name of the job; studies begin with it.")
+    description: str | None = Field(None, description="What the job is for.")
+    task: TaskPart = Field(description="What the program does.")
+    dataset: DatasetPart = Field(description="Where the examples are.")
+    splits: SplitsPart = Field(SplitsPart(), description="How examples are dealt.")
+    metric: Metric = Field(description="What is a good answer, 0..1.")
+    incumbent: IncumbentPart | None = Field(None, description="What runs today.")
+    models: list[str | ModelPart] = Field(
+        min_length=1, description="Models to search over: names, or mappings with what the catalogue does not know."
+    )
     instructions: dict[str, str | FileText | dict[str, str | FileText]] = Field(
         min_length=1, description="Variant name to text (or file); with several predictors: predictor to variants."
     )
-    program: ProgramPart = ProgramPart()
-    demos: DemosPart = DemosPart()
-    params: dict[str, Param] = Field(default_factory=dict, description="Request parameters: constant, range or choices.")
-    objectives: ObjectivesPart = ObjectivesPart()
-    constraints: ConstraintsPart = ConstraintsPart()
-    budget: BudgetPart = BudgetPart()
-    search: SearchPart = SearchPart()
-    calls: CallsPart = CallsPart()
+    program: ProgramPart = Field(ProgramPart(), description="Forms and formats to search over.")
+    demos: DemosPart = Field(DemosPart(), description="Worked examples to search over.")
+    params: dict[str, Param] = Field(
+        default_factory=dict, description="Request parameters: constant, range or choices."
+    )
+    objectives: ObjectivesPart = Field(ObjectivesPart(), description="What is weighed.")
+    constraints: ConstraintsPart = Field(ConstraintsPart(), description="What a recommended candidate has to keep.")
+    budget: BudgetPart = Field(BudgetPart(), description="Caps of the whole job.")
+    search: SearchPart = Field(SearchPart(), description="How the search goes.")
+    calls: CallsPart = Field(CallsPart(), description="How one request is made.")
     store_text: bool = Field(True, description="false: prompts and answers are not kept, so answers cannot be reused.")

@@ -45,16 +45,15 @@ class Walk:
         yield from before or _rules(cls, value, key)
 
     def _parts(self, cls: type[BaseModel], value: Mapping[str, Any], key: str) -> Iterator[Finding]:
-        for name in value:
-            if name not in cls.model_fields:
-                yield joined(key, name), _unknown(cls, name, key, value)
+        unknown = [name for name in value if name not in cls.model_fields]
+        for name in unknown:
+            yield joined(key, name), _unknown(cls, name, key, value)
         for name, field in cls.model_fields.items():
             inner = joined(key, name)
             if name in value:
                 yield from self.value(kinds_of_field(field), value[name], inner)
-            elif field.is_required():
-                expected = describe(kinds_of_field(field))
-                yield inner, say(inner, "missing", expected=expected, do=f"Add `{name}:`.")
+            elif field.is_required() and not nearest(name, unknown):
+                yield inner, _missing(inner, name, describe(kinds_of_field(field)))
 
     def value(self, kind: Kind, value: Any, key: str) -> Iterator[Finding]:
         """Findings for a value that has to be of a kind."""
@@ -116,7 +115,7 @@ class Walk:
         inner, expected = joined(key, tag), f"one of {listing(list(models))}"
         given = value.get(tag)
         if tag not in value:
-            yield inner, say(inner, "missing", expected=expected, do=f"Add `{tag}:`.")
+            yield inner, _missing(inner, tag, expected)
         elif not isinstance(given, str) or given not in models:
             do = nearest(given, models) if isinstance(given, str) else None
             yield inner, say(inner, got=shown(given, self.raw.get(inner)), expected=expected, do=do)
@@ -174,16 +173,19 @@ def _meant_mapping(members: Sequence[Kind], value: Mapping[str, Any]) -> Kind | 
     return models[overlap.index(max(overlap))] if max(overlap) else None
 
 
+def _missing(key: str, name: str, expected: str) -> str:
+    return say(f"{key} is missing", expected=expected, do=f"Add `{name}:`.")
+
+
 def _unknown(cls: type[BaseModel], name: str, key: str, value: Mapping[str, Any]) -> str:
     known = [field for field in cls.model_fields if field not in value]
-    hint = _belongs(name) if not key else nearest(name, known) or _key_hint(name)
-    hint = hint or nearest(name, known)
+    hint = (_key_hint(name) if key else _belongs(name)) or nearest(name, known)
     expected = None if hint else f"one of {listing(list(cls.model_fields))}"
     return say(joined(key, name), "unknown key", expected=expected, do=hint or None)
 
 
 def _key_hint(name: str) -> str:
-    if name.lower() in ("api_key", "key", "token"):
+    if name.lower() in ("api_key", "apikey", "key", "token", "secret", "password"):
         return "A key belongs in an environment variable: name that with `api_key_env`."
     return ""
 
@@ -199,13 +201,13 @@ def _belongs(name: str) -> str:
 
 def _advice(kind: Kind, value: Any, raw: str | None) -> str | None:
     bases = [m.base for m in kind.members or (kind,)]
-    if str in bases and (isinstance(value, bool | int | float) or (value is None and raw)):
+    if str in bases and (isinstance(value, bool | int | float) or (value is None and raw and Choices not in bases)):
         return f"Quote it: '{raw}'."
-    if isinstance(value, str):
-        return _advice_for_text(bases, value)
     if isinstance(value, list) and Choices in bases:
         return "Write the values as `{choices: [...]}`."
-    return None
+    if get_origin(kind.base) is list and isinstance(value, str | int | float):
+        return f"Write it as a list: [{raw or value}]."
+    return _advice_for_text(bases, value) if isinstance(value, str) else None
 
 
 def _advice_for_text(bases: Sequence[Any], value: str) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import yaml
 
 from offramp.errors import SpaceError, problem
 from offramp.space.messages import AsWritten, Problem, at, joined, say, shown
+from offramp.space.yaml_syntax import syntax_error
 
 MOST_BYTES = 1024 * 1024
 MOST_NODES = 10_000
@@ -29,19 +30,6 @@ _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7]+|0b[01_]+)\Z"
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?\Z")
 _LARGEST = 2**63
 _TEXT_TAGS = {f"{_TAG}{name}" for name in ("str", "timestamp", "value")}
-_SYNTAX: tuple[tuple[str, str, str], ...] = (
-    ("mapping values are not allowed", "a `:` where no key can be", "Quote text that holds `: `, and check the indent."),
-    ("cannot start any token", "a character that cannot start a value", "Indent with spaces, and quote the text."),
-    ("expected <block end>", "a line that does not fit the indent of the lines above", "Line it up with its siblings."),
-    ("could not find expected ':'", "a line without `: ` where a key is expected", "Write `key: value`."),
-    ("found undefined alias", "an alias (`*name`) without an anchor", "Quote text that starts with `*`."),
-    ("found duplicate anchor", "an anchor (`&name`) that is there twice", "Give each anchor a name of its own."),
-    ("but found another document", "a second document (`---`)", "Keep one job in a file."),
-    ("while scanning a quoted scalar", "a quote that is not closed", "Close it, or write a block of text after `|`."),
-    ("expected ',' or ']'", "a list in `[` that is not closed", "Close it with `]`, and quote text that holds `]` or `,`."),
-    ("expected ',' or '}'", "a mapping in `{` that is not closed", "Close it with `}`, and quote text that holds `}`."),
-    ("unknown escape character", "an escape that YAML does not know in double quotes", "Use single quotes, or `\\\\`."),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +102,7 @@ def _compose(text: str, where: str) -> yaml.Node | None:
         loader = _Loader(text)
         return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error, where) from None
+        raise syntax_error(error, where) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         got = AsWritten(f"character U+{ord(text[error.position]):04X}")
@@ -129,21 +117,6 @@ def _compose(text: str, where: str) -> yaml.Node | None:
 def _refused(error: BaseException, where: str) -> SpaceError:
     what = str(error) if isinstance(error, _Refused) else f"values nested more than {DEEPEST} deep"
     return SpaceError(problem(where, what, do="Make the file smaller."))
-
-
-def _syntax_error(error: yaml.MarkedYAMLError, where: str) -> SpaceError:
-    said = " ".join(filter(None, [error.context, error.problem]))
-    mark = error.problem_mark or error.context_mark
-    line = None if mark is None else mark.line + 1
-    for pattern, what, do in _SYNTAX:
-        if pattern in said:
-            return SpaceError(problem(at(where, line), f"not YAML: {what}", do=do))
-    do = "Check the indent, and quote text with special characters."
-    return SpaceError(problem(at(where, line), f"not YAML: {_one_line(error.problem or 'unreadable')}", do=do))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:100]
 
 
 class _Builder:
@@ -266,7 +239,7 @@ class _Builder:
             value = math.inf
         else:
             return text
-        if not math.isfinite(value) or abs(value) >= _LARGEST and isinstance(value, int):
+        if not math.isfinite(value) or (abs(value) >= _LARGEST and isinstance(value, int)):
             return self._bad(node, key, got=AsWritten(text[:40]), expected="a finite number that fits 64 bits")
         return value
 

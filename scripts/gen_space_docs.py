@@ -1,0 +1,18 @@
+"""Writes the tables of docs/space-file.md anew from the models. Run it after a change of the space file's models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from offramp.space.reference import filled
+
+PAGE = Path(__file__).parents[1] / "docs" / "space-file.md"
+
+
+def main() -> None:
+    """Rewrite the page in place."""
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""`offramp space`: check a space file before a job does, or print the schema that editors use.
+
+`space check` says everything that is wrong and spends nothing; with `--json` the answer is one object, also when the
+file is wrong. Exit code 0 when the job could be run, 2 when not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from offramp.errors import UsageError
+
+
+@click.group()
+def space() -> None:
+    """Check a space file, or print its JSON schema."""
+
+
+@space.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, also for a file with problems.")
+@click.pass_context
+def check(ctx: click.Context, file: Path, as_json: bool) -> None:
+    """Check the space file FILE with its data and models. Writes and spends nothing."""
+    try:
+        summary = _summary(file)
+    except UsageError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"ok": False, "problems": _problems(file, error)}, indent=2))
+        ctx.exit(error.exit_code)
+    if as_json:
+        click.echo(json.dumps({"ok": True, "summary": summary}, indent=2))
+    else:
+        _show(summary)
+
+
+@space.command()
+def schema() -> None:
+    """Print the JSON schema of space files (schemas/space.schema.json)."""
+    from offramp.space.schema import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+def _summary(file: Path) -> dict[str, str]:
+    from offramp.space.check import check_space
+    from offramp.space.load import instruction_texts, load_space
+
+    loaded = load_space(file)
+    check_space(loaded)  # before the import below, which takes seconds
+    instruction_texts(loaded)
+    from offramp.search.prepare import prepare
+
+    return dict(prepare(loaded).summary())
+
+
+def _problems(file: Path, error: UsageError) -> list[Mapping[str, Any]]:
+    from offramp.space.messages import SpaceErrors
+
+    if isinstance(error, SpaceErrors):
+        return [{"where": p.where, "line": p.line, "key": p.key, "message": p.message} for p in error.problems]
+    return [{"where": str(file), "line": None, "key": "", "message": str(error)}]
+
+
+def _show(summary: Mapping[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in summary.items():
+        table.add_row(Text(name, style="dim"), Text(value))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(Text("The space file is right. Nothing was written or spent.", style="green"))
