@@ -8,6 +8,7 @@ import pytest
 import yaml
 from space_files import GOOD, broken
 
+from offramp.errors import SpaceError
 from offramp.space.check import check_space
 from offramp.space.load import load_space
 from offramp.space.reference import filled, part, parts
@@ -54,8 +55,14 @@ def test_the_files_that_ship_are_right(path):
 
 
 @pytest.mark.parametrize(
-    "change", [("trials: 20", "trails: 20"), ("trials: 20", "trials: 0"), ("kind: number", "kind: numbr"), ("name: t", "x: t")]
-)  # fmt: skip
+    "change",
+    [
+        ("trials: 20", "trails: 20"),
+        ("trials: 20", "trials: 0"),
+        ("kind: number", "kind: numbr"),
+        ("name: t", "x: t"),
+    ],
+)
 def test_the_schema_refuses_a_bad_file(change):
     assert validator().is_valid(yaml.safe_load(GOOD))
     assert not validator().is_valid(yaml.safe_load(broken(change)))
@@ -100,6 +107,6 @@ def test_the_message_that_the_page_shows_is_the_message(tmp_path, monkeypatch):
     Path("search_spaces").mkdir()
     path = Path("search_spaces/support_triage.yaml")
     path.write_text(broken(("trials: 20", "trails: 20")))
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(SpaceError) as caught:
         load_space(path)
     assert str(caught.value) in PAGE.read_text(encoding="utf-8")

@@ -232,13 +232,15 @@ def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> No
 
 def print_studies(rows: Sequence[Mapping[str, Any]]) -> None:
     """Studies as a table."""
-    table = Table(pad_edge=False)
-    for name in ("study", "status", "ended", "trials", "recommended", "quality", "spent", "updated"):
-        table.add_column(name, justify="right" if name in ("trials", "quality", "spent") else "left")
+    table = Table(pad_edge=False, box=None)
+    for name in ("study", "ended", "trials", "quality", "spent", "updated (UTC)"):
+        table.add_column(
+            name, justify="right" if name in ("trials", "quality", "spent") else "left", no_wrap=name == "study"
+        )
     for row in rows:
         table.add_row(
-            escape(row["study"]), row["status"], row["stop_reason"] or "", str(row["trials"] or ""),
-            row["recommended"] or "", number(row["quality"]) if row["quality"] is not None else "",
+            escape(row["study"]), row["stop_reason"] or row["status"], str(row["trials"] or ""),
+            number(row["quality"]) if row["quality"] is not None else "",
             money(row["spent_usd"]) if row["spent_usd"] is not None else "", str(row["updated_at"])[:16].replace("T", " "),
         )  # fmt: skip
     _console().print(table if rows else "No studies yet.")

@@ -1,10 +1,11 @@
 """DSPy's language model as offramp gives it: every request goes through the calls ring, nothing else does.
 
-DSPy asks an engine for one response to one canonical request. Ours turns it into a `CallRequest`, sends it, notes the
-reply (or the failure) on the run that asked, and answers. DSPy's own cache, retries, usage tracker and history are off.
+DSPy asks an engine for one response to one canonical request. Ours turns it into a `CallRequest`, sends it on the event
+loop of the ring (from whatever loop or thread the program runs on), and notes the reply, or the failure, on the run that
+asked. DSPy's own cache, retries, usage tracker and history are off.
 
 Invariant: every physical request that a program causes is on the record of the run that caused it, also when the
-program swallows the error.
+program swallows the error; and no run sends anything once it is over.
 """
 
 from __future__ import annotations
@@ -13,41 +14,43 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import dspy
 from dspy.clients.lm15_boundary import request_kwargs
 from dspy.lm15 import Request, Response, response_from_openai_chat
 
+from offramp.calls.failures import ProgramFault
 from offramp.errors import JobError
-from offramp.records import CallReply, CallRequest, Model, Purpose
+from offramp.program.run_log import RunLog
+from offramp.records import CallReply, CallRequest, Message, Model
 
 Send = Callable[[CallRequest], Awaitable[CallReply]]
 
+REPEAT = 1000
+"""The k-th repeat of an equal request within one run asks for replicate `run's own + k * REPEAT`.
 
-@dataclass(slots=True, kw_only=True)
-class RunLog:
-    """What one run of a program asked and got; filled while it runs."""
+A program that asks the same thing three times (a vote, a retry) gets three answers in production, so it gets three here.
+"""
 
-    purpose: Purpose
-    replicate: int
-    replies: list[CallReply] = field(default_factory=list)
-    failure: BaseException | None = None
-
-
-_current: ContextVar[RunLog] = ContextVar("offramp_run")
+_RUN = "offramp_run"
 _extra: ContextVar[Mapping[str, Any] | None] = ContextVar("offramp_extra_params", default=None)
 
 
 @contextmanager
 def recording(log: RunLog) -> Iterator[None]:
-    """Makes `log` the record of every request of the current task and of the threads it starts."""
-    token = _current.set(log)
-    try:
+    """Makes `log` the record of every request of the current task, its threads, and DSPy's own worker threads."""
+    with dspy.context(**{_RUN: log}):
         yield
-    finally:
-        _current.reset(token)
+
+
+def current_run() -> RunLog:
+    """The record of the run that is under way here. Raises JobError outside of any."""
+    log = dspy.settings.get(_RUN)
+    if not isinstance(log, RunLog):
+        raise JobError("a predictor was called outside of the run that it belongs to")
+    return log
 
 
 @contextmanager
@@ -61,10 +64,14 @@ def extra_params(params: Mapping[str, Any]) -> Iterator[None]:
 
 
 class RingEngine:
-    """Async engine for one candidate. `request_params` are sent with every request unless the program states others."""
+    """Async engine for one candidate. `request_params` are sent with every request unless the program states others.
+
+    To be made on the event loop of the ring; requests from other loops are carried over to it.
+    """
 
     def __init__(self, model: Model, request_params: Mapping[str, Any], send: Send, *, constrained: bool) -> None:
         self._model, self._params, self._send = model, dict(request_params), send
+        self._loop = asyncio.get_running_loop()
         self.supports_response_schema = constrained
         self.supported_params = frozenset({"response_format"} if constrained else ())
         self.supports_function_calling = False
@@ -72,21 +79,34 @@ class RingEngine:
 
     async def complete(self, request: Request) -> Response:
         """One canonical response. Failures of the ring are noted on the run and re-raised."""
-        log = _current.get()
+        if asyncio.get_running_loop() is self._loop:
+            return await self._complete(request)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._complete(request), self._loop))
+
+    async def _complete(self, request: Request) -> Response:
+        log = current_run()
+        with log.in_flight():
+            try:
+                reply = await self._send(self._call(request, log))
+            except ProgramFault as fault:
+                log.note_fault(fault)
+                raise
+            except BaseException as error:
+                log.note_failure(error)
+                raise
+            log.replies.append(reply)
+        return _response(request, reply)
+
+    def _call(self, request: Request, log: RunLog) -> CallRequest:
         wire = request_kwargs(request, "chat")
-        messages = tuple({"role": m["role"], "content": _text(m["content"])} for m in wire.pop("messages"))
+        messages = tuple(_message(message) for message in wire.pop("messages"))
         wire.pop("model", None)
         call = CallRequest(
-            model=self._model, messages=messages, params={**self._params, **wire, **(_extra.get() or {})},
+            model=self._model, messages=messages, params=_merged(self._params, wire, _extra.get() or {}),
             purpose=log.purpose, replicate=log.replicate,
         )  # fmt: skip
-        try:
-            reply = await self._send(call)
-        except BaseException as error:
-            log.failure = log.failure or error
-            raise
-        log.replies.append(reply)
-        return _response(request, reply)
+        repeat = log.repeats(call.hash)
+        return replace(call, replicate=log.replicate + REPEAT * repeat) if repeat else call
 
 
 class SyncRingEngine:
@@ -100,12 +120,11 @@ class SyncRingEngine:
 
     def complete(self, request: Request) -> Response:
         """One canonical response, waited for in the calling thread."""
+        log = current_run()
         if _running_loop() is self._loop:
-            error = JobError(
-                "the program calls a predictor without await inside its aforward. Use `await predictor.acall(...)`."
-            )
-            _current.get().failure = error
-            raise error
+            what = "the program calls a predictor without await inside its aforward"
+            raise log.noted(JobError(f"{what}. Use `await predictor.acall(...)`."))
+        log.refuse_when_over()
         return asyncio.run_coroutine_threadsafe(self._engine.complete(request), self._loop).result()
 
 
@@ -119,13 +138,39 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 def language_model(model: Model, request_params: Mapping[str, Any], send: Send, *, constrained: bool) -> dspy.LM:
     """A `dspy.LM` over the ring. To be called on the event loop that the ring runs on."""
     engine = RingEngine(model, request_params, send, constrained=constrained)
-    return dspy.LM("offramp/candidate", engine=SyncRingEngine(engine), async_engine=engine, cache=False, num_retries=0)
+    temperature = request_params.get("temperature")  # DSPy looks at it where a program asks for several completions
+    return dspy.LM(
+        "offramp/candidate",
+        temperature=temperature if isinstance(temperature, int | float) else None,
+        engine=SyncRingEngine(engine),
+        async_engine=engine,
+        cache=False,
+        num_retries=0,
+    )
+
+
+def _merged(own: Mapping[str, Any], wire: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The candidate's parameters, what the program states of its own, and what the format adds; later ones count."""
+    if {"tools", "tool_choice"} & set(wire):
+        raise JobError("the program hands tools to the model natively. Call them from the prompt, as dspy.ReAct does.")
+    if "max_completion_tokens" in wire and "max_completion_tokens" not in own:
+        wire["max_tokens"] = wire.pop("max_completion_tokens")  # DSPy's wire has one name for both
+    return {**own, **wire, **extra}
+
+
+def _message(message: Mapping[str, Any]) -> Message:
+    if set(message) - {"role", "content"}:
+        raise JobError("the program sends messages of native tool calls. Call tools from the prompt, as dspy.ReAct does.")
+    return {"role": str(message["role"]), "content": _text(message["content"])}
 
 
 def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
-    return "\n".join(str(part.get("text", "")) for part in content)
+    other = sorted({str(part.get("type")) for part in content} - {"text"})
+    if other:
+        raise JobError(f"the program sends {' and '.join(other)} to the model; only text can be sent")
+    return "\n".join(str(part["text"]) for part in content)
 
 
 def _response(request: Request, reply: CallReply) -> Response:

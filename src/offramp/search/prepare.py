@@ -5,9 +5,10 @@ Invariant: what `prepare` returns can be run; what cannot be run ends here with 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from offramp.errors import ModelError, SpaceError, nearest, problem
 from offramp.ids import content_hash
@@ -29,8 +30,11 @@ from offramp.space.dimensions import (
     incumbent_params,
 )
 from offramp.space.load import LoadedSpace, instruction_texts
-from offramp.space.model import JudgeMetric, MixMetric, SpaceFile
+from offramp.space.model import JudgeMetric, MixMetric, PythonMetric, SpaceFile
 from offramp.task.load import Task, load_task
+from offramp.task.metrics import build_metric
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +139,7 @@ def prepare(loaded: LoadedSpace, *, to_run: bool = False) -> Prepared:
         predictors=predictors,
         balance_by=_balance_by(space, task, where),
     )
+    _try_metrics(prepared)
     _check_params(prepared)
     _check_prices(prepared)
     _check_scales(prepared)
@@ -151,7 +156,7 @@ def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
         model = with_capabilities(resolve(part, loaded.where(f"models.{index}")))
         found[model.name] = model
     searched = tuple(found)
-    others = [("metric.model", part.model) for part in _judges(space.metric)]
+    others = [("metric.model", part.model) for part in _parts(space.metric, JudgeMetric)]
     if space.incumbent is not None:
         others.append(("incumbent.model", space.incumbent.model))
     for key, name in others:
@@ -160,12 +165,13 @@ def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
     return found, searched
 
 
-def _judges(metric: Any) -> Iterator[JudgeMetric]:
-    if isinstance(metric, JudgeMetric):
+def _parts(metric: Any, kind: type[Part]) -> Iterator[Part]:
+    """The parts of one kind, however deep in a mix."""
+    if isinstance(metric, kind):
         yield metric
     elif isinstance(metric, MixMetric):
         for part in metric.parts:
-            yield from _judges(part)
+            yield from _parts(part, kind)
 
 
 def _predictors(factory: ModuleFactory | None, texts: Texts, where: str) -> int:
@@ -228,6 +234,16 @@ def _check_params(prepared: Prepared) -> None:
                 raise SpaceError(
                     problem(where, f"incumbent.params.{name} is not taken by {model.name!r}", do="Remove it.")
                 )
+
+
+def _try_metrics(prepared: Prepared) -> None:
+    """Calls one's own metric functions with gold answers as predictions: a wrong return shows before a call is paid."""
+    task, outputs = prepared.task, prepared.task.fields.outputs
+    for part in _parts(prepared.space.metric, PythonMetric):
+        metric = build_metric(part, fields=task.fields, base=prepared.loaded.base, models=prepared.models)
+        for example in (*task.splits.train[:1], *task.splits.search[:2]):
+            if all(name in example.values for name in outputs):
+                asyncio.run(metric.score(example, {name: example.values[name] for name in outputs}, None))
 
 
 def _any(dim: Dimension) -> dict[str, Any]:

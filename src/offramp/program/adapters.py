@@ -1,0 +1,80 @@
+"""The message formats as DSPy adapters: our plain one, and DSPy's chat and json under two rules of ours.
+
+Rule 1: an answer is read once. Whatever a parser raises about it is an `AdapterParseError`, noted on the run as the
+program's own fault, and no second request is made in another format.
+Rule 2: only the run's own model is asked. A predictor with a language model of its own would pass ledger and purse by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dspy
+from dspy.utils.exceptions import AdapterParseError
+
+from offramp.errors import JobError
+from offramp.program.engine import SyncRingEngine, current_run
+from offramp.program.plain import PlainFormat
+from offramp.program.values import cut
+from offramp.records import Candidate
+
+
+class _Ruled:
+    """Both rules, to stand before a DSPy adapter."""
+
+    def __call__(self, lm: Any, *args: Any, **kwargs: Any) -> Any:
+        """DSPy's pipeline under the rules."""
+        with _rules(lm):
+            return super().__call__(lm, *args, **kwargs)  # type: ignore[misc]
+
+    async def acall(self, lm: Any, *args: Any, **kwargs: Any) -> Any:
+        """DSPy's pipeline under the rules."""
+        with _rules(lm):
+            return await super().acall(lm, *args, **kwargs)  # type: ignore[misc]
+
+    def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
+        """The output fields. Raises AdapterParseError for every answer that cannot be read."""
+        try:
+            return dict(super().parse(signature, completion))  # type: ignore[misc]
+        except AdapterParseError:
+            raise
+        except Exception as error:  # a parser's work depends on the answer alone: nested too deep, no such type, ...
+            name = type(self).__name__
+            what = f"{type(error).__name__} while it was read"
+            raise AdapterParseError(name, signature, completion, message=what) from error
+
+
+@contextmanager
+def _rules(lm: Any) -> Iterator[None]:
+    log = current_run()
+    if not isinstance(getattr(lm, "engine", None), SyncRingEngine):
+        what = "a predictor asks a language model of its own, which no budget would count"
+        raise log.noted(JobError(f"{what}. Take the `lm` out of the module: a candidate sets the model."))
+    try:
+        yield
+    except AdapterParseError as error:
+        log.note_unreadable(f"unparsable answer: {cut(error.lm_response)}")
+        raise
+
+
+class PlainAdapter(_Ruled, PlainFormat):
+    """The plain format."""
+
+
+class ChatAdapter(_Ruled, dspy.ChatAdapter):  # type: ignore[misc]
+    """DSPy's default format, without a second request in JSON."""
+
+
+class JsonAdapter(_Ruled, dspy.JSONAdapter):  # type: ignore[misc]
+    """DSPy's JSON format; it asks for a schema where the engine says that the candidate is constrained."""
+
+
+def adapter_of(candidate: Candidate) -> dspy.Adapter:
+    """The adapter for the candidate's format."""
+    if candidate.format == "plain":
+        return PlainAdapter(constrained=candidate.constrained)
+    if candidate.format == "json":
+        return JsonAdapter(use_native_function_calling=False)
+    return ChatAdapter(use_json_adapter_fallback=False)

@@ -1,0 +1,107 @@
+"""What one run of a program asked and got.
+
+A run has a beginning and an end. What it has in flight when the program returns is waited for, since it has left and will
+be billed; when the run is cancelled, it is cancelled too. After that the log is over, and a thread or task that the
+program left behind cannot send anything more.
+
+Invariant: the log is only changed on the event loop of the ring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from offramp.calls.failures import ProgramFault
+from offramp.errors import JobError
+from offramp.records import CallReply, Purpose, Usage
+
+_Error = TypeVar("_Error", bound=Exception)
+
+
+class Abandoned(Exception):
+    """The program itself gave a request up before it was answered: what it would have cost is not known."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RunLog:
+    """What one run of a program asked and got; filled while it runs.
+
+    Attributes:
+        replies: every reply in the order of arrival, refusals that took time or money among them.
+        failure: the first thing that failed outside of the program; None when nothing did.
+        fault: the first request that was refused, or answer that could not be read; None when there was none.
+        over: whether the run has ended.
+    """
+
+    purpose: Purpose
+    replicate: int
+    replies: list[CallReply] = field(default_factory=list)
+    failure: BaseException | None = None
+    fault: str | None = None
+    over: bool = False
+    _asked: Counter[str] = field(default_factory=Counter, init=False)
+    _flights: dict[asyncio.Future[None], asyncio.Task[Any] | None] = field(default_factory=dict, init=False)
+
+    def repeats(self, request_hash: str) -> int:
+        """How often this run has asked for just this before; counts this time."""
+        self._asked[request_hash] += 1
+        return self._asked[request_hash] - 1
+
+    def note_fault(self, fault: ProgramFault) -> None:
+        """A refused request. A production run would wait and pay for it too, where the provider said how much."""
+        self.fault = self.fault or str(fault)
+        if fault.latency_s is not None:
+            usage = fault.usage or Usage()
+            reply = CallReply(
+                text="", finish_reason="refused", usage=usage, latency_s=fault.latency_s, cached=fault.cached
+            )
+            self.replies.append(reply)
+
+    def note_unreadable(self, text: str) -> None:
+        """An answer that could not be read, in words."""
+        self.fault = self.fault or text
+
+    def note_failure(self, error: BaseException) -> None:
+        """Something that failed outside of the program."""
+        if isinstance(error, asyncio.CancelledError):
+            error = Abandoned("the program gave a request up before it was answered (a time limit of its own?)")
+        self.failure = self.failure or error
+
+    def noted(self, error: _Error) -> _Error:
+        """The error, noted as a failure."""
+        self.note_failure(error)
+        return error
+
+    def refuse_when_over(self) -> None:
+        """Raises JobError when the run has ended."""
+        if self.over:
+            raise JobError("a program goes on asking after its run has ended")
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """One request under way."""
+        self.refuse_when_over()
+        flight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flights[flight] = asyncio.current_task()
+        try:
+            yield
+        finally:
+            del self._flights[flight]
+            flight.set_result(None)
+
+    async def finish(self) -> None:
+        """Ends the run; returns when nothing is in flight."""
+        self.over = True
+        if self._flights:
+            await asyncio.wait(list(self._flights))
+
+    async def cancel(self) -> None:
+        """Ends the run and cancels what is in flight."""
+        for task in set(self._flights.values()) - {None, asyncio.current_task()}:
+            task.cancel()  # type: ignore[union-attr]
+        await self.finish()

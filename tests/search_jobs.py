@@ -1,0 +1,180 @@
+"""Small jobs on a landscape with a known front, for tests of the search: in process, in a process, or over HTTP.
+
+The reply to a request is a function of the request alone: a model is right on the examples whose number is below its skill
+with that instruction. Quality and cost of every candidate are therefore known before the search.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from offramp.calls.caller import open_caller
+from offramp.records import CallReply, CallRequest, Usage
+from offramp.search import api, engine
+from offramp.search.engine import JobResult
+from offramp.testing.fakes import FunctionTransport
+from offramp.testing.server import ServerReply
+
+LABELS = ("billing", "shipping", "returns")
+SKILL: Mapping[tuple[str, str], int] = {
+    ("small", "Vague."): 3, ("small", "Clear."): 5, ("small", "Strict."): 2,
+    ("large", "Vague."): 6, ("large", "Clear."): 8, ("large", "Strict."): 10,
+}  # fmt: skip
+"""Of ten examples, how many are right, by model and instruction."""
+PRICES: Mapping[str, dict[str, float]] = {
+    "small": {"input_usd": 1.0, "output_usd": 2.0},
+    "large": {"input_usd": 10.0, "output_usd": 30.0},
+}
+
+
+def rows(count: int = 40) -> list[dict[str, Any]]:
+    """Examples whose number is in the text."""
+    return [{"id": f"e{i:03}", "message": f"case {i:03}", "label": LABELS[i % 3]} for i in range(count)]
+
+
+def write_space(folder: Path, *, base: str | None = None, count: int = 40, **changes: Any) -> Path:
+    """A space file with its dataset. `changes` replace keys of the top level; None leaves one out.
+
+    Args:
+        base: address of a server that speaks OpenAI's dialect; a closed port by default.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(count)))
+    models = [
+        {"name": name, "route": f"openai/{name}", "api_base": base or "http://127.0.0.1:9/v1", "price": dict(price)}
+        for name, price in PRICES.items()
+    ]
+    space = {
+        "schema_version": 1,
+        "name": "landscape",
+        "task": {"signature": {"inputs": {"message": None}, "outputs": {"label": {"type": "enum", "values": [*LABELS]}}}},
+        "dataset": {"path": "rows.jsonl", "id": "id"},
+        "splits": {"train": 6, "search": 10, "holdout": 6},
+        "metric": {"kind": "exact", "field": "label"},
+        "incumbent": {"model": "small", "instruction": "vague"},
+        "models": models,
+        "instructions": {"vague": "Vague.", "clear": "Clear.", "strict": "Strict."},
+        "params": {"temperature": {"choices": [0.0, 0.5]}, "max_tokens": 16},
+        "objectives": {"quality": {"weight": 0.7}, "cost": {"weight": 0.3, "scale": "incumbent"}, "latency": None},
+        "search": {"sampler": "random", "trials": 6, "concurrency": 2},
+    }  # fmt: skip
+    space = {name: value for name, value in {**space, **changes}.items() if value is not None}
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump(space, sort_keys=False))
+    return path
+
+
+def answer(model: str, system: str, user: str) -> tuple[str, int, int]:
+    """The reply to one request: text, tokens read, tokens written."""
+    number = int(user.split()[1])
+    skill = next(skill for (name, start), skill in SKILL.items() if name == model and system.startswith(start))
+    right = number % 10 < skill
+    return LABELS[(number if right else number + 1) % 3], 100 + 10 * len(system), 3 + number % 2
+
+
+def reply_to(request: CallRequest) -> CallReply:
+    """The landscape as a transport sees it."""
+    text, read, written = answer(request.model.name, request.messages[0]["content"], request.messages[-1]["content"])
+    usage = Usage(input_tokens=read, output_tokens=written)
+    return CallReply(text=text, finish_reason="stop", usage=usage, latency_s=0.1 + read / 1e4)
+
+
+def server_reply(body: Mapping[str, Any]) -> ServerReply:
+    """The landscape as a server sees it."""
+    messages = body["messages"]
+    text, read, written = answer(body["model"], messages[0]["content"], messages[-1]["content"])
+    return ServerReply(text=text, usage={"prompt_tokens": read, "completion_tokens": written})
+
+
+def usd_of(replies: list[tuple[str, ServerReply]]) -> float:
+    """What a provider bills for these replies by (model, reply); only those with status 200 and usage."""
+    total = 0.0
+    for model, reply in replies:
+        if reply.status == 200 and reply.usage is not None:
+            price = PRICES[model]
+            total += reply.usage["prompt_tokens"] * price["input_usd"] / 1e6
+            total += reply.usage["completion_tokens"] * price["output_usd"] / 1e6
+    return total
+
+
+async def at_once(_: float) -> None:
+    """A sleep that takes no time."""
+    await asyncio.sleep(0)
+
+
+def patched(monkeypatch: Any, transport: Any) -> None:
+    """Every job of this test sends through `transport` and waits for nothing."""
+    monkeypatch.setattr(engine, "open_caller", partial(open_caller, transport=transport, sleep=at_once))
+
+
+def run_job(space: Path, folder: Path, **limits: Any) -> JobResult:
+    """One run with its storage and report in `folder`."""
+    return api.optimize(space, results=folder, **limits)
+
+
+def essence(result: JobResult | dict[str, Any]) -> dict[str, Any]:
+    """What has to be the same for the same study: front, recommendation and incumbent, and not what a run took."""
+    found = api.result_json(result) if isinstance(result, JobResult) else result
+    return {name: found[name] for name in ("study", "trials", "front", "incumbent", "recommended", "objectives")}
+
+
+def trials_of(storage: str, study: str) -> list[tuple[Any, ...]]:
+    """Candidates of a study in order: id, values, number of scored examples, all as Optuna has them."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    kept = optuna.load_study(study_name=study, storage=storage)
+    complete = [t for t in kept.get_trials() if t.state is optuna.trial.TrialState.COMPLETE]
+    running = [t.number for t in kept.get_trials() if t.state is optuna.trial.TrialState.RUNNING]
+    assert not running, f"left running: {running}"
+    return [(t.user_attrs["candidate"], tuple(t.values), t.user_attrs["n"], tuple(sorted(t.params.items()))) for t in complete]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------- jobs in processes of their own
+
+
+def job_that_dies(space: Path, folder: Path, log: Path, commits: int, out: Path) -> None:
+    """A job whose process is killed at the `commits`-th commit to the database; it logs each request that it sends."""
+    import sqlalchemy as sa
+
+    left = [commits]
+
+    def count(_: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sa.event.listen(sa.Engine, "commit", count)
+    engine.open_caller = partial(open_caller, transport=FunctionTransport(partial(_logged, log)), sleep=at_once)  # type: ignore
+    result = run_job(space, folder)
+    out.write_text(json.dumps({**api.result_json(result), "commits": commits - left[0]}))
+
+
+def _logged(log: Path, request: CallRequest) -> CallReply:
+    with log.open("a") as file:
+        file.write(request.hash + "\n")
+    return reply_to(request)
+
+
+def command_line(args: list[str], out: Path) -> None:
+    """The command line in a process of its own, with its standard streams in files."""
+    import sys
+
+    from offramp.cli.main import main
+
+    with out.open("w") as stdout, out.with_suffix(".err").open("w") as stderr:
+        os.dup2(stdout.fileno(), 1)
+        os.dup2(stderr.fileno(), 2)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+        code = main(args)
+        sys.stdout.flush(), sys.stderr.flush()
+    os._exit(code)
