@@ -90,7 +90,7 @@ class Usage:
 class Price:
     """USD per million tokens by class, or USD per hour of one's own machine. None: not known, and never 0.
 
-    `cached_input_usd`, `cache_write_usd` fall back to `input_usd`, and `reasoning_usd` to `output_usd`, as vendors bill.
+    As vendors bill, `cached_input_usd` and `cache_write_usd` fall back to `input_usd`, `reasoning_usd` to `output_usd`.
     """
 
     input_usd: float | None = None

@@ -24,17 +24,29 @@ if TYPE_CHECKING:
 @click.option(
     "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
 )
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, envvar="OFFRAMP_RESULTS",
-              help="Folder for what the run writes.")  # fmt: skip
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    envvar="OFFRAMP_RESULTS",
+    help="Folder for what the run writes.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what to expect; write and spend nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def optimize(
-    space: Path, budget_usd: float | None, budget_calls: int | None, storage: str | None, results: Path,
-    dry_run: bool, as_json: bool, **rest: Any,
-) -> None:  # fmt: skip
+    space: Path,
+    budget_usd: float | None,
+    budget_calls: int | None,
+    storage: str | None,
+    results: Path,
+    dry_run: bool,
+    as_json: bool,
+    **rest: Any,
+) -> None:
     """Search the space file SPACE for the best trade of quality, cost and latency.
 
-    The same command again continues the study: it pays for nothing that it has. Options go before the file's own values.
+    The same command again continues the study: it pays for nothing that it has. Options go before the file's own.
     """
     limits = {**rest, "usd": budget_usd, "calls": budget_calls}
     if dry_run:
@@ -48,8 +60,7 @@ def optimize(
     else:
         result = _live(space, storage, results, limits)
     if result.error is not None:
-        click.echo(f"error: {result.error}", err=True)
-        click.get_current_context().exit(result.error.exit_code)
+        raise result.error
 
 
 def _live(space: Path, storage: str | None, results: Path, limits: dict[str, Any]) -> JobResult:

@@ -17,8 +17,14 @@ from offramp.errors import UsageError, problem
 @click.option(
     "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
 )
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, envvar="OFFRAMP_RESULTS",
-              help="Folder that the run wrote to.")  # fmt: skip
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    envvar="OFFRAMP_RESULTS",
+    help="Folder that the run wrote to.",
+)
 @click.option("--all", "everything", is_flag=True, help="All candidates, not the front alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one row per candidate.")

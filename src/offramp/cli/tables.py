@@ -1,4 +1,7 @@
-"""Records as tables, plots and CSV for people. Every number comes from a record; nothing is computed here."""
+"""Records as tables, plots and CSV for people. Every number comes from a record; nothing is computed here.
+
+Invariant: names and texts of others are shown as they are; no markup in them is obeyed, no control character printed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console, Group
-from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -33,7 +36,12 @@ STOPPED: Mapping[str, str] = {
 
 
 def _console() -> Console:
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def plain(value: object) -> str:
+    """A text in which control characters are written out, so that a terminal does not obey them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
 def money(usd: float | None) -> str:
@@ -64,6 +72,10 @@ def number(value: float | None) -> str:
 
 def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) -> str:
     """An assignment in one line: what matters first, defaults and `leave_out` left out."""
+    return plain(", ".join(_shown(params, leave_out)))
+
+
+def _shown(params: Mapping[str, Scalar], leave_out: Collection[str]) -> list[str]:
     shown = [str(params.get("model", "")).removeprefix("local/")]
     shown += [str(value) for name, value in params.items() if name.startswith("instruction")]
     shown += [str(params[name]) for name in ("form", "format") if params.get(name) not in (None, "predict", "own")]
@@ -73,7 +85,7 @@ def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) 
         shown.append(f"{params['demos.count']} {params['demos']} demos")
     known = {"model", "form", "format", "constrained", "demos", "demos.count", *leave_out}
     rest = {n: v for n, v in params.items() if n not in known and not n.startswith("instruction") and v is not None}
-    return ", ".join(shown + [f"{name}={value}" for name, value in rest.items()])
+    return shown + [f"{name}={value}" for name, value in rest.items()]
 
 
 def _shared(members: Sequence[Member]) -> set[str]:
@@ -90,22 +102,30 @@ def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, st
     holdout = any(member.holdout is not None for member in members)
     shared = _shared(members)
     names = ("quality", *(("holdout",) if holdout else ()), "$/1k runs", "p50", "p95", "n", "utility")
-    lines = [Text(title, style="bold"), Text(_columns("candidate", names), style="dim")]
+    lines: list[Text | Padding] = [Text(title, style="bold"), Text(_columns("candidate", names), style="dim")]
     for member in members:
         mark = (marks or {}).get(member.candidate, "")
         scored = (number(member.holdout.quality) if member.holdout else "",) if holdout else ()
-        cells = (number(member.quality), *scored, per_thousand(member.cost_usd), seconds(member.latency_s),
-                 seconds(member.latency_p95_s), _count(member), number(member.utility))  # fmt: skip
+        cells = (
+            number(member.quality),
+            *scored,
+            per_thousand(member.cost_usd),
+            seconds(member.latency_s),
+            seconds(member.latency_p95_s),
+            _count(member),
+            number(member.utility),
+        )
         style = "green" if "recommended" in mark else "yellow" if mark else ""
         lines.append(Text(_columns(member.candidate, cells), style=style))
-        lines.append(
-            Text(f"  {f'{mark}: ' if mark else ''}{short_params(member.params, shared)}", style=style or "dim")
-        )
+        told = Text(f"{f'{mark}: ' if mark else ''}{short_params(member.params, shared)}", style=style or "dim")
+        lines.append(Padding(told, (0, 0, 0, 2)))
     return Group(*lines)
 
 
 def _columns(first: str, cells: Sequence[str]) -> str:
-    return f"{first:<13}" + "".join(f"{cell:>10}" if cell.startswith("$") else f"{cell:>9}" for cell in cells)
+    """The line of one member; the cost is the fifth column from the end, and the widest."""
+    at = len(cells) - 5
+    return f"{first:<13}" + "".join(f"{cell:>{10 if i == at else 9}}" for i, cell in enumerate(cells))
 
 
 def _count(member: Member) -> str:
@@ -118,18 +138,19 @@ def print_result(result: JobResult, results: Path) -> None:
     print_report(report, console=console)
     console.print()
     why = STOPPED.get(report.stop_reason or "", report.stop_reason or "")
-    console.print(f"Ended: {why}. {report.trials} candidates, {result.calls} calls, {result.cached_calls} answers reused, "
-                  f"{result.failed_calls} failed, {money(result.spent_usd)} spent, {result.elapsed_s:.0f} s.")  # fmt: skip
     console.print(
-        f"Study {report.study} · {results / (report.study + '.json')} · offramp pareto {report.study}", soft_wrap=True
+        f"Ended: {why}. {report.trials} candidates, {result.calls} calls, {result.cached_calls} answers reused, "
+        f"{result.failed_calls} failed, {money(result.spent_usd)} spent, {result.elapsed_s:.0f} s."
     )
+    for name, value in (("Report", results / f"{report.study}.json"), ("Again", f"offramp pareto {report.study}")):
+        console.print(f"{name}: {plain(value)}", soft_wrap=True)
 
 
 def print_report(report: StudyReport, *, everything: bool = False, console: Console | None = None) -> None:
     """Front, incumbent, recommendation and plot."""
     console = console or _console()
-    console.print(f"[bold]{escape(report.study)}[/bold]: {escape(report.status)}, {report.trials} candidates, "
-                  f"{len(report.front)} on the front", soft_wrap=True)  # fmt: skip
+    stands = f": {report.status}, {report.trials} candidates, {len(report.front)} on the front"
+    console.print(Text.assemble((report.study, "bold"), stands), soft_wrap=True)
     if not report.members:
         console.print("No candidate has a full evaluation yet.")
         return
@@ -138,7 +159,7 @@ def print_report(report: StudyReport, *, everything: bool = False, console: Cons
         members.append(report.incumbent)
     title = "all candidates (search split)" if everything else "Pareto front (search split)"
     console.print(front_table(members, title=title, marks=_marks(report)))
-    console.print(_verdict(report), soft_wrap=True)
+    console.print(_verdict(report))
     if len(report.members) > 1:
         console.print(plot(report))
 
@@ -205,8 +226,19 @@ def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
     """One row per member; params in columns of their own, `param.<name>`."""
     members = report.members if everything else report.front
     names = sorted({name for member in members for name in member.params})
-    fixed = ["candidate", "quality", "cost_usd", "latency_s", "latency_p95_s", "n", "n_fault", "n_failed", "utility", "feasible",
-             "incumbent"]  # fmt: skip
+    fixed = [
+        "candidate",
+        "quality",
+        "cost_usd",
+        "latency_s",
+        "latency_p95_s",
+        "n",
+        "n_fault",
+        "n_failed",
+        "utility",
+        "feasible",
+        "incumbent",
+    ]
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*fixed, "holdout_quality", "recommended", *(f"param.{name}" for name in names)])
     for member in members:
@@ -221,7 +253,7 @@ def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> No
     console = _console()
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in summary:
-        table.add_row(f"[dim]{name}[/dim]", escape(value))
+        table.add_row(Text(name, style="dim"), plain(value))
     console.print(table)
     judge = f" and {expected.judge_calls:,} of the judge" if expected.judge_calls else ""
     console.print(
@@ -239,8 +271,11 @@ def print_studies(rows: Sequence[Mapping[str, Any]]) -> None:
         )
     for row in rows:
         table.add_row(
-            escape(row["study"]), row["stop_reason"] or row["status"], str(row["trials"] or ""),
+            plain(row["study"]),
+            row["stop_reason"] or row["status"],
+            str(row["trials"] or ""),
             number(row["quality"]) if row["quality"] is not None else "",
-            money(row["spent_usd"]) if row["spent_usd"] is not None else "", str(row["updated_at"])[:16].replace("T", " "),
-        )  # fmt: skip
+            money(row["spent_usd"]) if row["spent_usd"] is not None else "",
+            str(row["updated_at"])[:16].replace("T", " "),
+        )
     _console().print(table if rows else "No studies yet.")

@@ -8,16 +8,19 @@ Source: Khattab et al. 2023, DSPy (BootstrapFewShot).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from offramp.calls.failures import InfrastructureFailure
 from offramp.errors import JobError
 from offramp.ids import derived_seed
+from offramp.program.demos import distinct
 from offramp.program.program import Demos, Outcome, Program
 from offramp.records import Candidate, DemoKind, Example, Purpose, Result, ResultState
 
 Judge = Callable[[Outcome, Candidate, Example], Awaitable[Result]]
+"""The result of a run; raises what ends the job, and InfrastructureFailure where the metric's own model fails."""
 
 
 class BootstrapFailed(JobError):
@@ -30,33 +33,67 @@ def without_demos(candidate: Candidate) -> Candidate:
 
 
 async def bootstrap(
-    teacher: Program, *, count: int, seed: int, train: Sequence[Example], min_score: float, judge: Judge
-) -> Demos:
+    teacher: Program, *, count: int, seed: int, train: Sequence[Example], min_score: float, judge: Judge,
+    concurrency: int = 4, check: Callable[[], None] | None = None,
+) -> Demos:  # fmt: skip
     """Demos by predictor from the first `count` train examples that the teacher gets right.
 
-    At most `4 * count + 8` examples are tried; fewer demos come back when fewer are right.
+    At most `4 * count + 8` examples are tried; fewer demos come back when fewer are right. A predictor that a program
+    calls several times gives a demo for each call, and has `count` of them all the same. An answer that the judge could
+    not grade is not approved of.
+
+    Args:
+        check: called before each run; raises an OfframpError when the job has to stop.
 
     Raises:
         BootstrapFailed: a run failed for reasons that are not the program's.
     """
-    order = sorted(train, key=lambda example: derived_seed(seed, "bootstrap", example.content_hash))[: 4 * count + 8]
+    order = sorted(distinct(train), key=lambda example: derived_seed(seed, "bootstrap", example.content_hash))
+    order = order[: 4 * count + 8]
+    limit = asyncio.Semaphore(concurrency)
+
+    async def run(example: Example) -> Outcome:
+        async with limit:
+            if check is not None:
+                check()
+            return await teacher.run(example, purpose=Purpose.BOOTSTRAP)
+
     good: list[Outcome] = []
     while order and len(good) < count:
         batch, order = order[: count - len(good)], order[count - len(good) :]
-        good += await _approved(teacher, batch, min_score, judge)
+        outcomes = await _all(run(example) for example in batch)
+        good += [o for o, e in zip(outcomes, batch, strict=True) if await _approved(o, teacher, e, min_score, judge)]
+    return _by_predictor(good, count)
+
+
+async def _all(runs: Iterable[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
+    """The outcomes in order. Where one run raises, the others come to their end first: they are paid for."""
+    outcomes: list[Outcome] = []
+    for ended in await asyncio.gather(*runs, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
+        outcomes.append(ended)
+    return outcomes
+
+
+async def _approved(outcome: Outcome, teacher: Program, example: Example, min_score: float, judge: Judge) -> bool:
+    try:
+        result = await judge(outcome, teacher.candidate, example)
+    except InfrastructureFailure as error:
+        raise _failed(example, f"{type(error).__name__}: {error}") from error
+    if outcome.failure is not None:
+        raise _failed(example, result.reason)
+    good = result.state is ResultState.SCORED and result.score is not None and result.score >= min_score
+    return good and bool(outcome.trace)
+
+
+def _failed(example: Example, reason: str | None) -> BootstrapFailed:
+    return BootstrapFailed(f"bootstrapping demos failed on example {example.id!r}: {reason}")
+
+
+def _by_predictor(good: Sequence[Outcome], count: int) -> Demos:
     demos: dict[str, list[dict[str, Any]]] = {}
     for outcome in good:
         for predictor, inputs, outputs in outcome.trace:
             demos.setdefault(predictor, []).append({**inputs, **outputs})
-    return demos
-
-
-async def _approved(teacher: Program, batch: Sequence[Example], min_score: float, judge: Judge) -> list[Outcome]:
-    outcomes = await asyncio.gather(*(teacher.run(example, purpose=Purpose.BOOTSTRAP) for example in batch))
-    results = [await judge(o, teacher.candidate, e) for o, e in zip(outcomes, batch, strict=True)]
-    for result in results:
-        if result.state is ResultState.FAILED:
-            raise BootstrapFailed(f"bootstrapping demos failed on example {result.example!r}: {result.reason}")
-    return [
-        o for o, r in zip(outcomes, results, strict=True) if r.score is not None and r.score >= min_score and o.trace
-    ]
+    return {predictor: rows[:count] for predictor, rows in demos.items()}

@@ -13,11 +13,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from offramp.calls.failures import FatalCallError
+from offramp.calls.failures import InfrastructureFailure
 from offramp.errors import JobError, OfframpError
 from offramp.evaluate.demos import bootstrap, without_demos
-from offramp.evaluate.scoring import result_of
+from offramp.evaluate.scoring import graded, result_of
 from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory
@@ -53,8 +54,8 @@ class Evaluator:
 
     def __init__(
         self, *, task: Task, models: Mapping[str, Model], send: Send, results: ResultStore, study: str,
-        settings: EvaluatorSettings, factory: ModuleFactory | None = None, on_result: Callable[[Result], None] | None = None,
-        check: Callable[[], None] | None = None,
+        settings: EvaluatorSettings, factory: ModuleFactory | None = None,
+        on_result: Callable[[Result], None] | None = None, check: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         """`check` is called before each example and raises an OfframpError when the job has to stop."""
         self._task, self._models, self._send = task, models, send
@@ -80,7 +81,7 @@ class Evaluator:
             evaluation = evaluation.extended(await self._run_all(candidate, todo, split, allowed=len(examples)))
             failed = {r.example for r in evaluation.results if r.state is ResultState.FAILED}
             todo = [example for example in examples if example.id in failed]
-        return evaluation
+        return _in_order(evaluation, examples)
 
     async def _run_all(
         self, candidate: Candidate, examples: Sequence[Example], split: Split, allowed: int
@@ -89,7 +90,7 @@ class Evaluator:
         limit = max(3.0, self._settings.max_failed_share * allowed)
         queue = iter(examples)
         results: list[Result] = []
-        stop: list[OfframpError] = []
+        stop: list[BaseException] = []
 
         async def work() -> None:
             for example in queue:
@@ -99,34 +100,36 @@ class Evaluator:
                     if self._check is not None:
                         self._check()
                     result = await self._one(program, candidate, example, split)
-                except OfframpError as error:
+                except Exception as error:  # noqa: BLE001 (raised below, when the others are done)
                     stop.append(error)
                     return
                 results.append(result)
                 if sum(r.state is ResultState.FAILED for r in results) > limit:
                     stop.append(_too_many(candidate, results))
 
-        await asyncio.gather(*(work() for _ in range(min(self._settings.concurrency, len(examples)))))
+        workers = range(min(self._settings.concurrency, len(examples)))
+        ended = await asyncio.gather(*(work() for _ in workers), return_exceptions=True)  # waits for all if cancelled
+        stop += [error for error in ended if isinstance(error, BaseException)]
         if stop:
             raise stop[0]
         return results
 
     async def _one(self, program: Program, candidate: Candidate, example: Example, split: Split) -> Result:
-        result = await self._result(await program.run(example), candidate, example)
-        self._results.put(self._study, split, [result])
+        outcome = _checked(await program.run(example))
+        result = await result_of(outcome, **self._grading(candidate, example))
+        await asyncio.to_thread(self._results.put, self._study, split, [result])
         if self._on_result is not None:
             self._on_result(result)
         return result
 
-    async def _result(self, outcome: Outcome, candidate: Candidate, example: Example) -> Result:
-        if isinstance(outcome.failure, JobError | FatalCallError):
-            raise outcome.failure
-        if outcome.failure is not None and not isinstance(outcome.failure, Exception):
-            raise outcome.failure
+    async def _graded_demo(self, outcome: Outcome, candidate: Candidate, example: Example) -> Result:
+        return await graded(_checked(outcome), **self._grading(candidate, example))
+
+    def _grading(self, candidate: Candidate, example: Example) -> dict[str, Any]:
         model = self._models[candidate.model]
-        return await result_of(
-            outcome, candidate=candidate, example=example, model=model, metric=self._task.metric, ask=self._send
-        )
+        return {
+            "candidate": candidate, "example": example, "model": model, "metric": self._task.metric, "ask": self._send
+        }  # fmt: skip
 
     async def _program(self, candidate: Candidate) -> Program:
         if candidate.id not in self._programs:
@@ -151,7 +154,8 @@ class Evaluator:
             return await bootstrap(
                 self._make(without_demos(candidate), {}),
                 count=candidate.demo_count, seed=candidate.demo_seed, train=train,
-                min_score=self._settings.bootstrap_min_score, judge=self._result,
+                min_score=self._settings.bootstrap_min_score, judge=self._graded_demo,
+                concurrency=self._settings.concurrency, check=self._check,
             )  # fmt: skip
         return labelled_demos(
             candidate,
@@ -162,10 +166,29 @@ class Evaluator:
         )
 
 
+def _checked(outcome: Outcome) -> Outcome:
+    """The outcome, unless its failure is one that the next run would meet too."""
+    failure = outcome.failure
+    if isinstance(failure, OfframpError) and not isinstance(failure, InfrastructureFailure):
+        raise failure
+    if failure is not None and not isinstance(failure, Exception):
+        raise failure
+    return outcome
+
+
+def _in_order(evaluation: Evaluation, examples: Sequence[Example]) -> Evaluation:
+    """Results in the order of the examples, whichever came first."""
+    place = {example.id: index for index, example in enumerate(examples)}
+    return Evaluation(
+        candidate=evaluation.candidate, results=tuple(sorted(evaluation.results, key=lambda r: place[r.example]))
+    )
+
+
 def _too_many(candidate: Candidate, results: Sequence[Result]) -> TooManyFailures:
     failed = [r for r in results if r.state is ResultState.FAILED]
     reason, count = Counter(r.reason for r in failed).most_common(1)[0]
     return TooManyFailures(
-        f"candidate {candidate.id} ({candidate.model}): {len(failed)} of {len(results)} runs failed for reasons outside of "
-        f"the program; most often ({count}): {reason}. Nothing was scored as zero; run the same command again to go on."
+        f"candidate {candidate.id} ({candidate.model}): {len(failed)} of {len(results)} runs failed for reasons "
+        f"outside of the program; most often ({count}): {reason}. Nothing was scored as zero; run the same command "
+        "again to go on."
     )

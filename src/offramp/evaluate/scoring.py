@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from offramp.errors import JobError, MetricError
+from offramp.calls.failures import InfrastructureFailure, ProgramFault
 from offramp.program.program import Outcome
 from offramp.records import Candidate, Example, Model, Result, ResultState, Usage
 from offramp.task.metrics import Ask, Metric
@@ -17,21 +17,29 @@ from offramp.task.metrics.judge import JudgeFailed
 async def result_of(
     outcome: Outcome, *, candidate: Candidate, example: Example, model: Model, metric: Metric, ask: Ask | None
 ) -> Result:
-    """The result of one run.
+    """The result of one run. A judge that gives no answer is a failure like any other.
 
     Raises:
         MetricError: the metric is broken; that is the user's to mend and no result.
-        JobError: the outcome's failure ends the whole job (no budget left, no access).
+        JobError, FatalCallError: the judge's request ends the whole job (no budget left, no access).
     """
+    try:
+        return await graded(outcome, candidate=candidate, example=example, model=model, metric=metric, ask=ask)
+    except InfrastructureFailure as error:
+        return _failed(outcome, candidate, example, error)
+
+
+async def graded(
+    outcome: Outcome, *, candidate: Candidate, example: Example, model: Model, metric: Metric, ask: Ask | None
+) -> Result:
+    """As `result_of`, for who has to know whether another try could end otherwise: raises InfrastructureFailure too."""
     if outcome.failure is not None:
         return _failed(outcome, candidate, example, outcome.failure)
     if outcome.fault is not None:
         return _counted(outcome, candidate, example, model, ResultState.FAULT, 0.0, outcome.fault, {})
     try:
         score = await metric.score(example, outcome.outputs or {}, ask)
-    except (MetricError, JobError):
-        raise
-    except JudgeFailed as error:
+    except (JudgeFailed, ProgramFault) as error:  # the judge's own fault, never the candidate's
         return _failed(outcome, candidate, example, error)
     return _counted(outcome, candidate, example, model, ResultState.SCORED, score.value, score.feedback, score.parts)
 

@@ -19,17 +19,22 @@ from offramp.records import DemoKind, Example
 def choose_demos(
     kind: DemoKind, count: int, seed: int, train: Sequence[Example], balance_by: str | None
 ) -> tuple[Example, ...]:
-    """Static demos for `random` and `balanced`: the first `count` of a seeded order.
+    """Static demos for `random` and `balanced`: the first `count` of a seeded order, then shuffled.
 
-    A larger count extends a smaller one. `balanced` takes the values of the column `balance_by` in turn. Fewer come
-    back when the train split has fewer.
+    The choice for a larger count holds the one for a smaller count. `balanced` takes the values of the column
+    `balance_by` in turn. Copies count once. Fewer come back when the train split has fewer.
     """
-    order = sorted(train, key=lambda example: derived_seed(seed, "demos", example.content_hash))
+    order = sorted(distinct(train), key=lambda example: derived_seed(seed, "demos", example.content_hash))
     if kind is DemoKind.BALANCED and balance_by is not None:
         order = _in_turn(order, balance_by)
     chosen = order[:count]
     random.Random(derived_seed(seed, "demo-order", count)).shuffle(chosen)
     return tuple(chosen)
+
+
+def distinct(train: Sequence[Example]) -> list[Example]:
+    """The first of each content: a copy would take another demo's place."""
+    return list({example.content_hash: example for example in reversed(train)}.values())[::-1]
 
 
 def _in_turn(order: Sequence[Example], column: str) -> list[Example]:
@@ -43,11 +48,13 @@ def _in_turn(order: Sequence[Example], column: str) -> list[Example]:
 class NearestDemos:
     """The train examples whose input text is most similar, by cosine over TF-IDF of character 3- to 5-grams of words.
 
-    Source: Manning, Raghavan, Schuetze, Introduction to Information Retrieval, ch. 6 (lnc.ltc weighting).
+    A word is taken with a space on both sides. Weights are (1 + log count) * log(1 + N / examples with the gram).
+    Source: Manning, Raghavan, Schuetze, Introduction to Information Retrieval, ch. 6 (log tf, idf and cosine on both
+    sides, "ltc.ltc").
     """
 
     def __init__(self, train: Sequence[Example], fields: Sequence[str]) -> None:
-        self._train, self._fields = tuple(train), tuple(fields)
+        self._train, self._fields = tuple(distinct(train)), tuple(fields)
         grams = [self._grams(example) for example in self._train]
         seen_in = Counter(gram for each in grams for gram in each)
         self._idf = {gram: math.log(1 + len(grams) / n) for gram, n in seen_in.items()}
@@ -72,7 +79,7 @@ class NearestDemos:
         for word in re.findall(r"\w+", text):
             padded = f" {word} "
             for size in (3, 4, 5):
-                grams.update(padded[i : i + size] for i in range(max(1, len(padded) - size + 1)))
+                grams.update(padded[i : i + size] for i in range(len(padded) - size + 1))
         return grams
 
     def _unit(self, grams: Counter[str]) -> dict[str, float]:
@@ -81,8 +88,8 @@ class NearestDemos:
         return {gram: weight / norm for gram, weight in weights.items()}
 
 
-def demo_row(example: Example, names: Sequence[str]) -> dict[str, Any] | None:
-    """The example as a demo of a predictor with these fields, or None where it has not all of them."""
-    if any(name not in example.values for name in names):
+def demo_row(example: Example, needed: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any] | None:
+    """The example as a demo of a predictor with these fields, or None where it has not all that are needed."""
+    if any(name not in example.values for name in needed):
         return None
-    return {name: example.values[name] for name in names}
+    return {name: example.values[name] for name in (*optional, *needed) if name in example.values}

@@ -1,8 +1,8 @@
 """DSPy's language model as offramp gives it: every request goes through the calls ring, nothing else does.
 
-DSPy asks an engine for one response to one canonical request. Ours turns it into a `CallRequest`, sends it on the event
-loop of the ring (from whatever loop or thread the program runs on), and notes the reply, or the failure, on the run that
-asked. DSPy's own cache, retries, usage tracker and history are off.
+DSPy asks an engine for one response to one canonical request. Ours turns it into a `CallRequest`, sends it on the
+event loop of the ring (from whatever loop or thread the program runs on), and notes the reply, or the failure, on the
+run that asked. DSPy's own cache, retries, usage tracker and history are off.
 
 Invariant: every physical request that a program causes is on the record of the run that caused it, also when the
 program swallows the error; and no run sends anything once it is over.
@@ -31,7 +31,7 @@ Send = Callable[[CallRequest], Awaitable[CallReply]]
 REPEAT = 1000
 """The k-th repeat of an equal request within one run asks for replicate `run's own + k * REPEAT`.
 
-A program that asks the same thing three times (a vote, a retry) gets three answers in production, so it gets three here.
+A program that asks the same thing three times (a vote, a retry) gets three answers in production, and here too.
 """
 
 _RUN = "offramp_run"
@@ -160,7 +160,9 @@ def _merged(own: Mapping[str, Any], wire: dict[str, Any], extra: Mapping[str, An
 
 def _message(message: Mapping[str, Any]) -> Message:
     if set(message) - {"role", "content"}:
-        raise JobError("the program sends messages of native tool calls. Call tools from the prompt, as dspy.ReAct does.")
+        raise JobError(
+            "the program sends messages of native tool calls. Call tools from the prompt, as dspy.ReAct does."
+        )
     return {"role": str(message["role"]), "content": _text(message["content"])}
 
 

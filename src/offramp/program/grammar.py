@@ -1,52 +1,54 @@
 """A grammar (GBNF) that holds llama.cpp to the plain answer form of a signature.
 
+Each output is held to one line; a text is anything on it, and a number has nine digits before and after the point at
+most, since a small model may find no end.
+
 Invariant: every text of the grammar is parsed by the plain format without a fault.
 Source: grammars/README of llama.cpp.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal, get_args, get_origin
 
 import dspy
 
+from offramp.program.values import base_of, null_word, written
+
 _LINE = r"[^\n\r]+"
-_TEXT = r"[^\x00]+"
-_INT = '"-"? [0-9] [0-9]? [0-9]? [0-9]? [0-9]? [0-9]? [0-9]? [0-9]? [0-9]?'
+_DIGITS = "[0-9]{1,9}"
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def plain_grammar(signature: type[dspy.Signature]) -> str | None:
     """The grammar, or None where nothing can be held (one free text, or values that are lists or objects)."""
     fields = signature.output_fields
-    if len(fields) == 1 and next(iter(fields.values())).annotation is str:
+    alone = len(fields) == 1
+    names = () if alone else tuple(fields)
+    rules = {name: _rule(field.annotation, names) for name, field in fields.items()}
+    if not all(rules.values()) or (alone and _LINE in rules.values()):
         return None
-    rules = [_rule(field.annotation, alone=len(fields) == 1) for field in fields.values()]
-    if any(rule is None for rule in rules):
-        return None
-    if len(fields) == 1:
-        return f"root ::= {rules[0]}"
-    lines = [f"{_quoted(name + ': ')} {rule}" for name, rule in zip(fields, rules, strict=True)]
-    return "root ::= " + ' "\\n" '.join(lines)
+    if alone:
+        return f"root ::= {next(iter(rules.values()))}"
+    return "root ::= " + ' "\\n" '.join(f"{_quoted(f'{name}: ')} {rule}" for name, rule in rules.items())
 
 
-def _rule(annotation: Any, *, alone: bool) -> str | None:
-    if get_origin(annotation) is Literal:
-        return "(" + " | ".join(_quoted(str(option)) for option in get_args(annotation)) + ")"
-    if annotation is str:
-        return _TEXT if alone else _LINE
-    if annotation is bool:
+def _rule(annotation: Any, names: tuple[str, ...]) -> str | None:
+    base, nullable = base_of(annotation)
+    if base is str:
+        return _LINE  # null is a line like any other
+    rule = _of_base(base, annotation, names)
+    return f"({_quoted(null_word(annotation))} | {rule})" if rule and nullable else rule
+
+
+def _of_base(base: Any, annotation: Any, names: tuple[str, ...]) -> str | None:
+    if get_origin(base) is Literal:
+        return "(" + " | ".join(_quoted(written(option, annotation, names)) for option in get_args(base)) + ")"
+    if base is bool:
         return '("true" | "false")'
-    if annotation is int:
-        return f"({_INT})"
-    if annotation is float:
-        return f'({_INT} ("." [0-9]+)?)'
-    inner = [part for part in get_args(annotation) if part is not type(None)]
-    if len(inner) == 1 and type(None) in get_args(annotation):
-        rule = _rule(inner[0], alone=alone)
-        return None if rule is None else f'("null" | {rule})'
-    return None
+    return {int: f'("-"? {_DIGITS})', float: f'("-"? {_DIGITS} ("." {_DIGITS})?)'}.get(base)
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    """A literal of the grammar: it knows fewer escapes than JSON."""
+    return '"' + "".join(_ESCAPES.get(c) or (f"\\x{ord(c):02x}" if ord(c) < 32 else c) for c in text) + '"'

@@ -27,7 +27,7 @@ def mark_of(line: str, names: Sequence[str]) -> str | None:
 
 
 def split_fields(names: Sequence[str], answer: str) -> dict[str, str]:
-    """Text after each mark up to the next one; the first mark of a field counts, and text before all marks is left out."""
+    """Text after each mark up to the next one. The first mark of a field counts; text before all marks is left out."""
     found: dict[str, list[str]] = {}
     current: list[str] = []
     for line in answer.split("\n"):
@@ -35,16 +35,16 @@ def split_fields(names: Sequence[str], answer: str) -> dict[str, str]:
         if name is None:
             current.append(line)
         else:
-            current = [_undressed(line)]
+            current = [_undressed(line, names)]
             found.setdefault(name, current)
     return {name: "\n".join(lines).strip() for name, lines in found.items()}
 
 
-def _undressed(line: str) -> str:
+def _undressed(line: str, names: Sequence[str]) -> str:
     """What stands after the colon; in `**name:** value` and `**name: value**` the stars belong to the name."""
     label, _, rest = line.partition(":")
     dress = re.match(r"[ \t#>\u2022-]*([*_`]*)", label)
     mark = dress.group(1) if dress else ""
-    if not mark or label.rstrip().endswith(mark):
+    if not mark or label.strip() in names or label.rstrip().endswith(mark):
         return rest
     return rest.removeprefix(mark) if rest.startswith(mark) else rest.rstrip().removesuffix(mark)

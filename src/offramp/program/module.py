@@ -1,21 +1,28 @@
 """The DSPy module of a candidate: its form, with its instructions and demos set on each predictor.
 
-A task given by a signature has one predictor, called `main`. One's own module is imported by path, made anew for every
-candidate, and its predictors keep the names DSPy gives them (`named_predictors`).
+A task given by a signature has one predictor, called `main`. One's own module is imported by path, copied for every
+candidate, and its predictors keep the names DSPy gives them (`named_predictors`): `self.sort = dspy.Predict(...)` is
+`sort`, `self.think = dspy.ChainOfThought(...)` is `think.predict`. What the candidate says nothing of (a text, demos
+for fields that the data lacks) stays as the module has it.
+
+Invariant: modules of two candidates share no predictor, also where a factory returns the same module twice.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import dspy
 
 from offramp.errors import SpaceError, nearest, problem
+from offramp.program.plain import REASONING
 from offramp.program.signature import signature_of
 from offramp.records import Candidate
 from offramp.space.dimensions import MAIN
@@ -28,37 +35,57 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
     """The class or factory at `package.module:Name` or `file.py:Name` (relative to `base`).
 
     Raises:
-        SpaceError: it does not import, is not callable, or does not make a dspy.Module.
+        SpaceError: it does not import, is not callable, or does not make a dspy.Module that can be run.
     """
-    source, _, name = path.partition(":")
-    if not name:
+    source, _, name = path.rpartition(":")
+    if not (source and name):
         raise SpaceError(problem(where, "task.module", got=path, expected="`package.module:Name` or `file.py:Name`"))
-    try:
-        module = _load(source, base)
-    except Exception as error:  # the user's code: whatever it raises is the message
-        raise SpaceError(
-            problem(where, f"task.module: {source!r} does not import: {type(error).__name__}: {error}")
-        ) from error
-    if not hasattr(module, name):
-        raise SpaceError(problem(where, f"task.module: {source!r} has no {name!r}", do=nearest(name, dir(module))))
-    factory = getattr(module, name)
-    if not isinstance(_made(factory, path, where), dspy.Module):
-        raise SpaceError(problem(where, f"task.module: {path!r} does not make a dspy.Module"))
+    module = _imported(source, base, where)
+    factory = getattr(module, name, None)
+    if factory is None:
+        known = [known for known in vars(module) if not known.startswith("_")]
+        do = nearest(name, known) or None
+        raise SpaceError(problem(where, f"task.module: {source!r} has no {name!r}", do=do))
+    if isinstance(factory, dspy.Module):
+        do = "Name its class, or a function that makes it."
+        raise SpaceError(problem(where, f"task.module: {path!r} is a module already", do=do))
+    _check_made(_made(factory, path, where), path, where)
     return factory  # type: ignore[no-any-return]
 
 
-def _load(source: str, base: Path) -> Any:
-    if not source.endswith(".py"):
-        return importlib.import_module(source)
-    file = (base / source).resolve()
-    name = f"_offramp_{file.stem}_{abs(hash(str(file)))}"
-    if name in sys.modules:
-        return sys.modules[name]
+def _imported(source: str, base: Path, where: str) -> Any:
+    """The module, run anew where it is a file; the folders of the space file and of the file are on the import path."""
+    file = (base / source).resolve() if source.endswith(".py") else None
+    if file is not None and not file.is_file():
+        names = [found.name for found in file.parent.glob("*.py")]
+        do = nearest(file.name, names) or None
+        raise SpaceError(problem(where, f"task.module: there is no file {source!r}", do=do))
+    try:
+        with _importable(base.resolve(), *([file.parent] if file else [])):
+            return importlib.import_module(source) if file is None else _run(file)
+    except (Exception, SystemExit) as error:  # the user's code: whatever it raises is the message
+        what = f"task.module: {source!r} does not import: {type(error).__name__}: {error}"
+        raise SpaceError(problem(where, what)) from error
+
+
+@contextlib.contextmanager
+def _importable(*folders: Path) -> Iterator[None]:
+    before = list(sys.path)
+    sys.path[:0] = [str(folder) for folder in folders]
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _run(file: Path) -> Any:
+    name = f"_offramp_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise FileNotFoundError(f"no such file: {file}")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file.name} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name] = module  # typing and dataclasses look a module up by its name while it runs
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -68,10 +95,39 @@ def _load(source: str, base: Path) -> Any:
 
 
 def _made(factory: Any, path: str, where: str) -> Any:
+    if not callable(factory):
+        expected = "a class or a function without arguments"
+        raise SpaceError(problem(where, f"task.module: {path!r}", got=type(factory).__name__, expected=expected))
     try:
         return factory()
     except Exception as error:  # the user's code: whatever it raises is the message
         raise SpaceError(problem(where, f"task.module: {path!r}() raises {type(error).__name__}: {error}")) from error
+
+
+def _check_made(module: Any, path: str, where: str) -> None:
+    if not isinstance(module, dspy.Module):
+        got = type(module).__name__
+        raise SpaceError(
+            problem(where, f"task.module: {path!r}", got=got, expected="what it makes to be a dspy.Module")
+        )
+    if entry_of(module) is None:
+        raise SpaceError(problem(where, f"task.module: {path!r} has neither `forward` nor `aforward`"))
+    own = [name for name, predictor in predictors_of(module).items() if predictor.lm is not None]
+    if own:
+        what = f"task.module: {path!r} gives {', '.join(own)} a language model of its own, which no budget would count"
+        raise SpaceError(problem(where, what, do="Take it out: a candidate sets the model."))
+
+
+def entry_of(module: dspy.Module) -> str | None:
+    """`forward` or `aforward`, whichever its class defines last (both at once: `aforward`); None without either.
+
+    A subclass of a DSPy module that overrides `forward` inherits an `aforward` that knows nothing of it.
+    """
+    for kind in type(module).__mro__:
+        for name in ("aforward", "forward"):
+            if name in vars(kind):
+                return name
+    return None
 
 
 def predictors_of(module: dspy.Module) -> dict[str, dspy.Predict]:
@@ -84,15 +140,21 @@ def build_module(
     candidate: Candidate, fields: TaskFields, factory: ModuleFactory | None, demos: Mapping[str, list[dict[str, Any]]]
 ) -> dspy.Module:
     """The module of a candidate, with instructions and static demos in place."""
-    module = factory() if factory is not None else _standard(candidate, fields)
+    module = factory().deepcopy() if factory is not None else _standard(candidate, fields)
     for name, predictor in predictors_of(module).items():
         if name in candidate.instructions:
             predictor.signature = predictor.signature.with_instructions(candidate.instructions[name])
-        if name in demos:
+        if demos.get(name):
             predictor.demos = list(demos[name])
     return module
 
 
 def _standard(candidate: Candidate, fields: TaskFields) -> dspy.Module:
     signature = signature_of(fields, candidate.instructions[MAIN])
-    return dspy.ChainOfThought(signature) if candidate.form == "chain_of_thought" else dspy.Predict(signature)
+    if candidate.form != "chain_of_thought":
+        return dspy.Predict(signature)
+    taken = signature.fields.get(REASONING)
+    if taken is not None and not (REASONING in signature.output_fields and taken.annotation is str):
+        what = f"chain_of_thought adds a text output {REASONING!r}, and the task has another field of that name"
+        raise SpaceError(problem("program.form", what, do="Rename the field, or use form: predict."))
+    return dspy.ChainOfThought(signature)

@@ -1,29 +1,37 @@
 """The plain message format: instructions as system text, inputs as user text, the bare answer back.
 
 With one input the user text is its bare value; with several it is `name: value` lines. With one output the answer is
-its bare value; with several it is one `name: value` line each, and the system text ends with that form. Small models
-follow this where they lose themselves in long scaffolds.
+its bare value; with several it is one `name: value` each, and the system text ends with that form. Small models follow
+this where they lose themselves in long scaffolds. How values are written and read is in `values.py`, how fields are
+told apart in `marks.py`.
 
-Invariant: what `format_outputs` writes, `parse` reads back to the same values.
+A missing output is a fault, but for two that may be missing: one that may be null, and the reasoning of a chain of
+thought, which no one asked for (demos from a dataset have none either).
+
+Invariant: what `answer_text` writes, `parse` reads back to the same values. Of a single text alone, white space at its
+ends is not kept, and an empty one is no answer.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import dspy
 import pydantic
-from dspy.adapters.utils import apply_output_field_defaults, parse_value, serialize_for_json
+from dspy.adapters.utils import apply_output_field_defaults
 from dspy.utils.exceptions import AdapterParseError
 
 from offramp.program.engine import extra_params
 from offramp.program.grammar import plain_grammar
+from offramp.program.marks import split_fields
+from offramp.program.values import base_of, is_line, plain_text, read, written
+
+REASONING = "reasoning"
+"""The output field that a chain of thought adds."""
 
 
-class PlainAdapter(dspy.Adapter):  # type: ignore[misc]
+class PlainFormat(dspy.Adapter):  # type: ignore[misc]
     """DSPy adapter for the plain format (see the module). `constrained` sends a grammar with each request."""
 
     def __init__(self, *, constrained: bool = False) -> None:
@@ -59,11 +67,13 @@ class PlainAdapter(dspy.Adapter):  # type: ignore[misc]
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
         """The output fields. Raises AdapterParseError when a field is missing or not of its type."""
         fields = list(signature.output_fields)
-        raw = {fields[0]: completion} if len(fields) == 1 else _split(fields, completion)
+        raw = {fields[0]: completion} if len(fields) == 1 else split_fields(fields, completion)
+        if REASONING in fields[:-1]:
+            raw.setdefault(REASONING, "")
         values = {}
         for name, text in raw.items():
             try:
-                values[name] = _value(text.strip(), signature.output_fields[name].annotation)
+                values[name] = _read(text, signature.output_fields[name].annotation, alone=len(fields) == 1)
             except (ValueError, TypeError, pydantic.ValidationError) as error:
                 raise _unparsable(signature, completion, f"{name!r} is not of its type") from error
         values = apply_output_field_defaults(signature, values)
@@ -71,6 +81,13 @@ class PlainAdapter(dspy.Adapter):  # type: ignore[misc]
         if missing:
             raise _unparsable(signature, completion, f"no line for {missing}")
         return dict(values)
+
+
+def _read(text: str, annotation: Any, *, alone: bool) -> Any:
+    """The value. Of several, one that fits on a line ends with its line, whatever the model goes on to say."""
+    if not alone and is_line(annotation):
+        text = text.strip().partition("\n")[0]
+    return read(text, annotation, alone=alone)
 
 
 def _unparsable(signature: type[dspy.Signature], completion: str, message: str) -> AdapterParseError:
@@ -83,74 +100,34 @@ def system_text(signature: type[dspy.Signature]) -> str:
     if len(signature.output_fields) == 1:
         return str(text)
     form = "\n".join(f"{name}: {_hint(field)}" for name, field in signature.output_fields.items())
-    return f"{text}\n\nAnswer in this form:\n{form}"
+    return f"{text}\n\nAnswer in this form:\n{form}".strip()
 
 
 def _hint(field: Any) -> str:
-    options = _literals(field.annotation)
-    if options:
-        return " | ".join(str(option) for option in options)
+    base, nullable = base_of(field.annotation)
+    if get_origin(base) is Literal:
+        options = [*get_args(base), *([None] if nullable else [])]
+        return " | ".join(written(option, field.annotation) for option in options)
     desc = (field.json_schema_extra or {}).get("desc", "")
     if desc and not desc.startswith("${"):
         return f"<{desc}>"
-    return "<text>" if field.annotation is str else "<JSON>"
+    hint = {str: "<text>", bool: "true | false", int: "<whole number>", float: "<number>"}.get(base, "<JSON>")
+    return f"{hint} | null" if nullable else hint
 
 
 def user_text(signature: type[dspy.Signature], values: Mapping[str, Any]) -> str:
     """The inputs: the bare value of a single one, `name: value` lines for several."""
     fields = [name for name in signature.input_fields if name in values]
     if len(signature.input_fields) == 1:
-        return _text(values[fields[0]]) if fields else ""
-    return "\n".join(f"{name}: {_text(values[name])}" for name in fields)
+        return plain_text(values[fields[0]]) if fields else ""
+    return "\n".join(f"{name}: {plain_text(values[name])}" for name in fields)
 
 
 def answer_text(signature: type[dspy.Signature], values: Mapping[str, Any]) -> str:
     """The outputs as the model should have written them. Fields that are not in `values` are left out."""
-    if len(signature.output_fields) == 1:
-        return "".join(_text(value) for value in values.values())
-    return "\n".join(f"{name}: {_text(values[name])}" for name in signature.output_fields if name in values)
-
-
-def _text(value: Any) -> str:
-    plain = serialize_for_json(value)
-    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
-
-
-def _split(fields: list[str], completion: str) -> dict[str, str]:
-    """Text after each `name:` marker at the start of a line, up to the next marker; the first one counts."""
-    names = "|".join(re.escape(name) for name in fields)
-    marks = list(re.finditer(rf"^[ \t*_`\"-]*({names})[*_`\"]*[ \t]*:[*_]*", completion, re.IGNORECASE | re.MULTILINE))
-    by_folded = {name.casefold(): name for name in fields}
-    found: dict[str, str] = {}
-    for index, mark in enumerate(marks):
-        end = marks[index + 1].start() if index + 1 < len(marks) else len(completion)
-        found.setdefault(by_folded[mark.group(1).casefold()], completion[mark.end() : end])
-    return found
-
-
-def _value(text: str, annotation: Any) -> Any:
-    options = _literals(annotation)
-    if options:
-        return _option(text, options)
-    if annotation is str:
-        return text
-    if annotation in (int, float):
-        return annotation(text.replace(",", "").strip(" .`*"))
-    if type(None) in get_args(annotation) and text.strip(" .`*").casefold() in ("null", "none", ""):
-        return None
-    return parse_value(text, annotation)
-
-
-def _literals(annotation: Any) -> tuple[Any, ...]:
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return next((get_args(part) for part in get_args(annotation) if get_origin(part) is Literal), ())
-
-
-def _option(text: str, options: tuple[Any, ...]) -> Any:
-    """The option that the text names, whatever its case and the punctuation around it."""
-    folded = {str(option).casefold(): option for option in options}
-    cleaned = text.strip().strip("\"'`*_.:!,;()[]<> \n\t").casefold()
-    if cleaned in folded:
-        return folded[cleaned]
-    raise ValueError(f"{text[:80]!r} is none of {list(options)}")
+    fields = signature.output_fields
+    if len(fields) == 1:
+        return "".join(written(value, fields[name].annotation) for name, value in values.items())
+    names = tuple(fields)
+    lines = {name: written(values[name], fields[name].annotation, names) for name in fields if name in values}
+    return "\n".join(f"{name}: {text}" for name, text in lines.items())

@@ -1,12 +1,16 @@
 """One candidate made runnable: give it an example, get an outcome.
 
-Invariant: an outcome says whose doing it is. A parsed answer has outputs; the program's own fault (unparsable answer,
-refusal, prompt too long, ValueError in one's own module) has a fault; anything else that went wrong is a failure, and
-nobody may score it.
+Invariant: an outcome says whose doing it is. A parsed answer has outputs. A fault is the program's own: an answer that
+could not be read, a request that was refused or too long, a ValueError that one's own module raised, and whatever a
+program runs into after one of those. Anything else that went wrong is a failure, also where the program swallowed it,
+and nobody may score it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +18,22 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
-from offramp.calls.failures import CallError, ProgramFault
+from offramp.program.adapters import adapter_of
 from offramp.program.demos import NearestDemos, choose_demos, demo_row
-from offramp.program.engine import RunLog, Send, language_model, recording
-from offramp.program.module import ModuleFactory, build_module, predictors_of
-from offramp.program.plain import PlainAdapter
-from offramp.records import CallReply, Candidate, DemoKind, Example, Model, Purpose, Usage
+from offramp.program.engine import Send, language_model, recording
+from offramp.program.jsonable import json_value
+from offramp.program.module import ModuleFactory, build_module, entry_of, predictors_of
+from offramp.program.plain import REASONING
+from offramp.program.run_log import RunLog
+from offramp.program.values import cut, plain_text
+from offramp.records import CallReply, Candidate, DemoKind, Example, Model, Purpose
 from offramp.task.fields import TaskFields
+
+_SETTINGS = {"disable_history": True, "warn_on_type_mismatch": False, "async_max_workers": 1024}
+"""Of DSPy, for each run. How many programs run in threads at a time is for the evaluator to say, not for DSPy (8)."""
+
+Trace = tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...]
+"""(predictor, its inputs, its outputs) in order."""
 
 Demos = Mapping[str, list[dict[str, Any]]]
 """Demos by predictor."""
@@ -35,45 +48,66 @@ class Outcome:
         fault: the program's own fault in words; None when there was none.
         failure: what failed outside of the program; None when nothing did.
         replies: every reply it got, in order.
-        trace: (predictor, its inputs, its outputs) in order, for bootstrapping.
+        trace: what each predictor was given and gave, for bootstrapping.
     """
 
     outputs: Mapping[str, Any] | None = None
     fault: str | None = None
     failure: BaseException | None = None
     replies: tuple[CallReply, ...] = ()
-    trace: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = ()
+    trace: Trace = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What a program gave that came to its end."""
+
+    outputs: Mapping[str, Any]
+    trace: Trace
 
 
 class Program:
     """A candidate over a task. Make it on the event loop of the ring; `run` may be awaited many times at once."""
 
     def __init__(
-        self, candidate: Candidate, *, fields: TaskFields, model: Model, send: Send, factory: ModuleFactory | None = None,
-        demos: Demos | None = None, nearest: NearestDemos | None = None,
+        self, candidate: Candidate, *, fields: TaskFields, model: Model, send: Send,
+        factory: ModuleFactory | None = None, demos: Demos | None = None, nearest: NearestDemos | None = None,
     ) -> None:  # fmt: skip
         """`demos` are the static ones; `nearest` gives `demo_count` of them per example for that kind."""
         self.candidate = candidate
         self._fields, self._nearest, self._own = fields, nearest, factory is not None
         self._module = build_module(candidate, fields, factory, demos or {})
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
-        self._adapter = _adapter(candidate)
+        self._adapter = adapter_of(candidate)
 
     async def run(self, example: Example, *, purpose: Purpose = Purpose.PROGRAM, replicate: int = 0) -> Outcome:
         """Runs the program on one example. Raises nothing but cancellation: every end is an outcome."""
         log = RunLog(purpose=purpose, replicate=replicate)
-        module = self._module_for(example)
-        inputs = {name: example.values[name] for name in self._fields.inputs}
-        trace: list[Any] = []
+        answer: _Answer | None = None
+        error: Exception | None = None
         try:
-            with recording(log), dspy.context(lm=self._lm, adapter=self._adapter, trace=trace, disable_history=True):
-                prediction = await _call(module, inputs)
-            outputs = self._outputs(prediction)
-        except Exception as error:  # becomes the record of this run
-            return _ended(error, log)
-        if log.failure is not None and not isinstance(log.failure, ProgramFault):
-            return Outcome(failure=log.failure, replies=tuple(log.replies))
-        return Outcome(outputs=outputs, replies=tuple(log.replies), trace=_named(trace, module))
+            answer = await self._answer(example, log)
+        except Exception as raised:  # noqa: BLE001 (becomes the record of this run)
+            error = raised
+        except BaseException:
+            await log.cancel()
+            raise
+        await log.finish()
+        _refuse_swallowed_cancellation()
+        return _outcome(answer, error, log)
+
+    async def _answer(self, example: Example, log: RunLog) -> _Answer:
+        module = self._module_for(example)
+        inputs = {name: self._input(example.values[name]) for name in self._fields.inputs}
+        trace: list[Any] = []
+        settings = {"lm": self._lm, "adapter": self._adapter, "trace": trace}
+        with recording(log), dspy.context(**settings, **_SETTINGS):
+            prediction = await _call(module, inputs)
+        return _Answer(outputs=self._outputs(prediction), trace=_named(trace, module))
+
+    def _input(self, value: Any) -> Any:
+        """A copy that a module may change. The inputs of a signature are texts; anything else is put as JSON."""
+        return copy.deepcopy(value) if self._own else plain_text(value)
 
     def _module_for(self, example: Example) -> dspy.Module:
         if self._nearest is None and not self._own:
@@ -82,101 +116,99 @@ class Program:
         if self._nearest is not None:
             chosen = self._nearest.nearest(example, self.candidate.demo_count)
             for predictor in predictors_of(module).values():
-                predictor.demos = demo_rows(chosen, predictor)
+                predictor.demos = demo_rows(chosen, predictor) or predictor.demos
         return module
 
     def _outputs(self, prediction: Any) -> dict[str, Any]:
+        if not isinstance(prediction, dspy.Prediction | Mapping):
+            raise TypeError(f"the program returned a {type(prediction).__name__}, not a dspy.Prediction")
         missing = [name for name in self._fields.outputs if name not in prediction]
         if missing:
-            raise ValueError(f"the program gave no {missing}")
-        return {name: _json_value(prediction[name]) for name in self._fields.outputs}
+            raise TypeError(f"the program gave {sorted(prediction.keys())}, and the task wants {missing}")
+        return {name: json_value(prediction[name]) for name in self._fields.outputs}
 
 
-def _ended(error: Exception, log: RunLog) -> Outcome:
-    """Whose doing an exception is. The ring's own word counts before what DSPy made of it."""
-    cause = log.failure or error
+def _outcome(answer: _Answer | None, error: Exception | None, log: RunLog) -> Outcome:
+    """Whose doing the end of a run is. What the ring noted counts before what the program made of it."""
     replies = tuple(log.replies)
-    if isinstance(cause, ProgramFault):
-        return Outcome(fault=str(cause), replies=(*replies, *_of_fault(cause)))
-    if log.failure is not None or isinstance(cause, CallError):
-        return Outcome(failure=cause, replies=replies)
-    if isinstance(cause, AdapterParseError):
-        return Outcome(fault=f"unparsable answer: {_shown(cause.lm_response)}", replies=replies)
-    if isinstance(cause, ValueError):
-        return Outcome(fault=f"{type(cause).__name__}: {_shown(str(cause))}", replies=replies)
-    return Outcome(failure=cause, replies=replies)
+    if log.failure is not None:
+        return Outcome(failure=log.failure, replies=replies)
+    if answer is not None:
+        return Outcome(outputs=answer.outputs, replies=replies, trace=answer.trace)
+    if log.fault is not None:
+        return Outcome(fault=log.fault, replies=replies)
+    raised = _leaf(error)
+    if isinstance(raised, AdapterParseError):
+        return Outcome(fault=f"unparsable answer: {cut(raised.lm_response)}", replies=replies)
+    if isinstance(raised, ValueError) and not _is_of_dspy(raised):
+        return Outcome(fault=f"{type(raised).__name__}: {cut(raised)}", replies=replies)
+    return Outcome(failure=error, replies=replies)
 
 
-def _of_fault(fault: ProgramFault) -> tuple[CallReply, ...]:
-    """What a refused request took, where the provider said so: a production run would pay and wait for it too."""
-    if fault.latency_s is None:
-        return ()
-    return (
-        CallReply(
-            text="",
-            finish_reason="refused",
-            usage=fault.usage or Usage(),
-            latency_s=fault.latency_s,
-            cached=fault.cached,
-        ),
-    )
+def _leaf(error: BaseException | None) -> BaseException | None:
+    """The error itself, or the only one in a group of an `asyncio.TaskGroup`."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
-def _shown(text: Any, limit: int = 200) -> str:
-    text = " ".join(str(text).split())
-    return text if len(text) <= limit else text[:limit] + "…"
+def _is_of_dspy(error: BaseException) -> bool:
+    """Whether DSPy raised it about how it is used (a positional argument, a thread without a model)."""
+    module = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+    return module.partition(".")[0] == "dspy"
+
+
+def _refuse_swallowed_cancellation() -> None:
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _call(module: dspy.Module, inputs: Mapping[str, Any]) -> Any:
-    if hasattr(module, "aforward"):
+    if entry_of(module) == "aforward":
         return await module.acall(**inputs)
     return await dspy.asyncify(module)(**inputs)
 
 
-def _adapter(candidate: Candidate) -> dspy.Adapter:
-    if candidate.format == "plain":
-        return PlainAdapter(constrained=candidate.constrained)
-    if candidate.format == "json":
-        return dspy.JSONAdapter(use_native_function_calling=False)
-    return dspy.ChatAdapter(use_json_adapter_fallback=False)
-
-
-def _json_value(value: Any) -> Any:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if isinstance(value, list | tuple):
-        return [_json_value(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _json_value(item) for key, item in value.items()}
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
-
-
-def _named(trace: Sequence[Any], module: dspy.Module) -> tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...]:
+def _named(trace: Sequence[Any], module: dspy.Module) -> Trace:
     names = {id(predictor): name for name, predictor in predictors_of(module).items()}
     return tuple(
-        (names[id(predictor)], dict(inputs), {k: _json_value(v) for k, v in dict(prediction).items()})
+        (names[id(predictor)], dict(inputs), {key: _traced(value) for key, value in dict(prediction).items()})
         for predictor, inputs, prediction in trace
         if id(predictor) in names
     )
 
 
+def _traced(value: Any) -> Any:
+    try:
+        return json_value(value)
+    except ValueError:  # only what the program gives in the end has to be an answer
+        return str(value)
+
+
 def demo_rows(examples: Sequence[Example], predictor: dspy.Predict) -> list[dict[str, Any]]:
     """The examples as demos of this predictor; none where the data has not all of its fields.
 
-    A `reasoning` field may be missing: the demo then shows the answer alone.
+    A `reasoning` output may be missing: the demo then shows the answer alone.
     """
-    names = [name for name in predictor.signature.fields if name != "reasoning"]
-    rows = [demo_row(example, names) for example in examples]
-    return [row for row in rows if row is not None]
+    optional = [name for name in predictor.signature.output_fields if name == REASONING]
+    needed = [name for name in predictor.signature.fields if name not in optional]
+    rows = [demo_row(example, needed, optional) for example in examples]
+    inputs = predictor.signature.input_fields
+    texts = {name for name, field in inputs.items() if field.annotation is str}
+    return [{name: plain_text(v) if name in texts else v for name, v in row.items()} for row in rows if row is not None]
 
 
 def labelled_demos(
     candidate: Candidate, *, fields: TaskFields, factory: ModuleFactory | None, train: Sequence[Example],
     balance_by: str | None,
 ) -> Demos:  # fmt: skip
-    """Static demos by predictor for the kinds that need no call (`random`, `balanced`)."""
+    """Static demos by predictor for the kinds that need no call (`random`, `balanced`); none it has no data for."""
     if candidate.demo_kind not in (DemoKind.RANDOM, DemoKind.BALANCED):
         return {}
     chosen = choose_demos(candidate.demo_kind, candidate.demo_count, candidate.demo_seed, train, balance_by)
     module = build_module(candidate, fields, factory, {})
-    return {name: demo_rows(chosen, predictor) for name, predictor in predictors_of(module).items()}
+    rows = {name: demo_rows(chosen, predictor) for name, predictor in predictors_of(module).items()}
+    return {name: found for name, found in rows.items() if found}

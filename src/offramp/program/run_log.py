@@ -1,8 +1,8 @@
 """What one run of a program asked and got.
 
-A run has a beginning and an end. What it has in flight when the program returns is waited for, since it has left and will
-be billed; when the run is cancelled, it is cancelled too. After that the log is over, and a thread or task that the
-program left behind cannot send anything more.
+A run has a beginning and an end. What it has in flight when the program returns is waited for, since it has left and
+will be billed; when the run is cancelled, it is cancelled too. After that the log is over, and a thread or task that
+the program left behind cannot send anything more.
 
 Invariant: the log is only changed on the event loop of the ring.
 """

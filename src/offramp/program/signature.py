@@ -1,6 +1,7 @@
 """From the task's fields to a DSPy signature.
 
-Invariant: the signature holds the fields and their types alone; instructions come from the candidate.
+Invariant: the signature holds the fields and their types alone; instructions come from the candidate. A name that DSPy
+takes for something else (an input called `demos` would be lost without a word) is refused.
 """
 
 from __future__ import annotations
@@ -11,14 +12,34 @@ from typing import Any, Literal, Optional, cast
 import dspy
 import pydantic
 
+from offramp.errors import SpaceError, problem
 from offramp.space.model import OutputField
 from offramp.task.fields import TaskFields
 
 _SCALARS: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+_TAKEN = frozenset({"signature", "demos", "config", "lm", "new_signature", "completions", "self"})
+"""Arguments of DSPy's own that an input of that name would be taken for."""
 
 
 def signature_of(fields: TaskFields, instructions: str) -> type[dspy.Signature]:
-    """A DSPy signature with the task's fields, typed, and the given instructions."""
+    """A DSPy signature with the task's fields, typed, and the given instructions.
+
+    Raises:
+        SpaceError: DSPy cannot have a field of that name.
+    """
+    for name in sorted(_TAKEN & set(fields.inputs)):
+        raise SpaceError(
+            problem("task", f"an input cannot be called {name!r} in DSPy", do="Map it in `dataset.fields`.")
+        )
+    try:
+        return _signature(fields, instructions)
+    except (TypeError, ValueError, NameError, pydantic.PydanticUserError) as error:
+        names = [*fields.inputs, *fields.outputs]
+        what = f"DSPy refuses a field among {names}: {str(error).splitlines()[0]}"
+        raise SpaceError(problem("task", what, do="Rename it; `dataset.fields` maps it to its column.")) from error
+
+
+def _signature(fields: TaskFields, instructions: str) -> type[dspy.Signature]:
     columns: dict[str, tuple[Any, Any]] = {}
     for name in fields.inputs:
         columns[name] = (str, dspy.InputField(**_desc(fields.input_descs.get(name))))

@@ -1,9 +1,9 @@
 """Values as text and back, for the plain format.
 
-A text stands as it is wherever it would be read back as it is, and as a JSON string elsewhere: empty, with white space at
-its ends, beginning with a quote, reading as null where null is an answer, or with a line that reads as `name:` of another
-field. Line breaks inside of a text are kept. Numbers may have a sign, thousands separators and an exponent; options are
-found whatever their case and the punctuation around them; null is `null`.
+A text stands as it is wherever it would be read back as it is, and as a JSON string elsewhere: empty, with white space
+at its ends, beginning with a quote, reading as null where null is an answer, or with a line that reads as `name:` of
+another field. Line breaks inside of a text are kept. Numbers may have a sign, thousands separators and an exponent;
+options are found whatever their case and the punctuation around them; null is `null`.
 
 Invariant: `read(written(value, annotation, names), annotation)` is the value, for every value of the annotation's type
 (a number has to be finite).
@@ -26,8 +26,11 @@ from offramp.program.marks import mark_of
 _NULLS = ("null", "none", "")
 _AROUND = " \t\r\n\"'`*_"
 _PUNCTUATION = _AROUND + ".:!,;()[]<>"
+_AROUND_NULL = _AROUND + ".()"
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:[,_'\u2019\u2009\u202f\xa0 ]\d{3})+|\d*)(\.\d*)?(e[+-]?\d{1,3})?", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"([+-]?)(\d{1,3}(?:[,_'\u2019\u2009\u202f\xa0 ]\d{3})+|\d*)(\.\d*)?(e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII
+)
 
 
 def base_of(annotation: Any) -> tuple[Any, bool]:
@@ -62,7 +65,7 @@ def cut(text: Any, limit: int = 200) -> str:
 
 
 def written(value: Any, annotation: Any, names: Sequence[str] = ()) -> str:
-    """The value as text. `names` are the fields whose `name:` marks the text may not hold; none where it stands alone."""
+    """The value as text. `names` are the fields whose `name:` marks it may not hold; none where it stands alone."""
     base, nullable = base_of(annotation)
     if value is None:
         return null_word(annotation)
@@ -103,7 +106,7 @@ def read(text: str, annotation: Any, *, alone: bool = False) -> Any:
         return _read_option(text, get_args(base), nullable)
     if base is str:
         return text if alone and not nullable else None if nullable and _is_null(text) else _unquoted(text)
-    if nullable and _is_null(text.strip(_PUNCTUATION)):
+    if nullable and _is_null(text.strip(_AROUND_NULL)):
         return None
     if base is bool:
         return _read_bool(text)
@@ -129,7 +132,7 @@ def _read_option(text: str, options: Sequence[Any], nullable: bool) -> Any:
     found = _option(text, options)
     if found is not None:
         return found[0]
-    if nullable and _is_null(text.strip(_PUNCTUATION)):
+    if nullable and _is_null(text.strip(_AROUND_NULL)):
         return None
     raise ValueError(f"{text[:80]!r} is none of {list(options)}")
 
@@ -137,7 +140,8 @@ def _read_option(text: str, options: Sequence[Any], nullable: bool) -> Any:
 def _option(text: str, options: Sequence[Any]) -> tuple[Any] | None:
     """The option that the text names: exactly, else whatever the case, else whatever punctuation is around it."""
     for form in (str, _unquoted, _folded, _bare):
-        hits = [option for option in options if form(plain_text(option)) == form(text)]
+        wanted = form(text)
+        hits = [option for option in options if form(plain_text(option)) == wanted and (wanted or form is not _bare)]
         if len(hits) == 1:
             return (hits[0],)
     return None

@@ -1,9 +1,10 @@
-"""The verbs of the search as functions, for the command line and for programs: `optimize`, `pareto`, `studies`, `dry_run`."""
+"""The verbs of the search as functions, for the command line and for programs alike."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,6 +24,8 @@ from offramp.store.history import typical_calls
 from offramp.store.studies import StudyRow, StudyStore
 
 Observer = Callable[[Progress], None]
+MOST_AT_ONCE = 1024
+"""Requests in flight at the same time: as many as a space file may state."""
 
 
 def default_storage(results: Path) -> str:
@@ -30,14 +33,26 @@ def default_storage(results: Path) -> str:
     return f"sqlite:///{results / 'offramp.db'}"
 
 
-def options_of(prepared: Prepared, *, trials: int | None = None, usd: float | None = None, calls: int | None = None,
-               minutes: float | None = None, seed: int | None = None, concurrency: int | None = None) -> Options:  # fmt: skip
+def options_of(
+    prepared: Prepared,
+    *,
+    trials: int | None = None,
+    usd: float | None = None,
+    calls: int | None = None,
+    minutes: float | None = None,
+    seed: int | None = None,
+    concurrency: int | None = None,
+) -> Options:
     """What a run may use: what is given here goes before the space file."""
     search, budget = prepared.space.search, prepared.space.budget
-    given = {"trials": trials, "usd": usd, "calls": calls, "minutes": minutes, "concurrency": concurrency}
+    given = {"trials": trials, "budget-usd": usd, "budget-calls": calls, "minutes": minutes, "concurrency": concurrency}
     for name, value in given.items():
-        if value is not None and value <= 0:
-            raise UsageError(problem(f"--{name}", "is not above 0", got=value))
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UsageError(problem("", f"--{name}", got=value, expected="a number above 0"))
+    if concurrency is not None and concurrency > MOST_AT_ONCE:
+        raise UsageError(problem("", "--concurrency", got=concurrency, expected=f"at most {MOST_AT_ONCE}"))
+    if seed is not None and seed < 0:
+        raise UsageError(problem("", "--seed", got=seed, expected="a whole number of 0 or more"))
     return Options(
         trials=search.trials if trials is None else trials,
         seed=search.seed if seed is None else seed,
@@ -69,7 +84,6 @@ def optimize(space: str | Path, *, storage: str | None = None, results: str | Pa
     options = options_of(prepared, **limits)
     folder = Path(results)
     url = storage or default_storage(folder)
-    _check_sampler(prepared)
     with open_store(url, create=True) as store:
         _writable(folder)
         result = asyncio.run(_run(Job(prepared, options, store, observer=observer)))
@@ -93,18 +107,6 @@ async def _run(job: Job) -> JobResult:
         return await job.run()
     except asyncio.CancelledError:
         raise Interrupted("stopped at once; run the same command again to go on where it stopped.") from None
-
-
-def _check_sampler(prepared: Prepared) -> None:
-    if prepared.space.search.sampler == "grid":
-        open_ranges = [dim.name for dim in prepared.dims if dim.size == float("inf")]
-        if open_ranges:
-            raise UsageError(
-                problem(
-                    str(prepared.loaded.path),
-                    f"search.sampler: grid needs a finite grid, and {open_ranges} have no `step`",
-                )
-            )
 
 
 def _writable(folder: Path) -> None:
@@ -155,7 +157,6 @@ def dry_run(
     """What `optimize` would take. Writes nothing, spends nothing, needs no key."""
     prepared = prepare(load_space(Path(space)))
     options = options_of(prepared, **limits)
-    _check_sampler(prepared)
     try:
         with open_store(storage or default_storage(Path(results)), write_probe=False) as store:
             return prepared, estimate(prepared, options, typical_calls(store))

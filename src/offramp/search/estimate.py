@@ -1,7 +1,7 @@
 """What a job would take, before it takes anything: candidates, calls, dollars, minutes.
 
-Tokens are estimated from the real texts (a quarter token per UTF-8 byte) of each instruction, the demos it may carry and the
-inputs; what the storage knows of a model (seconds and output tokens of past calls) goes before a guess.
+Tokens are estimated from the real texts (a quarter token per UTF-8 byte) of each instruction, the demos it may carry
+and the inputs; what the storage knows of a model (seconds and output tokens of past calls) goes before a guess.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When a job has to end: by trials, time, or an exhausted purse; and what it keeps back for the holdout.
 
-The last thing a job does is to score the incumbent and the recommended candidate on the holdout. Calls and time for that
-are kept back while the search runs, so that a cap never takes the verdict away; at most 40% of a cap is kept back.
+The last thing a job does is to score the incumbent and the recommended candidate on the holdout. Calls and time for
+that are kept back while the search runs, so that a cap never takes the verdict away; at most 40% of a cap is kept back.
 """
 
 from __future__ import annotations

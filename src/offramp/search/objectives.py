@@ -1,8 +1,8 @@
 """Objectives: aggregates of an evaluation with a direction and a unit, and the weighted utility over them.
 
-Each objective is mapped to 0..1 (best is 1) by a scale that is fixed before the search: stated in the space file, or taken
-from the incumbent. The utility is the weighted mean of the mapped values. Weights rank, recommend and guide; they never
-change what is on the front.
+Each objective is mapped to 0..1 (best is 1) by a scale that is fixed before the search: stated in the space file, or
+taken from the incumbent. The utility is the weighted mean of the mapped values. Weights rank, recommend and guide;
+they never change what is on the front.
 
 Invariant: the utility of an evaluation depends on that evaluation, the scales and the weights: never on other trials.
 """

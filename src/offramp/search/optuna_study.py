@@ -2,7 +2,8 @@
 
 Trials are proposed from the history of finished trials and a seed for each proposal, not from a generator that lives in
 this process: a job that was killed proposes the same next candidate that it would have proposed. A trial that did not
-finish is told as FAIL, and its params are queued again, so that no trial stays RUNNING and none is lost.
+finish is told as FAIL, so that none stays RUNNING, and is proposed again. (Queueing its params instead would lose what
+a sampler notes on its own proposals: NSGA-II counts no queued trial as one of its population.)
 
 Invariant: after `ask`, exactly one `tell` or `tell_failed` follows on every way out.
 """
@@ -16,17 +17,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState, create_trial
 
-from offramp.errors import StorageError, problem
+from offramp.errors import OfframpError, StorageError, problem
 from offramp.ids import derived_seed
 from offramp.records import Scalar
-from offramp.space.dimensions import Dimension, choose, values_in
+from offramp.search.samplers import distribution_of, is_inside, make_sampler, suggest
+from offramp.space.dimensions import Dimension, choose
 from offramp.store.engine import Store
-
-STARTUP_TRIALS = 5
-POPULATION = 10
+from offramp.store.faults import translated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,58 +68,79 @@ def quiet() -> Iterator[None]:
 
 
 class OptunaStudy:
-    """One optuna study with the dimensions of a space."""
+    """One optuna study with the dimensions of a space. Raises StorageFullError or JobError when the storage fails."""
 
     def __init__(
         self, *, store: Store, name: str, directions: Sequence[str], metric_names: Sequence[str],
         dims: Sequence[Dimension], sampler: str, seed: int,
     ) -> None:  # fmt: skip
-        self._dims, self._sampler, self._seed = tuple(dims), sampler, seed
+        self._dims, self._sampler, self._seed, self._where = tuple(dims), sampler, seed, store.url
         self._live: dict[int, optuna.Trial] = {}
-        with quiet():
-            storage = open_storage(store)
+        self._plain = optuna.samplers.RandomSampler(seed=seed)
+        self._storage = open_storage(store)
+        with self._door():
             self._study = optuna.create_study(
-                storage=storage, study_name=name, directions=list(directions), load_if_exists=True,
-                sampler=optuna.samplers.RandomSampler(seed=seed),
+                storage=self._storage, study_name=name, directions=list(directions), load_if_exists=True,
+                sampler=self._plain,
             )  # fmt: skip
             self._study.set_metric_names(list(metric_names))
 
+    def close(self) -> None:
+        """Gives its connections back."""
+        close_storage(self._storage)
+
     def take_back_unfinished(self) -> int:
-        """Tells trials that a killed process left RUNNING as FAIL and queues their params again; how many there were."""
-        with quiet():
+        """Tells trials that a killed process left RUNNING as FAIL; how many they were."""
+        with self._door():
             left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             for trial in left:
-                self.tell_failed(trial.number, "the process that ran it ended", again=True)
+                self.tell_failed(trial.number, "the process that ran it ended")
         return len(left)
 
     def ask(self) -> Asked:
         """The next trial: a queued assignment first, else what the sampler proposes."""
-        with quiet():
+        with self._door():
             index = len(self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-            self._study.sampler = self._make_sampler(index, "ask")
-            trial = self._study.ask()
-            self._live[trial.number] = trial
+            try:
+                self._study.sampler = self._proposer(index, "ask")
+                trial = self._study.ask()
+                self._live[trial.number] = trial
 
-            def pick(dim: Dimension) -> Scalar:
-                self._study.sampler = self._make_sampler(index, dim.name)
-                return _suggest(trial, dim)
+                def pick(dim: Dimension) -> Scalar:
+                    self._study.sampler = self._proposer(index, dim.name)
+                    return suggest(trial, dim)
 
-            return Asked(number=trial.number, params=choose(self._dims, pick))
+                return Asked(number=trial.number, params=choose(self._dims, pick))
+            except Exception:
+                self.take_back_unfinished()
+                raise
+            finally:
+                self._study.sampler = self._plain
 
     def queue(self, params: Mapping[str, Scalar]) -> None:
-        """Puts an assignment first in the queue of `ask`."""
-        with quiet():
-            self._study.enqueue_trial(self._searched(params))
+        """Puts an assignment first in the queue of `ask`, unless one waits there already (a killed process put it)."""
+        with self._door():
+            if not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                self._study.enqueue_trial(self._searched(params))
+
+    def duplicates_in_a_row(self) -> int:
+        """How many of the last proposals had been evaluated before."""
+        count = 0
+        for trial in reversed(self.finished()):
+            if trial.duplicate_of is None:
+                break
+            count += 1
+        return count
 
     def add_incumbent(self, params: Mapping[str, Scalar], values: Sequence[float], attributes: Mapping[str, Any],
                       constraints: Mapping[str, float]) -> int:  # fmt: skip
         """Adds the finished incumbent as a trial; params outside of the searched ranges are left to its attributes."""
-        inside = {n: v for n, v in self._searched(params).items() if self._dim(n).holds(v)}
-        with quiet():
+        inside = {n: v for n, v in self._searched(params).items() if is_inside(self._dim(n), v)}
+        with self._door():
             self._study.add_trial(
                 create_trial(
                     state=TrialState.COMPLETE, values=list(values), params=inside,
-                    distributions={n: _distribution(self._dim(n)) for n in inside},
+                    distributions={n: distribution_of(self._dim(n)) for n in inside},
                     user_attrs=dict(attributes), constraints=dict(constraints) or None,
                 )
             )  # fmt: skip
@@ -129,7 +150,7 @@ class OptunaStudy:
         self, number: int, values: Sequence[float], attributes: Mapping[str, Any], constraints: Mapping[str, float]
     ) -> None:
         """Finishes a trial with its values."""
-        with quiet():
+        with self._door():
             trial = self._trial(number)
             for name, value in attributes.items():
                 trial.set_user_attr(name, value)
@@ -137,20 +158,22 @@ class OptunaStudy:
                 trial.set_constraint(name, missed)
             self._study.tell(number, values=list(values))
 
-    def tell_failed(self, number: int, reason: str, *, again: bool) -> None:
-        """Ends a trial without values; `again` queues its params for the next ask."""
-        with quiet():
-            trial = self._trial(number)
-            trial.set_user_attr("failed_because", reason[:500])
-            self._study.tell(number, state=TrialState.FAIL)
-            params = dict(trial.params)
-            wanted = [d.name for d in self._dims if d.searched and d.applies({**self._fixed(), **params})]
-            if again and all(name in params for name in wanted):
-                self._study.enqueue_trial(params)
+    def tell_failed(self, number: int, reason: str) -> None:
+        """Ends a trial without values, unless it has ended already."""
+        with self._door():
+            if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
+                self._trial(number).set_user_attr("failed_because", reason[:500])
+                self._study.tell(number, state=TrialState.FAIL)
 
     def finished(self) -> tuple[FinishedTrial, ...]:
         """All trials with values, in order."""
-        return finished_trials(self._study)
+        with self._door():
+            return finished_trials(self._study)
+
+    @contextmanager
+    def _door(self) -> Iterator[None]:
+        with quiet(), _as_ours(self._where):
+            yield
 
     def _trial(self, number: int) -> optuna.Trial:
         if number in self._live:
@@ -161,28 +184,24 @@ class OptunaStudy:
     def _dim(self, name: str) -> Dimension:
         return next(dim for dim in self._dims if dim.name == name)
 
-    def _fixed(self) -> dict[str, Scalar]:
-        return {dim.name: dim.choices[0] for dim in self._dims if not dim.searched}
-
     def _searched(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
         return {dim.name: params[dim.name] for dim in self._dims if dim.searched and dim.name in params}
 
-    def _make_sampler(self, index: int, part: str) -> optuna.samplers.BaseSampler:
-        seed = derived_seed(self._seed, "sampler", index, part)
-        samplers = optuna.samplers
-        if self._sampler == "random":
-            return samplers.RandomSampler(seed=seed)
-        if self._sampler == "nsga2":
-            return samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
-        if self._sampler == "grid":
-            grid = {dim.name: list(values_in(dim)) for dim in self._dims if dim.searched}
-            return samplers.GridSampler(grid, seed=derived_seed(self._seed, "grid"))
-        if self._sampler == "gp":
-            return samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
-        return samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    def _proposer(self, index: int, part: str) -> optuna.samplers.BaseSampler:
+        return make_sampler(self._sampler, self._dims, derived_seed(self._seed, "sampler", index, part))
 
 
-def open_storage(store: Store) -> optuna.storages.BaseStorage:
+@contextmanager
+def _as_ours(where: str) -> Iterator[None]:
+    """Turns what optuna makes of a failing database into our own errors."""
+    with translated(where):
+        try:
+            yield
+        except StorageInternalError as error:
+            raise (error.__cause__ or error) from None
+
+
+def open_storage(store: Store) -> optuna.storages.RDBStorage:
     """Optuna's storage in the same database as offramp's tables; optuna-dashboard opens it by the same URL.
 
     Raises:
@@ -190,18 +209,30 @@ def open_storage(store: Store) -> optuna.storages.BaseStorage:
     """
     options = {"connect_args": {"timeout": 30}} if store.dialect == "sqlite" else {}
     try:
-        return optuna.storages.RDBStorage(store.rdb_url, engine_kwargs=options)
-    except Exception as error:  # optuna raises many kinds, and its text may hold the URL
+        with quiet(), _as_ours(store.url):
+            return optuna.storages.RDBStorage(store.rdb_url, engine_kwargs=options)
+    except OfframpError:
+        raise
+    except Exception as error:  # noqa: BLE001 - optuna raises many kinds, and their texts may hold the URL
         raise StorageError(problem(store.url, f"optuna cannot open this storage ({type(error).__name__})")) from None
 
 
+def close_storage(storage: optuna.storages.RDBStorage) -> None:
+    """Gives its connections back: a report for each trial would otherwise hold one each."""
+    storage.remove_session()
+    storage.engine.dispose()
+
+
 def load_finished(store: Store, name: str) -> tuple[FinishedTrial, ...]:
-    """The finished trials of a study, to look at. Raises StorageError when there is no such study."""
-    with quiet():
-        try:
-            return finished_trials(optuna.load_study(study_name=name, storage=open_storage(store)))
-        except KeyError as error:
-            raise StorageError(problem("study", f"optuna has no study {name!r}")) from error
+    """The finished trials of a study, to look at; none where its job was killed before it had a trial."""
+    storage = open_storage(store)
+    try:
+        with quiet(), _as_ours(store.url):
+            return finished_trials(optuna.load_study(study_name=name, storage=storage))
+    except KeyError:
+        return ()
+    finally:
+        close_storage(storage)
 
 
 def finished_trials(study: optuna.Study) -> tuple[FinishedTrial, ...]:
@@ -218,20 +249,3 @@ def finished_trials(study: optuna.Study) -> tuple[FinishedTrial, ...]:
         for trial in trials
         if "candidate" in trial.user_attrs
     )
-
-
-def _suggest(trial: optuna.Trial, dim: Dimension) -> Scalar:
-    distribution = _distribution(dim)
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(dim.name, dim.choices)  # type: ignore[no-any-return]
-    if isinstance(distribution, IntDistribution):
-        return int(trial.suggest_int(dim.name, int(dim.low), int(dim.high), step=int(dim.step or 1), log=dim.log))
-    return round(float(trial.suggest_float(dim.name, dim.low, dim.high, step=dim.step, log=dim.log)), 6)
-
-
-def _distribution(dim: Dimension) -> BaseDistribution:
-    if dim.choices:
-        return CategoricalDistribution(dim.choices)
-    if dim.whole:
-        return IntDistribution(int(dim.low), int(dim.high), step=int(dim.step or 1), log=dim.log)
-    return FloatDistribution(dim.low, dim.high, step=dim.step, log=dim.log)

@@ -36,9 +36,9 @@ class Stop:
 class BlockPolicy(Protocol):
     """Decides how far a candidate is evaluated.
 
-    `next` is called with the evaluation so far (empty at first) and must end in a `Stop`. It never changes what it is given,
-    sees the search split only, and gives each example at most once. `finished` holds complete evaluations of earlier
-    candidates. FAILED results in `evaluation` are no evidence against the candidate.
+    `next` is called with the evaluation so far (empty at first) and must end in a `Stop`. It never changes what it is
+    given, sees the search split only, and gives each example at most once. `finished` holds complete evaluations of
+    earlier candidates. FAILED results in `evaluation` are no evidence against the candidate.
     """
 
     def next(

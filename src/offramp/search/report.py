@@ -49,8 +49,8 @@ class Member:
     Attributes:
         candidate: id.
         params: full assignment.
-        quality: mean score in 0..1. cost_usd: mean virtual USD of a run. latency_s: seconds of a run, by the objective's
-            statistic, as run. latency_p95_s: 95th percentile.
+        quality: mean score in 0..1. cost_usd: mean virtual USD of a run. latency_s: seconds of a run, by the
+            objective's statistic, as run. latency_p95_s: 95th percentile.
         n: examples with a score, n_fault of them zero by the program's own fault; n_failed have no score.
         utility: weighted, 0..1; None when an objective is not known.
         feasible: whether it keeps all constraints.
@@ -126,8 +126,14 @@ class StudyReport:
         }  # fmt: skip
 
 
-def build_report(store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> StudyReport:
-    """The report of a study.
+def build_report(
+    store: Store,
+    name: str,
+    *,
+    weights: Mapping[str, float] | None = None,
+    trials: Sequence[FinishedTrial] | None = None,
+) -> StudyReport:
+    """The report of a study. `trials`: its finished trials, where the caller has them; else they are read.
 
     Raises:
         StorageError: no such study. UsageError: weights that do not fit its objectives.
@@ -135,7 +141,8 @@ def build_report(store: Store, name: str, *, weights: Mapping[str, float] | None
     row = StudyStore(store).get(name)
     space = SpaceFile.model_validate_json(row.space_json)
     objectives = reweighted(objectives_from_json(row.extra.get("objectives", [])), weights)
-    trials = [trial for trial in load_finished(store, name) if trial.duplicate_of is None]
+    told = load_finished(store, name) if trials is None else trials
+    trials = [trial for trial in told if trial.duplicate_of is None]
     prices = current_prices(row)
     evaluations = read_evaluations(store, name, Split.SEARCH, trials, prices)
     holdout = read_evaluations(store, name, Split.HOLDOUT, trials, prices)
@@ -162,7 +169,7 @@ def build_report(store: Store, name: str, *, weights: Mapping[str, float] | None
 
 
 def current_prices(row: StudyRow) -> dict[str, Price | None]:
-    """Today's price of each model of a study: the space file's own, else the catalogue's, else the one it was run with."""
+    """Today's price of each model of a study: the space file's, else the catalogue's, else the one it was run with."""
     found: dict[str, Price | None] = {}
     space = SpaceFile.model_validate_json(row.space_json)
     parts = {part if isinstance(part, str) else part.name: part for part in space.models}

@@ -5,24 +5,30 @@ A dimension is one param: `model`, `form`, `format`, `constrained`, `instruction
 order, so that a condition (`when`) only ever looks back. A dimension with one value is part of every assignment but is
 not searched.
 
-Invariant: the same chosen values give the same candidate, and two names for the same content give the same candidate id.
+Invariant: the same chosen values give the same candidate, and two names for the same content give the same candidate
+id.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from offramp.errors import SpaceError, problem
 from offramp.records import Candidate, DemoKind, Model, Scalar
-from offramp.space.model import Choices, Fixed, Range, SpaceFile
+from offramp.space.model import Choices, Fixed, IncumbentPart, Range, SpaceFile
+from offramp.space.outputs import output_types
 
 Texts = Mapping[str, Mapping[str, str]]
 """Instruction texts: predictor name to variant name to text."""
 
 MAIN = "main"
+
+_ROUNDING = 1e-9
+"""In steps: what floats may be off from the grid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +62,19 @@ class Dimension:
         """Number of values; infinite for a range without step."""
         if self.choices:
             return len(self.choices)
-        if self.whole and not self.log:
-            return (self.high - self.low) // (self.step or 1) + 1
-        return float("inf") if self.step is None else (self.high - self.low) / self.step + 1
+        step = self.step or (1 if self.whole else None)
+        return float("inf") if step is None else math.floor((self.high - self.low) / step + _ROUNDING) + 1
 
     def holds(self, value: Scalar) -> bool:
-        """Whether this is one of its values."""
+        """Whether this is one of its values; a whole number stands for the float that equals it."""
         if self.choices:
-            return _matches(value, [c for c in self.choices if not isinstance(c, str) or c == value])
-        number = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
-        return number and self.low <= float(value or 0) <= self.high
+            return any(_same(choice, value) for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        if self.whole and value != int(value):
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        return abs(steps - round(steps)) <= _ROUNDING
 
     def applies(self, chosen: Mapping[str, Scalar]) -> bool:
         """Whether the condition holds for the values chosen so far."""
@@ -73,13 +82,16 @@ class Dimension:
 
 
 def _matches(value: Scalar, allowed: Sequence[Any]) -> bool:
-    for option in allowed:
-        if isinstance(option, str) and isinstance(value, str):
-            if fnmatch.fnmatchcase(value, option):
-                return True
-        elif type(option) is type(value) and option == value:
-            return True
-    return False
+    return any(_same(option, value) or _is_like(option, value) for option in allowed)
+
+
+def _same(option: Any, value: Scalar) -> bool:
+    """Equal, where true is not 1."""
+    return isinstance(option, bool) == isinstance(value, bool) and option == value
+
+
+def _is_like(glob: Any, value: Scalar) -> bool:
+    return isinstance(glob, str) and isinstance(value, str) and fnmatch.fnmatchcase(value, glob)
 
 
 def dimensions(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> tuple[Dimension, ...]:
@@ -94,6 +106,9 @@ def dimensions(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> t
     """
     program = [*_program_dimensions(space, models), *_instruction_dimensions(texts), *_demo_dimensions(space)]
     request = [_request_dimension(name, part) for name, part in space.params.items()]
+    taken = sorted({dim.name for dim in program} & {dim.name for dim in request})
+    if taken:
+        raise SpaceError(problem("params", f"{taken} are params of the program and cannot be request parameters"))
     return _in_order(tuple(program), request)
 
 
@@ -133,6 +148,8 @@ def _request_dimension(name: str, part: Any) -> Dimension:
         return Dimension(name=name, choices=(part.value,), when=_when(part.when), group="request")
     if isinstance(part, Range):
         numbers = [n for n in (part.low, part.high, part.step) if n is not None]
+        if part.type == "int" and any(n != int(n) for n in numbers):
+            raise SpaceError(problem(f"params.{name}", "`type: int` goes with whole bounds and a whole step"))
         whole = part.type == "int" or (
             part.type is None and all(n == int(n) for n in numbers) and not _is_fraction(name)
         )
@@ -207,7 +224,7 @@ def values_in(dim: Dimension) -> tuple[Scalar, ...]:
     if dim.choices:
         return dim.choices
     step = dim.step or 1
-    numbers = [dim.low + i * step for i in range(int(dim.size + 1e-9))]
+    numbers = [dim.low + i * step for i in range(int(dim.size))]
     return tuple(int(n) for n in numbers) if dim.whole else tuple(round(n, 12) for n in numbers)
 
 
@@ -215,19 +232,22 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
                  dims: Sequence[Dimension]) -> Candidate:  # fmt: skip
     """The candidate for one assignment.
 
-    `constrained` is true only where it can be kept: the plain format on embedded models, and the json format on models
-    that take a JSON schema. Elsewhere the assignment says False, whatever was chosen.
+    `constrained` is true only where it can be kept: the plain format on embedded models where there is something to
+    hold (see `fits_lines`), and the json format on models that take a JSON schema. Elsewhere the assignment says
+    False, whatever was chosen.
     """
-    model = models[str(params["model"])]
-    constrained = bool(params["constrained"]) and can_constrain(model, str(params["format"]))
+    model, form, format_ = models[str(params["model"])], str(params["form"]), str(params["format"])
+    constrained = bool(params["constrained"]) and can_constrain(model, format_)
+    if constrained and format_ == "plain":
+        constrained = fits_lines(space, form)
     kind = DemoKind(str(params.get("demos", "none")))
     count = int(params.get("demos.count") or 0) if kind is not DemoKind.NONE else 0
     request_names = {d.name for d in dims if d.group == "request"}
     return Candidate(
         params={**params, "constrained": constrained},
         model=model.name,
-        form=str(params["form"]),
-        format=str(params["format"]),
+        form=form,
+        format=format_,
         constrained=constrained,
         instructions={p: variants[str(params[instruction_param(p)])] for p, variants in texts.items()},
         demo_kind=kind if count else DemoKind.NONE,
@@ -244,33 +264,54 @@ def can_constrain(model: Model, format: str) -> bool:
     return format == "json" and model.supports_json_schema
 
 
-def incumbent_params(space: SpaceFile, texts: Texts, dims: Sequence[Dimension]) -> dict[str, Scalar] | None:
-    """The incumbent as an assignment; parts it leaves out take the first value. None when the file names none.
+def fits_lines(space: SpaceFile, form: str) -> bool:
+    """Whether the plain answer form can be held to: no lists or objects, and more than a mere text.
 
-    Its values need not be among those that are searched: what runs today is measured as it is.
+    One's own module has signatures of its own; it counts as fitting.
+    """
+    kinds = [kind for kind in output_types(space.task).values() if kind is not None]
+    if any(kind.startswith(("list", "object")) for kind in kinds):
+        return False
+    return form != "predict" or kinds != ["str"]
+
+
+def incumbent_params(space: SpaceFile, texts: Texts, dims: Sequence[Dimension]) -> dict[str, Scalar] | None:
+    """The incumbent as an assignment. None when the file names none.
+
+    Its values need not be among those that are searched: what runs today is measured as it is. Of what it leaves out,
+    form, format and instruction take the first value of the file and constants of the file hold under their
+    conditions; demos and constrained decoding are off, and searched request parameters are not sent.
     """
     part = space.incumbent
     if part is None:
         return None
-    stated: dict[str, Scalar] = {"model": part.model, "demos": part.demos or "none", "demos.count": part.demo_count}
-    for name, value in (("form", part.form), ("format", part.format), ("constrained", part.constrained)):
-        if value is not None:
-            stated[name] = value
-    stated["constrained"] = stated.get("constrained", False)
-    for predictor in texts:
-        variant = part.instruction if isinstance(part.instruction, str) or part.instruction is None else (
-            part.instruction.get(predictor))  # fmt: skip
-        if variant is not None:
-            stated[instruction_param(predictor)] = variant
-    chosen = choose(dims, lambda dim: stated.get(dim.name, _first(dim)))
-    chosen.update({name: value for name, value in stated.items() if name in chosen or name.startswith("demos")})
+    stated = {**_stated(part, texts), **part.params}
+    chosen: dict[str, Scalar] = {}
+    for dim in dims:
+        if dim.name in stated:
+            chosen[dim.name] = stated[dim.name]
+        elif dim.applies(chosen) and not (dim.group == "request" and dim.searched):
+            chosen[dim.name] = _first(dim)
+    chosen.update(stated)
     if stated["demos"] == "none":
         chosen.pop("demos.count", None)
-    for dim in dims:
-        if dim.group == "request" and dim.searched:
-            chosen.pop(dim.name, None)
-    chosen.update(part.params)
     return chosen
+
+
+def _stated(part: IncumbentPart, texts: Texts) -> dict[str, Scalar]:
+    """What the file says of the incumbent's program."""
+    stated: dict[str, Scalar] = {
+        "model": part.model,
+        "constrained": bool(part.constrained),
+        "demos": part.demos or "none",
+        "demos.count": part.demo_count,
+    }
+    stated |= {name: value for name, value in (("form", part.form), ("format", part.format)) if value is not None}
+    for predictor in texts:
+        named = part.instruction.get(predictor) if isinstance(part.instruction, dict) else part.instruction
+        if named is not None:
+            stated[instruction_param(predictor)] = named
+    return stated
 
 
 def _first(dim: Dimension) -> Scalar:

@@ -1,0 +1,136 @@
+"""What offramp adds to a run of a DSPy program: ledger, purse, limiter, results, against DSPy alone.
+
+The model is a function that answers at once, so all that is left is machinery. Three figures of one process, medians of
+five rounds: `dspy` (the program with an engine that answers), `fresh` (the same through the evaluator, every call new, all
+rows written to SQLite), `again` (the same examples for another study: every call from the ledger). Ratios are to `dspy`.
+
+    python benchmarks/overhead.py [EXAMPLES]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import dspy
+from dspy.lm15 import response_from_openai_chat
+
+from offramp.calls.caller import open_caller
+from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.program.plain import PlainAdapter
+from offramp.program.signature import signature_of
+from offramp.records import Candidate, DemoKind, Example, Model, Price, Split, Splits
+from offramp.space.model import CallsPart, ExactMetric, TaskPart
+from offramp.store.engine import open_store
+from offramp.store.purse import Purse
+from offramp.store.results import ResultStore
+from offramp.task.fields import task_fields
+from offramp.task.load import Task
+from offramp.task.metrics import build_metric
+from offramp.testing.fakes import FunctionTransport
+
+ROUNDS = 5
+FIELDS = task_fields(TaskPart(signature="message -> label: Literal['a', 'b']"), "benchmark")
+MODEL = Model(name="fake/one", route="fake/one", price=Price(input_usd=1.0, output_usd=2.0))
+
+
+class Answers:
+    """An engine that answers at once."""
+
+    supports_response_schema = False
+    supported_params: frozenset[str] = frozenset()
+
+    async def complete(self, request):
+        """One canonical response."""
+        choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
+        return response_from_openai_chat({"model": request.model, "choices": [choice]}, model=request.model)
+
+
+class Never:
+    """The sync side, which nothing calls."""
+
+    supports_response_schema = False
+    supported_params: frozenset[str] = frozenset()
+
+    def complete(self, request):
+        """Not to be called."""
+        raise NotImplementedError
+
+
+def examples(count: int, part: int) -> tuple[Example, ...]:
+    """Rows of their own for each round."""
+    rows = [f"message {part}-{n} about something or other" for n in range(count)]
+    return tuple(
+        Example(id=row, content_hash=row, values={"message": row, "label": "ab"[n % 2]}, row=n)
+        for n, row in enumerate(rows)
+    )
+
+
+async def dspy_alone(rows: tuple[Example, ...]) -> None:
+    """The program, eight at a time, on DSPy and nothing else."""
+    program = dspy.Predict(signature_of(FIELDS, "Label it."))
+    lm = dspy.LM("offramp/candidate", engine=Never(), async_engine=Answers(), cache=False, num_retries=0)
+    queue = iter(rows)
+
+    async def work() -> None:
+        for row in queue:
+            with dspy.context(lm=lm, adapter=PlainAdapter(), disable_history=True):
+                await program.acall(message=row.values["message"])
+
+    await asyncio.gather(*(work() for _ in range(8)))
+
+
+async def with_offramp(rows: tuple[Example, ...], store, study: str) -> None:
+    """The same through the evaluator."""
+    caller = open_caller(
+        store=store, study=study, store_text=True, purse=Purse(store, study, 1e6, 10**9), concurrency=8, calls=CallsPart(),
+        servers=None, rng=random.Random(0), transport=FunctionTransport(lambda request: "a"),
+    )  # fmt: skip
+    metric = build_metric(ExactMetric(kind="exact", field="label"), fields=FIELDS, base=Path(), models={})
+    splits = Splits(train=(), search=rows, holdout=())
+    task = Task(name="b", fields=FIELDS, splits=splits, dataset_hash="", splits_hash="", metric=metric)
+    evaluator = Evaluator(
+        task=task, models={MODEL.name: MODEL}, send=caller.send, results=ResultStore(store), study=study,
+        settings=EvaluatorSettings(concurrency=8),
+    )  # fmt: skip
+    candidate = Candidate(
+        params={}, model=MODEL.name, form="predict", format="plain", constrained=False, instructions={"main": "Label it."},
+        demo_kind=DemoKind.NONE, demo_count=0, demo_seed=0, request_params={},
+    )  # fmt: skip
+    evaluation = await evaluator.evaluate(candidate, rows, split=Split.SEARCH)
+    assert evaluation.n == len(rows)
+    await caller.aclose()
+
+
+def timed(work) -> float:
+    """Seconds of one coroutine in a loop of its own."""
+    begin = time.perf_counter()
+    asyncio.run(work)
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    """Measure in turns and print milliseconds a run and ratios as one JSON object."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    seconds: dict[str, list[float]] = {"dspy": [], "fresh": [], "again": []}
+    with tempfile.TemporaryDirectory() as folder, open_store(f"sqlite:///{folder}/b.db") as store:
+        asyncio.run(dspy_alone(examples(20, -1)))
+        for part in range(ROUNDS):
+            rows = examples(count, part)
+            seconds["dspy"].append(timed(dspy_alone(rows)))
+            seconds["fresh"].append(timed(with_offramp(rows, store, f"fresh-{part}")))
+            seconds["again"].append(timed(with_offramp(rows, store, f"again-{part}")))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    milliseconds = {f"{name}_ms_per_run": round(value / count * 1000, 3) for name, value in medians.items()}
+    ratios = {f"{name}_to_dspy": round(medians[name] / medians["dspy"], 2) for name in ("fresh", "again")}
+    print(json.dumps({"examples": count, **milliseconds, **ratios}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What a run of a job may use, what it comes to, and the one word for why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from offramp.calls.failures import FatalCallError
+from offramp.errors import OfframpError
+from offramp.evaluate.evaluator import TooManyFailures
+from offramp.records import Result, ResultState
+from offramp.search.limits import Interrupted, TimeIsUp
+from offramp.search.report import StudyReport
+from offramp.store.purse import BudgetExceeded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a run may use. None: as the space file says, or no cap."""
+
+    trials: int
+    seed: int
+    concurrency: int
+    usd: float | None = None
+    calls: int | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """One run of a job: the study as it stands now, and what this run did.
+
+    Attributes:
+        calls: physical requests of this run, retries included.
+        cached_calls: answers that this run had for nothing: from the ledger, or from results of the study.
+        spent_usd: physical money of this run, with what it had to book for requests that a killed run had sent.
+        error: what ended the job before its time; None when it ended by itself.
+    """
+
+    report: StudyReport
+    calls: int
+    cached_calls: int
+    failed_calls: int
+    spent_usd: float
+    spent_by_purpose_usd: Mapping[str, float]
+    elapsed_s: float
+    error: OfframpError | None = None
+
+
+def reason_of(error: OfframpError) -> str:
+    """The one word for why a job ended before its trials were done."""
+    if isinstance(error, BudgetExceeded):
+        return f"budget_{error.which}"
+    if isinstance(error, TimeIsUp):
+        return "minutes"
+    if isinstance(error, Interrupted):
+        return "interrupted"
+    if isinstance(error, TooManyFailures):
+        return "failures"
+    return "refused" if isinstance(error, FatalCallError) else "error"
+
+
+def is_cap(error: OfframpError | None) -> bool:
+    """Whether a job that ends so has come to a cap, which is no fault."""
+    return isinstance(error, BudgetExceeded | TimeIsUp)
+
+
+def answers_behind(results: Iterable[Result]) -> int:
+    """Answers behind results that count; those that failed are run again."""
+    return sum(r.calls + r.cached_calls for r in results if r.state is not ResultState.FAILED)

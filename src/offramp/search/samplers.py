@@ -1,0 +1,94 @@
+"""Optuna's samplers and distributions for the dimensions of a space.
+
+A sampler is made for one proposal, with a seed of its own. The population samplers are told which params are searched
+in every trial, since they would otherwise take that from the trials so far: an incumbent whose model is not searched
+would take the model out of it for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from offramp.records import Scalar
+from offramp.space.dimensions import Dimension
+
+STARTUP_TRIALS = 5
+POPULATION = 10
+DIGITS = 6
+"""Significant digits of a searched number without step."""
+
+
+class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc]
+    def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
+        super().__init__(seed=seed, n_startup_trials=STARTUP_TRIALS)
+        self._whole_space = space
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: Any) -> dict[str, BaseDistribution]:
+        return dict(self._whole_space) if self._is_multivariate(study) else {}
+
+
+class _Nsga2(optuna.samplers.NSGAIISampler):  # type: ignore[misc]
+    def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
+        super().__init__(seed=seed, population_size=POPULATION)
+        self._whole_space = space
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: Any) -> dict[str, BaseDistribution]:
+        return dict(self._whole_space)
+
+    def select_parent(self, study: optuna.Study, generation: int) -> list[Any]:
+        """In the order of trials, as optuna returns them from the second time on."""
+        return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
+
+
+def make_sampler(kind: str, dims: Sequence[Dimension], seed: int) -> optuna.samplers.BaseSampler:
+    """The sampler for one proposal. A `grid` is walked by the job itself, so that any will do."""
+    if kind == "tpe":
+        return _Tpe(_in_every_trial(dims), seed)
+    if kind == "nsga2":
+        return _Nsga2(_in_every_trial(dims), seed)
+    if kind == "gp":
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _in_every_trial(dims: Sequence[Dimension]) -> dict[str, BaseDistribution]:
+    found = {dim.name: distribution_of(dim) for dim in dims if dim.searched and not dim.when}
+    return {name: found[name] for name in sorted(found) if not found[name].single()}
+
+
+def distribution_of(dim: Dimension) -> BaseDistribution:
+    """Optuna's distribution for a searched dimension."""
+    if dim.choices:
+        return CategoricalDistribution(dim.choices)
+    if dim.whole:
+        return IntDistribution(int(dim.low), int(dim.high), step=int(dim.step or 1), log=dim.log)
+    return FloatDistribution(dim.low, dim.high, step=dim.step, log=dim.log)
+
+
+def suggest(trial: optuna.Trial, dim: Dimension) -> Scalar:
+    """The trial's value for a searched dimension, rounded so that it reads well and stays in its range."""
+    distribution = distribution_of(dim)
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(dim.name, dim.choices)  # type: ignore[no-any-return]
+    if isinstance(distribution, IntDistribution):
+        return int(trial.suggest_int(dim.name, int(dim.low), int(dim.high), step=int(dim.step or 1), log=dim.log))
+    return rounded(float(trial.suggest_float(dim.name, dim.low, dim.high, step=dim.step, log=dim.log)), dim)
+
+
+def rounded(value: float, dim: Dimension) -> float:
+    """A value of a range with the digits that tell something: 12 places on a grid, else six significant ones."""
+    if dim.step is not None:
+        return round(value, 12)
+    return min(dim.high, max(dim.low, float(f"{value:.{DIGITS}g}")))
+
+
+def is_inside(dim: Dimension, value: Scalar) -> bool:
+    """Whether optuna takes this value for the dimension: in its range, and on its grid where there is one."""
+    if not dim.holds(value) or dim.choices or dim.step is None:
+        return dim.holds(value)
+    steps = (float(value or 0) - dim.low) / dim.step
+    return abs(steps - round(steps)) < 1e-8

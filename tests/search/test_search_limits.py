@@ -1,0 +1,82 @@
+"""Time and shares of caps, with a clock that a test turns."""
+
+import pytest
+
+from offramp.search.limits import Clock, Interrupted, TimeIsUp, search_share
+
+
+class Now:
+    """Seconds that pass when told to."""
+
+    def __init__(self):
+        self.seconds = 1000.0
+
+    def __call__(self):
+        return self.seconds
+
+
+@pytest.fixture
+def now():
+    return Now()
+
+
+def test_time_counts_from_the_start_of_the_run(now):
+    clock = Clock(minutes=2, now=now)
+    now.seconds += 90
+    assert clock.elapsed_s == 90
+    assert clock.left_s == 30
+
+
+def test_without_a_cap_time_is_never_up(now):
+    clock = Clock(minutes=None, now=now)
+    now.seconds += 1e9
+    clock.keep_back(1e9)
+    clock.check()
+    assert clock.left_s is None
+
+
+def test_the_time_is_up_at_the_cap_and_not_before(now):
+    clock = Clock(minutes=1, now=now)
+    now.seconds += 59.9
+    clock.check()
+    now.seconds += 0.1
+    with pytest.raises(TimeIsUp, match="1 minutes"):
+        clock.check()
+
+
+def test_time_kept_back_for_the_holdout_is_taken_from_the_search(now):
+    clock = Clock(minutes=1, now=now)
+    clock.keep_back(20)
+    now.seconds += 39
+    clock.check()
+    now.seconds += 1
+    with pytest.raises(TimeIsUp):
+        clock.check()
+    clock.keep_back(0)
+    clock.check()
+
+
+def test_at_most_40_percent_of_the_time_is_kept_back(now):
+    clock = Clock(minutes=10, now=now)
+    clock.keep_back(1e6)
+    now.seconds += 0.6 * 600 - 1
+    clock.check()
+
+
+def test_an_interruption_goes_before_the_time(now):
+    clock = Clock(minutes=1, now=now)
+    clock.interrupted = True
+    now.seconds += 1e6
+    with pytest.raises(Interrupted):
+        clock.check()
+
+
+def test_an_interruption_ends_the_command_with_130():
+    assert Interrupted("x").exit_code == 130
+
+
+@pytest.mark.parametrize(
+    ("cap", "holdout", "share"), [(None, 50, None), (100, 0, 100), (100, 30, 70), (100, 90, 60), (10, 4, 6)]
+)
+def test_the_search_gets_what_the_holdout_leaves_and_never_less_than_60_percent(cap, holdout, share):
+    assert search_share(cap, holdout) == share

@@ -1,0 +1,53 @@
+"""What the documents say is so: examples load, links lead somewhere, commands exist, jobs that ship are right."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from offramp.cli.main import offramp
+from offramp.search.prepare import prepare
+from offramp.space.load import load_space
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("datasets/*.md")])
+JOBS = sorted((ROOT / "search_spaces").glob("*.yaml"))
+
+
+def test_the_space_file_of_the_readme_is_right_for_data_as_it_says(tmp_path: Path) -> None:
+    text = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert text is not None
+    (tmp_path / "routing.yaml").write_text(text[1])
+    with (tmp_path / "tickets.csv").open("w", newline="") as file:
+        rows = [(f"{team} ticket {n}", team) for n in range(20) for team in ("billing", "technical", "sales")]
+        csv.writer(file).writerows([("ticket", "team"), *rows])
+    prepared = prepare(load_space(tmp_path / "routing.yaml"))
+    assert [dim.name for dim in prepared.dims if dim.searched][:2] == ["model", "constrained"]
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+def test_a_job_that_ships_is_right_and_beats_nothing_by_being_empty(path: Path) -> None:
+    prepared = prepare(load_space(path))
+    splits = prepared.task.splits
+    assert len(splits.train) + len(splits.search) + len(splits.holdout) >= 150
+    assert prepared.incumbent is not None and prepared.incumbent.model == "local/smollm2-135m"
+    assert sum(dim.searched for dim in prepared.dims) >= 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_command_is_in_the_readme_and_none_is_invented() -> None:
+    told = set(re.findall(r"^\| `offramp ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert told == set(offramp.list_commands(click.Context(offramp)))
+
+
+def test_no_tracked_page_or_lock_names_an_index_or_a_machine() -> None:
+    assert "://" not in (ROOT / "requirements.lock").read_text()
