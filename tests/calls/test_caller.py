@@ -103,7 +103,7 @@ class Gate:
 
 
 async def until(condition):
-    while not condition():  # noqa: ASYNC110  the condition belongs to the code under test
+    while not condition():
         await asyncio.sleep(0.001)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import dspy
 import pytest
-from program_runs import HOSTED, make_candidate, make_example, make_examples, make_fields, run, transport, user_text
 
 from offramp.calls.failures import RateLimited, Refused
 from offramp.errors import JobError
@@ -20,6 +19,7 @@ from offramp.program.run_log import Abandoned
 from offramp.records import CallReply, CallRequest, DemoKind, Usage
 from offramp.space.model import OutputField
 from offramp.testing.fakes import FunctionTransport
+from program_runs import HOSTED, make_candidate, make_example, make_examples, make_fields, run, transport, user_text
 
 FIELDS = make_fields({"category": OutputField()})
 OWN = make_candidate(form="own", instructions={})
@@ -194,7 +194,9 @@ def test_several_completions_of_one_call_are_as_many_answers() -> None:
             several = self.sort(message=message, config={"n": 3})
             return dspy.Prediction(category=" ".join(several.completions.category))
 
-    outcome, requests = own(["a", "b", "c"], Vote, make_candidate(form="own", instructions={}, request_params={"temperature": 1.0}))
+    outcome, requests = own(
+        ["a", "b", "c"], Vote, make_candidate(form="own", instructions={}, request_params={"temperature": 1.0})
+    )
     assert outcome.outputs == {"category": "a b c"} and len(outcome.replies) == 3
     assert [r.params["temperature"] for r in requests] == [1.0, 1.0, 1.0]
 
@@ -293,7 +295,9 @@ def test_a_module_that_swallows_its_cancellation_does_not_go_on() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-        task = asyncio.create_task(Program(OWN, fields=FIELDS, model=HOSTED, send=send, factory=Deaf).run(make_example()))
+        task = asyncio.create_task(
+            Program(OWN, fields=FIELDS, model=HOSTED, send=send, factory=Deaf).run(make_example())
+        )
         await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -366,7 +370,9 @@ def test_a_value_error_of_the_module_is_its_fault() -> None:
     assert outcome.fault == "ValueError: no such customer" and outcome.failure is None and len(outcome.replies) == 1
 
 
-@pytest.mark.parametrize("error", [AttributeError("x"), KeyError("x"), TypeError("x"), RuntimeError("x"), AssertionError("x")])
+@pytest.mark.parametrize(
+    "error", [AttributeError("x"), KeyError("x"), TypeError("x"), RuntimeError("x"), AssertionError("x")]
+)
 def test_any_other_error_of_the_module_is_a_failure_and_no_zero(error: Exception) -> None:
     outcome, _ = own("billing", raising(error))
     assert outcome.failure is error and outcome.fault is None
@@ -413,19 +419,6 @@ def test_returning_no_prediction_is_a_failure(returned: Any) -> None:
 
     outcome, _ = own("billing", Odd)
     assert isinstance(outcome.failure, TypeError) and "dspy.Prediction" in str(outcome.failure)
-
-
-def test_an_async_forward_is_a_failure_that_says_so() -> None:
-    class Mistaken(Single):
-        async def forward(self, message: str) -> Any:
-            raise AssertionError
-
-    with pytest.warns(RuntimeWarning, match="never awaited"):
-        outcome, _ = own("billing", Mistaken)
-        import gc
-
-        gc.collect()
-    assert "coroutine" in str(outcome.failure)
 
 
 def test_an_output_that_the_module_never_gives_is_a_failure_with_both_names() -> None:
@@ -480,7 +473,9 @@ def test_an_image_is_refused_and_never_left_out() -> None:
         def forward(self, message: str) -> dspy.Prediction:
             return self.look(picture=dspy.Image("data:image/png;base64,iVBORw0KGgo="))
 
-    outcome, requests = own("[[ ## category ## ]]\nx", Seeing, make_candidate(form="own", instructions={}, format="chat"))
+    outcome, requests = own(
+        "[[ ## category ## ]]\nx", Seeing, make_candidate(form="own", instructions={}, format="chat")
+    )
     assert isinstance(outcome.failure, JobError) and "only text" in str(outcome.failure)
     assert requests == []
 
@@ -491,7 +486,10 @@ def test_an_image_is_refused_and_never_left_out() -> None:
         ({"b", "a"}, ["a", "b"]),
         (dspy.Prediction(x=1), {"x": 1}),
         ((1, 2), [1, 2]),
-        (OutputField(type="int").model_copy(), {"type": "int", "values": None, "fields": None, "optional": False, "desc": None}),
+        (
+            OutputField(type="int").model_copy(),
+            {"type": "int", "values": None, "fields": None, "optional": False, "desc": None},
+        ),
         (b"raw", "raw"),
     ],
 )
@@ -561,7 +559,9 @@ def test_predictors_have_the_names_that_dspy_gives_them() -> None:
     assert list(predictors_of(dspy.Predict("q -> a"))) == ["main"]
     assert list(predictors_of(dspy.ChainOfThought("q -> a"))) == ["main"]
     candidate = make_candidate(form="own", instructions={"think.predict": "Think.", "steps[0]": "Name it."})
-    outcome, requests = own(lambda r: "reasoning: so\ncategory: x" if len(r.messages[1]["content"]) > 1 else "y", Thinking, candidate)
+    outcome, requests = own(
+        lambda r: "reasoning: so\ncategory: x" if len(r.messages[1]["content"]) > 1 else "y", Thinking, candidate
+    )
     assert outcome.outputs == {"category": "y"}
     assert [r.messages[0]["content"].splitlines()[0] for r in requests] == ["Think.", "Name it."]
 

@@ -10,12 +10,12 @@ import pytest
 from dspy.utils.exceptions import AdapterParseError
 from hypothesis import given
 from hypothesis import strategies as st
-from program_runs import make_fields
 
 from offramp.program.plain import PlainFormat, answer_text, system_text, user_text
 from offramp.program.signature import signature_of
 from offramp.program.values import written
 from offramp.space.model import OutputField
+from program_runs import make_fields
 
 ENUM = ["billing", "Not sure", "C++", "(other)", "yes, please", 'the "best"', "null", "two\nlines", " edge ", "", "n/a"]
 
@@ -87,7 +87,9 @@ def outputs_and_values(draw: st.DrawFn) -> tuple[dict[str, OutputField], dict[st
 
 
 @given(outputs_and_values())
-def test_several_outputs_are_read_back_as_they_were_written(case: tuple[dict[str, OutputField], dict[str, Any]]) -> None:
+def test_several_outputs_are_read_back_as_they_were_written(
+    case: tuple[dict[str, OutputField], dict[str, Any]],
+) -> None:
     fields, values = case
     read = PlainFormat().parse(signature(**fields), answer_text(signature(**fields), values))
     assert {name: plain_json(value) for name, value in read.items()} == values
@@ -223,7 +225,9 @@ def test_numbers_keep_their_point(text: str, value: float) -> None:
     assert parse(text, n=FLOAT) == {"n": value}
 
 
-@pytest.mark.parametrize("text", ["3,14", "1,2,3", "12,34,567", "1.000.000", "nan", "inf", "1e999", "ten", "", "-", "5 %"])
+@pytest.mark.parametrize(
+    "text", ["3,14", "1,2,3", "12,34,567", "1.000.000", "nan", "inf", "1e999", "ten", "", "-", "5 %"]
+)
 def test_what_is_no_number_is_a_fault_and_never_another_number(text: str) -> None:
     assert faulty(text, n=FLOAT)
 
@@ -233,7 +237,9 @@ def test_what_is_no_whole_number_is_a_fault(text: str) -> None:
     assert faulty(text, n=INT)
 
 
-@pytest.mark.parametrize(("text", "value"), [("true", True), ("True.", True), ("**no**", False), ("YES", True), ("0", False)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("True.", True), ("**no**", False), ("YES", True), ("0", False)]
+)
 def test_booleans_are_read_as_people_write_them(text: str, value: bool) -> None:
     assert parse(text, b=BOOL)["b"] is value
 
@@ -244,7 +250,8 @@ def test_what_is_neither_true_nor_false_is_a_fault() -> None:
 
 @pytest.mark.parametrize("text", ["null", "None", "**null**", "(none)", ""])
 @pytest.mark.parametrize(
-    "field", [OutputField(type="int", optional=True), enum("a", "b", optional=True), OutputField(type="bool", optional=True)]
+    "field",
+    [OutputField(type="int", optional=True), enum("a", "b", optional=True), OutputField(type="bool", optional=True)],
 )
 def test_an_optional_output_may_be_null(text: str, field: OutputField) -> None:
     assert parse(f"a: {text}\nc: 1", a=field, c=INT) == {"a": None, "c": 1}
@@ -290,7 +297,9 @@ def test_the_reasoning_of_a_chain_of_thought_may_be_missing() -> None:
 
 def test_a_single_output_has_no_form_and_several_have_one() -> None:
     assert system_text(signature(category=SORT)) == "Do it."
-    several = signature(category=SORT, reply=OutputField(desc="a short reply"), n=INT, ok=OutputField(type="bool", optional=True))
+    several = signature(
+        category=SORT, reply=OutputField(desc="a short reply"), n=INT, ok=OutputField(type="bool", optional=True)
+    )
     assert system_text(several) == (
         "Do it.\n\nAnswer in this form:\ncategory: billing | shipping\nreply: <a short reply>\nn: <whole number>\n"
         "ok: true | false | null"

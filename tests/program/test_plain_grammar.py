@@ -14,16 +14,46 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from program_runs import make_fields
 
 from offramp.errors import ModelError
 from offramp.program.grammar import plain_grammar
 from offramp.program.plain import PlainFormat
 from offramp.program.signature import signature_of
 from offramp.space.model import OutputField
+from program_runs import make_fields
 
-ODD = ['say "hi"', "back\\slash", "caf\u00e9 \u2028 \U0001f600", "two\nlines", "tab\there", "\x01bell\x7f", " edge ", "null", "a: b", ""]
-ALPHABET = ['"', "\\", "a", "1", " ", ":", "n", "u", "l", ".", "-", "*", "_", "\u00e9", "\U0001f600", "\u2028", "\t", "`"]
+ODD = [
+    'say "hi"',
+    "back\\slash",
+    "caf\u00e9 \u2028 \U0001f600",
+    "two\nlines",
+    "tab\there",
+    "\x01bell\x7f",
+    " edge ",
+    "null",
+    "a: b",
+    "",
+]
+ALPHABET = [
+    '"',
+    "\\",
+    "a",
+    "1",
+    " ",
+    ":",
+    "n",
+    "u",
+    "l",
+    ".",
+    "-",
+    "*",
+    "_",
+    "\u00e9",
+    "\U0001f600",
+    "\u2028",
+    "\t",
+    "`",
+]
 
 
 def fields_of(**outputs: OutputField) -> type[dspy.Signature]:
@@ -44,7 +74,9 @@ def tokens_of(rule: str) -> list[str]:
 
 def literal(token: str) -> str:
     simple = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
-    return _ESCAPE.sub(lambda m: chr(int(m[1][1:], 16)) if m[1][0] == "x" and len(m[1]) == 3 else simple[m[1]], token[1:-1])
+    return _ESCAPE.sub(
+        lambda m: chr(int(m[1][1:], 16)) if m[1][0] == "x" and len(m[1]) == 3 else simple[m[1]], token[1:-1]
+    )
 
 
 def sample(grammar: str, rng: random.Random) -> str:
@@ -104,7 +136,9 @@ outputs = st.dictionaries(
 
 
 @given(outputs, st.randoms(use_true_random=False))
-def test_every_text_of_the_grammar_is_parsed_without_a_fault(chosen: dict[str, OutputField], rng: random.Random) -> None:
+def test_every_text_of_the_grammar_is_parsed_without_a_fault(
+    chosen: dict[str, OutputField], rng: random.Random
+) -> None:
     signature = fields_of(**chosen)
     grammar = plain_grammar(signature)
     if grammar is None:
@@ -181,7 +215,13 @@ def test_llama_cpp_takes_the_grammar_and_answers_in_its_form(smollm2: str) -> No
 
     async def ask(url: str, headers: dict[str, str], signature: type[dspy.Signature]) -> dict[str, Any]:
         messages = PlainFormat().format(signature, [], {"message": "Something is broken."})
-        body = {"messages": messages, "grammar": plain_grammar(signature), "max_tokens": 64, "temperature": 1.0, "seed": 1}
+        body = {
+            "messages": messages,
+            "grammar": plain_grammar(signature),
+            "max_tokens": 64,
+            "temperature": 1.0,
+            "seed": 1,
+        }
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
             response = await client.post(f"{url.removesuffix('/v1')}/v1/chat/completions", json=body, headers=headers)
         assert response.status_code == 200, response.text

@@ -8,13 +8,25 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from program_runs import HOSTED, LABELS, LOCAL, SORT, make_candidate, make_example, make_fields, roles, run, transport, user_text
 
 from offramp.calls.failures import RateLimited, Refused, TooLong, Unauthorized
 from offramp.errors import SpaceError
 from offramp.program.program import Program
 from offramp.records import CallReply, Candidate, Model, Purpose, Usage
 from offramp.space.model import OutputField
+from program_runs import (
+    HOSTED,
+    LABELS,
+    LOCAL,
+    SORT,
+    make_candidate,
+    make_example,
+    make_fields,
+    roles,
+    run,
+    transport,
+    user_text,
+)
 
 TWO = {**SORT, "urgent": OutputField(type="bool")}
 JSON_TWO = '{"category": "billing", "urgent": true}'
@@ -119,7 +131,9 @@ def test_replicate_and_purpose_are_those_of_the_run() -> None:
 
 
 @pytest.mark.parametrize("format", ["plain", "json", "chat"])
-@pytest.mark.parametrize("text", ["", "null", "\x00", "{\"a\": 1}", "[[ ## category ## ]]\nbilling", "a\r\nb", [1, {"b": None}], 5])
+@pytest.mark.parametrize(
+    "text", ["", "null", "\x00", '{"a": 1}', "[[ ## category ## ]]\nbilling", "a\r\nb", [1, {"b": None}], 5]
+)
 def test_any_input_can_be_sent(format: str, text: Any) -> None:
     outcome, requests = run(ANSWERS[format], two(format), make_example(0, message=text), fields=make_fields(TWO))
     assert outcome.outputs is not None and len(requests) == 1
@@ -129,7 +143,9 @@ def test_any_input_can_be_sent(format: str, text: Any) -> None:
 
 
 @pytest.mark.parametrize("format", ["plain", "json", "chat"])
-@pytest.mark.parametrize("answer", ["I cannot say.", "", "   ", "[" * 30_000, "{" * 3000, '{"category": "refunds"}', "\x00\ud800"])
+@pytest.mark.parametrize(
+    "answer", ["I cannot say.", "", "   ", "[" * 30_000, "{" * 3000, '{"category": "refunds"}', "\x00\ud800"]
+)
 def test_an_answer_that_cannot_be_read_is_a_fault_after_one_request(format: str, answer: str) -> None:
     outcome, requests = run(answer, two(format), fields=make_fields(TWO))
     assert outcome.fault is not None and outcome.fault.startswith("unparsable answer:") and len(outcome.fault) < 250
@@ -145,7 +161,9 @@ def test_a_number_that_is_none_is_a_fault(format: str, number: str) -> None:
     assert outcome.outputs is None and outcome.fault is not None
 
 
-@pytest.mark.parametrize("fault", [Refused("no"), TooLong("4096 tokens"), Refused("no", usage=Usage(input_tokens=9), latency_s=0.5)])
+@pytest.mark.parametrize(
+    "fault", [Refused("no"), TooLong("4096 tokens"), Refused("no", usage=Usage(input_tokens=9), latency_s=0.5)]
+)
 @pytest.mark.parametrize("format", ["plain", "json", "chat"])
 def test_a_refusal_is_a_fault_with_what_it_took(format: str, fault: Refused) -> None:
     outcome, _ = run(lambda _: fault, two(format))
@@ -190,7 +208,9 @@ def test_a_cancelled_run_raises_and_leaves_no_request_behind() -> None:
 # ------------------------------------------------------------------------------------------ names of fields
 
 
-@pytest.mark.parametrize("name", ["demos", "config", "lm", "signature", "self", "completions", "new_signature", "_x", "model_dump"])
+@pytest.mark.parametrize(
+    "name", ["demos", "config", "lm", "signature", "self", "completions", "new_signature", "_x", "model_dump"]
+)
 def test_an_input_name_that_dspy_takes_for_something_else_is_refused(name: str) -> None:
     with pytest.raises(SpaceError, match=name):
         run("billing", example=make_example(0, **{name: "text"}), fields=make_fields(inputs=(name,)))
@@ -213,13 +233,21 @@ def test_a_chain_of_thought_refuses_a_task_with_a_reasoning_of_its_own() -> None
 
 # --------------------------------------------------------------------------------------------------- demos
 
-DEMOS = {"main": [{"message": "Where is it?", "category": "shipping"}, {"message": "Money back", "category": "returns"}]}
+DEMOS = {
+    "main": [{"message": "Where is it?", "category": "shipping"}, {"message": "Money back", "category": "returns"}]
+}
 
 
 def test_demos_are_shown_before_the_input() -> None:
     _, requests = run("billing", demos=DEMOS)
     assert roles(requests[0]) == "suauau"
-    assert [m["content"] for m in requests[0].messages[1:]] == ["Where is it?", "shipping", "Money back", "returns", "case 0"]
+    assert [m["content"] for m in requests[0].messages[1:]] == [
+        "Where is it?",
+        "shipping",
+        "Money back",
+        "returns",
+        "case 0",
+    ]
 
 
 @pytest.mark.parametrize("format", ["plain", "json", "chat"])

@@ -5,7 +5,6 @@ import itertools
 
 import optuna
 import pytest
-from search_jobs import PRICES, SKILL, answer, essence, patched, reply_to, rows, run_job, trials_of, write_space
 
 from offramp.errors import UsageError
 from offramp.search.prepare import prepare
@@ -13,6 +12,7 @@ from offramp.space.load import load_space
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.testing.fakes import FunctionTransport
+from search_jobs import PRICES, SKILL, answer, essence, patched, reply_to, rows, run_job, trials_of, write_space
 
 TEXTS = {"vague": "Vague.", "clear": "Clear.", "strict": "Strict."}
 
@@ -56,7 +56,9 @@ def dominates(one, other):
 
 
 def test_a_grid_finds_the_front_that_brute_force_finds(tmp_path, transport):
-    space = write_space(tmp_path, search=search(sampler="grid", trials=50), splits={"train": 2, "search": 12, "holdout": 2})
+    space = write_space(
+        tmp_path, search=search(sampler="grid", trials=50), splits={"train": 2, "search": 12, "holdout": 2}
+    )
     report = run_job(space, tmp_path).report
     known = {m.candidate: true_values(space, m) for m in report.members}
     assert len(known) == 13  # 2 models, 3 instructions, 2 temperatures; and the incumbent, which states no temperature
@@ -201,7 +203,9 @@ def test_an_incumbent_outside_of_the_space_does_not_keep_a_sampler_from_a_param(
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "grid"])
 def test_the_same_seed_gives_the_same_study_in_another_storage(tmp_path, transport, sampler):
-    space = write_space(tmp_path, search=search(sampler=sampler, trials=8), splits={"train": 2, "search": 3, "holdout": 2})
+    space = write_space(
+        tmp_path, search=search(sampler=sampler, trials=8), splits={"train": 2, "search": 3, "holdout": 2}
+    )
     one, other = run_job(space, tmp_path / "1"), run_job(space, tmp_path / "2")
     assert essence(one) == essence(other)
     assert kept_trials(tmp_path / "1", one) == kept_trials(tmp_path / "2", other)
@@ -215,7 +219,9 @@ def test_another_seed_gives_another_study_in_another_order(tmp_path, transport):
 
 
 def test_concurrency_does_not_change_the_study(tmp_path, transport):
-    space = write_space(tmp_path, search=search(sampler="tpe", trials=8), splits={"train": 2, "search": 5, "holdout": 2})
+    space = write_space(
+        tmp_path, search=search(sampler="tpe", trials=8), splits={"train": 2, "search": 5, "holdout": 2}
+    )
     one, many = run_job(space, tmp_path / "1", concurrency=1), run_job(space, tmp_path / "8", concurrency=8)
     assert kept_trials(tmp_path / "1", one) == kept_trials(tmp_path / "8", many)
 

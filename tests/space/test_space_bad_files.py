@@ -1,7 +1,5 @@
 """Space files with one mistake each, and the whole message that a person sees."""
 
-# ruff: noqa: E501 (a message is one line)
-
 from pathlib import Path
 
 import pytest

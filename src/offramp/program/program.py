@@ -93,7 +93,8 @@ class Program:
             await log.cancel()
             raise
         await log.finish()
-        _refuse_swallowed_cancellation()
+        if error is None:  # a TaskGroup that raised may leave its own cancellation counted
+            _refuse_swallowed_cancellation()
         return _outcome(answer, error, log)
 
     async def _answer(self, example: Example, log: RunLog) -> _Answer:
