@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from offramp.search.api import optimize, pareto
+    from offramp.search.api import optimize
+    from offramp.study.api import pareto
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "optimize", "pareto"]
 
-_LAZY = {"optimize": "offramp.search.api", "pareto": "offramp.search.api"}
+_LAZY = {"optimize": "offramp.search.api", "pareto": "offramp.study.api"}
 
 
 def __getattr__(name: str) -> Any:

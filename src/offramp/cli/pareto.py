@@ -37,7 +37,7 @@ def pareto(
     """
     if as_json and as_csv:
         raise UsageError(problem("offramp pareto", "--json and --csv at once", do="Choose one."))
-    from offramp.search import api
+    from offramp.study import api
 
     report = api.pareto(study, storage=storage, results=results, weights=parse_weights(weights))
     if as_json:

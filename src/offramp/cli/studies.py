@@ -24,7 +24,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print records as JSON.")
 def studies(storage: str | None, results: Path, as_json: bool) -> None:
     """List the studies in a storage, the newest first."""
-    from offramp.search import api
+    from offramp.study import api
 
     rows = [_row(study) for study in api.studies(storage=storage, results=results)]
     if as_json:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from offramp.records import Scalar
     from offramp.search.engine import JobResult
     from offramp.search.estimate import Estimate
-    from offramp.search.report import Member, StudyReport
+    from offramp.study.report import Member, StudyReport
 
 STOPPED: Mapping[str, str] = {
     "trials": "all trials are done",

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,14 @@ from offramp.search.estimate import Estimate, estimate
 from offramp.search.limits import Interrupted
 from offramp.search.prepare import Prepared, prepare
 from offramp.search.progress import Progress
-from offramp.search.report import StudyReport, build_report
 from offramp.space.load import load_space
-from offramp.store.engine import Store, open_store
+from offramp.store.engine import open_store
 from offramp.store.history import typical_calls
-from offramp.store.studies import StudyRow, StudyStore
+from offramp.study.api import default_storage
 
 Observer = Callable[[Progress], None]
 MOST_AT_ONCE = 1024
 """Requests in flight at the same time: as many as a space file may state."""
-
-
-def default_storage(results: Path) -> str:
-    """The storage URL of a results folder."""
-    return f"sqlite:///{results / 'offramp.db'}"
 
 
 def options_of(
@@ -164,42 +158,3 @@ def dry_run(
         if storage is not None:
             raise
         return prepared, estimate(prepared, options, {})
-
-
-def pareto(study: str, *, storage: str | None = None, results: str | Path = "results",
-           weights: Mapping[str, float] | None = None) -> StudyReport:  # fmt: skip
-    """A study's front, weighed anew without a call.
-
-    Args:
-        study: its name, or the beginning of it where that names one study.
-
-    Raises:
-        UsageError: no such study, or weights that do not fit.
-    """
-    with open_looking(storage, results) as store:
-        return build_report(store, full_name(store, study), weights=weights)
-
-
-def studies(*, storage: str | None = None, results: str | Path = "results") -> tuple[StudyRow, ...]:
-    """The studies of a storage, the newest first."""
-    with open_looking(storage, results) as store:
-        return StudyStore(store).list()
-
-
-def open_looking(storage: str | None, results: str | Path) -> Store:
-    """The storage, opened to look at; nothing is created."""
-    return open_store(storage or default_storage(Path(results)), write_probe=False)
-
-
-def full_name(store: Store, study: str) -> str:
-    """The one study whose name is, or begins with, `study`; the newest for `latest`."""
-    rows = StudyStore(store).list()
-    if study == "latest" and rows:
-        return rows[0].name
-    names = [row.name for row in rows]
-    hits = [name for name in names if name.startswith(study)]
-    if study in names or not hits:
-        return study
-    if len(hits) > 1:
-        raise UsageError(problem("study", "names several", got=study, expected=f"one of {hits}"))
-    return hits[0]

@@ -8,9 +8,9 @@ from offramp.records import Evaluation
 from offramp.search.limits import search_share
 from offramp.search.outcome import Options
 from offramp.search.prepare import Prepared
-from offramp.search.report import Member, StudyReport
 from offramp.store.engine import Store
 from offramp.store.purse import Purse
+from offramp.study.report import Member, StudyReport
 
 SAFETY = 1.2
 

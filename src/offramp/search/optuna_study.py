@@ -144,7 +144,12 @@ class OptunaStudy:
                     user_attrs=dict(attributes), constraints=dict(constraints) or None,
                 )
             )  # fmt: skip
-            return len(self._study.get_trials(deepcopy=False)) - 1
+            return self.next_number() - 1
+
+    def next_number(self) -> int:
+        """The number that the next trial will have."""
+        with self._door():
+            return len(self._study.get_trials(deepcopy=False))
 
     def tell(
         self, number: int, values: Sequence[float], attributes: Mapping[str, Any], constraints: Mapping[str, float]
@@ -165,10 +170,23 @@ class OptunaStudy:
                 self._trial(number).set_user_attr("failed_because", reason[:500])
                 self._study.tell(number, state=TrialState.FAIL)
 
+    def tell_stopped(self, number: int, attributes: Mapping[str, Any]) -> None:
+        """Ends the trial of a raced-out candidate as PRUNED, without values: those it has are of some examples only."""
+        with self._door():
+            trial = self._trial(number)
+            for name, value in attributes.items():
+                trial.set_user_attr(name, value)
+            self._study.tell(number, state=TrialState.PRUNED)
+
     def finished(self) -> tuple[FinishedTrial, ...]:
         """All trials with values, in order."""
         with self._door():
-            return finished_trials(self._study)
+            return finished_trials(self._study, TrialState.COMPLETE)
+
+    def ended(self) -> tuple[FinishedTrial, ...]:
+        """All trials with values and all that were raced out, in order."""
+        with self._door():
+            return finished_trials(self._study, TrialState.COMPLETE, TrialState.PRUNED)
 
     @contextmanager
     def _door(self) -> Iterator[None]:
@@ -223,22 +241,10 @@ def close_storage(storage: optuna.storages.RDBStorage) -> None:
     storage.engine.dispose()
 
 
-def load_finished(store: Store, name: str) -> tuple[FinishedTrial, ...]:
-    """The finished trials of a study, to look at; none where its job was killed before it had a trial."""
-    storage = open_storage(store)
-    try:
-        with quiet(), _as_ours(store.url):
-            return finished_trials(optuna.load_study(study_name=name, storage=storage))
-    except KeyError:
-        return ()
-    finally:
-        close_storage(storage)
-
-
-def finished_trials(study: optuna.Study) -> tuple[FinishedTrial, ...]:
-    """All trials with values, in order."""
+def finished_trials(study: optuna.Study, *states: TrialState) -> tuple[FinishedTrial, ...]:
+    """All trials in these states, in order."""
     with quiet():
-        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        trials = study.get_trials(deepcopy=False, states=states)
     return tuple(
         FinishedTrial(
             number=trial.number,

@@ -10,8 +10,8 @@ from offramp.errors import OfframpError
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.records import Result, ResultState
 from offramp.search.limits import Interrupted, TimeIsUp
-from offramp.search.report import StudyReport
 from offramp.store.purse import BudgetExceeded
+from offramp.study.report import StudyReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ from offramp.ids import derived_seed
 from offramp.models.server import LocalServers
 from offramp.program.engine import Send
 from offramp.records import Result
-from offramp.search.objectives import Objective
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.prepare import Prepared
@@ -20,6 +19,7 @@ from offramp.store.engine import Store
 from offramp.store.purse import Purse
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow
+from offramp.study.objectives import Objective
 
 
 def study_row(prepared: Prepared, options: Options) -> StudyRow:

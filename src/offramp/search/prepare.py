@@ -18,7 +18,6 @@ from offramp.models.embedded import is_pulled
 from offramp.models.keys import missing_key
 from offramp.program.module import ModuleFactory, import_module_factory, predictors_of
 from offramp.records import Candidate, DemoKind, Model
-from offramp.search.objectives import Objective, objectives_of
 from offramp.space.check import check_space
 from offramp.space.dimensions import (
     MAIN,
@@ -31,6 +30,7 @@ from offramp.space.dimensions import (
 )
 from offramp.space.load import LoadedSpace, instruction_texts
 from offramp.space.model import JudgeMetric, MixMetric, PythonMetric, SpaceFile
+from offramp.study.objectives import Objective, objectives_of
 from offramp.task.load import Task, load_task
 from offramp.task.metrics import build_metric
 

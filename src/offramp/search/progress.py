@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from offramp.calls.tally import CallStats
 from offramp.records import Scalar
-from offramp.search.report import Member
+from offramp.study.report import Member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

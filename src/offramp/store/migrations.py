@@ -23,7 +23,13 @@ def _v1(conn: sa.Connection) -> None:
     tables.metadata.create_all(conn)
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1,)
+def _v2(conn: sa.Connection) -> None:
+    """Candidates and their aggregates, so that a study can be looked at without reading each of its results."""
+    for table in (tables.candidates, tables.summaries):
+        table.create(conn, checkfirst=True)
+
+
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2)
 LATEST = len(MIGRATIONS)
 
 

@@ -146,6 +146,36 @@ results = sa.Table(
     sa.Column("cached_calls", sa.Integer, nullable=False),
 )
 
+candidates = sa.Table(
+    "offramp_candidates",
+    metadata,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("candidate", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("params", JsonText, nullable=False),
+    sa.Column("content", JsonText, nullable=False),
+    sa.Column("origin", JsonText, nullable=False),
+    sa.Column("reason", PlainText),
+)
+
+summaries = sa.Table(
+    "offramp_summaries",
+    metadata,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("split", sa.String(20), primary_key=True),
+    sa.Column("candidate", sa.String(64), primary_key=True),
+    sa.Column("n", sa.Integer, nullable=False),
+    sa.Column("n_fault", sa.Integer, nullable=False),
+    sa.Column("n_failed", sa.Integer, nullable=False),
+    sa.Column("quality", sa.Double),
+    *_tokens(),
+    sa.Column("latency_mean_s", sa.Double),
+    sa.Column("latency_p50_s", sa.Double),
+    sa.Column("latency_p90_s", sa.Double),
+    sa.Column("latency_p95_s", sa.Double),
+)
+
 studies = sa.Table(
     "offramp_studies",
     metadata,

@@ -12,13 +12,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from offramp.errors import UsageError, nearest, problem
-from offramp.records import Evaluation
 from offramp.space.model import ConstraintsPart, ObjectivePart, SpaceFile
 
 UNITS: Mapping[str, str] = {"quality": "0..1", "cost": "USD per run", "latency": "seconds per run"}
+
+
+class Aggregates(Protocol):
+    """What objectives are read from: an `Evaluation`, or a stored summary with today's price."""
+
+    @property
+    def quality(self) -> float | None:
+        """Mean score in 0..1."""
+        ...
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Mean virtual USD of one run."""
+        ...
+
+    def latency_s(self, statistic: str = "p50") -> float | None:
+        """Seconds of one run, by `mean` or a percentile."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +59,7 @@ class Objective:
         """Direction."""
         return self.name == "quality"
 
-    def value(self, evaluation: Evaluation) -> float | None:
+    def value(self, evaluation: Aggregates) -> float | None:
         """The aggregate, in the objective's unit; None when it is not known."""
         if self.name == "quality":
             return evaluation.quality
@@ -73,7 +90,7 @@ def _objective(name: str, part: ObjectivePart) -> Objective:
     return Objective(name=name, weight=part.weight, statistic=part.statistic, scale=scale)
 
 
-def with_scales(objectives: Sequence[Objective], incumbent: Evaluation | None) -> tuple[Objective, ...]:
+def with_scales(objectives: Sequence[Objective], incumbent: Aggregates | None) -> tuple[Objective, ...]:
     """The objectives with every open scale fixed from the incumbent: 0 is best, twice its own value is worst."""
     fixed = []
     for objective in objectives:
@@ -85,7 +102,7 @@ def with_scales(objectives: Sequence[Objective], incumbent: Evaluation | None) -
     return tuple(fixed)
 
 
-def values_of(objectives: Sequence[Objective], evaluation: Evaluation) -> tuple[float, ...] | None:
+def values_of(objectives: Sequence[Objective], evaluation: Aggregates) -> tuple[float, ...] | None:
     """One value per objective, or None when any is unknown (no example counted, or no price)."""
     values = [objective.value(evaluation) for objective in objectives]
     return None if any(v is None for v in values) else tuple(v for v in values if v is not None)
@@ -98,7 +115,7 @@ def utility(objectives: Sequence[Objective], values: Sequence[float]) -> float:
     return math.fsum(mapped) / total
 
 
-def violations(constraints: ConstraintsPart, evaluation: Evaluation) -> dict[str, float]:
+def violations(constraints: ConstraintsPart, evaluation: Aggregates) -> dict[str, float]:
     """How far each stated constraint is missed, in its own unit; 0 or less means kept (Optuna's convention)."""
     found: dict[str, float] = {}
     for name, limit, value, sign in (

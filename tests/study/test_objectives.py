@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from offramp.errors import UsageError
 from offramp.records import Evaluation, Result, ResultState, Usage
-from offramp.search.objectives import (
+from offramp.space.model import ConstraintsPart
+from offramp.study.objectives import (
     Objective,
     objectives_from_json,
     objectives_json,
@@ -18,7 +19,6 @@ from offramp.search.objectives import (
     violations,
     with_scales,
 )
-from offramp.space.model import ConstraintsPart
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 scales = st.tuples(numbers, numbers).filter(lambda pair: abs(pair[0] - pair[1]) > 1e-6)

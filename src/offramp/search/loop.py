@@ -1,0 +1,138 @@
+"""The loop: incumbent first, then ask, evaluate, tell until a limit. Every candidate runs on every example.
+
+Invariant: after every ask, exactly one tell follows on every way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from offramp.errors import OfframpError
+from offramp.evaluate.evaluator import Evaluator
+from offramp.records import Candidate, Evaluation, Split
+from offramp.search.known import Known
+from offramp.search.limits import Clock
+from offramp.search.optuna_study import Asked, OptunaStudy
+from offramp.search.outcome import Options
+from offramp.search.prepare import Prepared
+from offramp.search.unseen import Unseen
+
+DUPLICATES = 3
+"""After so many proposals in a row that are known already, an unseen one is drawn at random."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a search works with. `keep_back` leaves enough of the caps for the verdict; called before every trial."""
+
+    prepared: Prepared
+    options: Options
+    known: Known
+    study: OptunaStudy
+    evaluator: Evaluator
+    clock: Clock
+    keep_back: Callable[[], None]
+
+
+class Loop:
+    """One run of the search, in full evaluations."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._p, self._known, self._study = parts.prepared, parts.known, parts.study
+        self._unseen = Unseen(self._p.dims, self._p.candidate, parts.options.seed)
+
+    async def run(self) -> str:
+        """Searches to an end; the word for why it ended. A cap or a fault is raised."""
+        self._study.take_back_unfinished()
+        self._known.recall(self._study)
+        await self._incumbent_first()
+        await self._mend()
+        while True:
+            if len(self._known.tried) >= self._parts.options.trials:
+                return "trials"
+            if not self._unseen.left(self._known.tried):
+                return "space_exhausted"
+            self._parts.clock.check()
+            self._parts.keep_back()
+            if not await self._next_trial():
+                return "space_exhausted"
+
+    async def _incumbent_first(self) -> None:
+        incumbent = self._p.incumbent
+        if incumbent is None or incumbent.id in self._known.finished:
+            self._known.fix_scales(None if incumbent is None else self._known.finished[incumbent.id])
+            return
+        evaluation = await self._evaluate(incumbent)
+        self._known.fix_scales(evaluation)
+        told = self._known.told(incumbent, evaluation)
+        self._known.keep(incumbent, evaluation, self._study.next_number(), origin={"kind": "incumbent"})
+        self._study.add_incumbent(incumbent.params, *told)
+
+    async def _mend(self) -> None:
+        """Runs again the examples of finished candidates that an earlier run got no answer for.
+
+        What optuna was told stays: it is the history that later proposals came from. Reports read the results.
+        """
+        broken = {name for name, evaluation in self._known.finished.items() if evaluation.n_failed}
+        for trial in self._study.finished() if broken else ():
+            if trial.duplicate_of is None and trial.candidate in broken:
+                self._parts.clock.check()
+                candidate = self._known.candidate(trial.candidate, trial.params)
+                examples = self._p.task.splits.search
+                evaluation = await self._parts.evaluator.evaluate(candidate, examples, split=Split.SEARCH)
+                self._known.finished[candidate.id] = evaluation
+                self._known.refresh(Split.SEARCH, candidate.id)
+
+    async def _next_trial(self) -> bool:
+        """Proposals until one is new; False when none is left. Whose turn it is depends on the stored history alone."""
+        while True:
+            if not self._queue_unseen():
+                return False
+            asked = self._study.ask()
+            with self._told_on_error(asked):
+                candidate = self._p.candidate(asked.params)
+                if candidate.id not in self._known.tried:
+                    await self._run_trial(asked, candidate)
+                    return True
+                self._tell_duplicate(asked, candidate)
+
+    async def _run_trial(self, asked: Asked, candidate: Candidate) -> None:
+        evaluation = await self._evaluate(candidate)
+        told = self._known.told(candidate, evaluation)
+        self._known.keep(candidate, evaluation, asked.number, origin={"kind": "sampler"})
+        self._study.tell(asked.number, *told)
+
+    @contextmanager
+    def _told_on_error(self, asked: Asked) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            with suppress(OfframpError):  # a storage that fails; the next run takes the trial back
+                self._study.tell_failed(asked.number, f"{type(error).__name__}: {error}")
+            raise
+
+    def _tell_duplicate(self, asked: Asked, candidate: Candidate) -> None:
+        values, attributes, missed = self._known.told(candidate, self._known.tried[candidate.id])
+        attributes["duplicate_of"] = self._known.first_trial[candidate.id]
+        self._study.tell(asked.number, values, attributes, missed)
+
+    def _queue_unseen(self) -> bool:
+        """Queues an assignment that is not known yet where the sampler would not find one; False when none is left."""
+        if self._p.space.search.sampler == "grid":
+            unseen = self._unseen.in_turn(self._known.tried)
+        elif self._study.duplicates_in_a_row() >= DUPLICATES:
+            unseen = self._unseen.at_random(self._known.tried)
+        else:
+            return True
+        if unseen is not None:
+            self._study.queue(unseen)
+        return unseen is not None
+
+    async def _evaluate(self, candidate: Candidate) -> Evaluation:
+        examples = self._p.task.splits.search
+        self._known.begin(candidate, examples)
+        self._known.reuse(candidate, Split.SEARCH)
+        return await self._parts.evaluator.evaluate(candidate, examples, split=Split.SEARCH)

@@ -1,0 +1,55 @@
+"""The verbs on a study that is there, as functions, for the command line and for programs alike. None makes a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from offramp.errors import UsageError, problem
+from offramp.store.engine import Store, open_store
+from offramp.store.studies import StudyRow, StudyStore
+from offramp.study.report import StudyReport, build_report
+
+
+def default_storage(results: Path) -> str:
+    """The storage URL of a results folder."""
+    return f"sqlite:///{results / 'offramp.db'}"
+
+
+def pareto(study: str, *, storage: str | None = None, results: str | Path = "results",
+           weights: Mapping[str, float] | None = None) -> StudyReport:  # fmt: skip
+    """A study's front, weighed anew without a call.
+
+    Args:
+        study: its name, or the beginning of it where that names one study.
+
+    Raises:
+        UsageError: no such study, or weights that do not fit.
+    """
+    with open_looking(storage, results) as store:
+        return build_report(store, full_name(store, study), weights=weights)
+
+
+def studies(*, storage: str | None = None, results: str | Path = "results") -> tuple[StudyRow, ...]:
+    """The studies of a storage, the newest first."""
+    with open_looking(storage, results) as store:
+        return StudyStore(store).list()
+
+
+def open_looking(storage: str | None, results: str | Path) -> Store:
+    """The storage, opened to look at; nothing is created."""
+    return open_store(storage or default_storage(Path(results)), write_probe=False)
+
+
+def full_name(store: Store, study: str) -> str:
+    """The one study whose name is, or begins with, `study`; the newest for `latest`."""
+    rows = StudyStore(store).list()
+    if study == "latest" and rows:
+        return rows[0].name
+    names = [row.name for row in rows]
+    hits = [name for name in names if name.startswith(study)]
+    if study in names or not hits:
+        return study
+    if len(hits) > 1:
+        raise UsageError(problem("study", "names several", got=study, expected=f"one of {hits}"))
+    return hits[0]

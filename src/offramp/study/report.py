@@ -1,0 +1,147 @@
+"""A study as a report: incumbent, front, recommendation, money. One source for JSON, CSV, table, page and plot.
+
+Everything is read from the storage. Nothing here makes a call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from offramp.space.model import SpaceFile
+from offramp.stats.pareto import non_dominated
+from offramp.store.candidates import CandidateState, CandidateStore
+from offramp.store.engine import Store
+from offramp.store.studies import StudyRow, StudyStore
+from offramp.study.members import HoldoutScore, Member, Ruler, read_members
+from offramp.study.objectives import Objective, objectives_from_json, reweighted
+from offramp.study.prices import current_prices
+
+__all__ = ["HoldoutScore", "Member", "Money", "StudyReport", "build_report", "front_of", "recommend", "summary_text"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """What a study has cost so far, over all its runs: `spent_usd` includes `assumed_usd`, booked for lost requests."""
+
+    calls: int
+    spent_usd: float
+    assumed_usd: float
+    reserved_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyReport:
+    """A study, ready to be shown.
+
+    Attributes:
+        trials: different candidates tried, the incumbent included; `stopped` of them were raced out.
+        members: those with a complete evaluation.
+        front: members that no other dominates (among the feasible, where any is).
+        recommended: the front's member of the highest utility.
+    """
+
+    study: str
+    space: str
+    seed: int
+    status: str
+    stop_reason: str | None
+    objectives: tuple[Objective, ...]
+    trials: int
+    stopped: int
+    members: tuple[Member, ...]
+    front: tuple[Member, ...]
+    incumbent: Member | None
+    recommended: Member | None
+    money: Money | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; members other than front, incumbent and recommended are left out."""
+        return {
+            "study": self.study,
+            "space": self.space,
+            "seed": self.seed,
+            "status": self.status,
+            "stop_reason": self.stop_reason,
+            "trials": self.trials,
+            "stopped": self.stopped,
+            "objectives": [
+                {"name": o.name, "weight": o.weight, "statistic": o.statistic if o.name == "latency" else "mean",
+                 "scale": list(o.scale) if o.scale else None} for o in self.objectives
+            ],
+            "incumbent": None if self.incumbent is None else asdict(self.incumbent),
+            "front": [asdict(member) for member in self.front],
+            "recommended": None if self.recommended is None else asdict(self.recommended),
+            "study_money": None if self.money is None else asdict(self.money),
+        }  # fmt: skip
+
+
+def build_report(store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> StudyReport:
+    """The report of a study.
+
+    Raises:
+        StorageError: no such study. UsageError: weights that do not fit its objectives.
+    """
+    row = StudyStore(store).get(name)
+    ruler = ruler_of(row, weights)
+    rows = CandidateStore(store).all(name)
+    members = read_members(store, name, ruler, rows)
+    front = front_of(members, ruler.objectives)
+    return StudyReport(
+        study=name,
+        space=row.space_name,
+        seed=row.seed,
+        status=str(row.status),
+        stop_reason=row.stop_reason,
+        objectives=ruler.objectives,
+        trials=len(rows),
+        stopped=sum(row.state is CandidateState.STOPPED for row in rows),
+        members=members,
+        front=front,
+        incumbent=next((member for member in members if member.incumbent), None),
+        recommended=recommend(front),
+    )
+
+
+def ruler_of(row: StudyRow, weights: Mapping[str, float] | None = None) -> Ruler:
+    """What the members of a study are measured with: its objectives (weighed anew), constraints and today's prices."""
+    return Ruler(
+        objectives=reweighted(objectives_from_json(row.extra.get("objectives", [])), weights),
+        constraints=SpaceFile.model_validate_json(row.space_json).constraints,
+        prices=current_prices(row),
+        incumbent=row.extra.get("incumbent"),
+    )
+
+
+def front_of(members: Sequence[Member], objectives: Sequence[Objective]) -> tuple[Member, ...]:
+    """The members that no other dominates, best quality first; infeasible ones only where none is feasible."""
+    feasible = [member for member in members if member.feasible] or list(members)
+    known = [member for member in feasible if None not in _values(member, objectives)]
+    if not known:
+        return ()
+    points = np.array([_values(member, objectives) for member in known], dtype=float)
+    mask = non_dominated(points, maximise=[objective.maximise for objective in objectives])
+    front = [member for member, on in zip(known, mask, strict=True) if on]
+    return tuple(sorted(front, key=lambda m: (-(m.quality or 0.0), m.cost_usd or 0.0, m.candidate)))
+
+
+def _values(member: Member, objectives: Sequence[Objective]) -> list[float | None]:
+    by_name = {"quality": member.quality, "cost": member.cost_usd, "latency": member.latency_s}
+    return [by_name[objective.name] for objective in objectives]
+
+
+def recommend(front: Sequence[Member]) -> Member | None:
+    """The member of the highest utility; among equals the better, then the cheaper one. None for an empty front."""
+    known = [member for member in front if member.utility is not None]
+    if not known:
+        return None
+    return min(known, key=lambda m: (-round(m.utility or 0.0, 9), -(m.quality or 0.0), m.cost_usd or 0.0, m.candidate))
+
+
+def summary_text(report: StudyReport) -> str:
+    """The report as JSON text, for the study's record."""
+    return json.dumps(report.to_json(), allow_nan=False)

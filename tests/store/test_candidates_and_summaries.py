@@ -1,0 +1,98 @@
+"""What is kept of candidates, and that a summary says what an evaluation of the same results says."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offramp.records import Candidate, DemoKind, Evaluation, Price, Result, ResultState, Split, Usage
+from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
+from offramp.store.results import ResultStore
+from offramp.store.summaries import SummaryStore, summary_of
+
+TOKENS = Price(input_usd=2.0, cached_input_usd=0.5, output_usd=8.0, reasoning_usd=9.0)
+HOURLY = Price(compute_usd_per_hour=0.36)
+
+
+def candidate(**changes):
+    plain = Candidate(
+        params={"model": "m", "instruction": "vague", "temperature": 0.5}, model="m", form="predict", format="plain",
+        constrained=True, instructions={"main": "Say \x00 what."}, demo_kind=DemoKind.BALANCED, demo_count=3, demo_seed=0,
+        request_params={"temperature": 0.5, "stop": ["\n"]},
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def result(example, state, score, latency, usage, calls):
+    scored = state is not ResultState.FAILED
+    return Result(
+        candidate="c", example=example, state=state, score=score if scored else None, cost_usd=None,
+        latency_s=latency if scored else None, usage=usage if calls else Usage(), calls=calls,
+    )  # fmt: skip
+
+
+usages = st.builds(
+    Usage,
+    input_tokens=st.integers(0, 5000),
+    cached_input_tokens=st.integers(0, 5000),
+    output_tokens=st.integers(0, 500),
+    reasoning_tokens=st.integers(0, 500),
+    compute_s=st.floats(0, 9),
+)
+results = st.lists(
+    st.builds(
+        result,
+        st.just(""),
+        st.sampled_from(ResultState),
+        st.floats(0, 1),
+        st.floats(0.001, 60),
+        usages,
+        st.integers(0, 2),
+    ),
+    max_size=12,
+).map(lambda found: tuple(replace(r, example=str(i)) for i, r in enumerate(found)))
+
+
+@given(results, st.sampled_from([TOKENS, HOURLY]))
+def test_a_summary_says_what_the_evaluation_says(found, price):
+    priced = tuple(
+        r if r.score is None else replace(r, cost_usd=0.0 if not r.calls else price.cost_usd(r.usage)) for r in found
+    )
+    evaluation, summary = Evaluation(candidate="c", results=priced), summary_of("c", found)
+    assert (summary.n, summary.n_fault, summary.n_failed) == (evaluation.n, evaluation.n_fault, evaluation.n_failed)
+    assert summary.quality == evaluation.quality
+    expected = evaluation.cost_usd
+    assert summary.cost_usd(price) == (None if expected is None else pytest.approx(expected, rel=1e-9, abs=1e-15))
+    for statistic in ("mean", "p50", "p90", "p95"):
+        assert summary.latency_s(statistic) == evaluation.latency_s(statistic)
+    assert summary.cost_usd(None) is None
+
+
+def test_a_cost_is_unknown_when_the_seconds_of_one_run_are():
+    timed = result("a", ResultState.SCORED, 1.0, 0.1, Usage(compute_s=2.0), 1)
+    untimed = result("b", ResultState.SCORED, 1.0, 0.1, Usage(), 1)
+    assert summary_of("c", [timed, untimed]).cost_usd(HOURLY) is None
+    assert summary_of("c", [timed]).cost_usd(HOURLY) == pytest.approx(0.0002)
+
+
+def test_candidates_and_summaries_come_back_as_they_went_in(store):
+    kept = CandidateStore(store)
+    one = CandidateRow(candidate=candidate(), number=3, state=CandidateState.COMPLETE, origin={"kind": "incumbent"})
+    two = CandidateRow(candidate=candidate(model="n"), number=1, state=CandidateState.STOPPED, reason="far behind")
+    for row in (one, two, two):
+        kept.put("s", row)
+    assert kept.all("s") == (two, one)
+    assert kept.all("s", [one.id]) == (one,)
+    assert kept.all("other") == ()
+    kept.put("s", replace(two, state=CandidateState.COMPLETE, reason=None))
+    assert [row.state for row in kept.all("s")] == [CandidateState.COMPLETE] * 2
+
+    some = [
+        result(str(i), ResultState.SCORED, i / 4, 0.1 * i, Usage(input_tokens=i, compute_s=0.5), 1) for i in range(5)
+    ]
+    ResultStore(store).put("s", Split.SEARCH, some)
+    summary = SummaryStore(store).refresh("s", Split.SEARCH, "c")
+    assert SummaryStore(store).all("s", Split.SEARCH) == {"c": summary}
+    assert summary.quality == 0.5
+    assert SummaryStore(store).all("s", Split.HOLDOUT) == {}
