@@ -8,7 +8,8 @@ import pytest
 
 from offramp.errors import UsageError
 from offramp.search.prepare import prepare
-from offramp.space.load import load_space
+from offramp.space.load import as_loaded, load_space, space_from_json
+from offramp.space.model import IncumbentPart
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.testing.fakes import FunctionTransport
@@ -308,6 +309,25 @@ def test_gp_without_torch_is_refused_before_anything_is_written(tmp_path, transp
     with pytest.raises(UsageError, match=r"offramp\[gp\]"):
         run_job(write_space(tmp_path, search=search(sampler="gp")), tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_a_space_made_by_a_program_is_the_study_of_its_file(tmp_path, transport):
+    """A migration changes a space in memory: a path, what was read from it, and the bare space are one study."""
+    path = write_space(tmp_path, search=search(trials=2))
+    loaded = load_space(path)
+    by_path = run_job(path, tmp_path / "a")
+    for number, space in enumerate((loaded, space_from_json(loaded.space.model_dump_json()))):
+        if number:
+            space = as_loaded(space, base=tmp_path)
+        assert essence(run_job(space, tmp_path / str(number))) == essence(by_path)
+
+
+def test_a_changed_space_is_another_study_and_leaves_the_first_as_it_is(tmp_path, transport):
+    loaded = load_space(write_space(tmp_path, search=search(trials=2)))
+    newer = loaded.changed(models=[loaded.space.models[1]], incumbent=IncumbentPart(model="large"))
+    assert loaded.space.models != newer.space.models
+    study = run_job(newer, tmp_path)
+    assert {member.params["model"] for member in study.report.members} == {"large"}
 
 
 def test_the_landscape_has_a_skill_for_every_point_and_a_row_for_every_label():

@@ -17,12 +17,15 @@ from offramp.search.estimate import Estimate, estimate
 from offramp.search.limits import Interrupted
 from offramp.search.prepare import Prepared, prepare
 from offramp.search.progress import Progress
-from offramp.space.load import load_space
+from offramp.space.load import LoadedSpace, as_loaded
+from offramp.space.model import SpaceFile
 from offramp.store.engine import open_store
 from offramp.store.history import typical_calls
 from offramp.study.api import default_storage
 
 Observer = Callable[[Progress], None]
+Space = str | Path | LoadedSpace | SpaceFile
+"""A space: the path of its file, a file that was read, or one made by a program (its paths start here)."""
 MOST_AT_ONCE = 1024
 """Requests in flight at the same time: as many as a space file may state."""
 
@@ -57,12 +60,12 @@ def options_of(
     )
 
 
-def optimize(space: str | Path, *, storage: str | None = None, results: str | Path = "results",
+def optimize(space: Space, *, storage: str | None = None, results: str | Path = "results",
              observer: Observer | None = None, **limits: Any) -> JobResult:  # fmt: skip
     """Searches a space, or continues its study, and writes `<results>/<study>.json`.
 
     Args:
-        space: path of the space file.
+        space: path of the space file, or the space itself.
         storage: SQLAlchemy URL; `<results>/offramp.db` by default.
         results: folder for what the run writes.
         observer: called with a snapshot after every example.
@@ -74,7 +77,7 @@ def optimize(space: str | Path, *, storage: str | None = None, results: str | Pa
     Raises:
         UsageError: it cannot be run as written; nothing was written or spent.
     """
-    prepared = prepare(load_space(Path(space)), to_run=True)
+    prepared = prepare(as_loaded(space), to_run=True)
     options = options_of(prepared, **limits)
     folder = Path(results)
     url = storage or default_storage(folder)
@@ -146,10 +149,10 @@ def write_report(folder: Path, result: JobResult) -> Path:
 
 
 def dry_run(
-    space: str | Path, *, storage: str | None = None, results: str | Path = "results", **limits: Any
+    space: Space, *, storage: str | None = None, results: str | Path = "results", **limits: Any
 ) -> tuple[Prepared, Estimate]:
     """What `optimize` would take. Writes nothing, spends nothing, needs no key."""
-    prepared = prepare(load_space(Path(space)))
+    prepared = prepare(as_loaded(space))
     options = options_of(prepared, **limits)
     try:
         with open_store(storage or default_storage(Path(results)), write_probe=False) as store:

@@ -8,8 +8,9 @@ Invariant: `load_space` returns a `LoadedSpace` or raises SpaceError, whatever t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ class LoadedSpace:
         """`file:line` of a key, for messages."""
         return at(str(self.path), self.line(key))
 
+    def changed(self, **parts: Any) -> LoadedSpace:
+        """The same space with other parts, as a migration makes one. Messages then name the file and no line of it."""
+        space = self.space.model_copy(update=parts)
+        return replace(self, space=space, lines={}, text_hash=content_hash(space.model_dump_json()))
+
     def problem(self, key: str, note: str = "", *, got: object = None, expected: str | None = None,
                 do: str | None = None) -> Problem:  # fmt: skip
         """What is wrong with a key."""
@@ -69,6 +75,37 @@ def load_space(path: Path) -> LoadedSpace:
     tree = read_tree(text, where)
     space = _space(tree, where)
     return LoadedSpace(path=path, base=path.parent, space=space, lines=tree.lines, text_hash=content_hash(text))
+
+
+def as_loaded(space: str | Path | LoadedSpace | SpaceFile, *, base: Path = Path()) -> LoadedSpace:
+    """A space however it is given: the path of its file, a file that was read, or one that a program has made.
+
+    Args:
+        base: folder that relative paths of a `SpaceFile` start from; the others know theirs.
+
+    Raises:
+        SpaceError: as `load_space`.
+    """
+    if isinstance(space, LoadedSpace):
+        return space
+    if isinstance(space, SpaceFile):
+        text = space.model_dump_json()
+        return LoadedSpace(path=base / space.name, base=base, space=space, lines={}, text_hash=content_hash(text))
+    return load_space(Path(space))
+
+
+def space_from_json(text: str) -> SpaceFile:
+    """The space file of a study's record (`StudyRow.space_json`). Defaults count as not stated, as in a file.
+
+    Raises:
+        ValidationError: of pydantic; the record is not of this version.
+    """
+    stated = _from_data(json.loads(text)).model_dump(exclude_defaults=True)
+    return _from_data(stated)
+
+
+def _from_data(data: Mapping[str, Any]) -> SpaceFile:
+    return SpaceFile.model_validate({**data, "instructions": _with_files(data["instructions"])})
 
 
 def _read(path: Path, *endings: str) -> bytes:
@@ -135,7 +172,7 @@ def _follows(key: str, known: set[str]) -> bool:
 
 def _validated(data: Mapping[str, Any], where: str) -> SpaceFile:
     try:
-        return SpaceFile.model_validate({**data, "instructions": _with_files(data["instructions"])})
+        return _from_data(data)
     except ValidationError as error:
         keys = sorted({".".join(map(str, detail["loc"][:2])) for detail in error.errors(include_url=False)})
         raise SpaceError(problem(where, f"{', '.join(keys)} cannot be what the file says")) from None
