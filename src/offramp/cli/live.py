@@ -14,8 +14,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from offramp.cli.tables import front_table, money, short_params
+from offramp.cli.tables import front_table
 from offramp.search.progress import Progress
+from offramp.study.wording import money, short_params
 
 LINE_EVERY_S = 15.0
 

@@ -6,7 +6,7 @@ Invariant: names and texts of others are shown as they are; no markup in them is
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,82 +16,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from offramp.study.wording import STOPPED, money, number, per_thousand, plain, seconds, shared_params, short_params
+
 if TYPE_CHECKING:
-    from offramp.records import Scalar
     from offramp.search.engine import JobResult
     from offramp.search.estimate import Estimate
     from offramp.study.report import Member, StudyReport
 
-STOPPED: Mapping[str, str] = {
-    "trials": "all trials are done",
-    "space_exhausted": "every candidate of the space was tried",
-    "budget_usd": "the money cap is reached; raise it and run the same command again to go on",
-    "budget_calls": "the cap on calls is reached; raise it and run the same command again to go on",
-    "minutes": "the time is used up; run the same command again to go on",
-    "interrupted": "interrupted; run the same command again to go on",
-    "failures": "too many requests failed; nothing was scored as zero for it",
-    "refused": "a provider refused all requests of this kind",
-    "error": "an error ended it",
-}
-
 
 def _console() -> Console:
     return Console(highlight=False, markup=False, emoji=False)
-
-
-def plain(value: object) -> str:
-    """A text in which control characters are written out, so that a terminal does not obey them."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
-
-
-def money(usd: float | None) -> str:
-    """USD with as many digits as tell something; `?` where it is not known."""
-    if usd is None:
-        return "?"
-    if usd == 0:
-        return "$0"
-    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}" if usd >= 0.01 else f"${usd:.2g}"
-
-
-def per_thousand(usd: float | None) -> str:
-    """The cost of a thousand runs."""
-    return money(None if usd is None else usd * 1000)
-
-
-def seconds(value: float | None) -> str:
-    """Seconds, or milliseconds below one."""
-    if value is None:
-        return "?"
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
-
-
-def number(value: float | None) -> str:
-    """A value in 0..1 with three digits."""
-    return "?" if value is None else f"{value:.3f}"
-
-
-def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) -> str:
-    """An assignment in one line: what matters first, defaults and `leave_out` left out."""
-    return plain(", ".join(_shown(params, leave_out)))
-
-
-def _shown(params: Mapping[str, Scalar], leave_out: Collection[str]) -> list[str]:
-    shown = [str(params.get("model", "")).removeprefix("local/")]
-    shown += [str(value) for name, value in params.items() if name.startswith("instruction")]
-    shown += [str(params[name]) for name in ("form", "format") if params.get(name) not in (None, "predict", "own")]
-    if params.get("constrained"):
-        shown.append("constrained")
-    if params.get("demos") not in (None, "none") and params.get("demos.count"):
-        shown.append(f"{params['demos.count']} {params['demos']} demos")
-    known = {"model", "form", "format", "constrained", "demos", "demos.count", *leave_out}
-    rest = {n: v for n, v in params.items() if n not in known and not n.startswith("instruction") and v is not None}
-    return shown + [f"{name}={value}" for name, value in rest.items()]
-
-
-def _shared(members: Sequence[Member]) -> set[str]:
-    """Request params that are the same for all: they tell nothing apart."""
-    names = {name for member in members for name in member.params}
-    return {name for name in names if len({repr(member.params.get(name)) for member in members}) == 1}
 
 
 def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, str] | None = None) -> Group:
@@ -100,7 +34,7 @@ def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, st
     `marks` puts a word beside a candidate. The holdout column is there when any member was scored on it.
     """
     holdout = any(member.holdout is not None for member in members)
-    shared = _shared(members)
+    shared = shared_params(members)
     names = ("quality", *(("holdout",) if holdout else ()), "$/1k runs", "p50", "p95", "n", "utility")
     lines: list[Text | Padding] = [Text(title, style="bold"), Text(_columns("candidate", names), style="dim")]
     for member in members:

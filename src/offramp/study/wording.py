@@ -1,0 +1,81 @@
+"""How numbers and assignments are worded, the same in the terminal, the report and the live page.
+
+Invariant: what is not known is shown as `?`, never as 0; control characters of others are written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from offramp.records import Scalar
+    from offramp.study.members import Member
+
+STOPPED: Mapping[str, str] = {
+    "trials": "all trials are done",
+    "space_exhausted": "every candidate of the space was tried",
+    "budget_usd": "the money cap is reached; raise it and run the same command again to go on",
+    "budget_calls": "the cap on calls is reached; raise it and run the same command again to go on",
+    "minutes": "the time is used up; run the same command again to go on",
+    "interrupted": "interrupted; run the same command again to go on",
+    "failures": "too many requests failed; nothing was scored as zero for it",
+    "refused": "a provider refused all requests of this kind",
+    "error": "an error ended it",
+}
+"""Why a run ended, by `stop_reason`."""
+
+
+def plain(value: object) -> str:
+    """A text in which control characters are written out, so that a terminal does not obey them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+
+
+def money(usd: float | None) -> str:
+    """USD with as many digits as tell something; `?` where it is not known."""
+    if usd is None:
+        return "?"
+    if usd == 0:
+        return "$0"
+    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}" if usd >= 0.01 else f"${usd:.2g}"
+
+
+def per_thousand(usd: float | None) -> str:
+    """The cost of a thousand runs."""
+    return money(None if usd is None else usd * 1000)
+
+
+def seconds(value: float | None) -> str:
+    """Seconds, or milliseconds below one."""
+    if value is None:
+        return "?"
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def number(value: float | None) -> str:
+    """A value in 0..1 with three digits."""
+    return "?" if value is None else f"{value:.3f}"
+
+
+def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) -> str:
+    """An assignment in one line: what matters first, defaults and `leave_out` left out."""
+    return plain(", ".join(_shown(params, leave_out)))
+
+
+def _shown(params: Mapping[str, Scalar], leave_out: Collection[str]) -> list[str]:
+    shown = [str(params.get("model", "")).removeprefix("local/")]
+    shown += [str(value) for name, value in params.items() if name.startswith("instruction")]
+    shown += [str(params[name]) for name in ("form", "format") if params.get(name) not in (None, "predict", "own")]
+    if params.get("constrained"):
+        shown.append("constrained")
+    if params.get("demos") not in (None, "none") and params.get("demos.count"):
+        shown.append(f"{params['demos.count']} {params['demos']} demos")
+    known = {"model", "form", "format", "constrained", "demos", "demos.count", *leave_out}
+    rest = {n: v for n, v in params.items() if n not in known and not n.startswith("instruction") and v is not None}
+    return shown + [f"{name}={value}" for name, value in rest.items()]
+
+
+def shared_params(members: Sequence[Member]) -> set[str]:
+    """Request params that are the same for all: they tell nothing apart."""
+    names = {name for member in members for name in member.params}
+    return {name for name in names if len({repr(member.params.get(name)) for member in members}) == 1}
