@@ -15,7 +15,9 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "offramp"
 
 FLOOR = {"errors", "ids", "records"}
-ORDER = ("stats", "store", "space", "task", "models", "study", "calls", "program", "evaluate", "search", "cli")
+ORDER = (
+    "stats", "store", "space", "task", "models", "study", "calls", "program", "evaluate", "search", "promote", "cli",
+)  # fmt: skip
 FREE = {"testing"}  # fakes and contract tests may use everything; nothing may use them
 
 DOORS = {

@@ -6,7 +6,8 @@
     │   ├── DatasetError                a dataset or its splits
     │   ├── MetricError                 a metric that does not import, or returns what is not a score
     │   ├── ModelError                  a model that is unknown, has no price, no key, or no file
-    │   └── StorageError                a storage URL that cannot be opened or written
+    │   ├── StorageError                a storage URL that cannot be opened or written
+    │   └── PromotionError              a promotion, label or history that is not there, was changed, or cannot be made
     ├── JobError                     1  a job that cannot go on; what it paid for is kept
     │   └── StorageFullError            the disk or database refused a write while a job ran
     ├── GateRefused                  3  a gate that did not hold
@@ -55,6 +56,10 @@ class ModelError(UsageError):
 
 class StorageError(UsageError):
     """A storage that cannot be opened or written before the job has begun."""
+
+
+class PromotionError(UsageError):
+    """A promotion, label or history that is not there, was changed by hand, or cannot be made as asked."""
 
 
 class JobError(OfframpError):

@@ -1,0 +1,280 @@
+"""A promotion: one candidate as config, with where it came from.
+
+A promotion is immutable; its version is the hash of its content. It holds no address and no key: the app that loads
+it says where a server of its own is and which environment variable holds the key. It holds no code either: one's own
+module is named for people, and the app hands it in.
+
+Invariant: everything that decides what the app sends is in `Promotion` or in a file that it names by content hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FORMAT_VERSION = 1
+"""Of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRef:
+    """Rows kept beside the promotion, in `data/<first 16 of sha256>.jsonl`.
+
+    Attributes:
+        sha256: of the file's bytes, hex.
+        rows: number of lines.
+    """
+
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedModel:
+    """A model as the app calls it.
+
+    Attributes:
+        route: what is asked for: a LiteLLM name or `local/...`.
+        revision: content identity where known (sha256 of an embedded file).
+        own_address: whether it was measured on a server of one's own, whose address the app has to give.
+        price: USD per million tokens by class, or per hour of computing, when it was promoted; None where unknown.
+        retirement_date: as known when it was promoted; ISO date, None where not known.
+    """
+
+    name: str
+    route: str
+    revision: str | None = None
+    own_address: bool = False
+    price: Mapping[str, float] | None = None
+    retirement_date: str | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether llama.cpp on this machine serves it."""
+        return self.route.startswith("local/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedProgram:
+    """The form of the program and its fields.
+
+    Attributes:
+        form: `predict`, `chain_of_thought`, or `own` for one's own module.
+        format: `plain`, `chat` or `json`.
+        module: where the own module came from, for people; it is never imported from here.
+        inputs: name to what is said about it, in order.
+        outputs: name to its type (the keys of an output in a space file), in order.
+    """
+
+    form: str
+    format: str
+    constrained: bool
+    inputs: Mapping[str, str | None]
+    outputs: Mapping[str, Mapping[str, Any]]
+    module: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedDemos:
+    """The demos themselves.
+
+    Attributes:
+        kind: how they were chosen.
+        count: how many of them a request shows, at most.
+        values: by predictor, in order; empty for `nearest`.
+        pool: for `nearest`: the train examples to choose from.
+    """
+
+    kind: str
+    count: int = 0
+    seed: int = 0
+    values: Mapping[str, tuple[Mapping[str, Any], ...]]
+    pool: FileRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagePart:
+    """A piece of a message: a text, or the place of an input. One of both is None."""
+
+    text: str | None = None
+    input: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageTemplate:
+    """One message in pieces."""
+
+    role: str
+    content: tuple[MessagePart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendering:
+    """What is sent, made ready so that no library is needed to write it.
+
+    Attributes:
+        messages: in order, without demos that are chosen by the input.
+        demos_at: index in `messages` before which demos chosen by the input stand; None where there are none.
+        params: request parameters as sent, with what the format adds (a grammar, a schema).
+        forbidden: texts that an input may not hold: the message format would take them for something else.
+    """
+
+    messages: tuple[MessageTemplate, ...]
+    demos_at: int | None = None
+    params: Mapping[str, Any]
+    forbidden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitEvidence:
+    """How it did on one split.
+
+    Attributes:
+        n: examples with a score, `n_fault` of them zero by the program's own fault; `n_failed` have no score.
+        quality: mean score, 0..1; `quality_low` and `quality_high` its 95% interval.
+        cost_usd: mean USD of one run at `price`; None where unknown.
+        latency_p50_s, latency_p95_s: seconds of one run, as run; None where unknown.
+        tokens: mean of one run by price class, and `compute_s` where known.
+    """
+
+    n: int
+    n_fault: int
+    n_failed: int
+    quality: float | None
+    quality_low: float | None
+    quality_high: float | None
+    cost_usd: float | None
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    tokens: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyProbe:
+    """Latency measured apart from the search: warm, uncached, at a fixed concurrency. Seconds, with 95% intervals."""
+
+    n: int
+    concurrency: int
+    p50_s: float
+    p50_low_s: float
+    p50_high_s: float
+    p95_s: float
+    p95_low_s: float
+    p95_high_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Against the incumbent on the holdout, paired by example.
+
+    Attributes:
+        wins, losses, ties: examples on which it scores higher, lower, the same.
+        difference: mean of the differences in score; `low` and `high` its 95% interval.
+    """
+
+    wins: int
+    losses: int
+    ties: int
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeatenIncumbent:
+    """What ran before, as the study measured it."""
+
+    candidate: str
+    params: Mapping[str, Any]
+    holdout: SplitEvidence | None
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What the gate found.
+
+    Attributes:
+        refused: reasons for which it did not hold; empty when it held.
+        forced_because: why somebody promoted all the same; None when it held.
+    """
+
+    refused: tuple[str, ...] = ()
+    forced_because: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Where it came from and why it may be believed.
+
+    Attributes:
+        space_file: relative to the folder that holds the promotions folder; None where it is outside of that.
+        task_hash: over data, splits, metric and fields; scores of different hashes are never compared.
+        trials: candidates that the study tried.
+        price_table: which table prices came from.
+        requests_matched: runs on the holdout whose every request is, byte for byte, one that the study measured.
+        holdout_results: score, cost and latency by example.
+        incumbent: None where the study has none, or it is the incumbent itself.
+        probe: None where latency was not measured apart.
+    """
+
+    study: str
+    space: str
+    space_file: str | None
+    space_hash: str
+    task_hash: str
+    dataset_hash: str
+    splits_hash: str
+    metric: str
+    seed: int
+    candidate: str
+    params: Mapping[str, Any]
+    trials: int
+    price_table: str
+    requests_matched: int
+    search: SplitEvidence
+    holdout: SplitEvidence | None
+    holdout_results: FileRef | None = None
+    incumbent: BeatenIncumbent | None = None
+    probe: LatencyProbe | None = None
+    gate: Gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """Who made the promotion, when (UTC, ISO 8601), and with which releases."""
+
+    by: str
+    at: str
+    offramp: str
+    dspy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """One promoted version of a feature.
+
+    Attributes:
+        version: first 12 characters of `sha256`; names the file.
+        sha256: over all of the content but these two.
+        fallbacks: models that are asked, in this order, when one before gives no answer.
+        request_params: temperature and the like, without what the format adds.
+        instructions: full texts by predictor.
+        rendering: None where a request cannot be written without dspy; `rendering_refused` says why.
+    """
+
+    schema_version: int
+    feature: str
+    version: str
+    sha256: str
+    model: PromotedModel
+    fallbacks: tuple[PromotedModel, ...] = ()
+    request_params: Mapping[str, Any]
+    program: PromotedProgram
+    instructions: Mapping[str, str]
+    demos: PromotedDemos
+    rendering: Rendering | None
+    rendering_refused: str | None = None
+    evidence: Evidence
+    made: Made

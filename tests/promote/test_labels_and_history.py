@@ -1,0 +1,193 @@
+"""Labels move, history tells, and neither lies: also when many move at once, or one is killed between two writes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from offramp.errors import PromotionError
+from offramp.promote.folder import FeatureFolder
+from offramp.promote.history import moves
+from offramp.promote.store import PromotionStore, rows_of
+from promotion_records import make_promotion
+
+FORK = multiprocessing.get_context("fork")
+
+
+def promote(root: Path, text: str, label: str = "production", why: str | None = None) -> str:
+    kept, _ = PromotionStore(root, "triage").promote(make_promotion(text=text), [rows_of([text])], label=label, why=why)
+    return kept.version
+
+
+def rollback(root: Path, to: str | None = None) -> str:
+    return PromotionStore(root, "triage").rollback(to=to, label="production", by="ada", why="worse")[0].version
+
+
+def test_the_label_moves_and_each_move_has_a_line(tmp_path: Path) -> None:
+    one, two = promote(tmp_path, "one", why="first"), promote(tmp_path, "two")
+    folder = FeatureFolder(tmp_path, "triage")
+    assert folder.labels() == {"production": two} and set(folder.versions()) == {one, two}
+    assert [(m.version, m.from_version, m.why, m.by) for m in moves(folder)] == [
+        (one, None, "first", "ada"),
+        (two, one, None, "ada"),
+    ]
+
+
+def test_the_same_promotion_again_is_the_same_version_and_one_more_line(tmp_path: Path) -> None:
+    assert promote(tmp_path, "one") == promote(tmp_path, "one")
+    folder = FeatureFolder(tmp_path, "triage")
+    assert len(folder.versions()) == 1 and len(moves(folder)) == 2
+
+
+def test_rollbacks_walk_back_and_end_at_the_first(tmp_path: Path) -> None:
+    one, two, three = (promote(tmp_path, text) for text in ("one", "two", "three"))
+    assert rollback(tmp_path) == two
+    assert rollback(tmp_path) == one
+    with pytest.raises(PromotionError, match="nothing was production before"):
+        rollback(tmp_path)
+    assert rollback(tmp_path, to=three[:5]) == three
+    with pytest.raises(PromotionError, match="already"):
+        rollback(tmp_path, to=three)
+
+
+def test_a_rollback_to_a_version_that_is_gone_or_changed_is_refused(tmp_path: Path) -> None:
+    one, two = promote(tmp_path, "one"), promote(tmp_path, "two")
+    folder = FeatureFolder(tmp_path, "triage")
+    folder.version_path(one).write_text("schema_version: 1\n")
+    with pytest.raises(PromotionError, match="changed after"):
+        rollback(tmp_path)
+    assert folder.labels() == {"production": two}
+
+
+def test_a_labels_file_edited_by_hand_is_respected_with_its_comments(tmp_path: Path) -> None:
+    one, two = promote(tmp_path, "one"), promote(tmp_path, "two")
+    folder = FeatureFolder(tmp_path, "triage")
+    folder.labels_path.write_text(f"# ask Ada before you move this\nproduction: '{one}'  # by hand\nstaging: '{two}'\n")
+    three = promote(tmp_path, "three")
+    assert folder.labels() == {"production": three, "staging": two}
+    assert "# ask Ada before you move this\n" in folder.labels_path.read_text()
+    assert moves(folder)[-1].from_version == one
+
+
+@pytest.mark.parametrize("text", ["production\n", "- a\n", "production: latest\n", "production: 1\n", "<<: {a: b}\n"])
+def test_a_labels_file_that_makes_no_sense_is_refused_and_kept(tmp_path: Path, text: str) -> None:
+    promote(tmp_path, "one")
+    path = FeatureFolder(tmp_path, "triage").labels_path
+    path.write_text(text)
+    with pytest.raises(PromotionError, match=r"labels\.yaml"):
+        promote(tmp_path, "two")
+    assert path.read_text() == text
+
+
+def test_a_version_edited_by_hand_is_never_written_over(tmp_path: Path) -> None:
+    version = promote(tmp_path, "one")
+    path = FeatureFolder(tmp_path, "triage").version_path(version)
+    edited = path.read_text().replace("one", "mine")
+    path.write_text(edited)
+    with pytest.raises(PromotionError, match="changed after the promotion"):
+        promote(tmp_path, "one")
+    assert path.read_text() == edited
+
+
+def test_ten_promotes_at_once_lose_nothing(tmp_path: Path) -> None:
+    jobs = [FORK.Process(target=promote, args=(tmp_path, f"text {i % 5}")) for i in range(10)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(60)
+    folder = FeatureFolder(tmp_path, "triage")
+    history = moves(folder)
+    assert [job.exitcode for job in jobs] == [0] * 10
+    assert len(history) == 10 and len({m.id for m in history}) == 10
+    assert folder.labels()["production"] == history[-1].version
+    assert all(late.from_version == early.version for early, late in itertools.pairwise(history))
+    for version in folder.versions():
+        folder.load(version)
+
+
+# ------------------------------------------------------------------------------------------- killed between writes
+
+STEPS = ("write", "replace", "fsync", "unlink", "open")
+
+
+def _killed_at(step: int, root: Path, text: str, before: bool) -> None:
+    """A promote whose process is killed just before (or just after) its `step`-th change of the file system."""
+    left = [step]
+
+    def deadly(real):
+        def call(*args, **kwargs):
+            left[0] -= 1
+            if left[0] == 0 and before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = real(*args, **kwargs)
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return call
+
+    for name in STEPS:
+        setattr(os, name, deadly(getattr(os, name)))
+    promote(root, text)
+    os._exit(0)
+
+
+@pytest.mark.parametrize("text", ["two", "one"], ids=["another version", "the same version"])
+def test_killed_between_any_two_writes_labels_point_at_something_and_history_never_lies(
+    tmp_path: Path, text: str
+) -> None:
+    steps, survived = 0, False
+    while not survived:
+        steps += 1
+        for before in (True, False):
+            root = tmp_path / f"{steps}-{before}"
+            one = promote(root, "one")
+            child = FORK.Process(target=_killed_at, args=(steps, root, text, before))
+            child.start()
+            child.join(60)
+            survived = child.exitcode == 0
+            _check_truth(root, one)
+    assert steps > 10
+
+
+def _check_truth(root: Path, one: str) -> None:
+    folder = FeatureFolder(root, "triage")
+    for look in range(2):
+        points = folder.labels()["production"]
+        told = moves(folder)
+        assert folder.load(points).version == points
+        assert told[0].version == one and told[-1].version == points
+        assert len(told) in (1, 2) if look == 0 else len(told) >= 2
+        if look == 0:
+            three = promote(root, "three")
+    after = moves(folder)
+    assert after[: len(told)] == told and after[-1].version == three and after[-1].from_version == after[-2].version
+    lines = folder.history_path.read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [move.id for move in after]
+    assert not (folder.path / ".moving.json").exists()
+
+
+def test_a_line_that_a_power_cut_left_unfinished_is_mended(tmp_path: Path) -> None:
+    promote(tmp_path, "one")
+    two = promote(tmp_path, "two")
+    folder = FeatureFolder(tmp_path, "triage")
+    lines = folder.history_path.read_bytes().splitlines(keepends=True)
+    (folder.path / ".moving.json").write_bytes(lines[-1].strip())
+    folder.history_path.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])
+    assert moves(folder)[-1].version == two
+    promote(tmp_path, "three")
+    assert [m.from_version for m in moves(folder)][-1] == two and len(moves(folder)) == 3
+
+
+def test_a_history_line_that_somebody_changed_is_named(tmp_path: Path) -> None:
+    promote(tmp_path, "one")
+    folder = FeatureFolder(tmp_path, "triage")
+    folder.history_path.write_text("{}\n")
+    with pytest.raises(PromotionError, match=r"history\.jsonl:1"):
+        moves(folder)
