@@ -50,9 +50,10 @@ lock: pyproject.toml tools/make-venv ## Write requirements.lock anew: the newest
 	@build/lock-venv/bin/python -m pip install -qq --disable-pip-version-check uv
 	@tools/write-lock build/lock-venv/bin/uv requirements.lock
 
-schema: install ## Write the JSON schema of space files, for editors.
+schema: install ## Write the JSON schemas of files that people write, for editors.
 	@mkdir -p schemas
 	$(BIN)/offramp space schema > schemas/.new && mv schemas/.new schemas/space.schema.json
+	$(BIN)/python -c 'from offramp.lifecycle.notices import schema_text; print(schema_text(), end="")' > schemas/.new && mv schemas/.new schemas/lifecycle.schema.json
 
 clean: ## Remove what was built; results, models and studies stay.
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

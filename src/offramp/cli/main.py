@@ -23,6 +23,7 @@ from offramp.errors import OfframpError, nearest, problem
 INTERRUPTED = 130
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "watch": ("offramp.cli.watch:watch", "Warn of promoted features whose models retire soon; scan files for models."),
     "optimize": ("offramp.cli.optimize:optimize", "Search a space file; write a study and its Pareto front."),
     "pareto": ("offramp.cli.pareto:pareto", "Show a study's front; re-weigh objectives without a new call."),
     "studies": ("offramp.cli.studies:studies", "List the studies in a storage."),

@@ -48,6 +48,9 @@ class TableRow:
         mode: `chat`, `responses`, `embedding`, ...; None where not said.
         price, context_tokens, max_output_tokens, retirement_date: None where not known.
         openai_params: request parameters that the table lists; None where it lists none.
+        retirement_source: web address of the vendor's announcement; None where the table gives none.
+        successor: key of the model that the vendor names in its place; None where it names none.
+        takes_sampling_params: False where the table says that temperature and its like are refused.
     """
 
     key: str
@@ -60,6 +63,9 @@ class TableRow:
     supports_json_schema: bool
     supports_reasoning: bool
     openai_params: frozenset[str] | None
+    retirement_source: str | None = None
+    successor: str | None = None
+    takes_sampling_params: bool = True
 
     @property
     def route(self) -> str:
@@ -156,7 +162,14 @@ def _row(key: str, facts: Mapping[str, Any]) -> TableRow:
         supports_json_schema=facts.get("supports_response_schema") is True,
         supports_reasoning=facts.get("supports_reasoning") is True,
         openai_params=frozenset(map(str, params)) if isinstance(params, list) else None,
+        retirement_source=_text(facts.get("deprecation_source")),
+        successor=_text(facts.get("successor_model")),
+        takes_sampling_params=facts.get("supports_sampling_params") is not False,
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _provider(listed: str) -> str:

@@ -1,0 +1,119 @@
+"""`offramp watch`: which promoted features run on models that retire, and what could replace them; or, with `--scan`,
+which models an app's own files name.
+
+Exit code 3 when something retires within the window, has retired or has vanished: a nightly job can warn by it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from offramp.lifecycle.dates import Calendar
+
+ALARM = 3
+
+
+class _Days(click.ParamType[int]):
+    name = "DAYS"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """`90d`, `12w` or a number of days."""
+        found = re.fullmatch(r"(\d{1,5})\s*(d|w)?", str(value).strip(), re.IGNORECASE)
+        if found is None:
+            self.fail(f"got {value!r}, expected days such as 90d, or weeks such as 12w", param, ctx)
+        return int(found[1]) * (7 if (found[2] or "").lower() == "w" else 1)
+
+
+class _Date(click.ParamType[datetime.date]):
+    name = "DATE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime.date:
+        """A date such as 2027-01-31."""
+        try:
+            return value if isinstance(value, datetime.date) else datetime.date.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"got {value!r}, expected a date such as 2027-01-31", param, ctx)
+
+
+@click.command()
+@click.option(
+    "--within",
+    "within_days",
+    type=_Days(),
+    default="90d",
+    show_default=True,
+    help="Warn of models that go within so many days (90d) or weeks (12w).",
+)
+@click.option(
+    "--scan",
+    "scanned",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Look for model names in source and configuration below PATH instead; needs no promotion.",
+)
+@click.option(
+    "--lifecycle",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="One's own notices of retirement. [default: lifecycle.yaml, where it is there]",
+)
+@click.option("--promotions", type=click.Path(path_type=Path), metavar="DIR", help="Promotions folder.")
+@click.option(
+    "--ics", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the dates as a calendar, too."
+)
+@click.option("--today", type=_Date(), metavar="DATE", help="Count days from this date. [default: today, UTC]")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.pass_context
+def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle: Path | None, promotions: Path | None,
+          ics: Path | None, today: datetime.date | None, as_json: bool) -> None:  # fmt: skip
+    """Which promoted features run on models that retire soon, and what could replace them."""
+    from offramp.lifecycle.dates import load_calendar
+
+    if scanned is not None and ics is not None:
+        raise click.UsageError("--ics goes with promoted features, not with --scan")
+    calendar = load_calendar(lifecycle)
+    day = today or datetime.datetime.now(datetime.UTC).date()
+    if scanned is not None:
+        alarming = _scan(scanned, calendar, day, within_days, as_json)
+    else:
+        alarming = _watch(promotions, calendar, day, within_days, ics, as_json)
+    ctx.exit(ALARM if alarming else 0)
+
+
+def _watch(promotions: Path | None, calendar: Calendar, day: datetime.date, within_days: int, ics: Path | None,
+           as_json: bool) -> bool:  # fmt: skip
+    from offramp.cli.watch_tables import print_watch
+    from offramp.lifecycle.ics import write_calendar
+    from offramp.lifecycle.promoted import models_in_use
+    from offramp.lifecycle.report import watch_json
+    from offramp.lifecycle.watch import watch as look
+
+    report = look(models_in_use(promotions), calendar, today=day, within_days=within_days)
+    if ics is not None:
+        write_calendar(report, ics)
+    if as_json:
+        click.echo(json.dumps(watch_json(report), indent=2))
+    else:
+        print_watch(report, sys.stdout)
+    return bool(report.alarming)
+
+
+def _scan(path: Path, calendar: Calendar, day: datetime.date, within_days: int, as_json: bool) -> bool:
+    from offramp.cli.watch_tables import print_scan
+    from offramp.lifecycle.report import scan_json
+    from offramp.lifecycle.scan import scan as look
+
+    report = look(path, calendar, today=day, within_days=within_days)
+    if as_json:
+        click.echo(json.dumps(scan_json(report), indent=2))
+    else:
+        print_scan(report, sys.stdout)
+    return bool(report.alarming)

@@ -1,0 +1,1 @@
+"""Before a model goes: retirement dates, prices that moved, possible successors, names in an app's own files."""

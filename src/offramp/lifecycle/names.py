@@ -1,0 +1,48 @@
+"""Names of models and their parts: snapshot dates, regions, and what a name says about its purpose.
+
+Invariant: two names with one stem and one price stand for one model.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SNAPSHOT = re.compile(
+    r"([-@](20\d{6}|20\d\d-\d\d-\d\d|\d{4}|00\d|\d\d-20\d\d)(-v\d+:\d+)?|@default|-latest|-v\d+:\d+)$"
+)
+_REGION = re.compile(r"(?<=/)(eu|us|apac|au|jp|global|global-standard|us-gov|[a-z]{2}(-gov)?-[a-z]+-\d)[./](?=[a-z])")
+
+SPECIAL = frozenset(
+    {
+        "audio", "tts", "realtime", "search", "research", "computer", "robotics", "image", "lyria", "guard",
+        "safeguard", "moderation", "ocr", "transcribe", "live", "router", "container", "codex", "code", "coder",
+        "codestral", "cyber", "law", "rosalind", "daybreak", "omni", "vision", "vl", "embed", "embedding", "math",
+        "translate", "learnlm", "voxtral", "native", "customtools", "devstral", "leanstral", "vibe", "thinking",
+        "fim", "agent", "multi",
+    }
+)  # fmt: skip
+"""Words in a name that tell a model made for one purpose from a general one."""
+
+UNSETTLED = frozenset({"preview", "beta", "exp", "experimental", "latest", "alpha", "spot", "free", "labs"})
+"""Words in a name that tell a model that may change or go on short notice."""
+
+
+def stem(name: str) -> str:
+    """A name without its snapshot date or version: `openai/gpt-4o-2024-08-06` is `openai/gpt-4o`."""
+    return _SNAPSHOT.sub("", name)
+
+
+def region(route: str) -> str:
+    """The part that says where a model runs, such as `eu` of `azure/eu/gpt-4o`; empty where the name has none."""
+    found = _REGION.search(route)
+    return found[1] if found else ""
+
+
+def without_region(route: str) -> str:
+    """The name as it would be anywhere."""
+    return _REGION.sub("", route, count=1)
+
+
+def words(name: str) -> frozenset[str]:
+    """The words of a name in lower case, provider left out."""
+    return frozenset(re.split(r"[^a-z0-9]+", name.partition("/")[2].lower() or name.lower()))

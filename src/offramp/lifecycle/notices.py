@@ -1,0 +1,147 @@
+"""One's own notices of retirement: `lifecycle.yaml`, a file that a team keeps beside its promotions.
+
+A notice that came by mail, a date agreed for a server of one's own, a policy of a vendor that offramp does not know:
+what stands here wins over every other source. Names may be globs, and the first notice that fits counts.
+
+Invariant: `read_notices` returns notices or raises UsageError with file, line and key of all that is wrong.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from offramp.errors import UsageError, problem
+from offramp.lifecycle.policies import Policy
+from offramp.models.table import valid_date
+from offramp.space.messages import Problem, SpaceErrors, line_of
+from offramp.space.schema import DIALECT
+from offramp.space.walk import Walk
+from offramp.space.yaml_tree import MOST_BYTES, Tree, decode, read_tree
+
+DEFAULT_FILE = Path("lifecycle.yaml")
+
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Notice(_Part):
+    """One model, or all that a glob names, and the day on which they go."""
+
+    model: _Text = Field(description="Model name as in a space file, or a glob such as `openai/gpt-4o*`.")
+    retires: str = Field(description="First day on which the model no longer answers, such as 2027-01-31.")
+    announced: str | None = Field(None, description="Day of the notice.")
+    source: str | None = Field(None, description="Where the notice can be read: a web address.")
+    successors: list[_Text] = Field(default_factory=list, description="Models to take in its place, best first.")
+    note: str | None = Field(None, description="Anything that people should know; shown with the date.")
+
+    @field_validator("retires", "announced")
+    @classmethod
+    def _is_date(cls, value: str | None) -> str | None:
+        if value is not None and valid_date(value) is None:
+            raise ValueError("`retires` and `announced` are dates such as 2027-01-31")
+        return value
+
+    @field_validator("source")
+    @classmethod
+    def _is_link(cls, value: str | None) -> str | None:
+        if value is not None and not is_link(value):
+            raise ValueError("`source` is a web address that begins with https:// or http://")
+        return value
+
+    @property
+    def date(self) -> datetime.date:
+        """`retires` as a date."""
+        return datetime.date.fromisoformat(self.retires)
+
+
+class OwnPolicy(_Part):
+    """For how long at least a vendor serves its models, from the day that a model's name carries."""
+
+    models: _Text = Field(description="Glob over model names with their provider, such as `mistral/*`.")
+    days_after_release: int = Field(ge=1, description="Days from release to the earliest retirement.")
+    source: str = Field(description="Where the vendor says so: a web address.")
+
+    @field_validator("source")
+    @classmethod
+    def _is_link(cls, value: str) -> str:
+        if not is_link(value):
+            raise ValueError("`source` is a web address that begins with https:// or http://")
+        return value
+
+    def policy(self) -> Policy:
+        """The record that estimates are made with."""
+        return Policy(models=self.models, days_after_release=self.days_after_release, source=self.source)
+
+
+class LifecycleFile(_Part):
+    """A team's own notices and policies."""
+
+    schema_version: Literal[1] = Field(description="Version of this form; 1.")
+    retirements: list[Notice] = Field(default_factory=list, description="Notices; the first that fits a model counts.")
+    policies: list[OwnPolicy] = Field(default_factory=list, description="Policies, asked before those that come along.")
+
+
+def is_link(text: str) -> bool:
+    """Whether a text is a web address without spaces or control characters."""
+    return text.startswith(("https://", "http://")) and text.isprintable() and " " not in text
+
+
+def read_notices(path: Path | None) -> LifecycleFile:
+    """The notices of a file; of `lifecycle.yaml`, if there is one, where no file is named.
+
+    Raises:
+        UsageError: the named file is missing, or the file is not what it has to be.
+    """
+    place = path or DEFAULT_FILE
+    if path is None and not place.exists():
+        return LifecycleFile(schema_version=1)
+    where = str(place)
+    text = decode(_read(place), where)
+    if not text.strip():
+        raise UsageError(problem(where, "the file is empty", do="Begin with `schema_version: 1` and `retirements:`."))
+    return _validated(read_tree(text, where), where)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        do = "Check the path given with --lifecycle."
+        raise UsageError(problem(str(path), f"cannot be read ({error.strerror})", do=do)) from None
+
+
+def _validated(tree: Tree, where: str) -> LifecycleFile:
+    problems = [*tree.problems, *_findings(tree, where)]
+    if problems:
+        raise SpaceErrors(sorted(problems, key=lambda item: item.line or 0))
+    try:
+        return LifecycleFile.model_validate(tree.data)
+    except ValidationError as error:
+        raise UsageError(problem(where, str(error.errors(include_url=False)[0]["msg"]))) from None
+
+
+def _findings(tree: Tree, where: str) -> list[Problem]:
+    found = Walk(raw=tree.raw).model(LifecycleFile, tree.data, "")
+    return [Problem(where=where, line=line_of(tree.lines, key), key=key, message=text) for key, text in found]
+
+
+def lifecycle_schema() -> Mapping[str, Any]:
+    """The JSON schema of lifecycle files, for editors."""
+    schema = LifecycleFile.model_json_schema()
+    title = {"$schema": DIALECT, "title": "offramp lifecycle file"}
+    return {**title, **{name: value for name, value in schema.items() if name != "title"}}
+
+
+def schema_text() -> str:
+    """The schema as the text of schemas/lifecycle.schema.json."""
+    return json.dumps(lifecycle_schema(), indent=2, ensure_ascii=False) + "\n"

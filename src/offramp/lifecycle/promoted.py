@@ -1,0 +1,61 @@
+"""The promotions folder as models in use: what each label of each feature runs on now.
+
+Invariant: every label is looked at; a promotion that cannot be read is an error and never a feature that is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+from offramp.lifecycle.in_use import ModelInUse, usage_of_1k
+from offramp.models import keys
+from offramp.promote.folder import FeatureFolder, default_folder
+from offramp.promote.promotion import PromotedModel, Promotion
+from offramp.records import Price
+
+
+def models_in_use(promotions: Path | None = None) -> Iterator[ModelInUse]:
+    """The models that labels point at, fallbacks included, by feature and label.
+
+    Raises:
+        PromotionError: a promotion that is missing, changed or unreadable.
+    """
+    root = default_folder(promotions)
+    names = sorted(path.name for path in root.iterdir() if (path / "labels.yaml").is_file()) if root.is_dir() else []
+    for feature in names:
+        folder = FeatureFolder(root, feature)
+        for label, version in sorted(folder.labels().items()):
+            yield from models_of(folder.load(version), label)
+
+
+def models_of(promotion: Promotion, label: str) -> Iterator[ModelInUse]:
+    """The model of one promotion, then its fallbacks."""
+    yield _in_use(promotion, promotion.model, label, fallback=False)
+    for model in promotion.fallbacks:
+        yield _in_use(promotion, model, label, fallback=True)
+
+
+def _in_use(promotion: Promotion, model: PromotedModel, label: str, *, fallback: bool) -> ModelInUse:
+    evidence = promotion.evidence.holdout or promotion.evidence.search
+    return ModelInUse(
+        feature=promotion.feature,
+        label=label,
+        version=promotion.version,
+        fallback=fallback,
+        name=model.name,
+        route=model.route,
+        own=model.local or model.own_address or model.route.split("/", 1)[0] in keys.KEYLESS,
+        params=frozenset(promotion.request_params),
+        json_schema=promotion.program.constrained,
+        usage_1k=usage_of_1k(evidence.tokens),
+        price_then=_price(model),
+    )
+
+
+def _price(model: PromotedModel) -> Price | None:
+    if model.price is None:
+        return None
+    known = {field.name for field in fields(Price)}
+    return Price(**{name: value for name, value in model.price.items() if name in known})

@@ -1,0 +1,209 @@
+"""Models that could take the place of one that goes: the same abilities, enough context, a longer life.
+
+A few, ranked: what one's own notice names, what the vendor names, then models of the same provider, then of others,
+each group by how near its price is. Only models for text are looked at, made for the same purpose as far as a name
+tells.
+
+Invariant: a successor can do what the promoted config asks for, and does not retire within `MARGIN_DAYS` after the one
+that leaves (or after today, where that is later).
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from offramp.lifecycle.dates import Basis, Calendar, Retirement
+from offramp.lifecycle.names import SPECIAL, UNSETTLED, region, stem, without_region, words
+from offramp.lifecycle.prices import cost_usd
+from offramp.models import keys
+from offramp.models.embedded import LOCAL_PRICE
+from offramp.models.gguf_files import EMBEDDED
+from offramp.models.table import TableRow
+from offramp.records import Price, Usage
+
+MARGIN_DAYS = 180
+MOST = 5
+_FROM_OTHERS = 2
+_VENDORS = ("openai", "anthropic", "gemini", "mistral", "xai")
+TYPICAL_1K = Usage(input_tokens=750_000, output_tokens=150_000)
+"""A thousand runs of a feature of which nothing was measured; for ratios only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a model must be able to do.
+
+    Attributes:
+        route: the model that leaves.
+        context_tokens: at least so many; None where not known.
+        usage_1k: a thousand runs, for the price ratio.
+        cost_usd_1k: what they cost with the model that leaves; None where not known.
+    """
+
+    route: str
+    context_tokens: int | None = None
+    json_schema: bool = False
+    samples: bool = False
+    reasons: bool = False
+    usage_1k: Usage = TYPICAL_1K
+    cost_usd_1k: float | None = None
+
+    @property
+    def provider(self) -> str:
+        """Who serves the model that leaves."""
+        return self.route.split("/", 1)[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Successor:
+    """One possible successor.
+
+    Attributes:
+        name: to be used in a space file, and in `offramp migrate --to`.
+        named_by: `notice` or `vendor` where one of these names it, else None.
+        retirement_date: ISO date; None where not known. `estimated` marks a guess.
+        price_ratio: its cost over that of the model that leaves, for the same tokens; None where not known.
+        callable_now: whether the environment holds what is needed to call it.
+    """
+
+    name: str
+    provider: str
+    named_by: str | None
+    retirement_date: str | None
+    estimated: bool
+    context_tokens: int | None
+    price: Price | None
+    price_ratio: float | None
+    callable_now: bool
+
+
+def successors(
+    needs: Needs, leaves: Retirement | None, calendar: Calendar, today: datetime.date
+) -> tuple[Successor, ...]:
+    """At most `MOST` successors, the best first.
+
+    Args:
+        leaves: when the model goes, and what was named in its place; None where no date is known.
+    """
+    if needs.provider == "local":
+        return tuple(_embedded(needs, leaves, calendar, today))
+    fits = [row for row in calendar.table.chat_rows() if _fits(row, needs)]
+    until = _until(leaves, today)
+    found = [_successor(row, needs, leaves, calendar) for row in fits]
+    alive = [item for item in found if _lives(item, until)]
+    return tuple(_few(_one_each(alive, needs), needs))
+
+
+def _until(leaves: Retirement | None, today: datetime.date) -> datetime.date:
+    day = today if leaves is None else max(leaves.date, today)
+    return day + datetime.timedelta(days=MARGIN_DAYS)
+
+
+def _lives(item: Successor, until: datetime.date) -> bool:
+    return item.retirement_date is None or datetime.date.fromisoformat(item.retirement_date) > until
+
+
+def _fits(row: TableRow, needs: Needs) -> bool:
+    """Whether it can do all that is asked, as far as the table tells; what the table leaves open is no obstacle."""
+    if stem(row.route) == stem(needs.route) or row.price is None or not row.price.known or not row.price.output_usd:
+        return False
+    if needs.context_tokens and row.context_tokens and row.context_tokens < needs.context_tokens:
+        return False
+    if (needs.json_schema and not row.supports_json_schema) or (needs.reasons and not row.supports_reasoning):
+        return False
+    return not (needs.samples and not row.takes_sampling_params) and _same_purpose(row.route, needs.route)
+
+
+def _same_purpose(route: str, leaving: str) -> bool:
+    extra = words(route) - words(leaving)
+    return not route.startswith("ft:") and "ft" not in extra and not extra & (SPECIAL | UNSETTLED)
+
+
+def _successor(row: TableRow, needs: Needs, leaves: Retirement | None, calendar: Calendar) -> Successor:
+    own = calendar.retirement(row.route)
+    return Successor(
+        name=row.route,
+        provider=row.provider,
+        named_by=_named_by(row, leaves),
+        retirement_date=None if own is None else own.date.isoformat(),
+        estimated=own is not None and own.basis is Basis.ESTIMATE,
+        context_tokens=row.context_tokens,
+        price=row.price,
+        price_ratio=_ratio(row.price, needs),
+        callable_now=keys.has_key(row.provider),
+    )
+
+
+def _named_by(row: TableRow, leaves: Retirement | None) -> str | None:
+    if leaves is None or not {row.key, row.route} & set(leaves.successors):
+        return None
+    return "notice" if leaves.basis is Basis.NOTICE else "vendor"
+
+
+def _ratio(price: Price | None, needs: Needs) -> float | None:
+    after = cost_usd(price, needs.usage_1k)
+    return None if not needs.cost_usd_1k or after is None else after / needs.cost_usd_1k
+
+
+def _one_each(found: Iterable[Successor], needs: Needs) -> list[Successor]:
+    """One name of a model: in the region of the one that leaves, else anywhere; the alias before its snapshots.
+
+    Names of one provider with one price and one context are taken for one model, too.
+    """
+    wanted = region(needs.route)
+    ordered = sorted(found, key=lambda item: _spelling_rank(item, wanted))
+    by_stem = {stem(without_region(item.name)): item for item in reversed(ordered)}
+    ordered = sorted(by_stem.values(), key=lambda item: _spelling_rank(item, wanted))
+    return list({(item.provider, item.price, item.context_tokens): item for item in reversed(ordered)}.values())
+
+
+def _spelling_rank(item: Successor, wanted_region: str) -> tuple[bool, bool, bool, int, str]:
+    own = region(item.name)
+    return (item.named_by is None, own != wanted_region, own != "", len(item.name), item.name)
+
+
+def _few(found: Sequence[Successor], needs: Needs) -> Iterator[Successor]:
+    """Named ones and those of the provider, with room kept for some of others."""
+    ordered = sorted(found, key=lambda item: (*_rank(item), item.name))
+    same = [item for item in ordered if item.named_by or item.provider == needs.provider]
+    others = [item for item in ordered if item not in same and _worth_showing(item, found)]
+    room = min(_FROM_OTHERS, len(others))
+    yield from same[: MOST - room]
+    yield from others[: MOST - len(same[: MOST - room])]
+
+
+def _worth_showing(item: Successor, found: Sequence[Successor]) -> bool:
+    """Of other providers: those that can be called now; where none can, the vendors' own."""
+    if any(other.callable_now for other in found):
+        return item.callable_now
+    return item.provider in _VENDORS
+
+
+def _rank(item: Successor) -> tuple[bool, bool, float]:
+    """Named first; then the nearest price: a model of the same class is the likeliest drop-in."""
+    distance = abs(math.log(item.price_ratio)) if item.price_ratio else math.inf
+    return (item.named_by != "notice", item.named_by != "vendor", distance)
+
+
+def _embedded(needs: Needs, leaves: Retirement | None, calendar: Calendar, today: datetime.date) -> Iterator[Successor]:
+    """Other embedded models, in the order of one's own notice, then of the catalogue."""
+    named = leaves.successors if leaves else ()
+    until = _until(leaves, today)
+    for known in sorted(EMBEDDED, key=lambda model: named.index(model.name) if model.name in named else len(named)):
+        own = calendar.retirement(known.name)
+        item = Successor(
+            name=known.name,
+            provider="local",
+            named_by="notice" if known.name in named else None,
+            retirement_date=None if own is None else own.date.isoformat(),
+            estimated=False,
+            context_tokens=known.context_tokens,
+            price=LOCAL_PRICE,
+            price_ratio=None,
+            callable_now=True,
+        )
+        if known.name != needs.route and _lives(item, until):
+            yield item

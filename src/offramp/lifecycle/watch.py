@@ -1,0 +1,159 @@
+"""Which promoted features run on models that go, and what could take their place.
+
+Invariant: a report depends on its arguments alone (promotions, calendar, day); nothing is asked over the network.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from offramp.lifecycle.dates import Basis, Calendar, Retirement
+from offramp.lifecycle.in_use import ModelInUse
+from offramp.lifecycle.prices import CostChange, cost_change, cost_usd
+from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
+
+WITHIN_DAYS = 90
+
+
+class Standing(enum.StrEnum):
+    """How a model stands, the most urgent first."""
+
+    RETIRED = "retired"  # the date has passed
+    VANISHED = "vanished"  # it was in the table when it was promoted and is no more
+    SOON = "soon"  # it goes within the window
+    LATER = "later"
+    UNKNOWN = "no date"  # nobody says when
+    OWN = "own"  # a file or server of one's own, without a notice
+
+    @property
+    def alarming(self) -> bool:
+        """Whether something has to be done."""
+        return self in (Standing.RETIRED, Standing.VANISHED, Standing.SOON)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """One model of one promoted feature.
+
+    Attributes:
+        retirement: None where nobody says when.
+        days_left: until that day; negative once it has passed; None without a date.
+        cost: of a thousand runs, when it was promoted and now.
+        successors: best first; looked for where the standing is alarming.
+    """
+
+    used: ModelInUse
+    standing: Standing
+    retirement: Retirement | None
+    days_left: int | None
+    cost: CostChange
+    successors: tuple[Successor, ...]
+
+    @property
+    def next_step(self) -> str | None:
+        """The command to run now; None where nothing is to be done."""
+        if not self.standing.alarming:
+            return None
+        label = "" if self.used.label == "production" else f" --label {self.used.label}"
+        return f"offramp migrate {self.used.feature}{label}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchReport:
+    """All promoted models, the most urgent first."""
+
+    today: datetime.date
+    within_days: int
+    table: str
+    rows: tuple[Watched, ...]
+
+    @property
+    def alarming(self) -> tuple[Watched, ...]:
+        """Those for which something has to be done."""
+        return tuple(row for row in self.rows if row.standing.alarming)
+
+
+def watch(models: Iterable[ModelInUse], calendar: Calendar, *, today: datetime.date,
+          within_days: int = WITHIN_DAYS) -> WatchReport:  # fmt: skip
+    """How the models of all promoted features stand.
+
+    Args:
+        within_days: the window; a model that goes within so many days is alarming.
+    """
+    rows = [_watched(used, calendar, today, within_days) for used in models]
+    return WatchReport(
+        today=today, within_days=within_days, table=calendar.table.version, rows=tuple(sorted(rows, key=_urgency))
+    )
+
+
+def standing_of(
+    retirement: Retirement | None, today: datetime.date, within_days: int, *, without: Standing
+) -> Standing:
+    """How a model stands. A passed estimate is not yet a retirement.
+
+    Args:
+        without: how it stands where nobody announced a date; a model that vanished does so whatever was estimated.
+    """
+    guessed = retirement is not None and retirement.basis is Basis.ESTIMATE
+    if retirement is None or (guessed and without is Standing.VANISHED):
+        return without
+    left = retirement.days_left(today)
+    if left <= 0 and not guessed:
+        return Standing.RETIRED
+    return Standing.SOON if left <= within_days else Standing.LATER
+
+
+def _watched(used: ModelInUse, calendar: Calendar, today: datetime.date, within_days: int) -> Watched:
+    retirement = calendar.retirement(used.name, used.route)
+    standing = standing_of(retirement, today, within_days, without=_without_date(used, calendar))
+    return Watched(
+        used=used,
+        standing=standing,
+        retirement=retirement,
+        days_left=None if retirement is None else retirement.days_left(today),
+        cost=cost_change(used, calendar.table),
+        successors=successors(_needs(used, calendar), retirement, calendar, today) if standing.alarming else (),
+    )
+
+
+def _without_date(used: ModelInUse, calendar: Calendar) -> Standing:
+    if used.own:
+        return Standing.OWN
+    return Standing.UNKNOWN if calendar.table.find(used.route) else Standing.VANISHED
+
+
+def _needs(used: ModelInUse, calendar: Calendar) -> Needs:
+    row = calendar.table.find(used.route)
+    usage = used.usage_1k or TYPICAL_1K
+    price = row.price if row is not None and row.price is not None else used.price_then
+    return Needs(
+        route=row.route if row else used.route,
+        context_tokens=_context_needed(used),
+        json_schema=used.json_schema,
+        samples=used.samples,
+        reasons=used.reasons,
+        usage_1k=usage,
+        cost_usd_1k=cost_usd(price, usage),
+    )
+
+
+def _context_needed(used: ModelInUse) -> int | None:
+    """Room for a run four times as long as the mean one: the longest is not recorded."""
+    if used.usage_1k is None:
+        return None
+    usage = used.usage_1k
+    read = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
+    return 4 * (read + usage.output_tokens + usage.reasoning_tokens) // 1000
+
+
+_ORDER: Sequence[Standing] = tuple(Standing)
+
+
+def _urgency(row: Watched) -> tuple[bool, float, int, str, str, bool]:
+    gone = row.standing is Standing.VANISHED
+    days = float("-inf") if gone else float("inf") if row.days_left is None else row.days_left
+    used = row.used
+    return (not row.standing.alarming, days, _ORDER.index(row.standing), used.feature, used.label, used.fallback)

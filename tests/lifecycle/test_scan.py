@@ -1,0 +1,137 @@
+"""A scan finds the models that an app names, where it names them, and nothing else."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from pathlib import Path
+
+import pytest
+
+from offramp.errors import UsageError
+from offramp.lifecycle.dates import load_calendar
+from offramp.lifecycle.files import MOST_BYTES, app_files
+from offramp.lifecycle.known_names import KnownNames
+from offramp.lifecycle.scan import ScanReport, scan
+from offramp.lifecycle.watch import Standing
+from offramp.models.table import load_table
+
+DAY = datetime.date(2026, 11, 25)
+
+
+def scanned(root: Path, lifecycle: Path | None = None) -> ScanReport:
+    return scan(root, load_calendar(lifecycle), today=DAY)
+
+
+def named(line: str) -> list[str]:
+    return [mention.name for mention in KnownNames(load_table()).mentions(line)]
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ('client.chat(model="gpt-4o-mini")', ["gpt-4o-mini"]),
+        ("lm = dspy.LM('openai/gpt-4o')", ["openai/gpt-4o"]),
+        ("OPENAI_MODEL=gpt-4o", ["gpt-4o"]),
+        ("export MODEL_NAME=o1", ["o1"]),
+        ("  model: deepseek-chat", ["deepseek-chat"]),
+        ('"model": "o3",', ["o3"]),
+        ("models: [gpt-4o, gpt-4o-mini]", ["gpt-4o", "gpt-4o-mini"]),
+        ("uses gpt-4o-2024-08-06, since March.", ["gpt-4o-2024-08-06"]),
+        ("modelId='us.anthropic.claude-sonnet-4-5-20250929-v1:0'", ["us.anthropic.claude-sonnet-4-5-20250929-v1:0"]),
+        ("https://host/v1beta/models/gemini-2.5-flash:generateContent", ["gemini-2.5-flash"]),
+        ('name = "local/smollm2-135m"', ["local/smollm2-135m"]),
+        ("model='gpt-4-0314'", ["gpt-4-0314"]),
+        ('llm = "text-davinci-003"', ["text-davinci-003"]),
+    ],
+)
+def test_names_are_found_where_models_are_named(line: str, names: list[str]) -> None:
+    assert [name.removeprefix("gemini/") for name in named(line)] == names
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "the o1 flag and the o3 one",
+        "let command = sonar + container; // router",
+        'kind: "container"',
+        "import mistral, command",
+        "my-gpt-4o-mini-wrapper and xgpt-4o-mini",
+        "gpt-4o_mini gpt-4o-mini-2099-foo",
+        "prompts/gpt-4o/system.txt",
+        "# see gpt-4-0314 in the paper",
+        "if name.startswith('claude-3-haiku'):",
+        'header = "chatgpt-account-id"',
+        "version = '2024-08-06'",
+        "uses: azure/login@v2",
+        "https://github.com/openai/gpt-2",
+        "`o1` and `o3` in a comment",
+        "sha = 'd41d8cd98f00b204e9800998ecf8427e'",
+    ],
+)
+def test_what_is_no_name_of_a_model_is_not_reported(line: str) -> None:
+    assert named(line) == []
+
+
+def test_every_chat_name_of_the_table_is_found_as_the_value_of_model() -> None:
+    names = KnownNames(load_table())
+    for row in load_table().chat_rows():
+        if re.fullmatch(r"[\w./:@+-]+", row.route):
+            found = [mention.name for mention in names.mentions(f'"model": "{row.route}",')]
+            assert found == [row.route] or found == [row.route.rpartition("models/")[2]], row.route
+
+
+def test_file_line_and_date_are_told_and_the_most_urgent_is_first(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "llm.py").write_text('# one\nA = "gpt-4o"\nB = "gpt-4o"\n')
+    (tmp_path / ".env").write_text("SECRET=hunter2 MODEL=local/smollm2-135m\n")
+    own = tmp_path / "own.yaml"
+    own.write_text("schema_version: 1\nretirements:\n  - {model: gpt-4o, retires: 2026-12-01}\n")
+    report = scanned(tmp_path, own)
+    first = report.models[0]
+    assert (first.name, first.standing, first.days_left) == ("gpt-4o", Standing.SOON, 6)
+    assert {"app/llm.py:2", "app/llm.py:3"} <= {str(place) for place in first.places}
+    assert [(m.name, m.standing) for m in report.models[1:]] == [("local/smollm2-135m", Standing.OWN)]
+    assert "hunter2" not in repr(report)
+
+
+def test_folders_of_others_binaries_and_big_files_are_not_read(tmp_path: Path) -> None:
+    for folder in ("node_modules/x", ".git", ".venv/lib", "src"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.py").write_text('M = "gpt-4o"\n')
+    (tmp_path / "binary.json").write_bytes(b"\0gpt-4o")
+    (tmp_path / "big.json").write_text(" " * MOST_BYTES + '"gpt-4o"')
+    (tmp_path / "package-lock.json").write_text('"gpt-4o"')
+    (tmp_path / "picture.png").write_text('"gpt-4o"')
+    report = scanned(tmp_path)
+    assert [str(place) for model in report.models for place in model.places] == ["src/a.py:1"]
+    assert set(report.unread) == {"binary.json", "big.json"} and report.files == 1
+
+
+def test_links_lead_nowhere(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.py").write_text('M = "gpt-4o"\n')
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "linked").symlink_to(outside)
+    (app / "a.py").symlink_to(outside / "a.py")
+    (app / "loop").symlink_to(app)
+    assert scanned(app).models == () and list(app_files(app)) == []
+
+
+def test_bytes_that_are_no_text_and_odd_names_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "latin.py").write_bytes('NAME = "gpt-4o" # caf\xe9\n'.encode("latin-1"))
+    (tmp_path / "new\nline.py").write_text('M = "gpt-4o"\n')
+    assert sum(len(model.places) for model in scanned(tmp_path).models) == 2
+
+
+def test_one_file_can_be_named_and_a_line_can_ask_to_be_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text('A = "gpt-4o"  # offramp: ignore\nB = "gpt-4o-mini"\n')
+    assert [model.name for model in scanned(file).models] == ["gpt-4o-mini"]
+
+
+def test_a_path_that_is_not_there_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file or folder"):
+        scanned(tmp_path / "none")

@@ -1,0 +1,241 @@
+"""When a model goes: notices before the table, the table before estimates; and the real table sorts right."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lifecycle_records import in_use
+from offramp.errors import UsageError
+from offramp.lifecycle.dates import Basis, load_calendar
+from offramp.lifecycle.names import region, stem, without_region
+from offramp.lifecycle.notices import lifecycle_schema, read_notices, schema_text
+from offramp.lifecycle.policies import PUBLISHED, release_date
+from offramp.lifecycle.watch import Standing, watch
+from offramp.models.table import load_table
+from offramp.records import Price
+
+DAY = datetime.date(2026, 11, 25)
+ROOT = Path(__file__).parents[2]
+
+
+def notices(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "lifecycle.yaml"
+    path.write_text("schema_version: 1\n" + text)
+    return path
+
+
+def test_known_models_of_the_real_table_sort_by_urgency_before_and_after_today() -> None:
+    """Days are counted from two dates of the table itself, so that a newer table does not break the test."""
+    dated = sorted((row for row in load_table().chat_rows() if row.retirement_date), key=lambda r: r.retirement_date)
+    first, middle, last = dated[0], dated[len(dated) // 2], dated[-1]
+    today = datetime.date.fromisoformat(str(middle.retirement_date)) - datetime.timedelta(days=10)
+    report = watch([in_use(row.route) for row in (last, middle, first)], load_calendar(), today=today)
+    assert [row.used.route for row in report.rows] == [first.route, middle.route, last.route]
+    assert [row.standing for row in report.rows] == [Standing.RETIRED, Standing.SOON, Standing.LATER]
+    assert report.rows[0].days_left is not None and report.rows[0].days_left < 0 and report.rows[1].days_left == 10
+
+
+def test_every_date_of_the_real_table_is_found_by_route_with_its_source() -> None:
+    calendar = load_calendar()
+    for row in (row for row in calendar.table.chat_rows() if row.retirement_date):
+        found = calendar.retirement(row.route)
+        assert found is not None and found.basis is Basis.TABLE and found.date.isoformat() == row.retirement_date
+
+
+def test_ones_own_notice_wins_over_the_table_however_the_name_is_written(tmp_path: Path) -> None:
+    path = notices(
+        tmp_path, "retirements:\n  - {model: gpt-4o, retires: 2027-03-01, source: 'https://example.com/mail'}\n"
+    )
+    calendar = load_calendar(path)
+    for name in ("gpt-4o", "openai/gpt-4o"):
+        found = calendar.retirement(name)
+        assert found is not None and found.basis is Basis.NOTICE and found.date == datetime.date(2027, 3, 1)
+    other = calendar.retirement("gpt-4o-mini")
+    assert other is None or other.basis is Basis.TABLE
+
+
+def test_a_glob_names_many_and_the_first_notice_that_fits_counts(tmp_path: Path) -> None:
+    path = notices(
+        tmp_path,
+        "retirements:\n  - {model: local/smollm2-135m, retires: 2027-01-01}\n  - {model: 'local/*', retires: 2028-01-01}\n",
+    )
+    calendar = load_calendar(path)
+    assert str(calendar.retirement("local/smollm2-135m").date) == "2027-01-01"
+    assert str(calendar.retirement("local/gemma-3-270m").date) == "2028-01-01"
+
+
+def test_an_estimate_is_the_release_in_the_name_plus_what_the_vendor_promises(tmp_path: Path) -> None:
+    path = notices(
+        tmp_path, "policies:\n  - {models: 'acme/*', days_after_release: 100, source: 'https://example.com/policy'}\n"
+    )
+    found = load_calendar(path).retirement("acme/parrot-2026-08-01")
+    assert found is not None and found.basis is Basis.ESTIMATE and found.date == datetime.date(2026, 11, 9)
+    assert found.source == "https://example.com/policy"
+    assert load_calendar(path).retirement("acme/parrot") is None
+
+
+def test_a_passed_estimate_is_due_but_not_retired_and_a_later_one_is_later(tmp_path: Path) -> None:
+    path = notices(
+        tmp_path,
+        "policies:\n  - {models: 'bedrock/*', days_after_release: 30, source: 'https://example.com'}\n"
+        "  - {models: 'anthropic/*', days_after_release: 9000, source: 'https://example.com'}\n",
+    )
+    undated = [row.route for row in load_table().chat_rows() if not row.retirement_date and release_date(row.route)]
+    soon = next(route for route in undated if route.startswith("bedrock/"))
+    later = next(route for route in undated if route.startswith("anthropic/"))
+    rows = watch([in_use(later), in_use(soon)], load_calendar(path), today=DAY).rows
+    assert [(row.used.route, row.standing) for row in rows] == [(soon, Standing.SOON), (later, Standing.LATER)]
+
+
+def test_an_alias_is_estimated_by_its_newest_snapshot() -> None:
+    calendar = load_calendar()
+    assert calendar.snapshots
+    for alias, snapshot in calendar.snapshots.items():
+        assert snapshot.startswith(alias) and release_date(snapshot) is not None
+
+
+def test_policies_that_come_along_name_their_source() -> None:
+    assert all(policy.source.startswith("https://") and policy.days_after_release >= 60 for policy in PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    ("name", "day"),
+    [
+        ("anthropic/claude-haiku-4-5-20251001", "2025-10-01"),
+        ("openai/gpt-4o-2024-08-06", "2024-08-06"),
+        ("bedrock/us.anthropic.claude-sonnet-4-20250514-v1:0", "2025-05-14"),
+        ("gemini/deep-research-preview-04-2026", "2026-04-01"),
+        ("openai/gpt-4o", None),
+        ("mistral/mistral-large-2402", None),
+        ("x/y-20251331", None),
+        ("x/y-2023-02-30", None),
+        ("x/y-120250101", None),
+    ],
+)
+def test_release_dates_are_read_from_names_and_nothing_else_is(name: str, day: str | None) -> None:
+    found = release_date(name)
+    assert (found.isoformat() if found else None) == day
+
+
+@given(st.dates(datetime.date(2020, 1, 1), datetime.date(2035, 12, 31)))
+def test_any_day_in_a_name_is_read_in_both_forms(day: datetime.date) -> None:
+    assert release_date(f"a/b-{day:%Y%m%d}") == release_date(f"a/b-{day}") == day
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("openai/gpt-4o-2024-08-06", "openai/gpt-4o"),
+        ("anthropic/claude-haiku-4-5-20251001", "anthropic/claude-haiku-4-5"),
+        ("bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock/anthropic.claude-sonnet-4-5"),
+        ("vertex_ai/claude-sonnet-5@default", "vertex_ai/claude-sonnet-5"),
+        ("openai/gpt-5.4-mini", "openai/gpt-5.4-mini"),
+        ("anthropic/claude-opus-4-6", "anthropic/claude-opus-4-6"),
+    ],
+)
+def test_a_stem_is_the_name_without_its_snapshot(name: str, short: str) -> None:
+    assert stem(name) == short
+
+
+def test_regions_are_told_from_names() -> None:
+    assert region("azure/eu/gpt-4o") == "eu" and without_region("azure/eu/gpt-4o") == "azure/gpt-4o"
+    assert without_region("bedrock/us.anthropic.claude-x") == "bedrock/anthropic.claude-x"
+    assert region("openai/gpt-4o") == "" and without_region("together_ai/deepseek-ai/x") == "together_ai/deepseek-ai/x"
+
+
+def test_a_model_that_left_the_table_has_vanished_whatever_was_estimated() -> None:
+    names = ["openai/gpt-4-0314", "anthropic/claude-none-20250101"]
+    rows = watch([in_use(name) for name in names], load_calendar(), today=DAY).rows
+    assert [row.standing for row in rows] == [Standing.VANISHED, Standing.VANISHED]
+
+
+def test_own_models_never_vanish_but_ones_own_notice_retires_them(tmp_path: Path) -> None:
+    used = [in_use("local/smollm2-135m", own=True), in_use("openai/mine", own=True)]
+    assert {row.standing for row in watch(used, load_calendar(), today=DAY).rows} == {Standing.OWN}
+    path = notices(tmp_path, "retirements:\n  - {model: local/smollm2-135m, retires: 2026-11-01}\n")
+    first = watch(used, load_calendar(path), today=DAY).rows[0]
+    assert (first.used.route, first.standing, first.days_left) == ("local/smollm2-135m", Standing.RETIRED, -24)
+    assert first.next_step == "offramp migrate f"
+    assert {item.name for item in first.successors} == {"local/gemma-3-270m", "local/qwen2.5-coder-0.5b"}
+
+
+def test_the_day_itself_is_retired_and_the_edge_of_the_window_is_inside(tmp_path: Path) -> None:
+    path = notices(tmp_path, "retirements:\n  - {model: gpt-4o, retires: 2027-01-01}\n")
+    for day, standing in [
+        ("2026-10-02", Standing.LATER),
+        ("2026-10-03", Standing.SOON),
+        ("2027-01-01", Standing.RETIRED),
+    ]:
+        rows = watch([in_use("openai/gpt-4o")], load_calendar(path), today=datetime.date.fromisoformat(day)).rows
+        assert rows[0].standing is standing
+
+
+def test_a_price_that_moved_is_priced_on_the_tokens_measured_then() -> None:
+    row = next(row for row in load_table().chat_rows() if row.price and row.price.input_usd and row.price.output_usd)
+    half = Price(input_usd=row.price.input_usd / 2, output_usd=row.price.output_usd / 2)
+    cost = watch([in_use(row.route, price_then=half)], load_calendar(), today=DAY).rows[0].cost
+    assert cost.changed and cost.ratio == pytest.approx(2.0) and cost.now_usd_1k == pytest.approx(2 * cost.then_usd_1k)
+
+
+def test_an_unknown_price_or_unknown_tokens_give_no_ratio() -> None:
+    known = next(row for row in load_table().chat_rows() if row.price and row.price.known)
+    for changes in ({"price_then": None}, {"usage_1k": None}):
+        cost = watch([in_use(known.route, **changes)], load_calendar(), today=DAY).rows[0].cost
+        assert cost.ratio is None and not cost.changed
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("retirements:\n  - {model: a, retires: soon}\n", "lifecycle.yaml:3: retirements.0: .*dates such as"),
+        ("retirements:\n  - {model: a}\n", "retirements.0.retires is missing"),
+        ("retirements:\n  - {model: a, retires: 2027-01-01, sauce: x}\n", "sauce: unknown key.*source"),
+        ("retirements:\n  - {model: a, retires: 2027-01-01, source: 'javascript:x'}\n", "web address"),
+        ("policies:\n  - {models: a, days_after_release: 0, source: 'https://x'}\n", "days_after_release"),
+        ("retirements: 3\n", "retirements: got 3"),
+    ],
+)
+def test_a_wrong_notice_is_named_with_file_line_and_key(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        read_notices(notices(tmp_path, text))
+
+
+def test_a_named_file_that_is_missing_or_empty_is_an_error_and_an_absent_default_is_none(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_notices(None).retirements == []
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_notices(tmp_path / "other.yaml")
+    (tmp_path / "lifecycle.yaml").write_text("\n")
+    with pytest.raises(UsageError, match="empty"):
+        read_notices(None)
+
+
+def test_the_schema_file_is_what_the_code_makes_and_knows_a_right_file() -> None:
+    assert (ROOT / "schemas" / "lifecycle.schema.json").read_text() == schema_text()
+    jsonschema.Draft202012Validator.check_schema(lifecycle_schema())
+    right = {"schema_version": 1, "retirements": [{"model": "a", "retires": "2027-01-01"}]}
+    jsonschema.validate(right, lifecycle_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**right, "more": 1}, lifecycle_schema())
+
+
+def test_watching_imports_no_heavy_library(tmp_path: Path) -> None:
+    heavy = ("litellm", "dspy", "optuna", "pandas", "torch", "numpy", "httpx", "sqlalchemy", "rich")
+    code = (
+        "import sys; from offramp.cli.main import main; main(['watch', '--json', '--promotions', sys.argv[1]]);"
+        f"print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]" and json.loads(done.stdout)["models"] == []
