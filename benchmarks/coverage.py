@@ -1,0 +1,237 @@
+"""How often intervals cover the truth, and how often a test calls a candidate better that is not.
+
+    python benchmarks/coverage.py [REPEATS]
+
+Shares are judged by their mean coverage over a uniform spread of true shares (and, beside it, the lowest coverage over
+shares from 0.05 to 0.95); scores and differences by several families of distributions, each with its parameters
+drawn anew for every sample, since no interval is right for every distribution of few bounded values.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from offramp.stats import (
+    Interval,
+    bootstrap_mean,
+    clopper_pearson,
+    difference_interval,
+    holm,
+    mean_interval,
+    paired_bootstrap,
+    quantile,
+    share_at_most,
+    sign_flip_test,
+    wilson,
+)
+
+Sample = tuple[np.ndarray, float]
+Family = Callable[[np.random.Generator, int], Sample]
+SIZES = (5, 10, 20, 50, 100, 500)
+CONFIDENCES = (0.90, 0.95)
+
+
+# ------------------------------------------------------------------------------------ families of distributions
+
+
+def zero_one(rng: np.random.Generator, n: int) -> Sample:
+    """0/1 scores with a uniform share of ones."""
+    p = rng.uniform()
+    return (rng.random(n) < p).astype(float), p
+
+
+def smooth(rng: np.random.Generator, n: int) -> Sample:
+    """Beta scores of any mean and spread, from almost 0/1 to narrow."""
+    mean, size = rng.uniform(0.02, 0.98), np.exp(rng.uniform(np.log(0.5), np.log(20)))
+    return rng.beta(mean * size, (1 - mean) * size, n), mean
+
+
+def faulty(rng: np.random.Generator, n: int) -> Sample:
+    """Beta scores of which up to 30 % are zeros by fault."""
+    mean, size, share = rng.uniform(0.3, 0.98), np.exp(rng.uniform(0, np.log(20))), rng.uniform(0, 0.3)
+    scores = rng.beta(mean * size, (1 - mean) * size, n)
+    return np.where(rng.random(n) < share, 0.0, scores), mean * (1 - share)
+
+
+def mixed(rng: np.random.Generator, n: int) -> Sample:
+    """A weighted mix of two 0/1 metrics: 0, 0.2, 0.8 or 1."""
+    values, p = np.array([0, 0.2, 0.8, 1.0]), rng.dirichlet(np.ones(4))
+    return rng.choice(values, n, p=p), float(p @ values)
+
+
+def graded(rng: np.random.Generator, n: int) -> Sample:
+    """A judge's five grades, some of them rare."""
+    values, p = np.linspace(0, 1, 5), rng.dirichlet(np.full(5, 0.4))
+    return rng.choice(values, n, p=p), float(p @ values)
+
+
+def narrow(rng: np.random.Generator, n: int) -> Sample:
+    """Scores within some 0.06 of their mean."""
+    mean = rng.uniform(0.2, 0.8)
+    return rng.beta(mean * 60, (1 - mean) * 60, n), mean
+
+
+def perfect(rng: np.random.Generator, n: int) -> Sample:
+    """Many perfect scores, the rest graded."""
+    share = rng.uniform(0.3, 0.9)
+    return np.where(rng.random(n) < share, 1.0, rng.beta(3, 1, n)), share + (1 - share) * 0.75
+
+
+SCORES: dict[str, Family] = {
+    f.__name__: f for f in (zero_one, smooth, faulty, mixed, graded, narrow, perfect)
+}  # fmt: skip
+GRADED = tuple(name for name in SCORES if name != "zero_one")
+
+
+def pairs_zero_one(rng: np.random.Generator, n: int) -> Sample:
+    """Wins, losses and ties of 0/1 scores in any proportion."""
+    p = rng.dirichlet(np.ones(3))
+    return rng.choice([1.0, -1.0, 0.0], n, p=p), p[0] - p[1]
+
+
+def pairs_smooth(rng: np.random.Generator, n: int) -> Sample:
+    """Differences of two Beta scores."""
+    one, other = rng.uniform(0.2, 0.95, 2)
+    return rng.beta(one * 8, (1 - one) * 8, n) - rng.beta(other * 8, (1 - other) * 8, n), one - other
+
+
+def pairs_tied(rng: np.random.Generator, n: int) -> Sample:
+    """The same with 20 to 90 % of ties."""
+    differences, mean = pairs_smooth(rng, n)
+    ties = rng.uniform(0.2, 0.9)
+    return np.where(rng.random(n) < ties, 0.0, differences), mean * (1 - ties)
+
+
+def pairs_mixed(rng: np.random.Generator, n: int) -> Sample:
+    """Differences of a weighted mix of two 0/1 metrics, ties most often."""
+    values = np.array([-1, -0.8, -0.2, 0, 0.2, 0.8, 1.0])
+    p = rng.dirichlet([0.5, 0.5, 0.5, 3, 0.5, 0.5, 0.5])
+    return rng.choice(values, n, p=p), float(p @ values)
+
+
+PAIRS: dict[str, Family] = {f.__name__: f for f in (pairs_zero_one, pairs_smooth, pairs_tied, pairs_mixed)}
+
+
+# ------------------------------------------------------------------------------------------------- measurements
+
+
+def coverage_of_shares(interval: Callable[..., Interval], n: int, confidence: float) -> tuple[float, float]:
+    """Mean coverage over uniform shares, and the lowest over shares from 0.05 to 0.95; exact sums, no draws."""
+    ends = [interval(x, n, confidence=confidence) for x in range(n + 1)]
+    low, high = np.array([e.low for e in ends])[:, None], np.array([e.high for e in ends])[:, None]
+    p = (np.arange(2000) + 0.5) / 2000
+    covered = (_binomial(n, p) * ((low <= p) & (p <= high))).sum(axis=0)
+    inside = (p >= 0.05) & (p <= 0.95)
+    return float(covered.mean()), float(covered[inside].min())
+
+
+def coverage_of_bound(n: int, confidence: float) -> tuple[float, float]:
+    """The same for the one-sided upper bound of a share."""
+    bounds = np.array([share_at_most(x, n, confidence=confidence) for x in range(n + 1)])[:, None]
+    p = (np.arange(2000) + 0.5) / 2000
+    covered = (_binomial(n, p) * (p <= bounds)).sum(axis=0)
+    return float(covered.mean()), float(covered.min())
+
+
+def coverage(
+    family: Family, interval: Callable[..., Interval], n: int, confidence: float, repeats: int, seed: int = 0
+) -> float:
+    """Share of samples whose interval holds the true mean."""
+    rng = np.random.default_rng(seed)
+    hits = 0
+    for _ in range(repeats):
+        values, truth = family(rng, n)
+        found = interval(values, confidence=confidence)
+        hits += found.low - 1e-9 <= truth <= found.high + 1e-9
+    return hits / repeats
+
+
+def coverage_of_quantile(q: float, n: int, confidence: float, repeats: int, seed: int = 0) -> float:
+    """Share of samples of log-normal latencies whose interval holds the true quantile."""
+    from statistics import NormalDist
+
+    rng = np.random.default_rng(seed)
+    truth = float(np.exp(0.5 * NormalDist().inv_cdf(q)))
+    found = (quantile(np.exp(0.5 * rng.standard_normal(n)), q, confidence=confidence) for _ in range(repeats))
+    return sum(f.low <= truth <= f.high for f in found) / repeats
+
+
+def false_better(family: Family, n: int, level: float, repeats: int, candidates: int = 20, seed: int = 0) -> float:
+    """How often at least one of `candidates` is called better at `level` though each is as good as the incumbent.
+
+    Signs of differences are drawn at random, so that the true mean of each is 0.
+    """
+    rng = np.random.default_rng(seed)
+    wrong = 0
+    for _ in range(repeats):
+        signs = rng.choice([-1.0, 1.0], (candidates, n))
+        differences = [family(rng, n)[0] * sign for sign in signs]
+        p = holm([sign_flip_test(d, rng) for d in differences])
+        wrong += any(d.mean() > 0 and x <= level for d, x in zip(differences, p, strict=True))
+    return wrong / repeats
+
+
+def _binomial(n: int, p: np.ndarray) -> np.ndarray:
+    from scipy.stats import binom
+
+    return np.asarray(binom.pmf(np.arange(n + 1)[:, None], n, p))
+
+
+def _bootstrap(values: np.ndarray, *, confidence: float) -> Interval:
+    low = -1.0 if (values < 0).any() else 0.0
+    return bootstrap_mean(values, np.random.default_rng(0), confidence=confidence, resamples=500, bounds=(low, 1.0))
+
+
+def _paired_bootstrap(values: np.ndarray, *, confidence: float) -> Interval:
+    a, b = np.maximum(values, 0.0), np.maximum(-values, 0.0)
+    return paired_bootstrap(a, b, np.random.default_rng(0), confidence=confidence, resamples=500)
+
+
+def _row(name: str, cells: Sequence[str]) -> None:
+    print(f"{name:34}" + "".join(f"{cell:>15}" for cell in cells))
+
+
+def main() -> None:
+    """Print the tables."""
+    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
+    for confidence in CONFIDENCES:
+        print(f"\nnominal {confidence:.2f}: coverage by number of examples; shares: mean (lowest)")
+        _row("", [str(n) for n in SIZES])
+        for name, method in (("share: wilson", wilson), ("share: clopper_pearson", clopper_pearson)):
+            pairs = (coverage_of_shares(method, n, confidence) for n in SIZES)
+            _row(name, [f"{mean:.3f} ({least:.3f})" for mean, least in pairs])
+        bounds = (coverage_of_bound(n, confidence) for n in SIZES)
+        _row("share_at_most (one-sided)", [f"{mean:.3f} ({least:.3f})" for mean, least in bounds])
+        for name, family in SCORES.items():
+            _row(
+                f"mean_interval: {name}",
+                [f"{coverage(family, mean_interval, n, confidence, repeats):.3f}" for n in SIZES],
+            )
+        graded_ = [np.mean([coverage(SCORES[g], mean_interval, n, confidence, repeats) for g in GRADED]) for n in SIZES]
+        _row("mean_interval: graded, all", [f"{c:.3f}" for c in graded_])
+        _row(
+            "bootstrap_mean: smooth",
+            [f"{coverage(smooth, _bootstrap, n, confidence, repeats // 4):.3f}" for n in SIZES],
+        )
+        for name, family in PAIRS.items():
+            _row(
+                f"difference: {name}",
+                [f"{coverage(family, difference_interval, n, confidence, repeats):.3f}" for n in SIZES],
+            )
+        _row(
+            "paired_bootstrap: pairs_tied",
+            [f"{coverage(pairs_tied, _paired_bootstrap, n, confidence, repeats // 4):.3f}" for n in SIZES],
+        )
+        for q in (0.5, 0.95):
+            _row(f"quantile: p{q * 100:.0f}", [f"{coverage_of_quantile(q, n, confidence, repeats):.3f}" for n in SIZES])
+    print("\none of 20 equal candidates called better (Holm, level 0.05)")
+    _row("", [str(n) for n in SIZES])
+    for name, family in PAIRS.items():
+        _row(name, [f"{false_better(family, n, 0.05, max(100, repeats // 40)):.3f}" for n in SIZES])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Intervals of means and shares: against other formulas, and by how often they cover the truth."""
+
+import importlib.util
+import math
+import sys
+from itertools import product
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offramp.stats import (
+    clopper_pearson,
+    difference_interval,
+    mean_interval,
+    mean_interval_of,
+    paired_bootstrap,
+    share_at_most,
+    wilson,
+)
+
+
+def benchmark():
+    """The measurements of benchmarks/coverage.py, the same that people run."""
+    path = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["coverage_benchmark"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+COVERAGE = benchmark()
+SCORES = st.lists(st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1)), max_size=15)
+DIFFERENCES = st.lists(st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1, 1)), max_size=15)
+
+
+# --------------------------------------------------------------------------------------------------------- shares
+
+
+def binomial_cdf(x, n, p):
+    return math.fsum(math.comb(n, r) * p**r * (1 - p) ** (n - r) for r in range(x + 1))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 60), st.data(), st.sampled_from([0.8, 0.9, 0.95]))
+def test_the_upper_bound_of_a_share_is_where_so_few_become_too_unlikely(n, data, confidence):
+    x = data.draw(st.integers(0, n))
+    bound = share_at_most(x, n, confidence=confidence)
+    assert 0 < bound <= 1
+    if x < n:
+        assert binomial_cdf(x, n, bound) == pytest.approx(1 - confidence, rel=1e-6)
+
+
+def test_three_percent_at_ninety_takes_76_examples_without_a_loss():
+    assert share_at_most(0, 75, confidence=0.9) > 0.03 >= share_at_most(0, 76, confidence=0.9)
+
+
+def test_clopper_and_pearson_give_the_textbook_numbers():
+    interval = clopper_pearson(8, 10)
+    assert (interval.low, interval.high) == pytest.approx((0.443905, 0.974789), abs=1e-6)
+    assert (clopper_pearson(0, 5).low, clopper_pearson(5, 5).high) == (0.0, 1.0)
+    assert clopper_pearson(0, 0).width == 1.0
+
+
+@pytest.mark.parametrize("n", [5, 8, 13, 20, 50, 200, 500])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_shares_are_covered_as_often_as_stated_on_average_and_by_clopper_pearson_always(n, confidence):
+    mean, _ = COVERAGE.coverage_of_shares(wilson, n, confidence)
+    assert abs(mean - confidence) <= 0.02
+    assert COVERAGE.coverage_of_shares(clopper_pearson, n, confidence)[1] >= confidence - 1e-9
+    assert COVERAGE.coverage_of_bound(n, confidence)[1] >= confidence - 1e-9
+
+
+# ---------------------------------------------------------------------------------------------------------- means
+
+
+@settings(max_examples=300, deadline=None)
+@given(SCORES, st.sampled_from([0.5, 0.9, 0.95]))
+def test_the_interval_of_a_mean_has_width_holds_the_mean_and_stays_in_bounds(scores, confidence):
+    interval = mean_interval(scores, confidence=confidence)
+    assert 0.0 <= interval.low < interval.high <= 1.0
+    if scores:
+        assert interval.low - 1e-9 <= sum(scores) / len(scores) <= interval.high + 1e-9
+    assert mean_interval(scores[::-1], confidence=confidence) == interval
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0]), max_size=30))
+def test_zeros_and_ones_get_wilson_s_interval(scores):
+    assert mean_interval(scores) == wilson(sum(scores), len(scores))
+
+
+@given(st.floats(0, 1), st.integers(1, 30))
+def test_equal_scores_are_no_proof_of_anything(score, n):
+    interval = mean_interval([score] * n)
+    expected = wilson(sum([score] * n) / n * n, n)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_far_from_the_bounds_and_with_many_scores_it_is_student_s_interval():
+    scores = np.random.default_rng(0).normal(0.5, 0.05, 400)
+    half = NormalDist().inv_cdf(0.975) * scores.std(ddof=1) / 20
+    interval = mean_interval(scores)
+    assert (interval.low, interval.high) == pytest.approx((scores.mean() - half, scores.mean() + half), abs=1e-4)
+
+
+@given(SCORES)
+def test_sums_give_the_interval_that_the_scores_give(scores):
+    if scores:
+        array = np.sort(np.array(scores))
+        sums = {"n": len(array), "mean": array.mean(), "mean_square": (array**2).mean()}
+        assert mean_interval_of(**sums) == mean_interval(scores)
+
+
+@pytest.mark.parametrize("n", [5, 10, 30, 100])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_graded_scores_are_covered_as_often_as_stated(n, confidence):
+    found = {
+        name: COVERAGE.coverage(COVERAGE.SCORES[name], mean_interval, n, confidence, 1500) for name in COVERAGE.GRADED
+    }
+    assert abs(np.mean(list(found.values())) - confidence) <= 0.02 + 0.005
+    assert min(found.values()) >= confidence - 0.045, found
+
+
+# ---------------------------------------------------------------------------------------------------- differences
+
+
+@settings(max_examples=300, deadline=None)
+@given(DIFFERENCES, st.sampled_from([0.5, 0.9, 0.95]))
+def test_the_interval_of_a_difference_has_width_and_mirrors(differences, confidence):
+    interval = difference_interval(differences, confidence=confidence)
+    assert -1.0 <= interval.low < interval.high <= 1.0
+    mirrored = difference_interval([-d for d in differences], confidence=confidence)
+    assert (-mirrored.high, -mirrored.low) == pytest.approx((interval.low, interval.high), abs=1e-7)
+    if len(differences) < 2:
+        assert (interval.low, interval.high) == (-1.0, 1.0)
+
+
+def test_agresti_and_min_s_example():
+    differences = [1.0] * 40 + [-1.0] * 20 + [0.0] * 40
+    n, b, c = 102, 40.5, 20.5
+    half = NormalDist().inv_cdf(0.975) * math.sqrt((b + c) - (b - c) ** 2 / n) / n
+    interval = difference_interval(differences)
+    assert (interval.low, interval.high) == pytest.approx(((b - c) / n - half, (b - c) / n + half))
+
+
+@pytest.mark.parametrize("n", [5, 10, 30, 100])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_differences_are_covered_as_often_as_stated(n, confidence):
+    found = {
+        name: COVERAGE.coverage(family, difference_interval, n, confidence, 1500)
+        for name, family in COVERAGE.PAIRS.items()
+    }
+    assert abs(np.mean(list(found.values())) - confidence) <= 0.02 + 0.005
+    assert min(found.values()) >= confidence - 0.035, found
+
+
+def test_the_paired_bootstrap_agrees_with_all_resamples_written_out():
+    a, b = [1.0, 0.5, 0.0, 1.0, 0.5, 1.0], [0.0, 0.5, 0.25, 0.0, 1.0, 0.5]
+    differences = np.subtract(a, b)
+    means = sorted(sum(resample) / 6 for resample in product(differences, repeat=6))
+    tail = NormalDist().cdf(-2.5705818 * math.sqrt(6 / 5))
+    expected = np.quantile(means, [tail, 1 - tail])
+    interval = paired_bootstrap(a, b, np.random.default_rng(0), resamples=20_000)
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected), abs=0.05)
+
+
+def test_the_paired_bootstrap_is_seeded_and_wide_for_few():
+    a, b = [1.0, 0.5, 1.0, 0.75], [0.5, 0.5, 0.0, 1.0]
+    one, again = (paired_bootstrap(a, b, np.random.default_rng(3)) for _ in range(2))
+    assert one == again
+    assert paired_bootstrap([1.0], [0.0], np.random.default_rng(0)).width == 2.0
+    assert paired_bootstrap([1.0, 1.0], [1.0, 1.0], np.random.default_rng(0)).width > 0.5
+    with pytest.raises(ValueError, match="shapes"):
+        paired_bootstrap([1.0], [0.0, 1.0], np.random.default_rng(0))
