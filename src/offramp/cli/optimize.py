@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @click.option("--minutes", type=float, help="Cap on wall clock.")
 @click.option("--seed", type=int, help="Seed of every draw.")
 @click.option("--concurrency", type=int, help="Requests in flight at the same time.")
+@click.option("--from", "from_study", metavar="STUDY", help="Start from this study: front, results, history.")
+@click.option("--from-storage", metavar="URL", help="Where that study is  [default: as --storage]")
 @click.option(
     "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
 )

@@ -192,8 +192,11 @@ def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> No
     judge = f" and {expected.judge_calls:,} of the judge" if expected.judge_calls else ""
     console.print(
         f"\nExpected: {expected.candidates} candidates, {expected.calls:,} calls{judge}, {money(expected.cost_usd)}, "
-        f"{expected.minutes:.1f} minutes. Based on {expected.basis}.\nNothing was written or spent."
+        f"{expected.minutes:.1f} minutes. Based on {expected.basis}."
     )
+    if expected.started_from is not None:
+        console.print(f"Starts from {plain(expected.started_from)}.")
+    console.print("Nothing was written or spent.")
 
 
 def print_studies(rows: Sequence[Mapping[str, Any]]) -> None:

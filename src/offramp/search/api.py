@@ -8,6 +8,7 @@ import math
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from offramp.search.estimate import Estimate, estimate
 from offramp.search.limits import Interrupted
 from offramp.search.prepare import Prepared, prepare
 from offramp.search.progress import Progress
+from offramp.search.warm.source import full_source_name
+from offramp.search.warm.start import Start, plan_start, start_from
 from offramp.space.load import LoadedSpace, as_loaded
 from offramp.space.model import SpaceFile
-from offramp.store.engine import open_store
+from offramp.store.engine import Store, open_store
 from offramp.store.history import typical_calls
 from offramp.study.api import default_storage
 
@@ -61,7 +64,8 @@ def options_of(
 
 
 def optimize(space: Space, *, storage: str | None = None, results: str | Path = "results",
-             observer: Observer | None = None, **limits: Any) -> JobResult:  # fmt: skip
+             observer: Observer | None = None, from_study: str | None = None, from_storage: str | None = None,
+             **limits: Any) -> JobResult:  # fmt: skip
     """Searches a space, or continues its study, and writes `<results>/<study>.json`.
 
     Args:
@@ -69,6 +73,9 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
         storage: SQLAlchemy URL; `<results>/offramp.db` by default.
         results: folder for what the run writes.
         observer: called with a snapshot after every example.
+        from_study: a study to start from: its front goes first, its cells are not paid for again. The job is another
+            study than without it, so the same name again continues.
+        from_storage: where that study is; `storage` by default.
         limits: trials, usd, calls, minutes, seed, concurrency; they go before those of the file.
 
     Returns:
@@ -83,9 +90,18 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
     url = storage or default_storage(folder)
     with open_store(url, create=True) as store:
         _writable(folder)
+        if from_study is not None:
+            prepared = _started(prepared, options, store, from_study, from_storage)
         result = asyncio.run(_run(Job(prepared, options, store, observer=observer)))
     write_report(folder, result)
     return result
+
+
+def _started(prepared: Prepared, options: Options, store: Store, study: str, storage: str | None) -> Prepared:
+    if storage is None:
+        return start_from(prepared, options, store, store, study)
+    with open_store(storage, write_probe=False) as source:
+        return start_from(prepared, options, store, source, study)
 
 
 async def _run(job: Job) -> JobResult:
@@ -149,15 +165,27 @@ def write_report(folder: Path, result: JobResult) -> Path:
 
 
 def dry_run(
-    space: Space, *, storage: str | None = None, results: str | Path = "results", **limits: Any
-) -> tuple[Prepared, Estimate]:
+    space: Space, *, storage: str | None = None, results: str | Path = "results", from_study: str | None = None,
+    from_storage: str | None = None, **limits: Any,
+) -> tuple[Prepared, Estimate]:  # fmt: skip
     """What `optimize` would take. Writes nothing, spends nothing, needs no key."""
     prepared = prepare(as_loaded(space))
     options = options_of(prepared, **limits)
+    url = storage or default_storage(Path(results))
+    warm = None
+    if from_study is not None:
+        warm = _planned(prepared, options, from_storage or url, from_study)
+        prepared = warm.prepared
     try:
-        with open_store(storage or default_storage(Path(results)), write_probe=False) as store:
-            return prepared, estimate(prepared, options, typical_calls(store))
+        with open_store(url, write_probe=False) as store:
+            return prepared, estimate(prepared, options, typical_calls(store), warm)
     except StorageError:
         if storage is not None:
             raise
-        return prepared, estimate(prepared, options, {})
+        return prepared, estimate(prepared, options, {}, warm)
+
+
+def _planned(prepared: Prepared, options: Options, storage: str, study: str) -> Start:
+    with open_store(storage, write_probe=False) as source:
+        name = full_source_name(source, study, prepared, options.seed)
+        return plan_start(replace(prepared, started_from=name), source)

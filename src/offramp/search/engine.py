@@ -19,6 +19,7 @@ from offramp.evaluate.evaluator import Evaluator
 from offramp.models.server import LocalServers
 from offramp.search.kept_back import holdout_s, open_purse
 from offramp.search.known import Known
+from offramp.search.leads import Leads
 from offramp.search.limits import Clock, Interrupted
 from offramp.search.loop import Loop, Parts
 from offramp.search.optuna_study import OptunaStudy
@@ -31,6 +32,7 @@ from offramp.store.engine import Store
 from offramp.store.owners import current_owner
 from offramp.store.purse import Purse
 from offramp.store.studies import Lease, StudyStatus, StudyStore
+from offramp.store.variants import VariantStore, texts_of
 from offramp.study.report import Money, summary_text
 
 __all__ = ["Job", "JobResult", "Options"]
@@ -62,7 +64,7 @@ class Job:
         Raises:
             UsageError: it cannot be run as it is. Errors of the running job are in the result, with what was kept.
         """
-        self._studies.create_or_get(study_row(self._p, self._o))
+        self._record = self._studies.create_or_get(study_row(self._p, self._o))
         lease = self._studies.acquire_lease(self.name, current_owner())
         renewal = asyncio.create_task(self._renew(lease))
         try:
@@ -124,10 +126,13 @@ class Job:
 
     async def _search(self) -> str:
         self._studies.update(self.name, status=StudyStatus.RUNNING, stop_reason=None)
+        variants = VariantStore(self._store).all(self.name)
+        self._p = self._p.with_joined(texts_of(variants))
+        self._known.adopt(self._p)
         self._study = open_study(self._p, self._o, self._p.objectives, self._store)
         parts = Parts(
             prepared=self._p, options=self._o, known=self._known, study=self._study, evaluator=self._evaluator,
-            clock=self.clock, keep_back=self._keep_back,
+            clock=self.clock, keep_back=self._keep_back, leads=Leads(self._record.extra.get("warm"), variants),
         )  # fmt: skip
         return await Loop(parts).run()
 

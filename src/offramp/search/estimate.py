@@ -14,6 +14,7 @@ from typing import Any
 from offramp.records import Candidate, DemoKind, Model, Scalar, Usage
 from offramp.search.engine import Options
 from offramp.search.prepare import Prepared
+from offramp.search.warm.start import Start
 from offramp.space.dimensions import Dimension, assignments, cardinality, choose, values_in
 from offramp.store.history import TypicalCall
 
@@ -29,6 +30,8 @@ class Estimate:
     Attributes:
         candidates: full evaluations, the incumbent included.
         calls: requests of the program; judge_calls: of the judge; both as if nothing were in the ledger.
+        reused: examples of those whose results another study gives; no call is made for them.
+        started_from: that study and what of it is used, in words; None for a start from nothing.
         cost_usd: None when a price is unknown.
         minutes: at the job's concurrency.
         basis: what the numbers rest on, in words.
@@ -40,17 +43,26 @@ class Estimate:
     cost_usd: float | None
     minutes: float
     basis: str
+    reused: int = 0
+    started_from: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         return asdict(self)
 
 
-def estimate(prepared: Prepared, options: Options, past: Mapping[str, TypicalCall]) -> Estimate:
-    """The expected effort. `past` is what the storage knows of the models; empty where there is none yet."""
+def estimate(
+    prepared: Prepared, options: Options, past: Mapping[str, TypicalCall], warm: Start | None = None
+) -> Estimate:
+    """The expected effort. `past` is what the storage knows of the models; empty where there is none yet.
+
+    Args:
+        warm: what is taken over from another study: its cells are not paid for.
+    """
     splits = prepared.task.splits
-    trials = int(min(options.trials, cardinality(prepared.dims)))
-    examples = trials * len(splits.search) + 2 * len(splits.holdout)
+    trials = int(min(options.trials, cardinality(prepared.filled_dims)))
+    reused = _reused(warm, prepared, trials)
+    examples = trials * len(splits.search) + 2 * len(splits.holdout) - reused
     calls = examples * prepared.predictors
     judges = prepared.task.metric.judge_models
     sample = _sample(prepared)
@@ -66,7 +78,30 @@ def estimate(prepared: Prepared, options: Options, past: Mapping[str, TypicalCal
         cost_usd=fmean(known) * capped / prepared.predictors if len(known) == len(costs) and not judges else None,
         minutes=seconds * capped / prepared.predictors / side_by_side / 60,
         basis="past calls of these models" if past else "text lengths and typical speeds; a first run will know better",
+        reused=reused,
+        started_from=None if warm is None else _told(warm),
     )
+
+
+def _reused(warm: Start | None, prepared: Prepared, trials: int) -> int:
+    """Cells of the incumbent and of the old front, as far as there are trials for them."""
+    if warm is None:
+        return 0
+    incumbent = () if prepared.incumbent is None else (prepared.incumbent.id,)
+    first = dict.fromkeys([*incumbent, *(lead["candidate"] for lead in warm.record["first"])])
+    cells: Mapping[str, int] = warm.record["cells"]
+    return sum(cells.get(candidate, 0) for candidate in list(first)[:trials])
+
+
+def _told(warm: Start) -> str:
+    record = warm.record
+    words = [
+        f"{record['study']}: {len(record['first'])} candidates go first",
+        f"{sum(record['cells'].values())} cells are there already",
+        f"{len(record['prior'])} trials inform the sampler",
+        *record["notes"],
+    ]
+    return "; ".join(words)
 
 
 def _sample(prepared: Prepared, at_most: int = 64) -> list[Candidate]:

@@ -59,6 +59,10 @@ class Known:
         self.progress = Progress(study=self.name, trials_wanted=options.trials, minutes=options.minutes)
         self.publish: Callable[[], None] = lambda: None
 
+    def adopt(self, prepared: Prepared) -> None:
+        """Goes on with a job whose texts have grown."""
+        self._p = prepared
+
     @property
     def tried(self) -> dict[str, Evaluation]:
         """Every candidate whose trial has ended, by id."""

@@ -13,11 +13,13 @@ from offramp.errors import OfframpError
 from offramp.evaluate.evaluator import Evaluator
 from offramp.records import Candidate, Evaluation, Split
 from offramp.search.known import Known
+from offramp.search.leads import Leads
 from offramp.search.limits import Clock
 from offramp.search.optuna_study import Asked, OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.prepare import Prepared
-from offramp.search.unseen import Unseen
+from offramp.search.unseen import Assignment, Unseen
+from offramp.search.warm.prior import add_prior
 
 DUPLICATES = 3
 """After so many proposals in a row that are known already, an unseen one is drawn at random."""
@@ -25,7 +27,12 @@ DUPLICATES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a search works with. `keep_back` leaves enough of the caps for the verdict; called before every trial."""
+    """What a search works with.
+
+    Attributes:
+        keep_back: leaves enough of the caps for the verdict; called before every trial.
+        leads: what is tried before the sampler proposes, and where candidates come from.
+    """
 
     prepared: Prepared
     options: Options
@@ -34,6 +41,7 @@ class Parts:
     evaluator: Evaluator
     clock: Clock
     keep_back: Callable[[], None]
+    leads: Leads
 
 
 class Loop:
@@ -49,6 +57,7 @@ class Loop:
         self._study.take_back_unfinished()
         self._known.recall(self._study)
         await self._incumbent_first()
+        self._add_prior()
         await self._mend()
         while True:
             if len(self._known.tried) >= self._parts.options.trials:
@@ -68,8 +77,16 @@ class Loop:
         evaluation = await self._evaluate(incumbent)
         self._known.fix_scales(evaluation)
         told = self._known.told(incumbent, evaluation)
-        self._known.keep(incumbent, evaluation, self._study.next_number(), origin={"kind": "incumbent"})
+        self._known.keep(
+            incumbent, evaluation, self._study.next_number(), origin=self._parts.leads.origin(incumbent, incumbent=True)
+        )
         self._study.add_incumbent(incumbent.params, *told)
+
+    def _add_prior(self) -> None:
+        """Trials of the study that this one starts from, once the scales are fixed that a utility needs."""
+        space, leads = self._p.space, self._parts.leads
+        single = space.search.mode == "utility"
+        add_prior(self._study, leads.warm, self._known.objectives, space.constraints, single=single)
 
     async def _mend(self) -> None:
         """Runs again the examples of finished candidates that an earlier run got no answer for.
@@ -102,7 +119,7 @@ class Loop:
     async def _run_trial(self, asked: Asked, candidate: Candidate) -> None:
         evaluation = await self._evaluate(candidate)
         told = self._known.told(candidate, evaluation)
-        self._known.keep(candidate, evaluation, asked.number, origin={"kind": "sampler"})
+        self._known.keep(candidate, evaluation, asked.number, origin=self._parts.leads.origin(candidate))
         self._study.tell(asked.number, *told)
 
     @contextmanager
@@ -120,8 +137,11 @@ class Loop:
         self._study.tell(asked.number, values, attributes, missed)
 
     def _queue_unseen(self) -> bool:
-        """Queues an assignment that is not known yet where the sampler would not find one; False when none is left."""
-        if self._p.space.search.sampler == "grid":
+        """Queues what goes before the sampler, or what it would not find; False when nothing is left."""
+        lead = self._parts.leads.next(self._p, self._known.tried)
+        if lead is not None:
+            unseen: Assignment | None = lead
+        elif self._p.space.search.sampler == "grid":
             unseen = self._unseen.in_turn(self._known.tried)
         elif self._study.duplicates_in_a_row() >= DUPLICATES:
             unseen = self._unseen.at_random(self._known.tried)

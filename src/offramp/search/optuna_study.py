@@ -146,6 +146,28 @@ class OptunaStudy:
             )  # fmt: skip
             return self.next_number() - 1
 
+    def add_prior(self, params: Mapping[str, Scalar], values: Sequence[float], constraints: Mapping[str, float], *,
+                  candidate: str, source: str) -> None:  # fmt: skip
+        """Adds a finished trial of another study as history for the sampler; no count and no report has it."""
+        with self._door():
+            self._study.add_trial(
+                create_trial(
+                    state=TrialState.COMPLETE, values=list(values), params=dict(params),
+                    distributions={n: distribution_of(self._dim(n)) for n in params},
+                    user_attrs={"prior": source, "prior_candidate": candidate}, constraints=dict(constraints) or None,
+                )
+            )  # fmt: skip
+
+    def priors(self) -> frozenset[str]:
+        """Candidates of the trials that came with `add_prior`."""
+        with self._door():
+            trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return frozenset(t.user_attrs["prior_candidate"] for t in trials if "prior_candidate" in t.user_attrs)
+
+    def adopt(self, dims: Sequence[Dimension]) -> None:
+        """Goes on with dimensions some of whose reserved choices have joined."""
+        self._dims = tuple(dims)
+
     def next_number(self) -> int:
         """The number that the next trial will have."""
         with self._door():

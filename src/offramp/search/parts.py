@@ -8,10 +8,10 @@ from dataclasses import asdict
 
 from offramp.calls.caller import Caller
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
-from offramp.ids import derived_seed
+from offramp.ids import content_hash, derived_seed
 from offramp.models.server import LocalServers
 from offramp.program.engine import Send
-from offramp.records import Result
+from offramp.records import Model, Result
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.prepare import Prepared
@@ -32,8 +32,22 @@ def study_row(prepared: Prepared, options: Options) -> StudyRow:
         space_hash=prepared.hash(options.seed),
         task_hash=prepared.task.hash,
         seed=options.seed,
-        extra={"prices": prices, "texts": {predictor: dict(v) for predictor, v in prepared.texts.items()}},
+        extra={
+            "prices": prices,
+            "texts": {predictor: dict(v) for predictor, v in prepared.texts.items()},
+            "models": {name: model_identity(model) for name, model in prepared.models.items()},
+            "task": {
+                "dataset": prepared.task.dataset_hash,
+                "splits": prepared.task.splits_hash,
+                "metric": content_hash(prepared.task.metric.fingerprint),
+            },
+        },
     )
+
+
+def model_identity(model: Model) -> list[str | None]:
+    """What makes a model the one it is, whatever it is called: route, revision and address."""
+    return [model.route, model.revision, model.api_base]
 
 
 def make_caller(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from offramp.errors import ModelError, SpaceError, nearest, problem
@@ -49,6 +49,8 @@ class Prepared:
         factory: makes one's own module; None for a task given by a signature.
         predictors: number of predictors, the least number of calls of one run.
         balance_by: column that balanced demos balance.
+        joined: texts beside those of the file, by predictor and variant: proposed, or of the study it starts from.
+        started_from: name of the study that this one starts from; None for a start from nothing.
     """
 
     loaded: LoadedSpace
@@ -62,6 +64,8 @@ class Prepared:
     factory: ModuleFactory | None
     predictors: int
     balance_by: str | None
+    joined: Texts = field(default_factory=dict)
+    started_from: str | None = None
 
     @property
     def space(self) -> SpaceFile:
@@ -70,10 +74,23 @@ class Prepared:
 
     def candidate(self, params: Mapping[str, Any]) -> Candidate:
         """The candidate of an assignment."""
-        return candidate_of(params, space=self.space, texts=self.texts, models=self._searched(), dims=self.dims)
+        return candidate_of(params, space=self.space, texts=self.all_texts, models=self.models, dims=self.dims)
 
-    def _searched(self) -> dict[str, Model]:
-        return dict(self.models)
+    @property
+    def all_texts(self) -> Texts:
+        """Every instruction that can be chosen today: those of the file, then those that joined."""
+        return {name: {**variants, **self.joined.get(name, {})} for name, variants in self.texts.items()}
+
+    def with_joined(self, texts: Texts) -> Prepared:
+        """The same job with these texts beside those of the file. Its name and hash stay."""
+        searched = {name: self.models[name] for name in self.searched_models}
+        wider = replace(self, joined=texts)
+        return replace(wider, dims=dimensions(self.space, wider.all_texts, searched))
+
+    @property
+    def filled_dims(self) -> tuple[Dimension, ...]:
+        """The dimensions as they are when every text that may be proposed has joined."""
+        return tuple(dim.filled for dim in self.dims)
 
     def hash(self, seed: int) -> str:
         """Content hash of everything that decides what the study finds, given the models' answers.
@@ -84,7 +101,8 @@ class Prepared:
         part["search"] = {"sampler": self.space.search.sampler, "mode": self.space.search.mode, "seed": seed}
         revisions = {name: [m.route, m.revision, m.api_base] for name, m in self.models.items()}
         texts = {predictor: dict(variants) for predictor, variants in self.texts.items()}
-        return content_hash([part, texts, revisions, self.task.hash])
+        start = [] if self.started_from is None else [{"started_from": self.started_from}]
+        return content_hash([part, texts, revisions, self.task.hash, *start])
 
     def study_name(self, seed: int) -> str:
         """Name of the study of this job: the space's name, and what makes it this one."""
@@ -93,7 +111,7 @@ class Prepared:
     def summary(self) -> list[tuple[str, str]]:
         """What a person wants to see of a job before it runs."""
         splits = self.task.splits
-        size = cardinality(self.dims)
+        size = cardinality(self.filled_dims)
         searched = [dim.name for dim in self.dims if dim.searched]
         return [
             ("space", f"{self.space.name} ({self.loaded.path})"),

@@ -22,7 +22,38 @@ DIGITS = 6
 """Significant digits of a searched number without step."""
 
 
-class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc]
+class _Narrowing:
+    """Before a sampler: choices that may join later are stored with each trial and never drawn.
+
+    Optuna wants the choices of a study to be the same from its first trial to its last. So a trial has them all, and
+    the sampler is shown those that can be had today.
+    """
+
+    today: Mapping[str, BaseDistribution]
+
+    def sample_independent(self, study: optuna.Study, trial: Any, param_name: str, param_distribution: Any) -> Any:
+        """A value of today's choices."""
+        narrow = self.today.get(param_name, param_distribution)
+        if narrow.single():
+            return narrow.choices[0]
+        return super().sample_independent(study, trial, param_name, narrow)  # type: ignore[misc]
+
+    def sample_relative(self, study: optuna.Study, trial: Any, search_space: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of today's choices; a param with one choice is left to `sample_independent`."""
+        narrow = {name: self.today.get(name, known) for name, known in search_space.items()}
+        open_ = {name: known for name, known in narrow.items() if not known.single()}
+        return super().sample_relative(study, trial, open_)  # type: ignore[misc,no-any-return]
+
+
+class _Random(_Narrowing, optuna.samplers.RandomSampler):  # type: ignore[misc]
+    pass
+
+
+class _Gp(_Narrowing, optuna.samplers.GPSampler):  # type: ignore[misc]
+    pass
+
+
+class _Tpe(_Narrowing, optuna.samplers.TPESampler):  # type: ignore[misc]
     def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
         super().__init__(seed=seed, n_startup_trials=STARTUP_TRIALS)
         self._whole_space = space
@@ -31,7 +62,7 @@ class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc]
         return dict(self._whole_space) if self._is_multivariate(study) else {}
 
 
-class _Nsga2(optuna.samplers.NSGAIISampler):  # type: ignore[misc]
+class _Nsga2(_Narrowing, optuna.samplers.NSGAIISampler):  # type: ignore[misc]
     def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
         super().__init__(seed=seed, population_size=POPULATION)
         self._whole_space = space
@@ -46,13 +77,19 @@ class _Nsga2(optuna.samplers.NSGAIISampler):  # type: ignore[misc]
 
 def make_sampler(kind: str, dims: Sequence[Dimension], seed: int) -> optuna.samplers.BaseSampler:
     """The sampler for one proposal. A `grid` is walked by the job itself, so that any will do."""
+    sampler = _sampler(kind, dims, seed)
+    sampler.today = {dim.name: CategoricalDistribution(dim.choices) for dim in dims if dim.reserved}
+    return sampler
+
+
+def _sampler(kind: str, dims: Sequence[Dimension], seed: int) -> Any:
     if kind == "tpe":
         return _Tpe(_in_every_trial(dims), seed)
     if kind == "nsga2":
         return _Nsga2(_in_every_trial(dims), seed)
     if kind == "gp":
-        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
-    return optuna.samplers.RandomSampler(seed=seed)
+        return _Gp(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
+    return _Random(seed=seed)
 
 
 def _in_every_trial(dims: Sequence[Dimension]) -> dict[str, BaseDistribution]:
@@ -61,9 +98,9 @@ def _in_every_trial(dims: Sequence[Dimension]) -> dict[str, BaseDistribution]:
 
 
 def distribution_of(dim: Dimension) -> BaseDistribution:
-    """Optuna's distribution for a searched dimension."""
+    """Optuna's distribution for a searched dimension: choices that may join later are in it from the start."""
     if dim.choices:
-        return CategoricalDistribution(dim.choices)
+        return CategoricalDistribution((*dim.choices, *dim.reserved))
     if dim.whole:
         return IntDistribution(int(dim.low), int(dim.high), step=int(dim.step or 1), log=dim.log)
     return FloatDistribution(dim.low, dim.high, step=dim.step, log=dim.log)
@@ -73,7 +110,7 @@ def suggest(trial: optuna.Trial, dim: Dimension) -> Scalar:
     """The trial's value for a searched dimension, rounded so that it reads well and stays in its range."""
     distribution = distribution_of(dim)
     if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(dim.name, dim.choices)  # type: ignore[no-any-return]
+        return trial.suggest_categorical(dim.name, distribution.choices)  # type: ignore[no-any-return]
     if isinstance(distribution, IntDistribution):
         return int(trial.suggest_int(dim.name, int(dim.low), int(dim.high), step=int(dim.step or 1), log=dim.log))
     return rounded(float(trial.suggest_float(dim.name, dim.low, dim.high, step=dim.step, log=dim.log)), dim)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from offramp.errors import SpaceError, problem
@@ -26,6 +26,8 @@ Texts = Mapping[str, Mapping[str, str]]
 """Instruction texts: predictor name to variant name to text."""
 
 MAIN = "main"
+PROPOSED = "proposed"
+"""Proposed instructions are called `proposed-1`, `proposed-2`, ..."""
 
 _ROUNDING = 1e-9
 """In steps: what floats may be off from the grid."""
@@ -40,6 +42,8 @@ class Dimension:
         low, high, step, log, whole: for a range; `whole` numbers are ints.
         when: params (earlier ones) to the values under which this one applies; strings may be globs.
         group: `program` for what shapes the prompt, `request` for what is sent along with it.
+        reserved: names of values that may join `choices` later, such as instructions not yet proposed. They are in no
+            assignment, but storages that want all choices from the start are told of them.
     """
 
     name: str
@@ -51,11 +55,17 @@ class Dimension:
     whole: bool = False
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     group: Literal["program", "request"] = "program"
+    reserved: tuple[Scalar, ...] = ()
 
     @property
     def searched(self) -> bool:
-        """Whether there is anything to choose."""
-        return len(self.choices) != 1
+        """Whether there is anything to choose, now or later."""
+        return len(self.choices) + len(self.reserved) != 1
+
+    @property
+    def filled(self) -> Dimension:
+        """The dimension as it is when everything that may join has joined."""
+        return replace(self, choices=(*self.choices, *self.reserved), reserved=())
 
     @property
     def size(self) -> float:
@@ -104,7 +114,11 @@ def dimensions(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> t
     Raises:
         SpaceError: when conditions form a circle or name a param that does not exist.
     """
-    program = [*_program_dimensions(space, models), *_instruction_dimensions(texts), *_demo_dimensions(space)]
+    program = [
+        *_program_dimensions(space, models),
+        *_instruction_dimensions(texts, proposal_names(space)),
+        *_demo_dimensions(space),
+    ]
     request = [_request_dimension(name, part) for name, part in space.params.items()]
     taken = sorted({dim.name for dim in program} & {dim.name for dim in request})
     if taken:
@@ -119,9 +133,16 @@ def _program_dimensions(space: SpaceFile, models: Mapping[str, Model]) -> Iterat
     yield Dimension(name="constrained", choices=_many(space.program.constrained))
 
 
-def _instruction_dimensions(texts: Texts) -> Iterator[Dimension]:
+def _instruction_dimensions(texts: Texts, slots: Sequence[str]) -> Iterator[Dimension]:
     for predictor, variants in texts.items():
-        yield Dimension(name=instruction_param(predictor), choices=tuple(variants))
+        reserved = tuple(name for name in slots if name not in variants)
+        yield Dimension(name=instruction_param(predictor), choices=tuple(variants), reserved=reserved)
+
+
+def proposal_names(space: SpaceFile) -> tuple[str, ...]:
+    """The names that proposed instructions of a predictor will have, in the order in which they join."""
+    part = getattr(space, "propose", None)
+    return () if part is None else tuple(f"{PROPOSED}-{i + 1}" for i in range(part.rounds * part.count))
 
 
 def instruction_param(predictor: str) -> str:

@@ -37,7 +37,8 @@ class CandidateRow:
 
     Attributes:
         number: of its first trial.
-        origin: where it came from: `{"kind": "incumbent"}`, `{"kind": "sampler"}`, or a proposal with its parents.
+        origin: where it came from, by `kind`: `incumbent`, `sampler`, `study` (the front that this study started from)
+            or `proposal`, the last two with `parents`. `cells` says which study its first results were copied from.
         reason: why it was stopped; None for a complete one.
     """
 

@@ -29,7 +29,12 @@ def _v2(conn: sa.Connection) -> None:
         table.create(conn, checkfirst=True)
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2)
+def _v3(conn: sa.Connection) -> None:
+    """Instructions that joined a study after its space file: proposed ones, and those of the study it started from."""
+    tables.variants.create(conn, checkfirst=True)
+
+
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3)
 LATEST = len(MIGRATIONS)
 
 

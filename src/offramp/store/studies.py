@@ -120,6 +120,12 @@ class StudyStore:
             raise StorageError(problem(self._store.url, "no such study", got=name, do=do))
         return _study(row)
 
+    def find(self, name: str) -> StudyRow | None:
+        """The study of this name; None where there is none."""
+        with self._store.reading() as conn:
+            row = conn.execute(sa.select(studies).where(studies.c.name == name)).first()
+        return None if row is None else _study(row)
+
     def list(self) -> tuple[StudyRow, ...]:
         """All studies, the newest first."""
         order = (studies.c.created_at.desc(), studies.c.name)

@@ -159,6 +159,22 @@ candidates = sa.Table(
     sa.Column("reason", PlainText),
 )
 
+variants = sa.Table(
+    "offramp_variants",
+    metadata,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("predictor", sa.String(255), nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("name", sa.String(255)),
+    sa.Column("text", JsonText),
+    sa.Column("reason", PlainText),
+    sa.Column("parents", JsonText, nullable=False),
+    sa.Column("params", JsonText),
+    sa.Column("model", sa.String(255)),
+)
+
 summaries = sa.Table(
     "offramp_summaries",
     metadata,

@@ -17,6 +17,7 @@ from offramp.stats.pareto import non_dominated
 from offramp.store.candidates import CandidateState, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.studies import StudyRow, StudyStore
+from offramp.store.variants import Variant, VariantStore
 from offramp.study.members import HoldoutScore, Member, Ruler, read_members
 from offramp.study.objectives import Objective, objectives_from_json, reweighted
 from offramp.study.prices import current_prices
@@ -43,6 +44,8 @@ class StudyReport:
         members: those with a complete evaluation.
         front: members that no other dominates (among the feasible, where any is).
         recommended: the front's member of the highest utility.
+        started_from: the study it started from, and what was taken over; None for a start from nothing.
+        proposals: instructions beside those of the space file, dropped ones with the reason.
     """
 
     study: str
@@ -58,6 +61,8 @@ class StudyReport:
     incumbent: Member | None
     recommended: Member | None
     money: Money | None = None
+    started_from: Mapping[str, Any] | None = None
+    proposals: tuple[Variant, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; members other than front, incumbent and recommended are left out."""
@@ -77,6 +82,8 @@ class StudyReport:
             "front": [asdict(member) for member in self.front],
             "recommended": None if self.recommended is None else asdict(self.recommended),
             "study_money": None if self.money is None else asdict(self.money),
+            "started_from": None if self.started_from is None else dict(self.started_from),
+            "proposals": [variant.to_json() for variant in self.proposals],
         }  # fmt: skip
 
 
@@ -104,7 +111,17 @@ def build_report(store: Store, name: str, *, weights: Mapping[str, float] | None
         front=front,
         incumbent=next((member for member in members if member.incumbent), None),
         recommended=recommend(front),
+        started_from=_start(row.extra.get("warm")),
+        proposals=VariantStore(store).all(name),
     )
+
+
+def _start(warm: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the report says of the study that this one started from."""
+    if warm is None:
+        return None
+    numbers = {"first": len(warm["first"]), "cells": sum(warm["cells"].values()), "prior": len(warm["prior"])}
+    return {"study": warm["study"], "storage": warm["storage"], "notes": list(warm["notes"]), **numbers}
 
 
 def ruler_of(row: StudyRow, weights: Mapping[str, float] | None = None) -> Ruler:
