@@ -111,9 +111,9 @@ async def at_once(_: float) -> None:
     await asyncio.sleep(0)
 
 
-def patched(monkeypatch: Any, transport: Any) -> None:
-    """Every job of this test sends through `transport` and waits for nothing."""
-    monkeypatch.setattr(engine, "open_caller", partial(open_caller, transport=transport, sleep=at_once))
+def patched(monkeypatch: Any, transport: Any, sleep: Any = at_once) -> None:
+    """Every job of this test sends through `transport` (the real one for None) and waits for nothing."""
+    monkeypatch.setattr(engine, "open_caller", partial(open_caller, transport=transport, sleep=sleep))
 
 
 def run_job(space: Path, folder: Path, **limits: Any) -> JobResult:
@@ -142,8 +142,11 @@ def trials_of(storage: str, study: str) -> list[tuple[Any, ...]]:
 # ------------------------------------------------------------------------------- jobs in processes of their own
 
 
-def job_that_dies(space: Path, folder: Path, log: Path, commits: int, out: Path) -> None:
-    """A job whose process is killed at the `commits`-th commit to the database; it logs each request that it sends."""
+def job_that_dies(space: Path, folder: Path, log: Path, commits: int, out: Path, *, sends: int = 0) -> None:
+    """A job whose process is killed at the `commits`-th commit to the database, or while its `sends`-th request is out.
+
+    It logs each request that it sends.
+    """
     import sqlalchemy as sa
 
     left = [commits]
@@ -154,14 +157,16 @@ def job_that_dies(space: Path, folder: Path, log: Path, commits: int, out: Path)
             os.kill(os.getpid(), signal.SIGKILL)
 
     sa.event.listen(sa.Engine, "commit", count)
-    engine.open_caller = partial(open_caller, transport=FunctionTransport(partial(_logged, log)), sleep=at_once)  # type: ignore
+    engine.open_caller = partial(open_caller, transport=FunctionTransport(partial(_logged, log, sends)), sleep=at_once)  # type: ignore
     result = run_job(space, folder)
     out.write_text(json.dumps({**api.result_json(result), "commits": commits - left[0]}))
 
 
-def _logged(log: Path, request: CallRequest) -> CallReply:
+def _logged(log: Path, dies_at: int, request: CallRequest) -> CallReply:
     with log.open("a") as file:
         file.write(request.hash + "\n")
+    if len(log.read_text().split()) == dies_at:
+        os.kill(os.getpid(), signal.SIGKILL)
     return reply_to(request)
 
 
