@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -111,9 +112,29 @@ async def at_once(_: float) -> None:
     await asyncio.sleep(0)
 
 
-def patched(monkeypatch: Any, transport: Any, sleep: Any = at_once) -> None:
+class Naps:
+    """A clock that moves when somebody sleeps, on top of real time; nobody waits.
+
+    Attributes:
+        wanted: seconds that were asked for, in order.
+    """
+
+    def __init__(self) -> None:
+        self.wanted: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.wanted.append(seconds)
+        await asyncio.sleep(0)
+
+    def clock(self) -> float:
+        return time.monotonic() + sum(self.wanted)
+
+
+def patched(monkeypatch: Any, transport: Any, **parts: Any) -> None:
     """Every job of this test sends through `transport` (the real one for None) and waits for nothing."""
-    monkeypatch.setattr(engine, "open_caller", partial(open_caller, transport=transport, sleep=sleep))
+    monkeypatch.setattr(
+        engine, "open_caller", partial(open_caller, **{"transport": transport, "sleep": at_once, **parts})
+    )
 
 
 def run_job(space: Path, folder: Path, **limits: Any) -> JobResult:

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offramp.calls.failures import BrokenReply
+from offramp.calls.transports.replies import read_reply
 from offramp.calls.transports.usage import token_usage
 from offramp.records import Usage
 
@@ -109,3 +111,14 @@ def test_no_class_is_ever_negative(parts):
         }
     )
     assert min(classes(usage)) >= 0
+
+
+@pytest.mark.parametrize("body", [{"choices": []}, {"choices": [{"finish_reason": "stop"}]}])
+def test_a_reply_without_an_answer_is_billed_as_its_usage_says(body):
+    used = token_usage({"prompt_tokens": 10, "completion_tokens": 5})
+    with pytest.raises(BrokenReply) as caught:
+        read_reply(body, used, 0.1)
+    assert caught.value.usage == used
+    with pytest.raises(BrokenReply) as caught:
+        read_reply(body, token_usage(None), 0.1)
+    assert caught.value.usage is None

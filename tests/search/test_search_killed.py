@@ -12,7 +12,7 @@ from contextlib import closing
 import optuna  # noqa: F401 - loaded before the fork, once for all jobs
 import pytest
 
-from offramp.search import api
+from offramp.study import api
 from search_jobs import essence, job_that_dies, trials_of, write_space
 
 FORK = multiprocessing.get_context("fork")

@@ -40,15 +40,15 @@ def read_reply(body: Any, usage: Usage, latency_s: float) -> CallReply:
         body: the completion, as a mapping or an object with attributes.
 
     Raises:
-        BrokenReply: there is no choice, or it holds no message.
+        BrokenReply: there is no choice, or it holds no message; with its usage where it names any.
         Refused: the model refused, or a filter took the answer away; with its usage, which is billed.
     """
-    choices = _get(body, "choices")
+    choices, billed = _get(body, "choices"), None if usage == Usage() else usage
     if not isinstance(choices, list) or not choices:
-        raise BrokenReply("the reply has no choices", latency_s=latency_s)
+        raise BrokenReply("the reply has no choices", usage=billed, latency_s=latency_s)
     message = _get(choices[0], "message")
     if message is None:
-        raise BrokenReply("the reply's first choice has no message", latency_s=latency_s)
+        raise BrokenReply("the reply's first choice has no message", usage=billed, latency_s=latency_s)
     content, reason = _text(_get(message, "content")), _get(choices[0], "finish_reason")
     refusal = _get(message, "refusal") or _get(_get(message, "provider_specific_fields"), "refusal")
     if not content and (refusal or reason == "content_filter"):
