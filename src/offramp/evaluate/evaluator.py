@@ -133,7 +133,7 @@ class Evaluator:
 
     async def _program(self, candidate: Candidate) -> Program:
         if candidate.id not in self._programs:
-            self._programs[candidate.id] = self._make(candidate, await self._demos(candidate))
+            self._programs[candidate.id] = self._make(candidate, await self.demos(candidate))
         return self._programs[candidate.id]
 
     def _make(self, candidate: Candidate, demos: Demos) -> Program:
@@ -148,7 +148,8 @@ class Evaluator:
             self._nearest = NearestDemos(self._task.splits.train, self._task.fields.inputs)
         return self._nearest
 
-    async def _demos(self, candidate: Candidate) -> Demos:
+    async def demos(self, candidate: Candidate) -> Demos:
+        """The static demos of a candidate; bootstrapping asks the model, or the ledger that knows the answers."""
         train = self._task.splits.train
         if candidate.demo_kind is DemoKind.BOOTSTRAPPED:
             return await bootstrap(

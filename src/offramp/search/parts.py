@@ -41,6 +41,7 @@ def study_row(prepared: Prepared, options: Options) -> StudyRow:
                 "splits": prepared.task.splits_hash,
                 "metric": content_hash(prepared.task.metric.fingerprint),
             },
+            "space_file": str(prepared.loaded.base.resolve() / prepared.loaded.path.name),
         },
     )
 

@@ -130,6 +130,10 @@ class Ledger:
         row = self._first(request_hash, calls.c.status == CallStatus.REFUSED, billed)
         return None if row is None else _attempt(row)
 
+    def knows(self, request_hash: str) -> bool:
+        """Whether this request was ever answered or refused, also where its texts were not kept."""
+        return self._first(request_hash, calls.c.status.in_(_ANSWERED)) is not None
+
     def record(self, attempt: CallAttempt, *, within: sa.Connection | None = None) -> None:
         """Add one attempt.
 

@@ -1,0 +1,66 @@
+"""`offramp promote`: the winner of a study as config, with its evidence, behind a gate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+PROMOTIONS = click.option(
+    "--promotions",
+    type=click.Path(path_type=Path),
+    default=Path("promotions"),
+    show_default=True,
+    envvar="OFFRAMP_PROMOTIONS",
+    help="Folder of promotions.",
+)
+LABEL = click.option("--label", default="production", show_default=True, help="Which label.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+WHY = click.option("--why", metavar="TEXT", help="Why, for the history.")
+BY = click.option("--by", metavar="NAME", envvar="OFFRAMP_BY", help="Who  [default: the user]")
+
+
+@click.command()
+@click.argument("study", default="latest")
+@click.option("--pick", default="recommended", show_default=True,
+              help="recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id.")  # fmt: skip
+@LABEL
+@click.option("--feature", metavar="NAME", help="What apps call it  [default: the space's name]")
+@click.option("--fallback", "fallbacks", multiple=True, metavar="MODEL",
+              help="Model to ask when the first gives no answer; may be given several times.")  # fmt: skip
+@click.option("--within", "within_days", type=click.IntRange(min=0), default=90, show_default=True, metavar="DAYS",
+              help="Refuse a model that retires within so many days.")  # fmt: skip
+@click.option("--space", type=click.Path(path_type=Path), help="The study's space file, where it has moved.")
+@click.option("--force", is_flag=True, help="Promote although the gate does not hold; needs --why.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
+@WHY
+@BY
+@PROMOTIONS
+@click.option("--storage", metavar="URL", envvar="OFFRAMP_STORAGE",
+              help="SQLAlchemy URL  [default: RESULTS/offramp.db]")  # fmt: skip
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
+              envvar="OFFRAMP_RESULTS", help="Folder that the run wrote to.")  # fmt: skip
+@AS_JSON
+@click.pass_context
+def promote(ctx: click.Context, /, study: str, as_json: bool, **options: Any) -> None:
+    """Promote a candidate of STUDY: write it with its evidence and point a label at it.
+
+    Shows what changes for apps. Exit code 3, and nothing written, when the gate does not hold. No call is made.
+    """
+    from offramp.cli import promotion_views
+    from offramp.promote import api
+
+    try:
+        done = api.promote(study, **options)
+    except api.PromotionRefused as refused:
+        if not as_json:
+            promotion_views.print_changes(refused.changes)
+            raise
+        click.echo(json.dumps(promotion_views.refused_json(refused), indent=2))
+        ctx.exit(refused.exit_code)
+    if as_json:
+        click.echo(json.dumps(promotion_views.promoted_json(done), indent=2))
+    else:
+        promotion_views.print_promoted(done)

@@ -1,0 +1,173 @@
+"""The verbs on promotions as functions, for the command line, the live page and programs alike."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from offramp.errors import GateRefused, PromotionError, UsageError, problem
+from offramp.promote.build import Ask, Built, build
+from offramp.promote.changes import Changes, changes
+from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, checked_name, default_folder
+from offramp.promote.gate import WITHIN_DAYS, GateRules, refusals
+from offramp.promote.history import Move, moves
+from offramp.promote.pick import picked
+from offramp.promote.promotion import Gate, Promotion
+from offramp.promote.reopen import Opened, reopen
+from offramp.promote.store import PromotionStore, sealed
+from offramp.store.candidates import CandidateRow, CandidateState
+from offramp.study.api import full_name, open_looking
+from offramp.study.report import build_report
+
+
+class PromotionRefused(GateRefused):
+    """The gate did not hold. `reasons` has every one; `changes` says what would have changed."""
+
+    def __init__(self, built: Promotion, reasons: Sequence[str], found: Changes) -> None:
+        self.promotion, self.reasons, self.changes = built, tuple(reasons), found
+        listed = "\n".join(f"  - {reason}" for reason in reasons)
+        do = 'Mend it, or promote all the same with --force --why "...".'
+        super().__init__(f"{built.feature}: {built.evidence.candidate} was not promoted:\n{listed}\n{do}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """What a promote did.
+
+    Attributes:
+        promotion: what the label points at now.
+        path: of its file.
+        changes: against what the label pointed at before.
+        move: the line of the history; None for a dry run.
+        refused: reasons for which the gate did not hold, where it was forced.
+    """
+
+    promotion: Promotion
+    path: Path
+    changes: Changes
+    move: Move | None
+    refused: tuple[str, ...] = ()
+
+
+def promote(
+    study: str, *, pick: str = "recommended", label: str = DEFAULT_LABEL, feature: str | None = None,
+    promotions: str | Path | None = None, storage: str | None = None, results: str | Path = "results",
+    space: str | Path | None = None, fallbacks: Sequence[str] = (), within_days: int = WITHIN_DAYS,
+    by: str | None = None, why: str | None = None, force: bool = False, dry_run: bool = False,
+) -> Promoted:  # fmt: skip
+    """Writes a candidate of a study to the promotions folder and points a label at it. Makes no call.
+
+    Args:
+        study: its name, the beginning of it, or `latest`.
+        pick: recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id.
+        feature: what the app calls it; the space's name by default.
+        space: where the study's space file is now, if it has moved.
+        fallbacks: models to ask when the first gives no answer.
+        within_days: a model that retires within so many days is refused.
+        by: who; `OFFRAMP_BY` or the user by default.
+        why: in your words; needed with `force`.
+        dry_run: say what would change, and write nothing.
+
+    Raises:
+        PromotionRefused: the gate does not hold, and `force` is not given.
+        UsageError: there is no such study or candidate, or its data is not what it ran on.
+    """
+    if force and not (why or "").strip():
+        raise UsageError(problem("--force", "needs a reason", do='Give it with --why "...".'))
+    checked_name(label, "label")
+    with open_looking(storage, results) as store:
+        name = full_name(store, study)
+        row = picked(store, build_report(store, name), pick)
+        opened = reopen(store, name, space)
+        root = default_folder(promotions)
+        ask = Ask(feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent)
+        built = build(store, opened, row, ask)
+    reasons = refusals(built.promotion, _rules(opened, row, within_days))
+    gate = Gate(refused=reasons, forced_because=why if reasons and force else None)
+    promotion = replace(built.promotion, evidence=replace(built.promotion.evidence, gate=gate))
+    return _written(promotion, built, root, label, why=why, force=force, dry_run=dry_run)
+
+
+def _written(
+    promotion: Promotion, built: Built, root: Path, label: str, *, why: str | None, force: bool, dry_run: bool
+) -> Promoted:
+    reasons = promotion.evidence.gate.refused
+    store = PromotionStore(root, promotion.feature)
+    found = changes(current(store.folder, label), sealed(promotion))
+    if reasons and not force:
+        raise PromotionRefused(promotion, reasons, found)
+    if dry_run:
+        path = store.folder.version_path(sealed(promotion).version)
+        return Promoted(promotion=sealed(promotion), path=path, changes=found, move=None, refused=reasons)
+    kept, move = store.promote(promotion, built.rows, label=label, why=why)
+    path = store.folder.version_path(kept.version)
+    return Promoted(promotion=kept, path=path, changes=replace(found, after=kept.version), move=move, refused=reasons)
+
+
+def _rules(opened: Opened, row: CandidateRow, within_days: int) -> GateRules:
+    space = opened.prepared.space
+    return GateRules(
+        within_days=within_days,
+        constraints=space.constraints,
+        needs_price=space.objectives.cost is not None or space.constraints.cost_usd_max is not None,
+        complete=row.state is CandidateState.COMPLETE,
+        today=dt.datetime.now(dt.UTC).date(),
+    )
+
+
+def current(folder: FeatureFolder, label: str) -> Promotion | None:
+    """What a label points at; None where it points nowhere yet. Raises PromotionError for a file that was changed."""
+    version = folder.labels().get(label)
+    return None if version is None else folder.load(version)
+
+
+def whoami() -> str:
+    """Who promotes: `OFFRAMP_BY`, else the name of the user."""
+    try:
+        return os.environ.get("OFFRAMP_BY") or getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def history(feature: str, *, promotions: str | Path | None = None) -> tuple[Move, ...]:
+    """Every move of a label of a feature, in order. Raises PromotionError where nothing was promoted."""
+    folder = FeatureFolder(promotions, feature)
+    if not folder.path.is_dir():
+        folder.resolve()
+    return moves(folder)
+
+
+def rollback(
+    feature: str, *, to: str | None = None, label: str = DEFAULT_LABEL, promotions: str | Path | None = None,
+    by: str | None = None, why: str | None = None,
+) -> Promoted:  # fmt: skip
+    """Points a label back at the version before it, or at `to`.
+
+    Raises:
+        PromotionError: there is none before, or its file is not whole.
+    """
+    folder = FeatureFolder(promotions, feature)
+    before = _current_if_whole(folder, label)
+    promotion, move = PromotionStore(promotions, feature).rollback(to=to, label=label, by=by or whoami(), why=why)
+    path = folder.version_path(promotion.version)
+    return Promoted(promotion=promotion, path=path, changes=changes(before, promotion), move=move)
+
+
+def _current_if_whole(folder: FeatureFolder, label: str) -> Promotion | None:
+    """What the label points at; None where that file is broken, which is a reason to roll back and none not to."""
+    if not folder.path.is_dir():
+        folder.resolve(label)
+    try:
+        return current(folder, label)
+    except PromotionError:
+        return None
+
+
+def diff(feature: str, before: str, after: str, *, promotions: str | Path | None = None) -> Changes:
+    """What differs between two versions, each named by a label, a version or the beginning of one."""
+    folder = FeatureFolder(promotions, feature)
+    return changes(folder.load(folder.resolve(before)), folder.load(folder.resolve(after)))

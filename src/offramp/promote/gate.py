@@ -1,0 +1,107 @@
+"""The gate of a promotion: every reason for which a candidate should not go to production, all at once.
+
+Invariant: an empty list means that each condition was looked at and holds; what is not known does not hold.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from offramp.promote.promotion import Comparison, Evidence, PromotedModel, Promotion, SplitEvidence
+from offramp.space.model import ConstraintsPart
+
+WITHIN_DAYS = 90
+MOST_FAILED = 0.05
+"""Share of the holdout that may be without a score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRules:
+    """What has to hold.
+
+    Attributes:
+        within_days: a model that retires within so many days is refused.
+        constraints: floors and ceilings of the space file; on the holdout here.
+        needs_price: whether cost is an objective or a constraint.
+        complete: whether the candidate ran on the whole search split.
+        today: for retirement dates.
+    """
+
+    within_days: int
+    constraints: ConstraintsPart
+    needs_price: bool
+    complete: bool
+    today: dt.date
+
+
+def refusals(promotion: Promotion, rules: GateRules) -> tuple[str, ...]:
+    """Every reason against this promotion, in words."""
+    evidence = promotion.evidence
+    found: list[str] = []
+    if not rules.complete:
+        found.append("the search stopped it before it had run on all examples")
+    if evidence.holdout is None or not evidence.holdout.n:
+        found.append("it was not scored on the holdout, so that nothing says how it does on what the search never saw")
+    else:
+        found += _on_holdout(evidence, evidence.holdout, rules)
+    if rules.needs_price and promotion.model.price is None:
+        found.append(f"the price of {promotion.model.name} is not known")
+    found += _retiring([promotion.model, *promotion.fallbacks], rules)
+    return tuple(found)
+
+
+def _on_holdout(evidence: Evidence, holdout: SplitEvidence, rules: GateRules) -> Iterator[str]:
+    share = holdout.n_failed / (holdout.n + holdout.n_failed)
+    if share > MOST_FAILED:
+        yield f"{share:.0%} of its runs on the holdout have no score, and {MOST_FAILED:.0%} may"
+    if evidence.requests_matched < holdout.n:
+        yield (
+            f"only {evidence.requests_matched} of {holdout.n} runs on the holdout made the requests that an app would "
+            "make now: a release, a text or a model has changed since"
+        )
+    yield from _limits(holdout, rules.constraints)
+    if evidence.incumbent is not None and evidence.candidate != evidence.incumbent.candidate:
+        yield from _against(evidence.incumbent.comparison, rules.constraints)
+
+
+def _limits(holdout: SplitEvidence, limits: ConstraintsPart) -> Iterator[str]:
+    for name, limit, value, sign in (
+        ("quality", limits.quality_min, holdout.quality, -1),
+        ("cost_usd", limits.cost_usd_max, holdout.cost_usd, 1),
+        ("latency_p95_s", limits.latency_p95_s_max, holdout.latency_p95_s, 1),
+    ):
+        if limit is not None and value is None:
+            yield f"{name} on the holdout is not known, and {limit:g} is the limit"
+        elif limit is not None and value is not None and sign * (value - limit) > 0:
+            yield f"{name} on the holdout is {value:.4g}, and {limit:g} is the {'ceiling' if sign > 0 else 'floor'}"
+
+
+def _against(comparison: Comparison | None, limits: ConstraintsPart) -> Iterator[str]:
+    if comparison is None:
+        yield "the incumbent has no result on the holdout to compare with"
+        return
+    if comparison.high < 0:
+        yield (
+            f"it is worse than the incumbent on the holdout: {comparison.difference:+.3f} "
+            f"({comparison.low:+.3f} to {comparison.high:+.3f})"
+        )
+    yield from _regressions(comparison, limits)
+
+
+def _regressions(comparison: Comparison, limits: ConstraintsPart) -> Iterator[str]:
+    budget = getattr(limits, "regressions", None)
+    share = comparison.losses / (comparison.wins + comparison.losses + comparison.ties)
+    if isinstance(budget, float | int) and share > budget:
+        yield f"{share:.1%} of the holdout got worse than with the incumbent, and {budget:.1%} may"
+
+
+def _retiring(models: Iterable[PromotedModel], rules: GateRules) -> Iterator[str]:
+    for model in models:
+        if model.retirement_date is not None:
+            days = (dt.date.fromisoformat(model.retirement_date) - rules.today).days
+            if days < 0:
+                yield f"{model.name} retired on {model.retirement_date}"
+            elif days <= rules.within_days:
+                yield f"{model.name} retires in {days} days, on {model.retirement_date}"

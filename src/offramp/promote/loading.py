@@ -1,0 +1,112 @@
+"""`offramp.load_messages`: the request of a promoted feature, for apps that call models their own way.
+
+What was read is kept, and read anew when the files have changed: a promote or a rollback reaches a running app with its
+next request. Nothing here imports dspy, litellm or optuna.
+
+Invariant: a request is of one version as a whole; a file that is not whole never replaces one that was.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from offramp.errors import OfframpError
+from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
+from offramp.promote.promotion import Promotion
+from offramp.promote.render import ChatRequest, Renderer
+
+Made = TypeVar("Made")
+_log = logging.getLogger("offramp")
+
+
+class Watched(Generic[Made]):
+    """What is made from the promotion that a label points at, made anew when the files change.
+
+    Args:
+        label: or a version, or the beginning of one.
+        make: from a promotion and the rows of its pool of demos.
+    """
+
+    def __init__(self, folder: FeatureFolder, label: str, make: Callable[[Promotion, tuple[Any, ...]], Made]) -> None:
+        self._folder, self._label, self._make = folder, label, make
+        self._lock = threading.Lock()
+        self._seen = self._look(None)
+        self.promotion, self._made = self._read()
+        self._seen = self._look(self.promotion.version)
+
+    def current(self) -> Made:
+        """What is made from the files as they are now.
+
+        A change that cannot be read is logged, once, and what was read before goes on.
+        """
+        seen = self._look(self.promotion.version)
+        if seen == self._seen:
+            return self._made
+        with self._lock:
+            if seen != self._seen:
+                self._reload(seen)
+            return self._made
+
+    def _reload(self, seen: Any) -> None:
+        try:
+            promotion, made = self._read()
+        except OfframpError as error:
+            _log.error("%s stays at version %s: %s", self._folder.feature, self.promotion.version, error)
+            self._seen = seen
+            return
+        self.promotion, self._made = promotion, made
+        self._seen = self._look(promotion.version)
+
+    def _read(self) -> tuple[Promotion, Made]:
+        promotion = self._folder.load(self._folder.resolve(self._label))
+        pool = promotion.demos.pool
+        return promotion, self._make(promotion, self._folder.rows(pool) if pool is not None else ())
+
+    def _look(self, version: str | None) -> tuple[Any, ...]:
+        """What tells that files have changed. One that is not there is a state like any other."""
+        paths = [self._folder.labels_path, *([self._folder.version_path(version)] if version else [])]
+        return tuple(_state(path) for path in paths)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+_known: dict[tuple[str, str, str], Watched[Renderer]] = {}
+_known_lock = threading.Lock()
+
+
+def load_messages(
+    feature: str, inputs: Mapping[str, Any], *, label: str = DEFAULT_LABEL, promotions: str | Path | None = None
+) -> ChatRequest:
+    """The request that a promoted feature sends for these inputs: messages and parameters, as they were measured.
+
+    Args:
+        inputs: by field name; texts, or JSON values.
+        label: a label, a version, or the beginning of one.
+        promotions: the folder; `OFFRAMP_PROMOTIONS` or `promotions` by default.
+
+    Raises:
+        UsageError: nothing was promoted there, a file was changed by hand, or the inputs do not fit.
+    """
+    folder = FeatureFolder(promotions, feature)
+    key = (str(folder.root.absolute()), feature, label)
+    with _known_lock:
+        if key not in _known:
+            _known[key] = Watched(folder, label, Renderer)
+        watched = _known[key]
+    return watched.current().request(inputs)
+
+
+def promoted(feature: str, *, label: str = DEFAULT_LABEL, promotions: str | Path | None = None) -> Promotion:
+    """What a label points at, or a version, checked against its hash. Raises PromotionError."""
+    folder = FeatureFolder(promotions, feature)
+    return folder.load(folder.resolve(label))

@@ -1,0 +1,55 @@
+"""A finished study opened again: its record, and its task as it was when it ran.
+
+Invariant: what leaves here has the task hash of the study; data, splits or a metric that changed since are an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from offramp.errors import UsageError, problem
+from offramp.ids import content_hash
+from offramp.search.prepare import Prepared, prepare
+from offramp.space.load import LoadedSpace, space_from_json
+from offramp.store.engine import Store
+from offramp.store.studies import StudyRow, StudyStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A study with its task.
+
+    Attributes:
+        space_file: where its space file is, or was.
+    """
+
+    row: StudyRow
+    prepared: Prepared
+    space_file: Path
+
+
+def reopen(store: Store, study: str, space_file: str | Path | None = None) -> Opened:
+    """The study with its data and metric.
+
+    Args:
+        space_file: where the space file is now; where it was when the study ran by default. Only its folder counts:
+            what it said is in the study's record.
+
+    Raises:
+        UsageError: the data is not there, or is not what the study ran on.
+    """
+    row = StudyStore(store).get(study)
+    path = Path(space_file or row.extra.get("space_file") or "")
+    if not path.name:
+        raise UsageError(problem(study, "the study does not say where its space file is", do="Name it with --space."))
+    if not path.parent.is_dir():
+        do = "Name its space file with --space."
+        raise UsageError(problem(study, "the folder of its space file is not there", got=str(path.parent), do=do))
+    space = space_from_json(row.space_json)
+    text_hash = content_hash(row.space_json)
+    prepared = prepare(LoadedSpace(path=path, base=path.parent, space=space, lines={}, text_hash=text_hash))
+    if prepared.task.hash != row.task_hash:
+        what = "its data, splits or metric have changed since it ran"
+        raise UsageError(problem(study, what, do="Bring them back, or run `offramp optimize` on them as they are."))
+    return Opened(row=row, prepared=prepared, space_file=path)
