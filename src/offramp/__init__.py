@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from offramp.search.api import optimize
-    from offramp.study.api import pareto
+    from offramp.study.api import compare, pareto
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "optimize", "pareto"]
+__all__ = ["__version__", "compare", "optimize", "pareto"]
 
-_LAZY = {"optimize": "offramp.search.api", "pareto": "offramp.study.api"}
+_LAZY = {"optimize": "offramp.search.api", "pareto": "offramp.study.api", "compare": "offramp.study.api"}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "watch": ("offramp.cli.watch:watch", "Warn of promoted features whose models retire soon; scan files for models."),
     "optimize": ("offramp.cli.optimize:optimize", "Search a space file; write a study and its Pareto front."),
     "pareto": ("offramp.cli.pareto:pareto", "Show a study's front; re-weigh objectives without a new call."),
+    "compare": ("offramp.cli.compare:compare", "Two candidates example by example: wins, losses, and how sure."),
     "studies": ("offramp.cli.studies:studies", "List the studies in a storage."),
     "promote": ("offramp.cli.promote:promote", "Write a winner to config with its evidence, behind a gate."),
     "history": ("offramp.cli.history:history", "Show who promoted what, when and why."),

@@ -481,12 +481,26 @@ class ObjectivesPart(_Part):
         return self
 
 
+class RegressionsPart(_Part):
+    """How many examples may get worse than they are with the incumbent, and how sure that has to be.
+
+    Kept when the upper bound of their share (Clopper and Pearson, one-sided) is at most `max`. It needs enough examples
+    for that to be possible at all: 76 without a single loss for `max: 0.03, confidence: 0.9`.
+    """
+
+    max: float = Field(gt=0, lt=1, description="Most examples that may get worse, as a share.")
+    confidence: float = Field(0.9, gt=0.5, lt=1, description="How sure it has to be that the true share is no larger.")
+
+
 class ConstraintsPart(_Part):
     """What a recommended candidate has to keep: floors and ceilings on the search split."""
 
     quality_min: float | None = Field(None, ge=0, le=1, description="Least mean score.")
     cost_usd_max: float | None = Field(None, gt=0, description="Most USD per run.")
     latency_p95_s_max: float | None = Field(None, gt=0, description="Most seconds per run, 95th percentile.")
+    regressions: RegressionsPart | None = Field(
+        None, description="Most examples that may get worse than with the incumbent; also kept by promotions."
+    )
 
 
 class BudgetPart(_Part):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from offramp.errors import UsageError, problem
 from offramp.store.engine import Store, open_store
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.study.report import StudyReport, build_report
+
+if TYPE_CHECKING:
+    from offramp.study.compare import Comparison
 
 
 def default_storage(results: Path) -> str:
@@ -28,6 +32,24 @@ def pareto(study: str, *, storage: str | None = None, results: str | Path = "res
     """
     with open_looking(storage, results) as store:
         return build_report(store, full_name(store, study), weights=weights)
+
+
+def compare(study: str, a: str, b: str = "incumbent", *, storage: str | None = None,
+            results: str | Path = "results", **options: Any) -> Comparison:  # fmt: skip
+    """Two candidates of a study example by example: who wins where, and whether the difference is real.
+
+    Args:
+        study: its name, or the beginning of it where that names one study.
+        a, b: recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id.
+        options: `split`, `by`, `margin`, `confidence`, `space_file`, as `offramp.study.compare.compare` takes them.
+
+    Raises:
+        UsageError: no such study or candidate, nothing in common, or slices without the dataset.
+    """
+    from offramp.study.compare import compare as compared
+
+    with open_looking(storage, results) as store:
+        return compared(store, full_name(store, study), a, b, **options)
 
 
 def studies(*, storage: str | None = None, results: str | Path = "results") -> tuple[StudyRow, ...]:

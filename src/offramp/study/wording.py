@@ -57,6 +57,11 @@ def number(value: float | None) -> str:
     return "?" if value is None else f"{value:.3f}"
 
 
+def points(value: float | None) -> str:
+    """A difference of scores in points of a hundred, with its sign."""
+    return "?" if value is None else f"{value * 100:+.1f}"
+
+
 def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) -> str:
     """An assignment in one line: what matters first, defaults and `leave_out` left out."""
     return plain(", ".join(_shown(params, leave_out)))

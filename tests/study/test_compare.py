@@ -1,0 +1,185 @@
+"""Comparisons over a real study of the landscape: what is counted, sliced, shown and refused."""
+
+import csv
+import io
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from offramp.cli.main import offramp
+from offramp.errors import UsageError
+from offramp.records import Result, ResultState, Split
+from offramp.store.engine import open_store
+from offramp.store.results import ResultStore
+from offramp.study import api
+from offramp.testing.fakes import FunctionTransport
+from search_jobs import LABELS, SKILL, patched, reply_to, run_job, write_space
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """A study whose every candidate is known, with its folder."""
+    patched(monkeypatch, FunctionTransport(reply_to))
+    space = write_space(tmp_path, search={"sampler": "grid", "trials": 99, "concurrency": 2},
+                        splits={"train": 6, "search": 20, "holdout": 14})  # fmt: skip
+    return tmp_path, run_job(space, tmp_path).report
+
+
+def compared(job, a="recommended", b="incumbent", **options):
+    folder, report = job
+    return api.compare(report.study, a, b, results=folder, **options)
+
+
+def right(example, model, instruction):
+    """By the landscape alone, whether a candidate answers an example."""
+    return int(example[1:]) % 10 < SKILL[model, instruction.capitalize() + "."]
+
+
+def test_wins_and_losses_are_those_of_the_landscape(job):
+    found = compared(job)
+    a, b = found.a.params, found.b.params
+    assert found.split is Split.HOLDOUT
+    assert found.whole.n == 14
+    expected = {"win": 0, "loss": 0, "tie": 0}
+    for pair in found.pairs:
+        gain = right(pair.example, a["model"], a["instruction"]) - right(pair.example, b["model"], b["instruction"])
+        assert pair.gain == gain
+        expected[pair.outcome] += 1
+    assert (found.whole.wins, found.whole.losses, found.whole.ties) == tuple(expected.values())
+    assert found.whole.quality_a == job[1].recommended.holdout.quality
+
+
+def test_turned_round_it_is_the_same_with_other_signs(job):
+    one, other = compared(job, split=Split.SEARCH), compared(job, "incumbent", "recommended", split=Split.SEARCH)
+    assert one.whole.difference == -other.whole.difference
+    assert (one.whole.wins, one.whole.losses) == (other.whole.losses, other.whole.wins)
+    assert (one.whole.interval.low, one.whole.interval.high) == pytest.approx(
+        (-other.whole.interval.high, -other.whole.interval.low)
+    )
+
+
+def test_looking_at_more_candidates_costs_certainty(job):
+    held, searched = compared(job), compared(job, split=Split.SEARCH)
+    assert held.looked_at == 1
+    assert searched.looked_at == len(job[1].members) - 1
+    assert searched.whole.p_corrected == min(1.0, searched.whole.p_value * searched.looked_at)
+
+
+def test_examples_come_worst_first_with_both_answers_the_gold_and_the_inputs(job):
+    found = compared(job, "incumbent", "recommended")
+    gains = [pair.gain for pair in found.pairs]
+    assert gains == sorted(gains)
+    worst = found.pairs[0]
+    number = int(worst.example[1:])
+    assert worst.inputs == {"message": f"case {number:03}"}
+    assert worst.gold == {"label": LABELS[number % 3]}
+    assert worst.b.outputs == worst.gold != worst.a.outputs
+
+
+def test_slices_split_every_example_once_and_the_worst_comes_first(job):
+    found = compared(job, split=Split.SEARCH, by=["label"])
+    assert {s.value for s in found.slices} == set(LABELS)
+    assert sum(s.tally.n for s in found.slices) == found.whole.n
+    assert sum(s.tally.losses for s in found.slices) == found.whole.losses
+    assert [s.tally.difference for s in found.slices] == sorted(s.tally.difference for s in found.slices)
+
+
+def test_candidates_are_named_by_prefix_trial_or_word(job):
+    member = job[1].members[3]
+    by_id, by_trial = (
+        compared(job, member.candidate[:6], split=Split.SEARCH),
+        compared(job, "trial 3", split=Split.SEARCH),
+    )
+    assert by_id.a.candidate == member.candidate
+    assert by_trial.a.number == 3
+    assert compared(job, "knee", "trial 0", split=Split.SEARCH).b.candidate == job[1].incumbent.candidate
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "options", "told"),
+    [
+        ("nobody", "incumbent", {}, "no such candidate"),
+        ("trial 99", "incumbent", {}, "no such candidate"),
+        ("incumbent", "incumbent", {}, "the same candidate"),
+        ("recommended", "incumbent", {"by": ["labl"]}, "'label'"),
+        ("trial 1", "trial 2", {"split": Split.HOLDOUT}, "offramp verify"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_what_to_do(job, a, b, options, told):
+    with pytest.raises(UsageError, match=told):
+        compared(job, a, b, **options)
+
+
+def test_an_example_without_a_score_is_in_no_count(job):
+    folder, report = job
+    with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:
+        lost = Result(candidate=report.recommended.candidate, example=compared(job).pairs[0].example,
+                      state=ResultState.FAILED, score=None, cost_usd=None, latency_s=None, reason="no reply")  # fmt: skip
+        ResultStore(store).put(report.study, Split.HOLDOUT, [lost])
+    found = compared(job)
+    assert (found.whole.n, found.unpaired) == (13, 1)
+    assert lost.example not in {pair.example for pair in found.pairs}
+
+
+def test_without_the_dataset_examples_are_shown_by_id_and_slices_are_refused(job):
+    (job[0] / "rows.jsonl").unlink()
+    found = compared(job)
+    assert found.pairs[0].inputs is None
+    assert found.pairs[0].a.outputs is not None
+    assert "cannot be read" in found.missing
+    with pytest.raises(UsageError, match="slices need the dataset"):
+        compared(job, by=["label"])
+
+
+def test_a_dataset_that_has_changed_is_not_taken_for_the_one_that_was_run(job):
+    path = job[0] / "rows.jsonl"
+    path.write_text(path.read_text().replace("case 001", "another"))
+    assert "changed" in compared(job).missing
+
+
+def test_a_moved_dataset_is_found_by_its_space_file(job, tmp_path_factory):
+    moved = tmp_path_factory.mktemp("moved")
+    (job[0] / "rows.jsonl").rename(moved / "rows.jsonl")
+    found = compared(job, by=["label"], space_file=moved / "space.yaml")
+    assert found.missing is None
+    assert found.slices
+
+
+# ---------------------------------------------------------------------------------------------------- the command
+
+
+def command(job, *args):
+    result = CliRunner().invoke(offramp, ["compare", job[1].study, *args, "--results", str(job[0])])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_text_json_and_csv_say_the_same(job):
+    found = compared(job, by=["label"])
+    text, values = command(job, "--by", "label"), json.loads(command(job, "--by", "label", "--json"))
+    rows = list(csv.DictReader(io.StringIO(command(job, "--csv"))))
+    assert f"A wins {values['wins']}, loses {values['losses']}, ties {values['ties']}." in text
+    assert values["difference"] == found.whole.difference
+    assert [row["example"] for row in rows] == [e["example"] for e in values["examples"]]
+    assert [float(row["gain"]) for row in rows] == [pair.gain for pair in found.pairs]
+    assert sum(row["outcome"] == "loss" for row in rows) == values["losses"]
+    assert len(values["slices"]) == 3
+    assert values["regressions"] is None
+
+
+def test_a_formula_in_an_answer_is_text_in_the_csv_and_a_control_character_is_written_out(job):
+    folder, report = job
+    pair = compared(job).pairs[0]
+    with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:
+        odd = Result(candidate=report.recommended.candidate, example=pair.example, state=ResultState.SCORED, score=0.0,
+                     cost_usd=0.0, latency_s=1.0, outputs={"label": "=HYPERLINK(1)\x1b[2J"})  # fmt: skip
+        ResultStore(store).put(report.study, Split.HOLDOUT, [odd])
+    row = next(r for r in csv.DictReader(io.StringIO(command(job, "--csv"))) if r["example"] == pair.example)
+    assert row["a.label"].startswith("'=")
+    assert "\x1b" not in command(job, "--limit", "99")
+
+
+def test_limit_shows_so_many_examples(job):
+    assert command(job, "--limit", "2").count("    gold: ") == 2
+    assert "    gold: " not in command(job, "--limit", "0")

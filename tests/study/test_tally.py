@@ -1,0 +1,41 @@
+"""Counts and tests of two candidates on the same examples."""
+
+import numpy as np
+import pytest
+
+from offramp.stats import difference_interval, sign_test
+from offramp.study.tally import holm_corrected, tally
+
+
+def test_wins_losses_and_ties_add_up_and_rounding_is_a_tie():
+    found = tally([1.0, 0.0, 0.1 + 0.2, 0.5], [0.0, 1.0, 0.3, 0.25])
+    assert (found.n, found.wins, found.losses, found.ties) == (4, 2, 1, 1)
+    assert found.difference == pytest.approx(0.0625)
+    assert found.interval == difference_interval([1.0, -1.0, 0.0, 0.25])
+
+
+def test_zero_one_scores_are_judged_by_mcnemar_s_exact_test():
+    found = tally([1.0] * 9 + [0.0] + [1.0] * 5, [0.0] * 9 + [1.0] + [1.0] * 5)
+    assert found.p_value == pytest.approx(sign_test(9, 1))
+    assert found.better
+    assert not tally([1.0] * 9 + [0.0] + [1.0] * 5, [0.0] * 9 + [1.0] + [1.0] * 5, looks=20).better
+
+
+def test_nothing_to_compare_shows_nothing():
+    found = tally([], [])
+    assert (found.n, found.difference, found.p_value, found.worse_at_most) == (0, None, 1.0, 1.0)
+    assert (found.interval.low, found.interval.high) == (-1.0, 1.0)
+    assert not (found.better or found.worse or found.not_inferior.holds)
+
+
+def test_one_example_proves_nothing():
+    found = tally([1.0], [0.0])
+    assert not found.better
+    assert found.interval.width == 2.0
+
+
+def test_slices_pay_for_each_other():
+    rng = np.random.default_rng(0)
+    parts = [tally(rng.integers(0, 2, 12), rng.integers(0, 2, 12)) for _ in range(5)]
+    assert all(after.p_corrected >= before.p_value for before, after in zip(parts, holm_corrected(parts), strict=True))
+    assert holm_corrected([]) == ()
