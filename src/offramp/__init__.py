@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from offramp.promote.load import load
+    from offramp.promote.loading import load_messages
     from offramp.search.api import optimize
     from offramp.study.api import compare, pareto
 
@@ -15,6 +17,14 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "compare", "optimize", "pareto"]
 
 _LAZY = {"optimize": "offramp.search.api", "pareto": "offramp.study.api", "compare": "offramp.study.api"}
+__all__ = ["__version__", "load", "load_messages", "optimize", "pareto"]
+
+_LAZY = {
+    "load": "offramp.promote.load",
+    "load_messages": "offramp.promote.loading",
+    "optimize": "offramp.search.api",
+    "pareto": "offramp.study.api",
+}
 
 
 def __getattr__(name: str) -> Any:

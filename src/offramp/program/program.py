@@ -80,6 +80,16 @@ class Program:
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
         self._adapter = adapter_of(candidate)
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return self._fields.inputs
+
+    @property
+    def module(self) -> dspy.Module:
+        """The module, with instructions and static demos in place."""
+        return self._module
+
     async def run(self, example: Example, *, purpose: Purpose = Purpose.PROGRAM, replicate: int = 0) -> Outcome:
         """Runs the program on one example. Raises nothing but cancellation: every end is an outcome."""
         log = RunLog(purpose=purpose, replicate=replicate)

@@ -1,0 +1,97 @@
+"""A promoted program as an app calls it: a `dspy.Module` that answers with a `dspy.Prediction`, sync and async.
+
+It runs the very `Program` that was measured. When a model gives no answer for reasons that are not the program's own,
+the next one of its list is asked.
+
+Invariant: a prediction has every output of the task; anything else is an exception.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import dspy
+
+from offramp.calls.failures import CallError, InvalidRequest, ProgramFault
+from offramp.errors import JobError, OfframpError, UsageError, nearest, problem
+from offramp.program.background import BACKGROUND
+from offramp.program.program import Program
+from offramp.records import Example
+
+_log = logging.getLogger("offramp")
+
+
+class AnswerFault(OfframpError):
+    """The model answered, and not with what the program can use: it could not be read, or it refused."""
+
+
+class DeployedProgram(dspy.Module):  # type: ignore[misc]
+    """A promoted program.
+
+    Args:
+        programs: those to run, as of now: the first one's model, then its fallbacks.
+        feature: for messages.
+    """
+
+    def __init__(self, programs: Callable[[], Sequence[Program]], *, feature: str) -> None:
+        super().__init__()
+        self._programs, self._feature = programs, feature
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        """The answer.
+
+        Raises:
+            UsageError: the inputs do not fit.
+            AnswerFault: the model's answer cannot be used.
+            CallError: no model of the list gave an answer.
+        """
+        return BACKGROUND.wait(self._answer(inputs))
+
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        """The answer, without blocking the caller's event loop."""
+        return await BACKGROUND.awaited(self._answer(inputs))
+
+    def named_predictors(self) -> list[tuple[str, Any]]:
+        """Predictors of the program as it is now, with their instructions and static demos."""
+        return list(self._programs()[0].module.named_predictors())
+
+    def _answer(self, inputs: Mapping[str, Any]) -> Coroutine[Any, Any, dspy.Prediction]:
+        """The work of one call, on the version as it is now."""
+        programs = self._programs()
+        return _answer(programs, _example(self._feature, programs[0].inputs, inputs))
+
+
+def _example(feature: str, names: Sequence[str], inputs: Mapping[str, Any]) -> Example:
+    for name in inputs:
+        if name not in names:
+            do = nearest(name, names) or f"Its inputs are {list(names)}."
+            raise UsageError(problem(feature, "no such input", got=name, do=do))
+    if missing := [name for name in names if name not in inputs]:
+        raise UsageError(problem(feature, f"inputs are missing: {missing}"))
+    return Example(id="", content_hash="", values=MappingProxyType(dict(inputs)), row=0)
+
+
+async def _answer(programs: Sequence[Program], example: Example) -> dspy.Prediction:
+    failure: BaseException | None = None
+    failed = ""
+    for program in programs:
+        if failure is not None:
+            _log.warning("%s gave no answer (%s); asking %s", failed, failure, program.candidate.model)
+        outcome = await program.run(example)
+        if outcome.failure is None:
+            if outcome.fault is not None:
+                raise AnswerFault(f"{program.candidate.model}: {outcome.fault}")
+            return dspy.Prediction(**(outcome.outputs or {}))
+        failure, failed = outcome.failure, program.candidate.model
+        if not _another_may_answer(failure):
+            break
+    assert failure is not None
+    raise failure
+
+
+def _another_may_answer(failure: BaseException) -> bool:
+    """Whether the failure is of this model: not of the request, and not of the program's own code."""
+    return isinstance(failure, CallError | JobError) and not isinstance(failure, InvalidRequest | ProgramFault)

@@ -1,0 +1,141 @@
+"""A promotion made runnable: the very program that was measured, with the addresses and keys that the app states.
+
+Invariant: the candidate that is made here has the id that the evidence is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from offramp.errors import ModelError, PromotionError, UsageError, problem
+from offramp.models.gguf_files import embedded_model
+from offramp.models.keys import usual_key
+from offramp.program.demos import NearestDemos
+from offramp.program.engine import Send
+from offramp.program.module import ModuleFactory, build_module, predictors_of
+from offramp.program.program import Program
+from offramp.promote.promotion import PromotedModel, Promotion
+from offramp.promote.safety import refuse_unsafe
+from offramp.records import Candidate, DemoKind, Example, Model, Price
+from offramp.space.model import OutputField
+from offramp.task.fields import TaskFields
+
+PerModel = str | Mapping[str, str] | None
+"""One value for the models that need one, or one by model name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """What an app states about servers of its own: addresses, and the environment variables that hold their keys."""
+
+    api_base: PerModel = None
+    api_key_env: PerModel = None
+
+
+def fields_of(promotion: Promotion) -> TaskFields:
+    """The fields of the task."""
+    outputs = {name: OutputField.model_validate(dict(kind)) for name, kind in promotion.program.outputs.items()}
+    inputs = promotion.program.inputs
+    return TaskFields(inputs=tuple(inputs), outputs=outputs, input_descs=dict(inputs))
+
+
+def candidate_of(promotion: Promotion) -> Candidate:
+    """The candidate. Raises PromotionError where it is not the one that the evidence is about."""
+    demos, program = promotion.demos, promotion.program
+    candidate = Candidate(
+        params=dict(promotion.evidence.params),
+        model=promotion.model.name,
+        form=program.form,
+        format=program.format,
+        constrained=program.constrained,
+        instructions=dict(promotion.instructions),
+        demo_kind=DemoKind(demos.kind),
+        demo_count=demos.count,
+        demo_seed=demos.seed,
+        request_params=dict(promotion.request_params),
+    )
+    if candidate.id != promotion.evidence.candidate:
+        what = f"its content is candidate {candidate.id}, and its evidence is of {promotion.evidence.candidate}"
+        raise PromotionError(problem(f"{promotion.feature} {promotion.version}", what, do="Promote anew."))
+    return candidate
+
+
+def model_of(promoted: PromotedModel, addresses: Addresses) -> Model:
+    """The model as the app calls it.
+
+    Raises:
+        UsageError: it was measured on a server of one's own, and the app does not say where that is.
+        ModelError: the embedded model of this release is not the one that was measured.
+    """
+    api_base = _stated(addresses.api_base, promoted)
+    if promoted.own_address and api_base is None:
+        do = f'Give it: load(..., api_base={{"{promoted.name}": "http://..."}}).'
+        raise UsageError(problem(promoted.name, "it runs on a server of your own, and no address is given", do=do))
+    if promoted.local:
+        _check_revision(promoted)
+    model = Model(name=promoted.name, route=promoted.route, revision=promoted.revision, api_base=api_base)
+    key = _stated(addresses.api_key_env, promoted) or usual_key(model.provider, api_base)
+    price = None if promoted.price is None else Price(**promoted.price)
+    return replace(model, api_key_env=key, price=price, retirement_date=promoted.retirement_date)
+
+
+def _stated(given: PerModel, promoted: PromotedModel) -> str | None:
+    """A single value is for models on a server of one's own alone: a vendor's model never follows it."""
+    if isinstance(given, str):
+        return given if promoted.own_address else None
+    return None if given is None else given.get(promoted.name)
+
+
+def _check_revision(promoted: PromotedModel) -> None:
+    here = embedded_model(promoted.route, promoted.name).sha256
+    if promoted.revision not in (None, here):
+        what = f"this release has another file of it (sha256 {here[:12]})"
+        do = "Install the release that it was promoted with, or promote anew."
+        raise ModelError(problem(promoted.name, what, expected=f"sha256 {str(promoted.revision)[:12]}", do=do))
+
+
+def programs_of(
+    promotion: Promotion, rows: Sequence[Mapping[str, Any]], *, send: Send, addresses: Addresses,
+    factory: ModuleFactory | None = None,
+) -> list[Program]:  # fmt: skip
+    """The program on its model and on each fallback. To be called on a running event loop.
+
+    Raises:
+        UsageError: it is a module of one's own that the app has not handed in, or addresses are missing.
+    """
+    refuse_unsafe(promotion)
+    candidate, fields = candidate_of(promotion), fields_of(promotion)
+    _check_module(promotion, candidate, fields, factory)
+    pool = [_example(row) for row in rows]
+    nearest = NearestDemos(pool, fields.inputs) if pool else None
+    demos = {name: [dict(row) for row in found] for name, found in promotion.demos.values.items()}
+    return [
+        Program(
+            replace(candidate, model=model.name), fields=fields, model=model_of(model, addresses), send=send,
+            factory=factory, demos=demos, nearest=nearest,
+        )
+        for model in (promotion.model, *promotion.fallbacks)
+    ]  # fmt: skip
+
+
+def _check_module(
+    promotion: Promotion, candidate: Candidate, fields: TaskFields, factory: ModuleFactory | None
+) -> None:
+    own = promotion.program.form == "own"
+    if own and factory is None:
+        what = f"it is a module of your own ({promotion.program.module}), and a file is no place to load code from"
+        raise UsageError(problem(promotion.feature, what, do="Hand it in: load(..., module=YourModule)."))
+    if not own and factory is not None:
+        raise UsageError(problem(promotion.feature, "it is no module of your own", do="Leave `module` out."))
+    if own:
+        names = predictors_of(build_module(candidate, fields, factory, {}))
+        unknown = sorted({*promotion.instructions, *promotion.demos.values} - set(names))
+        if unknown:
+            what = f"the module has no predictors {unknown}; it has {sorted(names)}"
+            raise UsageError(problem(promotion.feature, what, do="Hand in the module that was measured."))
+
+
+def _example(row: Mapping[str, Any]) -> Example:
+    return Example(id=row["content_hash"], content_hash=row["content_hash"], values=dict(row["values"]), row=0)

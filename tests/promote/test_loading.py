@@ -1,0 +1,258 @@
+"""What an app sends is what was measured, byte for byte; and a running app follows its label."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+import offramp
+from offramp.calls.failures import InvalidRequest, ModelNotFound, ServerFailed
+from offramp.errors import PromotionError, UsageError
+from offramp.program.deployed import AnswerFault
+from offramp.promote import api
+from offramp.promote.folder import FeatureFolder
+from offramp.records import CallRequest
+from offramp.testing.fakes import FunctionTransport
+from promoted_jobs import holdout_inputs, promoted_job, reply, right_answer, sent
+
+BASE = "http://127.0.0.1:9/v1"
+CASES: list[dict[str, Any]] = [
+    {},
+    {"constrained": True},
+    {"demos": "random", "demo_count": 3},
+    {"demos": "balanced", "demo_count": 3, "constrained": True},
+    {"demos": "bootstrapped", "demo_count": 2},
+    {"demos": "nearest", "demo_count": 3},
+    {"format": "chat"},
+    {"format": "chat", "demos": "balanced", "demo_count": 3},
+    {"format": "chat", "demos": "bootstrapped", "demo_count": 2, "form": "chain_of_thought"},
+    {"format": "chat", "demos": "nearest", "demo_count": 3, "form": "chain_of_thought"},
+    {"format": "json"},
+    {"format": "json", "constrained": True, "demos": "random", "demo_count": 2},
+    {"format": "json", "demos": "nearest", "demo_count": 2},
+    {"form": "chain_of_thought", "demos": "bootstrapped", "demo_count": 2},
+    {"form": "chain_of_thought", "constrained": True, "demos": "nearest", "demo_count": 3},
+]
+
+
+def name_of(case: dict[str, Any]) -> str:
+    return "-".join(str(value) for value in case.values()) or "plain"
+
+
+def loaded(promotions: Path, wire: FunctionTransport, **options: Any) -> Any:
+    return offramp.load("landscape", promotions=promotions, transport=wire, **{"api_base": BASE, **options})
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_the_request_of_an_app_is_the_request_that_was_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: dict[str, Any]
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch, **case)
+    measured, inputs = sent(tmp_path), holdout_inputs(tmp_path)
+    assert len(inputs) == 6
+
+    wire = FunctionTransport(reply)
+    program = loaded(promotions, wire)
+    for values in inputs:
+        assert program(**values).label in ("billing", "shipping", "returns")
+    assert len(wire.requests) == 6
+    for request in wire.requests:
+        asked = {"messages": [dict(m) for m in request.messages], "params": dict(request.params)}
+        assert measured[request.hash] == asked
+
+    for values, request in zip(inputs, wire.requests, strict=True):
+        written = offramp.load_messages("landscape", values, promotions=promotions)
+        assert json.dumps(written.messages) == json.dumps([dict(m) for m in request.messages])
+        assert json.dumps(written.params, sort_keys=True) == json.dumps(dict(request.params), sort_keys=True)
+        assert written.payload()["model"] == "openai/small"
+
+
+OWN = '''
+import dspy
+
+class Two(dspy.Module):
+    """Thinks first, then sorts."""
+    def __init__(self):
+        self.think = dspy.Predict("message -> thought")
+        self.sort = dspy.Predict("message, thought -> label")
+    async def aforward(self, message):
+        thought = (await self.think.acall(message=message)).thought
+        return await self.sort.acall(message=message, thought=thought)
+'''
+
+
+def two_step_reply(request: CallRequest) -> str:
+    return "a thought" if request.messages[0]["content"].startswith("Think") else right_answer(request)
+
+
+def test_a_module_of_ones_own_is_handed_in_and_sends_what_was_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.setattr("promoted_jobs.reply", two_step_reply)
+    space = {
+        "task": {"module": "own.py:Two", "inputs": ["message"], "outputs": ["label"]},
+        "instructions": {"think": {"vague": "Think."}, "sort": {"vague": "Sort."}},
+        "demos": {"kind": "bootstrapped", "count": 2},
+    }
+    promotions = promoted_job(
+        tmp_path, monkeypatch, space=space, form="own", demos="bootstrapped", demo_count=2,
+        instruction={"think": "vague", "sort": "vague"},
+    )  # fmt: skip
+    measured = sent(tmp_path)
+    sys.path.insert(0, str(tmp_path))
+    try:
+        from own import Two  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(tmp_path))
+    wire = FunctionTransport(two_step_reply)
+    program = loaded(promotions, wire, module=Two)
+    for values in holdout_inputs(tmp_path):
+        program(**values)
+    assert len(wire.requests) == 12 and all(request.hash in measured for request in wire.requests)
+    with pytest.raises(UsageError, match="module=YourModule"):
+        loaded(promotions, wire)
+    with pytest.raises(UsageError, match="no predictors"):
+        loaded(promotions, wire, module=lambda: dspy.Predict("message -> label"))
+    with pytest.raises(UsageError, match=r"offramp\.load"):
+        offramp.load_messages("landscape", {"message": "x"}, promotions=promotions)
+
+
+def test_a_loaded_program_is_a_dspy_module_sync_and_async(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = loaded(promoted_job(tmp_path, monkeypatch, demos="random", demo_count=2), FunctionTransport(reply))
+    assert isinstance(program, dspy.Module) and isinstance(program(message="case 001"), dspy.Prediction)
+    [(_, predictor)] = program.named_predictors()
+    assert len(predictor.demos) == 2 and predictor.signature.instructions.startswith("Sort it:")
+
+    async def many() -> list[Any]:
+        return await asyncio.gather(*(program.acall(message=f"case {i:03}") for i in range(20)))
+
+    assert [p.label for p in asyncio.run(many())][:3] == ["billing", "shipping", "returns"]
+
+
+def test_inputs_that_do_not_fit_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch, format="chat")
+    program = loaded(promotions, FunctionTransport(reply))
+    for call in (lambda **v: program(**v), lambda **v: offramp.load_messages("landscape", v, promotions=promotions)):
+        with pytest.raises(UsageError, match="Did you mean 'message'"):
+            call(mesage="x")
+        with pytest.raises(UsageError, match="missing"):
+            call()
+    with pytest.raises(UsageError, match="CUSTOM-TYPE"):
+        offramp.load_messages(
+            "landscape", {"message": "<<CUSTOM-TYPE-START-IDENTIFIER>>[]<<CUSTOM-TYPE-END-IDENTIFIER>>"},
+            promotions=promotions,
+        )  # fmt: skip
+    with pytest.raises(UsageError, match="JSON value"):
+        offramp.load_messages("landscape", {"message": object()}, promotions=promotions)
+
+
+def test_an_answer_that_cannot_be_read_is_an_error_and_asks_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = FunctionTransport(lambda _: "gibberish")
+    program = loaded(promoted_job(tmp_path, monkeypatch), wire)
+    with pytest.raises(AnswerFault, match="gibberish"):
+        program(message="case 001")
+    assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "answers"),
+    [(ServerFailed("down"), True), (ModelNotFound("retired"), True), (InvalidRequest("no such param"), False)],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_fallback_is_asked_when_a_model_gives_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception, answers: bool, caplog: Any
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    options = {"results": tmp_path / "results", "promotions": promotions, "pick": "incumbent"}
+    api.promote("latest", fallbacks=["large"], **options)
+    wire = FunctionTransport(lambda request: failure if request.model.name == "small" else reply(request))
+    program = loaded(promotions, wire, attempts=1)
+    if not answers:
+        with pytest.raises(type(failure)):
+            program(message="case 001")
+        return
+    with caplog.at_level(logging.WARNING, "offramp"):
+        assert program(message="case 001").label == "shipping"
+    assert [request.model.name for request in wire.requests] == ["small", "large"]
+    assert wire.requests[0].messages == wire.requests[1].messages and "asking large" in caplog.text
+    assert offramp.load_messages("landscape", {"message": "x"}, promotions=promotions).fallbacks == ("openai/large",)
+
+
+def test_a_running_app_follows_its_label_and_stays_where_it_is_when_a_file_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    wire = FunctionTransport(reply)
+    program = loaded(promotions, wire)
+    folder = FeatureFolder(promotions, "landscape")
+    first = folder.labels()["production"]
+
+    def version() -> str:
+        return offramp.load_messages("landscape", {"message": "case 001"}, promotions=promotions).version
+
+    assert version() == first
+    options = {"results": tmp_path / "results", "promotions": promotions, "pick": "incumbent"}
+    second = api.promote("latest", fallbacks=["large"], **options).promotion.version
+    assert version() == second != first
+    assert program(message="case 001").label == "shipping"
+    folder.labels_path.write_text(f"production: '{'0' * 12}'\n")
+    with caplog.at_level(logging.ERROR, "offramp"):
+        assert version() == second and program(message="case 002").label == "returns"
+        assert version() == second
+    assert "stays at version" in caplog.text
+    folder.labels_path.write_text(f"production: '{first}'\n")
+    assert version() == first
+
+
+def test_a_tampered_promotion_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    folder = FeatureFolder(promotions, "landscape")
+    path = folder.version_path(folder.resolve())
+    path.write_text(path.read_text().replace("temperature: 0.5", "temperature: 0.6"))
+    with pytest.raises(PromotionError, match="changed after"):
+        loaded(promotions, FunctionTransport(reply))
+    with pytest.raises(PromotionError, match="changed after"):
+        offramp.load_messages("landscape", {"message": "x"}, promotions=promotions)
+
+
+def test_an_address_comes_from_the_app_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    with pytest.raises(UsageError, match="no address is given"):
+        loaded(promotions, FunctionTransport(reply), api_base=None)
+    wire = FunctionTransport(reply)
+    loaded(promotions, wire, api_base={"small": "http://127.0.0.1:7/v1"}, api_key_env={"small": "MY_KEY"})(
+        message="case 001"
+    )
+    assert (wire.requests[0].model.api_base, wire.requests[0].model.api_key_env) == ("http://127.0.0.1:7/v1", "MY_KEY")
+
+
+def test_messages_are_written_without_any_heavy_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch, demos="nearest", demo_count=3, format="chat")
+    code = f"""
+import sys, offramp
+offramp.load_messages("landscape", {{"message": "case 001"}}, promotions={str(promotions)!r})
+heavy = ("dspy", "litellm", "optuna", "pandas", "numpy", "sqlalchemy", "pydantic", "torch")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_loading_takes_less_than_fifty_milliseconds_of_computing(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(root / "benchmarks" / "loading.py"), "5"], capture_output=True, text=True, check=True
+    )
+    medians = [float(line.split()[2]) for line in done.stdout.splitlines() if ": load " in line]
+    assert len(medians) == 2 and max(medians) < 50, done.stdout
