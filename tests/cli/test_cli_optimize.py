@@ -1,0 +1,232 @@
+"""`offramp optimize` as a person types it: what it prints, what it writes, and the code that it ends with."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from offramp.calls.failures import ServerFailed
+from offramp.calls.transports import litellm as litellm_door
+from offramp.cli.main import main
+from offramp.testing.fakes import FunctionTransport
+from offramp.testing.server import ScriptedServer, ServerReply
+from search_jobs import PRICES, command_line, patched, reply_to, server_reply, write_space
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def transport(monkeypatch):
+    transport = FunctionTransport(reply_to)
+    patched(monkeypatch, transport)
+    return transport
+
+
+@pytest.fixture
+def space(tmp_path):
+    return small(tmp_path / "job")
+
+
+def small(folder, **changes):
+    return write_space(folder, **{"splits": {"train": 2, "search": 5, "holdout": 3}, **changes})
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the command in an empty folder; its code, stdout and stderr."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def runner(*args):
+        code = main(["optimize", *map(str, args)])
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return runner
+
+
+# ---------------------------------------------------------------------------------------------------------- text
+
+
+def test_a_job_ends_with_its_front_its_verdict_and_where_to_look(run, space, transport, tmp_path):
+    code, out, err = run(space)
+    assert code == 0
+    assert "Pareto front (search split)" in out and "incumbent" in out and "recommended" in out
+    assert "Holdout: quality" in out and "Ended: all trials are done." in out
+    assert "offramp pareto landscape-" in out
+    assert f"trials {6}/6" in err and "spent $" in err
+    [report] = (tmp_path / "here" / "results").glob("landscape-*.json")
+    assert str(report.relative_to(tmp_path / "here")) in out.replace("\n", "")
+    assert max(len(line) for line in out.splitlines() if "│" not in line) <= 80
+
+
+def test_the_same_command_again_says_that_it_paid_nothing(run, space, transport):
+    run(space)
+    sent = len(transport.requests)
+    code, out, _ = run(space)
+    assert code == 0 and "0 calls" in out and "$0 spent" in out
+    assert len(transport.requests) == sent
+
+
+def test_names_with_markup_and_control_characters_are_shown_as_they_are(run, tmp_path, transport):
+    texts = {"[bold]x": "Clear.", "[/]y": "Strict."}
+    code, out, _ = run(small(tmp_path / "job", instructions=texts, incumbent={"model": "small", "instruction": "[/]y"}))
+    assert code == 0
+    assert "[bold]x" in out or "[/]y" in out
+
+
+# ---------------------------------------------------------------------------------------------------------- json
+
+
+def test_json_is_one_object_with_everything_that_a_program_needs(run, space, transport, tmp_path):
+    code, out, err = run(space, "--trials", 4, "--seed", 0, "--json")
+    found = json.loads(out)
+    assert code == 0 and err == ""
+    assert list(found)[:7] == [
+        "study", "stop_reason", "trials", "calls", "cached_calls", "failed_calls", "spent_usd",
+    ]  # fmt: skip
+    assert (found["stop_reason"], found["trials"], found["error"]) == ("trials", 4, None)
+    assert found["calls"] == len(transport.requests)
+    assert found["incumbent"]["params"]["instruction"] == "vague"
+    for member in found["front"]:
+        assert {"candidate", "params", "quality", "cost_usd", "latency_s", "n", "utility"} <= set(member)
+    assert found["recommended"] in found["front"]
+    written = json.loads((tmp_path / "here" / "results" / f"{found['study']}.json").read_text())
+    assert written == found
+
+
+def test_options_go_before_the_file(run, space, transport):
+    found = json.loads(run(space, "--trials", 2, "--seed", 7, "--concurrency", 1, "--json")[1])
+    assert (found["trials"], found["seed"]) == (2, 7)
+    capped = json.loads(run(space, "--budget-calls", 12, "--seed", 8, "--json")[1])
+    assert capped["stop_reason"] == "budget_calls" and capped["study_money"]["calls"] <= 12
+
+
+def test_results_and_storage_go_where_they_are_told(run, space, transport, tmp_path):
+    url = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    code, _, _ = run(space, "--trials", 1, "--storage", url, "--results", tmp_path / "out", "--json")
+    assert code == 0
+    assert (tmp_path / "elsewhere.db").exists() and not (tmp_path / "out" / "offramp.db").exists()
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------------- dry run
+
+
+def test_a_dry_run_says_what_to_expect_and_writes_and_sends_nothing(run, space, transport, tmp_path):
+    code, out, _ = run(space, "--dry-run")
+    assert code == 0
+    assert "Expected: 6 candidates, 36 calls" in out and "Nothing was written or spent." in out
+    assert list((tmp_path / "here").iterdir()) == [] and transport.requests == []
+
+
+def test_a_dry_run_needs_no_key(run, tmp_path, transport):
+    models = [{"name": n, "route": "openai/gpt-4.1-mini", "price": dict(p)} for n, p in PRICES.items()]
+    space = small(tmp_path / "job", models=models)
+    assert run(space, "--dry-run")[0] == 0
+    code, _, err = run(space)
+    assert code == 2 and "OPENAI_API_KEY" in err
+
+
+def test_the_estimate_counts_what_the_job_does_and_knows_more_after_it(run, space, transport):
+    expected = json.loads(run(space, "--dry-run", "--json")[1])["dry_run"]
+    found = json.loads(run(space, "--json")[1])
+    assert expected["candidates"] == found["trials"]
+    assert expected["calls"] == found["calls"] + found["cached_calls"]
+    again = json.loads(run(space, "--dry-run", "--json")[1])["dry_run"]
+    assert again["basis"] == "past calls of these models"
+    assert expected["cost_usd"] > 0 and again["cost_usd"] > 0
+    assert again["minutes"] < expected["minutes"], "calls took 0.1 s; a guess for a remote model is 1.5 s"
+
+
+# ---------------------------------------------------------------------------------------------------- exit codes
+
+
+def test_a_cap_that_is_reached_is_no_failure(run, space, transport):
+    code, out, _ = run(space, "--budget-calls", 20)
+    assert code == 0 and "the cap on calls is reached" in " ".join(out.split())
+
+
+def test_a_job_that_failed_exits_1_says_why_and_keeps_what_it_has(run, tmp_path, monkeypatch):
+    down = FunctionTransport(
+        lambda request: ServerFailed("the model is down") if len(down.requests) > 8 else reply_to(request)
+    )
+    patched(monkeypatch, down)
+    space = small(tmp_path / "job", calls={"attempts": 1})
+    code, out, err = run(space, "--json")
+    found = json.loads(out)
+    assert code == 1 and found["stop_reason"] == "failures"
+    assert err.startswith("error: ") and "the model is down" in err and "Nothing was scored as zero" in err
+    assert "Traceback" not in err
+    patched(monkeypatch, FunctionTransport(reply_to))
+    code, out, _ = run(space, "--json")
+    assert code == 0 and json.loads(out)["trials"] == 6
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """LiteLLM takes seconds to import; processes that are forked from this one have it."""
+    litellm_door._litellm()
+
+
+class Slow:
+    """The landscape, slow enough to be interrupted."""
+
+    def __call__(self, body):
+        return ServerReply(**{f: getattr(server_reply(body), f) for f in ("text", "usage")}, delay_s=0.05)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 130), ("SIGKILL", -9)])
+def test_a_job_that_is_stopped_in_the_middle_goes_on_and_pays_for_no_answer_twice(tmp_path, loaded, name, code):
+    with ScriptedServer(Slow()) as server:
+        space = small(tmp_path / "job", base=server.url)
+        args = ["optimize", str(space), "--results", str(tmp_path / "results"), "--json"]
+        first = started(args, tmp_path / "first")
+        wait_for(lambda: len(server.requests) >= 12)
+        os.kill(first.pid, getattr(signal, name))
+        first.join(30)
+        assert first.exitcode == code
+        told = (tmp_path / "first.err").read_text()
+        assert "Traceback" not in told and ("interrupted" in told) == (code == 130)
+
+        before = len(server.requests)
+        again = started(args, tmp_path / "again")
+        again.join(60)
+        assert again.exitcode == 0, (tmp_path / "again.err").read_text()
+        found = json.loads((tmp_path / "again").read_text())
+        assert (found["stop_reason"], found["trials"]) == ("trials", 6)
+        bodies = [json.dumps(r.body, sort_keys=True) for r in server.requests]
+        twice = set(bodies[:before]) & set(bodies[before:])
+        assert len(twice) <= (2 if code == -9 else 0), "only what was in flight at the kill"
+
+
+def started(args, out):
+    process = FORK.Process(target=command_line, args=(args, out))
+    process.start()
+    return process
+
+
+def wait_for(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.02)
+
+
+def test_two_processes_do_not_run_one_study_together(tmp_path, loaded):
+    with ScriptedServer(Slow()) as server:
+        space = small(tmp_path / "job", base=server.url)
+        args = ["optimize", str(space), "--results", str(tmp_path / "results"), "--json"]
+        first = started(args, tmp_path / "first")
+        wait_for(lambda: len(server.requests) >= 3)
+        second = started(args, tmp_path / "second")
+        second.join(30)
+        assert second.exitcode == 1
+        assert f"is being run by pid {first.pid}" in (tmp_path / "second.err").read_text()
+        first.join(60)
+        assert first.exitcode == 0
