@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from offramp.errors import ModelError, SpaceError, nearest, problem
 from offramp.ids import content_hash
+from offramp.models import embedded
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
-from offramp.models.embedded import is_pulled
 from offramp.models.keys import missing_key
 from offramp.program.module import ModuleFactory, import_module_factory, predictors_of
 from offramp.records import Candidate, DemoKind, Model
@@ -307,12 +307,17 @@ def _check_demos(prepared: Prepared) -> None:
         raise SpaceError(problem(str(prepared.loaded.path), f"demos of kind {sorted(kinds)} need a train split", do=do))
 
 
+def _check_file(model: Model) -> None:
+    """A file that is missing, or is not the pinned one, is found before anything is written."""
+    if not embedded.is_pulled(model.route):
+        raise ModelError(problem(model.name, "its file is not here", do=f"Run `offramp models pull {model.route}`."))
+    embedded.path(model.route)
+
+
 def _check_runnable(prepared: Prepared) -> None:
     for model in prepared.models.values():
-        if model.local and not is_pulled(model.route):
-            raise ModelError(
-                problem(model.name, "its file is not here", do=f"Run `offramp models pull {model.route}`.")
-            )
+        if model.local:
+            _check_file(model)
         variable = missing_key(model)
         if variable is not None:
             do = f"Set it: export {variable}=..."

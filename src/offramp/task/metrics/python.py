@@ -48,7 +48,7 @@ class Python:
             returned = await self._call(_read_only(example.values), _read_only(outputs))
         except OfframpError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = f"row {example.row}: it raised {type(error).__name__}: {error}"
             raise MetricError(problem(self.path, what, do="Mend the function.")) from error
         return _score(returned, self.path, example.row)
