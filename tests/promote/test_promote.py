@@ -17,7 +17,7 @@ from offramp.promote.folder import FeatureFolder
 from offramp.promote.gate import GateRules, refusals
 from offramp.promote.promotion import BeatenIncumbent, Comparison, PromotedModel, Promotion
 from offramp.promote.safety import refuse_unsafe
-from offramp.space.model import ConstraintsPart
+from offramp.space.model import ConstraintsPart, RegressionsPart
 from offramp.testing.fakes import FunctionTransport
 from promotion_records import SPLIT, make_promotion
 from search_jobs import patched, reply_to, rows, run_job, write_space
@@ -147,6 +147,9 @@ RULES = GateRules(
 )
 
 
+BUDGET = ConstraintsPart(regressions=RegressionsPart(max=0.05))
+
+
 def beaten(**changes: Any) -> BeatenIncumbent:
     comparison = Comparison(
         **{"wins": 3, "losses": 1, "ties": 6, "difference": 0.2, "low": -0.1, "high": 0.5, **changes}
@@ -184,6 +187,8 @@ def retiring(date: str | None, **changes: Any) -> Promotion:
         ),
         (with_evidence(incumbent=beaten()), {}, None),
         (with_evidence(incumbent=beaten(difference=-0.3, low=-0.5, high=-0.1)), {}, "worse than the incumbent"),
+        (with_evidence(incumbent=beaten()), {"constraints": BUDGET}, "1 of 10 examples of the holdout got worse"),
+        (with_evidence(incumbent=beaten(losses=0, ties=200)), {"constraints": BUDGET}, None),
         (with_evidence(incumbent=replace(beaten(), comparison=None)), {}, "no result on the holdout to compare"),
         (retiring("2026-12-25"), {}, "m retires in 30 days"),
         (retiring("2026-11-24"), {}, "m retired on"),

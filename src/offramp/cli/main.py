@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "history": ("offramp.cli.history:history", "Show who promoted what, when and why."),
     "rollback": ("offramp.cli.rollback:rollback", "Point a label back at the version before."),
     "diff": ("offramp.cli.diff:diff", "Show what differs between two promoted versions."),
+    "check": ("offramp.cli.check:check", "CI gate: does the promoted config still hold on the holdout?"),
     "models": ("offramp.cli.models:models", "What can be searched: price, context, retirement date; pull local ones."),
     "space": ("offramp.cli.space:space", "Check a space file, or print its JSON schema."),
     "doctor": ("offramp.cli.doctor:doctor", "Check this machine: packages, storage, models, keys, prices."),

@@ -64,6 +64,10 @@ class Evaluator:
         self._programs: dict[str, Program] = {}
         self._nearest: NearestDemos | None = None
 
+    def use(self, program: Program) -> None:
+        """A program that is ready, such as a promoted one, in place of the one that would be made for its candidate."""
+        self._programs[program.candidate.id] = program
+
     async def evaluate(self, candidate: Candidate, examples: Sequence[Example], *, split: Split) -> Evaluation:
         """Results of this candidate on these examples; those that are in the store already are not run again.
 

@@ -5,11 +5,12 @@ Invariant: an example is never among its own demos, and no demo comes from the s
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offramp.ids import derived_seed
@@ -73,19 +74,24 @@ class NearestDemos:
         others.sort(key=lambda i: (-similarity.get(i, 0.0), self._train[i].content_hash))
         return tuple(self._train[i] for i in reversed(others[:count]))
 
-    def _grams(self, example: Example) -> Counter[str]:
+    def _grams(self, example: Example) -> dict[str, int]:
         text = " ".join(str(example.values.get(name, "")) for name in self._fields).casefold()
-        grams: Counter[str] = Counter()
+        grams: dict[str, int] = {}
         for word in re.findall(r"\w+", text):
-            padded = f" {word} "
-            for size in (3, 4, 5):
-                grams.update(padded[i : i + size] for i in range(len(padded) - size + 1))
+            for gram in _grams_of(word):
+                grams[gram] = grams.get(gram, 0) + 1
         return grams
 
-    def _unit(self, grams: Counter[str]) -> dict[str, float]:
+    def _unit(self, grams: Mapping[str, int]) -> dict[str, float]:
         weights = {g: (1 + math.log(n)) * self._idf[g] for g, n in grams.items() if g in self._idf}
         norm = math.sqrt(sum(w * w for w in weights.values())) or 1.0
         return {gram: weight / norm for gram, weight in weights.items()}
+
+
+@functools.lru_cache(maxsize=20_000)
+def _grams_of(word: str) -> tuple[str, ...]:
+    padded = f" {word} "
+    return tuple(padded[i : i + size] for size in (3, 4, 5) for i in range(len(padded) - size + 1))
 
 
 def demo_row(example: Example, needed: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any] | None:

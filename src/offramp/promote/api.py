@@ -15,12 +15,12 @@ from offramp.promote.changes import Changes, changes
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, checked_name, default_folder
 from offramp.promote.gate import WITHIN_DAYS, GateRules, refusals
 from offramp.promote.history import Move, moves
-from offramp.promote.pick import picked
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.reopen import Opened, reopen
 from offramp.promote.store import PromotionStore, sealed
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.study.api import full_name, open_looking
+from offramp.study.pick import find_candidate
 from offramp.study.report import build_report
 
 
@@ -81,7 +81,7 @@ def promote(
     checked_name(label, "label")
     with open_looking(storage, results) as store:
         name = full_name(store, study)
-        row = picked(store, build_report(store, name), pick)
+        row = find_candidate(store, build_report(store, name), pick, where="--pick")
         opened = reopen(store, name, space)
         root = default_folder(promotions)
         ask = Ask(feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent)

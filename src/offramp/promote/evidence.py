@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
 from offramp.promote.promotion import BeatenIncumbent, Comparison, SplitEvidence
 from offramp.promote.store import Rows, rows_of
-from offramp.records import Evaluation, Price, Result, ResultState, Split, Usage
-from offramp.stats import difference_interval, mean_interval
+from offramp.records import Price, Result, ResultState, Split, Usage
+from offramp.stats import mean_interval
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.summaries import summary_of
+from offramp.study.tally import tally
 
 Results = Mapping[str, Result]
 _USAGE = tuple(f.name for f in fields(Usage))
@@ -64,15 +63,14 @@ def compared(new: Results, old: Results) -> Comparison | None:
     both = sorted(name for name in new if name in old and new[name].score is not None and old[name].score is not None)
     if len(both) < 2:
         return None
-    gaps = np.array([(new[name].score or 0.0) - (old[name].score or 0.0) for name in both])
-    interval = difference_interval(gaps)
+    whole = tally(*([side[name].score or 0.0 for name in both] for side in (new, old)))
     return Comparison(
-        wins=int((gaps > 0).sum()),
-        losses=int((gaps < 0).sum()),
-        ties=int((gaps == 0).sum()),
-        difference=float(gaps.mean()),
-        low=interval.low,
-        high=interval.high,
+        wins=whole.wins,
+        losses=whole.losses,
+        ties=whole.ties,
+        difference=whole.difference or 0.0,
+        low=whole.interval.low,
+        high=whole.interval.high,
     )
 
 
@@ -90,8 +88,3 @@ def beaten_incumbent(
         holdout=split_evidence(old, prices.get(rows[0].candidate.model)),
         comparison=compared(new, old),
     )
-
-
-def counted(results: Results) -> int:
-    """Examples with a score."""
-    return Evaluation(candidate="", results=tuple(results.values())).n

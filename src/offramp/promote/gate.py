@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from offramp.promote.promotion import Comparison, Evidence, PromotedModel, Promotion, SplitEvidence
 from offramp.space.model import ConstraintsPart
+from offramp.stats import share_at_most
 
 WITHIN_DAYS = 90
 MOST_FAILED = 0.05
@@ -91,10 +92,16 @@ def _against(comparison: Comparison | None, limits: ConstraintsPart) -> Iterator
 
 
 def _regressions(comparison: Comparison, limits: ConstraintsPart) -> Iterator[str]:
-    budget = getattr(limits, "regressions", None)
-    share = comparison.losses / (comparison.wins + comparison.losses + comparison.ties)
-    if isinstance(budget, float | int) and share > budget:
-        yield f"{share:.1%} of the holdout got worse than with the incumbent, and {budget:.1%} may"
+    budget = limits.regressions
+    if budget is None:
+        return
+    n = comparison.wins + comparison.losses + comparison.ties
+    bound = share_at_most(comparison.losses, n, confidence=budget.confidence)
+    if bound > budget.max:
+        yield (
+            f"{comparison.losses} of {n} examples of the holdout got worse than with the incumbent: up to {bound:.1%} "
+            f"with {budget.confidence:.0%} confidence, and {budget.max:.1%} may"
+        )
 
 
 def _retiring(models: Iterable[PromotedModel], rules: GateRules) -> Iterator[str]:

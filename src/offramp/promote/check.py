@@ -1,0 +1,231 @@
+"""Does the promoted config still hold? The holdout once more, against the evidence in the file.
+
+Invariant: what is scored is the promoted program itself, on the very examples and metric that its evidence is of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from offramp.calls.caller import open_caller
+from offramp.errors import ModelError, PromotionError, UsageError, problem
+from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.models.keys import missing_key
+from offramp.models.server import LocalServers
+from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
+from offramp.promote.judgement import CheckReport, Limits, judge
+from offramp.promote.promotion import Promotion
+from offramp.promote.running import Addresses, PerModel, model_of, programs_of
+from offramp.records import Evaluation, Result, Split
+from offramp.search.prepare import Prepared, prepare
+from offramp.space.load import load_space
+from offramp.store.engine import Store, open_store
+from offramp.store.purse import Purse
+from offramp.store.results import ResultStore
+
+MARGIN = 0.05
+"""Loss of mean score that counts as none, where nobody says otherwise."""
+CONCURRENCY = 4
+_ROOM = 3.0
+"""A check may cost so many times what its evidence says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a check works on."""
+
+    promotion: Promotion
+    prepared: Prepared
+    before: Mapping[str, float]
+    addresses: Addresses
+
+
+def check(
+    feature: str, *, label: str = DEFAULT_LABEL, promotions: str | Path | None = None,
+    space: str | Path | None = None, storage: str | None = None, margin: float = MARGIN,
+    max_cost_usd: float | None = None, max_p95_s: float | None = None, budget_usd: float | None = None,
+    concurrency: int = CONCURRENCY, api_base: PerModel = None, api_key_env: PerModel = None,
+    observer: Callable[[Result], None] | None = None,
+) -> CheckReport:  # fmt: skip
+    """Scores a promoted feature on its holdout again and says whether it still holds.
+
+    Args:
+        space: the space file that it came from; where the promotion says by default.
+        storage: whose answers may be reused (SQLAlchemy URL); None asks for every answer anew.
+        margin: loss of mean score that would be accepted.
+        max_cost_usd, max_p95_s: ceilings of one run; those of the space file's constraints by default.
+        budget_usd: cap of the check; three times what the evidence says by default.
+        api_base, api_key_env: as for `offramp.load`; where the space file says by default.
+
+    Raises:
+        UsageError: the data or metric is not what the evidence is of, or a model cannot be called.
+        JobError: it could not be scored (too many failures, the cap).
+    """
+    if not 0 < margin < 1:
+        raise UsageError(problem("--margin", "the margin", got=margin, expected="a number between 0 and 1"))
+    folder = FeatureFolder(promotions, feature)
+    promotion = folder.load(folder.resolve(label))
+    prepared = _prepared(promotion, folder, space)
+    work = Checked(
+        promotion=promotion,
+        prepared=prepared,
+        before=_before(promotion, folder),
+        addresses=_addresses(promotion, prepared, api_base, api_key_env),
+    )
+    _check_keys(work)
+    limits = _limits(prepared, margin, max_cost_usd, max_p95_s)
+    pool = promotion.demos.pool
+    rows = folder.rows(pool) if pool is not None else ()
+    cap = budget_usd if budget_usd is not None else _usual_cost(work)
+    with _storage(storage) as store:
+        run = _Run(work, store, rows=rows, cap_usd=cap, concurrency=concurrency, observer=observer)
+        evaluation = asyncio.run(run.scored())
+    return judge(
+        promotion, label=label, evaluation=evaluation, before=work.before, limits=limits,
+        examples={example.id: example for example in prepared.task.splits.holdout},
+        spent_usd=run.spent_usd, calls=run.calls, cached_calls=run.cached_calls,
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ before the run
+
+
+def _prepared(promotion: Promotion, folder: FeatureFolder, space: str | Path | None) -> Prepared:
+    """The task, from the space file: a promotion names no code and no data to read."""
+    evidence = promotion.evidence
+    path = Path(space) if space is not None else _space_path(promotion, folder)
+    prepared = prepare(load_space(path))
+    if prepared.task.hash != evidence.task_hash:
+        what = "its data, splits or metric are not those that the evidence is of"
+        do = "Bring them back, name the right file with --space, or optimize and promote anew."
+        raise UsageError(problem(str(path), what, do=do))
+    return prepared
+
+
+def _space_path(promotion: Promotion, folder: FeatureFolder) -> Path:
+    named = promotion.evidence.space_file
+    root = folder.root.absolute().parent
+    path = (root / named).resolve() if named is not None else None
+    if path is None or not path.is_relative_to(root.resolve()):
+        do = "Name it with --space."
+        raise UsageError(problem(promotion.feature, "its space file is outside of this project", got=named, do=do))
+    return path
+
+
+def _before(promotion: Promotion, folder: FeatureFolder) -> dict[str, float]:
+    ref = promotion.evidence.holdout_results
+    if ref is None:
+        do = "Promote a candidate that was scored on the holdout."
+        raise PromotionError(problem(promotion.feature, "its evidence has no results on the holdout", do=do))
+    return {row["example"]: row["score"] for row in folder.rows(ref) if row["score"] is not None}
+
+
+def _addresses(promotion: Promotion, prepared: Prepared, api_base: PerModel, api_key_env: PerModel) -> Addresses:
+    """What is given, else what the space file says of the model."""
+    model = prepared.models.get(promotion.model.name)
+    if model is None or model.api_base is None or api_base is not None:
+        return Addresses(api_base=api_base, api_key_env=api_key_env)
+    key = {model.name: model.api_key_env} if model.api_key_env is not None else None
+    return Addresses(api_base={model.name: model.api_base}, api_key_env=api_key_env or key)
+
+
+def _check_keys(work: Checked) -> None:
+    judges = [work.prepared.models[name] for name in work.prepared.task.metric.judge_models]
+    for model in (model_of(work.promotion.model, work.addresses), *judges):
+        variable = missing_key(model)
+        if variable is not None:
+            what = f"its key is missing: environment variable {variable} is not set"
+            raise ModelError(problem(model.name, what, do=f"Set it: export {variable}=..."))
+
+
+def _limits(prepared: Prepared, margin: float, max_cost_usd: float | None, max_p95_s: float | None) -> Limits:
+    stated = prepared.space.constraints
+    return Limits(
+        margin=margin,
+        cost_usd=max_cost_usd if max_cost_usd is not None else stated.cost_usd_max,
+        latency_p95_s=max_p95_s if max_p95_s is not None else stated.latency_p95_s_max,
+    )
+
+
+def _usual_cost(work: Checked) -> float | None:
+    """A cap that only a check gone wrong reaches; None where nobody knows what it costs, such as with a judge."""
+    holdout = work.promotion.evidence.holdout
+    if holdout is None or holdout.cost_usd is None or work.prepared.task.metric.judge_models:
+        return None
+    return max(0.01, _ROOM * holdout.cost_usd * (holdout.n + holdout.n_failed))
+
+
+@contextmanager
+def _storage(url: str | None) -> Iterator[Store]:
+    """The given storage, or an empty one that is gone afterwards."""
+    if url is not None:
+        with open_store(url) as store:
+            yield store
+        return
+    with tempfile.TemporaryDirectory(prefix="offramp-check-") as name, open_store(f"sqlite:///{name}/c.db") as store:
+        yield store
+
+
+# ------------------------------------------------------------------------------------------------------- the run
+
+
+class _Run:
+    """One run over the holdout, under a cap, with its calls on a ledger."""
+
+    def __init__(
+        self, work: Checked, store: Store, *, rows: tuple[Any, ...], cap_usd: float | None, concurrency: int,
+        observer: Callable[[Result], None] | None,
+    ) -> None:  # fmt: skip
+        self._work, self._store, self._rows = work, store, rows
+        self._concurrency, self._observer = concurrency, observer
+        self._name = f"check-{work.promotion.feature}-{uuid.uuid4().hex[:12]}"
+        self._purse = Purse(store, self._name, cap_usd, None)
+        self.spent_usd, self.calls, self.cached_calls = 0.0, 0, 0
+
+    async def scored(self) -> Evaluation:
+        """Every example of the holdout."""
+        prepared, servers = self._work.prepared, LocalServers()
+        caller = open_caller(
+            store=self._store, study=self._name, store_text=True, purse=self._purse, concurrency=self._concurrency,
+            calls=prepared.space.calls, servers=servers, rng=random.Random(0),
+        )  # fmt: skip
+        try:
+            program = programs_of(
+                self._work.promotion, self._rows, send=caller.send, addresses=self._work.addresses,
+                factory=prepared.factory,
+            )[0]  # fmt: skip
+            evaluator = self._evaluator(caller.send)
+            evaluator.use(program)
+            return await evaluator.evaluate(program.candidate, prepared.task.splits.holdout, split=Split.HOLDOUT)
+        finally:
+            stats = caller.stats()
+            self.spent_usd, self.calls, self.cached_calls = stats.spent_usd, stats.calls, stats.cached_calls
+            await caller.aclose()
+            await servers.close()
+
+    def _evaluator(self, send: Any) -> Evaluator:
+        prepared, promotion = self._work.prepared, self._work.promotion
+        settings = EvaluatorSettings(
+            concurrency=self._concurrency, max_failed_share=prepared.space.calls.max_failed_share
+        )
+        return Evaluator(
+            task=prepared.task,
+            models={**prepared.models, promotion.model.name: model_of(promotion.model, self._work.addresses)},
+            send=send,
+            results=ResultStore(self._store),
+            study=self._name,
+            settings=settings,
+            factory=prepared.factory,
+            on_result=self._observer,
+        )
+
+
+__all__ = ["MARGIN", "CheckReport", "check"]

@@ -1,0 +1,243 @@
+"""The gate for CI: the promoted program on its holdout again, in exact numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as Xml
+
+import pytest
+
+from offramp.calls.caller import open_caller
+from offramp.calls.failures import ServerFailed
+from offramp.cli.main import main
+from offramp.errors import JobError, UsageError
+from offramp.promote import check as module
+from offramp.promote.check import check
+from offramp.promote.folder import FeatureFolder
+from offramp.promote.judgement import Limits, judge
+from offramp.promote.junit import junit_text
+from offramp.records import CallReply, CallRequest, Evaluation, Example, Result, ResultState
+from offramp.testing.fakes import FunctionTransport
+from promoted_jobs import promoted_job, reply
+from promotion_records import make_promotion
+from search_jobs import at_once, rows
+
+
+def wired(monkeypatch: pytest.MonkeyPatch, answers: Any) -> FunctionTransport:
+    wire = FunctionTransport(answers)
+    monkeypatch.setattr(module, "open_caller", partial(open_caller, transport=wire, sleep=at_once))
+    return wire
+
+
+def worse_on(*numbers: int) -> Any:
+    """A model that has become wrong on these cases."""
+
+    def answer(request: CallRequest) -> CallReply:
+        found = reply(request)
+        wrong = any(f"case {n:03}" in request.messages[-1]["content"] for n in numbers)
+        return replace(found, text="returns" if found.text != "returns" else "billing") if wrong else found
+
+    return answer
+
+
+def holdout_numbers(folder: Path) -> list[int]:
+    ref = FeatureFolder(folder / "promotions", "landscape")
+    found = ref.load(ref.resolve()).evidence.holdout_results
+    assert found is not None
+    return [int(row["example"][1:]) for row in ref.rows(found)]
+
+
+def test_a_model_that_answers_as_before_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch, demos="nearest", demo_count=2)
+    wire = wired(monkeypatch, reply)
+    report = check("landscape", promotions=promotions)
+    assert report.holds and (report.n, report.wins, report.losses) == (6, 0, 0)
+    assert (report.calls, report.cached_calls, len(wire.requests)) == (6, 0, 6)
+    assert report.quality_after == report.quality_before == 1.0 and report.spent_usd > 0
+    assert report.cost_usd == pytest.approx(56e-6)
+
+
+def test_a_model_that_got_worse_is_exit_three_with_the_examples_that_broke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    broken = holdout_numbers(tmp_path)[:2]
+    wired(monkeypatch, worse_on(*broken))
+    command = ["check", "landscape", "--promotions", str(promotions), "--junit", str(tmp_path / "junit.xml")]
+    assert main(command) == 3
+    shown = capsys.readouterr().out
+    assert "does not hold" in shown and "BROKEN quality: 1.000 -> 0.667 on 6 examples, 2 worse" in shown
+    assert f"case {broken[0]:03}" in shown
+    suite = Xml.parse(tmp_path / "junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("8", "3")
+    failed = {case.get("name") for case in suite if case.find("failure") is not None}
+    assert failed == {"quality", *(f"e{n:03}" for n in broken)}
+    assert main([*command, "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert told["holds"] is False and [b["example"] for b in told["broken"]] == [f"e{n:03}" for n in broken]
+    assert main([*command, "--margin", "0.9"]) == 0
+
+
+def test_ceilings_of_cost_and_latency_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch, space={"constraints": {"cost_usd_max": 1.0}})
+    wired(monkeypatch, reply)
+    command = ["check", "landscape", "--promotions", str(promotions)]
+    assert main(command) == 0
+    assert "cost_usd: 5.6e-05, 1 is the ceiling" in capsys.readouterr().out
+    assert main([*command, "--max-cost-usd", "0.00001"]) == 3
+    assert main([*command, "--max-p95-s", "0.1"]) == 3
+    assert main([*command, "--max-p95-s", "0.3"]) == 0
+
+
+def test_answers_of_the_study_are_reused_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    wire = wired(monkeypatch, reply)
+    url = f"sqlite:///{tmp_path / 'results' / 'offramp.db'}"
+    for _ in range(2):
+        report = check("landscape", promotions=promotions, storage=url)
+        assert report.holds and (report.calls, report.cached_calls, wire.requests) == (0, 6, [])
+
+
+def test_an_outage_is_no_regression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    wired(monkeypatch, lambda _: ServerFailed("down"))
+    with pytest.raises(JobError, match="outside of the program"):
+        check("landscape", promotions=promotions)
+    assert main(["check", "landscape", "--promotions", str(promotions)]) == 1
+
+
+def test_a_check_that_would_cost_more_than_it_should_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    wired(monkeypatch, reply)
+    with pytest.raises(JobError, match="cap"):
+        check("landscape", promotions=promotions, budget_usd=1e-4)
+
+
+def test_another_dataset_is_not_what_the_evidence_is_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    changed = [{**row, "label": "billing"} if row["id"] == "e001" else row for row in rows()]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+    with pytest.raises(UsageError, match="are not those that the evidence is of"):
+        check("landscape", promotions=promotions)
+
+
+def test_a_space_file_outside_of_the_project_has_to_be_named_by_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from offramp.promote import api
+
+    promoted_job(tmp_path / "job", monkeypatch)
+    inside = tmp_path / "project" / "promotions"
+    wired(monkeypatch, reply)
+    api.promote("latest", pick="incumbent", results=tmp_path / "job" / "results", promotions=inside)
+    with pytest.raises(UsageError, match="outside of this project"):
+        check("landscape", promotions=inside)
+    assert check("landscape", promotions=inside, space=tmp_path / "job" / "space.yaml").holds
+
+
+# ------------------------------------------------------------------------------------------------ the judgement alone
+
+
+def judged(before: list[float], after: list[float | None], *, margin: float = 0.05) -> Any:
+    results = [
+        Result(
+            candidate="c", example=f"e{i:03}", state=ResultState.FAILED if score is None else ResultState.SCORED,
+            score=score, cost_usd=None if score is None else 1e-5, latency_s=None if score is None else 0.2,
+        )
+        for i, score in enumerate(after)
+    ]  # fmt: skip
+    examples = {
+        r.example: Example(id=r.example, content_hash=r.example, values={"message": "<x>\x00"}, row=1) for r in results
+    }
+    return judge(
+        make_promotion(), label="production", evaluation=Evaluation(candidate="c", results=tuple(results)),
+        before={f"e{i:03}": score for i, score in enumerate(before)}, examples=examples,
+        limits=Limits(margin=margin, cost_usd=None, latency_p95_s=None), spent_usd=0.0, calls=0, cached_calls=0,
+    )  # fmt: skip
+
+
+def test_noise_that_evens_out_on_many_examples_holds_and_on_few_it_does_not() -> None:
+    many = judged([1.0, 0.0] * 200, [0.0, 1.0] + [1.0, 0.0] * 199)
+    few = judged([1.0, 0.0] * 5, [0.0, 1.0] + [1.0, 0.0] * 4)
+    assert (many.wins, many.losses, many.holds) == (1, 1, True)
+    assert (few.wins, few.losses, few.holds) == (1, 1, False)
+
+
+def test_a_real_loss_does_not_hold_on_however_many_examples() -> None:
+    assert not judged([1.0] * 400, [0.0] * 40 + [1.0] * 360).holds
+    assert judged([1.0] * 400, [0.0] * 4 + [1.0] * 396).holds
+
+
+def test_runs_without_a_score_count_apart() -> None:
+    assert judged([1.0] * 40, [None] * 2 + [1.0] * 38).holds
+    assert not judged([1.0] * 40, [None] * 3 + [1.0] * 37).holds
+    assert not judged([1.0] * 3, [None] * 3).holds
+
+
+def test_junit_escapes_what_a_stranger_wrote() -> None:
+    root = Xml.fromstring(junit_text(judged([1.0] * 4, [0.0] * 4)))
+    texts = [failure.text for failure in root.iter("failure") if failure.text]
+    assert len(texts) == 4 and all("<x>" in text for text in texts)
+
+
+# ---------------------------------------------------------------------------------------------------- as a test
+
+
+INSTALLED = any(entry.name == "offramp" for entry in entry_points(group="pytest11"))
+PLUGIN = () if INSTALLED else ("-p", "offramp.testing.pytest_plugin")
+
+
+def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+CONFTEST = """
+from functools import partial
+import sys
+sys.path.insert(0, {tests!r})
+from promoted_jobs import reply
+from offramp.calls.caller import open_caller
+from offramp.promote import check as module
+from offramp.testing.fakes import FunctionTransport
+from dataclasses import replace
+answer = reply if {right} else lambda request: replace(reply(request), text="billing")
+module.open_caller = partial(open_caller, transport=FunctionTransport(answer))
+"""
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_gate_is_a_pytest_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: bool) -> None:
+    promotions = promoted_job(tmp_path / "job", monkeypatch)
+    suite = tmp_path / "suite"
+    suite.mkdir()
+    tests = str(Path(__file__).parents[1])
+    (suite / "conftest.py").write_text(CONFTEST.format(tests=tests, right=right))
+    (suite / "test_own.py").write_text(f"""
+def test_triage(offramp_check):
+    offramp_check("landscape", promotions={str(promotions)!r})
+""")
+    done = run_pytest(suite, *PLUGIN, "--offramp-check", "landscape",
+                      "--offramp-promotions", str(promotions))  # fmt: skip
+    assert done.returncode == (0 if right else 1), done.stdout + done.stderr
+    assert ("2 passed" if right else "2 failed") in done.stdout
+    assert right or "BROKEN quality" in done.stdout
+
+
+def test_the_plugin_imports_nothing_until_a_check_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "test_nothing.py").write_text(
+        "import sys\ndef test_light():\n"
+        "    heavy = ('dspy', 'litellm', 'optuna', 'pydantic', 'yaml', 'sqlalchemy', 'offramp.promote')\n"
+        "    assert [m for m in heavy if m in sys.modules] == []\n"
+    )
+    done = run_pytest(tmp_path, *PLUGIN, "-p", "no:hypothesispytest")
+    assert done.returncode == 0, done.stdout
