@@ -24,6 +24,7 @@ INTERRUPTED = 130
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "watch": ("offramp.cli.watch:watch", "Warn of promoted features whose models retire soon; scan files for models."),
+    "migrate": ("offramp.cli.migrate:migrate", "Find a successor for a promoted feature's model; write a proposal."),
     "optimize": ("offramp.cli.optimize:optimize", "Search a space file; write a study and its Pareto front."),
     "pareto": ("offramp.cli.pareto:pareto", "Show a study's front; re-weigh objectives without a new call."),
     "compare": ("offramp.cli.compare:compare", "Two candidates example by example: wins, losses, and how sure."),

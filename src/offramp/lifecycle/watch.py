@@ -83,7 +83,7 @@ def watch(models: Iterable[ModelInUse], calendar: Calendar, *, today: datetime.d
     Args:
         within_days: the window; a model that goes within so many days is alarming.
     """
-    rows = [_watched(used, calendar, today, within_days) for used in models]
+    rows = [look_at(used, calendar, today, within_days=within_days) for used in models]
     return WatchReport(
         today=today, within_days=within_days, table=calendar.table.version, rows=tuple(sorted(rows, key=_urgency))
     )
@@ -106,7 +106,14 @@ def standing_of(
     return Standing.SOON if left <= within_days else Standing.LATER
 
 
-def _watched(used: ModelInUse, calendar: Calendar, today: datetime.date, within_days: int) -> Watched:
+def look_at(
+    used: ModelInUse, calendar: Calendar, today: datetime.date, *, within_days: int = WITHIN_DAYS, always: bool = False
+) -> Watched:
+    """How one model stands.
+
+    Args:
+        always: look for successors whatever the standing.
+    """
     retirement = calendar.retirement(used.name, used.route)
     standing = standing_of(retirement, today, within_days, without=_without_date(used, calendar))
     return Watched(
@@ -115,7 +122,9 @@ def _watched(used: ModelInUse, calendar: Calendar, today: datetime.date, within_
         retirement=retirement,
         days_left=None if retirement is None else retirement.days_left(today),
         cost=cost_change(used, calendar.table),
-        successors=successors(_needs(used, calendar), retirement, calendar, today) if standing.alarming else (),
+        successors=successors(_needs(used, calendar), retirement, calendar, today)
+        if standing.alarming or always
+        else (),
     )
 
 

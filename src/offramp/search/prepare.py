@@ -29,7 +29,7 @@ from offramp.space.dimensions import (
     incumbent_params,
 )
 from offramp.space.load import LoadedSpace, instruction_texts
-from offramp.space.model import JudgeMetric, MixMetric, PythonMetric, SpaceFile
+from offramp.space.model import JudgeMetric, MixMetric, ModelPart, PythonMetric, SpaceFile
 from offramp.study.objectives import Objective, objectives_of
 from offramp.task.load import Task, load_task
 from offramp.task.metrics import build_metric
@@ -173,7 +173,11 @@ def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
     for index, part in enumerate(space.models):
         model = with_capabilities(resolve(part, loaded.where(f"models.{index}")))
         found[model.name] = model
-    searched = tuple(found)
+    known_only = {part.name for part in space.models if isinstance(part, ModelPart) and not part.searched}
+    searched = tuple(name for name in found if name not in known_only)
+    if not searched:
+        do = "Set `searched: true` for one, or name another."
+        raise SpaceError(problem(loaded.where("models"), "no model is left to search", do=do))
     others = [("metric.model", part.model) for part in _parts(space.metric, JudgeMetric)]
     if space.incumbent is not None:
         others.append(("incumbent.model", space.incumbent.model))
@@ -316,6 +320,8 @@ def _check_file(model: Model) -> None:
 
 def _check_runnable(prepared: Prepared) -> None:
     for model in prepared.models.values():
+        if model.name in _leaving(prepared):
+            continue
         if model.local:
             _check_file(model)
         variable = missing_key(model)
@@ -324,3 +330,11 @@ def _check_runnable(prepared: Prepared) -> None:
             raise ModelError(
                 problem(model.name, f"its key is missing: environment variable {variable} is not set", do=do)
             )
+
+
+def _leaving(prepared: Prepared) -> set[str]:
+    """The incumbent's model where the file states it and does not search it: it may be gone, its results kept."""
+    judges = {part.model for part in _parts(prepared.space.metric, JudgeMetric)}
+    stated = {part.name for part in prepared.space.models if isinstance(part, ModelPart) and not part.searched}
+    incumbent = prepared.incumbent
+    return set() if incumbent is None else ({incumbent.model} & stated) - judges

@@ -339,6 +339,9 @@ class ModelPart(_Part):
     retirement_date: str | None = Field(
         None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="Day from which the model no longer answers."
     )
+    searched: bool = Field(
+        True, description="false: known here for what else names it (the incumbent, a judge), and not searched."
+    )
 
 
 class FileText(_Part):

@@ -1,0 +1,97 @@
+"""What runs today, in numbers: recorded, measured now, or as the promotion kept it.
+
+The recorded results of its study are complete as a rule, since nothing is promoted that was not scored on the holdout;
+then the model that leaves is not asked at all. Where they are gone and it still answers, it runs once more. Where it
+does not answer either, the scores kept beside the promotion serve: enough to count wins and losses, not to show
+answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from offramp.errors import JobError, UsageError, problem
+from offramp.lifecycle.migration import spaces
+from offramp.lifecycle.migration.origin import Origin, counted
+from offramp.lifecycle.migration.record import Baseline, Basis, Figures, figures
+from offramp.lifecycle.migration.runs import Runs
+from offramp.promote.folder import FeatureFolder
+from offramp.promote.promotion import SplitEvidence
+from offramp.records import Result, ResultState, Split
+
+
+def read_baseline(origin: Origin, runs: Runs, *, folder: FeatureFolder, alive: bool,
+                  say: Callable[[str], None]) -> Baseline:  # fmt: skip
+    """What runs today, in numbers.
+
+    Args:
+        folder: of the promotions of the feature.
+        alive: whether its model can still be asked.
+
+    Raises:
+        UsageError: nothing is known of it, and it cannot be asked.
+    """
+    recorded = origin.recorded
+    if recorded.search and recorded.holdout:
+        return Baseline(
+            basis=Basis.RECORDED,
+            search=figures(recorded.search),
+            holdout=figures(recorded.holdout),
+            results=recorded.holdout,
+        )
+    return _measured(origin, runs, say) if alive else _kept(origin, folder)
+
+
+def _measured(origin: Origin, runs: Runs, say: Callable[[str], None]) -> Baseline:
+    say(f"today's config on {origin.candidate.model}, as there is no record of it here")
+    result = runs.run(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
+    if not result.report.members:
+        raise result.error or JobError(f"{origin.candidate.model} gave no result: {result.report.stop_reason}")
+    name = result.report.members[0].candidate
+    seen = {split: counted(runs.results(result.report.study, name, split)) for split in Split}
+    return Baseline(
+        basis=Basis.MEASURED,
+        search=figures(seen[Split.SEARCH]),
+        holdout=figures(seen[Split.HOLDOUT]),
+        results=seen[Split.HOLDOUT],
+    )
+
+
+def _kept(origin: Origin, folder: FeatureFolder) -> Baseline:
+    evidence = origin.promotion.evidence
+    if evidence.holdout is None or evidence.holdout_results is None:
+        what = f"{origin.candidate.model} does not answer any more, and no result of it is kept"
+        do = "Bring back the storage of its study, or run `offramp optimize` on a space without an incumbent."
+        raise UsageError(problem(origin.promotion.feature, what, do=do))
+    rows = folder.rows(evidence.holdout_results)
+    return Baseline(
+        basis=Basis.PROMOTION,
+        search=_figures(evidence.search),
+        holdout=_figures(evidence.holdout),
+        results=counted({str(row["example"]): _result(origin.candidate.id, row) for row in rows}),
+    )
+
+
+def _result(candidate: str, row: Mapping[str, Any]) -> Result:
+    return Result(
+        candidate=candidate,
+        example=str(row["example"]),
+        state=ResultState(row.get("state", "scored")),
+        score=row["score"],
+        cost_usd=None,
+        latency_s=row.get("latency_s"),
+    )
+
+
+def _figures(seen: SplitEvidence) -> Figures:
+    return Figures(
+        n=seen.n,
+        n_fault=seen.n_fault,
+        quality=seen.quality,
+        low=seen.quality_low,
+        high=seen.quality_high,
+        cost_usd=seen.cost_usd,
+        p50_s=seen.latency_p50_s,
+        p95_s=seen.latency_p95_s,
+    )

@@ -1,0 +1,89 @@
+"""Which models a migration tries: those that were named, else a few that can be called now."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from offramp.errors import UsageError, problem
+from offramp.lifecycle.dates import Calendar
+from offramp.lifecycle.migration.origin import Origin
+from offramp.lifecycle.promoted import models_of
+from offramp.lifecycle.watch import WITHIN_DAYS, Standing, Watched, look_at, standing_of
+
+MOST = 3
+"""Models that are tried when none is named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotTried:
+    """A model that was left out, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The models to try, best first, and those left out."""
+
+    names: tuple[str, ...]
+    left_out: tuple[NotTried, ...]
+
+
+def notice_of(origin: Origin, calendar: Calendar, today: datetime.date) -> Watched:
+    """How the promoted model stands; its successors are there whatever its standing."""
+    used = next(models_of(origin.promotion, origin.label))
+    return look_at(used, calendar, today, always=True)
+
+
+def choose(origin: Origin, notice: Watched, calendar: Calendar, today: datetime.date, to: Sequence[str]) -> Choice:
+    """The models to try.
+
+    Args:
+        to: names that were asked for; they are tried whatever is known of them.
+
+    Raises:
+        UsageError: none is left.
+    """
+    leaving = origin.promotion.model.name
+    if to:
+        names = tuple(dict.fromkeys(to))
+        if leaving in names:
+            raise UsageError(problem("--to", "it is the model that leaves", got=leaving, do="Name another."))
+        return Choice(names=names, left_out=())
+    left_out: list[NotTried] = []
+    names = tuple(dict.fromkeys(_usable(origin, notice, calendar, today, left_out)))
+    if not names:
+        why = "; ".join(f"{item.name}: {item.why}" for item in left_out) or "none is known"
+        do = "Name models with --to, or set the key of a provider."
+        raise UsageError(problem(origin.promotion.feature, f"no model to migrate to ({why})", do=do))
+    more = [NotTried(name=name, why=f"only {MOST} are tried; name it with --to") for name in names[MOST:]]
+    return Choice(names=names[:MOST], left_out=(*left_out, *more))
+
+
+def _usable(
+    origin: Origin, notice: Watched, calendar: Calendar, today: datetime.date, left_out: list[NotTried]
+) -> Iterator[str]:
+    """What one's own notice names, the other models of the old space, then what the table offers."""
+    named = notice.retirement.successors if notice.retirement is not None else ()
+    for name in _others(origin, named):
+        standing = standing_of(calendar.retirement(name), today, WITHIN_DAYS, without=Standing.UNKNOWN)
+        if standing.alarming:
+            left_out.append(NotTried(name=name, why=f"{standing}"))
+        else:
+            yield name
+    for item in notice.successors:
+        if item.callable_now:
+            yield item.name
+        else:
+            left_out.append(NotTried(name=item.name, why="no key for it in the environment"))
+
+
+def _others(origin: Origin, named: Iterable[str]) -> list[str]:
+    """Models of the old space but the one that leaves; those that the notice names go first."""
+    parts = [part if isinstance(part, str) else part.name for part in origin.space.space.models]
+    rest = [name for name in parts if name != origin.promotion.model.name]
+    first = list(named)
+    return sorted(rest, key=lambda name: first.index(name) if name in first else len(first))

@@ -1,0 +1,261 @@
+"""From the notice to the proposal: pick models, run what runs today on them, search from there, compare, propose.
+
+    read what is promoted -> its recorded results, or a run of it -> the same config on each model that could follow
+    -> the search on those models, from the old front -> the best of all, on the holdout, against what runs today
+
+The choice is made on the search split; the holdout only says how it came out.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from offramp.errors import JobError, UsageError
+from offramp.lifecycle.dates import load_calendar
+from offramp.lifecycle.migration import spaces
+from offramp.lifecycle.migration.baseline import read_baseline
+from offramp.lifecycle.migration.candidates import NotTried, choose, notice_of
+from offramp.lifecycle.migration.contest import contest
+from offramp.lifecycle.migration.origin import Origin, counted, read_origin
+from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference, Shown, figures
+from offramp.lifecycle.migration.reference import by_answers
+from offramp.lifecycle.migration.runs import CapReached, Caps, Observer, Runs
+from offramp.lifecycle.watch import Standing, Watched
+from offramp.models.capabilities import supported_params
+from offramp.models.catalogue import resolve
+from offramp.promote.folder import FeatureFolder
+from offramp.records import Candidate, Split
+from offramp.search.outcome import JobResult
+from offramp.search.prepare import Prepared, prepare
+from offramp.space.model import ModelPart
+from offramp.study.api import default_storage
+from offramp.study.members import Member
+from offramp.study.report import StudyReport, recommend
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where things are. None: where they usually are."""
+
+    promotions: Path | None = None
+    storage: str | None = None
+    results: Path = Path("results")
+    lifecycle: Path | None = None
+    space: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """The storage."""
+        return self.storage or default_storage(self.results)
+
+
+def migrate(
+    feature: str, *, to: Sequence[str] = (), label: str = "production", places: Places | None = None,
+    caps: Caps | None = None, trials: int | None = None, seed: int | None = None,
+    reference: Reference = Reference.LABELS, today: datetime.date | None = None, observer: Observer | None = None,
+    say: Say = lambda text: None,
+) -> Migration:  # fmt: skip
+    """Runs a migration of a promoted feature to its proposal.
+
+    Args:
+        to: models to try; a few that can be called are picked where none is named.
+        caps: for all runs together.
+        trials: different candidates of the search; as the space file says by default.
+        reference: what answers are judged by.
+        today: the UTC date by default.
+        say: told in a line what is done now.
+
+    Raises:
+        UsageError: nothing is promoted, or there is no model to migrate to.
+        JobError: no candidate could be measured.
+    """
+    places = places or Places()
+    day = today or datetime.datetime.now(datetime.UTC).date()
+    origin = read_origin(feature, label=label, promotions=places.promotions, storage=places.url, space=places.space)
+    calendar = load_calendar(places.lifecycle)
+    notice = notice_of(origin, calendar, day)
+    choice = choose(origin, notice, calendar, day, to)
+    say(f"{feature} ({label}) runs on {origin.promotion.model.name}; trying {', '.join(choice.names)}")
+    runs = Runs(places.url, places.results, caps or Caps(), observer)
+    if reference is Reference.ANSWERS:
+        judged = by_answers(origin, places.results)
+        origin, baseline = judged.origin, judged.baseline
+    else:
+        folder = FeatureFolder(places.promotions, feature)
+        baseline = read_baseline(origin, runs, folder=folder, alive=_answers(notice), say=say)
+    work = _Work(origin, runs, baseline, reference, say)
+    for name in choice.names:
+        work.drop_in(name)
+    work.search(choice.names, trials=trials, seed=seed)
+    return work.migration(notice, day, choice.left_out)
+
+
+def _answers(notice: Watched) -> bool:
+    """Whether the model that leaves can still be asked, as far as dates tell; files and servers of one's own can."""
+    return notice.used.own or notice.standing not in (Standing.RETIRED, Standing.VANISHED)
+
+
+class _Work:
+    """One migration under way."""
+
+    def __init__(self, origin: Origin, runs: Runs, baseline: Baseline, reference: Reference, say: Say) -> None:
+        self._origin, self._runs, self._baseline, self._say = origin, runs, baseline, say
+        self._reference = reference
+        self._drop_ins: list[Contender] = []
+        self._left_out: list[NotTried] = []
+        self._found: Contender | None = None
+        self._trials = 0
+        self._stopped: str | None = None
+
+    def drop_in(self, name: str) -> None:
+        """The promoted config on another model, unchanged; why that cannot be is kept."""
+        self._say(f"today's config on {name}, unchanged")
+        try:
+            self._drop_ins.append(self._alone(self._origin.candidate, name, Kind.DROP_IN))
+        except (UsageError, JobError) as error:
+            self._left_out.append(NotTried(name=name, why=f"today's config did not run on it: {error}"))
+
+    def search(self, names: Sequence[str], *, trials: int | None, seed: int | None) -> None:
+        """Searches the old choices on the new models, from the old front on."""
+        origin = self._origin
+        refusing = params_refused(origin, names)
+        parts, refused = searchable(origin, names, refusing)
+        gone = {item.name for item in refused}
+        self._left_out = [item for item in self._left_out if item.name not in gone] + refused
+        if not parts:
+            return
+        incumbent = self._baseline.basis is not Basis.PROMOTION and self._reference is Reference.LABELS
+        space = spaces.searched(origin, parts, incumbent=incumbent, refusing=refusing)
+        self._say(f"searching on {', '.join(names)}" + (f", from the front of {origin.row.name}" if origin.row else ""))
+        source = origin.row.name if origin.row is not None else None
+        try:
+            result = self._runs.run(space, from_study=source, trials=trials, seed=seed)
+        except CapReached as reached:
+            self._stopped = f"not searched: {reached}"
+            return
+        self._trials, self._stopped = result.report.trials, result.report.stop_reason
+        self._found = self._best_of(result)
+
+    def _best_of(self, result: JobResult) -> Contender | None:
+        """The best that the search found but for the incumbent, whose model leaves."""
+        member = best_but_incumbent(result.report)
+        if member is None:
+            return None
+        candidate = self._runs.candidate(result.report.study, member.candidate)
+        found = self._contender(Kind.SEARCHED, result.report.study, candidate, member.utility)
+        if found.holdout.n:
+            return found
+        self._say("the best of the search, on the holdout")
+        alone = self._alone(candidate, candidate.model, Kind.SEARCHED)
+        return replace(alone, utility=member.utility)
+
+    def _alone(self, candidate: Candidate, model: str, kind: Kind) -> Contender:
+        part = spaces.model_part(self._origin, model)
+        result = self._runs.run(spaces.alone(self._origin, candidate, part))
+        (member, *_) = result.report.members or (None,)
+        if member is None or member.holdout is None:
+            raise result.error or JobError(f"{model} gave no result: {result.report.stop_reason}")
+        found = self._runs.candidate(result.report.study, member.candidate)
+        return self._contender(kind, result.report.study, found, member.utility)
+
+    def _contender(self, kind: Kind, study: str, candidate: Candidate, utility: float | None) -> Contender:
+        seen = {split: counted(self._runs.results(study, candidate.id, split)) for split in Split}
+        holdout = seen[Split.HOLDOUT]
+        return Contender(
+            kind=kind,
+            study=study,
+            candidate=candidate,
+            utility=utility,
+            search=figures(seen[Split.SEARCH]),
+            holdout=figures(holdout),
+            results=holdout,
+            contest=contest(holdout, self._baseline.results),
+        )
+
+    def migration(self, notice: Watched, today: datetime.date, left_out: Sequence[NotTried]) -> Migration:
+        """The record of it all. Raises JobError where nothing could be measured."""
+        origin = self._origin
+        chosen = chosen_of(self._drop_ins, self._found)
+        if chosen is None:
+            why = "; ".join(f"{item.name}: {item.why}" for item in (*left_out, *self._left_out))
+            raise JobError(f"{origin.promotion.feature}: no candidate could be measured ({why})")
+        prepared = prepare(spaces.alone(origin, chosen.candidate, spaces.model_part(origin, chosen.candidate.model)))
+        return Migration(
+            feature=origin.promotion.feature,
+            label=origin.label,
+            version=origin.promotion.version,
+            before=origin.candidate,
+            notice=notice,
+            today=today,
+            baseline=self._baseline,
+            drop_ins=tuple(self._drop_ins),
+            chosen=chosen,
+            left_out=(*left_out, *self._left_out),
+            trials=self._trials,
+            stopped=self._stopped,
+            metric=prepared.task.metric.name,
+            examples=shown(prepared),
+            reference=self._reference,
+            spent=self._runs.spent,
+        )
+
+
+def chosen_of(drop_ins: Sequence[Contender], found: Contender | None) -> Contender | None:
+    """The best by utility on the search split; among equals the drop-in, which changes least."""
+    contenders = [*drop_ins, *([found] if found is not None else [])]
+    known = [item for item in contenders if item.utility is not None and item.holdout.n]
+    return max(known, key=lambda item: round(item.utility or 0.0, 9), default=None)
+
+
+def best_but_incumbent(report: StudyReport) -> Member | None:
+    """The member to recommend where the incumbent cannot be: of the front, else of all that keep the constraints."""
+    others = [member for member in report.members if not member.incumbent]
+    front = [member for member in report.front if not member.incumbent]
+    return recommend(front) or recommend([m for m in others if m.feasible]) or recommend(others)
+
+
+def params_refused(origin: Origin, names: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Request parameters of the old space, each with the models that are known not to take it."""
+    found: dict[str, frozenset[str]] = {}
+    for name in names:
+        with suppress(UsageError):  # a model that nobody knows is refused with its reason in `searchable`
+            takes = supported_params(resolve(spaces.model_part(origin, name), name))
+            for param in origin.space.space.params if takes is not None else ():
+                if param not in (takes or ()):
+                    found[param] = found.get(param, frozenset()) | {name}
+    return found
+
+
+def searchable(
+    origin: Origin, names: Sequence[str], refusing: Mapping[str, frozenset[str]]
+) -> tuple[list[str | ModelPart], list[NotTried]]:
+    """The models on which the old choices can be searched, and those on which they cannot, with the reason."""
+    parts: list[str | ModelPart] = []
+    refused: list[NotTried] = []
+    for name in names:
+        part = spaces.model_part(origin, name)
+        try:
+            prepare(spaces.searched(origin, [part], incumbent=False, refusing=refusing), to_run=True)
+        except UsageError as error:
+            refused.append(NotTried(name=name, why=str(error)))
+        else:
+            parts.append(part)
+    return parts, refused
+
+
+def shown(prepared: Prepared) -> Mapping[str, Shown]:
+    """The holdout for people, by id."""
+    fields = prepared.task.fields
+    return {
+        example.id: Shown(
+            inputs={name: example.values.get(name) for name in fields.inputs},
+            gold={name: example.values[name] for name in fields.outputs if name in example.values},
+        )
+        for example in prepared.task.splits.holdout
+    }

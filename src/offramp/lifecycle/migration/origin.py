@@ -1,0 +1,129 @@
+"""What a migration starts from: the promoted config as a candidate, its space, and what was recorded of it.
+
+The space is that of the study which the promotion came from, as it ran. Where that study is in the storage its results
+serve as well: the model that leaves need not answer any more.
+
+Invariant: nothing here makes a call or writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from offramp.errors import StorageError, UsageError, problem
+from offramp.ids import content_hash
+from offramp.promote.folder import FeatureFolder
+from offramp.promote.promotion import Promotion
+from offramp.records import Candidate, DemoKind, Result, ResultState, Split
+from offramp.space.load import LoadedSpace, load_space, space_from_json
+from offramp.store.engine import open_store
+from offramp.store.results import ResultStore
+from offramp.store.studies import StudyRow, StudyStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Results of the promoted candidate in its study, by example; empty where there are none."""
+
+    search: Mapping[str, Result]
+    holdout: Mapping[str, Result]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What runs today.
+
+    Attributes:
+        label: which points at the promotion.
+        candidate: the promoted config; its demos are chosen anew by kind, count and seed.
+        space: as the study ran it; from the space file where the study is not in the storage.
+        row: the study's record; None where it is not in the storage.
+    """
+
+    promotion: Promotion
+    label: str
+    candidate: Candidate
+    space: LoadedSpace
+    row: StudyRow | None
+    recorded: Recorded
+
+
+def read_origin(
+    feature: str, *, label: str, promotions: Path | None, storage: str, space: Path | None = None
+) -> Origin:
+    """What a label of a feature points at, with its study.
+
+    Args:
+        storage: URL of where the study is; it need not exist.
+        space: where the space file is now, if it has moved.
+
+    Raises:
+        UsageError: nothing was promoted, or its space is neither in the storage nor where the promotion says.
+    """
+    folder = FeatureFolder(promotions, feature)
+    promotion = folder.load(folder.resolve(label))
+    candidate = candidate_of(promotion)
+    row, recorded = _study(storage, promotion)
+    return Origin(
+        promotion=promotion,
+        label=label,
+        candidate=candidate,
+        space=_space(promotion, row, folder.root, space),
+        row=row,
+        recorded=recorded,
+    )
+
+
+def candidate_of(promotion: Promotion) -> Candidate:
+    """The promoted config as a candidate."""
+    program, demos = promotion.program, promotion.demos
+    return Candidate(
+        params=dict(promotion.evidence.params),
+        model=promotion.model.name,
+        form=program.form,
+        format=program.format,
+        constrained=program.constrained,
+        instructions=dict(promotion.instructions),
+        demo_kind=DemoKind(demos.kind),
+        demo_count=demos.count,
+        demo_seed=demos.seed,
+        request_params=dict(promotion.request_params),
+    )
+
+
+def counted(results: Mapping[str, Result]) -> dict[str, Result]:
+    """Those with a score, faults included."""
+    return {name: result for name, result in results.items() if result.state is not ResultState.FAILED}
+
+
+def _study(storage: str, promotion: Promotion) -> tuple[StudyRow | None, Recorded]:
+    evidence = promotion.evidence
+    try:
+        with open_store(storage, write_probe=False) as store:
+            row = StudyStore(store).get(evidence.study)
+            results = ResultStore(store)
+            found = {split: results.get(evidence.study, split, evidence.candidate) for split in Split}
+    except StorageError:
+        return None, Recorded(search={}, holdout={})
+    return row, Recorded(search=counted(found[Split.SEARCH]), holdout=counted(found[Split.HOLDOUT]))
+
+
+def _space(promotion: Promotion, row: StudyRow | None, promotions: Path, given: Path | None) -> LoadedSpace:
+    path = given or _space_file(promotion, row, promotions)
+    if path is None or not path.parent.is_dir():
+        what = "the space file of its study is not where the promotion says"
+        raise UsageError(problem(promotion.feature, what, got=str(path) if path else None, do="Name it with --space."))
+    if row is None:
+        return load_space(path)
+    space = space_from_json(row.space_json)
+    return LoadedSpace(path=path, base=path.parent, space=space, lines={}, text_hash=content_hash(row.space_json))
+
+
+def _space_file(promotion: Promotion, row: StudyRow | None, promotions: Path) -> Path | None:
+    stated = row.extra.get("space_file") if row is not None else None
+    if isinstance(stated, str) and Path(stated).parent.is_dir():
+        return Path(stated)
+    relative = promotion.evidence.space_file
+    return None if relative is None else promotions.absolute().parent / relative

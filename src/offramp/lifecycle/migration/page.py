@@ -1,0 +1,310 @@
+"""The proposal: a migration as a Markdown page that a person reads and signs.
+
+Answers of models and rows of data are texts of strangers: they stand in code fences that they cannot close.
+
+Invariant: nothing is computed here; every number is one of the record's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from offramp.lifecycle.dates import Basis as DateBasis
+from offramp.lifecycle.migration.contest import MARGIN, Contest, Turn, turns
+from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Figures, Kind, Migration, Reference
+from offramp.lifecycle.watch import Standing
+from offramp.records import Candidate
+from offramp.study.wording import money, number, per_thousand, plain, seconds, short_params
+
+WINS, LOSSES = 3, 6
+"""Examples that are shown; losses matter more."""
+_LONGEST = 400
+
+
+def page(found: Migration, *, promote_command: str) -> str:
+    """The whole page."""
+    parts = [_head(found), _table(found), _drop_ins(found), _users(found), _confidence(found)]
+    parts += [_config(found), _left_out(found), _next(found, promote_command)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict(found: Migration) -> str:
+    """What is proposed and how sure that is, in one or two sentences."""
+    chosen, model = found.chosen, found.chosen.candidate.model
+    what = f"Today's config on {model}, unchanged" if chosen.kind is Kind.DROP_IN else f"A new config on {model}"
+    if found.reference is Reference.ANSWERS:
+        return f"{what}: {_agrees(chosen)}"
+    return f"{what}: {_compared(chosen.contest)}"
+
+
+def _agrees(chosen: Contender) -> str:
+    seen = chosen.holdout
+    return (
+        f"its answers agree with today's to {_interval(seen)} on {seen.n} examples. Where they differ, nobody has said "
+        "yet which one is right."
+    )
+
+
+def _compared(contest: Contest | None) -> str:
+    if contest is None:
+        return "there is nothing to compare it with."
+    by = f"{contest.difference * 100:+.1f} points ({contest.low * 100:+.1f} to {contest.high * 100:+.1f})"
+    if contest.better:
+        return f"better than what runs today, by {by} on {contest.n} examples of the holdout."
+    if contest.worse:
+        return f"WORSE than what runs today, by {by} on {contest.n} examples. Do not promote it without a reason."
+    if contest.not_worse:
+        return f"at least as good as what runs today: {by} on {contest.n} examples."
+    return f"not shown to be as good as what runs today: {by} on {contest.n} examples are too few to say."
+
+
+def _head(found: Migration) -> str:
+    lines = [
+        f"# {found.feature}: from {plain(found.before.model)} to {plain(found.chosen.candidate.model)}",
+        "",
+        f"{_why(found)} Written on {found.today}, for label `{found.label}` (version {found.version}).",
+        "",
+        f"**{verdict(found)}**",
+    ]
+    return "\n".join(lines)
+
+
+def _why(found: Migration) -> str:
+    model, date = plain(found.before.model), found.notice.retirement
+    if found.notice.standing is Standing.VANISHED:
+        return f"{model} is no longer in the table of models."
+    if date is None:
+        return f"Nobody has announced a date for {model}."
+    verb = "retired" if found.notice.standing is Standing.RETIRED else "retires"
+    if date.basis is DateBasis.ESTIMATE:
+        verb = "may retire (an estimate) from"
+    on = "" if date.basis is DateBasis.ESTIMATE else "on "
+    source = f" ([source]({date.source}))" if date.source else ""
+    note = f" {plain(date.note).rstrip('.')}." if date.note else ""
+    return f"{model} {verb} {on}{date.date}{source}.{note}"
+
+
+# -------------------------------------------------------------------------------------------------- numbers
+
+
+def _table(found: Migration) -> str:
+    head = "| | quality (95%) | against today | wins / losses / ties | $ per 1k runs | p50 | p95 |"
+    lines = ["## Holdout", "", head, "|---|---|---|---|---|---|---|", _baseline_row(found)]
+    shown = {item.candidate.id: item for item in (*found.drop_ins, found.chosen)}
+    for item in shown.values():
+        lines.append(_row(_named(item, found), item.holdout, found.baseline.holdout, item.contest))
+    return "\n".join([*lines, "", _basis(found.baseline), _ruler(found)])
+
+
+def _baseline_row(found: Migration) -> str:
+    return _row(f"today: {plain(found.before.model)}", found.baseline.holdout, None, None)
+
+
+def _named(item: Contender, found: Migration) -> str:
+    what = "as it is on" if item.kind is Kind.DROP_IN else "new config on"
+    text = f"{what} {plain(item.candidate.model)}"
+    return f"**{text}** (proposed)" if item.candidate.id == found.chosen.candidate.id else text
+
+
+def _row(name: str, seen: Figures, before: Figures | None, contest: Contest | None) -> str:
+    cells = [name, _interval(seen), _difference(contest), _counts(contest)]
+    old = before or seen
+    cells.append(_with_ratio(per_thousand(seen.cost_usd), seen.cost_usd, old.cost_usd))
+    cells.append(_with_ratio(seconds(seen.p50_s), seen.p50_s, old.p50_s))
+    cells.append(_with_ratio(seconds(seen.p95_s), seen.p95_s, old.p95_s))
+    return f"| {' | '.join(cells)} |"
+
+
+def _interval(seen: Figures) -> str:
+    around = "" if seen.low is None or seen.high is None else f" ({number(seen.low)} to {number(seen.high)})"
+    return f"{number(seen.quality)}{around}"
+
+
+def _difference(contest: Contest | None) -> str:
+    if contest is None:
+        return ""
+    return f"{contest.difference * 100:+.1f} ({contest.low * 100:+.1f} to {contest.high * 100:+.1f})"
+
+
+def _counts(contest: Contest | None) -> str:
+    return "" if contest is None else f"{contest.wins} / {contest.losses} / {contest.ties}"
+
+
+def _with_ratio(text: str, value: float | None, before: float | None) -> str:
+    if value is None or not before or value == before:
+        return text
+    return f"{text} (x{value / before:.2f})"
+
+
+def _basis(baseline: Baseline) -> str:
+    return {
+        Basis.RECORDED: "Today's numbers are the recorded ones of its study: its model was not asked again.",
+        Basis.MEASURED: "Today's config ran again for this comparison.",
+        Basis.PROMOTION: "Today's numbers are those kept beside the promotion: its model does not answer any more.",
+    }[baseline.basis]
+
+
+def _ruler(found: Migration) -> str:
+    by = "the labels of the data"
+    if found.reference is Reference.ANSWERS:
+        by = "the recorded answers of what runs today, as there are no labels: 1 is full agreement, not full marks"
+    return f"Metric: {plain(found.metric)}, judged by {by}. Latency is as run, not measured apart."
+
+
+# -------------------------------------------------------------------------------------------------- drop-ins
+
+
+def _drop_ins(found: Migration) -> str:
+    lines = ["## Is a drop-in enough?", ""]
+    if not found.drop_ins:
+        return "\n".join([*lines, "No model could take today's config unchanged; see below."])
+    lines += [f"- {plain(item.candidate.model)}: {_enough(item, found)}" for item in found.drop_ins]
+    return "\n".join(lines)
+
+
+def _enough(item: Contender, found: Migration) -> str:
+    contest = item.contest
+    if found.reference is Reference.ANSWERS:
+        return f"its answers agree with today's to {_interval(item.holdout)}."
+    if contest is None:
+        return "there is nothing to compare it with."
+    points = f"{contest.difference * 100:+.1f} points"
+    if contest.better:
+        return f"yes, and better ({points})."
+    if contest.not_worse:
+        return f"yes: worse by less than {MARGIN * 100:g} points with 95% confidence ({points})."
+    if contest.worse:
+        return f"no: it is worse ({points}, {contest.losses} examples lost, {contest.wins} won)."
+    return f"not shown: {points} on {contest.n} examples could be luck."
+
+
+# ----------------------------------------------------------------------------------------------------- users
+
+
+def _users(found: Migration) -> str:
+    wins, losses = turns(found.chosen.results, found.baseline.results)
+    lines = ["## What changes for users", ""]
+    total = found.chosen.contest.n if found.chosen.contest is not None else 0
+    if not total:
+        return "\n".join([*lines, "There is nothing to compare."])
+    share = 100 * len(losses) / total
+    if found.reference is Reference.ANSWERS:
+        lines.append(
+            f"Of {total} examples, {len(losses)} get another answer ({share:.0f}%). Read them: which is right?"
+        )
+        return "\n".join([*lines, *(_turn(turn, found) for turn in losses[: WINS + LOSSES])])
+    lines.append(f"Of {total} examples, {len(wins)} come out better and {len(losses)} worse ({share:.0f}%).")
+    for title, shown, of in (("Worse", losses[:LOSSES], losses), ("Better", wins[:WINS], wins)):
+        if shown:
+            lines += ["", f"### {title} ({len(shown)} of {len(of)})", *(_turn(turn, found) for turn in shown)]
+    return "\n".join(lines)
+
+
+def _turn(turn: Turn, found: Migration) -> str:
+    example = found.examples.get(turn.example)
+    told = {
+        "example": turn.example,
+        "score": f"{number(turn.before.score)} -> {number(turn.after.score)}",
+        **({} if example is None else {name: example.inputs[name] for name in example.inputs}),
+        "expected": None if example is None else example.gold or None,
+        "today": _answer(turn.before.outputs, turn.before.reason),
+        "proposed": _answer(turn.after.outputs, turn.after.reason),
+    }
+    return "\n" + fenced("\n".join(f"{name}: {_short(value)}" for name, value in told.items() if value is not None))
+
+
+def _answer(outputs: Mapping[str, Any] | None, reason: str | None) -> Any:
+    return outputs if outputs is not None else reason
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    text = plain(" ".join(text.split()))
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def fenced(text: str) -> str:
+    """A code block that the text cannot close, whatever it holds."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+# -------------------------------------------------------------------------------------------------- the rest
+
+
+def _confidence(found: Migration) -> str:
+    lines = ["## How sure this is", ""]
+    contest = found.chosen.contest
+    if contest is not None:
+        test = f"p = {contest.p_value:.2g} (exact sign-flip test, two-sided)"
+        lines.append(f"- {contest.n} examples of the holdout, paired by example; {test}.")
+    searched = f"{found.trials or 'no'} candidates of the search and {len(found.drop_ins)} drop-ins"
+    lines.append(
+        f"- Chosen by the search split among {searched}; {found.compared} of them were looked at on the holdout."
+    )
+    if found.stopped not in (None, "trials", "space_exhausted"):
+        lines.append(f"- The search ended early: {plain(found.stopped)}.")
+    spent = found.spent
+    lines.append(
+        f"- The migration took {spent.calls:,} calls ({spent.cached_calls:,} answers reused), {money(spent.usd)} and "
+        f"{spent.elapsed_s / 60:.1f} minutes."
+    )
+    return "\n".join(lines)
+
+
+def _config(found: Migration) -> str:
+    before, after = found.before, found.chosen.candidate
+    rows = [f"| {name} | {old} | {new} |" for name, old, new in _changes(before, after)]
+    lines = ["## What changes in the config", "", "| | today | proposed |", "|---|---|---|", *rows]
+    for predictor in sorted({*before.instructions, *after.instructions}):
+        old, new = before.instructions.get(predictor), after.instructions.get(predictor)
+        if old != new and new is not None:
+            lines += ["", f"Instruction ({plain(predictor)}), new:", "", fenced(new)]
+    return "\n".join(lines)
+
+
+def _changes(before: Candidate, after: Candidate) -> Iterator[tuple[str, str, str]]:
+    facts = [_facts(before), _facts(after)]
+    for name in dict.fromkeys([*facts[0], *facts[1]]):
+        old, new = (_cell(each.get(name)) for each in facts)
+        if old != new:
+            yield name, old, new
+
+
+def _facts(candidate: Candidate) -> dict[str, Any]:
+    demos = f"{candidate.demo_count} {candidate.demo_kind}" if candidate.demo_count else "none"
+    return {
+        "model": candidate.model,
+        "form": candidate.form,
+        "format": candidate.format,
+        "constrained": candidate.constrained,
+        "demos": demos,
+        "instruction": ", ".join(str(v) for n, v in candidate.params.items() if n.startswith("instruction")),
+        **candidate.request_params,
+    }
+
+
+def _cell(value: Any) -> str:
+    text = "-" if value is None else plain(value)
+    return text.replace("|", "\\|")
+
+
+def _left_out(found: Migration) -> str:
+    if not found.left_out:
+        return ""
+    lines = [f"- {plain(item.name)}: {plain(' '.join(item.why.split()))}" for item in found.left_out]
+    return "\n".join(["## Left out", "", *lines])
+
+
+def _next(found: Migration, promote_command: str) -> str:
+    commands = [promote_command, f"offramp check {found.feature}", f"offramp rollback {found.feature}    # if need be"]
+    told = short_params(found.chosen.candidate.params)
+    return "\n".join(["## Next", "", f"Candidate {found.chosen.candidate.id}: {told}", "", _console(commands)])
+
+
+def _console(commands: Sequence[str]) -> str:
+    return "\n".join(["```console", *(f"$ {command}" for command in commands), "```"])

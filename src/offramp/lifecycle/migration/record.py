@@ -1,0 +1,167 @@
+"""What a migration found, as records: the proposal is written from these alone."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from offramp.lifecycle.migration.candidates import NotTried
+from offramp.lifecycle.migration.contest import Contest
+from offramp.lifecycle.watch import Watched
+from offramp.records import Candidate, Evaluation, Result
+from offramp.stats.means import mean_interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """One candidate on one split.
+
+    Attributes:
+        quality: mean score; `low` and `high` its 95% interval. cost_usd: mean of a run. p50_s, p95_s: seconds of a run.
+        All None where not known.
+    """
+
+    n: int
+    n_fault: int
+    quality: float | None
+    low: float | None
+    high: float | None
+    cost_usd: float | None
+    p50_s: float | None
+    p95_s: float | None
+
+
+class Kind(enum.StrEnum):
+    """What a contender is."""
+
+    DROP_IN = "drop-in"  # the promoted config, unchanged, on another model
+    SEARCHED = "searched"  # found by the search
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One candidate that could follow.
+
+    Attributes:
+        study: where it was measured, and where it is promoted from.
+        utility: on the search split, with the old study's ruler; None where an objective is not known.
+        results: on the holdout, by example.
+        contest: against what runs today, on the holdout; None where there is nothing to compare.
+    """
+
+    kind: Kind
+    study: str
+    candidate: Candidate
+    utility: float | None
+    search: Figures
+    holdout: Figures
+    results: Mapping[str, Result]
+    contest: Contest | None
+
+
+class Reference(enum.StrEnum):
+    """What answers are judged by."""
+
+    LABELS = "labels"  # of the data, by the space's own metric
+    ANSWERS = "answers"  # recorded ones of what runs today, by agreement
+
+
+class Basis(enum.StrEnum):
+    """Where the numbers of what runs today come from."""
+
+    RECORDED = "recorded"  # the results of its study: no call was made
+    MEASURED = "measured"  # it ran now
+    PROMOTION = "promotion"  # the scores kept beside the promotion; no answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What runs today. `results` on the holdout, by example; without answers where `basis` is the promotion."""
+
+    basis: Basis
+    search: Figures
+    holdout: Figures
+    results: Mapping[str, Result]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One example for people: its inputs and what is right, as JSON values."""
+
+    inputs: Mapping[str, Any]
+    gold: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What the migration took, over all its runs; `cached_calls` were answered by the ledger."""
+
+    calls: int = 0
+    cached_calls: int = 0
+    usd: float = 0.0
+    elapsed_s: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        """The sum."""
+        return Spent(
+            calls=self.calls + other.calls,
+            cached_calls=self.cached_calls + other.cached_calls,
+            usd=self.usd + other.usd,
+            elapsed_s=self.elapsed_s + other.elapsed_s,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """From what runs today to what could follow.
+
+    Attributes:
+        before: the promoted config. version: of its promotion.
+        drop_ins: the promoted config on each model, in the order tried.
+        chosen: what is proposed.
+        trials: different candidates that the search tried, 0 where it did not run.
+        examples: those of the holdout, by id.
+        stopped: why the search ended; None where it did not run.
+    """
+
+    feature: str
+    label: str
+    version: str
+    before: Candidate
+    notice: Watched
+    today: datetime.date
+    baseline: Baseline
+    drop_ins: tuple[Contender, ...]
+    chosen: Contender
+    left_out: tuple[NotTried, ...]
+    trials: int
+    stopped: str | None
+    metric: str
+    examples: Mapping[str, Shown]
+    reference: Reference
+    spent: Spent
+
+    @property
+    def compared(self) -> int:
+        """How many contenders were looked at on the holdout."""
+        return len({item.candidate.id for item in (*self.drop_ins, self.chosen)})
+
+
+def figures(results: Mapping[str, Result]) -> Figures:
+    """The figures of some results."""
+    seen = Evaluation(candidate="", results=tuple(results.values()))
+    scores = [result.score for result in seen.counted if result.score is not None]
+    interval = mean_interval(scores) if scores else None
+    return Figures(
+        n=seen.n,
+        n_fault=seen.n_fault,
+        quality=seen.quality,
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        cost_usd=seen.cost_usd,
+        p50_s=seen.latency_s("p50"),
+        p95_s=seen.latency_s("p95"),
+    )

@@ -1,0 +1,196 @@
+"""Spaces of a migration, made from the space of the promoted config.
+
+One candidate alone: everything is fixed, so that its study is one evaluation on search and holdout. The search: the
+same choices as before on the models that follow, with what runs today as the incumbent.
+
+All of them measure with one ruler: scales that came from the old incumbent are stated as numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from offramp.lifecycle.migration.origin import Origin
+from offramp.promote.promotion import PromotedModel
+from offramp.records import Candidate
+from offramp.space.load import MAIN, LoadedSpace, instruction_texts
+from offramp.space.model import (
+    BudgetPart,
+    Choices,
+    DemosPart,
+    IncumbentPart,
+    ModelPart,
+    ObjectivePart,
+    ObjectivesPart,
+    ProgramPart,
+    Range,
+)
+
+ALONE = "as-is"
+"""Ending of the names of studies of one candidate."""
+
+
+def alone(origin: Origin, candidate: Candidate, model: str | ModelPart) -> LoadedSpace:
+    """The candidate on a model and nothing else; the holdout is scored at the end of its study."""
+    space = origin.space.space
+    return origin.space.changed(
+        name=_short(space.name, ALONE),
+        incumbent=None,
+        models=[model],
+        instructions=_fixed_texts(candidate),
+        program=ProgramPart(form=candidate.form, format=candidate.format, constrained=candidate.constrained),
+        demos=_fixed_demos(space.demos, candidate),
+        params=dict(candidate.request_params),
+        objectives=ruled(origin),
+        budget=BudgetPart(),
+        search=space.search.model_copy(update={"sampler": "grid", "trials": 1}),
+    )
+
+
+def searched(
+    origin: Origin, models: Sequence[str | ModelPart], *, incumbent: bool,
+    refusing: Mapping[str, frozenset[str]] | None = None,
+) -> LoadedSpace:  # fmt: skip
+    """The old choices on the models that follow.
+
+    Args:
+        incumbent: whether what runs today takes part; its model is named, and not searched.
+        refusing: request parameters to the models that do not take them; there they are left out.
+    """
+    space = origin.space.space
+    texts, names = _texts_with(origin.space, origin.candidate)
+    known: list[str | ModelPart] = [*models]
+    if incumbent:
+        known.append(leaving_part(origin))
+    return origin.space.changed(
+        models=known,
+        params=_applicable(space.params, [_name(part) for part in models], refusing or {}),
+        instructions=texts,
+        incumbent=_incumbent(origin.candidate, names) if incumbent else None,
+        objectives=ruled(origin),
+        budget=BudgetPart(),
+        search=space.search.model_copy(update={"sampler": _sampler(space.search.sampler)}),
+    )
+
+
+def model_part(origin: Origin, name: str) -> str | ModelPart:
+    """A model as the old space states it (address, price, parameters), or the name alone."""
+    parts = origin.space.space.models
+    return next((part for part in parts if isinstance(part, ModelPart) and part.name == name), name)
+
+
+def leaving_part(origin: Origin, *, searched: bool = False) -> ModelPart:
+    """The model that leaves: as the old space states it, else with the price it had: the table may have lost it."""
+    promoted = origin.promotion.model
+    part = model_part(origin, promoted.name)
+    if isinstance(part, ModelPart):
+        return part.model_copy(update={"searched": searched})
+    return ModelPart(name=promoted.name, route=_route(promoted), price=_price(promoted), searched=searched)
+
+
+def _route(promoted: PromotedModel) -> str | None:
+    return None if promoted.local or promoted.route == promoted.name else promoted.route
+
+
+def _price(promoted: PromotedModel) -> Any:
+    return None if promoted.local or promoted.price is None else dict(promoted.price)
+
+
+def ruled(origin: Origin) -> ObjectivesPart:
+    """The objectives with every scale as numbers: those of the old study, or twice what the evidence says."""
+    kept = origin.row.extra.get("objectives", []) if origin.row is not None else []
+    scales = {each["name"]: tuple(each["scale"]) for each in kept if each.get("scale")}
+    parts = origin.space.space.objectives
+    evidence = origin.promotion.evidence.search
+    measured = {"cost": evidence.cost_usd, "latency": evidence.latency_p50_s, "quality": None}
+    found = {
+        name: _ruled(getattr(parts, name), scales.get(name), measured[name]) for name in ("quality", "cost", "latency")
+    }
+    return parts.model_copy(update=found)
+
+
+def _ruled(
+    part: ObjectivePart | None, scale: tuple[float, float] | None, measured: float | None
+) -> ObjectivePart | None:
+    if part is None or isinstance(part.scale, tuple):
+        return part
+    if scale is None and measured:
+        scale = (2 * measured, 0.0)
+    return part if scale is None else part.model_copy(update={"scale": scale})
+
+
+def _applicable(
+    params: Mapping[str, Any], models: Sequence[str], refusing: Mapping[str, frozenset[str]]
+) -> dict[str, Any]:
+    """The parameters, each under the condition of a model that takes it; one that none takes is left out."""
+    kept: dict[str, Any] = {}
+    for name, part in params.items():
+        when = getattr(part, "when", None) or {}
+        under = [model for model in models if _holds(model, when.get("model"))]
+        taking = [model for model in under if model not in refusing.get(name, ())]
+        if taking:
+            kept[name] = part if len(taking) == len(models) else _under(part, when, taking)
+    return kept
+
+
+def _holds(model: str, patterns: Sequence[str] | None) -> bool:
+    return patterns is None or any(fnmatchcase(model, str(pattern)) for pattern in patterns)
+
+
+def _under(part: Any, when: Mapping[str, Any], models: Sequence[str]) -> Any:
+    condition = {**when, "model": list(models)}
+    if isinstance(part, Choices | Range):
+        return part.model_copy(update={"when": condition})
+    return Choices(choices=[part], when=condition)
+
+
+def _name(part: str | ModelPart) -> str:
+    return part if isinstance(part, str) else part.name
+
+
+def _sampler(before: str) -> str:
+    """A grid goes through a space in order; what is wanted is the best within a budget."""
+    return "tpe" if before == "grid" else before
+
+
+def _short(name: str, ending: str) -> str:
+    return f"{name[: 63 - len(ending)]}-{ending}"
+
+
+def _fixed_texts(candidate: Candidate) -> dict[str, Any]:
+    if set(candidate.instructions) == {MAIN}:
+        return {"promoted": candidate.instructions[MAIN]}
+    return {predictor: {"promoted": text} for predictor, text in candidate.instructions.items()}
+
+
+def _fixed_demos(before: DemosPart, candidate: Candidate) -> DemosPart:
+    kind = candidate.demo_kind.value
+    return before.model_copy(update={"kind": kind, "count": candidate.demo_count, "seed": candidate.demo_seed})
+
+
+def _texts_with(loaded: LoadedSpace, candidate: Candidate) -> tuple[dict[str, Any], dict[str, str]]:
+    """All texts, with the promoted ones among them, and the promoted variant of each predictor."""
+    texts = {predictor: dict(variants) for predictor, variants in instruction_texts(loaded).items()}
+    names: dict[str, str] = {}
+    for predictor, text in candidate.instructions.items():
+        variants = texts.setdefault(predictor, {})
+        name = next((name for name, known in variants.items() if known == text), None)
+        names[predictor] = name or next(n for n in ("promoted", "promoted-config") if n not in variants)
+        variants[names[predictor]] = text
+    return (dict(texts[MAIN]) if set(texts) == {MAIN} else dict(texts)), names
+
+
+def _incumbent(candidate: Candidate, names: dict[str, str]) -> IncumbentPart:
+    demos = candidate.demo_kind.value if candidate.demo_count else "none"
+    return IncumbentPart(
+        model=candidate.model,
+        instruction=names[MAIN] if set(names) == {MAIN} else names,
+        form=candidate.form,
+        format=candidate.format,
+        constrained=candidate.constrained,
+        demos=demos,
+        demo_count=candidate.demo_count if demos != "none" else 0,
+        params=dict(candidate.request_params),
+    )

@@ -1,0 +1,60 @@
+"""A migration as files and JSON values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from offramp.errors import StorageError, problem
+from offramp.lifecycle.migration.page import page, verdict
+from offramp.lifecycle.migration.record import Contender, Migration
+
+FOLDER = Path("proposals")
+
+
+def write_proposal(found: Migration, out: Path | None, *, promote_command: str) -> Path:
+    """Writes the page as a whole or not at all; `proposals/<feature>-<date>.md` unless a path is given."""
+    path = out or FOLDER / f"{found.feature}-{found.today}.md"
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(page(found, promote_command=promote_command), encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        do = "Name another place with --out; what was measured is kept in the storage."
+        raise StorageError(problem(str(path), f"cannot be written ({error.strerror})", do=do)) from error
+    return path
+
+
+def migration_json(found: Migration) -> dict[str, Any]:
+    """The migration as JSON values; results by example are in the storage."""
+    return {
+        "feature": found.feature,
+        "label": found.label,
+        "version": found.version,
+        "from": found.before.model,
+        "verdict": verdict(found),
+        "today": {"basis": str(found.baseline.basis), "holdout": asdict(found.baseline.holdout)},
+        "proposed": _contender(found.chosen),
+        "drop_ins": [_contender(item) for item in found.drop_ins],
+        "not_tried": [asdict(item) for item in found.left_out],
+        "trials": found.trials,
+        "stop_reason": found.stopped,
+        "reference": str(found.reference),
+        "spent": asdict(found.spent),
+    }
+
+
+def _contender(item: Contender) -> dict[str, Any]:
+    return {
+        "kind": str(item.kind),
+        "study": item.study,
+        "candidate": item.candidate.id,
+        "model": item.candidate.model,
+        "params": dict(item.candidate.params),
+        "utility": item.utility,
+        "search": asdict(item.search),
+        "holdout": asdict(item.holdout),
+        "against_today": None if item.contest is None else asdict(item.contest),
+    }
