@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1] / "src" / "offramp"
 FLOOR = {"errors", "ids", "records"}
 ORDER = (
     "stats", "store", "space", "task", "models", "study", "calls", "program", "evaluate", "search", "promote",
-    "lifecycle", "cli",
+    "lifecycle", "review", "cli",
 )  # fmt: skip
 FREE = {"testing"}  # fakes and contract tests may use everything; nothing may use them
 

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "optimize": ("offramp.cli.optimize:optimize", "Search a space file; write a study and its Pareto front."),
     "pareto": ("offramp.cli.pareto:pareto", "Show a study's front; re-weigh objectives without a new call."),
     "compare": ("offramp.cli.compare:compare", "Two candidates example by example: wins, losses, and how sure."),
+    "report": ("offramp.cli.report:report", "Write a study as one HTML file that needs nothing else."),
     "studies": ("offramp.cli.studies:studies", "List the studies in a storage."),
     "promote": ("offramp.cli.promote:promote", "Write a winner to config with its evidence, behind a gate."),
     "history": ("offramp.cli.history:history", "Show who promoted what, when and why."),

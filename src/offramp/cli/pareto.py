@@ -38,6 +38,7 @@ def pareto(
     if as_json and as_csv:
         raise UsageError(problem("offramp pareto", "--json and --csv at once", do="Choose one."))
     from offramp.study import api
+    from offramp.study.weights import parse_weights
 
     report = api.pareto(study, storage=storage, results=results, weights=parse_weights(weights))
     if as_json:
@@ -49,25 +50,3 @@ def pareto(
         tables.write_csv(sys.stdout, report, everything=everything)
     else:
         tables.print_report(report, everything=everything)
-
-
-def parse_weights(text: str | None) -> dict[str, float] | None:
-    """`quality=.6,cost=.3` as a mapping; None for None.
-
-    Raises:
-        UsageError: not in this form.
-    """
-    if text is None:
-        return None
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        name, equals, number = part.partition("=")
-        try:
-            found[name.strip()] = float(number) if equals else float("nan")
-        except ValueError:
-            found[name.strip()] = float("nan")
-        if found[name.strip()] != found[name.strip()]:
-            raise UsageError(
-                problem("--weights", "not a list of name=number", got=text, expected="such as quality=.6,cost=.3")
-            )
-    return found

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 
 from offramp.calls.caller import Caller
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.ids import content_hash, derived_seed
 from offramp.models.server import LocalServers
 from offramp.program.engine import Send
-from offramp.records import Model, Result
+from offramp.records import Model, Result, Split
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.prepare import Prepared
@@ -20,6 +21,9 @@ from offramp.store.purse import Purse
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow
 from offramp.study.objectives import Objective
+
+_PACKAGES = ("offramp", "dspy", "optuna", "litellm")
+"""What decides, beside the space, how a study runs."""
 
 
 def study_row(prepared: Prepared, options: Options) -> StudyRow:
@@ -42,6 +46,8 @@ def study_row(prepared: Prepared, options: Options) -> StudyRow:
                 "metric": content_hash(prepared.task.metric.fingerprint),
             },
             "space_file": str(prepared.loaded.base.resolve() / prepared.loaded.path.name),
+            "examples": {split.value: len(prepared.task.splits.of(split)) for split in Split},
+            "versions": {name: version(name) for name in _PACKAGES},
         },
     )
 

@@ -161,6 +161,14 @@ class Ledger:
             usage={(row.model, Purpose(row.purpose)): _usage(row) for row in rows},
         )
 
+    def endings(self, study: str | None = None) -> dict[tuple[str, CallStatus], int]:
+        """How many attempts of one study ended how, by (model, status)."""
+        c = calls.c
+        select = sa.select(c.model, c.status, sa.func.count().label("n")).where(c.study == (study or self.study))
+        with self._store.reading() as conn:
+            rows = conn.execute(select.group_by(c.model, c.status)).all()
+        return {(row.model, CallStatus(row.status)): row.n for row in rows}
+
     def _first(self, request_hash: str, *conditions: sa.ColumnElement[bool]) -> Any:
         select = sa.select(calls).where(calls.c.request_hash == request_hash, *conditions)
         with self._store.reading() as conn:

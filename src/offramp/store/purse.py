@@ -154,16 +154,7 @@ class Purse:
     def state(self) -> PurseState:
         """What is spent and reserved now, over all processes."""
         with self._store.reading() as conn:
-            row = self._row(conn)
-        return PurseState(
-            spent_usd=row.spent_nano / NANO,
-            reserved_usd=row.reserved_nano / NANO,
-            assumed_usd=row.assumed_nano / NANO,
-            calls=row.calls,
-            reserved_calls=row.reserved_calls,
-            cap_usd=None if row.cap_nano is None else row.cap_nano / NANO,
-            cap_calls=row.cap_calls,
-        )
+            return _state(self._row(conn))
 
     def _claim(self, nano: int, calls: int) -> sa.Update:
         p = purses.c
@@ -200,6 +191,25 @@ class Purse:
             return
         with self._store.transaction() as conn:
             yield conn
+
+
+def read_purse(store: Store, purse_id: str) -> PurseState | None:
+    """A purse as it stands, opened by nobody: its caps stay as they are. None where there is none."""
+    with store.reading() as conn:
+        row = conn.execute(sa.select(purses).where(purses.c.id == purse_id)).first()
+    return None if row is None else _state(row)
+
+
+def _state(row: Any) -> PurseState:
+    return PurseState(
+        spent_usd=row.spent_nano / NANO,
+        reserved_usd=row.reserved_nano / NANO,
+        assumed_usd=row.assumed_nano / NANO,
+        calls=row.calls,
+        reserved_calls=row.reserved_calls,
+        cap_usd=None if row.cap_nano is None else row.cap_nano / NANO,
+        cap_calls=row.cap_calls,
+    )
 
 
 def _exceeded(row: Any, nano: int, calls: int) -> BudgetExceeded:

@@ -5,8 +5,8 @@ The split is part of the key: the same example id in two splits never answers fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,14 @@ from offramp.store.tables import results
 
 _KEY = ("study", "split", "candidate", "example")
 _USAGE = tuple(f.name for f in fields(Usage))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCounts:
+    """Physical requests of a candidate's runs, and answers that they had from the ledger."""
+
+    calls: int
+    cached_calls: int
 
 
 class ResultStore:
@@ -49,6 +57,19 @@ class ResultStore:
     def all(self, study: str, split: Split | str) -> dict[str, dict[str, Result]]:
         """Every result of one split: by candidate, then by example id."""
         return self._select(study, split)
+
+    def some(self, study: str, split: Split | str, candidates: Collection[str]) -> dict[str, dict[str, Result]]:
+        """Results of some candidates: by candidate, then by example id; those that never ran are left out."""
+        return self._select(study, split, results.c.candidate.in_(list(candidates)))
+
+    def call_counts(self, study: str, split: Split | str) -> dict[str, CallCounts]:
+        """Calls by candidate. Reads every result of the split: a second or two for a million."""
+        c = results.c
+        sums = (sa.func.sum(c.calls).label("calls"), sa.func.sum(c.cached_calls).label("cached"))
+        select = sa.select(c.candidate, *sums).where(c.study == study, c.split == str(split)).group_by(c.candidate)
+        with self._store.reading() as conn:
+            rows = conn.execute(select).all()
+        return {row.candidate: CallCounts(calls=int(row.calls), cached_calls=int(row.cached)) for row in rows}
 
     def _select(self, study: str, split: Split | str, *more: sa.ColumnElement[bool]) -> dict[str, dict[str, Result]]:
         c = results.c

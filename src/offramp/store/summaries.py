@@ -81,6 +81,13 @@ class SummaryStore:
             rows = conn.execute(sa.select(summaries).where(c.study == study, c.split == str(split)))
             return {row.candidate: _summary(row) for row in rows}
 
+    def count(self, study: str, split: Split | str, *, without: str) -> int:
+        """How many candidates have a summary of one split, one of them left out."""
+        c = summaries.c
+        where = (c.study == study, c.split == str(split), c.candidate != without)
+        with self._store.reading() as conn:
+            return conn.scalar(sa.select(sa.func.count()).select_from(summaries).where(*where)) or 0
+
 
 def summary_of(candidate: str, results: Iterable[Result]) -> Summary:
     """The summary of these results."""

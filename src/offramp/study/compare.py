@@ -18,7 +18,7 @@ from offramp.stats.intervals import share_at_most
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.store.studies import StudyStore
+from offramp.store.studies import StudyRow, StudyStore
 from offramp.store.summaries import SummaryStore
 from offramp.study.dataset import Dataset, read_dataset
 from offramp.study.pick import find_candidate
@@ -138,23 +138,49 @@ def compare(
     one, other = (find_candidate(store, report, pick, where=name) for name, pick in (("A", a), ("B", b)))
     if one.id == other.id:
         raise UsageError(problem("offramp compare", "A and B are the same candidate", got=one.id, do="Name another."))
-    chosen, left, right = _results(store, study, split, one.id, other.id)
     dataset = read_dataset(row, space_file)
     _check_columns(by, dataset)
+    sides = Sides(store=store, row=row, a=one, b=other, dataset=dataset)
+    found = compare_sides(sides, split=split, by=by, margin=margin, confidence=confidence)
+    if not found.pairs:
+        holdout = found.split is Split.HOLDOUT
+        do = "Run `offramp verify` to score both on the holdout." if holdout else "Compare others."
+        what = f"{one.id} and {other.id} share no scored example of the {found.split} split"
+        raise UsageError(problem(study, what, do=do))
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """Two candidates of a study, with what a comparison of them needs, read once for many comparisons."""
+
+    store: Store
+    row: StudyRow
+    a: CandidateRow
+    b: CandidateRow
+    dataset: Dataset
+
+
+def compare_sides(
+    sides: Sides, *, split: Split | None = None, by: Sequence[str] = (), margin: float = MARGIN,
+    confidence: float = CONFIDENCE,
+) -> Comparison:  # fmt: skip
+    """As `compare`, for candidates that are at hand. Without a common example there are no pairs, and no error.
+
+    Args:
+        by: columns that the dataset has.
+    """
+    store, study, dataset = sides.store, sides.row.name, sides.dataset
+    budget = SpaceFile.model_validate_json(sides.row.space_json).constraints.regressions
+    chosen, left, right = _results(store, study, split, sides.a.id, sides.b.id)
     pairs = _pairs(left, right, dataset)
-    if not pairs:
-        do = "Run `offramp verify` to score both on the holdout." if chosen is Split.HOLDOUT else "Compare others."
-        raise UsageError(
-            problem(study, f"{one.id} and {other.id} share no scored example of the {chosen} split", do=do)
-        )
-    looks = len(SummaryStore(store).all(study, chosen).keys() - {other.id})
+    looks = SummaryStore(store).count(study, chosen, without=sides.b.id)
     whole = _tally(pairs, confidence=confidence, margin=margin, looks=looks)
-    budget = SpaceFile.model_validate_json(row.space_json).constraints.regressions
     return Comparison(
         study=study,
         split=chosen,
-        a=_side(one),
-        b=_side(other),
+        a=_side(sides.a),
+        b=_side(sides.b),
         whole=whole,
         looked_at=looks,
         slices=_slices(pairs, dataset, by, confidence, margin),

@@ -1,0 +1,113 @@
+"""Style, script and templates: in the package, needed from nowhere else.
+
+In a file they stand inside, and a content security policy with their hashes lets nothing else run or load. The live
+page serves the same texts at addresses of their own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from offramp.review.rows import words_of
+from offramp.review.shown import embedded, shown
+from offramp.store.studies import StudyRow, StudyStatus
+from offramp.study.wording import money, points
+
+SCRIPTS = ("base.js", "weights.js", "decision.js", "table.js", "front.js", "space.js", "live.js", "start.js")
+COLUMNS = (
+    ("quality", "quality"), ("holdout", "holdout"), ("cost", "$/1k runs"), ("latency", "p50"), ("p95", "p95"),
+    ("n", "n"), ("utility", "utility"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assets:
+    """How a page gets its style and script.
+
+    Attributes:
+        inline: whether they stand in the page; then `csp` lets them alone run.
+        version: changes with the texts, so that a browser takes new ones.
+    """
+
+    inline: bool
+    style: Markup
+    script: Markup
+    version: str
+    csp: str | None
+
+
+@cache
+def style() -> str:
+    """The style sheet."""
+    return _read("page.css")
+
+
+@cache
+def script() -> str:
+    """All scripts, in the order in which they need each other."""
+    return "\n".join(_read(name) for name in SCRIPTS)
+
+
+def _read(name: str) -> str:
+    return files("offramp.review").joinpath("static", name).read_text(encoding="utf-8")
+
+
+@cache
+def assets(*, inline: bool) -> Assets:
+    """Style and script for a file (`inline`) or for the live page."""
+    version = hashlib.sha256((style() + script()).encode()).hexdigest()[:12]
+    csp = _policy() if inline else None
+    return Assets(inline=inline, style=Markup(style()), script=Markup(script()), version=version, csp=csp)
+
+
+def _policy() -> str:
+    return (
+        f"default-src 'none'; style-src {_hash(style())}; script-src {_hash(script())}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def environment() -> Environment:
+    """The templates: everything is escaped unless a filter of ours has done so."""
+    made = Environment(
+        loader=PackageLoader("offramp.review"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters.update(
+        shown=shown, embedded=embedded, money=money, points=points, words=words_of, utility=_utility,
+        plain_number=_plain_number, status_words=status_words,
+    )  # fmt: skip
+    return made
+
+
+def render(template: str, *, inline: bool, **values: Any) -> str:
+    """A page as HTML that any file or connection can hold."""
+    text = environment().get_template(template).render(columns=COLUMNS, assets=assets(inline=inline), **values)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _utility(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3f}"
+
+
+def _plain_number(value: float | None) -> str:
+    """A number for a script to sort by; empty where it is not known."""
+    return "" if value is None else repr(float(value))
+
+
+def status_words(row: StudyRow, trials: int) -> str:
+    """Where a study stands, in a few words."""
+    return f"running, {trials:,} candidates" if row.status is StudyStatus.RUNNING else str(row.status)

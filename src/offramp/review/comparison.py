@@ -1,0 +1,173 @@
+"""Two candidates side by side, as a view of `study.compare`: counts, how sure, slices, and examples with both answers.
+
+Invariant: counts are of all examples; what filters choose are examples to be shown, never numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from offramp.records import Result, ResultState
+from offramp.review.shown import as_text
+from offramp.study.compare import Comparison, ExamplePair, slice_value
+from offramp.study.dataset import Dataset
+
+_MOST_VALUES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One output of an example: the gold (None where there is none to compare with), and both answers."""
+
+    name: str
+    gold: str | None
+    a: str
+    b: str
+    a_right: bool | None
+    b_right: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleView:
+    """One example as it is shown; texts are as they were stored, to be escaped where they are shown."""
+
+    id: str
+    outcome: str
+    a_score: float
+    b_score: float
+    inputs: tuple[tuple[str, str], ...]
+    slices: tuple[tuple[str, str], ...]
+    fields: tuple[Field, ...]
+    a_reason: str | None
+    b_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonView:
+    """What A changes for those who have B.
+
+    Attributes:
+        found: the numbers.
+        a_label, b_label: both in a few words; a_name, b_name: what columns of answers are called.
+        examples: those that are shown, the worst first; `hidden` more passed the filter.
+    """
+
+    found: Comparison
+    a_label: str
+    b_label: str
+    a_name: str
+    b_name: str
+    examples: tuple[ExampleView, ...]
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which examples are shown: `outcome` is `win`, `loss`, `tie` or None for all; `slice` a column and its value."""
+
+    outcome: str | None = None
+    slice: tuple[str, str] | None = None
+    most: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """How the two sides are called."""
+
+    a_label: str
+    b_label: str
+    a: str = "A"
+    b: str = "B"
+
+
+def view(found: Comparison, dataset: Dataset, names: Names, only: Filter) -> ComparisonView:
+    """The view of a comparison with the examples that pass a filter."""
+    return _view(found, dataset, names, [pair for pair in found.pairs if _passes(pair, dataset, only)], only.most)
+
+
+def brief_view(found: Comparison, dataset: Dataset, names: Names, each: int) -> ComparisonView:
+    """The view with the worst losses and the largest wins alone, up to `each` of both."""
+    losses = [pair for pair in found.pairs if pair.outcome == "loss"]
+    wins = [pair for pair in reversed(found.pairs) if pair.outcome == "win"]
+    shown = [*losses[:each], *wins[:each]]
+    return _view(found, dataset, names, [*shown, *losses[each:], *wins[each:]], len(shown))
+
+
+def _view(found: Comparison, dataset: Dataset, names: Names, pairs: Sequence[ExamplePair], most: int) -> ComparisonView:
+    return ComparisonView(
+        found=found,
+        a_label=names.a_label,
+        b_label=names.b_label,
+        a_name=names.a,
+        b_name=names.b,
+        examples=tuple(_example(pair, dataset) for pair in pairs[:most]),
+        hidden=max(0, len(pairs) - most),
+    )
+
+
+def slice_columns(dataset: Dataset) -> tuple[str, ...]:
+    """The columns that cut the examples into a few kinds: own columns of the data, and gold columns."""
+    columns = dict.fromkeys([*dataset.slices, *dataset.gold.values()])
+    return tuple(column for column in columns if 2 <= len(_values(column, dataset)) <= _MOST_VALUES)
+
+
+def slice_choices(dataset: Dataset) -> tuple[tuple[str, str], ...]:
+    """Every (column, value) by which examples can be filtered."""
+    return tuple((c, value) for c in slice_columns(dataset) for value in sorted(_values(c, dataset)))
+
+
+def _values(column: str, dataset: Dataset) -> Counter[str]:
+    return Counter(slice_value(row.get(column)) for row in dataset.rows.values())
+
+
+def _passes(pair: ExamplePair, dataset: Dataset, only: Filter) -> bool:
+    if only.outcome is not None and pair.outcome != only.outcome:
+        return False
+    if only.slice is None:
+        return True
+    column, value = only.slice
+    return pair.example in dataset.rows and slice_value(dataset.rows[pair.example].get(column)) == value
+
+
+def _example(pair: ExamplePair, dataset: Dataset) -> ExampleView:
+    row = dataset.rows.get(pair.example, {})
+    return ExampleView(
+        id=pair.example,
+        outcome=pair.outcome,
+        a_score=pair.a.score or 0.0,
+        b_score=pair.b.score or 0.0,
+        inputs=tuple((name, as_text(value)) for name, value in (pair.inputs or {}).items()),
+        slices=tuple((name, as_text(row[name])) for name in dataset.slices if row.get(name) is not None),
+        fields=tuple(_fields(pair, dataset)),
+        a_reason=pair.a.reason,
+        b_reason=pair.b.reason,
+    )
+
+
+def _fields(pair: ExamplePair, dataset: Dataset) -> Iterator[Field]:
+    for name in dict.fromkeys([*dataset.outputs, *(pair.a.outputs or {}), *(pair.b.outputs or {})]):
+        gold = (pair.gold or {}).get(name)
+        yield Field(
+            name=name,
+            gold=None if gold is None else as_text(gold),
+            a=_answer(pair.a, name),
+            b=_answer(pair.b, name),
+            a_right=_right(pair.a, name, gold),
+            b_right=_right(pair.b, name, gold),
+        )
+
+
+def _answer(result: Result, name: str) -> str:
+    if result.outputs is None:
+        return "no answer that could be read" if result.state is ResultState.FAULT else "not stored"
+    return as_text(result.outputs.get(name))
+
+
+def _right(result: Result, name: str, gold: Any) -> bool | None:
+    """Whether an answer is the gold to the letter; None where that cannot be said (a metric may be kinder)."""
+    if gold is None or result.outputs is None:
+        return None
+    return as_text(result.outputs.get(name)).strip().lower() == as_text(gold).strip().lower()

@@ -1,0 +1,146 @@
+"""The decision in a sentence: what to switch to, how much better with its interval, how much cheaper and faster.
+
+Numbers come from the holdout where both sides were scored on it, else from the search split, and the text says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from offramp.records import Split
+from offramp.study.compare import Comparison
+from offramp.study.members import Member
+from offramp.study.wording import number, per_thousand, points, seconds
+
+Words = Callable[[float | None], str]
+_MONEY, _TIME = ("cheaper", "dearer"), ("faster", "slower")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One objective before and after; `good` says whether the change is for the better, None where nobody can say."""
+
+    name: str
+    now: str
+    before: str | None
+    change: str | None
+    good: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What choosing one candidate means.
+
+    Attributes:
+        title: the decision. why: the numbers behind it. caution: what is not known yet; None where all is.
+        kind: `switch`, `keep` (what runs today), `choose` (nothing runs today) or `none` (nothing to recommend).
+    """
+
+    candidate: str | None
+    kind: str
+    title: str
+    why: str
+    caution: str | None
+    tiles: tuple[Tile, ...] = ()
+
+
+NOTHING = Verdict(
+    candidate=None, kind="none", title="Nothing to recommend yet.", caution=None,
+    why="No candidate has a full evaluation with every objective known.",
+)  # fmt: skip
+
+
+def verdict(chosen: Member | None, today: Member | None, evidence: Comparison | None, label: str) -> Verdict:
+    """The verdict on one member.
+
+    Args:
+        today: the incumbent; None where there is none.
+        evidence: the member against the incumbent, on the split that speaks.
+        label: the member in a few words.
+    """
+    if chosen is None:
+        return NOTHING
+    tiles = _tiles(chosen, today, evidence)
+    if today is None:
+        return Verdict(
+            candidate=chosen.candidate, kind="choose", title=f"Choose {label}.", tiles=tiles,
+            why=f"Quality {number(chosen.quality)}, {per_thousand(chosen.cost_usd)} per 1,000 runs, "
+            f"{seconds(chosen.latency_s)} a run. Nothing runs today to compare it with.",
+            caution=_unverified(chosen),
+        )  # fmt: skip
+    if chosen.candidate == today.candidate:
+        return Verdict(
+            candidate=chosen.candidate, kind="keep", title="Keep what runs today.", tiles=tiles, caution=None,
+            why=f"At these weights nothing on the front is worth more than {label}.",
+        )  # fmt: skip
+    return Verdict(
+        candidate=chosen.candidate, kind="switch", title=f"Switch to {label}.", tiles=tiles,
+        why=_why(chosen, today, evidence), caution=_caution(chosen, evidence),
+    )  # fmt: skip
+
+
+def _why(chosen: Member, today: Member, evidence: Comparison | None) -> str:
+    parts = [_quality_words(evidence), _ratio(chosen.cost_usd, today.cost_usd, _MONEY)]
+    parts.append(_ratio(chosen.latency_s, today.latency_s, _TIME))
+    said = [part for part in parts if part]
+    text = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}" if said else "no numbers to compare"
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _quality_words(evidence: Comparison | None) -> str | None:
+    if evidence is None or evidence.whole.difference is None:
+        return None
+    whole, interval = evidence.whole, evidence.whole.interval
+    sure = f"{interval.confidence * 100:.0f} % interval {points(interval.low)} to {points(interval.high)}"
+    gain = (whole.difference or 0.0) * 100
+    size = "No different" if abs(gain) < 0.05 else f"{abs(gain):.1f} points {'better' if gain > 0 else 'worse'}"
+    return f"{size} on {whole.n} {evidence.split} examples ({sure})"
+
+
+def _ratio(new: float | None, old: float | None, words: tuple[str, str]) -> str | None:
+    if not new or not old:
+        return None
+    ratio = old / new if new < old else new / old
+    return None if ratio < 1.05 else f"{times(ratio)} {words[0] if new < old else words[1]}"
+
+
+def times(ratio: float) -> str:
+    """A ratio above 1 with two digits that tell something."""
+    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
+
+
+def _caution(chosen: Member, evidence: Comparison | None) -> str | None:
+    said = [_unverified(chosen)]
+    if evidence is not None and evidence.whole.n and not (evidence.whole.better or evidence.whole.worse):
+        looked = f" after looking at {evidence.looked_at} candidates" if evidence.looked_at > 1 else ""
+        said.insert(0, f"The difference in quality is not shown to be more than chance{looked}.")
+    return " ".join(part for part in said if part) or None
+
+
+def _unverified(chosen: Member) -> str | None:
+    if chosen.holdout is not None and chosen.holdout.quality is not None:
+        return None
+    return "Not scored on the holdout yet: the best of many on the search split looks better than it is."
+
+
+def _tiles(chosen: Member, today: Member | None, evidence: Comparison | None) -> tuple[Tile, ...]:
+    held = evidence is not None and evidence.split is Split.HOLDOUT and chosen.holdout is not None
+    now = chosen.holdout.quality if held and chosen.holdout else chosen.quality
+    same = today is not None and today.candidate == chosen.candidate
+    old = None if today is None or same else today
+    before = None if old is None else old.holdout.quality if held and old.holdout else old.quality
+    change = None if before is None or now is None else f"{(now - before) * 100:+.1f} points"
+    good = None if before is None or now is None or before == now else now > before
+    name = "Quality, holdout" if held else "Quality, search split"
+    return (
+        Tile(name=name, now=number(now), before=None if before is None else number(before), change=change, good=good),
+        _less("Cost of 1,000 runs", chosen.cost_usd, old.cost_usd if old else None, per_thousand, _MONEY),
+        _less("Latency of a run", chosen.latency_s, old.latency_s if old else None, seconds, _TIME),
+    )
+
+
+def _less(name: str, now: float | None, before: float | None, words: Words, change: tuple[str, str]) -> Tile:
+    good = None if now is None or before is None or now == before else now < before
+    shown = None if before is None else words(before)
+    return Tile(name=name, now=words(now), before=shown, change=_ratio(now, before, change), good=good)

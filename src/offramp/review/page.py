@@ -1,0 +1,239 @@
+"""A study as a page: everything that the report and the live page show, read from the storage in a few queries.
+
+Invariant: numbers are those of `study.report.build_report`, the source of the command line's tables and JSON; nothing
+here ranks or prices anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from offramp.records import Split
+from offramp.review.charts import Crowd, FrontChart, LineChart, front_charts, line_charts
+from offramp.review.comparison import ComparisonView, Filter, Names, brief_view, slice_columns, view
+from offramp.review.demos import Pool, Shown, read_pool, shown_demos
+from offramp.review.diffs import CandidateDiff, diff
+from offramp.review.headline import Verdict, verdict
+from offramp.review.provenance import provenance
+from offramp.review.rows import MOST_OTHERS, Labels, Row, quality_interval, rows_of, script_data, shares_of, spoken
+from offramp.store.candidates import CandidateRow, CandidateStore
+from offramp.store.engine import Store
+from offramp.store.results import ResultStore
+from offramp.store.studies import StudyRow, StudyStore
+from offramp.store.summaries import SummaryStore
+from offramp.study.compare import Comparison, Sides, compare_sides
+from offramp.study.dataset import Dataset, read_dataset
+from offramp.study.importance import Importance, importances
+from offramp.study.report import StudyReport, build_report, ruler_of
+from offramp.study.spending import Spending, spending
+from offramp.study.trajectory import Step, thinned, trajectory
+from offramp.study.wording import STOPPED
+
+_EXAMPLES_EACH = 8
+_MOST_DETAILS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """One candidate in full, as a diff to the incumbent. `versus` is None for the incumbent and where there is none."""
+
+    row: Row
+    number: int
+    origin: str
+    diff: CandidateDiff
+    demos: tuple[Shown, ...]
+    demos_note: str | None
+    versus: ComparisonView | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPage:
+    """A study as it is shown.
+
+    Attributes:
+        rows: incumbent, front and the best of the others, by utility; `unlisted` more candidates are not shown.
+        details: of the recommended, the incumbent and the front; `undetailed` members of the front are left out.
+        shares: of each objective's weight in all, in percent.
+        labels: of the candidates in the pictures, for whoever does not see them.
+        data: what the page's script works with.
+    """
+
+    row: StudyRow
+    report: StudyReport
+    ended: str | None
+    verdict: Verdict
+    rows: tuple[Row, ...]
+    unlisted: int
+    charts: tuple[FrontChart, ...]
+    lines: tuple[LineChart, ...]
+    importance: tuple[Importance, ...]
+    spending: Spending
+    provenance: tuple[tuple[str, str], ...]
+    details: tuple[Detail, ...]
+    undetailed: int
+    shares: tuple[int, ...]
+    labels: Mapping[str, str]
+    data: Mapping[str, Any]
+
+    @property
+    def front(self) -> tuple[Row, ...]:
+        """The rows of the front."""
+        return tuple(row for row in self.rows if row.front)
+
+
+class StudySource:
+    """What a page is made from, read once: the report, its candidates, and the rows of the dataset.
+
+    Args:
+        weights: other weights; the study's own for None.
+    """
+
+    def __init__(self, store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> None:
+        self.store, self.name = store, name
+        self.row = StudyStore(store).get(name)
+        self.report = build_report(store, name, weights=weights)
+        self.ruler = ruler_of(self.row, weights)
+        self.candidates = CandidateStore(store).all(name)
+        self.own_weights = [o.weight for o in ruler_of(self.row).objectives]
+        self._dataset: Dataset | None = None
+        self._pool: list[Pool | None] = []
+        self._stored = {kept.id: kept for kept in self.candidates}
+        self._labels = Labels(self.report.members)
+        self._by_id = {member.candidate: member for member in self.report.members}
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset, read when it is first asked for."""
+        if self._dataset is None:
+            self._dataset = read_dataset(self.row)
+        return self._dataset
+
+    @property
+    def pool(self) -> Pool | None:
+        """What demos are chosen from, read when it is first asked for."""
+        if not self._pool:
+            self._pool = [read_pool(self.row, self.dataset)]
+        return self._pool[0]
+
+    def label(self, candidate: str) -> str:
+        """A candidate in a few words."""
+        member = self._by_id.get(candidate)
+        return candidate if member is None else self._labels.of(member)
+
+    def candidate(self, candidate: str) -> CandidateRow | None:
+        """A candidate as it is stored."""
+        return self._stored.get(candidate)
+
+    def compared(self, a: str, b: str, split: Split | None = None, *, by: Sequence[str] = ()) -> Comparison | None:
+        """Candidate a against b; on the holdout by default, where both ran on it. None where one is not stored."""
+        one, other = self.candidate(a), self.candidate(b)
+        if one is None or other is None:
+            return None
+        sides = Sides(store=self.store, row=self.row, a=one, b=other, dataset=self.dataset)
+        return compare_sides(sides, split=split, by=by)
+
+    def verdict(self, candidate: str | None) -> Verdict:
+        """What choosing a candidate means; of the recommended one for None."""
+        today, chosen = self.report.incumbent, self.report.recommended
+        if candidate is not None:
+            chosen = self._by_id.get(candidate)
+        if chosen is None:
+            return verdict(None, today, None, "")
+        same = today is None or today.candidate == chosen.candidate
+        known = None if same or today is None else self.compared(chosen.candidate, today.candidate)
+        return verdict(chosen, today, known, self.label(chosen.candidate))
+
+    def comparison(self, a: str, b: str, only: Filter, split: Split | None = None) -> ComparisonView | None:
+        """Two candidates side by side; None where one is not stored."""
+        found = self.compared(a, b, split, by=slice_columns(self.dataset))
+        names = Names(a_label=self.label(a), b_label=self.label(b))
+        return None if found is None else view(found, self.dataset, names, only)
+
+    def detail(self, row: Row, *, versus: bool = True) -> Detail | None:
+        """One candidate in full; `versus` adds wins and losses against the incumbent. None where it is not stored."""
+        kept, today = self.candidate(row.id), self.report.incumbent
+        if kept is None:
+            return None
+        other = None if today is None or today.candidate == row.id else self.candidate(today.candidate)
+        demos, note = shown_demos(kept.candidate, self.pool)
+        return Detail(
+            row=row, number=kept.number, origin=_origin(kept), demos=demos, demos_note=note,
+            versus=self._versus(row.id, other.id) if versus and other is not None else None,
+            diff=diff(kept.candidate, None if other is None else other.candidate),
+        )  # fmt: skip
+
+    def _versus(self, candidate: str, today: str) -> ComparisonView | None:
+        found = self.compared(candidate, today, by=slice_columns(self.dataset))
+        names = Names(a_label=self.label(candidate), b_label=self.label(today), a="this", b="today")
+        return None if found is None else brief_view(found, self.dataset, names, _EXAMPLES_EACH)
+
+    def steps(self) -> tuple[Step, ...]:
+        """How the study went."""
+        summaries = SummaryStore(self.store).all(self.name, Split.SEARCH)
+        counts = ResultStore(self.store).call_counts(self.name, Split.SEARCH)
+        return trajectory(self.candidates, summaries, counts, self.ruler)
+
+
+def _origin(kept: CandidateRow) -> str:
+    kind = str(kept.origin.get("kind", "unknown"))
+    words = {"incumbent": "what runs today", "sampler": "proposed by the sampler"}
+    return words.get(kind, kind.replace("_", " "))
+
+
+def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHERS) -> StudyPage:
+    """The page of a study.
+
+    Args:
+        whole: with everything that a file has to hold, since it cannot ask for more: details of the front with wins and
+            losses, the verdict on each member of the front, how the study went. The live page asks for these apart.
+    """
+    report = source.report
+    rows = rows_of(report, most_others=most_others)
+    wanted = _detailed(rows) if whole else ()
+    details = [source.detail(row) for row in wanted]
+    verdicts = {row.id: _verdict_data(source.verdict(row.id)) for row in wanted if row.front}
+    front = sum(row.front for row in rows)
+    return StudyPage(
+        row=source.row,
+        report=report,
+        ended=STOPPED.get(report.stop_reason or "", report.stop_reason),
+        verdict=source.verdict(None),
+        rows=rows,
+        unlisted=len(report.members) - len(rows),
+        charts=front_charts(crowd_of(report), [o.name for o in report.objectives]),
+        lines=line_charts(thinned(source.steps())) if whole else (),
+        importance=importances(report.members, report.objectives),
+        spending=spending(source.store, source.name, source.candidates, source.ruler.prices),
+        provenance=provenance(source.row, source.ruler),
+        details=tuple(detail for detail in details if detail is not None),
+        undetailed=max(0, front - sum(row.front for row in wanted)) if whole else 0,
+        shares=shares_of(report.objectives),
+        labels={row.id: f"{row.label}: {spoken(row)}" for row in rows if row.front or row.member.incumbent},
+        data=script_data(report, rows, {"verdicts": verdicts, "own_weights": source.own_weights}),
+    )
+
+
+def _detailed(rows: Sequence[Row]) -> Sequence[Row]:
+    """Whose details a file holds: recommended, incumbent, and the front by utility as far as there is room."""
+    first = [row for row in rows if row.recommended or row.member.incumbent]
+    return [*first, *(row for row in rows if row.front and row not in first)][:_MOST_DETAILS]
+
+
+def crowd_of(report: StudyReport) -> Crowd:
+    """Whom the front's picture shows."""
+    special = [*report.front, *([report.incumbent] if report.incumbent else [])]
+    intervals = {member.candidate: quality_interval(member) for member in special}
+    known = {candidate: interval for candidate, interval in intervals.items() if interval is not None}
+    return Crowd(
+        members=report.members, front=report.front, incumbent=report.incumbent, recommended=report.recommended,
+        intervals=known,
+    )  # fmt: skip
+
+
+def _verdict_data(found: Verdict) -> dict[str, Any]:
+    tiles = [
+        {"name": t.name, "now": t.now, "before": t.before, "change": t.change, "good": t.good} for t in found.tiles
+    ]
+    return {"kind": found.kind, "title": found.title, "why": found.why, "caution": found.caution, "tiles": tiles}

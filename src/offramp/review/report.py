@@ -1,0 +1,61 @@
+"""`offramp report`: a study as one HTML file that needs nothing else, and that nothing in it can make call out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from offramp.errors import StorageError, problem
+from offramp.review.assets import render
+from offramp.review.page import StudySource, study_page
+from offramp.store.engine import Store
+from offramp.study.api import full_name, open_looking
+
+
+def report_html(store: Store, study: str, *, weights: Mapping[str, float] | None = None) -> str:
+    """The report of a study.
+
+    Args:
+        study: its full name.
+
+    Raises:
+        StorageError: no such study. UsageError: weights that do not fit its objectives.
+    """
+    page = study_page(StudySource(store, study, weights=weights), whole=True)
+    return render("study.html.j2", inline=True, page=page, live=False)
+
+
+def report(
+    study: str = "latest", *, out: str | Path | None = None, storage: str | None = None,
+    results: str | Path = "results", weights: Mapping[str, float] | None = None,
+) -> Path:  # fmt: skip
+    """Writes the report of a study.
+
+    Args:
+        study: its name, the beginning of it, or `latest`.
+        out: the file; `<results>/<study>.html` by default.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        StorageError: no such study, or the file cannot be written. UsageError: weights that do not fit.
+    """
+    with open_looking(storage, results) as store:
+        name = full_name(store, study)
+        text = report_html(store, name, weights=weights)
+    path = Path(out) if out is not None else Path(results) / f"{name}.html"
+    _write(path, text)
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    """As a whole or not at all."""
+    scratch = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror}"
+        raise StorageError(problem(str(path), what, do="Name another file with --out.")) from error

@@ -1,0 +1,158 @@
+"""Candidates as rows of a table: who is shown, in which order, and what is said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from offramp.stats.intervals import Interval, wilson
+from offramp.study.importance import value_of
+from offramp.study.members import Member
+from offramp.study.objectives import Objective
+from offramp.study.report import StudyReport
+from offramp.study.wording import number, per_thousand, seconds, shared_params, short_params
+
+MOST_OTHERS = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One candidate.
+
+    Attributes:
+        label: its assignment in a few words, without what all candidates share.
+        interval: of its quality on the search split; None where that is not known.
+        scaled: its values on 0..1, in the order of the objectives; None where one is not known.
+    """
+
+    member: Member
+    label: str
+    interval: Interval | None
+    scaled: tuple[float, ...] | None
+    front: bool
+    recommended: bool
+
+    @property
+    def id(self) -> str:
+        """The candidate's id."""
+        return self.member.candidate
+
+    @property
+    def kind(self) -> str:
+        """Marks for a style sheet."""
+        marks = (("front", self.front), ("incumbent", self.member.incumbent), ("recommended", self.recommended))
+        return " ".join(name for name, on in marks if on)
+
+
+class Labels:
+    """Candidates in a few words: the model, and what is not the same for all of them."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._shared = shared_params(members) - {"model"}
+
+    def of(self, member: Member) -> str:
+        """The label of one."""
+        return short_params({name: value for name, value in member.params.items() if name not in self._shared})
+
+
+def quality_interval(member: Member, *, confidence: float = 0.95) -> Interval | None:
+    """Where the quality on all such inputs may be, after these examples."""
+    if member.quality is None or not member.n:
+        return None
+    return wilson(min(member.quality, 1.0) * member.n, member.n, confidence=confidence)
+
+
+def rows_of(report: StudyReport, *, most_others: int = MOST_OTHERS) -> tuple[Row, ...]:
+    """The incumbent, the whole front, and of the others those of the highest utility; in the order of utility."""
+    front = {member.candidate for member in report.front}
+    special = [m for m in report.members if m.candidate in front or m.incumbent]
+    others = [m for m in report.members if m.candidate not in front and not m.incumbent]
+    chosen = [*special, *sorted(others, key=_rank)[:most_others]]
+    labels = Labels(report.members)
+    return tuple(_row(member, report, front, labels) for member in sorted(chosen, key=_rank))
+
+
+def _rank(member: Member) -> tuple[float, float, float, str]:
+    """The order of recommendation: utility, then quality, then cost."""
+    utility = -1.0 if member.utility is None else round(member.utility, 9)
+    return (-utility, -(member.quality or 0.0), member.cost_usd or 0.0, member.candidate)
+
+
+def _row(member: Member, report: StudyReport, front: set[str], labels: Labels) -> Row:
+    best = report.recommended
+    return Row(
+        member=member,
+        label=labels.of(member),
+        interval=quality_interval(member),
+        scaled=_scaled(member, report.objectives),
+        front=member.candidate in front,
+        recommended=best is not None and best.candidate == member.candidate,
+    )
+
+
+def _scaled(member: Member, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
+    values = [value_of(member, objective.name) for objective in objectives]
+    if None in values or any(objective.scale is None for objective in objectives):
+        return None
+    return tuple(o.scaled(v) for o, v in zip(objectives, values, strict=True) if v is not None)
+
+
+def script_data(report: StudyReport, rows: Sequence[Row], more: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page's script works with: numbers, marks and labels, no texts of models or data."""
+    return {
+        "objectives": [{"name": o.name, "weight": o.weight, "scale": o.scale} for o in report.objectives],
+        "members": [_datum(row) for row in rows],
+        "recommended": None if report.recommended is None else report.recommended.candidate,
+        "incumbent": None if report.incumbent is None else report.incumbent.candidate,
+        **more,
+    }
+
+
+def _datum(row: Row) -> dict[str, Any]:
+    m = row.member
+    return {
+        "id": m.candidate,
+        "label": row.label,
+        "quality": m.quality,
+        "cost": m.cost_usd,
+        "latency": m.latency_s,
+        "interval": None if row.interval is None else [row.interval.low, row.interval.high],
+        "scaled": row.scaled,
+        "front": row.front,
+        "incumbent": m.incumbent,
+        "feasible": m.feasible,
+        "words": words_of(row),
+    }
+
+
+def words_of(row: Row) -> dict[str, str]:
+    """The numbers of a row as they are written everywhere."""
+    m, held = row.member, row.member.holdout
+    return {
+        "quality": number(m.quality),
+        "interval": interval_words(row.interval),
+        "holdout": "" if held is None else number(held.quality),
+        "cost": per_thousand(m.cost_usd),
+        "latency": seconds(m.latency_s),
+        "p95": seconds(m.latency_p95_s),
+    }
+
+
+def spoken(row: Row) -> str:
+    """The numbers of a row in a sentence."""
+    words = words_of(row)
+    numbers = f"quality {words['quality']} ({words['interval']}), {words['cost']} per 1,000 runs, {words['latency']}"
+    marks = [name for name, on in (("recommended", row.recommended), ("runs today", row.member.incumbent)) if on]
+    return ", ".join([numbers, *marks])
+
+
+def shares_of(objectives: Sequence[Objective]) -> tuple[int, ...]:
+    """The weights in percent of their sum, rounded."""
+    total = sum(objective.weight for objective in objectives) or 1.0
+    return tuple(round(100 * objective.weight / total) for objective in objectives)
+
+
+def interval_words(interval: Interval | None) -> str:
+    """Both ends; empty where there is none."""
+    return "" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"

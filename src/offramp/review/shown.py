@@ -1,0 +1,57 @@
+"""Texts of strangers, made safe to look at: escaped, and with nothing in them that hides or reorders what one reads.
+
+A dataset row or a model's answer may hold markup, quotes, control characters, or characters that turn the reading
+direction of what stands around them. All of it is shown, none of it acts.
+
+Invariant: what `shown` and `embedded` return holds no character that starts markup or script but those they wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any
+
+from markupsafe import Markup, escape
+
+_HIDDEN = frozenset(
+    "\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064"
+    "\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f\ufeff\ufff9\ufffa\ufffb"
+)
+"""Marks of direction, invisible spaces and separators: legal text, and never seen."""
+
+
+def shown(value: object) -> Markup:
+    """A text as HTML that shows every character: those that would hide or act are written as `U+202E` in a box."""
+    parts: list[str] = []
+    run: list[str] = []
+    for char in str(value):
+        if _acts(char):
+            parts += [str(escape("".join(run))), f'<span class="mark">U+{ord(char):04X}</span>']
+            run = []
+        else:
+            run.append(char)
+    return Markup("".join([*parts, str(escape("".join(run)))]))
+
+
+def _acts(char: str) -> bool:
+    if char in "\n\t":
+        return False
+    return char in _HIDDEN or "\U000e0000" <= char <= "\U000e007f" or unicodedata.category(char) in ("Cc", "Cs")
+
+
+def embedded(value: Any) -> Markup:
+    """JSON that may stand inside a script element: ASCII alone, and no `<`, `>` or `&` in it."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def as_text(value: object) -> str:
+    """A value of a dataset or an answer as text: strings as they are, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, indent=None if _flat(value) else 1, default=str)
+
+
+def _flat(value: object) -> bool:
+    return not isinstance(value, dict | list) or len(str(value)) < 80

@@ -1,0 +1,79 @@
+"""What a study has cost, and what went wrong: the physical ledger by purpose and model, beside the virtual cost.
+
+Physical: every request once, priced with today's prices, and what the purse has booked. Virtual: what the evaluations
+would have cost without the ledger. The two are never added up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from offramp.records import Price, Split
+from offramp.store.candidates import CandidateRow
+from offramp.store.engine import Store
+from offramp.store.ledger import CallStatus, Ledger, priced
+from offramp.store.purse import PurseState, read_purse
+from offramp.store.summaries import SummaryStore
+
+_ANSWERED = (CallStatus.OK, CallStatus.REFUSED, CallStatus.TOO_LONG)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """Money and failures of one study; an amount is None where a price is not known.
+
+    Attributes:
+        purse: as booked, over all runs; None where nothing was ever reserved.
+        physical_usd: every request of the ledger, at today's prices.
+        by_purpose, by_model: parts of it.
+        virtual_usd: all stored evaluations, as if each answer had been paid for.
+        calls: physical requests; failures: those without an answer, by status, the most frequent first.
+    """
+
+    purse: PurseState | None
+    physical_usd: float | None
+    by_purpose: Mapping[str, float | None]
+    by_model: Mapping[str, float | None]
+    virtual_usd: float | None
+    calls: int
+    failures: Mapping[str, int]
+
+
+def spending(store: Store, study: str, rows: tuple[CandidateRow, ...], prices: Mapping[str, Price | None]) -> Spending:
+    """The money of a study, read from the storage."""
+    ledger = Ledger(store, study)
+    totals = ledger.totals()
+    paid = priced(totals, prices)
+    return Spending(
+        purse=read_purse(store, study),
+        physical_usd=paid.usd,
+        by_purpose={str(purpose): usd for purpose, usd in paid.by_purpose.items()},
+        by_model=dict(paid.by_model),
+        virtual_usd=_virtual(store, study, rows, prices),
+        calls=totals.calls,
+        failures=_failures(ledger.endings()),
+    )
+
+
+def _virtual(
+    store: Store, study: str, rows: tuple[CandidateRow, ...], prices: Mapping[str, Price | None]
+) -> float | None:
+    models = {row.id: row.candidate.model for row in rows}
+    total = 0.0
+    for split in (Split.SEARCH, Split.HOLDOUT):
+        for candidate, summary in SummaryStore(store).all(study, split).items():
+            cost = summary.cost_usd(prices.get(models.get(candidate, "")))
+            if summary.n and cost is None:
+                return None
+            total += (cost or 0.0) * summary.n
+    return total
+
+
+def _failures(endings: Mapping[tuple[str, CallStatus], int]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for (_, status), n in endings.items():
+        if status not in _ANSWERED:
+            found[str(status)] += n
+    return dict(found.most_common())

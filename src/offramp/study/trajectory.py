@@ -1,0 +1,102 @@
+"""How a study went: the front's hypervolume and the money, candidate by candidate, over the calls that were made.
+
+The hypervolume is taken where each objective is on its fixed scale (0 worst, 1 best), so it is a share of the box
+between the worst and the best corner: comparable within a study, whatever its units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from offramp.stats.hypervolume import hypervolume
+from offramp.stats.pareto import non_dominated
+from offramp.store.candidates import CandidateRow, CandidateState
+from offramp.store.results import CallCounts
+from offramp.store.summaries import Summary
+from offramp.study.members import Priced, Ruler
+from offramp.study.objectives import values_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Where a study stood when a candidate's trial ended.
+
+    Attributes:
+        calls: physical requests of programs on the search split so far (those of judges and proposers not among them).
+        spent_usd: what these cost at today's prices; None from the first candidate on whose price is not known.
+        hypervolume: 0..1; None until scales are fixed.
+    """
+
+    number: int
+    calls: int
+    spent_usd: float | None
+    hypervolume: float | None
+
+
+def trajectory(
+    rows: Sequence[CandidateRow], summaries: Mapping[str, Summary], counts: Mapping[str, CallCounts], ruler: Ruler
+) -> tuple[Step, ...]:
+    """One step per candidate, in the order of trials.
+
+    Args:
+        counts: physical calls and answers from the ledger by candidate.
+    """
+    steps: list[Step] = []
+    calls, spent, cover = 0, 0.0, _Cover(len(ruler.objectives))
+    known: float | None = spent
+    for row in rows:
+        count = counts.get(row.id, CallCounts(calls=0, cached_calls=0))
+        calls += count.calls
+        known = _plus(known, _paid(row, summaries.get(row.id), count, ruler))
+        if row.state is CandidateState.COMPLETE:
+            cover.add(_scaled(row, summaries.get(row.id), ruler))
+        steps.append(Step(number=row.number, calls=calls, spent_usd=known, hypervolume=cover.value))
+    return tuple(steps)
+
+
+def thinned(steps: Sequence[Step], most: int = 400) -> tuple[Step, ...]:
+    """At most about `most` of the steps, evenly chosen, the first and the last among them."""
+    if len(steps) <= most:
+        return tuple(steps)
+    stride = -(-len(steps) // most)
+    kept = [step for index, step in enumerate(steps) if index % stride == 0 or index == len(steps) - 1]
+    return tuple(kept)
+
+
+def _paid(row: CandidateRow, summary: Summary | None, count: CallCounts, ruler: Ruler) -> float | None:
+    """The part of a candidate's cost that went over the wire; the rest came from the ledger."""
+    if not count.calls or summary is None:
+        return 0.0
+    cost = summary.cost_usd(ruler.prices.get(row.candidate.model))
+    return None if cost is None else cost * summary.n * count.calls / (count.calls + count.cached_calls)
+
+
+def _plus(total: float | None, more: float | None) -> float | None:
+    return None if total is None or more is None else total + more
+
+
+def _scaled(row: CandidateRow, summary: Summary | None, ruler: Ruler) -> list[float] | None:
+    if summary is None or any(objective.scale is None for objective in ruler.objectives):
+        return None
+    values = values_of(ruler.objectives, Priced(summary=summary, price=ruler.prices.get(row.candidate.model)))
+    return None if values is None else [o.scaled(v) for o, v in zip(ruler.objectives, values, strict=True)]
+
+
+class _Cover:
+    """The hypervolume of a growing front; worked out anew only when the front changes."""
+
+    def __init__(self, objectives: int) -> None:
+        self._directions = [True] * objectives
+        self._front = np.empty((0, objectives))
+        self.value: float | None = None
+
+    def add(self, point: Sequence[float] | None) -> None:
+        """One more point, each coordinate in 0..1 and best at 1; None for a point that is not known."""
+        if point is None or (len(self._front) and (self._front >= np.asarray(point)).all(axis=1).any()):
+            return
+        points = np.vstack([self._front, [point]])
+        self._front = points[non_dominated(points, maximise=self._directions)]
+        self.value = hypervolume(self._front, [0.0] * len(self._directions), maximise=self._directions)

@@ -1,0 +1,103 @@
+"""The report as a file: what it holds, that it agrees with everything else, and that nothing in it acts."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from offramp.review.report import report
+from offramp.study import api
+from offramp.study.wording import number, per_thousand, points, seconds
+from review_studies import HOSTILE
+
+Study = tuple[Path, str]
+
+
+class Elements(HTMLParser):
+    """Tags with attributes, and the text of each script."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def html_of(study: Study, tmp_path: Path) -> str:
+    folder, name = study
+    return report(name, results=folder, out=tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_the_numbers_of_the_report_are_those_of_pareto_and_compare(study: Study, tmp_path: Path) -> None:
+    folder, name = study
+    html = html_of(study, tmp_path)
+    front = api.pareto(name, results=folder)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
+    shown = {member["id"]: member for member in data["members"]}
+    for member in front.front:
+        words = shown[member.candidate]["words"]
+        assert words["quality"] == number(member.quality) and words["cost"] == per_thousand(member.cost_usd)
+        assert words["latency"] == seconds(member.latency_s) and shown[member.candidate]["quality"] == member.quality
+    assert {id for id, member in shown.items() if member["front"]} == {member.candidate for member in front.front}
+    assert data["recommended"] == front.recommended.candidate
+    found = api.compare(name, "recommended", "incumbent", results=folder).whole
+    assert f"{points(found.interval.low)} to {points(found.interval.high)}" in html
+    assert f"{found.wins} better" in html and f"{found.losses} worse" in html
+
+
+def test_every_member_of_the_front_is_there_in_full(study: Study, tmp_path: Path) -> None:
+    folder, name = study
+    tags = Elements(html_of(study, tmp_path)).tags
+    ids = {attributes.get("id") for tag, attributes in tags if tag == "details"}
+    assert {f"c-{member.candidate}" for member in api.pareto(name, results=folder).front} <= ids
+
+
+def test_the_report_names_no_address_and_loads_nothing(study: Study, tmp_path: Path) -> None:
+    html = html_of(study, tmp_path)
+    for tag, attributes in Elements(html).tags:
+        assert tag not in ("iframe", "object", "embed", "base", "img")
+        for name in ("src", "href", "action", "srcset", "data"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
+        assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
+    assert "http://" not in html.replace("http://www.w3.org/2000/svg", "") and "https://" not in html
+
+
+def test_texts_of_strangers_make_no_element_and_hide_nothing(hostile: Study, tmp_path: Path) -> None:
+    html = html_of(hostile, tmp_path)
+    found = Elements(html)
+    assert sum(tag == "script" for tag, _ in found.tags) == 2 and not any(tag == "img" for tag, _ in found.tags)
+    assert not any("onmouseover" in attributes or "onerror" in attributes for _, attributes in found.tags)
+    text = "".join(found.text)
+    for hostile_text in (HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[4], HOSTILE[6]):
+        assert hostile_text in text
+    assert not set("\u202e\u202c\u2028") & set(html), "marks of direction are written out"
+    assert "U+202E" in text and "5332114" not in text
+
+
+def test_a_report_of_other_weights_recommends_by_them(study: Study, tmp_path: Path) -> None:
+    folder, name = study
+    weights = {"quality": 0.01, "cost": 1.0}
+    path = report(name, results=folder, out=tmp_path / "r.html", weights=weights)
+    best = api.pareto(name, results=folder, weights=weights).recommended
+    assert (
+        json.loads(re.search(r'id="data">(.*?)</script>', path.read_text(), re.DOTALL)[1])["recommended"]
+        == best.candidate
+    )
+
+
+def test_a_file_that_cannot_be_written_is_a_message(study: Study, tmp_path: Path) -> None:
+    from offramp.errors import StorageError
+
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match="cannot be written"):
+        report(study[1], results=study[0], out=tmp_path / "file" / "r.html")
