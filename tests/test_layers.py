@@ -25,6 +25,7 @@ DOORS = {
     "dspy": ("program/",),
     "optuna": ("search/",),
     "litellm": ("calls/transports/", "models/"),
+    "gepa": ("search/proposals/",),
     "torch": ("tune/",),
 }
 HEAVY = ("dspy", "litellm", "optuna", "pandas", "torch")

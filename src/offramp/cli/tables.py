@@ -94,8 +94,26 @@ def print_report(report: StudyReport, *, everything: bool = False, console: Cons
     title = "all candidates (search split)" if everything else "Pareto front (search split)"
     console.print(front_table(members, title=title, marks=_marks(report)))
     console.print(_verdict(report))
+    for line in proposal_lines(report):
+        console.print(line)
     if len(report.members) > 1:
         console.print(plot(report))
+
+
+def proposal_lines(report: StudyReport) -> list[str]:
+    """The texts beside those of the space file that members on the front use, and what became of the proposals."""
+    joined = [variant for variant in report.proposals if variant.joined]
+    used = {str(value) for member in report.front for name, value in member.params.items() if "instruction" in name}
+    lines = [f"{plain(v.name)} ({v.kind}): {_shortened(plain(v.text))}" for v in joined if v.name in used]
+    proposed = [variant for variant in report.proposals if variant.round]
+    if proposed:
+        n = sum(variant.joined for variant in proposed)
+        lines.append(f"Proposals: {n} joined, {len(proposed) - n} dropped; `--json` has their texts and reasons.")
+    return lines
+
+
+def _shortened(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _marks(report: StudyReport) -> dict[str, str]:
@@ -190,6 +208,8 @@ def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> No
         table.add_row(Text(name, style="dim"), plain(value))
     console.print(table)
     judge = f" and {expected.judge_calls:,} of the judge" if expected.judge_calls else ""
+    if expected.proposer_calls:
+        judge += f", {expected.proposer_calls:,} for proposals"
     console.print(
         f"\nExpected: {expected.candidates} candidates, {expected.calls:,} calls{judge}, {money(expected.cost_usd)}, "
         f"{expected.minutes:.1f} minutes. Based on {expected.basis}."

@@ -18,6 +18,7 @@ from typing import Any
 from offramp.calls.failures import InfrastructureFailure
 from offramp.errors import JobError, OfframpError
 from offramp.evaluate.demos import bootstrap, without_demos
+from offramp.evaluate.observe import Observation, observe
 from offramp.evaluate.scoring import graded, result_of
 from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
@@ -86,6 +87,17 @@ class Evaluator:
             failed = {r.example for r in evaluation.results if r.state is ResultState.FAILED}
             todo = [example for example in examples if example.id in failed]
         return _in_order(evaluation, examples)
+
+    async def observe(self, candidate: Candidate, examples: Sequence[Example]) -> list[Observation]:
+        """What a candidate does on train examples, for a proposer. Nothing of it is kept as a result.
+
+        Raises:
+            ObservationFailed: a run failed for reasons that are not the program's.
+        """
+        return await observe(
+            await self._program(candidate), examples, self._task.fields.inputs, judge=self._graded_demo,
+            concurrency=self._settings.concurrency, check=self._check,
+        )  # fmt: skip
 
     async def _run_all(
         self, candidate: Candidate, examples: Sequence[Example], split: Split, allowed: int

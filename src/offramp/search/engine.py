@@ -27,6 +27,7 @@ from offramp.search.outcome import JobResult, Options, is_cap, reason_of
 from offramp.search.parts import make_caller, make_evaluator, open_study, study_row
 from offramp.search.prepare import Prepared
 from offramp.search.progress import Progress
+from offramp.search.proposals.build import make_rounds
 from offramp.search.verdict import score_on_holdout
 from offramp.store.engine import Store
 from offramp.store.owners import current_owner
@@ -133,6 +134,10 @@ class Job:
         parts = Parts(
             prepared=self._p, options=self._o, known=self._known, study=self._study, evaluator=self._evaluator,
             clock=self.clock, keep_back=self._keep_back, leads=Leads(self._record.extra.get("warm"), variants),
+            rounds=make_rounds(
+                self._p, self._o, send=self._caller.send, evaluator=self._evaluator, known=self._known,
+                store=self._store, variants=variants,
+            ),
         )  # fmt: skip
         return await Loop(parts).run()
 

@@ -6,7 +6,7 @@ and the inputs; what the storage knows of a model (seconds and output tokens of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -14,13 +14,17 @@ from typing import Any
 from offramp.records import Candidate, DemoKind, Model, Scalar, Usage
 from offramp.search.engine import Options
 from offramp.search.prepare import Prepared
+from offramp.search.proposals.effort import ProposerEffort, proposer_effort
 from offramp.search.warm.start import Start
 from offramp.space.dimensions import Dimension, assignments, cardinality, choose, values_in
+from offramp.space.model import model_name
 from offramp.store.history import TypicalCall
 
 BYTES_PER_TOKEN = 4
 GUESSED_OUTPUT_TOKENS = 60
 GUESSED_LATENCY_S = {True: 0.3, False: 1.5}  # local, remote
+PROMPT_BYTES = 1500  # what the proposers' own prompts come to
+WRITING = 10  # an instruction takes so many times as long as an answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,8 @@ class Estimate:
 
     Attributes:
         candidates: full evaluations, the incumbent included.
-        calls: requests of the program; judge_calls: of the judge; both as if nothing were in the ledger.
+        calls: requests of the program; judge_calls: of the judge; proposer_calls: of what writes instructions, and of
+            candidates on train examples for it; all as if nothing were in the ledger.
         reused: examples of those whose results another study gives; no call is made for them.
         started_from: that study and what of it is used, in words; None for a start from nothing.
         cost_usd: None when a price is unknown.
@@ -40,6 +45,7 @@ class Estimate:
     candidates: int
     calls: int
     judge_calls: int
+    proposer_calls: int
     cost_usd: float | None
     minutes: float
     basis: str
@@ -65,6 +71,7 @@ def estimate(
     examples = trials * len(splits.search) + 2 * len(splits.holdout) - reused
     calls = examples * prepared.predictors
     judges = prepared.task.metric.judge_models
+    proposing = proposer_effort(prepared, options)
     sample = _sample(prepared)
     costs = [_run_cost(prepared, candidate, past) for candidate in sample]
     known = [cost for cost in costs if cost is not None]
@@ -75,8 +82,9 @@ def estimate(
         candidates=trials,
         calls=capped,
         judge_calls=examples * len(judges),
-        cost_usd=fmean(known) * capped / prepared.predictors if len(known) == len(costs) and not judges else None,
-        minutes=seconds * capped / prepared.predictors / side_by_side / 60,
+        proposer_calls=proposing.written + proposing.observed * prepared.predictors,
+        cost_usd=_cost(prepared, known, capped, proposing, past) if len(known) == len(costs) and not judges else None,
+        minutes=(seconds * capped / prepared.predictors / side_by_side + _proposing_s(prepared, proposing, past)) / 60,
         basis="past calls of these models" if past else "text lengths and typical speeds; a first run will know better",
         reused=reused,
         started_from=None if warm is None else _told(warm),
@@ -102,6 +110,41 @@ def _told(warm: Start) -> str:
         *record["notes"],
     ]
     return "; ".join(words)
+
+
+def _cost(
+    prepared: Prepared,
+    runs_usd: Sequence[float],
+    calls: int,
+    proposing: ProposerEffort,
+    past: Mapping[str, TypicalCall],
+) -> float | None:
+    """Of all runs, those on train examples included, and of what the proposer writes."""
+    searched = fmean(runs_usd) * (calls / prepared.predictors + proposing.observed)
+    part = prepared.space.propose
+    if part is None:
+        return searched
+    model = prepared.models[model_name(part.model)]
+    shown = _row_bytes(prepared) * part.examples + part.max_chars + PROMPT_BYTES
+    usage = Usage(
+        input_tokens=round(shown / BYTES_PER_TOKEN), output_tokens=round(part.max_chars / 2 / BYTES_PER_TOKEN),
+        compute_s=_writing_s(model, past),
+    )  # fmt: skip
+    one = None if model.price is None else model.price.cost_usd(usage)
+    return None if one is None else searched + one * proposing.written
+
+
+def _proposing_s(prepared: Prepared, proposing: ProposerEffort, past: Mapping[str, TypicalCall]) -> float:
+    part = prepared.space.propose
+    if part is None:
+        return 0.0
+    model = prepared.models[model_name(part.model)]
+    return proposing.written * _writing_s(model, past) + proposing.observed * _seconds(model, past)
+
+
+def _writing_s(model: Model, past: Mapping[str, TypicalCall]) -> float:
+    """An instruction is several times as long as an answer."""
+    return WRITING * _seconds(model, past)
 
 
 def _sample(prepared: Prepared, at_most: int = 64) -> list[Candidate]:
@@ -136,13 +179,17 @@ def _run_cost(prepared: Prepared, candidate: Candidate, past: Mapping[str, Typic
 
 
 def _input_tokens(prepared: Prepared, candidate: Candidate) -> int:
-    examples = prepared.task.splits.search
-    names = (*prepared.task.fields.inputs, *prepared.task.fields.outputs)
-    row = fmean(sum(len(str(e.values.get(name, "")).encode()) for name in names) for e in examples)
+    row = _row_bytes(prepared)
     demos = 0 if candidate.demo_kind is DemoKind.NONE else candidate.demo_count
     instructions = fmean(len(text.encode()) for text in candidate.instructions.values())
     scaffold = 0 if candidate.format == "plain" else 900
     return round((instructions + scaffold + (demos + 1) * row) / BYTES_PER_TOKEN)
+
+
+def _row_bytes(prepared: Prepared) -> float:
+    names = (*prepared.task.fields.inputs, *prepared.task.fields.outputs)
+    examples = prepared.task.splits.search
+    return fmean(sum(len(str(e.values.get(name, "")).encode()) for name in names) for e in examples)
 
 
 def _seconds(model: Model, past: Mapping[str, TypicalCall]) -> float:

@@ -152,6 +152,11 @@ class Known:
         of = len(tuple(examples))
         self.progress = replace(self.progress, phase=phase, candidate=candidate.params, done=0, of=of)
 
+    def begin_proposals(self) -> None:
+        """Shows that instructions are being written."""
+        self.progress = replace(self.progress, phase="proposals", candidate=None, done=0, of=0)
+        self.publish()
+
     def candidate(self, candidate_id: str, params: Mapping[str, Any]) -> Candidate:
         """The candidate of a member; the incumbent need not be one that the space can propose."""
         incumbent = self._p.incumbent

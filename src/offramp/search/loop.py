@@ -18,6 +18,7 @@ from offramp.search.limits import Clock
 from offramp.search.optuna_study import Asked, OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.prepare import Prepared
+from offramp.search.proposals.rounds import Rounds
 from offramp.search.unseen import Assignment, Unseen
 from offramp.search.warm.prior import add_prior
 
@@ -32,6 +33,7 @@ class Parts:
     Attributes:
         keep_back: leaves enough of the caps for the verdict; called before every trial.
         leads: what is tried before the sampler proposes, and where candidates come from.
+        rounds: of proposed instructions; None where the space file wants none.
     """
 
     prepared: Prepared
@@ -42,6 +44,7 @@ class Parts:
     clock: Clock
     keep_back: Callable[[], None]
     leads: Leads
+    rounds: Rounds | None = None
 
 
 class Loop:
@@ -62,12 +65,28 @@ class Loop:
         while True:
             if len(self._known.tried) >= self._parts.options.trials:
                 return "trials"
-            if not self._unseen.left(self._known.tried):
-                return "space_exhausted"
+            exhausted = not self._unseen.left(self._known.tried)
             self._parts.clock.check()
             self._parts.keep_back()
+            if await self._proposed(exhausted=exhausted):
+                continue
+            if exhausted:
+                return "space_exhausted"
             if not await self._next_trial():
                 return "space_exhausted"
+
+    async def _proposed(self, *, exhausted: bool) -> bool:
+        """A round of proposals where one is due; the search goes on with what joined."""
+        rounds = self._parts.rounds
+        if rounds is None or not rounds.due(self._p, exhausted=exhausted):
+            return False
+        self._known.begin_proposals()
+        self._p = await rounds.run(self._p)
+        self._known.adopt(self._p)
+        self._study.adopt(self._p.dims)
+        self._parts.leads.learn(rounds.variants)
+        self._unseen = Unseen(self._p.dims, self._p.candidate, self._parts.options.seed)
+        return True
 
     async def _incumbent_first(self) -> None:
         incumbent = self._p.incumbent

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from offramp.calls.failures import FatalCallError
 from offramp.errors import OfframpError
 from offramp.evaluate.evaluator import TooManyFailures
+from offramp.evaluate.observe import ObservationFailed
 from offramp.records import Result, ResultState
 from offramp.search.limits import Interrupted, TimeIsUp
+from offramp.search.proposals._base import ProposalFailed
 from offramp.store.purse import BudgetExceeded
 from offramp.study.report import StudyReport
 
@@ -55,7 +57,7 @@ def reason_of(error: OfframpError) -> str:
         return "minutes"
     if isinstance(error, Interrupted):
         return "interrupted"
-    if isinstance(error, TooManyFailures):
+    if isinstance(error, TooManyFailures | ObservationFailed | ProposalFailed):
         return "failures"
     return "refused" if isinstance(error, FatalCallError) else "error"
 

@@ -29,7 +29,7 @@ from offramp.space.dimensions import (
     incumbent_params,
 )
 from offramp.space.load import LoadedSpace, instruction_texts
-from offramp.space.model import JudgeMetric, MixMetric, ModelPart, PythonMetric, SpaceFile
+from offramp.space.model import JudgeMetric, MixMetric, ModelPart, PythonMetric, SpaceFile, model_name
 from offramp.study.objectives import Objective, objectives_of
 from offramp.task.load import Task, load_task
 from offramp.task.metrics import build_metric
@@ -97,12 +97,14 @@ class Prepared:
 
         Budget, number of trials and concurrency are left out: a study can be continued with more of them.
         """
-        part = self.space.model_dump(mode="json", exclude={"budget", "calls", "description", "store_text"})
+        part = self.space.model_dump(mode="json", exclude={"budget", "calls", "description", "store_text", "propose"})
         part["search"] = {"sampler": self.space.search.sampler, "mode": self.space.search.mode, "seed": seed}
         revisions = {name: [m.route, m.revision, m.api_base] for name, m in self.models.items()}
         texts = {predictor: dict(variants) for predictor, variants in self.texts.items()}
-        start = [] if self.started_from is None else [{"started_from": self.started_from}]
-        return content_hash([part, texts, revisions, self.task.hash, *start])
+        propose = None if self.space.propose is None else self.space.propose.model_dump(mode="json")
+        more = {"propose": propose, "started_from": self.started_from}
+        stated = {name: value for name, value in more.items() if value is not None}
+        return content_hash([part, texts, revisions, self.task.hash, *([stated] if stated else [])])
 
     def study_name(self, seed: int) -> str:
         """Name of the study of this job: the space's name, and what makes it this one."""
@@ -162,6 +164,7 @@ def prepare(loaded: LoadedSpace, *, to_run: bool = False) -> Prepared:
     _check_prices(prepared)
     _check_scales(prepared)
     _check_demos(prepared)
+    _check_propose(prepared)
     if to_run:
         _check_runnable(prepared)
     return prepared
@@ -184,6 +187,9 @@ def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
     for key, name in others:
         if name not in found:
             found[name] = with_capabilities(resolve(name, f"{where}: {key}"))
+    if space.propose is not None and model_name(space.propose.model) not in found:
+        writer = with_capabilities(resolve(space.propose.model, loaded.where("propose.model")))
+        found[writer.name] = writer
     return found, searched
 
 
@@ -266,6 +272,20 @@ def _try_metrics(prepared: Prepared) -> None:
         for example in (*task.splits.train[:1], *task.splits.search[:2]):
             if all(name in example.values for name in outputs):
                 asyncio.run(metric.score(example, {name: example.values[name] for name in outputs}, None))
+
+
+def _check_propose(prepared: Prepared) -> None:
+    part = prepared.space.propose
+    if part is None:
+        return
+    where, model = prepared.loaded.where("propose"), prepared.models[model_name(part.model)]
+    if not prepared.task.splits.train:
+        do = "Give the train split examples, or leave `propose` out."
+        raise SpaceError(problem(where, "propose: instructions are written from a train split", do=do))
+    refused = [name for name, value in part.params.items() if value is not None and not _takes(model, name)]
+    if refused:
+        do = "Remove it, or list it under the model's `supports`."
+        raise SpaceError(problem(where, f"propose.params.{refused[0]} is not taken by {model.name!r}", do=do))
 
 
 def _any(dim: Dimension) -> dict[str, Any]:

@@ -15,7 +15,7 @@ class Progress:
     """A snapshot.
 
     Attributes:
-        phase: `search` or `holdout`.
+        phase: `search`, `proposals` or `holdout`.
         trials, trials_wanted: different candidates done, and the cap.
         front: so far, on the search split.
         candidate: params of the one in work; None before the first.

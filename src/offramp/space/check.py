@@ -16,6 +16,7 @@ from offramp.space.check_demos import check_demos, check_splits
 from offramp.space.check_incumbent import check_incumbent
 from offramp.space.check_metric import check_metric
 from offramp.space.check_params import check_grid, check_params, distinct, many
+from offramp.space.check_propose import check_propose
 from offramp.space.check_when import check_circles, check_conditions
 from offramp.space.load import MAIN, LoadedSpace, variant_names
 from offramp.space.messages import AsWritten, Problem, SpaceErrors, listing, shown
@@ -166,5 +167,5 @@ def _sampler(loaded: LoadedSpace) -> Iterator[Problem]:
 
 _CHECKS: tuple[Callable[[LoadedSpace], Iterator[Problem]], ...] = (
     _models, _program, _constrained, check_demos, check_splits, check_incumbent, check_params,
-    check_conditions, check_circles, check_grid, check_metric, _objectives, _limits, _sampler,
+    check_conditions, check_circles, check_grid, check_metric, _objectives, _limits, _sampler, check_propose,
 )  # fmt: skip

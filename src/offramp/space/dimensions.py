@@ -141,7 +141,7 @@ def _instruction_dimensions(texts: Texts, slots: Sequence[str]) -> Iterator[Dime
 
 def proposal_names(space: SpaceFile) -> tuple[str, ...]:
     """The names that proposed instructions of a predictor will have, in the order in which they join."""
-    part = getattr(space, "propose", None)
+    part = space.propose
     return () if part is None else tuple(f"{PROPOSED}-{i + 1}" for i in range(part.rounds * part.count))
 
 

@@ -527,6 +527,31 @@ class SearchPart(_Part):
     concurrency: int = Field(4, ge=1, le=1024, description="Requests in flight at the same time.")
 
 
+class ProposePart(_Part):
+    """Instructions written by a model, which join the search in rounds.
+
+    A round comes after every `every` candidates, or earlier where the space has no candidate left. It asks for `count`
+    texts for each predictor, the `kinds` in turn: `data` writes from the task and train examples, `reflection` from
+    what a good candidate got wrong on train examples. A text that is empty, too long, known already, or that gives
+    away examples is dropped.
+    """
+
+    model: str | ModelPart = Field(
+        description="Model that writes: a name, or a mapping as under `models`, of which it need not be one."
+    )
+    rounds: int = Field(2, ge=1, le=20, description="Rounds.")
+    count: int = Field(2, ge=1, le=20, description="Texts of one round, for each predictor.")
+    every: int = Field(4, ge=1, description="Candidates between two rounds, and before the first.")
+    kinds: list[Literal["data", "reflection"]] = Field(
+        ["reflection", "data"], min_length=1, description="How texts are written, in turn."
+    )
+    max_chars: int = Field(1200, ge=20, description="A longer text is dropped.")
+    examples: int = Field(8, ge=1, le=50, description="Train examples that one text is written from.")
+    params: dict[str, str | int | float | bool | None] = Field(
+        {"temperature": 1.0, "max_tokens": 600}, description="Request parameters for the proposer."
+    )
+
+
 class CallsPart(_Part):
     """How one request is made."""
 
@@ -534,6 +559,11 @@ class CallsPart(_Part):
     deadline_s: Positive = Field(300.0, description="For all attempts of one request together.")
     attempts: int = Field(5, ge=1, le=20, description="Attempts of one request, the first included.")
     max_failed_share: float = Field(0.2, gt=0, le=1, description="The job stops when more requests than this fail.")
+
+
+def model_name(part: str | ModelPart) -> str:
+    """What a model is called in the file."""
+    return part if isinstance(part, str) else part.name
 
 
 class SpaceFile(_Part):
@@ -562,5 +592,6 @@ class SpaceFile(_Part):
     constraints: ConstraintsPart = Field(ConstraintsPart(), description="What a recommended candidate has to keep.")
     budget: BudgetPart = Field(BudgetPart(), description="Caps of the whole job.")
     search: SearchPart = Field(SearchPart(), description="How the search goes.")
+    propose: ProposePart | None = Field(None, description="Instructions written by a model; none when left out.")
     calls: CallsPart = Field(CallsPart(), description="How one request is made.")
     store_text: bool = Field(True, description="false: prompts and answers are not kept, so answers cannot be reused.")

@@ -1,0 +1,134 @@
+"""DSPy's grounded proposer over the calls ring: a summary of the data, then an instruction from it.
+
+The parts are DSPy's (`dspy.propose`): what is asked for the summary, for the instruction, and the tips. What is around
+them is ours: DSPy's own loop draws from a global generator, prints, and takes a failed request for a missing summary.
+
+Invariant: a failure of the ring is raised as it is, also where DSPy swallowed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import dspy
+from dspy.propose.dataset_summary_generator import create_dataset_summary
+from dspy.propose.grounded_proposer import TIPS, generate_instruction_class
+from dspy.propose.utils import create_example_string, strip_prefix
+
+from offramp.calls.failures import CallError
+from offramp.errors import JobError, OfframpError
+from offramp.program.adapters import PlainAdapter
+from offramp.program.engine import Send, language_model, recording
+from offramp.program.module import ModuleFactory, build_module, predictors_of
+from offramp.program.program import demo_rows
+from offramp.program.run_log import RunLog
+from offramp.records import Candidate, Example, Model, Purpose
+from offramp.task.fields import TaskFields
+
+BATCH = 10
+"""Examples that one request of the summary shows."""
+MOST_CHARS = 500
+"""Of one value that is shown."""
+
+
+class GroundedFault(OfframpError):
+    """The proposer model refused, or wrote what cannot be read."""
+
+
+def tips() -> list[str]:
+    """DSPy's hints on how to go about it; the empty one is among them."""
+    return list(TIPS.values())
+
+
+class Grounded:
+    """Writes for one task with one model. Make it on the event loop of the ring."""
+
+    def __init__(
+        self, *, model: Model, params: Mapping[str, Any], send: Send, fields: TaskFields,
+        factory: ModuleFactory | None = None,
+    ) -> None:  # fmt: skip
+        self._lm = language_model(model, params, send, constrained=False)
+        self._fields, self._factory = fields, factory
+        self._summary: str | None = None
+
+    async def summary(self, examples: Sequence[Example]) -> str:
+        """Two or three sentences on the data; asked for once.
+
+        Raises:
+            GroundedFault: the model refused. InfrastructureFailure, FatalCallError, JobError: as the ring says.
+        """
+        if self._summary is None:
+            rows = [self._shown(example) for example in examples]
+            self._summary = await self._asked(lambda: create_dataset_summary(rows, BATCH, self._lm), 0)
+        return self._summary
+
+    async def instruction(
+        self, parent: Candidate, predictor: str, *, examples: Sequence[Example], summary: str,
+        history: Sequence[tuple[str, float]], tip: str, max_chars: int, replicate: int,
+    ) -> str:  # fmt: skip
+        """An instruction for a predictor of the parent's program; raises as `summary`.
+
+        Args:
+            examples: of the train split; shown where they have the predictor's fields.
+            history: texts with their quality, the best last.
+            tip: a hint, or empty.
+            replicate: another number asks the model anew.
+        """
+        step = predictors_of(build_module(parent, self._fields, self._factory, {}))[predictor]
+        rows = [_cut(row) for row in demo_rows(examples, step)]
+        demos = "\n\n".join(create_example_string(step.signature.fields, row) for row in rows)
+        limit = f"Keep the instruction below {max_chars} characters and do not quote examples."
+        asked = {
+            "dataset_description": summary,
+            "task_demos": demos or "No task demos provided.",
+            "previous_instructions": "".join(f"{text} | Score: {quality:.2f}\n\n" for text, quality in history),
+            "basic_instruction": parent.instructions[predictor],
+            "tip": f"{tip} {limit}".strip(),
+        }
+        if not asked["previous_instructions"]:
+            del asked["previous_instructions"]
+
+        def write() -> str:
+            history_shown = "previous_instructions" in asked
+            writer = generate_instruction_class(program_aware=False, use_instruct_history=history_shown)
+            return str(strip_prefix(writer(**asked).proposed_instruction))
+
+        return await self._asked(write, replicate)
+
+    def _shown(self, example: Example) -> Any:
+        names = [*self._fields.inputs, *self._fields.outputs]
+        row = _cut({name: example.values[name] for name in names if name in example.values})
+        return dspy.Example(**row).with_inputs(*self._fields.inputs)
+
+    async def _asked(self, work: Callable[[], str], replicate: int) -> str:
+        """What DSPy makes of it, in a thread of its own; DSPy's proposer only knows synchronous requests."""
+        log = RunLog(purpose=Purpose.PROPOSER, replicate=replicate)
+        text, error = "", None
+        try:
+            with recording(log), dspy.context(lm=self._lm, adapter=PlainAdapter(), disable_history=True):
+                text = await dspy.asyncify(work)()
+        except Exception as raised:  # noqa: BLE001 (judged below, by what the ring noted)
+            error = raised
+        except BaseException:
+            await log.cancel()
+            raise
+        await log.finish()
+        _raise_what_failed(log, error)
+        return text
+
+
+def _raise_what_failed(log: RunLog, error: Exception | None) -> None:
+    if log.failure is not None:
+        if isinstance(log.failure, CallError | JobError):
+            raise log.failure
+        raise JobError(f"the proposer failed: {type(log.failure).__name__}: {log.failure}") from log.failure
+    if log.fault is not None:
+        raise GroundedFault(f"the proposer model gave no instruction: {log.fault}")
+    if error is not None:
+        raise JobError(f"dspy's proposer failed: {type(error).__name__}: {error}") from error
+
+
+def _cut(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with long texts cut: a prompt of ten letters of complaint fits no small model."""
+    return {name: value[:MOST_CHARS] if isinstance(value, str) else value for name, value in row.items()}

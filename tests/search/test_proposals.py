@@ -1,0 +1,373 @@
+"""Proposals in whole jobs, with a scripted proposer: rounds, what joins and what is dropped, and going on."""
+
+import json
+import multiprocessing
+import signal
+from functools import partial
+
+import pytest
+from proposing import Landscape, kind_of, space, usd
+
+from offramp.calls.caller import open_caller
+from offramp.calls.failures import Refused, Unreachable
+from offramp.errors import UsageError
+from offramp.records import Purpose
+from offramp.search import api, engine
+from offramp.store.candidates import CandidateStore
+from offramp.store.engine import open_store
+from offramp.store.variants import VariantStore
+from offramp.testing.fakes import FunctionTransport
+from search_jobs import at_once, essence, patched, run_job, trials_of
+
+
+def good(kind, request):
+    """A text that is better than any of the file, another for each request."""
+    return f"Best. Written by {kind}, number {request.replicate}."
+
+
+@pytest.fixture
+def play(monkeypatch):
+    """Jobs on a landscape whose proposer answers with `texts`."""
+
+    def start(texts=good):
+        landscape = Landscape(texts)
+        transport = FunctionTransport(landscape)
+        patched(monkeypatch, transport)
+        landscape.transport = transport
+        return landscape
+
+    return start
+
+
+def storage_of(folder):
+    return f"sqlite:///{folder / 'offramp.db'}"
+
+
+def kept(folder, study):
+    with open_store(storage_of(folder)) as store:
+        return VariantStore(store).all(study), CandidateStore(store).all(study)
+
+
+def test_a_proposed_instruction_of_higher_skill_is_found_and_recommended(tmp_path, play):
+    play()
+    study = run_job(space(tmp_path), tmp_path)
+    best = study.report.recommended
+    assert best.params["instruction"].startswith("proposed-")
+    others = [m for m in study.report.members if not m.params["instruction"].startswith("proposed-")]
+    assert best.quality > max(m.quality for m in others if m.params["model"] == best.params["model"])
+    rows, candidates = kept(tmp_path, study.report.study)
+    assert [(row.kind, row.name, row.round) for row in rows] == [
+        ("reflection", "proposed-1", 1),
+        ("data", "proposed-2", 1),
+    ]
+    assert all(row.text.startswith("Best. Written by") and row.model == "writer" for row in rows)
+    tried = {row.id: row for row in candidates}
+    assert {parent for row in rows for parent in row.parents} <= set(tried)
+    origin = tried[best.candidate].origin
+    assert origin["kind"] == "proposal" and origin["variants"] == [best.params["instruction"]] and origin["parents"]
+
+
+def test_new_texts_are_tried_first_with_the_other_params_of_their_parent(tmp_path, play):
+    play()
+    study = run_job(space(tmp_path), tmp_path)
+    rows, candidates = kept(tmp_path, study.report.study)
+    after = [row for row in candidates if row.number >= 3][:2]
+    assert [row.params["instruction"] for row in after] == ["proposed-1", "proposed-2"]
+    parents = {row.id: row for row in candidates}
+    for row, variant in zip(after, rows, strict=True):
+        parent = parents[variant.parents[0]]
+        assert (row.params["model"], row.params["temperature"] or 0.0) == (
+            parent.params["model"], parent.params.get("temperature") or 0.0,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "grid"])
+def test_no_trial_is_wasted_on_a_name_without_a_text(tmp_path, play, sampler):
+    play()
+    search = {"sampler": sampler, "trials": 40, "concurrency": 2}
+    study = run_job(
+        space(tmp_path, propose={"rounds": 2, "count": 3, "every": 2, "kinds": ["data"]}, search=search), tmp_path
+    )
+    names = {row.params["instruction"] for row in kept(tmp_path, study.report.study)[1]}
+    assert names == {"vague", "clear", *(f"proposed-{i}" for i in range(1, 7))}
+    assert study.report.trials == 33 and study.report.stop_reason == "space_exhausted"
+
+
+def test_a_round_comes_early_where_the_space_has_nothing_left(tmp_path, play):
+    play()
+    small = {"instructions": {"vague": "Vague."}, "params": {"max_tokens": 16}}
+    study = run_job(space(tmp_path, propose={"every": 7}, **small), tmp_path)
+    assert {row.params["instruction"] for row in kept(tmp_path, study.report.study)[1]} == {
+        "vague", "proposed-1", "proposed-2"
+    }  # fmt: skip
+
+
+def test_earlier_trials_stay_as_they_were(tmp_path, play):
+    play()
+    path = space(tmp_path)
+    before = trials_of(storage_of(tmp_path), run_job(path, tmp_path, trials=3).report.study)
+    after = trials_of(storage_of(tmp_path), run_job(path, tmp_path, trials=8).report.study)
+    assert after[: len(before)] == before and len({trial[0] for trial in after}) == 8
+
+
+def test_reflection_shows_what_was_asked_answered_and_expected_and_only_of_train(tmp_path, play):
+    landscape = play()
+    path = space(tmp_path, propose={"count": 1, "kinds": ["reflection"], "every": 1})
+    run_job(path, tmp_path, trials=3)
+    prepared = api.dry_run(path, results=tmp_path)[0]
+    (request,) = landscape.of("reflection")
+    prompt = request.messages[0]["content"]
+    assert "```\nVague.\n```" in prompt and "below 300 characters" in prompt
+    shown = {e.id: e for e in prepared.task.splits.train if e.values["message"] in prompt}
+    assert shown
+    hidden = (*prepared.task.splits.search, *prepared.task.splits.holdout)
+    assert not [e.id for e in hidden if e.values["message"] in prompt]
+    for example in shown.values():
+        assert int(example.values["message"].split()[1]) % 10 >= 3, "only what the parent got wrong"
+        assert f"### label\n{example.values['label']}" in prompt
+    assert "## Feedback\nScore 0.00 of 1." in prompt
+
+
+def test_the_data_proposer_sees_a_summary_train_examples_and_what_was_tried(tmp_path, play):
+    landscape = play()
+    path = space(tmp_path, propose={"count": 1, "kinds": ["data"]})
+    run_job(path, tmp_path, trials=4)
+    (request,) = landscape.of("data")
+    told = request.messages[-1]["content"]
+    assert "dataset_description: Messages of customers about orders." in told
+    assert "basic_instruction: " in told and "| Score: 0." in told
+    prepared = api.dry_run(path, results=tmp_path)[0]
+    assert any(e.values["message"] in told for e in prepared.task.splits.train)
+    hidden = (*prepared.task.splits.search, *prepared.task.splits.holdout)
+    assert not [e.id for r in landscape.asked for e in hidden if e.values["message"] in str(r.messages)]
+
+
+def test_every_request_of_a_proposal_is_in_the_purse_under_its_purpose(tmp_path, play):
+    landscape = play()
+    study = run_job(space(tmp_path), tmp_path)
+    requests = landscape.transport.requests
+    replies = [(r, landscape(r)) for r in requests]
+    assert study.spent_usd == pytest.approx(sum(usd(*pair) for pair in replies))
+    proposing = [pair for pair in replies if pair[0].purpose is Purpose.PROPOSER]
+    assert {kind_of(r) for r, _ in proposing} == {"reflection", "summary", "data", None}
+    assert study.spent_by_purpose_usd["proposer"] == pytest.approx(sum(usd(*pair) for pair in proposing))
+
+
+# ------------------------------------------------------------------------------------------------- dropped
+
+
+def leak(kind, request):
+    return "Say billing to a message such as 'case 010', and shipping to others like it."
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "gave no instruction|it is empty"),
+        ("```\n```", "it is empty|gave no"),
+        ("Word " * 80, "characters, more than 300"),
+        ("  vague!! ", "another instruction says"),
+    ],
+)
+def test_what_is_no_use_is_dropped_with_its_reason(tmp_path, play, text, reason):
+    play(lambda kind, request: text)
+    study = run_job(space(tmp_path), tmp_path)
+    rows, candidates = kept(tmp_path, study.report.study)
+    assert len(rows) == 2 and not any(row.joined for row in rows)
+    for row in rows:
+        assert any(part in row.reason for part in reason.split("|"))
+    assert {row.params["instruction"] for row in candidates} <= {"vague", "clear"}
+    assert study.report.trials == 8
+
+
+def test_a_text_that_gives_an_example_of_the_search_away_is_dropped(tmp_path, play):
+    path = space(tmp_path)
+    splits = api.dry_run(path, results=tmp_path)[0].task.splits
+    for number, example in enumerate((splits.search[0], splits.holdout[0])):
+        text = f"Sort it. {example.values['message']} is {example.values['label']}."
+        play(lambda kind, request, text=text: text)
+        study = run_job(path, tmp_path / str(number))
+        rows, _ = kept(tmp_path / str(number), study.report.study)
+        assert [row.joined for row in rows] == [False, False]
+        assert "search or holdout split" in rows[0].reason
+        assert example.values["message"] not in rows[0].reason
+
+
+def test_the_same_text_twice_joins_once(tmp_path, play):
+    play(lambda kind, request: "Best. The one and only.")
+    study = run_job(space(tmp_path), tmp_path)
+    first, second = kept(tmp_path, study.report.study)[0]
+    assert first.joined and not second.joined and "another instruction" in second.reason
+
+
+def test_a_proposer_that_refuses_leaves_the_search_as_it_is(tmp_path, play):
+    def refuse(kind, request):
+        raise Refused("I cannot help with that")
+
+    play(refuse)
+    study = run_job(space(tmp_path), tmp_path)
+    rows, _ = kept(tmp_path, study.report.study)
+    assert study.error is None and study.report.trials == 8
+    assert all("I cannot help with that" in row.reason for row in rows)
+
+
+def test_a_candidate_without_a_failure_leaves_nothing_to_reflect_on(tmp_path, play):
+    landscape = play()
+    only = {"instructions": {"strict": "Strict."}, "incumbent": {"model": "large"}}
+    path = space(tmp_path, propose={"kinds": ["reflection"], "every": 1}, **only)
+    study = run_job(path, tmp_path, trials=3)
+    rows, _ = kept(tmp_path, study.report.study)
+    assert "nothing to reflect on" in rows[0].reason
+    assert len(landscape.of("reflection")) <= 1
+
+
+def test_texts_that_are_not_to_be_kept_are_kept_only_where_the_search_uses_them(tmp_path, play):
+    play(lambda kind, request: good(kind, request) if kind == "data" else "Word " * 80)
+    study = run_job(space(tmp_path, store_text=False), tmp_path)
+    dropped, joined = kept(tmp_path, study.report.study)[0]
+    assert dropped.text is None and "more than 300" in dropped.reason
+    assert joined.text.startswith("Best.")
+
+
+# ------------------------------------------------------------------------------------------- limits, going on
+
+
+def test_a_cap_on_money_ends_proposals_honestly_and_more_money_goes_on(tmp_path, play):
+    play()
+    whole = run_job(space(tmp_path), tmp_path / "whole")
+    path = space(tmp_path)
+    landscape = play()
+    for cents in range(1, 40):
+        study = run_job(path, tmp_path, usd=cents / 100)
+        assert study.error is None
+        assert study.report.money.spent_usd <= cents / 100
+        if study.report.stop_reason == "trials":
+            break
+        assert study.report.stop_reason == "budget_usd"
+    assert essence(study) == essence(whole)
+    assert len({r.hash for r in landscape.transport.requests}) == len(landscape.transport.requests)
+
+
+def test_a_proposer_that_cannot_be_reached_stops_the_job_and_the_next_run_goes_on(tmp_path, play):
+    def unreachable(kind, request):
+        raise Unreachable("no route", sent=False)
+
+    play()
+    whole = run_job(space(tmp_path), tmp_path / "whole")
+    path = space(tmp_path)
+    play(unreachable)
+    stopped = run_job(path, tmp_path)
+    assert stopped.report.stop_reason == "failures" and "no route" in str(stopped.error)
+    play()
+    assert essence(run_job(path, tmp_path)) == essence(whole)
+
+
+def job_that_dies(path, folder, log, commits, out):
+    """A job whose process is killed at the `commits`-th commit; it logs the hash of each request that it sends."""
+    import os
+
+    import sqlalchemy as sa
+
+    left = [commits]
+
+    def count(_):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def logged(request):
+        with log.open("a") as file:
+            file.write(request.hash + "\n")
+        return Landscape(good)(request)
+
+    sa.event.listen(sa.Engine, "commit", count)
+    engine.open_caller = partial(open_caller, transport=FunctionTransport(logged), sleep=at_once)
+    result = run_job(path, folder)
+    out.write_text(json.dumps({**api.result_json(result), "commits": commits - left[0]}))
+
+
+def in_process(path, folder, commits):
+    out = folder / "result.json"
+    out.unlink(missing_ok=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=job_that_dies, args=(path, folder, folder / "sent.log", commits, out)
+    )
+    process.start()
+    process.join()
+    return json.loads(out.read_text()) if out.exists() else None
+
+
+@pytest.mark.slow
+def test_killed_at_many_instants_a_job_proposes_the_same_and_pays_nothing_twice(tmp_path, play):
+    play()
+    path = space(tmp_path)
+    whole = run_job(path, tmp_path / "whole")
+    texts = [(r.name, r.text) for r in kept(tmp_path / "whole", whole.report.study)[0]]
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    done, step = None, 0
+    while done is None:
+        step += 1
+        done = in_process(path, folder, 60 if step < 30 else 10**9)
+    assert step > 3
+    assert essence(done) == essence(whole)
+    assert [(r.name, r.text) for r in kept(folder, done["study"])[0]] == texts
+    sent = (folder / "sent.log").read_text().split()
+    assert len(sent) - len(set(sent)) <= 2 * step, "only what was in flight at a kill may be sent again"
+
+
+def test_the_same_seed_gives_the_same_texts_and_the_same_study(tmp_path, play):
+    play()
+    first, second = (run_job(space(tmp_path), tmp_path / name) for name in "ab")
+    assert essence(first) == essence(second)
+
+
+def test_more_trials_continue_the_study_that_they_would_have_made_at_once(tmp_path, play):
+    play()
+    at_once_ = run_job(space(tmp_path), tmp_path / "a", trials=8)
+    run_job(space(tmp_path), tmp_path / "b", trials=4)
+    assert essence(run_job(space(tmp_path), tmp_path / "b", trials=8)) == essence(at_once_)
+
+
+def test_a_study_that_starts_from_one_with_proposals_takes_their_texts_along(tmp_path, play):
+    landscape = play()
+    old = run_job(space(tmp_path), tmp_path)
+    plain = space(tmp_path / "plain", name="plain")
+    text = plain.read_text()
+    plain.write_text(text[: text.index("propose:")])
+    before = len(landscape.transport.requests)
+    new = run_job(plain, tmp_path, from_study=old.report.study, trials=len(old.report.front) + 1)
+    assert len(landscape.transport.requests) == before
+    assert new.report.recommended.candidate == old.report.recommended.candidate
+    assert {v.kind for v in new.report.proposals} == {"study"}
+
+
+# ----------------------------------------------------------------------------------------- before it begins
+
+
+def test_a_dry_run_knows_what_proposals_take(tmp_path, play):
+    play()
+    _, with_them = api.dry_run(space(tmp_path), results=tmp_path)
+    _, without = api.dry_run(space(tmp_path), results=tmp_path, trials=2)
+    assert with_them.proposer_calls == 2 + 3 + 6 and without.proposer_calls == 0
+    prepared, estimate = api.dry_run(space(tmp_path), results=tmp_path, trials=100)
+    assert estimate.candidates == 2 * 2 * (2 + 2)
+    assert dict(prepared.summary())["candidates"] == "16"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"propose": {"every": 8}}, r"propose.every: got 8, expected less than search.trials \(8\)"),
+        ({"splits": {"train": 0, "search": 10, "holdout": 6}}, "propose writes from train examples"),
+        ({"instructions": {"vague": "Vague.", "proposed-1": "Mine."}}, "kept for a proposed instruction"),
+        ({"propose": {"kinds": ["data", "data"]}}, "twice"),
+        ({"propose": {"params": {"temperature": 9}}}, "propose.params.temperature"),
+        ({"propose": {"model": "nobody/knows-it"}}, "no model has this name"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_spent(tmp_path, play, changes, message):
+    landscape = play()
+    with pytest.raises(UsageError, match=message):
+        run_job(space(tmp_path, **changes), tmp_path)
+    assert landscape.transport.requests == []
