@@ -109,6 +109,36 @@ def test_another_storage_with_the_same_seed_proposes_the_same_candidates_and_get
     )  # fmt: skip
 
 
+PROPOSE = """
+propose:
+  model: local/qwen2.5-coder-0.5b
+  rounds: 1
+  count: 2
+  every: 1
+  examples: 3
+  max_chars: 800
+  params: {temperature: 0.7, max_tokens: 120, seed: 0}
+"""
+
+
+def test_a_real_model_writes_instructions_that_join_or_are_dropped_with_a_reason(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    """What half a billion parameters write may be good or not: it is paid, stored, screened and, where it joins, tried."""
+    space = SPACE.replace("search: 14, holdout: 14", "search: 7, holdout: 7").replace("demos: {", "# demos: {")
+    (tmp_path / "space.yaml").write_text(space + PROPOSE)
+    found = optimize(models, tmp_path / "space.yaml", tmp_path / "results")
+    again = optimize(models, tmp_path / "space.yaml", tmp_path / "results")
+
+    assert found["error"] is None and found["failed_calls"] == 0
+    proposals = found["proposals"]
+    assert [row["kind"] for row in proposals] == ["reflection", "data"]
+    assert all((row["name"] is None) == (row["reason"] is not None) for row in proposals)
+    assert all(row["text"] and len(row["text"]) > 10 for row in proposals if row["name"])
+    assert 0 < found["spent_by_purpose_usd"]["proposer"] < 0.01
+    assert again["calls"] == 0 and again["proposals"] == proposals and again["front"] == found["front"]
+
+
 def smaller(name: str, folder: Path, **splits: Any) -> Path:
     """A space file of tests/spaces with fewer rows; its data lies beside this checkout."""
     if not SHARED.is_dir():

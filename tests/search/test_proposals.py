@@ -11,7 +11,7 @@ from proposing import Landscape, kind_of, space, usd
 from offramp.calls.caller import open_caller
 from offramp.calls.failures import Refused, Unreachable
 from offramp.errors import UsageError
-from offramp.records import Purpose
+from offramp.records import CallReply, Purpose, Usage
 from offramp.search import api, engine
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
@@ -153,11 +153,53 @@ def test_every_request_of_a_proposal_is_in_the_purse_under_its_purpose(tmp_path,
     assert study.spent_by_purpose_usd["proposer"] == pytest.approx(sum(usd(*pair) for pair in proposing))
 
 
+TWO_STEPS = """
+import dspy
+
+class TwoSteps(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.gist = dspy.Predict("message -> gist")
+        self.sort = dspy.Predict("gist -> label")
+
+    def forward(self, message):
+        return dspy.Prediction(label=self.sort(gist=self.gist(message=message).gist).label)
+"""
+
+
+def test_each_step_of_a_program_gets_texts_of_its_own(tmp_path, play, monkeypatch):
+    landscape = play()
+
+    def steps(request):
+        """The first step gives the message on as it is; the second is the landscape's."""
+        if request.messages[0]["content"].startswith(("Gist", "Best. Gist")) and kind_of(request) is None:
+            number = request.messages[-1]["content"].split()[1]
+            usage = Usage(input_tokens=9, output_tokens=2)
+            return CallReply(text=f"gist {number}", finish_reason="stop", usage=usage, latency_s=0.1)
+        return landscape(request)
+
+    landscape = play(lambda kind, request: f"Best. {'Gist' if 'Gist.' in str(request.messages) else 'Label'} {kind}.")
+    patched(monkeypatch, FunctionTransport(steps))
+    (tmp_path / "two.py").write_text(TWO_STEPS)
+    path = space(
+        tmp_path,
+        task={"module": "two.py:TwoSteps", "inputs": ["message"], "outputs": ["label"]},
+        instructions={"gist": {"plain": "Gist."}, "sort": {"vague": "Vague.", "clear": "Clear."}},
+        incumbent={"model": "small"},
+    )
+    study = run_job(path, tmp_path)
+    rows, _ = kept(tmp_path, study.report.study)
+    assert [(row.predictor, row.kind, row.name) for row in rows] == [
+        ("gist", "reflection", "proposed-1"), ("sort", "reflection", "proposed-1"),
+        ("gist", "data", "proposed-2"), ("sort", "data", "proposed-2"),
+    ]  # fmt: skip
+    assert study.report.recommended.params["instruction.sort"].startswith("proposed-")
+    first, second = (request.messages[0]["content"] for request in landscape.of("reflection"))
+    assert "```\nGist.\n```" in first and "### message\ncase" in first and "### gist\ngist" in first
+    assert "### gist\ngist" in second and "### label" in second and "The whole program's answer is judged." in second
+
+
 # ------------------------------------------------------------------------------------------------- dropped
-
-
-def leak(kind, request):
-    return "Say billing to a message such as 'case 010', and shipping to others like it."
 
 
 @pytest.mark.parametrize(

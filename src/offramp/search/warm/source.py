@@ -16,7 +16,7 @@ from offramp.records import Candidate, DemoKind, Split
 from offramp.search.parts import model_identity
 from offramp.search.prepare import Prepared
 from offramp.space.load import space_from_json
-from offramp.space.model import SpaceFile
+from offramp.space.model import SpaceFile, model_name
 from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
@@ -46,6 +46,11 @@ class Source:
     report: StudyReport
     same_task: bool
     notes: tuple[str, ...]
+
+    @property
+    def searched_models(self) -> frozenset[str]:
+        """Names of the models that it searched."""
+        return frozenset(model_name(p) for p in self.space.models if isinstance(p, str) or p.searched)
 
     def front(self) -> tuple[CandidateRow, ...]:
         """The candidates of its front, the best by utility first."""

@@ -14,6 +14,7 @@ from offramp.records import Candidate, Result, ResultState, Split
 from offramp.search.outcome import Options
 from offramp.search.parts import study_row
 from offramp.search.prepare import Prepared
+from offramp.search.proposals.build import leak_check
 from offramp.search.warm.fit import fitted, held
 from offramp.search.warm.source import Source, full_source_name, read_source
 from offramp.space.dimensions import Texts, proposal_names
@@ -88,7 +89,11 @@ def plan_start(named: Prepared, source_store: Store) -> Start:
 
 
 def _missing_texts(source: Source, named: Prepared) -> Iterator[Variant]:
-    """Instructions of the old front that this file does not have, under their old names where these are free."""
+    """Instructions of the old front that this file does not have, under their old names where these are free.
+
+    One that was written on other data is dropped where it gives away what is hidden here.
+    """
+    leaks = None if source.same_task else leak_check(named)
     taken: dict[str, dict[str, str]] = {p: dict(texts) for p, texts in named.texts.items()}
     number = 0
     for row in source.front():
@@ -98,9 +103,11 @@ def _missing_texts(source: Source, named: Prepared) -> Iterator[Variant]:
                 continue
             name = _free_name(_old_name(row, predictor), named, texts)
             texts[name] = text
+            reason = None if leaks is None else leaks.reason(text)
             yield Variant(
-                number=number, predictor=predictor, kind="study", round=0, name=name, text=text, parents=(row.id,)
-            )
+                number=number, predictor=predictor, kind="study", round=0, name=name if reason is None else None,
+                text=text, reason=reason, parents=(row.id,),
+            )  # fmt: skip
             number += 1
 
 
@@ -118,8 +125,7 @@ def _free_name(old: str, named: Prepared, texts: Texts | dict[str, str]) -> str:
 def _first(source: Source, prepared: Prepared) -> Iterator[dict[str, Any]]:
     """The old front, best first; then, for models that it never saw, the old front on each of them."""
     models = prepared.searched_models
-    known = set(source.row.extra.get("prices", {}))
-    new = [name for name in models if name not in known]
+    new = [name for name in models if name not in source.searched_models]
     seen: set[str] = set()
     plans = [(row, row.candidate.model) for row in source.front() if row.candidate.model in models]
     plans += [(row, model) for row in source.front() for model in (new or _others(row, models))]
