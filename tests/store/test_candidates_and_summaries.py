@@ -96,3 +96,24 @@ def test_candidates_and_summaries_come_back_as_they_went_in(store):
     assert SummaryStore(store).all("s", Split.SEARCH) == {"c": summary}
     assert summary.quality == 0.5
     assert SummaryStore(store).all("s", Split.HOLDOUT) == {}
+
+
+def test_a_storage_of_an_earlier_version_gets_the_mean_squares_of_its_scores(tmp_path):
+    import sqlalchemy as sa
+
+    from offramp.store import tables
+    from offramp.store.engine import open_store
+    from offramp.store.migrations import LATEST
+
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    with open_store(url) as store:
+        scored = [result(str(i), ResultState.SCORED, score, 1.0, Usage(), 1) for i, score in enumerate((0.0, 0.5, 1.0))]
+        ResultStore(store).put("s", Split.SEARCH, scored)
+        expected = SummaryStore(store).refresh("s", Split.SEARCH, "c")
+        with store.transaction() as conn:
+            conn.execute(sa.text("ALTER TABLE offramp_summaries DROP COLUMN quality_square"))
+            conn.execute(sa.text("DROP TABLE offramp_probes"))
+            conn.execute(tables.schema_version.delete().where(tables.schema_version.c.version == LATEST))
+            conn.execute(tables.schema_version.insert().values(version=3, applied_at="then"))
+    with open_store(url) as store:
+        assert SummaryStore(store).all("s", Split.SEARCH) == {"c": expected}

@@ -14,6 +14,7 @@ from offramp.errors import UsageError, problem
 @click.command()
 @click.argument("study", default="latest")
 @click.option("--weights", metavar="W", help="Other weights, such as quality=.6,cost=.3,latency=.1")
+@click.option("--pick", metavar="WAY", help="Choose by weights, knee, within:POINTS, under:usd=U,seconds=S or no-loss.")
 @click.option(
     "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
 )
@@ -29,8 +30,9 @@ from offramp.errors import UsageError, problem
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one row per candidate.")
 def pareto(
-    study: str, weights: str | None, storage: str | None, results: Path, everything: bool, as_json: bool, as_csv: bool
-) -> None:
+    study: str, weights: str | None, pick: str | None, storage: str | None, results: Path, everything: bool,
+    as_json: bool, as_csv: bool,
+) -> None:  # fmt: skip
     """Show the front of STUDY: its name, the beginning of it, or `latest`.
 
     No call is made: weights only rank and recommend. Tokens are priced with today's prices.
@@ -40,7 +42,7 @@ def pareto(
     from offramp.study import api
     from offramp.study.weights import parse_weights
 
-    report = api.pareto(study, storage=storage, results=results, weights=parse_weights(weights))
+    report = api.pareto(study, storage=storage, results=results, weights=parse_weights(weights), pick=pick)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2, allow_nan=False))
         return

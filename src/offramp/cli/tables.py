@@ -16,12 +16,24 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from offramp.study.wording import STOPPED, money, number, per_thousand, plain, seconds, shared_params, short_params
+from offramp.study.wording import (
+    STOPPED,
+    money,
+    number,
+    per_thousand,
+    plain,
+    points,
+    seconds,
+    shared_params,
+    short_params,
+    span,
+)
 
 if TYPE_CHECKING:
     from offramp.search.engine import JobResult
     from offramp.search.estimate import Estimate
-    from offramp.study.report import Member, StudyReport
+    from offramp.study.members import Against
+    from offramp.study.report import Choice, Member, StudyReport
 
 
 def _console() -> Console:
@@ -29,9 +41,10 @@ def _console() -> Console:
 
 
 def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, str] | None = None) -> Group:
-    """Members as two lines each: the numbers, and the assignment below them, so that 80 columns are enough.
+    """Members as three lines each: numbers, their 95 % intervals, and the assignment, so that 80 columns are enough.
 
-    `marks` puts a word beside a candidate. The holdout column is there when any member was scored on it.
+    `marks` puts a word beside a candidate. The holdout column is there when any member was scored on it; where latency
+    was measured apart, that is what the second line shows of it.
     """
     holdout = any(member.holdout is not None for member in members)
     shared = shared_params(members)
@@ -51,9 +64,18 @@ def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, st
         )
         style = "green" if "recommended" in mark else "yellow" if mark else ""
         lines.append(Text(_columns(member.candidate, cells), style=style))
+        lines.append(Text(_columns("", _second(member, holdout)).rstrip(), style="dim"))
         told = Text(f"{f'{mark}: ' if mark else ''}{short_params(member.params, shared)}", style=style or "dim")
         lines.append(Padding(told, (0, 0, 0, 2)))
     return Group(*lines)
+
+
+def _second(member: Member, holdout: bool) -> tuple[str, ...]:
+    """The intervals of quality, and latency as the probe has it."""
+    held, probe = member.holdout, member.probe
+    scored = (span(held.quality_low, held.quality_high) if held else "",) if holdout else ()
+    apart = ("", "") if probe is None else (seconds(probe.p50_s), seconds(probe.p95_s))
+    return (span(member.quality_low, member.quality_high), *scored, "", *apart, "", "")
 
 
 def _columns(first: str, cells: Sequence[str]) -> str:
@@ -93,9 +115,12 @@ def print_report(report: StudyReport, *, everything: bool = False, console: Cons
         members.append(report.incumbent)
     title = "all candidates (search split)" if everything else "Pareto front (search split)"
     console.print(front_table(members, title=title, marks=_marks(report)))
+    console.print(Text(_legend(members), style="dim"), soft_wrap=True)
     console.print(_verdict(report))
     for line in proposal_lines(report):
         console.print(line)
+    if report.picked is not None:
+        console.print(_picked(report.picked), soft_wrap=True)
     if len(report.members) > 1:
         console.print(plot(report))
 
@@ -121,7 +146,22 @@ def _marks(report: StudyReport) -> dict[str, str]:
     for member, word in ((report.recommended, "recommended"), (report.incumbent, "incumbent")):
         if member is not None:
             words.setdefault(member.candidate, []).append(word)
+    for member in report.front:
+        if member.holdout is not None and member.holdout.on_front is False:
+            words.setdefault(member.candidate, []).append("off the front on the holdout")
+    if report.picked is not None and report.picked.member is not None:
+        words.setdefault(report.picked.member.candidate, []).append("picked")
     return {candidate: ", ".join(found) for candidate, found in words.items()}
+
+
+def _legend(members: Sequence[Member]) -> str:
+    apart = any(member.probe is not None for member in members)
+    return "Second line: 95 % intervals" + ("; p50 and p95 as measured apart, on warm models." if apart else ".")
+
+
+def _picked(choice: Choice) -> str:
+    name = "nothing" if choice.member is None else choice.member.candidate
+    return f"Picked by {plain(choice.policy)}: {name}. {choice.why}"
 
 
 def _verdict(report: StudyReport) -> str:
@@ -132,10 +172,16 @@ def _verdict(report: StudyReport) -> str:
     if best.holdout is not None and best.holdout.quality is not None:
         text += f"\nHoldout: quality {best.holdout.quality:.3f} on {best.holdout.n} examples the search never saw"
         if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
-            gain = (best.holdout.quality - today.holdout.quality) * 100
-            text += f"; the incumbent has {today.holdout.quality:.3f} ({gain:+.1f} points)"
+            text += f"; the incumbent has {today.holdout.quality:.3f}{_gain(best.holdout.against)}"
         text += "."
     return text
+
+
+def _gain(found: Against | None) -> str:
+    if found is None:
+        return ""
+    sure = "better" if found.better else "worse" if found.worse else "no difference shown"
+    return f" ({points(found.difference)} points, {points(found.low)} to {points(found.high)}: {sure})"
 
 
 def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
@@ -174,6 +220,13 @@ def _x(member: Member, axis: str) -> float | None:
     return None if member.cost_usd is None else member.cost_usd * 1000
 
 
+_HELD = [("holdout", n) for n in ("quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front")]
+_AGAINST = [("incumbent", n) for n in ("difference", "low", "high", "wins", "losses", "ties", "p_value", "p_corrected")]
+_PROBED = [("probe", n) for n in ("p50_s", "p50_low_s", "p50_high_s", "p95_s", "p95_low_s", "p95_high_s", "n")]
+_WHERE = {"holdout": "holdout", "incumbent": "against", "probe": "probe"}
+"""Columns of records within a member: the first part of the column's name, and where the record is."""
+
+
 def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
     """One row per member; params in columns of their own, `param.<name>`."""
     members = report.members if everything else report.front
@@ -190,14 +243,19 @@ def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
         "utility",
         "feasible",
         "incumbent",
+        "quality_low",
+        "quality_high",
+        "regressed_at_most",
     ]
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*fixed, "holdout_quality", "recommended", *(f"param.{name}" for name in names)])
+    parts = [*_HELD, *_AGAINST, *_PROBED]
+    writer.writerow([*fixed, *(f"{a}_{b}" for a, b in parts), "recommended", *(f"param.{name}" for name in names)])
     for member in members:
         row = asdict(member)
         best = report.recommended is not None and report.recommended.candidate == member.candidate
-        held = member.holdout.quality if member.holdout else None
-        writer.writerow([*(row[name] for name in fixed), held, best, *(member.params.get(name) for name in names)])
+        row["against"] = (row["holdout"] or {}).get("against")
+        deep = [(row[_WHERE[part]] or {}).get(name) for part, name in parts]
+        writer.writerow([*(row[name] for name in fixed), *deep, best, *(member.params.get(name) for name in names)])
 
 
 def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> None:

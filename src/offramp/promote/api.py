@@ -16,8 +16,8 @@ from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, checked_name, d
 from offramp.promote.gate import WITHIN_DAYS, GateRules, refusals
 from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
-from offramp.promote.reopen import Opened, reopen
 from offramp.promote.store import PromotionStore, sealed
+from offramp.search.reopen import Opened, reopen
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.study.api import full_name, open_looking
 from offramp.study.pick import find_candidate

@@ -45,10 +45,10 @@ from offramp.promote.promotion import (
     Promotion,
 )
 from offramp.promote.render import Renderer
-from offramp.promote.reopen import Opened
 from offramp.promote.safety import refuse_unsafe
 from offramp.promote.store import Rows, now, rows_of
 from offramp.records import CallRequest, Candidate, DemoKind, Model, Price, Split
+from offramp.search.reopen import Opened
 from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.ledger import Ledger

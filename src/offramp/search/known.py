@@ -30,6 +30,7 @@ from offramp.study.objectives import (
     violations,
     with_scales,
 )
+from offramp.study.regressions import regressed_at_most
 from offramp.study.report import StudyReport, build_report
 
 Told = tuple[list[float], dict[str, object], dict[str, float]]
@@ -118,7 +119,15 @@ class Known:
             "latency_p95_s": evaluation.latency_s("p95"),
         }
         told = [score] if self._p.space.search.mode == "utility" else list(values)
-        return told, attributes, violations(self._p.space.constraints, evaluation)
+        return told, attributes, violations(self._p.space.constraints, evaluation, self._regressed(evaluation))
+
+    def _regressed(self, evaluation: Evaluation) -> float | None:
+        """The bound that a regression budget holds against; None without a budget, or before the incumbent ran."""
+        budget, incumbent = self._p.space.constraints.regressions, self._p.incumbent
+        if budget is None or incumbent is None:
+            return None
+        before = evaluation if evaluation.candidate == incumbent.id else self.finished.get(incumbent.id)
+        return None if before is None else regressed_at_most(evaluation, before, budget.confidence)
 
     def keep(
         self, candidate: Candidate, evaluation: Evaluation, number: int, *, origin: Mapping[str, Any],

@@ -31,6 +31,7 @@ from offramp.space.dimensions import (
 from offramp.space.load import LoadedSpace, instruction_texts
 from offramp.space.model import JudgeMetric, MixMetric, ModelPart, PythonMetric, SpaceFile, model_name
 from offramp.study.objectives import Objective, objectives_of
+from offramp.study.regressions import check_budget
 from offramp.task.load import Task, load_task
 from offramp.task.metrics import build_metric
 
@@ -163,6 +164,7 @@ def prepare(loaded: LoadedSpace, *, to_run: bool = False) -> Prepared:
     _check_params(prepared)
     _check_prices(prepared)
     _check_scales(prepared)
+    check_budget(space, task.splits, prepared.incumbent, loaded.where("constraints.regressions"))
     _check_demos(prepared)
     _check_propose(prepared)
     if to_run:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from offramp.stats._arrays import sorted_within
 from offramp.stats.intervals import check_confidence
@@ -18,7 +18,9 @@ from offramp.stats.means import difference_interval
 from offramp.stats.pareto import Floats
 
 EXACT = 14  # differences up to which every assignment of signs is looked at
-DRAWS = 20_000
+DRAWS = 10_000
+_GRID = 1000  # scores with so many steps have sums that can be counted, whatever their number
+_MOST_SUMS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +59,9 @@ def sign_test(wins: int, losses: int) -> float:
 def sign_flip_test(differences: ArrayLike, generator: np.random.Generator) -> float:
     """Two-sided p-value that the mean of paired differences is 0: how often random signs give as large a mean.
 
-    With differences of one size it is the sign test. Up to `EXACT` others every assignment of signs is looked at; above
-    that `DRAWS` random ones are, and the one observed is counted among them, which keeps the test exact.
+    With differences of one size it is the sign test; with thousandths, all sums are counted; up to `EXACT` others,
+    every assignment of signs is looked at. Above that `DRAWS` random ones are, and the one observed is counted among
+    them, which keeps the test exact.
 
     Args:
         differences: shape (n,), in [-1, 1].
@@ -76,12 +79,30 @@ def sign_flip_test(differences: ArrayLike, generator: np.random.Generator) -> fl
         return 1.0
     if np.ptp(sizes) < 1e-12:
         return sign_test(int((array > 0).sum()), int((array < 0).sum()))
+    steps = np.rint(sizes * _GRID).astype(np.int64)
+    if np.abs(sizes * _GRID - steps).max() < 1e-6 and len(steps) * int(steps.sum()) <= _MOST_SUMS:
+        return _counted(steps, abs(int(np.rint(array.sum() * _GRID))))
     sizes = np.sort(sizes)
     observed = abs(float(array.sum())) - 1e-9
     if len(sizes) <= EXACT:
         return float((np.abs(_all_signs(len(sizes)) @ sizes) >= observed).mean())
     hits = sum(int((np.abs(draw @ sizes) >= observed).sum()) for draw in _random_signs(len(sizes), generator))
     return (1 + hits) / (1 + DRAWS)
+
+
+def _counted(steps: NDArray[np.int64], observed: int) -> float:
+    """Chance that random signs of whole numbers sum to `observed` or more, either way; sums counted one by one."""
+    unit = int(np.gcd.reduce(steps))  # every sum is a multiple of it
+    steps, observed = steps // unit, observed // unit
+    total = int(steps.sum())
+    chance = np.zeros(total + 1)  # of the sum of those with a plus
+    chance[0] = 1.0
+    for step in steps.tolist():
+        moved = np.zeros_like(chance)
+        moved[step:] = chance[: total + 1 - step]
+        chance = (chance + moved) / 2
+    sums = np.abs(2 * np.arange(total + 1) - total)
+    return min(1.0, float(chance[sums >= observed].sum()))
 
 
 def _all_signs(n: int) -> Floats:

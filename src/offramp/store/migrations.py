@@ -34,7 +34,18 @@ def _v3(conn: sa.Connection) -> None:
     tables.variants.create(conn, checkfirst=True)
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3)
+def _v4(conn: sa.Connection) -> None:
+    """Latency probes; and the mean square of scores, so that intervals need no result read again."""
+    tables.probes.create(conn, checkfirst=True)
+    name, r, s = tables.summaries.name, tables.results.c, tables.summaries.c
+    if "quality_square" not in {column["name"] for column in sa.inspect(conn).get_columns(name)}:
+        conn.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN quality_square DOUBLE PRECISION"))
+    same = (r.study == s.study, r.split == s.split, r.candidate == s.candidate)
+    square = sa.select(sa.func.avg(r.score * r.score)).where(*same).scalar_subquery()
+    conn.execute(tables.summaries.update().where(s.quality_square.is_(None)).values(quality_square=square))
+
+
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4)
 LATEST = len(MIGRATIONS)
 
 

@@ -7,7 +7,8 @@ Invariant: a summary says what `Evaluation` says of the same results; `refresh` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -30,7 +31,7 @@ class Summary:
 
     Attributes:
         n: examples with a score, `n_fault` of them zero by the program's own fault.
-        quality: mean score in 0..1; None when n is 0.
+        quality: mean score in 0..1; None when n is 0. quality_square: mean of the squares, for intervals.
         usage: sums over the n runs; `compute_s` is None where it is not known for all of them.
         latency_mean_s, latency_p50_s, latency_p90_s, latency_p95_s: seconds of a run; None where not known.
     """
@@ -40,6 +41,7 @@ class Summary:
     n_fault: int
     n_failed: int
     quality: float | None
+    quality_square: float | None
     usage: Usage
     latency_mean_s: float | None
     latency_p50_s: float | None
@@ -98,9 +100,14 @@ def summary_of(candidate: str, results: Iterable[Result]) -> Summary:
         n_fault=evaluation.n_fault,
         n_failed=evaluation.n_failed,
         quality=evaluation.quality,
+        quality_square=_mean_square([r.score for r in evaluation.counted if r.score is not None]),
         usage=_usage_of(evaluation),
         **{f"latency_{name}_s": evaluation.latency_s(name) for name in _STATISTICS},
     )
+
+
+def _mean_square(scores: Sequence[float]) -> float | None:
+    return math.fsum(score * score for score in scores) / len(scores) if scores else None
 
 
 def _usage_of(evaluation: Evaluation) -> Usage:

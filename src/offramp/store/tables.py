@@ -185,11 +185,24 @@ summaries = sa.Table(
     sa.Column("n_fault", sa.Integer, nullable=False),
     sa.Column("n_failed", sa.Integer, nullable=False),
     sa.Column("quality", sa.Double),
+    sa.Column("quality_square", sa.Double),
     *_tokens(),
     sa.Column("latency_mean_s", sa.Double),
     sa.Column("latency_p50_s", sa.Double),
     sa.Column("latency_p90_s", sa.Double),
     sa.Column("latency_p95_s", sa.Double),
+)
+
+probes = sa.Table(
+    "offramp_probes",
+    metadata,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("candidate", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("example", sa.String(255), nullable=False),
+    sa.Column("latency_s", sa.Double, nullable=False),
+    sa.Column("concurrency", sa.Integer, nullable=False),
+    sa.Column("measured_at", sa.String(40), nullable=False),
 )
 
 studies = sa.Table(

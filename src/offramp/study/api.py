@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +22,21 @@ def default_storage(results: Path) -> str:
 
 
 def pareto(study: str, *, storage: str | None = None, results: str | Path = "results",
-           weights: Mapping[str, float] | None = None) -> StudyReport:  # fmt: skip
+           weights: Mapping[str, float] | None = None, pick: str | None = None) -> StudyReport:  # fmt: skip
     """A study's front, weighed anew without a call.
 
     Args:
         study: its name, or the beginning of it where that names one study.
+        pick: a way to choose (see `offramp.study.recommend`); the choice is in `picked`.
 
     Raises:
-        UsageError: no such study, or weights that do not fit.
+        UsageError: no such study, weights that do not fit, or no such way to choose.
     """
+    from offramp.study.recommend import choose
+
     with open_looking(storage, results) as store:
-        return build_report(store, full_name(store, study), weights=weights)
+        report = build_report(store, full_name(store, study), weights=weights)
+        return report if pick is None else replace(report, picked=choose(store, report, pick))
 
 
 def compare(study: str, a: str, b: str = "incumbent", *, storage: str | None = None,

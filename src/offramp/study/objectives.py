@@ -115,8 +115,15 @@ def utility(objectives: Sequence[Objective], values: Sequence[float]) -> float:
     return math.fsum(mapped) / total
 
 
-def violations(constraints: ConstraintsPart, evaluation: Aggregates) -> dict[str, float]:
-    """How far each stated constraint is missed, in its own unit; 0 or less means kept (Optuna's convention)."""
+def violations(
+    constraints: ConstraintsPart, evaluation: Aggregates, regressed_at_most: float | None = None
+) -> dict[str, float]:
+    """How far each stated constraint is missed, in its own unit; 0 or less means kept (Optuna's convention).
+
+    Args:
+        regressed_at_most: upper bound of the share of examples that got worse than with the incumbent, at the
+            confidence of the regression budget; None where it is not known, which keeps no budget.
+    """
     found: dict[str, float] = {}
     for name, limit, value, sign in (
         ("quality_min", constraints.quality_min, evaluation.quality, -1.0),
@@ -125,6 +132,9 @@ def violations(constraints: ConstraintsPart, evaluation: Aggregates) -> dict[str
     ):
         if limit is not None:
             found[name] = math.inf if value is None else sign * (value - limit)
+    if constraints.regressions is not None:
+        missed = math.inf if regressed_at_most is None else regressed_at_most - constraints.regressions.max
+        found["regressions"] = missed
     return found
 
 

@@ -1,17 +1,16 @@
-"""Which candidate of a study is meant: recommended, knee, incumbent, `trial N`, or the beginning of an id."""
+"""Which candidate of a study is meant: recommended, incumbent, a policy, `trial N`, or the beginning of an id."""
 
 from __future__ import annotations
 
 import re
 
 from offramp.errors import UsageError, nearest, problem
-from offramp.stats.knee import knee
 from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
-from offramp.study.members import Member
+from offramp.study.recommend import choose, is_policy
 from offramp.study.report import StudyReport
 
-WAYS = "recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id"
+WAYS = "recommended, incumbent, knee, another policy, `trial N`, or the beginning of a candidate's id"
 
 
 def find_candidate(store: Store, report: StudyReport, pick: str, *, where: str = "candidate") -> CandidateRow:
@@ -28,7 +27,7 @@ def find_candidate(store: Store, report: StudyReport, pick: str, *, where: str =
     if word == "trial":
         hits = [row for row in rows if row.number == number]
     else:
-        wanted = _by_word(report, word) if word in ("recommended", "knee", "incumbent") else word
+        wanted = _by_word(store, report, word) if word in ("recommended", "incumbent") or is_policy(word) else word
         hits = [row for row in rows if wanted is not None and row.id.startswith(wanted)]
     if len(hits) == 1:
         return hits[0]
@@ -39,26 +38,15 @@ def find_candidate(store: Store, report: StudyReport, pick: str, *, where: str =
     raise UsageError(problem(where, "no such candidate in the study", got=pick, expected=WAYS, do=do))
 
 
-def knee_of(report: StudyReport) -> Member | None:
-    """The front's member at which a little more of one objective begins to cost much of another; None without front.
-
-    Scales do not matter: the front's own extremes are the ends of each axis.
-    """
-    points = [_gains(member, report) for member in report.front]
-    return report.front[knee(points)] if points else None
-
-
-def _gains(member: Member, report: StudyReport) -> list[float]:
-    values = {"quality": member.quality, "cost": member.cost_usd, "latency": member.latency_s}
-    return [(values[o.name] or 0.0) * (1 if o.maximise else -1) for o in report.objectives]
-
-
 def _parts(pick: str) -> tuple[str, int | None]:
     text = pick.strip().lower().removeprefix("candidate ").removeprefix("candidate:").strip()
     match = re.fullmatch(r"trial[ :#]*(\d+)", text)
     return ("trial", int(match[1])) if match else (text or "?", None)
 
 
-def _by_word(report: StudyReport, word: str) -> str | None:
-    member = {"knee": knee_of(report), "recommended": report.recommended, "incumbent": report.incumbent}[word]
+def _by_word(store: Store, report: StudyReport, word: str) -> str | None:
+    if is_policy(word):
+        member = choose(store, report, word).member
+    else:
+        member = report.recommended if word == "recommended" else report.incumbent
     return None if member is None else member.candidate

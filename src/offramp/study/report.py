@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,22 @@ from offramp.store.candidates import CandidateState, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.store.variants import Variant, VariantStore
+from offramp.study.holdout import judged
 from offramp.study.members import HoldoutScore, Member, Ruler, read_members
 from offramp.study.objectives import Objective, objectives_from_json, reweighted
 from offramp.study.prices import current_prices
 
-__all__ = ["HoldoutScore", "Member", "Money", "StudyReport", "build_report", "front_of", "recommend", "summary_text"]
+__all__ = [
+    "Choice",
+    "HoldoutScore",
+    "Member",
+    "Money",
+    "StudyReport",
+    "build_report",
+    "front_of",
+    "recommend",
+    "summary_text",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +47,15 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What a policy chose: `member` is None where nothing fits, and `why` says so in one sentence either way."""
+
+    policy: str
+    member: Member | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyReport:
     """A study, ready to be shown.
 
@@ -44,6 +64,7 @@ class StudyReport:
         members: those with a complete evaluation.
         front: members that no other dominates (among the feasible, where any is).
         recommended: the front's member of the highest utility.
+        picked: what another policy chooses, where one was asked for.
         started_from: the study it started from, and what was taken over; None for a start from nothing.
         proposals: instructions beside those of the space file, dropped ones with the reason.
     """
@@ -61,6 +82,7 @@ class StudyReport:
     incumbent: Member | None
     recommended: Member | None
     money: Money | None = None
+    picked: Choice | None = None
     started_from: Mapping[str, Any] | None = None
     proposals: tuple[Variant, ...] = ()
 
@@ -81,6 +103,7 @@ class StudyReport:
             "incumbent": None if self.incumbent is None else asdict(self.incumbent),
             "front": [asdict(member) for member in self.front],
             "recommended": None if self.recommended is None else asdict(self.recommended),
+            "picked": None if self.picked is None else asdict(self.picked),
             "study_money": None if self.money is None else asdict(self.money),
             "started_from": None if self.started_from is None else dict(self.started_from),
             "proposals": [variant.to_json() for variant in self.proposals],
@@ -98,6 +121,7 @@ def build_report(store: Store, name: str, *, weights: Mapping[str, float] | None
     rows = CandidateStore(store).all(name)
     members = read_members(store, name, ruler, rows)
     front = front_of(members, ruler.objectives)
+    members, front = _with_holdout(store, name, members, front, ruler)
     return StudyReport(
         study=name,
         space=row.space_name,
@@ -122,6 +146,16 @@ def _start(warm: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     numbers = {"first": len(warm["first"]), "cells": sum(warm["cells"].values()), "prior": len(warm["prior"])}
     return {"study": warm["study"], "storage": warm["storage"], "notes": list(warm["notes"]), **numbers}
+
+
+def _with_holdout(
+    store: Store, study: str, members: tuple[Member, ...], front: tuple[Member, ...], ruler: Ruler
+) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
+    """Members and front, with what became of front, recommended and incumbent on the holdout."""
+    chosen = {m.candidate: m for m in (*front, *(m for m in members if m.incumbent))}
+    scores = judged(store, study, tuple(chosen.values()), ruler.objectives, ruler.incumbent)
+    after = {name: replace(chosen[name], holdout=score) for name, score in scores.items()}
+    return tuple(after.get(m.candidate, m) for m in members), tuple(after.get(m.candidate, m) for m in front)
 
 
 def ruler_of(row: StudyRow, weights: Mapping[str, float] | None = None) -> Ruler:

@@ -57,6 +57,16 @@ def number(value: float | None) -> str:
     return "?" if value is None else f"{value:.3f}"
 
 
+def span(low: float | None, high: float | None) -> str:
+    """An interval of values in 0..1 in seven characters; empty where it is not known."""
+    return "" if low is None or high is None else f"{_two(low)}-{_two(high)}"
+
+
+def _two(value: float) -> str:
+    text = f"{value:.2f}"
+    return text if value >= 0.995 else text.removeprefix("0")
+
+
 def points(value: float | None) -> str:
     """A difference of scores in points of a hundred, with its sign."""
     return "?" if value is None else f"{value * 100:+.1f}"

@@ -1,0 +1,86 @@
+"""What became of a front on the holdout: who is still on it, and who is better or worse than the incumbent.
+
+Invariant: the holdout decides nothing of what the search found; it is shown beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from offramp.records import Split
+from offramp.stats.pareto import non_dominated
+from offramp.store.engine import Store
+from offramp.store.results import ResultStore
+from offramp.study.members import Against, HoldoutScore, Member
+from offramp.study.objectives import Objective
+from offramp.study.tally import Tally, holm_corrected, tally
+
+
+def judged(
+    store: Store, study: str, members: Sequence[Member], objectives: Sequence[Objective], incumbent: str | None
+) -> dict[str, HoldoutScore]:
+    """The holdout scores of these members, by candidate: with who is on the front there, and against the incumbent.
+
+    Args:
+        members: the front, the recommended one and the incumbent; those that were not scored there are left out.
+    """
+    scored = {m.candidate: m.holdout for m in members if m.holdout is not None}
+    on_front = _front(scored, objectives)
+    against = _against(store, study, tuple(scored), incumbent)
+    return {
+        candidate: replace(score, on_front=candidate in on_front, against=against.get(candidate))
+        for candidate, score in scored.items()
+    }
+
+
+def _front(scored: Mapping[str, HoldoutScore], objectives: Sequence[Objective]) -> set[str]:
+    """Those that no other of them dominates on the holdout; one that lacks an objective there is not among them."""
+    if not scored:
+        return set()
+    points = np.array([[_value(s, o.name) for o in objectives] for s in scored.values()], dtype=float)
+    mask = non_dominated(points, maximise=[o.maximise for o in objectives])
+    return {candidate for candidate, on in zip(scored, mask, strict=True) if on}
+
+
+def _value(score: HoldoutScore, objective: str) -> float:
+    value = {"quality": score.quality, "cost": score.cost_usd, "latency": score.latency_s}[objective]
+    return float("nan") if value is None else value
+
+
+def _against(store: Store, study: str, candidates: Sequence[str], incumbent: str | None) -> dict[str, Against]:
+    """Each against the incumbent on the examples that both have a score for; Holm over all of them."""
+    if incumbent is None or incumbent not in candidates:
+        return {}
+    scores = {c: _scores(store, study, c) for c in candidates}
+    before = scores.pop(incumbent)
+    tallies = holm_corrected([_tally(found, before) for found in scores.values()])
+    return {candidate: _seen(one) for candidate, one in zip(scores, tallies, strict=True) if one.n}
+
+
+def _scores(store: Store, study: str, candidate: str) -> dict[str, float]:
+    results = ResultStore(store).get(study, Split.HOLDOUT, candidate)
+    return {example: result.score for example, result in results.items() if result.score is not None}
+
+
+def _tally(found: Mapping[str, float], before: Mapping[str, float]) -> Tally:
+    both = [example for example in found if example in before]
+    return tally([found[example] for example in both], [before[example] for example in both])
+
+
+def _seen(one: Tally) -> Against:
+    return Against(
+        difference=one.difference or 0.0,
+        low=one.interval.low,
+        high=one.interval.high,
+        wins=one.wins,
+        losses=one.losses,
+        ties=one.ties,
+        p_value=one.p_value,
+        p_corrected=one.p_corrected,
+        better=one.better,
+        worse=one.worse,
+        worse_at_most=one.worse_at_most,
+    )

@@ -1,0 +1,188 @@
+"""Ways to choose one member of a front, each with one sentence that says why.
+
+    weights                    the highest utility by the study's weights (or those given)
+    knee                       where a little more of one objective begins to cost much of another
+    within:2                   the cheapest within 2 points of the best quality
+    under:usd=.0005,seconds=2  the best quality under so many USD and seconds of one run
+    no-loss                    the cheapest that is not shown to be worse than the incumbent
+
+All but the last choose by numbers of the search split; the last asks the holdout, where anybody was scored there.
+
+Invariant: what is chosen is on the front, and a number that is not known is never taken for a good one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from offramp.errors import UsageError, nearest, problem
+from offramp.records import Split
+from offramp.stats.knee import knee
+from offramp.store.engine import Store
+from offramp.store.results import ResultStore
+from offramp.study.members import Member
+from offramp.study.report import Choice, StudyReport, recommend
+from offramp.study.tally import Tally, holm_corrected, tally
+from offramp.study.wording import number, per_thousand, points, seconds
+
+FORMS = "weights, knee, within:POINTS, under:usd=U,seconds=S, or no-loss"
+
+
+def is_policy(text: str) -> bool:
+    """Whether the text is meant as a policy, well-formed or not."""
+    return text.strip().lower().split(":")[0] in _POLICIES
+
+
+def choose(store: Store, report: StudyReport, policy: str) -> Choice:
+    """The member that a policy chooses.
+
+    Raises:
+        UsageError: no such policy, or numbers that it cannot use.
+    """
+    name, _, rest = policy.strip().lower().partition(":")
+    if name not in _POLICIES:
+        do = nearest(name, _POLICIES) or None
+        raise UsageError(problem("--pick", "no such way to choose", got=policy, expected=FORMS, do=do))
+    member, why = _POLICIES[name](store, report, rest)
+    return Choice(policy=policy, member=member, why=why)
+
+
+_Chosen = tuple[Member | None, str]
+
+
+def knee_of(report: StudyReport) -> Member | None:
+    """The front's knee; None without a front. Its own extremes are the ends of each axis, so scales do not matter."""
+    points_ = [_gains(member, report) for member in report.front]
+    return report.front[knee(points_)] if points_ else None
+
+
+def _gains(member: Member, report: StudyReport) -> list[float]:
+    values = {"quality": member.quality, "cost": member.cost_usd, "latency": member.latency_s}
+    return [(values[o.name] or 0.0) * (1 if o.maximise else -1) for o in report.objectives]
+
+
+def _weights(_: Store, report: StudyReport, rest: str) -> _Chosen:
+    _refuse_rest("weights", rest)
+    best = recommend(report.front)
+    weights = ", ".join(f"{o.name} {o.weight:g}" for o in report.objectives)
+    if best is None:
+        return None, "No member of the front has every objective, so that none has a utility."
+    return best, f"It has the highest utility ({number(best.utility)}) by the weights {weights}."
+
+
+def _knee(_: Store, report: StudyReport, rest: str) -> _Chosen:
+    _refuse_rest("knee", rest)
+    best = knee_of(report)
+    if best is None:
+        return None, "There is no front yet."
+    names = ", ".join(o.name for o in report.objectives)
+    return best, f"The front of {len(report.front)} bends most here: it gives the most of {names} together."
+
+
+def _within(_: Store, report: StudyReport, rest: str) -> _Chosen:
+    span = _number("within", rest)
+    known = [m for m in report.front if m.quality is not None]
+    if not known:
+        return None, "There is no front yet."
+    top = max(m.quality or 0.0 for m in known)
+    near = [m for m in known if (m.quality or 0.0) >= top - span / 100 - 1e-9]
+    best = _cheapest(near)
+    if best is None:
+        return None, f"None of the {len(near)} within {span:g} points of the best has a known cost."
+    where = f"of {len(near)} within {span:g} points of the best quality ({number(top)})"
+    return best, f"It is the cheapest ({per_thousand(best.cost_usd)} per 1,000 runs) {where}."
+
+
+def _under(_: Store, report: StudyReport, rest: str) -> _Chosen:
+    limits = _limits(rest)
+    fitting = [m for m in report.front if all(_keeps(m, name, limit) for name, limit in limits.items())]
+    best = max(fitting, key=lambda m: (m.quality or 0.0, -(m.cost_usd or math.inf)), default=None)
+    words = {
+        "usd": lambda v: f"cost at most {per_thousand(v)} per 1,000 runs",
+        "seconds": lambda v: f"take at most {seconds(v)}",
+    }
+    told = " and ".join(words[name](limit) for name, limit in limits.items())
+    if best is None:
+        return None, f"None of the {len(report.front)} on the front is known to {told}."
+    return best, f"It has the best quality ({number(best.quality)}) of the {len(fitting)} on the front that {told}."
+
+
+def _no_loss(store: Store, report: StudyReport, rest: str) -> _Chosen:
+    _refuse_rest("no-loss", rest)
+    if report.incumbent is None:
+        return None, "There is no incumbent to lose against."
+    split = Split.HOLDOUT if any(m.holdout is not None and m.holdout.against for m in report.front) else Split.SEARCH
+    tallies = _against(store, report, split)
+    kept = [m for m in report.front if m.incumbent or (m.candidate in tallies and not tallies[m.candidate].worse)]
+    best = _cheapest(kept)
+    if best is None:
+        return None, f"No member of the front with a known cost was compared with the incumbent on the {split} split."
+    where = f"of {len(kept)} that are not shown to be worse than the incumbent on the {split} split"
+    return best, f"It is the cheapest ({per_thousand(best.cost_usd)} per 1,000 runs) {where}{_told(best, tallies)}."
+
+
+def _told(best: Member, tallies: Mapping[str, Tally]) -> str:
+    one = tallies.get(best.candidate)
+    if one is None:
+        return ": the incumbent itself"
+    return f" ({points(one.difference)} points, {points(one.interval.low)} to {points(one.interval.high)})"
+
+
+def _against(store: Store, report: StudyReport, split: Split) -> dict[str, Tally]:
+    """The front against the incumbent, Holm over it; those without a common example are left out."""
+    assert report.incumbent is not None
+    before = _scores(store, report.study, split, report.incumbent.candidate)
+    found: dict[str, Tally] = {}
+    for member in report.front:
+        scores = {} if member.incumbent else _scores(store, report.study, split, member.candidate)
+        both = [example for example in scores if example in before]
+        if both:
+            found[member.candidate] = tally([scores[e] for e in both], [before[e] for e in both])
+    return dict(zip(found, holm_corrected(list(found.values())), strict=True))
+
+
+def _scores(store: Store, study: str, split: Split, candidate: str) -> dict[str, float]:
+    results = ResultStore(store).get(study, split, candidate)
+    return {example: result.score for example, result in results.items() if result.score is not None}
+
+
+def _cheapest(members: Sequence[Member]) -> Member | None:
+    known = [m for m in members if m.cost_usd is not None]
+    return min(known, key=lambda m: (m.cost_usd or 0.0, -(m.quality or 0.0), m.candidate), default=None)
+
+
+def _keeps(member: Member, name: str, limit: float) -> bool:
+    value = member.cost_usd if name == "usd" else member.latency_s
+    return value is not None and value <= limit
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def _refuse_rest(name: str, rest: str) -> None:
+    if rest:
+        raise UsageError(problem("--pick", f"{name} takes nothing after a colon", got=rest, expected=FORMS))
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise UsageError(problem("--pick", name, got=text, expected="a number of 0 or more", do=f"Write {FORMS}."))
+    return value
+
+
+def _limits(text: str) -> dict[str, float]:
+    parts = [part.partition("=") for part in text.split(",") if part.strip()]
+    found = {name.strip(): _number(f"under: {name.strip()}", value) for name, _, value in parts}
+    if not found or not found.keys() <= {"usd", "seconds"}:
+        raise UsageError(problem("--pick", "under", got=text, expected="usd=..., seconds=... or both, of one run"))
+    return found
+
+
+_POLICIES: Mapping[str, Callable[[Store, StudyReport, str], _Chosen]] = {
+    "weights": _weights, "knee": _knee, "within": _within, "under": _under, "no-loss": _no_loss,
+}  # fmt: skip

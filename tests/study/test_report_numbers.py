@@ -1,0 +1,186 @@
+"""A report's intervals, holdout and budgets are those of the results; text, JSON and CSV say the same."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from offramp.cli.main import offramp
+from offramp.errors import SpaceError
+from offramp.records import Result, ResultState, Split
+from offramp.search.prepare import prepare
+from offramp.space.load import load_space
+from offramp.stats import difference_interval, mean_interval, non_dominated, share_at_most
+from offramp.store.engine import open_store
+from offramp.store.paired import counts_against
+from offramp.store.results import ResultStore
+from offramp.store.summaries import SummaryStore
+from offramp.study import api
+from offramp.testing.fakes import FunctionTransport
+from search_jobs import patched, reply_to, run_job, write_space
+
+GRID = {"sampler": "grid", "trials": 99, "concurrency": 2}
+SPLITS = {"train": 4, "search": 20, "holdout": 16}
+
+
+@pytest.fixture
+def landscape(monkeypatch):
+    patched(monkeypatch, FunctionTransport(reply_to))
+
+
+def scores(store, study, split, candidate):
+    return {e: r.score for e, r in ResultStore(store).get(study, split, candidate).items() if r.score is not None}
+
+
+def put_on_holdout(folder, report, values):
+    """Results on the holdout for members of the front, as a verification would leave them."""
+    with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:
+        for candidate, found in values.items():
+            rows = [
+                Result(candidate=candidate, example=f"e{i:03}", state=ResultState.SCORED, score=score, cost_usd=0.0, latency_s=1.0)
+                for i, score in enumerate(found)
+            ]  # fmt: skip
+            ResultStore(store).put(report.study, Split.HOLDOUT, rows)
+            SummaryStore(store).refresh(report.study, Split.HOLDOUT, candidate)
+
+
+def test_quality_has_the_interval_that_the_scores_give(tmp_path, landscape):
+    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report
+    with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
+        for member in report.members:
+            expected = mean_interval(list(scores(store, report.study, Split.SEARCH, member.candidate).values()))
+            assert (member.quality_low, member.quality_high) == pytest.approx((expected.low, expected.high))
+
+
+def test_members_that_fall_off_the_front_on_the_holdout_are_marked(tmp_path, landscape):
+    space = write_space(tmp_path, search=GRID, splits=SPLITS, objectives={"cost": None, "latency": {"scale": [9, 0]}})
+    first = run_job(space, tmp_path).report
+    others = [m.candidate for m in first.members][:3]
+    put_on_holdout(tmp_path, first, {c: [float(i < 3 * k + 1) for i in range(16)] for k, c in enumerate(others)})
+    report = api.pareto(first.study, results=tmp_path)
+    held = [m for m in report.front if m.holdout is not None]
+    points = np.array([[m.holdout.quality, m.holdout.latency_s] for m in held])
+    incumbent = report.incumbent.holdout
+    everyone = np.vstack([points, [[incumbent.quality, incumbent.latency_s]]])
+    mask = non_dominated(everyone, maximise=[True, False])[: len(held)]
+    assert [m.holdout.on_front for m in held] == mask.tolist()
+    text = CliRunner().invoke(offramp, ["pareto", first.study, "--results", str(tmp_path)]).output
+    assert text.count("off the front on the holdout") == (~mask).sum()
+
+
+def test_against_the_incumbent_a_member_has_the_paired_interval_and_holm_s_p(tmp_path, landscape):
+    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report
+    best = report.recommended
+    with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
+        new, old = (scores(store, report.study, Split.HOLDOUT, c.candidate) for c in (best, report.incumbent))
+    gains = [new[e] - old[e] for e in new]
+    interval = difference_interval(gains)
+    against = best.holdout.against
+    assert (against.low, against.high) == pytest.approx((interval.low, interval.high))
+    assert (against.wins, against.losses) == (sum(g > 0 for g in gains), sum(g < 0 for g in gains))
+    assert against.p_corrected >= against.p_value
+    assert report.incumbent.holdout.against is None
+
+
+def test_counts_in_sql_are_the_counts_of_the_scores(tmp_path, landscape):
+    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report
+    with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
+        counts = counts_against(store, report.study, Split.SEARCH, report.incumbent.candidate)
+        old = scores(store, report.study, Split.SEARCH, report.incumbent.candidate)
+        for member in report.members:
+            if not member.incumbent:
+                new = scores(store, report.study, Split.SEARCH, member.candidate)
+                found = counts[member.candidate]
+                assert (found.n, found.wins, found.losses) == (
+                    20, sum(new[e] > old[e] for e in new), sum(new[e] < old[e] for e in new)
+                )  # fmt: skip
+    assert report.incumbent.candidate not in counts
+
+
+# ------------------------------------------------------------------------------------------------ regression budget
+
+
+def test_a_regression_budget_keeps_who_makes_examples_worse_off_the_front(tmp_path, landscape):
+    budget = {"regressions": {"max": 0.25, "confidence": 0.9}}
+    space = write_space(tmp_path, search=GRID, splits=SPLITS, constraints=budget,
+                        incumbent={"model": "large", "instruction": "clear"})  # fmt: skip
+    report = run_job(space, tmp_path).report
+    assert {m.feasible for m in report.members} == {True, False}
+    with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
+        old = scores(store, report.study, Split.SEARCH, report.incumbent.candidate)
+        for member in report.members:
+            new = scores(store, report.study, Split.SEARCH, member.candidate)
+            bound = 0.0 if member.incumbent else share_at_most(sum(new[e] < old[e] for e in new), 20, confidence=0.9)
+            assert member.regressed_at_most == pytest.approx(bound)
+            assert member.feasible == (bound <= 0.25)
+    assert all(m.feasible for m in report.front)
+    assert report.incumbent.feasible
+
+
+def test_optuna_is_told_the_regression_budget_as_a_constraint(tmp_path, landscape):
+    import optuna
+
+    budget = {"regressions": {"max": 0.25}}
+    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS, constraints=budget), tmp_path).report
+    study = optuna.load_study(study_name=report.study, storage=f"sqlite:///{tmp_path / 'offramp.db'}")
+    members = {m.candidate: m for m in report.members}
+    for trial in study.get_trials():
+        member = members[trial.user_attrs["candidate"]]
+        assert trial.constraints["regressions"] == pytest.approx(member.regressed_at_most - 0.25)
+
+
+def test_a_budget_that_nobody_can_keep_is_refused_with_what_would_do(tmp_path):
+    space = write_space(tmp_path, constraints={"regressions": {"max": 0.03, "confidence": 0.9}})
+    with pytest.raises(SpaceError, match=r"10 examples of the search split.*0\.206 or more.*76 examples"):
+        prepare(load_space(space))
+
+
+def test_a_budget_without_an_incumbent_is_refused(tmp_path):
+    space = write_space(tmp_path, incumbent=None, constraints={"regressions": {"max": 0.5}},
+                        objectives={"cost": None, "latency": None})  # fmt: skip
+    with pytest.raises(SpaceError, match="there is none"):
+        prepare(load_space(space))
+
+
+# ---------------------------------------------------------------------------------------------------- one source
+
+
+def test_text_json_and_csv_say_the_same_numbers(tmp_path, landscape):
+    study = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report.study
+    report = api.pareto(study, results=tmp_path, pick="within:10")
+
+    def command(*args):
+        result = CliRunner().invoke(
+            offramp, ["pareto", study, "--results", str(tmp_path), "--pick", "within:10", *args]
+        )
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    values, rows, text = json.loads(command("--json")), list(csv.DictReader(io.StringIO(command("--csv")))), command()
+    assert (
+        [m["candidate"] for m in values["front"]]
+        == [r["candidate"] for r in rows]
+        == [m.candidate for m in report.front]
+    )
+    for member, value, row in zip(report.front, values["front"], rows, strict=True):
+        assert value["quality_low"] == member.quality_low == float(row["quality_low"])
+        assert f"{member.quality:.3f}" in text
+        if member.holdout is not None:
+            assert value["holdout"]["quality"] == member.holdout.quality == float(row["holdout_quality"])
+            assert value["holdout"]["on_front"] == member.holdout.on_front == (row["holdout_on_front"] == "True")
+            assert value["holdout"]["against"]["low"] == member.holdout.against.low == float(row["incumbent_low"])
+        else:
+            assert row["holdout_quality"] == ""
+    assert values["picked"]["why"] == report.picked.why
+    assert report.picked.why in text
+
+
+def test_numbers_of_a_report_fit_on_a_terminal_of_80_columns(tmp_path, landscape):
+    study = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report.study
+    text = CliRunner().invoke(offramp, ["pareto", study, "--results", str(tmp_path)]).stdout
+    numbers = [line for line in text.splitlines() if line[:12].isalnum() or line.startswith("       ")]
+    assert numbers
+    assert max(map(len, numbers)) <= 80
