@@ -13,7 +13,7 @@ MODELS := local/smollm2-135m local/gemma-3-270m local/qwen2.5-coder-0.5b
 SPACE ?= search_spaces/support_triage.yaml
 PYTEST_ARGS ?= -n auto
 
-.PHONY: help install models optimize test lint types lock schema clean
+.PHONY: help install models optimize test lint types peers lock schema clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -35,8 +35,11 @@ models: install ## Fetch the embedded models, once, and check their sha256.
 optimize: models ## Run the example job: SPACE=search_spaces/support_triage.yaml.
 	$(BIN)/offramp optimize $(SPACE)
 
-test: lint types ## Lint, check types, then run all tests. PYTEST_ARGS replaces `-n auto`.
+test: lint types peers ## Lint, check types, then run all tests. PYTEST_ARGS replaces `-n auto`.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+peers: install ## Install MLflow, Langfuse and promptfoo into build/peers, which exports are tried in; once.
+	@tools/make-peers build/peers $(PYTHONS)
 
 lint: install ## Check style and format.
 	$(BIN)/ruff check .
@@ -49,6 +52,9 @@ lock: pyproject.toml tools/make-venv ## Write requirements.lock anew: the newest
 	@tools/make-venv build/lock-venv $(PYTHONS)
 	@build/lock-venv/bin/python -m pip install -qq --disable-pip-version-check uv
 	@tools/write-lock build/lock-venv/bin/uv requirements.lock
+	@build/lock-venv/bin/uv --no-config pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade \
+		--output-file tools/peers/requirements.lock tools/peers/requirements.in
 
 schema: install ## Write the JSON schemas of files that people write, for editors.
 	@mkdir -p schemas

@@ -31,6 +31,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("offramp.cli.report:report", "Write a study as one HTML file that needs nothing else."),
     "studies": ("offramp.cli.studies:studies", "List the studies in a storage."),
     "promote": ("offramp.cli.promote:promote", "Write a winner to config with its evidence, behind a gate."),
+    "export": (
+        "offramp.cli.export:export",
+        "Write a promotion for LiteLLM, promptfoo, DSPy, MLflow, Langfuse.",
+    ),
     "history": ("offramp.cli.history:history", "Show who promoted what, when and why."),
     "rollback": ("offramp.cli.rollback:rollback", "Point a label back at the version before."),
     "diff": ("offramp.cli.diff:diff", "Show what differs between two promoted versions."),

@@ -73,7 +73,7 @@ def check(
         raise UsageError(problem("--margin", "the margin", got=margin, expected="a number between 0 and 1"))
     folder = FeatureFolder(promotions, feature)
     promotion = folder.load(folder.resolve(label))
-    prepared = _prepared(promotion, folder, space)
+    prepared = prepared_task(promotion, folder, space)
     work = Checked(
         promotion=promotion,
         prepared=prepared,
@@ -98,7 +98,7 @@ def check(
 # ------------------------------------------------------------------------------------------------ before the run
 
 
-def _prepared(promotion: Promotion, folder: FeatureFolder, space: str | Path | None) -> Prepared:
+def prepared_task(promotion: Promotion, folder: FeatureFolder, space: str | Path | None) -> Prepared:
     """The task, from the space file: a promotion names no code and no data to read."""
     evidence = promotion.evidence
     path = Path(space) if space is not None else _space_path(promotion, folder)

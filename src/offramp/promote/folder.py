@@ -123,7 +123,7 @@ class FeatureFolder:
             raise PromotionError(problem(str(path), "a file of the promotion is not there", do="Bring it back."))
         if hashlib.sha256(content).hexdigest() != ref.sha256:
             raise PromotionError(problem(str(path), "it was changed after the promotion", do=_RESTORE))
-        return tuple(json.loads(line) for line in content.decode("utf-8").splitlines())
+        return tuple(json.loads(line) for line in content.split(b"\n") if line)
 
     def _bytes(self, path: Path) -> bytes | None:
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import json
 import re
 import uuid
 from collections.abc import Iterator, Sequence
@@ -41,8 +42,8 @@ class Rows:
 
 
 def rows_of(values: Sequence[Any]) -> Rows:
-    """Rows as JSON lines, one canonical JSON value each."""
-    content = "".join(canonical_json(value) + "\n" for value in values).encode("utf-8")
+    """Rows as JSON lines, canonical; half a character, which UTF-8 has no place for, as an escape."""
+    content = b"".join(_line(value) + b"\n" for value in values)
     return Rows(content=content, ref=FileRef(sha256=hashlib.sha256(content).hexdigest(), rows=len(values)))
 
 
@@ -213,6 +214,13 @@ def _leave_scratch_out_of_git(root: Path) -> None:
     path = root / ".gitignore"
     if not path.exists():
         atomic.replace_file(path, b".*.lock\n.moving.json\n.*.tmp\n")
+
+
+def _line(value: Any) -> bytes:
+    try:
+        return canonical_json(value).encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def now() -> str:

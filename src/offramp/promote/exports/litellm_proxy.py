@@ -1,0 +1,39 @@
+"""An entry for the config of LiteLLM's proxy: the model under the feature's name, its parameters and fallbacks.
+
+The proxy knows models, not prompts: messages come from `offramp.load_messages`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from offramp.promote.exports._base import KEYS, File, Source, rendering_of, server_note, tags
+from offramp.promote.promotion import PromotedModel
+from offramp.promote.yaml_text import yaml_text
+
+
+def litellm_entry(source: Source) -> File:
+    """`model_list` entries, and the router's fallbacks."""
+    promotion = source.promotion
+    params = rendering_of(source).params if promotion.rendering is not None else promotion.request_params
+    entries = [_entry(source, promotion.feature, promotion.model, dict(params))]
+    names = [f"{promotion.feature}-fallback-{i}" for i, _ in enumerate(promotion.fallbacks, start=1)]
+    entries += [
+        _entry(source, name, model, dict(params)) for name, model in zip(names, promotion.fallbacks, strict=True)
+    ]
+    config: dict[str, Any] = {"model_list": entries}
+    if names:
+        config["router_settings"] = {"fallbacks": [{promotion.feature: names}]}
+    notes = ("The proxy holds no prompts: send what `offramp.load_messages` gives to this model name.",)
+    return File(text=yaml_text(config), notes=(*notes, *server_note(source)))
+
+
+def _entry(source: Source, name: str, model: PromotedModel, params: dict[str, Any]) -> dict[str, Any]:
+    route = f"openai/{model.route.removeprefix('local/')}" if model.local else model.route
+    found: dict[str, Any] = {"model": route, **params}
+    if model.local or model.own_address:
+        found |= {"api_base": "os.environ/OFFRAMP_API_BASE", "api_key": "os.environ/OFFRAMP_API_KEY"}
+    elif (key := KEYS.get(model.route.split("/", 1)[0])) is not None:
+        found["api_key"] = f"os.environ/{key}"
+    info = {**tags(source), "retirement_date": model.retirement_date}
+    return {"model_name": name, "litellm_params": found, "model_info": {k: v for k, v in info.items() if v is not None}}

@@ -1,0 +1,275 @@
+"""Exports in the tools they are for: the real LiteLLM, DSPy, MLflow, Langfuse and promptfoo."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+import yaml
+
+import offramp
+from offramp.cli.main import main
+from offramp.errors import UsageError
+from offramp.promote import api
+from offramp.promote.exports.run import FORMS, export, source_of
+from offramp.promote.promotion import MessagePart, MessageTemplate, PromotedModel
+from offramp.promote.store import PromotionStore
+from offramp.records import CallRequest, Model
+from offramp.testing.fakes import FunctionTransport
+from offramp.testing.server import ScriptedServer, ServerReply
+from promoted_jobs import holdout_inputs, promoted_job, reply, right_answer
+from promotion_records import make_promotion
+
+ROOT = Path(__file__).parents[2]
+PEERS = ROOT / "build" / "peers"
+NEAREST = {"demos": "nearest", "demo_count": 2}
+TEXT = "The parcel of case 031\nhas 'not' come."
+
+
+def exported(promotions: Path, to: str, feature: str = "landscape") -> str:
+    return export(source_of(feature, promotions=promotions), to).text
+
+
+def stored(folder: Path, **changes: Any) -> Path:
+    """A promotion that no study stands behind."""
+    PromotionStore(folder, "triage").promote(make_promotion(**changes), [], label="production")
+    return folder
+
+
+def answer(body: dict[str, Any]) -> ServerReply:
+    """A server that answers as the study's model did."""
+    messages = tuple({"role": m["role"], "content": m["content"]} for m in body["messages"])
+    return ServerReply(text=right_answer(CallRequest(model=Model(name="m", route="m"), messages=messages, params={})))
+
+
+def test_every_form_is_offered_by_the_command() -> None:
+    from offramp.cli.export import FORMS as OFFERED
+
+    assert tuple(FORMS) == OFFERED
+
+
+def test_the_openai_payload_is_what_was_measured_with_places_for_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch, format="chat", demos="random", demo_count=2)
+    assert main(["export", "landscape", "--to", "openai", "--promotions", str(promotions)]) == 0
+    text = capsys.readouterr().out
+    filled = json.loads(text.replace("{{message}}", json.dumps(TEXT)[1:-1]))
+    written = offramp.load_messages("landscape", {"message": TEXT}, promotions=promotions)
+    assert filled == {**written.payload(), "model": "small"}
+
+
+def test_an_entry_for_the_litellm_proxy_is_taken_by_litellm_and_sends_the_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from offramp.models.capabilities import quiet_litellm
+
+    promotions = promoted_job(tmp_path, monkeypatch)
+    api.promote("latest", pick="incumbent", fallbacks=["large"], results=tmp_path / "results", promotions=promotions)
+    config = yaml.safe_load(exported(promotions, "litellm"))
+    assert config["router_settings"] == {"fallbacks": [{"landscape": ["landscape-fallback-1"]}]}
+    with ScriptedServer(lambda body: replace(answer(body), status=500 if body["model"] == "small" else 200)) as server:
+        monkeypatch.setenv("OFFRAMP_API_BASE", server.url)
+        monkeypatch.setenv("OFFRAMP_API_KEY", "unused")
+        litellm = quiet_litellm()
+        router = litellm.Router(model_list=config["model_list"], num_retries=0, **config["router_settings"])
+        written = offramp.load_messages("landscape", {"message": "case 031"}, promotions=promotions)
+        found = router.completion(model="landscape", messages=written.messages)
+    assert found.choices[0].message.content == "shipping"
+    bodies = [request.body for request in server.requests]
+    assert [body["model"] for body in bodies][-1] == "large"
+    assert all(body["messages"] == written.messages for body in bodies)
+    assert all((body["temperature"], body["max_tokens"]) == (0.5, 16) for body in bodies)
+
+
+def test_a_vendors_model_gets_its_own_key_and_no_address(tmp_path: Path) -> None:
+    model = PromotedModel(name="haiku", route="anthropic/claude-haiku")
+    entry = yaml.safe_load(exported(stored(tmp_path, model=model), "litellm", "triage"))["model_list"][0]
+    assert entry["litellm_params"] == {
+        "model": "anthropic/claude-haiku", "temperature": 0.0, "api_key": "os.environ/ANTHROPIC_API_KEY",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["predict", "chain_of_thought"])
+def test_dspy_loads_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch, form=form, demos="bootstrapped", demo_count=2)
+    path = tmp_path / "state.json"
+    assert main(["export", "landscape", "--to", "dspy", "--promotions", str(promotions), "--out", str(path)]) == 0
+    make = dspy.ChainOfThought if form == "chain_of_thought" else dspy.Predict
+    module = make("message -> label")
+    module.load(path)
+    [(_, predictor)] = module.named_predictors()
+    [(_, measured)] = offramp.load(
+        "landscape", promotions=promotions, transport=FunctionTransport(reply), api_base="http://127.0.0.1:9/v1"
+    ).named_predictors()
+    assert predictor.signature.instructions == measured.signature.instructions
+    assert [dict(demo) for demo in predictor.demos] == [dict(demo) for demo in measured.demos]
+
+
+def test_the_json_holds_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = json.loads(exported(promoted_job(tmp_path, monkeypatch, **NEAREST), "json"))
+    assert values["evidence"]["holdout"]["n"] == 6 and len(values["pool"]) == 6
+
+
+@pytest.mark.parametrize("to", ["openai", "mlflow", "langfuse", "dspy"])
+def test_what_a_form_cannot_say_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
+    promotions = promoted_job(tmp_path / "job", monkeypatch, **NEAREST)
+    with pytest.raises(UsageError, match="chosen by the input"):
+        exported(promotions, to)
+
+
+@pytest.mark.parametrize("to", ["openai", "mlflow", "langfuse"])
+def test_braces_that_a_template_would_take_for_a_place_are_refused(tmp_path: Path, to: str) -> None:
+    base = make_promotion()
+    assert base.rendering is not None
+    braces = MessageTemplate(role="system", content=(MessagePart(text="Say {{name}}."),))
+    rendering = replace(base.rendering, messages=(braces, *base.rendering.messages[1:]))
+    with pytest.raises(UsageError, match="double braces"):
+        exported(stored(tmp_path, rendering=rendering), to, "triage")
+
+
+# ------------------------------------------------------------------------------------- tools of their own
+
+
+def peer_python() -> Path:
+    python = PEERS / "venv" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("MLflow and Langfuse are not installed: make peers")
+    return python
+
+
+def run_python(code: str, *arguments: str, cwd: Path) -> str:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "PYTHONPATH": str(ROOT / "src"),
+                   "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}  # fmt: skip
+    command = [str(peer_python()), "-c", code, *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+MLFLOW = """
+import json, sys
+from offramp.cli.main import main
+promotions, uri, inputs = sys.argv[1:]
+code = main(["export", "landscape", "--to", "mlflow", "--promotions", promotions, "--register", uri, "--out", "p.json"])
+assert code == 0, code
+import mlflow
+again = mlflow.genai.register_prompt(**json.load(open("p.json")))
+prompt = mlflow.genai.load_prompt("prompts:/landscape@production")
+print(json.dumps([prompt.version, again.version, prompt.format(**json.loads(inputs)), dict(prompt.tags)]))
+"""
+
+
+def test_mlflow_registers_the_prompt_in_a_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer_python()
+    promotions = promoted_job(tmp_path, monkeypatch, format="chat", demos="random", demo_count=2)
+    out = run_python(
+        MLFLOW, str(promotions), f"sqlite:///{tmp_path / 'mlflow.db'}", json.dumps({"message": TEXT}), cwd=tmp_path
+    )
+    version, again, messages, tags = json.loads(out.splitlines()[-1])
+    written = offramp.load_messages("landscape", {"message": TEXT}, promotions=promotions)
+    assert (version, again) == (1, 2)
+    assert messages == written.messages
+    assert tags["offramp_version"] == written.version and json.loads(tags["params"]) == written.params
+
+
+LANGFUSE = """
+import json, sys
+from langfuse.api import CreateChatPromptRequest, Prompt_Chat
+from langfuse.model import ChatPromptClient
+body = json.load(open(sys.argv[1]))
+made = CreateChatPromptRequest.model_validate(body)
+kept = Prompt_Chat(type="chat", name=made.name, version=1, prompt=made.prompt, config=made.config, labels=made.labels, tags=made.tags)
+compiled = ChatPromptClient(kept).compile(**json.loads(sys.argv[2]))
+print(json.dumps([[{"role": m["role"], "content": m["content"]} for m in compiled], made.config, made.labels]))
+"""
+
+
+def test_langfuse_takes_the_prompt_and_compiles_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer_python()
+    promotions = promoted_job(tmp_path, monkeypatch, demos="balanced", demo_count=3)
+    path = tmp_path / "prompt.json"
+    path.write_text(exported(promotions, "langfuse"))
+    messages, config, labels = json.loads(run_python(LANGFUSE, str(path), json.dumps({"message": TEXT}), cwd=tmp_path))
+    written = offramp.load_messages("landscape", {"message": TEXT}, promotions=promotions)
+    assert messages == written.messages and labels == ["production"]
+    assert config["model"] == "openai/small" and config["temperature"] == 0.5
+
+
+def promptfoo(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    entry = PEERS / "node" / "node_modules" / "promptfoo" / "dist" / "src" / "entrypoint.js"
+    node = shutil.which("node")
+    if node is None or not entry.exists():
+        pytest.skip("promptfoo is not installed: make peers")
+    quiet = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1", "PROMPTFOO_CONFIG_DIR": str(folder / "pf"),
+             "PROMPTFOO_DISABLE_REMOTE_GENERATION": "1", "HOME": str(folder), "PATH": os.environ["PATH"], "NO_COLOR": "1"}  # fmt: skip
+    command = [node, str(entry), *arguments]
+    return subprocess.run(
+        command, cwd=folder, env={**quiet, **environment}, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+AWKWARD = [
+    {"id": f"e{i:03}", "message": f"case {i:03} {text}", "label": ("billing", "shipping", "returns")[i % 3]}
+    for i, text in enumerate(["", "{{x}} and {% y %}", 'a "b" \\ c', "two\n\nlines", "caf\u00e9 \u2028", "<b>&amp;</b>", "{# z #}"] * 6)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case",
+    [{"demos": "balanced", "demo_count": 3}, {"format": "chat"}, {"format": "json", **NEAREST}],
+    ids=["plain", "chat", "json-nearest"],
+)
+def test_promptfoo_sends_the_holdout_as_it_was_measured_and_grades_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: dict[str, Any]
+) -> None:
+    promptfoo(tmp_path, "--version")
+    monkeypatch.setattr("search_jobs.rows", lambda count=40: AWKWARD)
+    promotions = promoted_job(tmp_path, monkeypatch, **case)
+    command = [
+        "export",
+        "landscape",
+        "--to",
+        "promptfoo",
+        "--promotions",
+        str(promotions),
+        "--out",
+        str(tmp_path / "c.yaml"),
+    ]
+    assert main(command) == 0
+    with ScriptedServer(answer) as server:
+        environment = {"OFFRAMP_API_BASE": server.url, "OFFRAMP_API_KEY": "unused"}
+        done = promptfoo(tmp_path, "eval", "-c", "c.yaml", "--no-cache", "-o", "out.json", "-j", "1", **environment)
+    assert (tmp_path / "out.json").exists(), done.stdout[-2000:] + done.stderr[-2000:]
+    results = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert results["stats"]["successes"] == 6, json.dumps(results["results"][0], indent=1)[:3000]
+    monkeypatch.setattr("promoted_jobs.rows", lambda: AWKWARD)
+    inputs = holdout_inputs(tmp_path)
+    expected = [offramp.load_messages("landscape", values, promotions=promotions) for values in inputs]
+    sent = [request.body for request in server.requests]
+    by_input = {body["messages"][-1]["content"]: body["messages"] for body in sent}
+    assert by_input == {each.messages[-1]["content"]: each.messages for each in expected}
+    for body in sent:
+        assert {name: body[name] for name in expected[0].params} == expected[0].params
+        assert set(body) <= {"model", "messages", *expected[0].params}
+    assert "valid" in promptfoo(tmp_path, "validate", "-c", "c.yaml", **environment).stdout
+
+
+def test_promptfoo_fails_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    promptfoo(tmp_path, "--version")
+    promotions = promoted_job(tmp_path, monkeypatch)
+    (tmp_path / "c.yaml").write_text(exported(promotions, "promptfoo"))
+    with ScriptedServer([ServerReply(text="no idea")]) as server:
+        environment = {"OFFRAMP_API_BASE": server.url, "OFFRAMP_API_KEY": "unused"}
+        done = promptfoo(tmp_path, "eval", "-c", "c.yaml", "--no-cache", "-o", "out.json", **environment)
+    assert done.returncode == 100
+    assert json.loads((tmp_path / "out.json").read_text())["results"]["stats"]["failures"] == 6
