@@ -1,0 +1,18 @@
+"""The benchmarks run: they are started by hand, so that only a test sees when the code has left them behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.parametrize(("name", "args", "figure"), [("overhead", ["4"], "fresh_to_dspy"), ("startup", [], "ratio")])
+def test_a_benchmark_prints_its_figures(name, args, figure):
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[figure] > 0
