@@ -297,3 +297,22 @@ def test_a_full_disk_is_one_message_and_a_job_goes_on_when_there_is_room(tmp_pat
         assert "full" in told or "cannot be written" in told, told
     whole = run_job(space, tmp_path / "whole")
     assert essence(run_job(space, folder)) == essence(whole)
+
+
+def test_more_demos_than_the_train_split_has_are_refused_also_where_it_is_a_share(tmp_path, refused):
+    job(
+        tmp_path,
+        splits={"train": 0.3, "search": 0.4, "holdout": 0.3},
+        demos={"kind": ["none", "random"], "count": [2, 30]},
+    )
+    assert "demos.count: got 30, expected at most 12, the size of the train split" in refused()
+
+
+def test_a_misspelt_parameter_names_the_nearest_that_the_models_take(tmp_path, refused):
+    job(tmp_path, **models("openai/gpt-4.1-mini"), params={"max_token": 8})
+    assert "Did you mean 'max_tokens'" in refused()
+
+
+def test_a_signature_that_cannot_be_read_is_what_the_message_is_about(tmp_path, refused):
+    job(tmp_path, task={"signature": "message => label"}, demos={"kind": ["none", "balanced"], "count": 2})
+    assert "signature" in refused() and "balance" not in refused()

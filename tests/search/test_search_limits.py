@@ -1,8 +1,14 @@
 """Time and shares of caps, with a clock that a test turns."""
 
+import asyncio
+import time
+
 import pytest
 
+from offramp.search import limits
 from offramp.search.limits import Clock, Interrupted, TimeIsUp, search_share
+from offramp.testing.fakes import FunctionTransport
+from search_jobs import essence, patched, reply_to, run_job, write_space
 
 
 class Now:
@@ -80,3 +86,49 @@ def test_an_interruption_ends_the_command_with_130():
 )
 def test_the_search_gets_what_the_holdout_leaves_and_never_less_than_60_percent(cap, holdout, share):
     assert search_share(cap, holdout) == share
+
+
+# ------------------------------------------------------------------------------------------------- a job that hangs
+
+
+class Hanging(FunctionTransport):
+    """Answers the first requests; every later one hangs."""
+
+    async def send(self, request, attempt=1):
+        if len(self.requests) >= 20:
+            self.requests.append(request)
+            await asyncio.sleep(60)
+        return await super().send(request, attempt)
+
+
+def test_a_job_of_seven_minutes_whose_model_hangs_does_not_take_fifteen(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "GRACE_S", 0.2)
+    transport = Hanging(reply_to)
+    patched(monkeypatch, transport)
+    begun = time.monotonic()
+    result = run_job(write_space(tmp_path), tmp_path, minutes=0.05)
+    assert time.monotonic() - begun < 20
+    assert result.error is None and result.report.stop_reason == "minutes"
+    assert result.report.trials >= 1
+
+    patched(monkeypatch, FunctionTransport(reply_to))
+    whole = run_job(write_space(tmp_path / "whole"), tmp_path / "whole")
+    assert essence(run_job(write_space(tmp_path), tmp_path)) == essence(whole)
+
+
+def test_what_comes_back_within_the_grace_is_kept(monkeypatch):
+    async def run():
+        async with Clock(minutes=1e-9).within():
+            await asyncio.sleep(0.01)
+            return "kept"
+
+    assert asyncio.run(run()) == "kept"
+
+
+def test_a_time_out_inside_is_not_taken_for_the_jobs_own():
+    async def run():
+        async with Clock(minutes=5).within():
+            raise TimeoutError("inner")
+
+    with pytest.raises(TimeoutError, match="inner"):
+        asyncio.run(run())

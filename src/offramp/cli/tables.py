@@ -274,6 +274,8 @@ def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> No
     )
     if expected.started_from is not None:
         console.print(f"Starts from {plain(expected.started_from)}.")
+    if expected.caps:
+        console.print(f"It would be stopped before its end by {plain(' and '.join(expected.caps))}.")
     console.print("Nothing was written or spent.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,7 @@ def without_demos(candidate: Candidate) -> Candidate:
 async def bootstrap(
     teacher: Program, *, count: int, seed: int, train: Sequence[Example], min_score: float, judge: Judge,
     concurrency: int = 4, check: Callable[[], None] | None = None,
+    within: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> Demos:  # fmt: skip
     """Demos by predictor from the first `count` train examples that the teacher gets right.
 
@@ -44,6 +46,7 @@ async def bootstrap(
 
     Args:
         check: called before each run; raises an OfframpError when the job has to stop.
+        within: a context around each run, which may cut it off by raising one.
 
     Raises:
         BootstrapFailed: a run failed for reasons that are not the program's.
@@ -56,7 +59,8 @@ async def bootstrap(
         async with limit:
             if check is not None:
                 check()
-            return await teacher.run(example, purpose=Purpose.BOOTSTRAP)
+            async with within():
+                return await teacher.run(example, purpose=Purpose.BOOTSTRAP)
 
     good: list[Outcome] = []
     while order and len(good) < count:

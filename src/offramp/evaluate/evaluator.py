@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ from offramp.program.program import Demos, Outcome, Program, labelled_demos
 from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Result, ResultState, Split
 from offramp.store.results import ResultStore
 from offramp.task.load import Task
+
+Within = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class TooManyFailures(JobError):
@@ -57,11 +60,17 @@ class Evaluator:
         self, *, task: Task, models: Mapping[str, Model], send: Send, results: ResultStore, study: str,
         settings: EvaluatorSettings, factory: ModuleFactory | None = None,
         on_result: Callable[[Result], None] | None = None, check: Callable[[], None] | None = None,
+        within: Within = nullcontext,
     ) -> None:  # fmt: skip
-        """`check` is called before each example and raises an OfframpError when the job has to stop."""
+        """Make it.
+
+        Args:
+            check: called before each example; raises an OfframpError when the job has to stop.
+            within: a context around each example, which may cut it off by raising an OfframpError.
+        """
         self._task, self._models, self._send = task, models, send
         self._results, self._study, self._settings = results, study, settings
-        self._factory, self._on_result, self._check = factory, on_result, check
+        self._factory, self._on_result, self._check, self._within = factory, on_result, check, within
         self._programs: dict[str, Program] = {}
         self._nearest: NearestDemos | None = None
 
@@ -115,7 +124,8 @@ class Evaluator:
                 try:
                     if self._check is not None:
                         self._check()
-                    result = await self._one(program, candidate, example, split)
+                    async with self._within():
+                        result = await self._one(program, candidate, example, split)
                 except Exception as error:  # noqa: BLE001 (raised below, when the others are done)
                     stop.append(error)
                     return
@@ -172,7 +182,7 @@ class Evaluator:
                 self._make(without_demos(candidate), {}),
                 count=candidate.demo_count, seed=candidate.demo_seed, train=train,
                 min_score=self._settings.bootstrap_min_score, judge=self._graded_demo,
-                concurrency=self._settings.concurrency, check=self._check,
+                concurrency=self._settings.concurrency, check=self._check, within=self._within,
             )  # fmt: skip
         return labelled_demos(
             candidate,

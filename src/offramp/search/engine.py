@@ -98,7 +98,7 @@ class Job:
     def _make_evaluator(self) -> Evaluator:
         return make_evaluator(
             self._p, self._o, send=self._caller.send, results=self._known.results, on_result=self._known.on_result,
-            check=self.clock.check,
+            clock=self.clock,
         )  # fmt: skip
 
     def _leave(self, error: BaseException) -> None:

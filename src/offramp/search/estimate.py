@@ -7,7 +7,7 @@ and the inputs; what the storage knows of a model (seconds and output tokens of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -40,6 +40,7 @@ class Estimate:
         cost_usd: None when a price is unknown.
         minutes: at the job's concurrency.
         basis: what the numbers rest on, in words.
+        caps: those that would end such a job before its trials are done, in words.
     """
 
     candidates: int
@@ -51,6 +52,7 @@ class Estimate:
     basis: str
     reused: int = 0
     started_from: str | None = None
+    caps: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -78,7 +80,7 @@ def estimate(
     seconds = fmean(_seconds(prepared.models[candidate.model], past) for candidate in sample) * prepared.predictors
     side_by_side = 1 if all(m.local for m in prepared.models.values()) else options.concurrency
     capped = calls if options.calls is None else min(calls, options.calls)
-    return Estimate(
+    found = Estimate(
         candidates=trials,
         calls=capped,
         judge_calls=examples * len(judges),
@@ -88,6 +90,21 @@ def estimate(
         basis="past calls of these models" if past else "text lengths and typical speeds; a first run will know better",
         reused=reused,
         started_from=None if warm is None else _told(warm),
+    )
+    return replace(found, caps=_reached(found, calls, options))
+
+
+def _reached(found: Estimate, calls: int, options: Options) -> tuple[str, ...]:
+    """Caps that end such a job before its trials are done."""
+    needs = {
+        "budget.usd": (found.cost_usd, options.usd),
+        "budget.calls": (calls, options.calls),
+        "budget.minutes": (found.minutes, options.minutes),
+    }
+    return tuple(
+        f"{name} ({cap:g})"
+        for name, (need, cap) in needs.items()
+        if None not in (need, cap) and (need or 0) > (cap or 0)
     )
 
 

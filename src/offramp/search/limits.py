@@ -6,13 +6,17 @@ that are kept back while the search runs, so that a cap never takes the verdict 
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from offramp.errors import JobError
 
 KEPT_BACK = 0.4
+GRACE_S = 10.0
+"""What is in flight when the time is up may take so long to come back, since it is paid for."""
 
 
 class TimeIsUp(JobError):
@@ -62,7 +66,23 @@ class Clock:
         if self.interrupted:
             raise Interrupted("interrupted; run the same command again to go on where it stopped.")
         if self.left_s is not None and self.left_s <= self.kept_back_s:
-            raise TimeIsUp(f"the job's {self.minutes:g} minutes are used up")
+            raise self._up()
+
+    @asynccontextmanager
+    async def within(self) -> AsyncIterator[None]:
+        """Cuts off what runs inside when the time is up and `GRACE_S` more have passed. Raises TimeIsUp."""
+        left_s = self.left_s
+        timer = asyncio.timeout(None if left_s is None else max(0.0, left_s - self.kept_back_s) + GRACE_S)
+        try:
+            async with timer:
+                yield
+        except TimeoutError:
+            if timer.expired():
+                raise self._up() from None
+            raise
+
+    def _up(self) -> TimeIsUp:
+        return TimeIsUp(f"the job's {self.minutes:g} minutes are used up")
 
 
 def search_share(cap: float | None, holdout: float) -> float | None:

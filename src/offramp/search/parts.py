@@ -13,6 +13,7 @@ from offramp.ids import content_hash, derived_seed
 from offramp.models.server import LocalServers
 from offramp.program.engine import Send
 from offramp.records import Model, Result, Split
+from offramp.search.limits import Clock
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.prepare import Prepared
@@ -76,9 +77,9 @@ def make_caller(
 
 def make_evaluator(
     prepared: Prepared, options: Options, *, send: Send, results: ResultStore, on_result: Callable[[Result], None],
-    check: Callable[[], None],
+    clock: Clock,
 ) -> Evaluator:  # fmt: skip
-    """The evaluator; `check` raises when the job has to stop."""
+    """The evaluator; the clock says when it has to stop."""
     space = prepared.space
     settings = EvaluatorSettings(
         concurrency=options.concurrency,
@@ -95,7 +96,8 @@ def make_evaluator(
         settings=settings,
         factory=prepared.factory,
         on_result=on_result,
-        check=check,
+        check=clock.check,
+        within=clock.within,
     )
 
 

@@ -249,7 +249,9 @@ def _check_params(prepared: Prepared) -> None:
         refusing = [n for n in names if not _takes(prepared.models[n], dim.name)]
         if refusing:
             taking = [n for n in prepared.searched_models if n not in refusing]
+            known = {name for n in refusing for name in prepared.models[n].supported_params or ()}
             do = f"Add `when: {{model: {taking}}}`" if taking else "Remove it"
+            do = f"{nearest(dim.name, known)} {do}".strip()
             raise SpaceError(
                 problem(
                     prepared.loaded.where(f"params.{dim.name}"), f"params.{dim.name} is not taken by {refusing}",
@@ -331,6 +333,19 @@ def _check_demos(prepared: Prepared) -> None:
     if kinds and not prepared.task.splits.train:
         do = "Give the train split examples, or set `demos.kind: none`."
         raise SpaceError(problem(str(prepared.loaded.path), f"demos of kind {sorted(kinds)} need a train split", do=do))
+    _check_demo_counts(prepared)
+
+
+def _check_demo_counts(prepared: Prepared) -> None:
+    """A count beyond the train split would be another count under a wrong name."""
+    size = len(prepared.task.splits.train)
+    counts = [value for dim in prepared.dims if dim.name == "demos.count" for value in (*dim.choices, dim.high)]
+    most = max((int(value) for value in counts if value is not None), default=0)
+    if most > size:
+        where = prepared.loaded.where("demos.count")
+        raise SpaceError(
+            problem(where, "demos.count", got=most, expected=f"at most {size}, the size of the train split")
+        )
 
 
 def _check_file(model: Model) -> None:

@@ -51,7 +51,8 @@ def check_train(loaded: LoadedSpace, keys: tuple[str, str], kinds: Sequence[Any]
 def _balance(loaded: LoadedSpace, kinds: Sequence[Any]) -> Iterator[Problem]:
     if "balanced" not in kinds or loaded.space.demos.balance_by is not None:
         return
-    if "enum" not in output_types(loaded.space.task).values():
+    types = output_types(loaded.space.task)
+    if types and "enum" not in types.values():
         do = "Name a column in `demos.balance_by`."
         yield loaded.problem("demos.kind", "balanced demos need a column to balance, and no output is an enum", do=do)
 
