@@ -105,7 +105,7 @@ class Evaluator:
         """
         return await observe(
             await self._program(candidate), examples, self._task.fields.inputs, judge=self._graded_demo,
-            concurrency=self._settings.concurrency, check=self._check,
+            concurrency=self._settings.concurrency, check=self._check, within=self._within,
         )  # fmt: skip
 
     async def _run_all(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ class Observation:
 
 async def observe(
     program: Program, examples: Sequence[Example], inputs: Sequence[str], *, judge: Judge, concurrency: int,
-    check: Callable[[], None] | None,
+    check: Callable[[], None] | None, within: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> list[Observation]:  # fmt: skip
     """Runs a program on examples, in their order; every request is of purpose `proposer`.
 
@@ -58,8 +59,9 @@ async def observe(
         async with limit:
             if check is not None:
                 check()
-            outcome = await program.run(example, purpose=Purpose.PROPOSER)
-            return await _observed(outcome, program, example, inputs, judge)
+            async with within():
+                outcome = await program.run(example, purpose=Purpose.PROPOSER)
+                return await _observed(outcome, program, example, inputs, judge)
 
     found: list[Observation] = []
     for ended in await asyncio.gather(*(one(example) for example in examples), return_exceptions=True):
