@@ -49,7 +49,7 @@ class Frame:
     height: int
     left: int = 52
     right: int = 18
-    top: int = 14
+    top: int = 26
     bottom: int = 44
 
 
@@ -166,7 +166,7 @@ def _dots(crowd: Crowd, members: Sequence[Member], key: str, x: Axis, y: Axis) -
                 best=crowd.recommended is not None and crowd.recommended.candidate == m.candidate,
             )
         )
-    return sorted(found, key=lambda dot: dot.x)
+    return sorted(found, key=lambda dot: (dot.best, "incumbent" in dot.kind, dot.x))
 
 
 def _steps(points: Sequence[tuple[float, float]], x: Axis) -> str:

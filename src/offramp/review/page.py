@@ -28,7 +28,7 @@ from offramp.study.dataset import Dataset, read_dataset
 from offramp.study.importance import Importance, importances
 from offramp.study.report import StudyReport, build_report, ruler_of
 from offramp.study.spending import Spending, spending
-from offramp.study.trajectory import Step, thinned, trajectory
+from offramp.study.trajectory import thinned, trajectory
 from offramp.study.wording import STOPPED
 
 _EXAMPLES_EACH = 8
@@ -99,6 +99,7 @@ class StudySource:
         self.own_weights = [o.weight for o in ruler_of(self.row).objectives]
         self._dataset: Dataset | None = None
         self._pool: list[Pool | None] = []
+        self._lines: tuple[LineChart, ...] | None = None
         self._stored = {kept.id: kept for kept in self.candidates}
         self._labels = Labels(self.report.members)
         self._by_id = {member.candidate: member for member in self.report.members}
@@ -169,11 +170,18 @@ class StudySource:
         names = Names(a_label=self.label(candidate), b_label=self.label(today), a="this", b="today")
         return None if found is None else brief_view(found, self.dataset, names, _EXAMPLES_EACH)
 
-    def steps(self) -> tuple[Step, ...]:
-        """How the study went."""
-        summaries = SummaryStore(self.store).all(self.name, Split.SEARCH)
-        counts = ResultStore(self.store).call_counts(self.name, Split.SEARCH)
-        return trajectory(self.candidates, summaries, counts, self.ruler)
+    def lines(self) -> tuple[LineChart, ...]:
+        """How the study went: hypervolume and spend over calls."""
+        if self._lines is None:
+            summaries = SummaryStore(self.store).all(self.name, Split.SEARCH)
+            counts = ResultStore(self.store).call_counts(self.name, Split.SEARCH)
+            self._lines = line_charts(thinned(trajectory(self.candidates, summaries, counts, self.ruler)))
+        return self._lines
+
+    def choices(self, *also: str) -> tuple[tuple[str, str], ...]:
+        """Candidates to choose from, with labels: the front and the incumbent by utility, and those that are named."""
+        known = {row.id: row.label for row in rows_of(self.report, most_others=0)}
+        return tuple({**known, **{one: self.label(one) for one in also if one in self._stored}}.items())
 
 
 def _origin(kept: CandidateRow) -> str:
@@ -193,7 +201,7 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
     rows = rows_of(report, most_others=most_others)
     wanted = _detailed(rows) if whole else ()
     details = [source.detail(row) for row in wanted]
-    verdicts = {row.id: _verdict_data(source.verdict(row.id)) for row in wanted if row.front}
+    verdicts = {row.id: verdict_data(source.verdict(row.id)) for row in wanted if row.front}
     front = sum(row.front for row in rows)
     return StudyPage(
         row=source.row,
@@ -203,7 +211,7 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
         rows=rows,
         unlisted=len(report.members) - len(rows),
         charts=front_charts(crowd_of(report), [o.name for o in report.objectives]),
-        lines=line_charts(thinned(source.steps())) if whole else (),
+        lines=source.lines() if whole else (),
         importance=importances(report.members, report.objectives),
         spending=spending(source.store, source.name, source.candidates, source.ruler.prices),
         provenance=provenance(source.row, source.ruler),
@@ -232,7 +240,8 @@ def crowd_of(report: StudyReport) -> Crowd:
     )  # fmt: skip
 
 
-def _verdict_data(found: Verdict) -> dict[str, Any]:
+def verdict_data(found: Verdict) -> dict[str, Any]:
+    """A verdict as JSON values."""
     tiles = [
         {"name": t.name, "now": t.now, "before": t.before, "change": t.change, "good": t.good} for t in found.tiles
     ]

@@ -73,6 +73,13 @@ def rows_of(report: StudyReport, *, most_others: int = MOST_OTHERS) -> tuple[Row
     return tuple(_row(member, report, front, labels) for member in sorted(chosen, key=_rank))
 
 
+def row_of(report: StudyReport, candidate: str) -> Row | None:
+    """One candidate as a row; None where it has no full evaluation."""
+    member = next((m for m in report.members if m.candidate == candidate), None)
+    front = {m.candidate for m in report.front}
+    return None if member is None else _row(member, report, front, Labels(report.members))
+
+
 def _rank(member: Member) -> tuple[float, float, float, str]:
     """The order of recommendation: utility, then quality, then cost."""
     utility = -1.0 if member.utility is None else round(member.utility, 9)

@@ -73,6 +73,12 @@ class CandidateStore:
         with self._store.transaction() as conn:
             conn.execute(insert.on_conflict_do_update(index_elements=list(_KEY), set_=changed), [values])
 
+    def count(self, study: str) -> int:
+        """How many candidates a study has."""
+        select = sa.select(sa.func.count()).select_from(candidates).where(candidates.c.study == study)
+        with self._store.reading() as conn:
+            return conn.scalar(select) or 0
+
     def all(self, study: str, only: Sequence[str] | None = None) -> tuple[CandidateRow, ...]:
         """The candidates of a study in the order of their trials; `only` these ids where given."""
         where = [candidates.c.study == study]

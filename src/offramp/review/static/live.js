@@ -31,8 +31,24 @@ Offramp.replaceContent = (state, fresh) => {
   const held = document.activeElement && document.activeElement.id, search = document.getElementById("filter");
   const kept = search ? search.value : "";
   document.getElementById("content").replaceChildren(...fresh.getElementById("content").childNodes);
+  Offramp.loadCourse();
   Offramp.start({ tab: state.tab, turn: state.turn, chosen: state.chosen, weights: state.weights });
   const again = document.getElementById("filter");
   if (again && kept) { again.value = kept; again.dispatchEvent(new Event("input")); }
   if (held && document.getElementById(held)) document.getElementById(held).focus();
+};
+
+// How the study went reads every result: it comes after the page.
+Offramp.loadCourse = async () => {
+  const place = document.getElementById("course-place");
+  if (!Offramp.live() || !place || place.children.length) return;
+  const reply = await fetch(Offramp.path("course"));
+  if (!reply.ok) return;
+  const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
+  place.replaceChildren(...fresh.body.childNodes);
+};
+
+Offramp.startFilters = () => {
+  const form = document.getElementById("filters");
+  if (form) form.addEventListener("change", () => form.requestSubmit());
 };

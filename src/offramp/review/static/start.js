@@ -91,4 +91,6 @@ Offramp.start = (state) => {
 window.addEventListener("hashchange", Offramp.openTarget);
 Offramp.start({});
 Offramp.startLive(Offramp.state || {});
+Offramp.startFilters();
+Offramp.loadCourse();
 Offramp.openTarget();

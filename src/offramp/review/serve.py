@@ -1,0 +1,97 @@
+"""`offramp review`: the live page, served until it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from offramp.errors import UsageError, problem
+from offramp.study.api import full_name, open_looking
+
+PORT = 8600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to serve.
+
+    Attributes:
+        study: the beginning of a study's name to show first; None for the list.
+        port: 0 for any that is free. token: None for none on loopback, and for a new one elsewhere.
+    """
+
+    study: str | None = None
+    host: str = "127.0.0.1"
+    port: int = PORT
+    token: str | None = None
+    open: bool = False
+    storage: str | None = None
+    results: Path = Path("results")
+    promotions: Path | None = None
+
+
+def serve(options: Options, *, announce: Callable[[str], None]) -> None:
+    """Serves until it is interrupted.
+
+    Args:
+        announce: called once with the address to open, the token in it where one is needed.
+
+    Raises:
+        UsageError: the extra `web` is not installed, the address cannot be had, or the token is too short.
+    """
+    _needs_web()
+    import uvicorn
+
+    from offramp.review.app import Places, make_app
+    from offramp.review.guard import Access, is_loopback
+
+    loopback = is_loopback(options.host)
+    token = options.token if options.token is not None or loopback else secrets.token_urlsafe(24)
+    if token is not None and len(token) < 16:
+        raise UsageError(problem("--token", "is too short", expected="16 characters or more", do="Leave it out."))
+    with open_looking(options.storage, options.results) as store, _listening(options.host, options.port) as listener:
+        name = None if options.study is None else full_name(store, options.study)
+        places = Places(storage=options.storage, results=options.results, promotions=options.promotions)
+        app = make_app(store, Access(loopback=loopback, token=token), places)
+        address = _address(options, listener.getsockname()[1], name, token)
+        announce(address)
+        if options.open:
+            webbrowser.open(address)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, lifespan="off"))
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+
+
+def _needs_web() -> None:
+    try:
+        import fastapi
+        import uvicorn  # noqa: F401
+    except ImportError:
+        do = "Run: pip install 'offramp[web]'"
+        raise UsageError(problem("offramp review", "the live page needs fastapi and uvicorn", do=do)) from None
+    del fastapi
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        do = "Choose another with --port; 0 takes any that is free."
+        raise UsageError(problem(f"{host}:{port}", f"cannot be listened on: {error.strerror}", do=do)) from None
+    return listener
+
+
+def _address(options: Options, port: int, study: str | None, token: str | None) -> str:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    host = {"0.0.0.0": socket.gethostname(), "[::]": socket.gethostname()}.get(host, host)
+    path = "/" if study is None else f"/studies/{quote(study)}"
+    return f"http://{host}:{port}{path}" + (f"?token={quote(token)}" if token else "")

@@ -1,0 +1,60 @@
+"""A real browser for the tests of pages: Debian's Chromium, headless, that may talk to this machine alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+ARGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """The browser; the test is skipped where it is not installed."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed (on Debian: apt-get install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=list(ARGS))
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page that notes what should not happen: messages of the console, errors, requests that leave this machine."""
+
+    def __init__(self, browser: Any, **context: Any) -> None:
+        self._context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+        self.page = self._context.new_page()
+        self.page.set_default_timeout(10_000)
+        self.trouble: list[str] = []
+        self.page.on("console", lambda message: self.trouble.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
+        self.page.on("request", self._request)
+
+    def _request(self, request: Any) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("file", "data") and parts.hostname not in ("127.0.0.1", "localhost"):
+            self.trouble.append(f"left the machine: {request.url}")
+
+    def close(self) -> None:
+        """Ends it; whatever was noted fails the test."""
+        self._context.close()
+        assert self.trouble == []
+
+
+@contextmanager
+def watched(browser: Any, **context: Any) -> Iterator[Any]:
+    """A page that has to stay out of trouble."""
+    found = Watched(browser, **context)
+    yield found.page
+    found.close()

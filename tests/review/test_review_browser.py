@@ -1,0 +1,250 @@
+"""What people do with the report and the live page, in a real browser."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from browser import chromium, watched
+
+from offramp.review.report import report
+from offramp.store.engine import open_store
+from offramp.study import api
+from review_studies import HOSTILE
+
+pytest.importorskip("fastapi", reason="the extra web is not installed")
+Study = tuple[Path, str]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def live(study: Study, hostile: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Addresses of both studies, each served by a server of its own on a free port of loopback."""
+    with served(study, tmp_path_factory) as one, served(hostile, tmp_path_factory) as other:
+        yield {"study": one, "hostile": other}
+
+
+class served:
+    """A live page in a thread."""
+
+    def __init__(self, study: Study, factory: pytest.TempPathFactory) -> None:
+        import socket
+
+        import uvicorn
+
+        from offramp.review.app import Places, make_app
+        from offramp.review.guard import Access
+
+        folder, name = study
+        self._store = open_store(api.default_storage(folder), write_probe=False)
+        places = Places(results=folder, promotions=factory.mktemp("promotions"))
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}/studies/{quote(name)}"
+        config = uvicorn.Config(make_app(self._store, Access(), places), log_level="warning", lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        end = time.monotonic() + 20
+        while not self._server.started and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.address
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._store.close()
+
+
+def slide(page: Any, **weights: int) -> None:
+    """Moves sliders as a hand would: the value, then the event."""
+    for name, value in weights.items():
+        page.locator(f"#weight-{name}").evaluate(
+            "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }", value
+        )
+
+
+def until(page: Any, condition: str, argument: Any = None) -> None:
+    """Waits for a condition; asked from outside, since the page's policy lets nobody evaluate text in it."""
+    end = time.monotonic() + 10
+    while not page.evaluate(condition, argument):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(50)
+
+
+def utilities(page: Any) -> dict[str, str]:
+    rows = page.locator("#table tbody tr")
+    return dict(rows.evaluate_all("rows => rows.map(r => [r.dataset.id, r.querySelector('.utility').textContent])"))
+
+
+WEIGHTS = ({"quality": 0, "cost": 100, "latency": 0}, {"quality": 33, "cost": 5, "latency": 80}, {"quality": 90, "cost": 1, "latency": 0})  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["file", "live"])
+def test_sliders_rank_and_recommend_as_the_command_line_does(
+    where: str, study: Study, live: dict[str, str], browser: Any, tmp_path: Path
+) -> None:
+    folder, name = study
+    address = live["study"] if where == "live" else report(name, results=folder, out=tmp_path / "r.html").as_uri()
+    with watched(browser) as page:
+        page.goto(address)
+        for weights in WEIGHTS:
+            slide(page, **weights)
+            told = api.pareto(name, results=folder, weights={k: v / 100 for k, v in weights.items()})
+            best = told.recommended.candidate
+            assert page.locator("#table tr.best").get_attribute("data-id") == best
+            assert page.locator("#table tbody tr").first.get_attribute("data-id") in {
+                m.candidate for m in told.members if m.utility == max(x.utility for x in told.members)
+            }
+            assert page.locator("#ranking li").first.get_attribute("data-id") == best
+            shown = utilities(page)
+            assert {m.candidate: f"{m.utility:.3f}" for m in told.members} == shown
+            until(page, "id => Offramp.state.decided === id && Boolean(Offramp.state.data.verdicts[id])", best)
+            assert page.locator("#decision-title").inner_text() == page.evaluate(
+                "id => Offramp.state.data.verdicts[id].title", best
+            )
+
+
+def test_a_report_from_disk_is_used_by_mouse_and_shows_a_candidate_in_full(
+    study: Study, browser: Any, tmp_path: Path
+) -> None:
+    folder, name = study
+    path = report(name, results=folder, out=tmp_path / "r.html")
+    with watched(browser) as page:
+        page.goto(path.as_uri())
+        page.locator("svg.wide .dot.incumbent .hit").first.click()
+        assert "quality" in page.locator("#selected").inner_text()
+        page.locator("#selected a").first.click()
+        today = api.pareto(name, results=folder).incumbent.candidate
+        assert page.locator(f"#c-{today}").get_attribute("open") is not None
+        page.locator("#tab-space").click()
+        assert page.locator("#space circle").count() >= 3
+        page.locator("#space").press("ArrowLeft")
+        page.locator("#filter").fill("large")
+        assert 0 < page.locator("#table tbody tr:visible").count() < page.locator("#table tbody tr").count()
+        page.locator("#table thead th[data-key=cost] button").click()
+        costs = page.locator("#table tbody tr").evaluate_all("rows => rows.map(r => Number(r.cells[3].dataset.v))")
+        assert costs == sorted(costs)
+
+
+def test_the_live_page_opens_a_comparison_of_any_two_and_filters_its_examples(
+    live: dict[str, str], browser: Any
+) -> None:
+    with watched(browser) as page:
+        page.goto(live["study"])
+        page.wait_for_selector("#course svg")
+        boxes = page.locator("td.choose input")
+        boxes.nth(0).check()
+        boxes.nth(3).check()
+        page.locator("#compare-two").click()
+        page.wait_for_selector(".example")
+        total = page.locator(".example").count()
+        page.locator("#show").select_option("win")
+        page.wait_for_url("**show=win**")
+        assert page.locator(".example").count() == page.locator(".example.win").count() < total
+        page.locator("#show").select_option("")
+        page.wait_for_url("**show=&**")
+        page.locator("#slice").select_option("label=billing")
+        page.wait_for_url("**slice=label**")
+        gold = page.locator(".example .answers tbody td:nth-child(2)").all_inner_texts()
+        assert gold and set(gold) == {"billing"}
+
+
+def test_everything_is_reached_and_done_by_keyboard(live: dict[str, str], browser: Any) -> None:
+    with watched(browser) as page:
+        page.goto(live["study"])
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        seen = []
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            seen.append(
+                page.evaluate(
+                    "(document.activeElement.className.baseVal ?? document.activeElement.className) + '#' + document.activeElement.id"
+                )
+            )
+            if page.evaluate("document.activeElement.matches('.dot')"):
+                break
+        assert any(name.startswith("dot") for name in seen), seen
+        outline = page.evaluate("getComputedStyle(document.activeElement.querySelector('.ring')).strokeWidth")
+        assert outline == "3px"
+        page.keyboard.press("Enter")
+        assert page.locator("#selected").is_visible()
+        page.locator("#weight-cost").focus()
+        page.keyboard.press("End")
+        assert page.locator("#weight-cost + output").inner_text() == "100 %"
+        page.locator("#tab-cost").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#picture-latency").is_visible() and not page.locator("#picture-cost").is_visible()
+
+
+@pytest.mark.parametrize("where", ["file", "live", "compare", "candidate"])
+def test_texts_of_strangers_are_shown_as_text_and_run_nothing(
+    where: str, hostile: Study, live: dict[str, str], browser: Any, tmp_path: Path
+) -> None:
+    folder, name = hostile
+    best = api.pareto(name, results=folder).recommended.candidate
+    addresses = {
+        "file": report(name, results=folder, out=tmp_path / "r.html").as_uri(),
+        "live": live["hostile"],
+        "compare": f"{live['hostile']}/compare",
+        "candidate": f"{live['hostile']}/candidates/{best}",
+    }
+    with watched(browser) as page:
+        page.goto(addresses[where])
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("window.pwned") is None
+        assert page.locator("#content img, #content iframe, #content b:has-text('bold')").count() == 0
+        text = page.locator("#content").evaluate("e => e.textContent")
+        assert "\u202e" not in text
+        if where in ("compare", "file", "candidate"):
+            assert any(found in text for found in (HOSTILE[0], HOSTILE[1])) and "U+202E" in text
+        if where == "compare":
+            with page.expect_navigation():
+                page.locator("#slice").select_option(index=1)
+            assert page.locator(".example").count() > 0 and page.evaluate("window.pwned") is None
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light"), (390, "dark")])
+def test_nothing_sticks_out_at_any_width_in_light_or_dark(
+    width: int, scheme: str, study: Study, browser: Any, tmp_path: Path
+) -> None:
+    folder, name = study
+    path = report(name, results=folder, out=tmp_path / "r.html")
+    with watched(browser, viewport={"width": width, "height": 844}, color_scheme=scheme) as page:
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert (
+            page.evaluate("getComputedStyle(document.body).backgroundColor")
+            == {"dark": "rgb(20, 23, 26)", "light": "rgb(251, 250, 248)"}[scheme]
+        )
+        assert page.locator("svg.front:visible").count() == 1
+
+
+def test_the_live_page_follows_a_study_that_goes_on(live: dict[str, str], study: Study, browser: Any) -> None:
+    from offramp.store.studies import StudyStatus, StudyStore
+
+    folder, name = study
+    with watched(browser) as page:
+        page.goto(live["study"])
+        page.locator("#filter").fill("small")
+        stamp = page.locator("body").get_attribute("data-stamp")
+        with open_store(api.default_storage(folder)) as store:
+            StudyStore(store).update(name, status=StudyStatus.RUNNING, stop_reason=None)
+            until(page, "s => document.body.dataset.stamp !== s", stamp)
+            assert "running" in page.locator("#status").inner_text()
+            assert page.locator(".eyebrow").inner_text().startswith("So far")
+            assert page.locator("#filter").input_value() == "small"
+            StudyStore(store).update(name, status=StudyStatus.FINISHED, stop_reason="trials")
+        until(page, "() => document.querySelector('#status').textContent === 'finished'")

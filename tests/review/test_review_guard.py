@@ -1,0 +1,167 @@
+"""Who may talk to the live page, asked of the real application."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra web is not installed")
+import anyio
+import httpx
+
+from offramp.review.app import Places, make_app
+from offramp.review.guard import COOKIE, Access, is_loopback
+from offramp.store.engine import Store, open_store
+from offramp.study import api
+
+Study = tuple[Path, str]
+HOST = "127.0.0.1:8600"
+TOKEN = "a-token-of-more-than-16"
+
+
+@pytest.fixture(scope="module")
+def store(study: Study) -> Iterator[Store]:
+    with open_store(api.default_storage(study[0]), write_probe=False) as opened:
+        yield opened
+
+
+def ask(app: Any, method: str, path: str, **more: Any) -> httpx.Response:
+    """One request to the application itself."""
+
+    async def once() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
+            return await client.request(method, path, **more)
+
+    return anyio.run(once)
+
+
+def app_of(store: Store, study: Study, tmp_path: Path, **access: Any) -> Any:
+    return make_app(store, Access(**access), Places(results=study[0], promotions=tmp_path / "promotions"))
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8600", "192.168.0.4", ""]
+)
+def test_a_name_that_is_not_this_machine_is_refused(host: str, store: Store, study: Study, tmp_path: Path) -> None:
+    reply = ask(app_of(store, study, tmp_path), "GET", "/", headers={"host": host})
+    assert reply.status_code == 403 and study[1] not in reply.text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8600", "localhost", "LOCALHOST:1", "[::1]:8600"])
+def test_the_names_of_loopback_are_answered(host: str, store: Store, study: Study, tmp_path: Path) -> None:
+    assert ask(app_of(store, study, tmp_path), "GET", "/", headers={"host": host}).status_code == 200
+
+
+def promote(app: Any, study: Study, csrf: str, **headers: str) -> httpx.Response:
+    fields = {"csrf": csrf, "candidate": "recommended", "label": "production"}
+    return ask(app, "POST", f"/studies/{study[1]}/promote", data=fields, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": f"http://{HOST}"},
+        {"origin": "http://127.0.0.1:9999"},
+    ],
+)
+def test_another_site_changes_nothing_even_with_the_right_form(
+    headers: dict[str, str], store: Store, study: Study, tmp_path: Path
+) -> None:
+    access = {"csrf": "known"}
+    assert promote(app_of(store, study, tmp_path, **access), study, "known", **headers).status_code == 403
+    assert not (tmp_path / "promotions").exists()
+
+
+def test_a_form_without_the_token_of_this_process_changes_nothing(store: Store, study: Study, tmp_path: Path) -> None:
+    app = app_of(store, study, tmp_path)
+    for csrf in ("", "guess"):
+        assert promote(app, study, csrf, origin=f"http://{HOST}").status_code == 403
+    assert not (tmp_path / "promotions").exists()
+
+
+def test_the_form_of_the_page_promotes_and_a_gate_that_does_not_hold_is_told(
+    store: Store, study: Study, tmp_path: Path
+) -> None:
+    app = app_of(store, study, tmp_path)
+    best = api.pareto(study[1], results=study[0]).recommended.candidate
+    page = ask(app, "GET", f"/studies/{study[1]}/candidates/{best}").text
+    csrf = re.search(r'name="csrf" value="([^"]+)"', page)[1]
+    reply = promote(app, study, csrf, origin=f"http://{HOST}", **{"sec-fetch-site": "same-origin"})
+    assert reply.status_code in (200, 409), reply.text
+    if reply.status_code == 409:
+        assert "gate does not hold" in reply.text
+    fields = {"csrf": csrf, "candidate": best, "label": "production", "force": "yes", "why": "tried in a test"}
+    forced = ask(app, "POST", f"/studies/{study[1]}/promote", data=fields, headers={"origin": f"http://{HOST}"})
+    assert forced.status_code == 200 and "Promoted" in forced.text
+    assert list((tmp_path / "promotions").rglob("*.yaml"))
+
+
+def test_nothing_but_the_promote_form_takes_a_request_that_changes_things(
+    store: Store, study: Study, tmp_path: Path
+) -> None:
+    app = app_of(store, study, tmp_path)
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        assert ask(app, method, f"/studies/{study[1]}", headers={"origin": f"http://{HOST}"}).status_code == 405
+    assert ask(app, "GET", f"/studies/{study[1]}/promote").status_code == 405
+
+
+def test_a_token_is_needed_where_there_is_one_and_leaves_the_address(
+    store: Store, study: Study, tmp_path: Path
+) -> None:
+    app = app_of(store, study, tmp_path, loopback=False, token=TOKEN)
+    path = f"/studies/{study[1]}"
+    for wrong in (path, f"{path}?token=wrong", f"{path}/state", "/assets/page.js"):
+        reply = ask(app, "GET", wrong)
+        assert reply.status_code == 401 and COOKIE not in reply.headers.get("set-cookie", "")
+    admitted = ask(app, "GET", f"{path}?token={TOKEN}&weights=quality=1")
+    assert admitted.status_code == 303 and TOKEN not in admitted.headers["location"]
+    assert admitted.headers["location"].startswith(path + "?weights")
+    cookie = admitted.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
+    value = re.search(rf"{COOKIE}=([^;]+)", cookie)[1]
+    assert ask(app, "GET", path, headers={"cookie": f"{COOKIE}={value}"}).status_code == 200
+    assert ask(app, "GET", path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert ask(app, "GET", f"http://{HOST}//evil.example/x?token={TOKEN}").headers["location"].startswith("/evil")
+
+
+def test_every_reply_carries_the_protecting_headers(store: Store, study: Study, tmp_path: Path) -> None:
+    app = app_of(store, study, tmp_path)
+    for path in ("/", f"/studies/{study[1]}", "/studies/none", "/assets/page.css", "/nowhere"):
+        headers = ask(app, "GET", path).headers
+        assert (
+            "unsafe" not in headers["content-security-policy"]
+            and "default-src 'none'" in headers["content-security-policy"]
+        )
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+        assert headers["cross-origin-resource-policy"] == "same-origin" and "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(("path", "status"), [("/studies/none", 404), ("/studies/{}?weights=quality=x", 400), ("/studies/{}/candidates/none", 404), ("/studies/none/state", 404), ("/studies/none/report.html", 404), ("/studies/{}/compare?a=none&b=none2", 200), ("/studies/{}/verdict?candidate=none", 200)])  # fmt: skip
+def test_what_is_not_there_is_a_message_and_no_traceback(
+    path: str, status: int, store: Store, study: Study, tmp_path: Path
+) -> None:
+    reply = ask(app_of(store, study, tmp_path), "GET", path.format(study[1]))
+    assert reply.status_code == status and "Traceback" not in reply.text
+
+
+def test_the_numbers_of_the_page_are_those_of_pareto(store: Store, study: Study, tmp_path: Path) -> None:
+    app = app_of(store, study, tmp_path)
+    weights = {"quality": 0.2, "cost": 0.8}
+    told = api.pareto(study[1], results=study[0], weights=weights).to_json()
+    told.pop("study_money")
+    served = ask(app, "GET", f"/studies/{study[1]}/data.json?weights=quality=.2,cost=.8").json()
+    served.pop("study_money")
+    assert served == told
+
+
+@pytest.mark.parametrize(("host", "right"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("127.8.8.8", True), ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("localhost.evil", False), ("", False)])  # fmt: skip
+def test_loopback_is_told_from_everything_else(host: str, right: bool) -> None:
+    assert is_loopback(host) is right
