@@ -331,7 +331,7 @@ def job_that_dies(path, folder, log, commits, out):
 def in_process(path, folder, commits):
     out = folder / "result.json"
     out.unlink(missing_ok=True)
-    process = multiprocessing.get_context("spawn").Process(
+    process = multiprocessing.get_context("fork").Process(
         target=job_that_dies, args=(path, folder, folder / "sent.log", commits, out)
     )
     process.start()
