@@ -10,6 +10,7 @@ from proposing import Landscape, kind_of, space, usd
 
 from offramp.calls.caller import open_caller
 from offramp.calls.failures import Refused, Unreachable
+from offramp.cli.main import main
 from offramp.errors import UsageError
 from offramp.records import CallReply, Purpose, Usage
 from offramp.search import api, engine
@@ -151,6 +152,19 @@ def test_every_request_of_a_proposal_is_in_the_purse_under_its_purpose(tmp_path,
     proposing = [pair for pair in replies if pair[0].purpose is Purpose.PROPOSER]
     assert {kind_of(r) for r, _ in proposing} == {"reflection", "summary", "data", None}
     assert study.spent_by_purpose_usd["proposer"] == pytest.approx(sum(usd(*pair) for pair in proposing))
+
+
+def test_pareto_and_studies_show_what_was_proposed(tmp_path, play, capsys, monkeypatch):
+    monkeypatch.setenv("OFFRAMP_RESULTS", str(tmp_path))
+    play(lambda kind, request: good(kind, request) if kind == "data" else "Word " * 80)
+    study = run_job(space(tmp_path), tmp_path)
+    assert main(["pareto"]) == 0
+    shown = capsys.readouterr().out
+    assert "proposed-1 (data): Best. Written by data" in shown and "1 joined, 1 dropped" in shown
+    assert main(["studies", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["study"] == study.report.study
+    assert [(p["name"], p["reason"] is None) for p in row["proposals"]] == [(None, False), ("proposed-1", True)]
 
 
 TWO_STEPS = """

@@ -48,6 +48,14 @@ def _row(study: Any) -> dict[str, Any]:
         "recommended": recommended.get("candidate"),
         "quality": recommended.get("quality"),
         "spent_usd": (summary.get("study_money") or {}).get("spent_usd"),
+        "started_from": (summary.get("started_from") or {}).get("study"),
+        "proposals": _proposals(summary.get("proposals", [])),
         "created_at": study.created_at,
         "updated_at": study.updated_at,
     }
+
+
+def _proposals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Proposed instructions: name (None: dropped), text or the reason, and what they come from."""
+    names = ("predictor", "name", "kind", "round", "text", "reason", "parents", "model")
+    return [{name: row[name] for name in names} for row in rows if row["round"]]

@@ -186,7 +186,13 @@ class StudySource:
 
 def _origin(kept: CandidateRow) -> str:
     kind = str(kept.origin.get("kind", "unknown"))
-    words = {"incumbent": "what runs today", "sampler": "proposed by the sampler"}
+    parents = ", ".join(map(str, kept.origin.get("parents", ())))
+    words = {
+        "incumbent": "what runs today",
+        "sampler": "proposed by the sampler",
+        "study": f"from the front of {kept.origin.get('study')} (there {parents})",
+        "proposal": f"with an instruction that a model wrote, after {parents}",
+    }
     return words.get(kind, kind.replace("_", " "))
 
 

@@ -66,27 +66,27 @@ class Loop:
             if len(self._known.tried) >= self._parts.options.trials:
                 return "trials"
             exhausted = not self._unseen.left(self._known.tried)
+            due = self._parts.rounds is not None and self._parts.rounds.due(self._p, exhausted=exhausted)
+            if exhausted and not due:
+                return "space_exhausted"
             self._parts.clock.check()
             self._parts.keep_back()
-            if await self._proposed(exhausted=exhausted):
-                continue
-            if exhausted:
-                return "space_exhausted"
-            if not await self._next_trial():
+            if due:
+                await self._propose()
+            elif not await self._next_trial():
                 return "space_exhausted"
 
-    async def _proposed(self, *, exhausted: bool) -> bool:
-        """A round of proposals where one is due; the search goes on with what joined."""
+    async def _propose(self) -> None:
+        """A round of proposals; the search goes on with what joined."""
         rounds = self._parts.rounds
-        if rounds is None or not rounds.due(self._p, exhausted=exhausted):
-            return False
+        if rounds is None:
+            return
         self._known.begin_proposals()
         self._p = await rounds.run(self._p)
         self._known.adopt(self._p)
         self._study.adopt(self._p.dims)
         self._parts.leads.learn(rounds.variants)
         self._unseen = Unseen(self._p.dims, self._p.candidate, self._parts.options.seed)
-        return True
 
     async def _incumbent_first(self) -> None:
         incumbent = self._p.incumbent

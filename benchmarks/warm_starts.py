@@ -1,0 +1,137 @@
+"""What a start from another study is worth: a new model, searched from nothing and from the old model's study.
+
+    python benchmarks/warm_starts.py [SEEDS]
+
+A landscape of 216 candidates a model, in process and for nothing: an answer is right when the example's difficulty is
+below the candidate's skill, and skills are sums of effects of instruction, temperature, top_p and demos. The new model
+has the old one's effects with noise. For each seed: the old model's study (30 trials), then the new model's from
+nothing, with the old front first (and no history), and with all that `--from` takes over, all at the same calls. Printed
+is the true skill of what is recommended, as a share of the best there is.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import yaml
+
+from offramp.calls.caller import open_caller
+from offramp.ids import derived_seed
+from offramp.records import CallReply, CallRequest, Usage
+from offramp.search import api, engine, loop
+from offramp.testing.fakes import FunctionTransport
+
+TEXTS = {f"text{i}": f"Text {i}." for i in range(6)}
+TEMPERATURES, TOP_PS, PENALTIES = [0.0, 0.3, 0.6, 0.9], [0.8, 0.9, 1.0], [0.0, 0.5, 1.0]
+TRIALS, OLD_TRIALS, ROWS = 10, 30, 60
+LABELS = ("yes", "no")
+PRICE = {"input_usd": 1.0, "output_usd": 2.0}
+Effects = Mapping[tuple[str, Any], float]
+
+
+def effects(seed: int) -> dict[str, Effects]:
+    """By model: what each value adds to the skill. The new model's are the old one's and noise."""
+    rng = random.Random(derived_seed(seed, "effects"))
+    keys = [("text", t) for t in TEXTS.values()]
+    keys += [(n, v) for n, vs in (("t", TEMPERATURES), ("p", TOP_PS), ("f", PENALTIES)) for v in vs]
+    old = {key: rng.gauss(0, 0.08) for key in keys}
+    return {"old": old, "new": {key: value + rng.gauss(0, 0.04) for key, value in old.items()}}
+
+
+def skill(known: Mapping[str, Effects], model: str, text: str, params: Mapping[str, Any]) -> float:
+    """Probability of a right answer."""
+    found = known[model]
+    parts = (("text", text), ("t", params["temperature"]), ("p", params["top_p"]), ("f", params["frequency_penalty"]))
+    return min(0.98, max(0.02, 0.4 + sum(found[part] for part in parts)))
+
+
+def answer(known: Mapping[str, Effects], request: CallRequest) -> CallReply:
+    """Right where the example is easier than the candidate is skilled."""
+    number = int(request.messages[-1]["content"].split()[1])
+    difficulty = derived_seed(number, "difficulty") / 2**32
+    right = difficulty < skill(known, request.model.name, request.messages[0]["content"], request.params)
+    text = LABELS[(number + (not right)) % 2]
+    usage = Usage(input_tokens=100, output_tokens=2)
+    return CallReply(text=text, finish_reason="stop", usage=usage, latency_s=0.1)
+
+
+def space(folder: Path, model: str, seed: int, trials: int) -> Path:
+    """The job of one model."""
+    rows = [{"id": f"e{i}", "message": f"case {i}", "label": LABELS[i % 2]} for i in range(ROWS)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    part = {"name": model, "route": f"openai/{model}", "api_base": "http://127.0.0.1:9/v1", "price": PRICE}
+    params = {"temperature": TEMPERATURES, "top_p": TOP_PS, "frequency_penalty": PENALTIES}
+    outputs = {"label": {"type": "enum", "values": list(LABELS)}}
+    file = {
+        "schema_version": 1,
+        "name": model,
+        "task": {"signature": {"inputs": {"message": None}, "outputs": outputs}},
+        "dataset": {"path": "rows.jsonl", "id": "id"},
+        "splits": {"train": 5, "search": 50, "holdout": 5},
+        "metric": {"kind": "exact", "field": "label"},
+        "models": [part],
+        "instructions": TEXTS,
+        "params": {name: {"choices": values} for name, values in params.items()},
+        "objectives": {"quality": {"weight": 1.0}, "cost": None, "latency": None},
+        "search": {"sampler": "tpe", "trials": trials, "seed": seed, "concurrency": 4},
+    }
+    path = folder / f"{model}.yaml"
+    path.write_text(yaml.safe_dump(file, sort_keys=False))
+    return path
+
+
+def one(seed: int) -> dict[str, float]:
+    """One seed: share of the best skill that each way's recommendation has."""
+    known = effects(seed)
+    engine.open_caller = partial(open_caller, transport=FunctionTransport(partial(answer, known)))  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        old = api.optimize(space(folder, "old", seed, OLD_TRIALS), results=folder).report.study
+        new = space(folder, "new", seed, TRIALS)
+        warm = {"from_study": old, "from_storage": f"sqlite:///{folder / 'offramp.db'}"}
+        return {
+            "cold": _share(known, api.optimize(new, results=folder / "cold")),
+            "front first": _share(known, _without_history(lambda: api.optimize(new, results=folder / "front", **warm))),
+            "--from": _share(known, api.optimize(new, results=folder / "warm", **warm)),
+        }
+
+
+def _without_history(run: Callable[[], Any]) -> Any:
+    kept = loop.add_prior
+    loop.add_prior = lambda *_, **__: None
+    try:
+        return run()
+    finally:
+        loop.add_prior = kept
+
+
+def _share(known: Mapping[str, Effects], result: Any) -> float:
+    best = max(
+        skill(known, "new", text, {"temperature": t, "top_p": p, "frequency_penalty": f})
+        for text in TEXTS.values() for t in TEMPERATURES for p in TOP_PS for f in PENALTIES
+    )  # fmt: skip
+    params = result.report.recommended.params
+    return skill(known, "new", TEXTS[params["instruction"]], params) / best
+
+
+def main() -> None:
+    """Prints medians and quartiles over seeds."""
+    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    runs = [one(seed) for seed in range(seeds)]
+    print(f"{TRIALS} candidates of the new model at 50 calls each, {seeds} seeds: share of the best skill")
+    for way in runs[0]:
+        values = sorted(run[way] for run in runs)
+        low, _, high = quantiles(values, n=4)
+        print(f"{way:12} median {median(values):.3f}   quartiles {low:.3f} to {high:.3f}   worst {values[0]:.3f}")
+
+
+if __name__ == "__main__":
+    main()
