@@ -56,10 +56,11 @@ lock: pyproject.toml tools/make-venv ## Write requirements.lock anew: the newest
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade \
 		--output-file tools/peers/requirements.lock tools/peers/requirements.in
 
-schema: install ## Write the JSON schemas of files that people write, for editors.
+schema: install ## Write the JSON schemas of space, lifecycle and promotion files, for editors.
 	@mkdir -p schemas
 	$(BIN)/offramp space schema > schemas/.new && mv schemas/.new schemas/space.schema.json
 	$(BIN)/python -c 'from offramp.lifecycle.notices import schema_text; print(schema_text(), end="")' > schemas/.new && mv schemas/.new schemas/lifecycle.schema.json
+	$(BIN)/python -m offramp.promote.schema > schemas/.new && mv schemas/.new schemas/promotion.schema.json
 
 clean: ## Remove what was built; results, models and studies stay.
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

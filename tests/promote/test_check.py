@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
 
+import click
 import pytest
+import yaml
 
 from offramp.calls.caller import open_caller
 from offramp.calls.failures import ServerFailed
-from offramp.cli.main import main
+from offramp.cli.main import main, offramp
 from offramp.errors import JobError, UsageError
 from offramp.promote import check as module
 from offramp.promote.check import check
@@ -241,3 +244,17 @@ def test_the_plugin_imports_nothing_until_a_check_is_asked_for(tmp_path: Path) -
     )
     done = run_pytest(tmp_path, *PLUGIN, "-p", "no:hypothesispytest")
     assert done.returncode == 0, done.stdout
+
+
+def test_the_workflow_of_the_docs_is_yaml_and_names_commands_and_options_that_exist() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "promotion.md").read_text()
+    workflow = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    runs = [step["run"] for step in workflow["jobs"]["check"]["steps"] if "run" in step]
+    lines = [line for line in (*runs, *page.splitlines()) if line.lstrip("$ ").startswith("offramp ")]
+    assert len(lines) > 8
+    for line in lines:
+        name, *words = shlex.split(line.lstrip("$ ").split("#")[0])[1:]
+        command = offramp.get_command(click.Context(offramp), name)
+        assert command is not None, line
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line

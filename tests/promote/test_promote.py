@@ -15,7 +15,7 @@ from offramp.errors import PromotionError, UsageError
 from offramp.promote import api
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.gate import GateRules, refusals
-from offramp.promote.promotion import BeatenIncumbent, Comparison, PromotedModel, Promotion
+from offramp.promote.promotion import BeatenIncumbent, Comparison, LatencyProbe, PromotedModel, Promotion
 from offramp.promote.safety import refuse_unsafe
 from offramp.space.model import ConstraintsPart, RegressionsPart
 from offramp.testing.fakes import FunctionTransport
@@ -147,6 +147,10 @@ RULES = GateRules(
 )
 
 
+PROBE = LatencyProbe(
+    n=30, concurrency=1, measured_at="2026-11-25T07:00:00+00:00", p50_s=0.2, p50_low_s=0.19, p50_high_s=0.21, p95_s=0.3,
+    p95_low_s=0.25, p95_high_s=None,
+)  # fmt: skip
 BUDGET = ConstraintsPart(regressions=RegressionsPart(max=0.05))
 
 
@@ -176,15 +180,17 @@ def retiring(date: str | None, **changes: Any) -> Promotion:
         (with_evidence(holdout=replace(SPLIT, n=0)), {}, "not scored on the holdout"),
         (with_evidence(holdout=replace(SPLIT, n_failed=1)), {}, "9% of its runs"),
         (with_evidence(requests_matched=9), {}, "only 9 of 10 runs"),
-        (with_evidence(), {"constraints": ConstraintsPart(quality_min=0.9)}, "quality on the holdout is 0.8, and 0.9"),
+        (with_evidence(), {"constraints": ConstraintsPart(quality_min=0.9)}, "quality is 0.8, and 0.9"),
         (with_evidence(), {"constraints": ConstraintsPart(quality_min=0.8)}, None),
         (with_evidence(), {"constraints": ConstraintsPart(cost_usd_max=1e-6)}, "the ceiling"),
-        (with_evidence(), {"constraints": ConstraintsPart(latency_p95_s_max=0.1)}, "latency_p95_s on the holdout is 0.4"),
+        (with_evidence(), {"constraints": ConstraintsPart(latency_p95_s_max=0.1)}, "latency_p95_s is 0.4"),
         (
             with_evidence(holdout=replace(SPLIT, cost_usd=None)),
             {"constraints": ConstraintsPart(cost_usd_max=1.0)},
-            "cost_usd on the holdout is not known",
+            "cost_usd is not known",
         ),
+        (with_evidence(probe=PROBE), {"constraints": ConstraintsPart(latency_p95_s_max=0.35)}, None),
+        (with_evidence(probe=PROBE), {"constraints": ConstraintsPart(latency_p95_s_max=0.2)}, "latency_p95_s is 0.3"),
         (with_evidence(incumbent=beaten()), {}, None),
         (with_evidence(incumbent=beaten(difference=-0.3, low=-0.5, high=-0.1)), {}, "worse than the incumbent"),
         (with_evidence(incumbent=beaten()), {"constraints": BUDGET}, "1 of 10 examples of the holdout got worse"),

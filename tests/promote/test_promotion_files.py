@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given
@@ -15,6 +17,7 @@ from offramp.errors import PromotionError
 from offramp.promote.folder import FeatureFolder, parsed_promotion
 from offramp.promote.promotion import Promotion
 from offramp.promote.reading import Mismatch, record_of, values_of
+from offramp.promote.schema import schema_text
 from offramp.promote.store import PromotionStore, rows_of, sealed
 from offramp.promote.yaml_text import Unreadable, read_yaml, yaml_text
 from promotion_records import make_promotion
@@ -147,3 +150,11 @@ def test_a_text_that_no_file_can_keep_is_refused_before_anything_is_written(tmp_
 def test_parsing_says_where(tmp_path: Path) -> None:
     with pytest.raises(PromotionError, match=r"some/file\.yaml: it is no promotion"):
         parsed_promotion(b"- 1\n", "some/file.yaml")
+
+
+def test_the_schema_that_ships_is_that_of_the_records_and_promotions_keep_it() -> None:
+    text = (Path(__file__).parents[2] / "schemas" / "promotion.schema.json").read_text()
+    assert text == schema_text(), "run `make schema`"
+    jsonschema.validate(values_of(sealed(make_promotion())), json.loads(text))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**values_of(sealed(make_promotion())), "api_base": "http://elsewhere"}, json.loads(text))

@@ -33,7 +33,7 @@ from offramp.promote.capture import (
     rendering_of,
     runs_matched,
 )
-from offramp.promote.evidence import Results, beaten_incumbent, result_rows, split_evidence
+from offramp.promote.evidence import Results, beaten_incumbent, latency_probe, result_rows, split_evidence
 from offramp.promote.promotion import (
     FORMAT_VERSION,
     Evidence,
@@ -128,6 +128,7 @@ def build(store: Store, opened: Opened, row: CandidateRow, ask: Ask) -> Built:
             holdout=split_evidence(holdout, prices.get(model.name)),
             holdout_results=None if kept is None else kept.ref,
             incumbent=_incumbent(store, opened, row, holdout, prices),
+            probe=latency_probe(store, opened.row.name, row.id),
             gate=Gate(),
         ),
         made=Made(by=ask.by, at=now(), offramp=__version__, dspy=version("dspy")),

@@ -6,17 +6,19 @@ Invariant: nothing is computed from what is not stored; a number that is not kno
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
-from offramp.promote.promotion import BeatenIncumbent, Comparison, SplitEvidence
+from offramp.promote.promotion import BeatenIncumbent, Comparison, LatencyProbe, SplitEvidence
 from offramp.promote.store import Rows, rows_of
 from offramp.records import Price, Result, ResultState, Split, Usage
 from offramp.stats import mean_interval
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
+from offramp.store.probes import ProbeStore
 from offramp.store.results import ResultStore
 from offramp.store.summaries import summary_of
+from offramp.study.probe import probe_of
 from offramp.study.tally import tally
 
 Results = Mapping[str, Result]
@@ -72,6 +74,12 @@ def compared(new: Results, old: Results) -> Comparison | None:
         low=whole.interval.low,
         high=whole.interval.high,
     )
+
+
+def latency_probe(store: Store, study: str, candidate: str) -> LatencyProbe | None:
+    """Its latency, measured apart; None where it was not."""
+    runs = ProbeStore(store).all(study).get(candidate)
+    return None if runs is None else LatencyProbe(**asdict(probe_of(runs)))
 
 
 def beaten_incumbent(

@@ -62,21 +62,22 @@ def _on_holdout(evidence: Evidence, holdout: SplitEvidence, rules: GateRules) ->
             f"only {evidence.requests_matched} of {holdout.n} runs on the holdout made the requests that an app would "
             "make now: a release, a text or a model has changed since"
         )
-    yield from _limits(holdout, rules.constraints)
+    p95_s = holdout.latency_p95_s if evidence.probe is None else evidence.probe.p95_s
+    yield from _limits(holdout, p95_s, rules.constraints)
     if evidence.incumbent is not None and evidence.candidate != evidence.incumbent.candidate:
         yield from _against(evidence.incumbent.comparison, rules.constraints)
 
 
-def _limits(holdout: SplitEvidence, limits: ConstraintsPart) -> Iterator[str]:
+def _limits(holdout: SplitEvidence, p95_s: float | None, limits: ConstraintsPart) -> Iterator[str]:
     for name, limit, value, sign in (
         ("quality", limits.quality_min, holdout.quality, -1),
         ("cost_usd", limits.cost_usd_max, holdout.cost_usd, 1),
-        ("latency_p95_s", limits.latency_p95_s_max, holdout.latency_p95_s, 1),
+        ("latency_p95_s", limits.latency_p95_s_max, p95_s, 1),
     ):
         if limit is not None and value is None:
-            yield f"{name} on the holdout is not known, and {limit:g} is the limit"
+            yield f"{name} is not known, and {limit:g} is the limit"
         elif limit is not None and value is not None and sign * (value - limit) > 0:
-            yield f"{name} on the holdout is {value:.4g}, and {limit:g} is the {'ceiling' if sign > 0 else 'floor'}"
+            yield f"{name} is {value:.4g}, and {limit:g} is the {'ceiling' if sign > 0 else 'floor'}"
 
 
 def _against(comparison: Comparison | None, limits: ConstraintsPart) -> Iterator[str]:

@@ -34,42 +34,39 @@ class Watched(Generic[Made]):
     def __init__(self, folder: FeatureFolder, label: str, make: Callable[[Promotion, tuple[Any, ...]], Made]) -> None:
         self._folder, self._label, self._make = folder, label, make
         self._lock = threading.Lock()
-        self._seen = self._look(None)
-        self.promotion, self._made = self._read()
-        self._seen = self._look(self.promotion.version)
+        self.promotion, self._made, self._seen = self._read()
 
     def current(self) -> Made:
         """What is made from the files as they are now.
 
         A change that cannot be read is logged, once, and what was read before goes on.
         """
-        seen = self._look(self.promotion.version)
-        if seen == self._seen:
-            return self._made
-        with self._lock:
-            if seen != self._seen:
-                self._reload(seen)
-            return self._made
+        if self._look() != self._seen:
+            with self._lock:
+                if self._look() != self._seen:
+                    self._reload()
+        return self._made
 
-    def _reload(self, seen: Any) -> None:
+    def _reload(self) -> None:
+        seen = self._look()
         try:
-            promotion, made = self._read()
+            self.promotion, self._made, self._seen = self._read()
         except OfframpError as error:
             _log.error("%s stays at version %s: %s", self._folder.feature, self.promotion.version, error)
             self._seen = seen
-            return
-        self.promotion, self._made = promotion, made
-        self._seen = self._look(promotion.version)
 
-    def _read(self) -> tuple[Promotion, Made]:
-        promotion = self._folder.load(self._folder.resolve(self._label))
+    def _read(self) -> tuple[Promotion, Made, tuple[Any, ...]]:
+        """Promotion, what is made of it, and what the files looked like before they were read."""
+        labels = _state(self._folder.labels_path)
+        version = self._folder.resolve(self._label)
+        seen = (labels, _state(self._folder.version_path(version)))
+        promotion = self._folder.load(version)
         pool = promotion.demos.pool
-        return promotion, self._make(promotion, self._folder.rows(pool) if pool is not None else ())
+        return promotion, self._make(promotion, self._folder.rows(pool) if pool is not None else ()), seen
 
-    def _look(self, version: str | None) -> tuple[Any, ...]:
+    def _look(self) -> tuple[Any, ...]:
         """What tells that files have changed. One that is not there is a state like any other."""
-        paths = [self._folder.labels_path, *([self._folder.version_path(version)] if version else [])]
-        return tuple(_state(path) for path in paths)
+        return _state(self._folder.labels_path), _state(self._folder.version_path(self.promotion.version))
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

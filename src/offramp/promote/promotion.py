@@ -152,16 +152,20 @@ class SplitEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyProbe:
-    """Latency measured apart from the search: warm, uncached, at a fixed concurrency. Seconds, with 95% intervals."""
+    """Latency measured apart from the search: warm, uncached, at a fixed concurrency. Seconds, with 95% intervals.
+
+    An upper end is None where so few runs have none.
+    """
 
     n: int
     concurrency: int
+    measured_at: str
     p50_s: float
     p50_low_s: float
-    p50_high_s: float
+    p50_high_s: float | None
     p95_s: float
     p95_low_s: float
-    p95_high_s: float
+    p95_high_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
