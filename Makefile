@@ -13,7 +13,7 @@ MODELS := local/smollm2-135m local/gemma-3-270m local/qwen2.5-coder-0.5b
 SPACE ?= search_spaces/support_triage.yaml
 PYTEST_ARGS ?= -n auto
 
-.PHONY: help install models optimize test lint types peers lock schema clean
+.PHONY: help install models optimize story test lint types peers lock schema clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ models: install ## Fetch the embedded models, once, and check their sha256.
 
 optimize: models ## Run the example job: SPACE=search_spaces/support_triage.yaml.
 	$(BIN)/offramp optimize $(SPACE)
+
+story: models ## Promote, retire, migrate, promote again, roll back: the whole story on real models.
+	@OFFRAMP=$(abspath $(BIN)/offramp) PYTHON=$(abspath $(BIN)/python) scripts/story.sh
 
 test: lint types peers ## Lint, check types, then run all tests. PYTEST_ARGS replaces `-n auto`.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -83,7 +83,8 @@ def _usable(
 
 def _others(origin: Origin, named: Iterable[str]) -> list[str]:
     """Models of the old space but the one that leaves; those that the notice names go first."""
-    parts = [part if isinstance(part, str) else part.name for part in origin.space.space.models]
-    rest = [name for name in parts if name != origin.promotion.model.name]
+    parts = [part for part in origin.space.space.models if isinstance(part, str) or part.searched]
+    names = [part if isinstance(part, str) else part.name for part in parts]
+    rest = [name for name in names if name != origin.promotion.model.name]
     first = list(named)
     return sorted(rest, key=lambda name: first.index(name) if name in first else len(first))

@@ -1,5 +1,7 @@
 """One candidate against what runs today, paired by example of the holdout.
 
+The proposed candidate was chosen by the search split, so the holdout is looked at once for it and nothing is corrected.
+
 Invariant: only examples that both have a score for are compared, and their number is said.
 """
 
@@ -8,47 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from offramp.ids import derived_seed
 from offramp.records import Result
-from offramp.stats.means import difference_interval
-from offramp.stats.paired import non_inferiority, sign_flip_test
-
-MARGIN = 0.02
-"""Loss of mean score at which a drop-in still counts as enough."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
-    """A candidate against what runs today.
-
-    Attributes:
-        n: examples compared. wins, losses, ties: on which it scores higher, lower, the same.
-        difference: mean of the differences in score; `low` and `high` its 95% interval.
-        p_value: two-sided, exact, for this one comparison.
-        not_worse: whether it is, with 95% confidence, worse by no more than `MARGIN`.
-    """
-
-    n: int
-    wins: int
-    losses: int
-    ties: int
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    not_worse: bool
-
-    @property
-    def better(self) -> bool:
-        """Whether the whole interval is above 0 and the exact test agrees."""
-        return self.low > 0 and self.p_value <= 0.05
-
-    @property
-    def worse(self) -> bool:
-        """Whether the whole interval is below 0 and the exact test agrees."""
-        return self.high < 0 and self.p_value <= 0.05
+from offramp.study.tally import SAME, Tally, tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,30 +28,19 @@ class Turn:
         return (self.after.score or 0.0) - (self.before.score or 0.0)
 
 
-def contest(new: Mapping[str, Result], old: Mapping[str, Result]) -> Contest | None:
+def contest(new: Mapping[str, Result], old: Mapping[str, Result]) -> Tally | None:
     """New against old; None where fewer than two examples can be compared."""
-    gaps = [turn.change for turn in _pairs(new, old)]
-    if len(gaps) < 2:
+    pairs = _pairs(new, old)
+    if len(pairs) < 2:
         return None
-    interval = difference_interval(gaps)
-    return Contest(
-        n=len(gaps),
-        wins=sum(gap > 0 for gap in gaps),
-        losses=sum(gap < 0 for gap in gaps),
-        ties=sum(gap == 0 for gap in gaps),
-        difference=float(np.mean(gaps)),
-        low=interval.low,
-        high=interval.high,
-        p_value=sign_flip_test(gaps, np.random.default_rng(derived_seed(0, "contest"))),
-        not_worse=non_inferiority(gaps, MARGIN).holds,
-    )
+    return tally([turn.after.score or 0.0 for turn in pairs], [turn.before.score or 0.0 for turn in pairs])
 
 
 def turns(new: Mapping[str, Result], old: Mapping[str, Result]) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:
     """Wins and losses, the largest change first."""
     pairs = _pairs(new, old)
-    wins = sorted((t for t in pairs if t.change > 0), key=lambda t: (-t.change, t.example))
-    losses = sorted((t for t in pairs if t.change < 0), key=lambda t: (t.change, t.example))
+    wins = sorted((t for t in pairs if t.change > SAME), key=lambda t: (-t.change, t.example))
+    losses = sorted((t for t in pairs if t.change < -SAME), key=lambda t: (t.change, t.example))
     return tuple(wins), tuple(losses)
 
 

@@ -125,5 +125,12 @@ def _space_file(promotion: Promotion, row: StudyRow | None, promotions: Path) ->
     stated = row.extra.get("space_file") if row is not None else None
     if isinstance(stated, str) and Path(stated).parent.is_dir():
         return Path(stated)
-    relative = promotion.evidence.space_file
-    return None if relative is None else promotions.absolute().parent / relative
+    named = promotion.evidence.space_file
+    if named is None:
+        return None
+    root = promotions.absolute().parent.resolve()
+    path = (root / named).resolve()
+    if not path.is_relative_to(root):  # a space file may name code to run: a promotion does not get to choose which
+        do = "Name it with --space."
+        raise UsageError(problem(promotion.feature, "its space file is outside of this project", got=named, do=do))
+    return path

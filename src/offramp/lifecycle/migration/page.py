@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from offramp.lifecycle.dates import Basis as DateBasis
-from offramp.lifecycle.migration.contest import MARGIN, Contest, Turn, turns
+from offramp.lifecycle.migration.contest import Turn, turns
 from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Figures, Kind, Migration, Reference
 from offramp.lifecycle.watch import Standing
 from offramp.records import Candidate
+from offramp.study.tally import MARGIN, Tally
 from offramp.study.wording import money, number, per_thousand, plain, seconds, short_params
 
 WINS, LOSSES = 3, 6
@@ -48,15 +49,15 @@ def _agrees(chosen: Contender) -> str:
     )
 
 
-def _compared(contest: Contest | None) -> str:
+def _compared(contest: Tally | None) -> str:
     if contest is None:
         return "there is nothing to compare it with."
-    by = f"{contest.difference * 100:+.1f} points ({contest.low * 100:+.1f} to {contest.high * 100:+.1f})"
+    by = f"{_points(contest)} points ({_around(contest)})"
     if contest.better:
         return f"better than what runs today, by {by} on {contest.n} examples of the holdout."
     if contest.worse:
         return f"WORSE than what runs today, by {by} on {contest.n} examples. Do not promote it without a reason."
-    if contest.not_worse:
+    if contest.not_inferior.holds:
         return f"at least as good as what runs today: {by} on {contest.n} examples."
     return f"not shown to be as good as what runs today: {by} on {contest.n} examples are too few to say."
 
@@ -109,7 +110,7 @@ def _named(item: Contender, found: Migration) -> str:
     return f"**{text}** (proposed)" if item.candidate.id == found.chosen.candidate.id else text
 
 
-def _row(name: str, seen: Figures, before: Figures | None, contest: Contest | None) -> str:
+def _row(name: str, seen: Figures, before: Figures | None, contest: Tally | None) -> str:
     cells = [name, _interval(seen), _difference(contest), _counts(contest)]
     old = before or seen
     cells.append(_with_ratio(per_thousand(seen.cost_usd), seen.cost_usd, old.cost_usd))
@@ -123,13 +124,21 @@ def _interval(seen: Figures) -> str:
     return f"{number(seen.quality)}{around}"
 
 
-def _difference(contest: Contest | None) -> str:
+def _difference(contest: Tally | None) -> str:
     if contest is None:
         return ""
-    return f"{contest.difference * 100:+.1f} ({contest.low * 100:+.1f} to {contest.high * 100:+.1f})"
+    return f"{_points(contest)} ({_around(contest)})"
 
 
-def _counts(contest: Contest | None) -> str:
+def _points(contest: Tally) -> str:
+    return f"{(contest.difference or 0.0) * 100:+.1f}"
+
+
+def _around(contest: Tally) -> str:
+    return f"{contest.interval.low * 100:+.1f} to {contest.interval.high * 100:+.1f}"
+
+
+def _counts(contest: Tally | None) -> str:
     return "" if contest is None else f"{contest.wins} / {contest.losses} / {contest.ties}"
 
 
@@ -171,10 +180,10 @@ def _enough(item: Contender, found: Migration) -> str:
         return f"its answers agree with today's to {_interval(item.holdout)}."
     if contest is None:
         return "there is nothing to compare it with."
-    points = f"{contest.difference * 100:+.1f} points"
+    points = f"{_points(contest)} points"
     if contest.better:
         return f"yes, and better ({points})."
-    if contest.not_worse:
+    if contest.not_inferior.holds:
         return f"yes: worse by less than {MARGIN * 100:g} points with 95% confidence ({points})."
     if contest.worse:
         return f"no: it is worse ({points}, {contest.losses} examples lost, {contest.wins} won)."

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.lifecycle.migration.candidates import NotTried
-from offramp.lifecycle.migration.contest import Contest
 from offramp.lifecycle.watch import Watched
 from offramp.records import Candidate, Evaluation, Result
 from offramp.stats.means import mean_interval
+from offramp.study.tally import Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Contender:
     search: Figures
     holdout: Figures
     results: Mapping[str, Result]
-    contest: Contest | None
+    contest: Tally | None
 
 
 class Reference(enum.StrEnum):

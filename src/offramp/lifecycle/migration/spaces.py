@@ -15,6 +15,7 @@ from typing import Any
 from offramp.lifecycle.migration.origin import Origin
 from offramp.promote.promotion import PromotedModel
 from offramp.records import Candidate
+from offramp.space.dimensions import instruction_param
 from offramp.space.load import MAIN, LoadedSpace, instruction_texts
 from offramp.space.model import (
     BudgetPart,
@@ -77,8 +78,10 @@ def searched(
 
 def model_part(origin: Origin, name: str) -> str | ModelPart:
     """A model as the old space states it (address, price, parameters), or the name alone."""
-    parts = origin.space.space.models
-    return next((part for part in parts if isinstance(part, ModelPart) and part.name == name), name)
+    for part in origin.space.space.models:
+        if isinstance(part, ModelPart) and part.name == name:
+            return part if part.searched else part.model_copy(update={"searched": True})
+    return name
 
 
 def leaving_part(origin: Origin, *, searched: bool = False) -> ModelPart:
@@ -160,9 +163,12 @@ def _short(name: str, ending: str) -> str:
 
 
 def _fixed_texts(candidate: Candidate) -> dict[str, Any]:
-    if set(candidate.instructions) == {MAIN}:
-        return {"promoted": candidate.instructions[MAIN]}
-    return {predictor: {"promoted": text} for predictor, text in candidate.instructions.items()}
+    """Each text under the name that it had."""
+    texts = {
+        predictor: {str(candidate.params.get(instruction_param(predictor), "promoted")): text}
+        for predictor, text in candidate.instructions.items()
+    }
+    return dict(texts[MAIN]) if set(texts) == {MAIN} else dict(texts)
 
 
 def _fixed_demos(before: DemosPart, candidate: Candidate) -> DemosPart:
