@@ -8,22 +8,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from offramp.lifecycle.api import migrate, scan, watch
     from offramp.promote.load import load
     from offramp.promote.loading import load_messages
     from offramp.search.api import optimize
     from offramp.study.api import compare, pareto
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "optimize", "pareto"]
-
-_LAZY = {"optimize": "offramp.search.api", "pareto": "offramp.study.api", "compare": "offramp.study.api"}
-__all__ = ["__version__", "load", "load_messages", "optimize", "pareto"]
+__all__ = ["__version__", "compare", "load", "load_messages", "migrate", "optimize", "pareto", "scan", "watch"]
 
 _LAZY = {
+    "compare": "offramp.study.api",
     "load": "offramp.promote.load",
     "load_messages": "offramp.promote.loading",
+    "migrate": "offramp.lifecycle.api",
     "optimize": "offramp.search.api",
     "pareto": "offramp.study.api",
+    "scan": "offramp.lifecycle.api",
+    "watch": "offramp.lifecycle.api",
 }
 
 

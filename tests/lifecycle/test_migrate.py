@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+import offramp
 from offramp.cli.main import main
 from offramp.lifecycle.migration.migrate import Places, migrate
 from offramp.lifecycle.migration.record import Basis, Kind, Migration, Reference
 from offramp.lifecycle.migration.runs import Caps
+from offramp.lifecycle.watch import Standing
 from offramp.promote import api as promote_api
 from offramp.records import CallRequest
 from offramp.testing.fakes import FunctionTransport
@@ -113,6 +115,27 @@ def test_without_its_storage_and_gone_the_scores_beside_the_promotion_serve(
     found = migrated(fresh, to=["large"])
     assert found.baseline.basis is Basis.PROMOTION and found.chosen.contest is not None
     assert found.chosen.contest.n == HOLDOUT
+
+
+def test_a_model_that_vanished_and_has_no_key_any_more_takes_part_by_its_records(
+    tmp_path: Path, landscape: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table has lost the name, the key is gone: the incumbent of the new study is there all the same."""
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")
+    places = promoted(tmp_path, models=[{**HOSTED[0], "route": "openai/gpt-4-0314"}, HOSTED[1]])
+    monkeypatch.delenv("OPENAI_API_KEY")
+    landscape.gone.add("small")
+    found = migrated(places, to=["large"])
+    assert found.notice.standing is Standing.VANISHED and found.baseline.basis is Basis.RECORDED
+    report = offramp.pareto(found.chosen.study, results=places.results)
+    assert report.incumbent is not None and report.incumbent.params["model"] == "small"
+
+
+def test_the_function_of_the_package_is_the_verb_of_the_command_line(tmp_path: Path, landscape: Counted) -> None:
+    places = promoted(tmp_path)
+    found = offramp.migrate("landscape", to=["large"], trials=4, promotions=places.promotions, results=places.results)
+    assert found.chosen.candidate.model == "large"
+    assert [row.used.feature for row in offramp.watch(promotions=places.promotions).rows] == ["landscape"]
 
 
 def test_caps_hold_for_all_runs_together(tmp_path: Path, landscape: Counted) -> None:

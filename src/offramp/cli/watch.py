@@ -11,12 +11,9 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from offramp.lifecycle.dates import Calendar
 
 ALARM = 3
 
@@ -75,28 +72,20 @@ class _Date(click.ParamType[datetime.date]):
 def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle: Path | None, promotions: Path | None,
           ics: Path | None, today: datetime.date | None, as_json: bool) -> None:  # fmt: skip
     """Which promoted features run on models that retire soon, and what could replace them."""
-    from offramp.lifecycle.dates import load_calendar
-
     if scanned is not None and ics is not None:
         raise click.UsageError("--ics goes with promoted features, not with --scan")
-    calendar = load_calendar(lifecycle)
-    day = today or datetime.datetime.now(datetime.UTC).date()
-    if scanned is not None:
-        alarming = _scan(scanned, calendar, day, within_days, as_json)
-    else:
-        alarming = _watch(promotions, calendar, day, within_days, ics, as_json)
+    given = {"lifecycle": lifecycle, "today": today, "within_days": within_days}
+    alarming = _scan(scanned, as_json, given) if scanned is not None else _watch(promotions, ics, as_json, given)
     ctx.exit(ALARM if alarming else 0)
 
 
-def _watch(promotions: Path | None, calendar: Calendar, day: datetime.date, within_days: int, ics: Path | None,
-           as_json: bool) -> bool:  # fmt: skip
+def _watch(promotions: Path | None, ics: Path | None, as_json: bool, given: dict[str, Any]) -> bool:
     from offramp.cli.watch_tables import print_watch
+    from offramp.lifecycle import api
     from offramp.lifecycle.ics import write_calendar
-    from offramp.lifecycle.promoted import models_in_use
     from offramp.lifecycle.report import watch_json
-    from offramp.lifecycle.watch import watch as look
 
-    report = look(models_in_use(promotions), calendar, today=day, within_days=within_days)
+    report = api.watch(promotions=promotions, **given)
     if ics is not None:
         write_calendar(report, ics)
     if as_json:
@@ -106,12 +95,12 @@ def _watch(promotions: Path | None, calendar: Calendar, day: datetime.date, with
     return bool(report.alarming)
 
 
-def _scan(path: Path, calendar: Calendar, day: datetime.date, within_days: int, as_json: bool) -> bool:
+def _scan(path: Path, as_json: bool, given: dict[str, Any]) -> bool:
     from offramp.cli.watch_tables import print_scan
+    from offramp.lifecycle import api
     from offramp.lifecycle.report import scan_json
-    from offramp.lifecycle.scan import scan as look
 
-    report = look(path, calendar, today=day, within_days=within_days)
+    report = api.scan(path, **given)
     if as_json:
         click.echo(json.dumps(scan_json(report), indent=2))
     else:

@@ -1,0 +1,33 @@
+"""The story that `make story` runs: its parts are there and right. It runs on real models by hand: it takes minutes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import click
+
+from offramp.cli.main import offramp
+from offramp.search.prepare import prepare
+from offramp.space.load import load_space
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "story.sh"
+SPACE = ROOT / "examples" / "retirement" / "support_triage.yaml"
+
+
+def test_the_script_is_one_that_a_shell_can_read() -> None:
+    subprocess.run(["sh", "-n", str(SCRIPT)], check=True)
+
+
+def test_every_command_of_the_story_exists() -> None:
+    named = set(re.findall(r"^expect \d \S+ offramp ([a-z]+)", SCRIPT.read_text(), re.MULTILINE))
+    assert {"optimize", "promote", "check", "watch", "migrate", "rollback", "history"} <= named
+    assert named <= set(offramp.list_commands(click.Context(offramp)))
+
+
+def test_its_job_is_right_and_runs_on_the_model_that_leaves_alone() -> None:
+    prepared = prepare(load_space(SPACE))
+    assert prepared.searched_models == ("local/smollm2-135m",) and prepared.space.name == "support-triage"
+    assert SPACE.parent / prepared.space.dataset.path and len(prepared.task.splits.holdout) >= 50
