@@ -205,14 +205,18 @@ def test_langfuse_takes_the_prompt_and_compiles_what_was_measured(
     assert config["model"] == "openai/small" and config["temperature"] == 0.5
 
 
-def promptfoo(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def promptfoo_command() -> list[str]:
     entry = PEERS / "node" / "node_modules" / "promptfoo" / "dist" / "src" / "entrypoint.js"
     node = shutil.which("node")
     if node is None or not entry.exists():
         pytest.skip("promptfoo is not installed: make peers")
+    return [node, str(entry)]
+
+
+def promptfoo(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     quiet = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1", "PROMPTFOO_CONFIG_DIR": str(folder / "pf"),
              "PROMPTFOO_DISABLE_REMOTE_GENERATION": "1", "HOME": str(folder), "PATH": os.environ["PATH"], "NO_COLOR": "1"}  # fmt: skip
-    command = [node, str(entry), *arguments]
+    command = [*promptfoo_command(), *arguments]
     return subprocess.run(
         command, cwd=folder, env={**quiet, **environment}, capture_output=True, text=True, timeout=240, check=False
     )
@@ -232,7 +236,7 @@ AWKWARD = [
 def test_promptfoo_sends_the_holdout_as_it_was_measured_and_grades_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: dict[str, Any]
 ) -> None:
-    promptfoo(tmp_path, "--version")
+    promptfoo_command()
     monkeypatch.setattr("search_jobs.rows", lambda count=40: AWKWARD)
     promotions = promoted_job(tmp_path, monkeypatch, **case)
     command = [
@@ -261,15 +265,15 @@ def test_promptfoo_sends_the_holdout_as_it_was_measured_and_grades_it(
     for body in sent:
         assert {name: body[name] for name in expected[0].params} == expected[0].params
         assert set(body) <= {"model", "messages", *expected[0].params}
-    assert "valid" in promptfoo(tmp_path, "validate", "-c", "c.yaml", **environment).stdout
 
 
 def test_promptfoo_fails_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    promptfoo(tmp_path, "--version")
+    promptfoo_command()
     promotions = promoted_job(tmp_path, monkeypatch)
     (tmp_path / "c.yaml").write_text(exported(promotions, "promptfoo"))
     with ScriptedServer([ServerReply(text="no idea")]) as server:
         environment = {"OFFRAMP_API_BASE": server.url, "OFFRAMP_API_KEY": "unused"}
         done = promptfoo(tmp_path, "eval", "-c", "c.yaml", "--no-cache", "-o", "out.json", **environment)
     assert done.returncode == 100
+    assert "Configuration is valid" in promptfoo(tmp_path, "validate", "-c", "c.yaml", **environment).stdout
     assert json.loads((tmp_path / "out.json").read_text())["results"]["stats"]["failures"] == 6

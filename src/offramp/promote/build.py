@@ -9,19 +9,15 @@ out to break it, the very request that the program makes.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from offramp import __version__
-from offramp.errors import PromotionError, UsageError, problem
+from offramp.errors import UsageError, problem
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
-from offramp.models.capabilities import with_capabilities
-from offramp.models.catalogue import resolve
-from offramp.models.table import price_table_version
 from offramp.program.demos import distinct
 from offramp.promote.capture import (
     LedgerSend,
@@ -33,23 +29,15 @@ from offramp.promote.capture import (
     rendering_of,
     runs_matched,
 )
-from offramp.promote.evidence import Results, beaten_incumbent, latency_probe, result_rows, split_evidence
-from offramp.promote.promotion import (
-    FORMAT_VERSION,
-    Evidence,
-    Gate,
-    Made,
-    PromotedDemos,
-    PromotedModel,
-    PromotedProgram,
-    Promotion,
-)
+from offramp.promote.config import fallback_models, promoted_demos, promoted_model, promoted_program
+from offramp.promote.evidence import Results, evidence_of, result_rows
+from offramp.promote.promotion import FORMAT_VERSION, Evidence, Made, Promotion
 from offramp.promote.render import Renderer
 from offramp.promote.safety import refuse_unsafe
 from offramp.promote.store import Rows, now, rows_of
-from offramp.records import CallRequest, Candidate, DemoKind, Model, Price, Split
+from offramp.records import CallRequest, Candidate, DemoKind, Split
 from offramp.search.reopen import Opened
-from offramp.store.candidates import CandidateRow, CandidateStore
+from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.ledger import Ledger
 from offramp.store.results import ResultStore
@@ -89,59 +77,40 @@ def build(store: Store, opened: Opened, row: CandidateRow, ask: Ask) -> Built:
     Raises:
         UsageError: it cannot be promoted: its model, parameters or demos are not to be had as they were.
     """
-    candidate, prepared = row.candidate, opened.prepared
-    model = prepared.models[candidate.model]
-    parts = asyncio.run(_parts(store, opened, candidate, model))
-    results = ResultStore(store)
-    holdout = results.get(opened.row.name, Split.HOLDOUT, row.id)
+    parts = asyncio.run(_parts(store, opened, row.candidate))
+    holdout = ResultStore(store).get(opened.row.name, Split.HOLDOUT, row.id)
     matched = asyncio.run(_matched(parts, opened, store, holdout))
-    prices = current_prices(opened.row)
-    kept = result_rows(holdout)
-    draft = Promotion(
+    evidence = evidence_of(store, opened, row, requests_matched=matched, root=ask.root)
+    promotion, pool = asyncio.run(_with_rendering(_draft(parts, opened, evidence, ask), parts, opened))
+    refuse_unsafe(promotion)
+    return Built(promotion=promotion, rows=tuple(rows for rows in (result_rows(holdout), pool) if rows is not None))
+
+
+def _draft(parts: Parts, opened: Opened, evidence: Evidence, ask: Ask) -> Promotion:
+    """The promotion without what is sent."""
+    candidate, price = parts.candidate, current_prices(opened.row).get(parts.model.name)
+    fallbacks = fallback_models(ask.fallbacks, opened, candidate)
+    return Promotion(
         schema_version=FORMAT_VERSION,
         feature=ask.feature or opened.row.space_name,
         version="",
         sha256="",
-        model=_model(model, prices.get(model.name)),
-        fallbacks=tuple(_model(found, found.price) for found in _fallbacks(ask, opened, model, candidate)),
+        model=promoted_model(parts.model, price),
+        fallbacks=tuple(promoted_model(model, model.price) for model in fallbacks),
         request_params=dict(candidate.request_params),
-        program=_program(parts, opened),
+        program=promoted_program(parts, opened),
         instructions=dict(candidate.instructions),
-        demos=_demos(parts),
+        demos=promoted_demos(parts),
         rendering=None,
-        evidence=Evidence(
-            study=opened.row.name,
-            space=opened.row.space_name,
-            space_file=_relative(opened.space_file, ask.root),
-            space_hash=opened.row.space_hash,
-            task_hash=opened.row.task_hash,
-            dataset_hash=prepared.task.dataset_hash,
-            splits_hash=prepared.task.splits_hash,
-            metric=prepared.task.metric.name,
-            seed=opened.row.seed,
-            candidate=row.id,
-            params=dict(row.params),
-            trials=len(CandidateStore(store).all(opened.row.name)),
-            price_table=price_table_version(),
-            requests_matched=matched,
-            search=_search(results, opened.row.name, row.id, prices.get(model.name)),
-            holdout=split_evidence(holdout, prices.get(model.name)),
-            holdout_results=None if kept is None else kept.ref,
-            incumbent=_incumbent(store, opened, row, holdout, prices),
-            probe=latency_probe(store, opened.row.name, row.id),
-            gate=Gate(),
-        ),
+        evidence=evidence,
         made=Made(by=ask.by, at=now(), offramp=__version__, dspy=version("dspy")),
     )
-    promotion, pool = asyncio.run(_with_rendering(draft, parts, opened))
-    refuse_unsafe(promotion)
-    return Built(promotion=promotion, rows=tuple(rows for rows in (kept, pool) if rows is not None))
 
 
 # ----------------------------------------------------------------------------------------------- the program
 
 
-async def _parts(store: Store, opened: Opened, candidate: Candidate, model: Model) -> Parts:
+async def _parts(store: Store, opened: Opened, candidate: Candidate) -> Parts:
     prepared = opened.prepared
     sender = LedgerSend(Ledger(store, opened.row.name))
     settings = EvaluatorSettings(
@@ -159,7 +128,7 @@ async def _parts(store: Store, opened: Opened, candidate: Candidate, model: Mode
     return Parts(
         candidate=candidate,
         fields=prepared.task.fields,
-        model=model,
+        model=prepared.models[candidate.model],
         factory=prepared.factory,
         demos=demos,
         pool=tuple(distinct(prepared.task.splits.train)) if nearest else (),
@@ -199,83 +168,3 @@ def _check(
         same = written.messages == [dict(message) for message in request.messages]
         if not same or written.params != dict(request.params):
             raise NotRenderable("its messages depend on the input in a way that no template can follow")
-
-
-# ------------------------------------------------------------------------------------------------- the parts
-
-
-def _model(model: Model, price: Price | None) -> PromotedModel:
-    stated = {name: usd for name, usd in asdict(price).items() if usd is not None} if price is not None else None
-    return PromotedModel(
-        name=model.name,
-        route=model.route,
-        revision=model.revision,
-        own_address=model.api_base is not None,
-        price=stated or None,
-        retirement_date=model.retirement_date,
-    )
-
-
-def _fallbacks(ask: Ask, opened: Opened, first: Model, candidate: Candidate) -> list[Model]:
-    """Models by name, each able to take what the candidate sends."""
-    found = []
-    for name in ask.fallbacks:
-        model = opened.prepared.models.get(name) or with_capabilities(resolve(name, "--fallback"))
-        if model.route == first.route:
-            raise UsageError(problem("--fallback", "it is the promoted model itself", got=name))
-        takes = model.supported_params
-        refused = sorted(n for n in candidate.request_params if takes is not None and n not in takes)
-        if candidate.constrained and not model.supports_json_schema:
-            refused.append("constrained decoding")
-        if refused:
-            raise UsageError(problem("--fallback", f"{name} does not take {', '.join(refused)}", do="Name another."))
-        found.append(model)
-    return found
-
-
-def _program(parts: Parts, opened: Opened) -> PromotedProgram:
-    fields = parts.fields
-    return PromotedProgram(
-        form=parts.candidate.form,
-        format=parts.candidate.format,
-        constrained=parts.candidate.constrained,
-        inputs={name: fields.input_descs.get(name) for name in fields.inputs},
-        outputs={
-            name: {"type": output.type, **output.model_dump(mode="json", exclude_defaults=True)}
-            for name, output in fields.outputs.items()
-        },
-        module=opened.prepared.space.task.module,
-    )
-
-
-def _demos(parts: Parts) -> PromotedDemos:
-    candidate = parts.candidate
-    if candidate.demo_kind is DemoKind.NONE or candidate.demo_count == 0:
-        return PromotedDemos(kind="none", values={})
-    values = {predictor: tuple(dict(row) for row in rows) for predictor, rows in parts.demos.items()}
-    return PromotedDemos(
-        kind=str(candidate.demo_kind), count=candidate.demo_count, seed=candidate.demo_seed, values=values
-    )
-
-
-def _search(results: ResultStore, study: str, candidate: str, price: Price | None) -> Any:
-    found = split_evidence(results.get(study, Split.SEARCH, candidate), price)
-    if found is None:
-        raise PromotionError(problem(study, "the candidate has no results", got=candidate))
-    return found
-
-
-def _incumbent(
-    store: Store, opened: Opened, row: CandidateRow, holdout: Results, prices: Mapping[str, Price | None]
-) -> Any:
-    incumbent = opened.row.extra.get("incumbent")
-    if incumbent == row.id:
-        return None
-    return beaten_incumbent(store, opened.row.name, incumbent, holdout, prices)
-
-
-def _relative(space_file: Path, root: Path) -> str | None:
-    try:
-        return Path(os.path.relpath(space_file.resolve(), root.resolve())).as_posix()
-    except ValueError:  # another drive
-        return None

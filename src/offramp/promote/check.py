@@ -36,6 +36,8 @@ MARGIN = 0.05
 CONCURRENCY = 4
 _ROOM = 3.0
 """A check may cost so many times what its evidence says."""
+_LEAST_USD = 0.05
+"""And at least this much: half an hour of an embedded model on a slow machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +162,7 @@ def _usual_cost(work: Checked) -> float | None:
     holdout = work.promotion.evidence.holdout
     if holdout is None or holdout.cost_usd is None or work.prepared.task.metric.judge_models:
         return None
-    return max(0.01, _ROOM * holdout.cost_usd * (holdout.n + holdout.n_failed))
+    return max(_LEAST_USD, _ROOM * holdout.cost_usd * (holdout.n + holdout.n_failed))
 
 
 @contextmanager

@@ -5,19 +5,25 @@ Invariant: nothing is computed from what is not stored; a number that is not kno
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
-from offramp.promote.promotion import BeatenIncumbent, Comparison, LatencyProbe, SplitEvidence
+from offramp.errors import PromotionError, problem
+from offramp.models.table import price_table_version
+from offramp.promote.promotion import BeatenIncumbent, Comparison, Evidence, Gate, LatencyProbe, SplitEvidence
 from offramp.promote.store import Rows, rows_of
 from offramp.records import Price, Result, ResultState, Split, Usage
+from offramp.search.reopen import Opened
 from offramp.stats import mean_interval
-from offramp.store.candidates import CandidateStore
+from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.probes import ProbeStore
 from offramp.store.results import ResultStore
 from offramp.store.summaries import summary_of
+from offramp.study.prices import current_prices
 from offramp.study.probe import probe_of
 from offramp.study.tally import tally
 
@@ -96,3 +102,56 @@ def beaten_incumbent(
         holdout=split_evidence(old, prices.get(rows[0].candidate.model)),
         comparison=compared(new, old),
     )
+
+
+def evidence_of(store: Store, opened: Opened, row: CandidateRow, *, requests_matched: int, root: Path) -> Evidence:
+    """All of it but for the gate's word.
+
+    Args:
+        root: the folder that holds the promotions folder; the space file is named relative to it.
+
+    Raises:
+        PromotionError: the candidate has no results.
+    """
+    study, task, results = opened.row, opened.prepared.task, ResultStore(store)
+    prices = current_prices(study)
+    price, holdout = prices.get(row.candidate.model), results.get(study.name, Split.HOLDOUT, row.id)
+    search, kept = split_evidence(results.get(study.name, Split.SEARCH, row.id), price), result_rows(holdout)
+    if search is None:
+        raise PromotionError(problem(study.name, "the candidate has no results", got=row.id))
+    return Evidence(
+        study=study.name,
+        space=study.space_name,
+        space_file=_relative(opened.space_file, root),
+        space_hash=study.space_hash,
+        task_hash=study.task_hash,
+        dataset_hash=task.dataset_hash,
+        splits_hash=task.splits_hash,
+        metric=task.metric.name,
+        seed=study.seed,
+        candidate=row.id,
+        params=dict(row.params),
+        trials=len(CandidateStore(store).all(study.name)),
+        price_table=price_table_version(),
+        requests_matched=requests_matched,
+        search=search,
+        holdout=split_evidence(holdout, price),
+        holdout_results=None if kept is None else kept.ref,
+        incumbent=_beaten(store, opened, row, holdout, prices),
+        probe=latency_probe(store, study.name, row.id),
+        gate=Gate(),
+    )
+
+
+def _beaten(
+    store: Store, opened: Opened, row: CandidateRow, holdout: Results, prices: Mapping[str, Price | None]
+) -> BeatenIncumbent | None:
+    incumbent = opened.row.extra.get("incumbent")
+    return None if incumbent == row.id else beaten_incumbent(store, opened.row.name, incumbent, holdout, prices)
+
+
+def _relative(space_file: Path, root: Path) -> str | None:
+    try:
+        return Path(os.path.relpath(space_file.resolve(), root.resolve())).as_posix()
+    except ValueError:  # another drive
+        return None
