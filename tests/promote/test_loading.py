@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +215,20 @@ def test_a_running_app_follows_its_label_and_stays_where_it_is_when_a_file_is_br
     assert "stays at version" in caplog.text
     folder.labels_path.write_text(f"production: '{first}'\n")
     assert version() == first
+
+
+def test_a_forked_worker_of_a_server_answers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = loaded(promoted_job(tmp_path, monkeypatch), FunctionTransport(reply))
+    assert program(message="case 001").label == "shipping"
+
+    def work() -> None:
+        os._exit(0 if program(message="case 002").label == "returns" else 1)
+
+    worker = multiprocessing.get_context("fork").Process(target=work)
+    worker.start()
+    worker.join(30)
+    worker.kill()
+    assert worker.exitcode == 0
 
 
 def test_a_tampered_promotion_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ Invariant: every call runs one version as a whole; a promote or a rollback reach
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,19 +49,22 @@ def load(
     """
     folder = FeatureFolder(promotions, feature)
     addresses = Addresses(api_base=api_base, api_key_env=api_key_env)
-    sender = direct_sender(
-        timeout_s=timeout_s, deadline_s=deadline_s, attempts=attempts, transport=transport, servers=_servers(transport)
-    )
+    senders: dict[int, Sender] = {}
+
+    def sender() -> Sender:
+        """The way to the models; a forked child has its own."""
+        if os.getpid() not in senders:
+            servers = LocalServers() if transport is None else None
+            senders[os.getpid()] = direct_sender(
+                timeout_s=timeout_s, deadline_s=deadline_s, attempts=attempts, transport=transport, servers=servers
+            )
+        return senders[os.getpid()]
 
     def make(promotion: Promotion, rows: tuple[Mapping[str, Any], ...]) -> list[Program]:
         async def made() -> list[Program]:
-            return programs_of(promotion, rows, send=sender.send, addresses=addresses, factory=module)
+            return programs_of(promotion, rows, send=sender().send, addresses=addresses, factory=module)
 
         return BACKGROUND.wait(made())
 
     watched = Watched(folder, label, make)
     return DeployedProgram(watched.current, feature=feature)
-
-
-def _servers(transport: Sender | None) -> LocalServers | None:
-    return LocalServers() if transport is None else None

@@ -9,6 +9,7 @@ Invariant: a request is of one version as a whole; a file that is not whole neve
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,14 +60,18 @@ class Watched(Generic[Made]):
         """Promotion, what is made of it, and what the files looked like before they were read."""
         labels = _state(self._folder.labels_path)
         version = self._folder.resolve(self._label)
-        seen = (labels, _state(self._folder.version_path(version)))
+        seen = (os.getpid(), labels, _state(self._folder.version_path(version)))
         promotion = self._folder.load(version)
         pool = promotion.demos.pool
         return promotion, self._make(promotion, self._folder.rows(pool) if pool is not None else ()), seen
 
     def _look(self) -> tuple[Any, ...]:
-        """What tells that files have changed. One that is not there is a state like any other."""
-        return _state(self._folder.labels_path), _state(self._folder.version_path(self.promotion.version))
+        """What tells that files have changed, or that this is a forked child, which has none of its parent's threads.
+
+        A file that is not there is a state like any other.
+        """
+        version = self._folder.version_path(self.promotion.version)
+        return os.getpid(), _state(self._folder.labels_path), _state(version)
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
