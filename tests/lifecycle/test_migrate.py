@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import offramp
 from offramp.cli.main import main
 from offramp.lifecycle.migration.migrate import Places, migrate
+from offramp.lifecycle.migration.page import fenced
 from offramp.lifecycle.migration.record import Basis, Kind, Migration, Reference
 from offramp.lifecycle.migration.runs import Caps
 from offramp.lifecycle.watch import Standing
@@ -28,11 +33,14 @@ class Counted:
     def __init__(self) -> None:
         self.calls: dict[str, int] = {}
         self.gone: set[str] = set()
+        self.stop_at: int | None = None
 
     def __call__(self, request: CallRequest) -> Any:
         name = request.model.name
         assert name not in self.gone, f"{name} was asked after it had gone"
         self.calls[name] = self.calls.get(name, 0) + 1
+        if self.calls[name] == self.stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
         return reply_to(request)
 
 
@@ -136,6 +144,25 @@ def test_the_function_of_the_package_is_the_verb_of_the_command_line(tmp_path: P
     found = offramp.migrate("landscape", to=["large"], trials=4, promotions=places.promotions, results=places.results)
     assert found.chosen.candidate.model == "large"
     assert [row.used.feature for row in offramp.watch(promotions=places.promotions).rows] == ["landscape"]
+
+
+def test_ctrl_c_ends_the_migration_with_130_and_the_same_command_goes_on(
+    tmp_path: Path, landscape: Counted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = promoted(tmp_path)
+    landscape.stop_at = landscape.calls["large"] + 5
+    assert command(places, tmp_path, "--to", "large") == 130
+    assert not (tmp_path / "proposal.md").exists()
+    landscape.stop_at = None
+    assert command(places, tmp_path, "--to", "large") == 0
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_no_text_of_a_stranger_closes_its_fence(text: str) -> None:
+    block = fenced(text)
+    fence = block.split("text\n", 1)[0]
+    inside = block[len(fence) + len("text\n") : -len(fence) - 1]
+    assert inside == text and fence not in inside and set(fence) == {"`"}
 
 
 def test_caps_hold_for_all_runs_together(tmp_path: Path, landscape: Counted) -> None:

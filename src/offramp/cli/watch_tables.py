@@ -50,7 +50,9 @@ def _print_watched(row: Watched, width: int, out: TextIO) -> None:
     used = row.used
     who = f"{used.feature} ({used.label})"
     role = " as fallback" if used.fallback else ""
-    line = f"{_left(row.days_left, row.standing):>9}  {_plain(who):<{width}}  {_plain(used.name)}{role}: "
+    line = (
+        f"{_left(row.days_left, row.standing, row.retirement):>9}  {_plain(who):<{width}}  {_plain(used.name)}{role}: "
+    )
     click.echo(click.style(line + _says(row.standing, row.retirement), fg=_COLOURS.get(row.standing)), file=out)
     details = [*_source(row.retirement), *_cost(row), *_could(row.successors)]
     if row.next_step:
@@ -59,7 +61,7 @@ def _print_watched(row: Watched, width: int, out: TextIO) -> None:
 
 
 def _print_named(model: Named, width: int, out: TextIO) -> None:
-    line = f"{_left(model.days_left, model.standing):>9}  {_plain(model.name):<{width}}  "
+    line = f"{_left(model.days_left, model.standing, model.retirement):>9}  {_plain(model.name):<{width}}  "
     click.echo(click.style(line + _says(model.standing, model.retirement), fg=_COLOURS.get(model.standing)), file=out)
     more = f" and {len(model.places) - PLACES} more" if len(model.places) > PLACES else ""
     _print_details([_plain(", ".join(map(str, model.places[:PLACES]))) + more, *_could(model.successors)], out)
@@ -71,7 +73,9 @@ def _print_details(lines: Sequence[str], out: TextIO) -> None:
             click.echo(f"           {part}", file=out)
 
 
-def _left(days: int | None, standing: Standing) -> str:
+def _left(days: int | None, standing: Standing, found: Retirement | None) -> str:
+    if standing is Standing.SOON and found is not None and found.basis is Basis.ESTIMATE and (days or 0) <= 0:
+        return "any day"
     if days is None or standing is Standing.VANISHED:
         return "gone" if standing is Standing.VANISHED else "-"
     return f"{days:,} d"

@@ -18,7 +18,7 @@ SPECIAL = frozenset(
         "safeguard", "moderation", "ocr", "transcribe", "live", "router", "container", "codex", "code", "coder",
         "codestral", "cyber", "law", "rosalind", "daybreak", "omni", "vision", "vl", "embed", "embedding", "math",
         "translate", "learnlm", "voxtral", "native", "customtools", "devstral", "leanstral", "vibe", "thinking",
-        "fim", "agent", "multi",
+        "fim", "build", "agent", "multi",
     }
 )  # fmt: skip
 """Words in a name that tell a model made for one purpose from a general one."""

@@ -29,6 +29,7 @@ from offramp.models.capabilities import supported_params
 from offramp.models.catalogue import resolve
 from offramp.promote.folder import FeatureFolder
 from offramp.records import Candidate, Split
+from offramp.search.limits import Interrupted
 from offramp.search.outcome import JobResult
 from offramp.search.prepare import Prepared, prepare
 from offramp.space.model import ModelPart
@@ -118,6 +119,8 @@ class _Work:
         self._say(f"today's config on {name}, unchanged")
         try:
             self._drop_ins.append(self._alone(self._origin.candidate, name, Kind.DROP_IN))
+        except Interrupted:
+            raise
         except (UsageError, JobError) as error:
             self._left_out.append(NotTried(name=name, why=f"today's config did not run on it: {error}"))
 
@@ -152,7 +155,11 @@ class _Work:
         if found.holdout.n:
             return found
         self._say("the best of the search, on the holdout")
-        alone = self._alone(candidate, candidate.model, Kind.SEARCHED)
+        try:
+            alone = self._alone(candidate, candidate.model, Kind.SEARCHED)
+        except CapReached as reached:
+            self._stopped = f"the best of the search was not scored on the holdout: {reached}"
+            return None
         return replace(alone, utility=member.utility)
 
     def _alone(self, candidate: Candidate, model: str, kind: Kind) -> Contender:

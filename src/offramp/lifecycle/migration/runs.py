@@ -14,6 +14,7 @@ from offramp.errors import JobError
 from offramp.lifecycle.migration.record import Spent
 from offramp.records import Candidate, Result, Split
 from offramp.search import api
+from offramp.search.limits import Interrupted
 from offramp.search.outcome import JobResult
 from offramp.search.progress import Progress
 from offramp.space.load import LoadedSpace
@@ -71,7 +72,7 @@ class Runs:
         """One study to its end, its verdict on the holdout included.
 
         Raises:
-            UsageError: it cannot be run as it is. CapReached: nothing is left for it.
+            UsageError: it cannot be run as it is. CapReached: nothing is left for it. Interrupted: a person stopped it.
         """
         result = api.optimize(
             space, storage=self.storage, results=self._results, observer=self._observer, from_study=from_study,
@@ -80,6 +81,8 @@ class Runs:
         self.spent += Spent(
             calls=result.calls, cached_calls=result.cached_calls, usd=result.spent_usd, elapsed_s=result.elapsed_s
         )
+        if isinstance(result.error, Interrupted):
+            raise result.error
         return result
 
     def candidate(self, study: str, candidate: str) -> Candidate:
