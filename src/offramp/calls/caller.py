@@ -15,7 +15,7 @@ from offramp.calls.retries import RetryRing
 from offramp.calls.tally import CallStats, Tally
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
-from offramp.records import CallReply, CallRequest
+from offramp.records import CallReply, CallRequest, Purpose
 from offramp.store.engine import Store
 from offramp.store.ledger import Ledger
 from offramp.store.purse import Purse
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 class Caller:
     """Sends requests for one study; the only way to a model. Several event loops may use it, one after another."""
 
-    def __init__(self, outer: Sender, transport: Sender, purse: Purse, worker: Worker, tally: Tally) -> None:
-        self._outer, self._transport, self._purse = outer, transport, purse
+    def __init__(
+        self, outer: Sender, transport: Sender, purse: Purse, worker: Worker, tally: Tally, *, fresh: Sender
+    ) -> None:
+        self._outer, self._transport, self._purse, self._fresh = outer, transport, purse, fresh
         self._worker, self._tally = worker, tally
 
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
-        """The answer to `request`.
+        """The answer to `request`; a probe's is never from the ledger, since it is there to be timed.
 
         Raises:
             ProgramFault: the program's own fault, a real zero.
@@ -41,7 +43,8 @@ class Caller:
             BudgetExceeded: a cap is reached.
             StorageFullError, JobError: the storage failed.
         """
-        return await self._outer.send(request, attempt)
+        asked = self._fresh if request.purpose is Purpose.PROBE else self._outer
+        return await asked.send(request, attempt)
 
     def stats(self) -> CallStats:
         """Counts of this caller and money of its purse."""
@@ -96,4 +99,5 @@ def open_caller(
     )
     retries = RetryRing(booking, attempts=calls.attempts, rng=rng, sleep=sleep)
     deadline = DeadlineRing(retries, calls.deadline_s, clock)
-    return Caller(LedgerRing(deadline, ledger, worker, tally.add_cached), end, purse, worker, tally)
+    outer = LedgerRing(deadline, ledger, worker, tally.add_cached)
+    return Caller(outer, end, purse, worker, tally, fresh=deadline)

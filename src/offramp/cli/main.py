@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "migrate": ("offramp.cli.migrate:migrate", "Find a successor for a promoted feature's model; write a proposal."),
     "optimize": ("offramp.cli.optimize:optimize", "Search a space file; write a study and its Pareto front."),
     "pareto": ("offramp.cli.pareto:pareto", "Show a study's front; re-weigh objectives without a new call."),
+    "verify": ("offramp.cli.verify:verify", "The front on the holdout, and its latency measured apart."),
     "compare": ("offramp.cli.compare:compare", "Two candidates example by example: wins, losses, and how sure."),
     "report": ("offramp.cli.report:report", "Write a study as one HTML file that needs nothing else."),
     "review": ("offramp.cli.review:review", "Serve a live page: follow, weigh, compare, promote."),

@@ -25,7 +25,8 @@ from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory
 from offramp.program.program import Demos, Outcome, Program, labelled_demos
-from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Result, ResultState, Split
+from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Purpose, Result, ResultState, Split
+from offramp.store.probes import ProbeRun
 from offramp.store.results import ResultStore
 from offramp.task.load import Task
 
@@ -104,14 +105,14 @@ class Evaluator:
             ObservationFailed: a run failed for reasons that are not the program's.
         """
         return await observe(
-            await self._program(candidate), examples, self._task.fields.inputs, judge=self._graded_demo,
+            await self.program(candidate), examples, self._task.fields.inputs, judge=self._graded_demo,
             concurrency=self._settings.concurrency, check=self._check, within=self._within,
         )  # fmt: skip
 
     async def _run_all(
         self, candidate: Candidate, examples: Sequence[Example], split: Split, allowed: int
     ) -> list[Result]:
-        program = await self._program(candidate)
+        program = await self.program(candidate)
         limit = max(3.0, self._settings.max_failed_share * allowed)
         queue = iter(examples)
         results: list[Result] = []
@@ -157,7 +158,19 @@ class Evaluator:
             "candidate": candidate, "example": example, "model": model, "metric": self._task.metric, "ask": self._send
         }  # fmt: skip
 
-    async def _program(self, candidate: Candidate) -> Program:
+    async def timed(self, candidate: Candidate, example: Example) -> ProbeRun | None:
+        """One run for its time alone, unscored and unkept; None where the infrastructure failed.
+
+        Raises:
+            BudgetExceeded, FatalCallError: the job cannot go on.
+        """
+        outcome = _checked(await (await self.program(candidate)).run(example, purpose=Purpose.PROBE))
+        if outcome.failure is not None or not outcome.replies:
+            return None
+        return ProbeRun(example=example.id, latency_s=sum(reply.latency_s for reply in outcome.replies))
+
+    async def program(self, candidate: Candidate) -> Program:
+        """The candidate made runnable, with its demos; made once."""
         if candidate.id not in self._programs:
             self._programs[candidate.id] = self._make(candidate, await self.demos(candidate))
         return self._programs[candidate.id]

@@ -6,26 +6,30 @@ import asyncio
 import json
 import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from offramp.errors import StorageError, UsageError, problem
 from offramp.search.engine import Job, JobResult, Options
 from offramp.search.estimate import Estimate, estimate
-from offramp.search.limits import Interrupted
-from offramp.search.prepare import Prepared, prepare
+from offramp.search.limits import Clock, Interrupted
+from offramp.search.prepare import Prepared, check_runnable, prepare
 from offramp.search.progress import Progress
+from offramp.search.reopen import Opened, reopen
+from offramp.search.verify import Plan, Verification, Verified, VerifyOptions
+from offramp.search.verify import Progress as VerifyProgress
 from offramp.search.warm.source import full_source_name
 from offramp.search.warm.start import Start, plan_start, start_from
 from offramp.space.load import LoadedSpace, as_loaded
 from offramp.space.model import SpaceFile
 from offramp.store.engine import Store, open_store
 from offramp.store.history import typical_calls
-from offramp.study.api import default_storage
+from offramp.study.api import default_storage, full_name, open_looking
 
+Ended = TypeVar("Ended", covariant=True)
 Observer = Callable[[Progress], None]
 Space = str | Path | LoadedSpace | SpaceFile
 """A space: the path of its file, a file that was read, or one made by a program (its paths start here)."""
@@ -104,7 +108,56 @@ def _started(prepared: Prepared, options: Options, store: Store, study: str, sto
         return start_from(prepared, options, store, source, study)
 
 
-async def _run(job: Job) -> JobResult:
+def verify(study: str, *, storage: str | None = None, results: str | Path = "results",
+           space_file: str | Path | None = None, started: Callable[[Plan], None] | None = None,
+           progress: VerifyProgress | None = None, **asked: Any) -> Verified:  # fmt: skip
+    """Scores a study's whole front on the holdout and times it apart, from a purse of its own.
+
+    Args:
+        study: its name, the beginning of it, or `latest`.
+        space_file: where its space file is now, if it was moved.
+        started: told what will be done and spent, before the first call.
+        progress: told after every run.
+        asked: usd, calls, minutes, probe, probe_concurrency, concurrency.
+
+    Raises:
+        UsageError: no such study, its data or models are not there or not what they were; nothing was spent.
+    """
+    with open_store(storage or default_storage(Path(results))) as store:
+        opened = reopen(store, full_name(store, study), space_file)
+        check_runnable(opened.prepared)
+        job = Verification(opened, _verify_options(opened, asked), store, progress=progress)
+        if started is not None:
+            started(job.plan)
+        return asyncio.run(_run(job))
+
+
+def plan_verify(study: str, *, storage: str | None = None, results: str | Path = "results",
+                space_file: str | Path | None = None, **asked: Any) -> Plan:  # fmt: skip
+    """What `verify` would do and spend. Writes nothing, spends nothing, needs no key."""
+    with open_looking(storage, results) as store:
+        opened = reopen(store, full_name(store, study), space_file)
+        return Verification(opened, _verify_options(opened, asked), store).plan
+
+
+def _verify_options(opened: Opened, asked: Mapping[str, Any]) -> VerifyOptions:
+    given = {name: value for name, value in asked.items() if value is not None}
+    for name, value in given.items():
+        if not (math.isfinite(value) and value >= 0 and (value > 0 or name == "probe")):
+            raise UsageError(problem("", name, got=value, expected="a number above 0"))
+    return VerifyOptions(**{"concurrency": opened.prepared.space.search.concurrency, **given})
+
+
+class _Runs(Protocol[Ended]):
+    """What can be run to its end, and asked to stop."""
+
+    clock: Clock
+
+    def interrupt(self) -> None: ...
+    async def run(self) -> Ended: ...
+
+
+async def _run(job: _Runs[Ended]) -> Ended:
     """Runs the job; the first Ctrl-C stops it after the requests in flight, the second at once."""
     task = asyncio.current_task()
 

@@ -17,10 +17,10 @@ from offramp.calls.caller import open_caller
 from offramp.errors import JobError, OfframpError
 from offramp.evaluate.evaluator import Evaluator
 from offramp.models.server import LocalServers
-from offramp.search.kept_back import holdout_s, open_purse
+from offramp.search.kept_back import affords, holdout_s, left_of, open_purse
 from offramp.search.known import Known
 from offramp.search.leads import Leads
-from offramp.search.limits import Clock, Interrupted
+from offramp.search.limits import Clock, Interrupted, TimeIsUp
 from offramp.search.loop import Loop, Parts
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import JobResult, Options, is_cap, reason_of
@@ -28,13 +28,13 @@ from offramp.search.parts import make_caller, make_evaluator, open_study, study_
 from offramp.search.prepare import Prepared
 from offramp.search.progress import Progress
 from offramp.search.proposals.build import make_rounds
-from offramp.search.verdict import score_on_holdout
+from offramp.search.verdict import score_on_holdout, score_rest
 from offramp.store.engine import Store
 from offramp.store.owners import current_owner
-from offramp.store.purse import Purse
+from offramp.store.purse import BudgetExceeded, Purse
 from offramp.store.studies import Lease, StudyStatus, StudyStore
 from offramp.store.variants import VariantStore, texts_of
-from offramp.study.report import Money, summary_text
+from offramp.study.report import Member, Money, summary_text
 
 __all__ = ["Job", "JobResult", "Options"]
 
@@ -145,7 +145,13 @@ class Job:
         self._purse(search_only=False)
         self.clock.keep_back(0.0)
         await score_on_holdout(self._p, self._known, self._evaluator)
+        with suppress(BudgetExceeded, TimeIsUp):  # what comes now takes what is left of the caps, and no more
+            await score_rest(self._p, self._known, self._evaluator, self._store, self._fits, self.clock.check)
         return "trials"
+
+    def _fits(self, member: Member, runs: int) -> bool:
+        left = left_of(self._purse(search_only=False), self.clock)
+        return affords(left, runs, self._p, self._o, member, self._known.finished)
 
     def _conclude(self, reason: str, error: OfframpError | None, spent_before: float) -> JobResult:
         failed = error is not None and not isinstance(error, Interrupted)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from offramp.records import Evaluation
-from offramp.search.limits import search_share
+from offramp.search.limits import Clock, search_share
 from offramp.search.outcome import Options
 from offramp.search.prepare import Prepared
 from offramp.store.engine import Store
@@ -38,6 +39,37 @@ def holdout_s(prepared: Prepared, options: Options, report: StudyReport, finishe
     chosen = {member.candidate: member for member in (report.incumbent, report.recommended) if member is not None}
     seconds = sum(_seconds_per_run(prepared, options, member, finished) for member in chosen.values())
     return SAFETY * len(prepared.task.splits.holdout) * seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What is left of a job's caps; None for no cap of that kind."""
+
+    usd: float | None
+    calls: int | None
+    seconds: float | None
+
+
+def left_of(purse: Purse, clock: Clock) -> Left:
+    """What is left now."""
+    state = purse.state()
+    usd = None if state.cap_usd is None else state.cap_usd - state.spent_usd - state.reserved_usd
+    calls = None if state.cap_calls is None else state.cap_calls - state.calls - state.reserved_calls
+    return Left(usd=usd, calls=calls, seconds=clock.left_s)
+
+
+def affords(
+    left: Left, runs: int, prepared: Prepared, options: Options, member: Member, finished: Mapping[str, Evaluation]
+) -> bool:
+    """Whether so many more runs of a member can be expected to end within the caps, with a fifth more for safety."""
+    a_run = prepared.predictors + len(prepared.task.metric.judge_models)
+    seconds = SAFETY * runs * _seconds_per_run(prepared, options, member, finished)
+    usd = None if member.cost_usd is None else SAFETY * runs * member.cost_usd
+    return (
+        (left.calls is None or runs * a_run <= left.calls)
+        and (left.seconds is None or seconds < left.seconds)
+        and (left.usd is None or (usd is not None and usd < left.usd))
+    )
 
 
 def _seconds_per_run(prepared: Prepared, options: Options, member: Member, finished: Mapping[str, Evaluation]) -> float:

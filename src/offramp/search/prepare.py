@@ -98,7 +98,9 @@ class Prepared:
 
         Budget, number of trials and concurrency are left out: a study can be continued with more of them.
         """
-        part = self.space.model_dump(mode="json", exclude={"budget", "calls", "description", "store_text", "propose"})
+        part = self.space.model_dump(
+            mode="json", exclude={"budget", "calls", "description", "store_text", "propose", "verify"}
+        )
         part["search"] = {"sampler": self.space.search.sampler, "mode": self.space.search.mode, "seed": seed}
         revisions = {name: [m.route, m.revision, m.api_base] for name, m in self.models.items()}
         texts = {predictor: dict(variants) for predictor, variants in self.texts.items()}
@@ -168,7 +170,7 @@ def prepare(loaded: LoadedSpace, *, to_run: bool = False) -> Prepared:
     _check_demos(prepared)
     _check_propose(prepared)
     if to_run:
-        _check_runnable(prepared)
+        check_runnable(prepared)
     return prepared
 
 
@@ -355,7 +357,8 @@ def _check_file(model: Model) -> None:
     embedded.path(model.route)
 
 
-def _check_runnable(prepared: Prepared) -> None:
+def check_runnable(prepared: Prepared) -> None:
+    """Raises ModelError where a model's file or key is missing on this machine."""
     for model in prepared.models.values():
         if model.name in _leaving(prepared):
             continue

@@ -514,6 +514,20 @@ class BudgetPart(_Part):
     minutes: float | None = Field(None, gt=0, description="Most wall clock.")
 
 
+class VerifyPart(_Part):
+    """What is measured after the search, beside the incumbent and the recommended candidate on the holdout.
+
+    It is done with what the search has left of the job's caps. `offramp verify` does it at any time, from a purse of
+    its own.
+    """
+
+    front: bool = Field(True, description="Whether the rest of the front is scored on the holdout too.")
+    probe: int = Field(
+        0, ge=0, le=10_000, description="Timed runs of each of them, apart from the search and never from the ledger."
+    )
+    concurrency: int = Field(1, ge=1, le=64, description="Timed runs at the same time.")
+
+
 class SearchPart(_Part):
     """How the search goes."""
 
@@ -592,6 +606,7 @@ class SpaceFile(_Part):
     constraints: ConstraintsPart = Field(ConstraintsPart(), description="What a recommended candidate has to keep.")
     budget: BudgetPart = Field(BudgetPart(), description="Caps of the whole job.")
     search: SearchPart = Field(SearchPart(), description="How the search goes.")
+    verify: VerifyPart = Field(VerifyPart(), description="What is measured after the search.")
     propose: ProposePart | None = Field(None, description="Instructions written by a model; none when left out.")
     calls: CallsPart = Field(CallsPart(), description="How one request is made.")
     store_text: bool = Field(True, description="false: prompts and answers are not kept, so answers cannot be reused.")

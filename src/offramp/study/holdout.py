@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from offramp.records import Split
+from offramp.records import Result, Split
 from offramp.stats.pareto import non_dominated
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
@@ -54,14 +54,14 @@ def _against(store: Store, study: str, candidates: Sequence[str], incumbent: str
     """Each against the incumbent on the examples that both have a score for; Holm over all of them."""
     if incumbent is None or incumbent not in candidates:
         return {}
-    scores = {c: _scores(store, study, c) for c in candidates}
+    found = ResultStore(store).some(study, Split.HOLDOUT, candidates)
+    scores = {c: _scores(found.get(c, {})) for c in candidates}
     before = scores.pop(incumbent)
-    tallies = holm_corrected([_tally(found, before) for found in scores.values()])
+    tallies = holm_corrected([_tally(one, before) for one in scores.values()])
     return {candidate: _seen(one) for candidate, one in zip(scores, tallies, strict=True) if one.n}
 
 
-def _scores(store: Store, study: str, candidate: str) -> dict[str, float]:
-    results = ResultStore(store).get(study, Split.HOLDOUT, candidate)
+def _scores(results: Mapping[str, Result]) -> dict[str, float]:
     return {example: result.score for example, result in results.items() if result.score is not None}
 
 

@@ -1,0 +1,259 @@
+"""Verifying a study: its whole front, the recommended candidate and the incumbent on the holdout, and timed apart.
+
+It has a purse of its own, stated before the first call: what was given, or half more (a cent at least) than what the
+search's own numbers make it cost. What the study has on the holdout already is not run again; a probe is always new.
+
+Invariant: nothing that the search found changes; a candidate's holdout numbers appear when they are complete.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from offramp.calls.caller import Caller, open_caller
+from offramp.errors import UsageError, problem
+from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.ids import derived_seed
+from offramp.models.server import LocalServers
+from offramp.records import Candidate, ResultState, Split
+from offramp.search.leases import held_lease
+from offramp.search.limits import Clock, TimeIsUp
+from offramp.search.outcome import reason_of
+from offramp.search.parts import model_identity
+from offramp.search.probe import WARM_UP, probe
+from offramp.search.reopen import Opened
+from offramp.search.verdict import standing
+from offramp.store.candidates import CandidateStore
+from offramp.store.engine import Store
+from offramp.store.probes import ProbeStore
+from offramp.store.purse import BudgetExceeded, Purse
+from offramp.store.results import ResultStore
+from offramp.store.summaries import SummaryStore
+from offramp.study.report import Member, StudyReport, build_report
+
+SAFETY = 1.5
+LEAST_USD = 0.01
+"""At least so much more than expected: money is reserved for the longest answers that a request allows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """What a verification may use. None: as the estimate says (money, calls), or no cap (minutes).
+
+    Attributes:
+        probe: timed runs of each candidate; 0 for none. probe_concurrency: of them at the same time.
+        concurrency: examples at the same time on the holdout.
+    """
+
+    usd: float | None = None
+    calls: int | None = None
+    minutes: float | None = None
+    probe: int = 20
+    probe_concurrency: int = 1
+    concurrency: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a verification will do, and the purse it will do it from.
+
+    Attributes:
+        members: who is verified, the most important first.
+        runs: examples of the holdout that are still to be run, and timed runs, all members together.
+        expected_usd: by the search's own numbers; None where a price is not known.
+        cap_usd, cap_calls: of the purse; None for no cap of that kind.
+    """
+
+    members: tuple[Member, ...]
+    runs: int
+    expected_usd: float | None
+    cap_usd: float | None
+    cap_calls: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What a verification has done.
+
+    Attributes:
+        report: the study as it stands now.
+        stopped: the word for what ended it early (`budget_usd`, `budget_calls`, `minutes`, ...); None when complete.
+        calls: physical requests; spent_usd: physical money, apart from the search's.
+    """
+
+    report: StudyReport
+    plan: Plan
+    stopped: str | None
+    calls: int
+    cached_calls: int
+    failed_calls: int
+    spent_usd: float
+    elapsed_s: float
+
+
+Progress = Callable[[str, int, int], None]
+"""Told the phase (`holdout` or `probe`), runs done and runs in all."""
+
+
+class Verification:
+    """One verification of a study that is there. `run` does it all, under the study's lease."""
+
+    def __init__(self, opened: Opened, options: VerifyOptions, store: Store, *, servers: LocalServers | None = None,
+                 progress: Progress | None = None) -> None:  # fmt: skip
+        self._row, self._p, self._o, self._store = opened.row, opened.prepared, options, store
+        self._servers, self._progress = servers or LocalServers(), progress
+        self._results, self._summaries = ResultStore(store, self._p.space.store_text), SummaryStore(store)
+        self._done = 0
+        self.clock = Clock(minutes=options.minutes)
+        self.plan = self._planned()
+
+    def interrupt(self) -> None:
+        """Ask it to stop after the requests that are in flight."""
+        self.clock.interrupted = True
+
+    async def run(self) -> Verified:
+        """Scores and times.
+
+        Raises:
+            FatalCallError, Interrupted, TooManyFailures: it cannot go on; what was measured is kept.
+        """
+        async with held_lease(self._store, self._row.name, self.interrupt):
+            return await self._run()
+
+    async def _run(self) -> Verified:
+        purse = self._purse()
+        before = purse.state()
+        caller = self._caller(purse)
+        stopped: str | None = None
+        try:
+            await self._measure(self._evaluator(caller))
+        except (BudgetExceeded, TimeIsUp) as cap:
+            stopped = reason_of(cap)
+        finally:
+            stats = caller.stats()
+            await caller.aclose()
+            await self._servers.close()
+        return Verified(
+            report=build_report(self._store, self._row.name),
+            plan=self.plan,
+            stopped=stopped,
+            calls=stats.calls,
+            cached_calls=stats.cached_calls,
+            failed_calls=stats.failed_calls,
+            spent_usd=max(0.0, purse.state().spent_usd - before.spent_usd),
+            elapsed_s=self.clock.elapsed_s,
+        )
+
+    async def _measure(self, evaluator: Evaluator) -> None:
+        candidates = self._candidates()
+        for candidate in candidates:
+            await evaluator.evaluate(candidate, self._p.task.splits.holdout, split=Split.HOLDOUT)
+            self._summaries.refresh(self._row.name, Split.HOLDOUT, candidate.id)
+        if self._o.probe:
+            examples, width = self._p.task.splits.holdout, self._o.probe_concurrency
+            runs = await probe(
+                evaluator, candidates, examples, runs=self._o.probe, concurrency=width, check=self._check_probe
+            )
+            ProbeStore(self._store).put(self._row.name, runs, concurrency=width)
+
+    # ------------------------------------------------------------------------------------------------ plan
+
+    def _planned(self) -> Plan:
+        report = build_report(self._store, self._row.name)
+        members = standing(report)
+        if not members:
+            raise UsageError(problem(self._row.name, "no candidate has a full evaluation yet", do="Run the job first."))
+        self._check_models(members)
+        todo = {member.candidate: self._todo(member) for member in members}
+        costs = [None if m.cost_usd is None else m.cost_usd * todo[m.candidate] for m in members]
+        expected = None if None in costs else math.fsum(cost for cost in costs if cost is not None)
+        judged = self._p.task.metric.judge_models
+        calls = sum(todo.values()) * (self._p.predictors + len(judged))
+        given = self._o.usd is not None or self._o.calls is not None
+        open_calls = expected is None or bool(judged)  # a judge's price is in no candidate's cost
+        return Plan(
+            members=members,
+            runs=sum(todo.values()),
+            expected_usd=None if judged else expected,
+            cap_usd=self._o.usd
+            if given or open_calls
+            else max(SAFETY * (expected or 0.0), (expected or 0.0) + LEAST_USD),
+            cap_calls=self._o.calls if given or not open_calls else math.ceil(SAFETY * calls),
+        )
+
+    def _todo(self, member: Member) -> int:
+        there = self._results.get(self._row.name, Split.HOLDOUT, member.candidate)
+        left = sum(e.id not in there or there[e.id].state is ResultState.FAILED for e in self._p.task.splits.holdout)
+        return left + (self._o.probe + WARM_UP if self._o.probe else 0)
+
+    def _check_models(self, members: Sequence[Member]) -> None:
+        """A model that is another one now would put numbers of two models into one candidate."""
+        kept = self._row.extra.get("models", {})
+        for name in {str(member.params["model"]) for member in members}:
+            now = model_identity(self._p.models[name])
+            if name in kept and kept[name] != now:
+                do = "Run the job anew."
+                raise UsageError(
+                    problem(self._row.name, f"model {name!r} is not the one that it ran on", got=now, do=do)
+                )
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        names = [member.candidate for member in self.plan.members]
+        rows = {row.id: row.candidate for row in CandidateStore(self._store).all(self._row.name, only=names)}
+        return tuple(rows[name] for name in names)
+
+    # ----------------------------------------------------------------------------------------------- parts
+
+    def _purse(self) -> Purse:
+        """The study's purse for verification: its caps are what is spent there already and what this one may add."""
+        name = f"{self._row.name}:verify"
+        state = Purse(self._store, name, None, None).state()
+        usd, calls = self.plan.cap_usd, self.plan.cap_calls
+        return Purse(
+            self._store, name, None if usd is None else state.spent_usd + usd,
+            None if calls is None else state.calls + calls,
+        )  # fmt: skip
+
+    def _caller(self, purse: Purse) -> Caller:
+        return open_caller(
+            store=self._store,
+            study=self._row.name,
+            store_text=self._p.space.store_text,
+            purse=purse,
+            concurrency=max(self._o.concurrency, self._o.probe_concurrency),
+            calls=self._p.space.calls,
+            servers=self._servers,
+            rng=random.Random(derived_seed(self._row.seed, "verify")),
+        )
+
+    def _evaluator(self, caller: Caller) -> Evaluator:
+        space = self._p.space
+        settings = EvaluatorSettings(
+            concurrency=self._o.concurrency,
+            max_failed_share=space.calls.max_failed_share,
+            balance_by=self._p.balance_by,
+            bootstrap_min_score=space.demos.min_score,
+        )
+        return Evaluator(
+            task=self._p.task,
+            models=self._p.models,
+            send=caller.send,
+            results=self._results,
+            study=self._row.name,
+            settings=settings,
+            factory=self._p.factory,
+            on_result=lambda _: self._tell("holdout", 1),
+            check=self.clock.check,
+        )
+
+    def _check_probe(self) -> None:
+        self.clock.check()
+        self._tell("probe", self._o.probe_concurrency)
+
+    def _tell(self, phase: str, more: int) -> None:
+        self._done = min(self._done + more, self.plan.runs)
+        if self._progress is not None:
+            self._progress(phase, self._done, self.plan.runs)

@@ -1,0 +1,205 @@
+"""Verification of a study: who is scored, from which purse, and that a probe times what it says."""
+
+import json
+from collections import Counter
+
+import pytest
+from click.testing import CliRunner
+
+from offramp.cli.main import offramp
+from offramp.errors import UsageError
+from offramp.records import CallReply, Purpose, Split, Usage
+from offramp.search import api, verify
+from offramp.search.probe import WARM_UP
+from offramp.stats import quantile
+from offramp.store.engine import open_store
+from offramp.store.probes import ProbeStore
+from offramp.store.purse import Purse
+from offramp.store.results import ResultStore
+from offramp.testing.fakes import FunctionTransport
+from search_jobs import patched, reply_to, run_job, write_space
+
+GRID = {"sampler": "grid", "trials": 99, "concurrency": 2}
+SPLITS = {"train": 4, "search": 12, "holdout": 8}
+
+
+@pytest.fixture
+def transport(monkeypatch):
+    from functools import partial
+
+    from offramp.calls.caller import open_caller
+    from search_jobs import at_once
+
+    transport = FunctionTransport(reply_to)
+    patched(monkeypatch, transport)
+    monkeypatch.setattr(verify, "open_caller", partial(open_caller, transport=transport, sleep=at_once))
+    return transport
+
+
+@pytest.fixture
+def job(tmp_path, transport):
+    """A study of which only the incumbent and the recommended candidate were scored on the holdout."""
+    space = write_space(tmp_path, search=GRID, splits=SPLITS, verify={"front": False})
+    report = run_job(space, tmp_path).report
+    transport.requests.clear()
+    return tmp_path, report
+
+
+def storage(folder):
+    return open_store(f"sqlite:///{folder / 'offramp.db'}")
+
+
+def held(folder, study):
+    with storage(folder) as store:
+        return {c: len(found) for c, found in ResultStore(store).all(study, Split.HOLDOUT).items()}
+
+
+def test_the_whole_front_is_scored_and_what_is_there_is_not_run_again(job, transport):
+    folder, report = job
+    before = held(folder, report.study)
+    done = api.verify(report.study, results=folder, probe=0)
+    standing = {m.candidate for m in report.front} | {report.incumbent.candidate}
+    assert held(folder, report.study) == dict.fromkeys(standing, 8)
+    assert done.calls + done.cached_calls == 8 * (len(standing) - len(before))
+    assert all(m.holdout is not None and m.holdout.on_front is not None for m in done.report.front)
+    assert done.stopped is None
+    again = api.verify(report.study, results=folder, probe=0)
+    assert (again.calls, again.cached_calls, again.plan.runs) == (0, 0, 0)
+
+
+def test_what_the_search_found_and_spent_does_not_change(job):
+    folder, report = job
+    with storage(folder) as store:
+        before = Purse(store, report.study, None, None).state().spent_usd
+    done = api.verify(report.study, results=folder, probe=3)
+    assert [m.candidate for m in done.report.front] == [m.candidate for m in report.front]
+    assert [m.quality for m in done.report.members] == [m.quality for m in report.members]
+    assert done.report.recommended.candidate == report.recommended.candidate
+    with storage(folder) as store:
+        assert Purse(store, report.study, None, None).state().spent_usd == before
+        assert Purse(store, f"{report.study}:verify", None, None).state().spent_usd == pytest.approx(done.spent_usd)
+    assert done.spent_usd > 0
+
+
+def test_a_probe_asks_anew_in_turns_after_a_warm_up(job, transport):
+    folder, report = job
+    api.verify(report.study, results=folder, probe=0)
+    transport.requests.clear()
+    done = api.verify(report.study, results=folder, probe=5)
+    probes = [r for r in transport.requests if r.purpose is Purpose.PROBE]
+    arms = len(done.plan.members)
+    assert len(transport.requests) == len(probes) == arms * (5 + WARM_UP)
+    order = [(r.model.name, r.messages[0]["content"]) for r in probes]
+    turns = [order[i : i + arms] for i in range(0, len(order), arms)]
+    assert all(turn == turns[0] for turn in turns)
+    with storage(folder) as store:
+        found = ProbeStore(store).all(report.study)
+    assert {c: len(p.latencies_s) for c, p in found.items()} == {m.candidate: 5 for m in done.plan.members}
+
+
+def test_a_probe_s_numbers_are_those_of_its_runs_with_intervals(job, monkeypatch, transport):
+    folder, report = job
+    times = iter([0.1 * (1 + i % 7) for i in range(10_000)])
+    monkeypatch.setattr(transport, "_function", lambda r: reply(r, next(times)))
+    done = api.verify(report.study, results=folder, probe=80)
+    with storage(folder) as store:
+        runs = ProbeStore(store).all(report.study)
+    for member in done.report.front:
+        expected = quantile(runs[member.candidate].latencies_s, 0.95)
+        assert member.probe.n == 80
+        assert (member.probe.p95_low_s, member.probe.p95_high_s) == (expected.low, expected.high)
+        assert member.probe.p50_low_s <= member.probe.p50_s <= member.probe.p50_high_s
+    values = json.loads(command(folder, "pareto", report.study, "--json"))
+    assert values["front"][0]["probe"]["p50_s"] == done.report.front[0].probe.p50_s
+
+
+def reply(request, latency_s):
+    return CallReply(
+        text=reply_to(request).text, finish_reason="stop", usage=Usage(input_tokens=9), latency_s=latency_s
+    )
+
+
+def test_few_timed_runs_have_no_upper_end_of_p95(job):
+    done = api.verify(job[1].study, results=job[0], probe=10)
+    assert all(m.probe.p95_high_s is None and m.probe.p50_high_s is not None for m in done.report.front)
+
+
+def test_a_cap_ends_it_keeps_what_was_paid_for_and_more_continues(job):
+    folder, report = job
+    done = api.verify(report.study, results=folder, probe=0, calls=5)
+    assert done.stopped == "budget_calls"
+    assert done.calls <= 5
+    assert sum(m.holdout is not None for m in done.report.front) < len(report.front)
+    assert {m.holdout.n for m in done.report.front if m.holdout is not None} <= {8}
+    rest = api.verify(report.study, results=folder, probe=0, calls=500)
+    assert rest.stopped is None
+    assert all(m.holdout is not None for m in rest.report.front)
+
+
+def test_the_purse_is_stated_before_a_call(job, transport):
+    plans = []
+    done = api.verify(
+        job[1].study, results=job[0], probe=2, started=lambda p: plans.append((p, len(transport.requests)))
+    )
+    (plan, sent), *_ = plans
+    assert sent == 0
+    assert plan.cap_usd >= plan.expected_usd > 0
+    assert done.spent_usd <= plan.cap_usd
+
+
+def test_a_job_scores_the_rest_of_its_front_and_probes_where_its_space_file_says_so(tmp_path, transport):
+    space = write_space(tmp_path, search=GRID, splits=SPLITS, verify={"front": True, "probe": 3})
+    result = run_job(space, tmp_path)
+    assert all(m.holdout.n == 8 and m.probe.n == 3 for m in result.report.front)
+    sent = len(transport.requests)
+    assert Counter(r.purpose for r in transport.requests)[Purpose.PROBE] > 0
+    again = run_job(space, tmp_path)
+    assert (len(transport.requests), again.calls) == (sent, 0)
+
+
+def test_what_is_measured_after_the_search_is_no_part_of_a_study_s_identity(tmp_path, transport):
+    one = run_job(write_space(tmp_path, verify={"front": False}), tmp_path).report
+    other = run_job(write_space(tmp_path, verify={"front": True, "probe": 1}), tmp_path).report
+    assert one.study == other.study
+
+
+def test_a_cap_takes_the_rest_of_the_front_and_not_the_verdict(tmp_path, transport):
+    space = write_space(tmp_path, search=GRID, splits=SPLITS, budget={"calls": 12 * 3 + 16})
+    result = run_job(space, tmp_path)
+    assert result.report.incumbent.holdout.n == 8
+    assert result.report.recommended.holdout.n == 8
+    assert result.error is None
+
+
+def test_data_that_has_changed_is_refused_before_a_call(job, transport):
+    folder, report = job
+    (folder / "rows.jsonl").write_text((folder / "rows.jsonl").read_text().replace("case 003", "another"))
+    with pytest.raises(UsageError, match="have changed"):
+        api.verify(report.study, results=folder)
+    assert transport.requests == []
+
+
+@pytest.mark.parametrize("asked", [{"usd": -1.0}, {"calls": 0}, {"minutes": float("nan")}])
+def test_a_purse_that_cannot_be_is_refused(job, asked):
+    with pytest.raises(UsageError, match="above 0"):
+        api.verify(job[1].study, results=job[0], **asked)
+
+
+# ---------------------------------------------------------------------------------------------------- the command
+
+
+def command(folder, *args):
+    result = CliRunner().invoke(offramp, [*args, "--results", str(folder)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_command_says_what_it_did_as_text_and_json(job):
+    folder, report = job
+    plan = json.loads(command(folder, "verify", report.study, "--dry-run", "--json"))
+    assert plan["candidates"][0] == report.incumbent.candidate
+    values = json.loads(command(folder, "verify", report.study, "--probe", "2", "--json"))
+    assert values["verification"]["stopped"] is None
+    assert values["verification"]["calls"] > 0
+    assert all(m["holdout"]["n"] == 8 and m["probe"]["n"] == 2 for m in values["front"])
+    assert "Verification: complete." in command(folder, "verify", report.study, "--probe", "0")
