@@ -11,10 +11,14 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from offramp.ids import derived_seed
-from offramp.records import DemoKind, Example
+
+if TYPE_CHECKING:  # apps that only write messages choose demos too, and load nothing that they do not need
+    from offramp.records import DemoKind, Example
+
+_BALANCED = "balanced"
 
 
 def choose_demos(
@@ -26,7 +30,7 @@ def choose_demos(
     `balance_by` in turn. Copies count once. Fewer come back when the train split has fewer.
     """
     order = sorted(distinct(train), key=lambda example: derived_seed(seed, "demos", example.content_hash))
-    if kind is DemoKind.BALANCED and balance_by is not None:
+    if kind == _BALANCED and balance_by is not None:
         order = _in_turn(order, balance_by)
     chosen = order[:count]
     random.Random(derived_seed(seed, "demo-order", count)).shuffle(chosen)

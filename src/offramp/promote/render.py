@@ -126,7 +126,13 @@ def _index(rows: tuple[Mapping[str, Any], ...], fields: tuple[str, ...]) -> Near
     return NearestDemos([_example(row["values"], row["content_hash"]) for row in rows], fields)
 
 
-def _example(values: Mapping[str, Any], content_hash: str) -> Any:
-    from offramp.records import Example
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """As much of an `Example` as choosing demos looks at."""
 
-    return Example(id=content_hash, content_hash=content_hash, values=values, row=0)
+    content_hash: str
+    values: Mapping[str, Any]
+
+
+def _example(values: Mapping[str, Any], content_hash: str) -> Any:
+    return _Row(content_hash=content_hash, values=values)
