@@ -50,4 +50,5 @@ def test_every_command_is_in_the_readme_and_none_is_invented() -> None:
 
 
 def test_no_tracked_page_or_lock_names_an_index_or_a_machine() -> None:
-    assert "://" not in (ROOT / "requirements.lock").read_text()
+    for lock in (ROOT / "requirements.lock", *(ROOT / "tools" / "peers").glob("*lock*")):
+        assert "://" not in lock.read_text(), lock.name
