@@ -12,10 +12,22 @@ if TYPE_CHECKING:
     from offramp.promote.load import load
     from offramp.promote.loading import load_messages
     from offramp.search.api import optimize
+    from offramp.search.replay import replay
     from offramp.study.api import compare, pareto
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "load", "load_messages", "migrate", "optimize", "pareto", "scan", "watch"]
+__all__ = [
+    "__version__",
+    "compare",
+    "load",
+    "load_messages",
+    "migrate",
+    "optimize",
+    "pareto",
+    "replay",
+    "scan",
+    "watch",
+]
 
 _LAZY = {
     "compare": "offramp.study.api",
@@ -26,6 +38,7 @@ _LAZY = {
     "pareto": "offramp.study.api",
     "scan": "offramp.lifecycle.api",
     "watch": "offramp.lifecycle.api",
+    "replay": "offramp.search.replay",
 }
 
 

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "compare": ("offramp.cli.compare:compare", "Two candidates example by example: wins, losses, and how sure."),
     "report": ("offramp.cli.report:report", "Write a study as one HTML file that needs nothing else."),
     "review": ("offramp.cli.review:review", "Serve a live page: follow, weigh, compare, promote."),
+    "replay": ("offramp.cli.replay:replay", "Race the candidates of a recorded table, without any call."),
     "studies": ("offramp.cli.studies:studies", "List the studies in a storage."),
     "promote": ("offramp.cli.promote:promote", "Write a winner to config with its evidence, behind a gate."),
     "export": (

@@ -1,0 +1,27 @@
+"""Racing: which cells to read next, when to stop a candidate, and which front to declare."""
+
+from offramp.search.racing.race import Race
+from offramp.search.racing.settings import (
+    COST,
+    LATENCY,
+    QUALITY,
+    Block,
+    Declared,
+    Estimate,
+    RaceObjective,
+    RaceSettings,
+    Stopped,
+)
+
+__all__ = [
+    "COST",
+    "LATENCY",
+    "QUALITY",
+    "Block",
+    "Declared",
+    "Estimate",
+    "Race",
+    "RaceObjective",
+    "RaceSettings",
+    "Stopped",
+]

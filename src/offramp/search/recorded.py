@@ -1,0 +1,177 @@
+"""A recorded table of outcomes: one row is one candidate (columns `param.*`) on one example.
+
+Rows of the same candidate and example are replicates of one cell and count as their mean. Candidates and examples are
+put in an order of their own, so that the order of the rows means nothing.
+
+Invariant: what a search may know of the outcomes goes through `PaidCells.read`, which counts every cell and gives none
+beyond its cap. The table itself stays out of reach.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from offramp.errors import DatasetError, problem
+from offramp.records import Scalar, Split
+from offramp.stats.pareto import Floats
+
+if TYPE_CHECKING:
+    import pandas
+
+PREFIX = "param."
+OUTCOMES = ("score", "cost_usd", "latency_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """One split of a table.
+
+    Attributes:
+        pool: params by candidate, named as the columns without `param.`.
+        examples: ids. outcomes: the columns of OUTCOMES that are there, `score` first.
+        values: shape (candidates, examples, outcomes); NaN where the table has nothing.
+    """
+
+    pool: tuple[Mapping[str, Scalar], ...]
+    examples: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    values: Floats
+
+
+class PaidCells:
+    """The cells of a table, one by one, for a price of one cell each.
+
+    Args:
+        recorded: the table. cap: cells that may be read at most.
+    """
+
+    def __init__(self, recorded: Recorded, cap: int) -> None:
+        self.__values = recorded.values
+        self.__paid = np.zeros(recorded.values.shape[:2], dtype=bool)
+        self.cap = cap
+
+    @property
+    def used(self) -> int:
+        """Cells read so far."""
+        return int(self.__paid.sum())
+
+    @property
+    def left(self) -> int:
+        """Cells that may still be read."""
+        return self.cap - self.used
+
+    def read(self, index: int, positions: Sequence[int]) -> Floats:
+        """Outcomes of a candidate on some examples; shape (len(positions), outcomes). Read again, they cost nothing.
+
+        Raises:
+            ValueError: more cells than are left.
+        """
+        new = np.unique([p for p in positions if not self.__paid[index, p]])
+        if len(new) > self.left:
+            raise ValueError(f"{len(new)} cells asked for, {self.left} left")
+        self.__paid[index, new.astype(np.int64)] = True
+        return np.array(self.__values[index, list(positions)])
+
+
+def read_recorded(path: Path) -> dict[Split, Recorded]:
+    """The splits of a Parquet or CSV file; without a column `split`, all of it is the search split.
+
+    Raises:
+        DatasetError: no such file, or a table that is not one of outcomes.
+    """
+    frame = _frame(path)
+    dims = [name for name in frame.columns if str(name).startswith(PREFIX)]
+    _check(frame, dims, path)
+    outcomes = tuple(name for name in OUTCOMES if name in frame.columns and frame[name].notna().any())
+    splits = frame["split"].astype(str) if "split" in frame.columns else None
+    parts = {s: frame if splits is None else frame[splits == s.value] for s in (Split.SEARCH, Split.HOLDOUT)}
+    if splits is None:
+        del parts[Split.HOLDOUT]
+    elif not len(parts[Split.SEARCH]):
+        found = sorted(set(splits))[:5]
+        raise DatasetError(problem(str(path), "column split", got=found, expected="rows with 'search'"))
+    return {split: _recorded(part, dims, outcomes) for split, part in parts.items() if len(part)}
+
+
+def _frame(path: Path) -> pandas.DataFrame:
+    import pandas
+
+    if not path.is_file():
+        raise DatasetError(problem(str(path), "no such file", expected="a Parquet or CSV table of outcomes"))
+    reader = pandas.read_csv if path.suffix.lower() == ".csv" else pandas.read_parquet
+    try:
+        return reader(path)
+    except Exception as error:  # noqa: BLE001 - pandas and pyarrow raise many kinds; the record is this message
+        reason = str(error).partition("\n")[0]
+        raise DatasetError(
+            problem(str(path), f"cannot be read as a table ({type(error).__name__}: {reason})")
+        ) from None
+
+
+def _check(frame: pandas.DataFrame, dims: Sequence[str], path: Path) -> None:
+    do = "docs/replay.md shows the columns."
+    if not dims:
+        raise DatasetError(problem(str(path), "no column begins with 'param.'", got=list(frame.columns)[:8], do=do))
+    for name in ("example_id", "score"):
+        if name not in frame.columns:
+            raise DatasetError(problem(str(path), f"no column {name!r}", got=list(frame.columns)[:8], do=do))
+    if not len(frame):
+        raise DatasetError(problem(str(path), "has no rows"))
+    for name in (n for n in OUTCOMES if n in frame.columns):
+        _check_numbers(frame, name, path)
+
+
+def _check_numbers(frame: pandas.DataFrame, name: str, path: Path) -> None:
+    import pandas
+
+    numbers = pandas.to_numeric(frame[name], errors="coerce")
+    most = 1.0 if name == "score" else sys.float_info.max
+    wrong = frame[name].notna() & ~((numbers >= 0) & (numbers <= most))
+    if wrong.any():
+        expected = "a number in [0, 1]" if name == "score" else "a number of 0 or more"
+        row = int(np.flatnonzero(wrong.to_numpy())[0])
+        raise DatasetError(problem(f"{path}: row {row + 1}", name, got=frame[name].iloc[row], expected=expected))
+    if name == "score" and not numbers.notna().any():
+        raise DatasetError(problem(str(path), "column score has no number"))
+    frame[name] = numbers.astype(float)
+
+
+def _recorded(frame: pandas.DataFrame, dims: Sequence[str], outcomes: tuple[str, ...]) -> Recorded:
+    import pandas
+
+    columns = [[plain_param(value) for value in frame[name].tolist()] for name in dims]
+    keys = [json.dumps(row) for row in zip(*columns, strict=True)]
+    examples = [str(value) for value in frame["example_id"].tolist()]
+    names, ids = sorted(set(keys)), sorted(set(examples))
+    rows, places = pandas.Index(names).get_indexer(keys), pandas.Index(ids).get_indexer(examples)
+    values = np.stack([_means(frame[o].to_numpy(), rows, places, (len(names), len(ids))) for o in outcomes], axis=-1)
+    pool = tuple(dict(zip((d.removeprefix(PREFIX) for d in dims), json.loads(name), strict=True)) for name in names)
+    return Recorded(pool=pool, examples=tuple(ids), outcomes=outcomes, values=values)
+
+
+def _means(values: Floats, rows: Any, places: Any, shape: tuple[int, int]) -> Floats:
+    known = ~np.isnan(values)
+    total, count = np.zeros(shape), np.zeros(shape)
+    np.add.at(total, (rows[known], places[known]), values[known])
+    np.add.at(count, (rows[known], places[known]), 1.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(total / count)
+
+
+def plain_param(value: Any) -> Scalar:
+    """A param as a JSON value: null for what is not there, text for what is neither number, bool nor text."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)
