@@ -134,7 +134,7 @@ def test_a_report_from_disk_is_used_by_mouse_and_shows_a_candidate_in_full(
         page.locator("#filter").fill("large")
         assert 0 < page.locator("#table tbody tr:visible").count() < page.locator("#table tbody tr").count()
         page.locator("#table thead th[data-key=cost] button").click()
-        costs = page.locator("#table tbody tr").evaluate_all("rows => rows.map(r => Number(r.cells[3].dataset.v))")
+        costs = page.locator("#table tbody tr").evaluate_all("rows => rows.map(r => Number(r.cells[4].dataset.v))")
         assert costs == sorted(costs)
 
 

@@ -23,8 +23,8 @@ from offramp.study.wording import money, points
 
 SCRIPTS = ("base.js", "weights.js", "decision.js", "table.js", "front.js", "space.js", "live.js", "start.js")
 COLUMNS = (
-    ("quality", "quality"), ("holdout", "holdout"), ("cost", "$/1k runs"), ("latency", "p50"), ("p95", "p95"),
-    ("n", "n"), ("utility", "utility"),
+    ("quality", "quality"), ("holdout", "holdout"), ("against", "to today"), ("cost", "$/1k runs"), ("latency", "p50"),
+    ("p95", "p95"), ("n", "n"), ("utility", "utility"),
 )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def verdict(chosen: Member | None, today: Member | None, evidence: Comparison | 
 
 def _why(chosen: Member, today: Member, evidence: Comparison | None) -> str:
     parts = [_quality_words(evidence), _ratio(chosen.cost_usd, today.cost_usd, _MONEY)]
-    parts.append(_ratio(chosen.latency_s, today.latency_s, _TIME))
+    parts.append(_ratio(*_latencies(chosen, today), _TIME))
     said = [part for part in parts if part]
     text = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}" if said else "no numbers to compare"
     return f"{text[0].upper()}{text[1:]}."
@@ -105,17 +105,30 @@ def _ratio(new: float | None, old: float | None, words: tuple[str, str]) -> str 
     return None if ratio < 1.05 else f"{times(ratio)} {words[0] if new < old else words[1]}"
 
 
+def _latencies(chosen: Member, today: Member | None) -> tuple[float | None, float | None]:
+    """Both p50 as measured apart where both were, else both as run."""
+    if chosen.probe is not None and (today is None or today.probe is not None):
+        return chosen.probe.p50_s, None if today is None or today.probe is None else today.probe.p50_s
+    return chosen.latency_s, None if today is None else today.latency_s
+
+
 def times(ratio: float) -> str:
     """A ratio above 1 with two digits that tell something."""
     return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
 
 
 def _caution(chosen: Member, evidence: Comparison | None) -> str | None:
-    said = [_unverified(chosen)]
+    said = [_unverified(chosen), _fell_off(chosen)]
     if evidence is not None and evidence.whole.n and not (evidence.whole.better or evidence.whole.worse):
         looked = f" after looking at {evidence.looked_at} candidates" if evidence.looked_at > 1 else ""
         said.insert(0, f"The difference in quality is not shown to be more than chance{looked}.")
     return " ".join(part for part in said if part) or None
+
+
+def _fell_off(chosen: Member) -> str | None:
+    if chosen.holdout is None or chosen.holdout.on_front is not False:
+        return None
+    return "On the holdout another of those that were scored there beats it in everything."
 
 
 def _unverified(chosen: Member) -> str | None:
@@ -132,11 +145,12 @@ def _tiles(chosen: Member, today: Member | None, evidence: Comparison | None) ->
     before = None if old is None else old.holdout.quality if held and old.holdout else old.quality
     change = None if before is None or now is None else f"{(now - before) * 100:+.1f} points"
     good = None if before is None or now is None or before == now else now > before
+    how = "measured apart" if chosen.probe is not None and (old is None or old.probe is not None) else "as run"
     name = "Quality, holdout" if held else "Quality, search split"
     return (
         Tile(name=name, now=number(now), before=None if before is None else number(before), change=change, good=good),
         _less("Cost of 1,000 runs", chosen.cost_usd, old.cost_usd if old else None, per_thousand, _MONEY),
-        _less("Latency of a run", chosen.latency_s, old.latency_s if old else None, seconds, _TIME),
+        _less(f"Latency of a run, {how}", *_latencies(chosen, old), seconds, _TIME),
     )
 
 

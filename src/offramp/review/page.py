@@ -26,11 +26,18 @@ from offramp.store.summaries import SummaryStore
 from offramp.study.compare import Comparison, Sides, compare_sides
 from offramp.study.dataset import Dataset, read_dataset
 from offramp.study.importance import Importance, importances
-from offramp.study.report import StudyReport, build_report, ruler_of
+from offramp.study.recommend import choose
+from offramp.study.report import Choice, StudyReport, build_report, ruler_of
 from offramp.study.spending import Spending, spending
 from offramp.study.trajectory import thinned, trajectory
 from offramp.study.wording import STOPPED
 
+WAYS = {
+    "within:2": "Cheapest within 2 points of the best",
+    "no-loss": "Cheapest that is not worse than today",
+    "knee": "Where the front bends",
+}
+"""Policies beside the weights, with what they are called."""
 _EXAMPLES_EACH = 8
 _MOST_DETAILS = 60
 
@@ -55,8 +62,9 @@ class StudyPage:
     Attributes:
         rows: incumbent, front and the best of the others, by utility; `unlisted` more candidates are not shown.
         details: of the recommended, the incumbent and the front; `undetailed` members of the front are left out.
+        choices: what other policies choose, with what each is called.
         shares: of each objective's weight in all, in percent.
-        labels: of the candidates in the pictures, for whoever does not see them.
+        labels: of the candidates in the pictures, for whoever does not see them. names: without the numbers.
         data: what the page's script works with.
     """
 
@@ -73,8 +81,10 @@ class StudyPage:
     provenance: tuple[tuple[str, str], ...]
     details: tuple[Detail, ...]
     undetailed: int
+    choices: tuple[tuple[str, Choice], ...]
     shares: tuple[int, ...]
     labels: Mapping[str, str]
+    names: Mapping[str, str]
     data: Mapping[str, Any]
 
     @property
@@ -98,6 +108,7 @@ class StudySource:
         self.candidates = CandidateStore(store).all(name)
         self.own_weights = [o.weight for o in ruler_of(self.row).objectives]
         self._dataset: Dataset | None = None
+        self._ways: tuple[tuple[str, Choice], ...] | None = None
         self._pool: list[Pool | None] = []
         self._lines: tuple[LineChart, ...] | None = None
         self._stored = {kept.id: kept for kept in self.candidates}
@@ -178,6 +189,12 @@ class StudySource:
             self._lines = line_charts(thinned(trajectory(self.candidates, summaries, counts, self.ruler)))
         return self._lines
 
+    def ways(self) -> tuple[tuple[str, Choice], ...]:
+        """What each policy chooses, with what it is called."""
+        if self._ways is None:
+            self._ways = tuple((name, choose(self.store, self.report, policy)) for policy, name in WAYS.items())
+        return self._ways
+
     def choices(self, *also: str) -> tuple[tuple[str, str], ...]:
         """Candidates to choose from, with labels: the front and the incumbent by utility, and those that are named."""
         known = {row.id: row.label for row in rows_of(self.report, most_others=0)}
@@ -223,8 +240,10 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
         provenance=provenance(source.row, source.ruler),
         details=tuple(detail for detail in details if detail is not None),
         undetailed=max(0, front - sum(row.front for row in wanted)) if whole else 0,
+        choices=source.ways() if report.front else (),
         shares=shares_of(report.objectives),
         labels={row.id: f"{row.label}: {spoken(row)}" for row in rows if row.front or row.member.incumbent},
+        names={row.id: row.label for row in rows},
         data=script_data(report, rows, {"verdicts": verdicts, "own_weights": source.own_weights}),
     )
 

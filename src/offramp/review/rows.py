@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from offramp.stats.intervals import Interval, wilson
+from offramp.stats.intervals import Interval
 from offramp.study.importance import value_of
 from offramp.study.members import Member
 from offramp.study.objectives import Objective
 from offramp.study.report import StudyReport
-from offramp.study.wording import number, per_thousand, seconds, shared_params, short_params
+from offramp.study.tally import CONFIDENCE
+from offramp.study.wording import number, per_thousand, points, seconds, shared_params, short_params
 
 MOST_OTHERS = 400
 
@@ -56,11 +57,11 @@ class Labels:
         return short_params({name: value for name, value in member.params.items() if name not in self._shared})
 
 
-def quality_interval(member: Member, *, confidence: float = 0.95) -> Interval | None:
-    """Where the quality on all such inputs may be, after these examples."""
-    if member.quality is None or not member.n:
+def quality_interval(member: Member) -> Interval | None:
+    """The 95 % interval of the quality on the search split, as the report has it."""
+    if member.quality_low is None or member.quality_high is None:
         return None
-    return wilson(min(member.quality, 1.0) * member.n, member.n, confidence=confidence)
+    return Interval(low=member.quality_low, high=member.quality_high, confidence=CONFIDENCE)
 
 
 def rows_of(report: StudyReport, *, most_others: int = MOST_OTHERS) -> tuple[Row, ...]:
@@ -136,14 +137,32 @@ def _datum(row: Row) -> dict[str, Any]:
 def words_of(row: Row) -> dict[str, str]:
     """The numbers of a row as they are written everywhere."""
     m, held = row.member, row.member.holdout
+    today = None if held is None else held.against
     return {
         "quality": number(m.quality),
         "interval": interval_words(row.interval),
         "holdout": "" if held is None else number(held.quality),
+        "holdout_interval": "" if held is None else _between(held.quality_low, held.quality_high),
+        "against": "" if today is None else points(today.difference),
+        "against_interval": "" if today is None else f"{points(today.low)} to {points(today.high)}",
         "cost": per_thousand(m.cost_usd),
         "latency": seconds(m.latency_s),
         "p95": seconds(m.latency_p95_s),
+        "probe": probe_words(m),
     }
+
+
+def probe_words(member: Member) -> str:
+    """The latency measured apart, with intervals; empty where it was not."""
+    probe = member.probe
+    if probe is None:
+        return ""
+    p50 = f"p50 {seconds(probe.p50_s)} ({seconds(probe.p50_low_s)} to {_or_more(probe.p50_high_s)})"
+    return f"{p50}, p95 {seconds(probe.p95_s)} ({seconds(probe.p95_low_s)} to {_or_more(probe.p95_high_s)})"
+
+
+def _or_more(value: float | None) -> str:
+    return "no bound" if value is None else seconds(value)
 
 
 def spoken(row: Row) -> str:
@@ -162,4 +181,8 @@ def shares_of(objectives: Sequence[Objective]) -> tuple[int, ...]:
 
 def interval_words(interval: Interval | None) -> str:
     """Both ends; empty where there is none."""
-    return "" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
+    return "" if interval is None else _between(interval.low, interval.high)
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:.2f} to {high:.2f}"

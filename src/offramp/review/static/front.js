@@ -37,6 +37,10 @@ Offramp.startDots = (state) => {
   }
 };
 
+Offramp.startPicks = (state) => {
+  for (const button of document.querySelectorAll("[data-pick]")) button.addEventListener("click", () => Offramp.choose(state, button.dataset.pick));
+};
+
 Offramp.choose = (state, id) => {
   state.chosen = id;
   for (const item of document.querySelectorAll(".dot, #table tbody tr")) item.classList.toggle("chosen", item.dataset.id === id);
@@ -47,7 +51,7 @@ Offramp.choose = (state, id) => {
 
 Offramp.showCard = (state, member) => {
   const card = document.getElementById("selected"), words = member.words;
-  const rows = [["quality", `${words.quality} (${words.interval})`], ["holdout", words.holdout], ["1,000 runs", words.cost],
+  const rows = [["quality", `${words.quality} (${words.interval})`], ["holdout", words.holdout && `${words.holdout} (${words.holdout_interval})`], ["to today", words.against && `${words.against} (${words.against_interval})`], ["1,000 runs", words.cost],
     ["p50", words.latency], ["p95", words.p95]].filter(([, value]) => value);
   const facts = Offramp.node("dl", {}, ...rows.flatMap(([name, value]) => [Offramp.node("dt", {}, name), Offramp.node("dd", {}, value)]));
   const links = Offramp.node("p", { class: "links" }, ...Offramp.cardLinks(state, member));

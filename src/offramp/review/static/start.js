@@ -82,6 +82,7 @@ Offramp.start = (state) => {
   Offramp.startSpace(state);
   Offramp.startTabs(state);
   Offramp.startDots(state);
+  Offramp.startPicks(state);
   Offramp.startWeights(state);
   Offramp.rank(state);
   if (state.chosen) Offramp.choose(state, state.chosen);
