@@ -137,7 +137,9 @@ def test_the_estimate_counts_what_the_job_does_and_knows_more_after_it(run, spac
     expected = json.loads(run(space, "--dry-run", "--json")[1])["dry_run"]
     found = json.loads(run(space, "--json")[1])
     assert expected["candidates"] == found["trials"]
-    assert expected["calls"] == found["calls"] + found["cached_calls"]
+    decisive = {found["incumbent"]["candidate"], found["recommended"]["candidate"]}
+    further = len({member["candidate"] for member in found["front"]} - decisive)
+    assert expected["calls"] + further * expected["front_calls"] == found["calls"] + found["cached_calls"]
     again = json.loads(run(space, "--dry-run", "--json")[1])["dry_run"]
     assert again["basis"] == "past calls of these models"
     assert expected["cost_usd"] > 0 and again["cost_usd"] > 0

@@ -272,6 +272,9 @@ def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> No
         f"\nExpected: {expected.candidates} candidates, {expected.calls:,} calls{judge}, {money(expected.cost_usd)}, "
         f"{expected.minutes:.1f} minutes. Based on {expected.basis}."
     )
+    if expected.front_calls:
+        further = f"{expected.front_calls:,} calls on the holdout for each further member of the front"
+        console.print(f"Then {further}, as far as the caps leave room.")
     if expected.started_from is not None:
         console.print(f"Starts from {plain(expected.started_from)}.")
     if expected.caps:

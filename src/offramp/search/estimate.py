@@ -29,7 +29,7 @@ WRITING = 10  # an instruction takes so many times as long as an answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Expected effort of a job, the holdout included.
+    """Expected effort of a job, the holdout of the incumbent and the recommended candidate included.
 
     Attributes:
         candidates: full evaluations, the incumbent included.
@@ -40,6 +40,8 @@ class Estimate:
         cost_usd: None when a price is unknown.
         minutes: at the job's concurrency.
         basis: what the numbers rest on, in words.
+        front_calls: what each further member of the front takes on the holdout, as far as the caps leave room for it; how
+            many there are is not known before. 0 where the space file wants none of it.
         caps: those that would end such a job before its trials are done, in words.
     """
 
@@ -52,6 +54,7 @@ class Estimate:
     basis: str
     reused: int = 0
     started_from: str | None = None
+    front_calls: int = 0
     caps: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -90,6 +93,7 @@ def estimate(
         basis="past calls of these models" if past else "text lengths and typical speeds; a first run will know better",
         reused=reused,
         started_from=None if warm is None else _told(warm),
+        front_calls=len(splits.holdout) * prepared.predictors if prepared.space.verify.front else 0,
     )
     return replace(found, caps=_reached(found, calls, options))
 
