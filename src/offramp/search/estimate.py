@@ -40,8 +40,8 @@ class Estimate:
         cost_usd: None when a price is unknown.
         minutes: at the job's concurrency.
         basis: what the numbers rest on, in words.
-        front_calls: what each further member of the front takes on the holdout, as far as the caps leave room for it; how
-            many there are is not known before. 0 where the space file wants none of it.
+        front_calls: what each further member of the front takes on the holdout, as far as the caps leave room for it;
+            how many there are is not known before. 0 where the space file wants none of it.
         caps: those that would end such a job before its trials are done, in words.
     """
 
