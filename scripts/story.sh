@@ -82,7 +82,7 @@ expect 0 cat cat lifecycle.yaml
 expect 3 cat offramp watch
 
 say 'From the notice to a proposal: the config of today on the successors, then a search on them, then the holdout.'
-expect 0 cat offramp migrate support-triage --trials 5 --out proposal.md
+expect 0 cat offramp migrate support-triage --trials 4 --out proposal.md
 expect 0 cat sed '/^### Better/,/^## How/{/^## How/!d;}' proposal.md
 
 say 'The proposal names the command. Promote; watch and check are content; and one step goes back if users complain.'

@@ -97,7 +97,7 @@ def _description(row: Watched) -> str:
         lines.append(found.note)
     if row.successors:
         lines.append("Possible successors: " + ", ".join(item.name for item in row.successors) + ".")
-    return "\n".join([*lines, f"Next: offramp migrate {used.feature}"])
+    return "\n".join([*lines, f"Next: {row.next_step or 'offramp watch'}"])
 
 
 def _estimated(row: Watched) -> bool:
