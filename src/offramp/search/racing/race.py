@@ -33,6 +33,7 @@ from offramp.search.racing.kernel import Kernel
 from offramp.search.racing.model import Posterior, posterior_of
 from offramp.search.racing.positions import next_positions, start_of
 from offramp.search.racing.settings import Block, Declared, Estimate, RaceObjective, RaceSettings, Stopped
+from offramp.search.racing.stopping import FEWEST, draws_for, is_a_look, never_on_a_front, worse_than_complete
 from offramp.search.racing.threads import one_thread
 from offramp.stats.pareto import Bools, Floats, Ints, non_dominated
 
@@ -76,7 +77,10 @@ class Race:
             values: shape (len(positions), objectives); a row with NaN is a cell whose call failed for no fault of the
                 candidate: it counts as asked, and as nothing else.
         """
+        before = self._values_of(index)
         self.cells.put(index, positions, values)
+        if self._may_stop and is_a_look(before, self._values_of(index)) and self._is_worse(index):
+            self._stop(index, "paired")
 
     def complete(self, index: int) -> bool:
         """Whether every cell of a candidate was asked for."""
@@ -90,6 +94,8 @@ class Race:
         if index is None:
             with one_thread():
                 index = self._most_telling()
+        if index is None:
+            return None
         size = self.settings.block if self.cells.read[index] else self.settings.first
         return Block(index=index, positions=self._positions(index, min(size, max_cells)))
 
@@ -125,6 +131,31 @@ class Race:
         points = [[estimates[i][o.name].mean for o in self.objectives] for i in known]
         return np.array(known)[non_dominated(points, maximise=[o.maximise for o in self.objectives])]
 
+    @property
+    def _may_stop(self) -> bool:
+        """With a budget of cells nobody needs to be stopped: cells go where they tell most."""
+        return self.settings.budget is None
+
+    def _values_of(self, index: int) -> int:
+        return int((~np.isnan(self.cells.values[index]).any(axis=1)).sum())
+
+    def _is_worse(self, index: int) -> bool:
+        signs = np.array([-1.0 if o.maximise else 1.0 for o in self.objectives])
+        complete = self.cells.complete & self.cells.known
+        complete[index] = False
+        losses = self.cells.values * signs
+        return worse_than_complete(losses[index], losses[complete], self.settings.confidence)
+
+    def _stop(self, index: int, reason: str) -> None:
+        read = int(self.cells.read[index])
+        self.stopped[index] = Stopped(reason=reason, read=read, confidence=self.settings.confidence)
+
+    def _stop_hopeless(self, posteriors: Sequence[Posterior]) -> None:
+        draws = self._draws(posteriors, draws_for(self.settings.confidence))
+        hopeless = never_on_a_front(draws) & self._active() & (self.cells.read >= FEWEST)
+        for index in np.flatnonzero(hopeless).tolist():
+            self._stop(index, "predicted")
+
     def _active(self) -> Bools:
         active = ~self.cells.complete
         active[list(self.stopped)] = False
@@ -152,18 +183,30 @@ class Race:
             self._coded = features_of(self.pool)
         return self._coded
 
-    def _most_telling(self) -> int:
+    def _most_telling(self) -> int | None:
         used = int(self.cells.read.sum())
+        if used >= self._asked_at or (self._may_stop and not self._left()):
+            self._rank(used)
         active = self._active()
-        if used >= self._asked_at:
-            draws = self._draws(self._posteriors(refit=used >= 1.25 * self._fitted_at), self.settings.draws)
-            value = worth(shares(draws, self.settings.places), self.cells.read, len(self.order))
-            self._ranking = [int(i) for i in np.argsort(-value, kind="stable") if value[i] > 0]
-            self._asked_at = used + max(self.settings.block, int(self.settings.patience * used))
-        self._ranking = [i for i in self._ranking if active[i]]
-        if self._ranking:
-            return self._ranking.pop(0)
+        if left := self._left():
+            self._ranking = left[1:]
+            return left[0]
+        if not active.any():
+            return None
         return int(np.random.default_rng([self.seed, 2, used]).choice(np.flatnonzero(active)))
+
+    def _left(self) -> list[int]:
+        active = self._active()
+        return [i for i in self._ranking if active[i]]
+
+    def _rank(self, used: int) -> None:
+        posteriors = self._posteriors(refit=used >= 1.25 * self._fitted_at)
+        if self._may_stop:
+            self._stop_hopeless(posteriors)
+        draws = self._draws(posteriors, self.settings.draws)
+        value = worth(shares(draws, self.settings.places), self.cells.read, len(self.order))
+        self._ranking = [int(i) for i in np.argsort(-value, kind="stable") if value[i] > 0]
+        self._asked_at = used + max(self.settings.block, int(self.settings.patience * used))
 
     def _posteriors(self, *, refit: bool) -> list[Posterior]:
         features = self._features()

@@ -42,8 +42,8 @@ class RaceSettings:
         first_share: where the pool is too large for the cells, the share of them that first blocks may take; needs
             `budget`.
         budget: cells there are in all, where that is known.
-        confidence: of the rule that stops candidates: a member of the true front that adds more than `least_gain` is
-            stopped in at most 1 - confidence of all cases.
+        confidence: of the rules that stop candidates: members of the true front are stopped in at most 1 - confidence
+            of all cases. Nobody is stopped where there is a budget.
         precision: expected share of the declared front that is on the true front or close to it.
         least_gain: a candidate that adds less than this share of the hypervolume adds nothing.
         draws, places: how finely volumes are counted.
@@ -55,8 +55,8 @@ class RaceSettings:
     first_share: float = 0.7
     budget: int | None = None
     confidence: float = 0.95
-    precision: float = 0.94
-    least_gain: float = 1e-3
+    precision: float = 0.925
+    least_gain: float = 2e-4
     draws: int = 64
     places: int = 1024
     patience: float = 0.04
