@@ -21,7 +21,7 @@ from offramp.review.assets import render, script, status_words, style
 from offramp.review.comparison import Filter, slice_choices
 from offramp.review.guard import Access, Guard
 from offramp.review.library import Library, Seen
-from offramp.review.page import StudySource, study_page, verdict_data
+from offramp.review.page import StudySource, verdict_data
 from offramp.review.promoting import Form, Promoter
 from offramp.review.report import report_html
 from offramp.review.rows import row_of
@@ -40,11 +40,11 @@ class Places:
     promotions: Path | None = None
 
 
-def make_app(store: Store, access: Access, places: Places | None = None) -> Guard:
+def make_app(store: Store, access: Access, places: Places | None = None, library: Library | None = None) -> Guard:
     """The live page over an open storage, behind its guard."""
     app = FastAPI(title="offramp", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(OfframpError, _told)
-    library = Library(store)
+    library = library or Library(store)
     _studies(app, library, access)
     _pieces(app, library)
     _promote(app, library, access, Promoter(places or Places()))
@@ -73,7 +73,7 @@ def _studies(app: FastAPI, library: Library, access: Access) -> None:
     @app.get("/studies/{name}")
     def study(name: str, weights: str | None = None) -> Response:
         seen = library.study(name, parse_weights(weights))
-        return _page("study.html.j2", page=study_page(seen.source, whole=False), stamp=seen.stamp)
+        return _page("study.html.j2", page=seen.page, stamp=seen.stamp)
 
     @app.get("/studies/{name}/candidates/{candidate}")
     def candidate(name: str, candidate: str) -> Response:

@@ -112,7 +112,8 @@ def _front_chart(crowd: Crowd, key: str, frame: Frame) -> FrontChart:
     known = [m for m in crowd.members if value_of(m, key) is not None and m.quality is not None]
     x = axis([_x(m, key) for m in known], frame.left, frame.width - frame.right, floor=0.0, may_log=True)
     y = axis(_heights(crowd, known), frame.height - frame.bottom, frame.top, floor=0.0, top=1.0)
-    special = {m.candidate for m in crowd.front} | ({crowd.incumbent.candidate} if crowd.incumbent else set())
+    front = {m.candidate for m in crowd.front}
+    special = front | ({crowd.incumbent.candidate} if crowd.incumbent else set())
     others = [m for m in known if m.candidate not in special]
     words: Words = _dollars if key == "cost" else _seconds
     return FrontChart(
@@ -121,7 +122,7 @@ def _front_chart(crowd: Crowd, key: str, frame: Frame) -> FrontChart:
         x_label=AXES[key][0] + (" (log scale)" if x.log else ""),
         x_ticks=tuple(Tick(at=x.at(v), text=words(v)) for v in x.ticks(4 if frame is NARROW else 7)),
         y_ticks=tuple(Tick(at=y.at(v), text=f"{v:g}") for v in y.ticks(5)),
-        steps=_steps([(x.at(_x(m, key)), y.at(m.quality or 0.0)) for m in crowd.front if m in known], x),
+        steps=_steps([(x.at(_x(m, key)), y.at(m.quality or 0.0)) for m in known if m.candidate in front], x),
         others="".join(f"M{x.at(_x(m, key)):g} {y.at(m.quality or 0.0):g}h0" for m in _some(others)),
         dots=tuple(_dots(crowd, [m for m in known if m.candidate in special], key, x, y)),
     )

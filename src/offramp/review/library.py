@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from offramp.review.page import StudySource
+from offramp.review.page import StudyPage, StudySource, study_page
 from offramp.store.candidates import CandidateStore
 from offramp.store.changes import stamp
 from offramp.store.engine import Store
@@ -22,10 +22,11 @@ Key = tuple[str, str, tuple[tuple[str, float], ...] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A study as it was at one stamp."""
+    """A study as it was at one stamp: money that was spent since then is told with the next candidate."""
 
     stamp: str
     source: StudySource
+    page: StudyPage
 
 
 class Library:
@@ -34,7 +35,7 @@ class Library:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Key, StudySource] = OrderedDict()
+        self._kept: OrderedDict[Key, Seen] = OrderedDict()
 
     def studies(self) -> tuple[StudyRow, ...]:
         """All studies, the newest first."""
@@ -62,8 +63,9 @@ class Library:
         key = (name, now, None if weights is None else tuple(sorted(weights.items())))
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = StudySource(self.store, name, weights=weights)
+                source = StudySource(self.store, name, weights=weights)
+                self._kept[key] = Seen(stamp=now, source=source, page=study_page(source, whole=False))
             self._kept.move_to_end(key)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-            return Seen(stamp=now, source=self._kept[key])
+            return self._kept[key]

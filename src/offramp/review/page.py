@@ -103,9 +103,9 @@ class StudySource:
     def __init__(self, store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> None:
         self.store, self.name = store, name
         self.row = StudyStore(store).get(name)
-        self.report = build_report(store, name, weights=weights)
-        self.ruler = ruler_of(self.row, weights)
         self.candidates = CandidateStore(store).all(name)
+        self.report = build_report(store, name, weights=weights, rows=self.candidates)
+        self.ruler = ruler_of(self.row, weights)
         self.own_weights = [o.weight for o in ruler_of(self.row).objectives]
         self._dataset: Dataset | None = None
         self._ways: tuple[tuple[str, Choice], ...] | None = None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import threading
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from offramp.errors import UsageError, problem
+from offramp.errors import OfframpError, UsageError, problem
+from offramp.review.library import Library
 from offramp.study.api import full_name, open_looking
 
 PORT = 8600
@@ -58,7 +60,9 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
     with open_looking(options.storage, options.results) as store, _listening(options.host, options.port) as listener:
         name = None if options.study is None else full_name(store, options.study)
         places = Places(storage=options.storage, results=options.results, promotions=options.promotions)
-        app = make_app(store, Access(loopback=loopback, token=token), places)
+        library = Library(store)
+        app = make_app(store, Access(loopback=loopback, token=token), places, library)
+        threading.Thread(target=_warm, args=(library, name), daemon=True).start()
         address = _address(options, listener.getsockname()[1], name, token)
         announce(address)
         if options.open:
@@ -66,6 +70,14 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, lifespan="off"))
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
+
+
+def _warm(library: Library, study: str | None) -> None:
+    """Reads the study that is likely to be asked for first. What fails here is told to whoever asks for it."""
+    with contextlib.suppress(OfframpError):
+        names = [row.name for row in library.studies()[:1]] if study is None else [study]
+        for name in names:
+            library.study(name)
 
 
 def _needs_web() -> None:

@@ -40,6 +40,7 @@ class CandidateRow:
         origin: where it came from, by `kind`: `incumbent`, `sampler`, `study` (the front that this study started from)
             or `proposal`, the last two with `parents`. `cells` says which study its first results were copied from.
         reason: why it was stopped; None for a complete one.
+        stored_id: the id it was read by, so that thousands need not be worked out anew; None for one made here.
     """
 
     candidate: Candidate
@@ -47,11 +48,12 @@ class CandidateRow:
     state: CandidateState
     origin: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    stored_id: str | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
         """The candidate's id."""
-        return self.candidate.id
+        return self.stored_id or self.candidate.id
 
     @property
     def params(self) -> Mapping[str, Scalar]:
@@ -122,4 +124,5 @@ def _row(row: Any) -> CandidateRow:
         state=CandidateState(row.state),
         origin=row.origin,
         reason=row.reason,
+        stored_id=row.candidate,
     )

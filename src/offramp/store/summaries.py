@@ -8,7 +8,7 @@ Invariant: a summary says what `Evaluation` says of the same results; `refresh` 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -83,12 +83,31 @@ class SummaryStore:
             rows = conn.execute(sa.select(summaries).where(c.study == study, c.split == str(split)))
             return {row.candidate: _summary(row) for row in rows}
 
+    def usage_by(self, study: str, groups: Mapping[str, str]) -> dict[str, tuple[int, Usage]]:
+        """Runs and their tokens over both splits, summed by the group of the candidate; others are left out.
+
+        Seconds of computing are None for a group where they are not known for all.
+        """
+        c = summaries.c
+        select = sa.select(c.candidate, c.n, *(c[name] for name in _USAGE)).where(c.study == study, c.n > 0)
+        sums: dict[str, list[Any]] = {}
+        with self._store.reading() as conn:
+            for candidate, *numbers in conn.execute(select):
+                if candidate in groups:
+                    before = sums.get(groups[candidate], [0] * len(numbers))
+                    sums[groups[candidate]] = [_plus(a, b) for a, b in zip(before, numbers, strict=True)]
+        return {name: (n, Usage(**dict(zip(_USAGE, rest, strict=True)))) for name, (n, *rest) in sums.items()}
+
     def count(self, study: str, split: Split | str, *, without: str) -> int:
         """How many candidates have a summary of one split, one of them left out."""
         c = summaries.c
         where = (c.study == study, c.split == str(split), c.candidate != without)
         with self._store.reading() as conn:
             return conn.scalar(sa.select(sa.func.count()).select_from(summaries).where(*where)) or 0
+
+
+def _plus(a: Any, b: Any) -> Any:
+    return None if a is None or b is None else a + b
 
 
 def summary_of(candidate: str, results: Iterable[Result]) -> Summary:

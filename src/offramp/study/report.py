@@ -14,7 +14,7 @@ import numpy as np
 
 from offramp.space.model import SpaceFile
 from offramp.stats.pareto import non_dominated
-from offramp.store.candidates import CandidateState, CandidateStore
+from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.store.variants import Variant, VariantStore
@@ -110,15 +110,20 @@ class StudyReport:
         }  # fmt: skip
 
 
-def build_report(store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> StudyReport:
+def build_report(
+    store: Store, name: str, *, weights: Mapping[str, float] | None = None, rows: Sequence[CandidateRow] | None = None
+) -> StudyReport:
     """The report of a study.
+
+    Args:
+        rows: its candidates, where they are at hand; read from the storage for None.
 
     Raises:
         StorageError: no such study. UsageError: weights that do not fit its objectives.
     """
     row = StudyStore(store).get(name)
     ruler = ruler_of(row, weights)
-    rows = CandidateStore(store).all(name)
+    rows = CandidateStore(store).all(name) if rows is None else rows
     members = read_members(store, name, ruler, rows)
     front = front_of(members, ruler.objectives)
     members, front = _with_holdout(store, name, members, front, ruler)

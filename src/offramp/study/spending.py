@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from offramp.records import Price, Split
+from offramp.records import Price
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.ledger import CallStatus, Ledger, priced
@@ -60,15 +60,10 @@ def spending(store: Store, study: str, rows: tuple[CandidateRow, ...], prices: M
 def _virtual(
     store: Store, study: str, rows: tuple[CandidateRow, ...], prices: Mapping[str, Price | None]
 ) -> float | None:
-    models = {row.id: row.candidate.model for row in rows}
-    total = 0.0
-    for split in (Split.SEARCH, Split.HOLDOUT):
-        for candidate, summary in SummaryStore(store).all(study, split).items():
-            cost = summary.cost_usd(prices.get(models.get(candidate, "")))
-            if summary.n and cost is None:
-                return None
-            total += (cost or 0.0) * summary.n
-    return total
+    used = SummaryStore(store).usage_by(study, {row.id: row.candidate.model for row in rows})
+    costs = [None if (price := prices.get(model)) is None else price.cost_usd(u) for model, (_, u) in used.items()]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
 
 
 def _failures(endings: Mapping[tuple[str, CallStatus], int]) -> dict[str, int]:

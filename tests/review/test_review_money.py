@@ -1,0 +1,67 @@
+"""The money of the page against the same sums by hand, and the cache of the live page against what is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from offramp.records import Split
+from offramp.review.library import Library
+from offramp.store.candidates import CandidateStore
+from offramp.store.engine import open_store
+from offramp.store.purse import read_purse
+from offramp.store.studies import StudyStatus, StudyStore
+from offramp.store.summaries import SummaryStore
+from offramp.study import api
+from offramp.study.report import ruler_of
+from offramp.study.spending import spending
+
+Study = tuple[Path, str]
+
+
+def test_virtual_and_physical_money_are_the_sums_of_what_is_stored(study: Study) -> None:
+    folder, name = study
+    with open_store(api.default_storage(folder), write_probe=False) as store:
+        rows, prices = CandidateStore(store).all(name), ruler_of(StudyStore(store).get(name)).prices
+        found = spending(store, name, rows, prices)
+        models = {row.id: row.candidate.model for row in rows}
+        by_hand = sum(
+            summary.cost_usd(prices[models[candidate]]) * summary.n
+            for split in (Split.SEARCH, Split.HOLDOUT)
+            for candidate, summary in SummaryStore(store).all(name, split).items()
+        )
+        assert found.virtual_usd == pytest.approx(by_hand)
+        assert found.physical_usd == pytest.approx(sum(found.by_model.values()))
+        assert found.physical_usd == pytest.approx(sum(found.by_purpose.values()))
+        assert found.purse == read_purse(store, name) and found.purse.spent_usd == pytest.approx(
+            found.physical_usd, abs=1e-6
+        )
+        assert found.failures == {}
+        assert read_purse(store, "no such purse") is None
+
+
+def test_a_model_without_a_price_makes_the_sum_unknown_and_never_less(study: Study) -> None:
+    folder, name = study
+    with open_store(api.default_storage(folder), write_probe=False) as store:
+        rows, prices = CandidateStore(store).all(name), dict(ruler_of(StudyStore(store).get(name)).prices)
+        found = spending(store, name, rows, {**prices, "large": None})
+    assert found.virtual_usd is None and found.physical_usd is None and found.by_model["large"] is None
+
+
+def test_what_was_read_is_kept_until_the_study_changes(study: Study) -> None:
+    folder, name = study
+    with open_store(api.default_storage(folder)) as store:
+        library = Library(store)
+        first = library.study(name)
+        assert library.study(name) is first and library.study(name, {"quality": 1.0}) is not first
+        StudyStore(store).update(name, status=StudyStatus.RUNNING)
+        again = library.study(name)
+        assert again is not first and again.page.row.status is StudyStatus.RUNNING
+        StudyStore(store).update(name, status=StudyStatus.FINISHED)
+
+
+def test_ids_that_were_read_are_those_of_the_content(study: Study) -> None:
+    folder, name = study
+    with open_store(api.default_storage(folder), write_probe=False) as store:
+        assert all(row.id == row.candidate.id for row in CandidateStore(store).all(name))
