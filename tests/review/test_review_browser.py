@@ -77,7 +77,7 @@ def slide(page: Any, **weights: int) -> None:
 
 def until(page: Any, condition: str, argument: Any = None) -> None:
     """Waits for a condition; asked from outside, since the page's policy lets nobody evaluate text in it."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 20
     while not page.evaluate(condition, argument):
         assert time.monotonic() < end, condition
         page.wait_for_timeout(50)
@@ -147,16 +147,16 @@ def test_the_live_page_opens_a_comparison_of_any_two_and_filters_its_examples(
         boxes = page.locator("td.choose input")
         boxes.nth(0).check()
         boxes.nth(3).check()
-        page.locator("#compare-two").click()
-        page.wait_for_selector(".example")
+        with page.expect_navigation():
+            page.locator("#compare-two").click()
         total = page.locator(".example").count()
-        page.locator("#show").select_option("win")
-        page.wait_for_url("**show=win**")
+        with page.expect_navigation(url="**show=win**"):
+            page.locator("#show").select_option("win")
         assert page.locator(".example").count() == page.locator(".example.win").count() < total
-        page.locator("#show").select_option("")
-        page.wait_for_url("**show=&**")
-        page.locator("#slice").select_option("label=billing")
-        page.wait_for_url("**slice=label**")
+        with page.expect_navigation(url="**show=&**"):
+            page.locator("#show").select_option("")
+        with page.expect_navigation(url="**slice=label**"):
+            page.locator("#slice").select_option("label=billing")
         gold = page.locator(".example .answers tbody td:nth-child(2)").all_inner_texts()
         assert gold and set(gold) == {"billing"}
 

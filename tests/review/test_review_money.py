@@ -14,7 +14,7 @@ from offramp.store.purse import read_purse
 from offramp.store.studies import StudyStatus, StudyStore
 from offramp.store.summaries import SummaryStore
 from offramp.study import api
-from offramp.study.report import ruler_of
+from offramp.study.report import build_report, reweigh, ruler_of
 from offramp.study.spending import spending
 
 Study = tuple[Path, str]
@@ -59,6 +59,13 @@ def test_what_was_read_is_kept_until_the_study_changes(study: Study) -> None:
         again = library.study(name)
         assert again is not first and again.page.row.status is StudyStatus.RUNNING
         StudyStore(store).update(name, status=StudyStatus.FINISHED)
+
+
+@pytest.mark.parametrize("weights", [{"quality": 1.0}, {"quality": 0.1, "cost": 0.9}, {"latency": 2, "cost": 1}])
+def test_weighing_anew_without_reading_says_what_reading_anew_says(study: Study, weights: dict[str, float]) -> None:
+    folder, name = study
+    with open_store(api.default_storage(folder), write_probe=False) as store:
+        assert reweigh(build_report(store, name), weights) == build_report(store, name, weights=weights)
 
 
 def test_ids_that_were_read_are_those_of_the_content(study: Study) -> None:

@@ -63,9 +63,14 @@ class Library:
         key = (name, now, None if weights is None else tuple(sorted(weights.items())))
         with self._lock:
             if key not in self._kept:
-                source = StudySource(self.store, name, weights=weights)
+                source = self._read(name, now, weights)
                 self._kept[key] = Seen(stamp=now, source=source, page=study_page(source, whole=False))
             self._kept.move_to_end(key)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
             return self._kept[key]
+
+    def _read(self, name: str, now: str, weights: Mapping[str, float] | None) -> StudySource:
+        base = self._kept.get((name, now, None))
+        source = StudySource(self.store, name) if base is None else base.source
+        return source if weights is None else source.reweighed(weights)

@@ -6,8 +6,9 @@ here ranks or prices anew.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from offramp.records import Split
@@ -27,7 +28,7 @@ from offramp.study.compare import Comparison, Sides, compare_sides
 from offramp.study.dataset import Dataset, read_dataset
 from offramp.study.importance import Importance, importances
 from offramp.study.recommend import choose
-from offramp.study.report import Choice, StudyReport, build_report, ruler_of
+from offramp.study.report import Choice, StudyReport, build_report, reweigh, ruler_of
 from offramp.study.spending import Spending, spending
 from offramp.study.trajectory import thinned, trajectory
 from offramp.study.wording import STOPPED
@@ -109,11 +110,27 @@ class StudySource:
         self.own_weights = [o.weight for o in ruler_of(self.row).objectives]
         self._dataset: Dataset | None = None
         self._ways: tuple[tuple[str, Choice], ...] | None = None
+        self._importance: tuple[Importance, ...] | None = None
         self._pool: list[Pool | None] = []
         self._lines: tuple[LineChart, ...] | None = None
         self._stored = {kept.id: kept for kept in self.candidates}
         self._labels = Labels(self.report.members)
         self._by_id = {member.candidate: member for member in self.report.members}
+
+    def reweighed(self, weights: Mapping[str, float]) -> StudySource:
+        """The same source by other weights; what does not depend on them is not read again."""
+        other = copy.copy(self)
+        other.report = reweigh(self.report, weights)
+        other.ruler = replace(self.ruler, objectives=other.report.objectives)
+        other._by_id = {member.candidate: member for member in other.report.members}
+        return other
+
+    @property
+    def importance(self) -> tuple[Importance, ...]:
+        """Which params matter."""
+        if self._importance is None:
+            self._importance = importances(self.report.members, self.report.objectives)
+        return self._importance
 
     @property
     def dataset(self) -> Dataset:
@@ -235,7 +252,7 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
         unlisted=len(report.members) - len(rows),
         charts=front_charts(crowd_of(report), [o.name for o in report.objectives]),
         lines=source.lines() if whole else (),
-        importance=importances(report.members, report.objectives),
+        importance=source.importance,
         spending=spending(source.store, source.name, source.candidates, source.ruler.prices),
         provenance=provenance(source.row, source.ruler),
         details=tuple(detail for detail in details if detail is not None),

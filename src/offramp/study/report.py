@@ -20,7 +20,7 @@ from offramp.store.studies import StudyRow, StudyStore
 from offramp.store.variants import Variant, VariantStore
 from offramp.study.holdout import judged
 from offramp.study.members import HoldoutScore, Member, Ruler, read_members
-from offramp.study.objectives import Objective, objectives_from_json, reweighted
+from offramp.study.objectives import Objective, objectives_from_json, reweighted, utility
 from offramp.study.prices import current_prices
 
 __all__ = [
@@ -161,6 +161,31 @@ def _with_holdout(
     scores = judged(store, study, tuple(chosen.values()), ruler.objectives, ruler.incumbent)
     after = {name: replace(chosen[name], holdout=score) for name, score in scores.items()}
     return tuple(after.get(m.candidate, m) for m in members), tuple(after.get(m.candidate, m) for m in front)
+
+
+def reweigh(report: StudyReport, weights: Mapping[str, float]) -> StudyReport:
+    """The same report by other weights, without reading anything: what `build_report` says for them.
+
+    Raises:
+        UsageError: weights that do not fit its objectives.
+    """
+    objectives = reweighted(report.objectives, weights)
+    fixed = all(objective.scale is not None for objective in objectives)
+    members = {m.candidate: replace(m, utility=_utility(m, objectives) if fixed else None) for m in report.members}
+    front = tuple(members[m.candidate] for m in report.front)
+    return replace(
+        report,
+        objectives=objectives,
+        members=tuple(members.values()),
+        front=front,
+        incumbent=None if report.incumbent is None else members[report.incumbent.candidate],
+        recommended=recommend(front),
+    )
+
+
+def _utility(member: Member, objectives: Sequence[Objective]) -> float | None:
+    known = [value for value in _values(member, objectives) if value is not None]
+    return utility(objectives, known) if len(known) == len(objectives) else None
 
 
 def ruler_of(row: StudyRow, weights: Mapping[str, float] | None = None) -> Ruler:
