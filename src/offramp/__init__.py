@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from offramp.lifecycle.api import migrate, scan, watch
     from offramp.promote.load import load
     from offramp.promote.loading import load_messages
+    from offramp.review.report import report
     from offramp.search.api import optimize
     from offramp.search.replay import replay
     from offramp.study.api import compare, pareto
@@ -25,6 +26,7 @@ __all__ = [
     "optimize",
     "pareto",
     "replay",
+    "report",
     "scan",
     "watch",
 ]
@@ -39,6 +41,7 @@ _LAZY = {
     "scan": "offramp.lifecycle.api",
     "watch": "offramp.lifecycle.api",
     "replay": "offramp.search.replay",
+    "report": "offramp.review.report",
 }
 
 

@@ -1,0 +1,87 @@
+"""`offramp report` and `offramp review` as they are typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+import offramp
+from offramp.cli.main import main
+from offramp.errors import UsageError
+from offramp.review.serve import Options, serve
+
+pytest.importorskip("uvicorn", reason="the extra web is not installed")
+Study = tuple[Path, str]
+
+
+def test_report_says_where_the_file_is(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, name = study
+    out = tmp_path / "new" / "r.html"
+    assert main(["report", name[:12], "--results", str(folder), "--out", str(out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"path": str(out), "bytes": out.stat().st_size}
+    assert not list(out.parent.glob("*.tmp"))
+
+
+def test_report_is_a_function_of_the_package_too(study: Study, tmp_path: Path) -> None:
+    assert offramp.report(results=study[0], out=tmp_path / "r.html") == tmp_path / "r.html"
+
+
+def test_an_unknown_study_and_wrong_weights_are_messages(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "nothing-like-it", "--results", str(study[0])]) == 2
+    assert main(["report", study[1], "--results", str(study[0]), "--weights", "taste=1"]) == 2
+    assert "no such study" in (err := capsys.readouterr().err) and "unknown objective" in err
+
+
+def test_review_serves_the_study_until_ctrl_c(study: Study, tmp_path: Path) -> None:
+    folder, name = study
+    command = [
+        sys.executable,
+        "-m",
+        "offramp.cli.main",
+        "review",
+        name,
+        "--port",
+        "0",
+        "--json",
+        "--results",
+        str(folder),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        try:
+            address = json.loads(process.stdout.readline())["url"]
+            assert address.startswith("http://127.0.0.1:") and address.endswith(f"/studies/{name}")
+            reply = httpx.get(address, timeout=30)
+            assert reply.status_code == 200 and name in reply.text
+        finally:
+            os.kill(process.pid, signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+    assert process.returncode == 0 and "Traceback" not in err and out == ""
+
+
+def test_beyond_loopback_there_is_always_a_token(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    import uvicorn
+
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    told: list[str] = []
+    for host, token in (("127.0.0.1", None), ("0.0.0.0", None), ("0.0.0.0", "a-long-enough-token")):
+        serve(Options(host=host, port=0, token=token, results=study[0]), announce=told.append)
+    assert "token" not in told[0]
+    assert len(told[1].partition("?token=")[2]) >= 32 and told[2].endswith("?token=a-long-enough-token")
+
+
+def test_a_short_token_and_a_port_in_use_are_messages(study: Study) -> None:
+    with pytest.raises(UsageError, match="too short"):
+        serve(Options(token="short", results=study[0]), announce=print)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match="cannot be listened on"):
+            serve(Options(port=port, results=study[0]), announce=print)
