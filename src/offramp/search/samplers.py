@@ -9,15 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 
 from offramp.records import Scalar
 from offramp.space.dimensions import Dimension
+from offramp.stats import non_dominated
 
 STARTUP_TRIALS = 5
 POPULATION = 10
+SEEN_TRIALS = 100
+"""So many trials a TPE proposal is made from, at most."""
 DIGITS = 6
 """Significant digits of a searched number without step."""
 
@@ -45,6 +51,43 @@ class _Narrowing:
         return super().sample_relative(study, trial, open_)  # type: ignore[misc,no-any-return]
 
 
+class _Window:
+    """A study of which a sampler sees so many trials: the newest of its front, and the newest of the others.
+
+    TPE weighs every trial for every param, so that the thousandth proposal would take a second. What lies behind the
+    front by hundreds of trials tells it little.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, deepcopy: bool = True, states: Any = None, use_cache: bool = False) -> list[Any]:
+        trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
+        if len(trials) <= SEEN_TRIALS:
+            return list(trials)
+        return self._newest(trials)
+
+    def _newest(self, trials: Sequence[Any]) -> list[Any]:
+        """Half of them from the front, as far as it goes. Remembered, since it is asked for again for each param."""
+        key = (len(trials), trials[-1].number)
+        kept = _KEPT.get(self._study)
+        if kept is None or kept[0] != key:
+            up = [direction == StudyDirection.MAXIMIZE for direction in self._study.directions]
+            values = [[float("nan")] * len(up) if trial.values is None else trial.values for trial in trials]
+            best = np.flatnonzero(non_dominated(values, maximise=up))[-SEEN_TRIALS // 2 :].tolist()
+            rest = [i for i in range(len(trials)) if i not in set(best)][len(best) - SEEN_TRIALS :]
+            kept = (key, tuple(trials[i].number for i in sorted([*best, *rest])))
+            _KEPT[self._study] = kept
+        wanted = set(kept[1])
+        return [trial for trial in trials if trial.number in wanted]
+
+
+_KEPT: WeakKeyDictionary[Any, tuple[tuple[int, int], tuple[int, ...]]] = WeakKeyDictionary()
+
+
 class _Random(_Narrowing, optuna.samplers.RandomSampler):  # type: ignore[misc]
     pass
 
@@ -60,6 +103,9 @@ class _Tpe(_Narrowing, optuna.samplers.TPESampler):  # type: ignore[misc]
 
     def infer_relative_search_space(self, study: optuna.Study, trial: Any) -> dict[str, BaseDistribution]:
         return dict(self._whole_space) if self._is_multivariate(study) else {}
+
+    def _sample(self, study: optuna.Study, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
+        return super()._sample(_Window(study), trial, search_space)  # type: ignore[no-any-return]
 
 
 class _Nsga2(_Narrowing, optuna.samplers.NSGAIISampler):  # type: ignore[misc]

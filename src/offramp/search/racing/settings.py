@@ -56,7 +56,7 @@ class RaceSettings:
     budget: int | None = None
     confidence: float = 0.95
     precision: float = 0.925
-    least_gain: float = 2e-4
+    least_gain: float = 5e-4
     draws: int = 64
     places: int = 1024
     patience: float = 0.04

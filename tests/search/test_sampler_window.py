@@ -1,0 +1,31 @@
+"""A TPE proposal in a long study is made from a bounded number of trials."""
+
+from __future__ import annotations
+
+import numpy as np
+import optuna
+
+from offramp.search.samplers import SEEN_TRIALS, _Window
+
+
+def study_of(trials: int) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    generator = np.random.default_rng(0)
+    for values in generator.random((trials, 2)).tolist():
+        study.add_trial(optuna.trial.create_trial(values=values))
+    return study
+
+
+def test_a_short_study_is_seen_whole() -> None:
+    study = study_of(SEEN_TRIALS)
+    assert len(_Window(study)._get_trials(deepcopy=False)) == SEEN_TRIALS
+
+
+def test_of_a_long_study_the_front_and_the_newest_are_seen() -> None:
+    study = study_of(SEEN_TRIALS * 3)
+    seen = {trial.number for trial in _Window(study)._get_trials(deepcopy=False)}
+    assert len(seen) == SEEN_TRIALS
+    assert {trial.number for trial in study.best_trials} <= seen
+    assert SEEN_TRIALS * 3 - 1 in seen
+    assert _Window(study).directions == study.directions
