@@ -236,6 +236,16 @@ def test_what_is_no_use_is_dropped_with_its_reason(tmp_path, play, text, reason)
     assert study.report.trials == 8
 
 
+def test_a_small_model_that_repeats_its_own_prompt_or_a_score_proposes_nothing(tmp_path, play):
+    """What a model of half a billion parameters did on support_triage."""
+    echo = "New Instructions:\n1. Read the inputs carefully and identify the input format and infer the task."
+    play(lambda kind, request: echo if kind == "reflection" else "Clear. | Score: 0.50")
+    study = run_job(space(tmp_path), tmp_path)
+    rows, _ = kept(tmp_path, study.report.study)
+    assert [row.name for row in rows] == [None, None]
+    assert "repeated what it was asked" in rows[0].reason and "another instruction" in rows[1].reason
+
+
 def test_a_text_that_gives_an_example_of_the_search_away_is_dropped(tmp_path, play):
     path = space(tmp_path)
     splits = api.dry_run(path, results=tmp_path)[0].task.splits

@@ -107,6 +107,12 @@ class LeakCheck:
         return frozenset(a for a in long - own - self._labels if found[a] < SHARED)
 
 
+def repeats(text: str, other: str) -> bool:
+    """Whether a text has a run of words of another one."""
+    known = set(_runs(words_of(other)))
+    return any(run in known for run in _runs(words_of(text)))
+
+
 def _runs(words: Words) -> Iterator[Words]:
     return (words[i : i + RUN] for i in range(len(words) - RUN + 1))
 

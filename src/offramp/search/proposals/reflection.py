@@ -16,6 +16,7 @@ from offramp.ids import derived_seed
 from offramp.program.engine import Send
 from offramp.records import CallRequest, Candidate, Example, Model, Purpose
 from offramp.search.proposals._base import Brief, NothingProposed
+from offramp.search.proposals.leaks import repeats
 from offramp.space.dimensions import MAIN
 from offramp.space.model import ProposePart
 
@@ -56,7 +57,10 @@ class FromReflection:
             purpose=Purpose.PROPOSER, replicate=brief.number,
         )  # fmt: skip
         reply = await self._send(request)
-        return str(InstructionProposalSignature.output_extractor(reply.text.strip())["new_instruction"])
+        text = str(InstructionProposalSignature.output_extractor(reply.text.strip())["new_instruction"])
+        if repeats(text, template):
+            raise NothingProposed("the proposer model repeated what it was asked to do instead of an instruction")
+        return text
 
     async def _failures(self, brief: Brief) -> list[Observation]:
         """What the parent got wrong, worst first: in a batch of train examples, or in the next where all were right."""

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from offramp.search.proposals.leaks import LeakCheck, words_of
 
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
+_SCORE = re.compile(r"\s*\| Score: [\d.]+\Z")
 _QUOTES = {'"': '"', "'": "'", "\N{LEFT DOUBLE QUOTATION MARK}": "\N{RIGHT DOUBLE QUOTATION MARK}"}
 
 
 def tidy(text: str) -> str:
-    """The text without a fence, quotes or white space around it."""
-    text = text.strip()
+    """The text without a fence, quotes or white space around it, or the score that a tried one was shown with."""
+    text = _SCORE.sub("", text.strip()).strip()
     fenced = _FENCE.match(text)
     text = fenced[1].strip() if fenced else text
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
