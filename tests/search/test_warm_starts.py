@@ -192,6 +192,25 @@ def test_the_same_command_goes_on_whatever_the_old_study_has_become(tmp_path, tr
     assert essence(gone_on) == essence(at_once)
 
 
+def test_a_job_that_dies_while_it_takes_over_takes_over_the_same_again(tmp_path, transport, monkeypatch):
+    """The record that says that all is there is written last: cells and texts without it are written again."""
+    path = write_space(tmp_path, search=GRID)
+    old = run_job(path, tmp_path)
+    fewer = changed(path, "fewer", instructions={"vague": "Vague.", "clear": "Clear."})
+    start = {"from_study": old.report.study, "from_storage": storage_of(tmp_path)}
+    whole = run_job(fewer, tmp_path / "whole", **start)
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("offramp.search.warm.start.study_row", dies)
+        run_job(fewer, tmp_path / "dies", **start)
+    again = run_job(fewer, tmp_path / "dies", **start)
+    assert again.calls == 0 and essence(again) == essence(whole)
+    assert again.report.started_from == whole.report.started_from
+
+
 def test_the_beginning_of_a_name_and_latest_mean_the_old_study_also_the_second_time(tmp_path, transport):
     path = write_space(tmp_path, search={**GRID, "trials": 3})
     old = run_job(path, tmp_path)
