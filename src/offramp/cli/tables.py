@@ -105,7 +105,8 @@ def print_result(result: JobResult, results: Path) -> None:
 def print_report(report: StudyReport, *, everything: bool = False, console: Console | None = None) -> None:
     """Front, incumbent, recommendation and plot."""
     console = console or _console()
-    stands = f": {report.status}, {report.trials} candidates, {len(report.front)} on the front"
+    raced = f" ({report.stopped} stopped early)" if report.stopped else ""
+    stands = f": {report.status}, {report.trials} candidates{raced}, {len(report.front)} on the front"
     console.print(Text.assemble((report.study, "bold"), stands), soft_wrap=True)
     if not report.members:
         console.print("No candidate has a full evaluation yet.")

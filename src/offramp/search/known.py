@@ -70,11 +70,14 @@ class Known:
         return {**self.finished, **self.stopped}
 
     def recall(self, study: OptunaStudy) -> None:
-        """Takes up what the study knows already."""
+        """Takes up what the study knows already; a candidate whose trial a killed process never told is taken back."""
         rows = {row.number: row for row in self._candidates.all(self.name)}
         for trial in study.ended():
-            if trial.duplicate_of is None and trial.number in rows:
-                self._take(rows[trial.number])
+            row = rows.get(trial.number)
+            if row is not None and row.id == trial.candidate:
+                self._take(rows.pop(trial.number))
+        for row in rows.values():
+            self._candidates.drop(self.name, row.id)
         self.progress = replace(self.progress, trials=len(self.tried))
 
     def _take(self, row: CandidateRow) -> None:
@@ -170,6 +173,10 @@ class Known:
         """The candidate of a member; the incumbent need not be one that the space can propose."""
         incumbent = self._p.incumbent
         return incumbent if incumbent is not None and candidate_id == incumbent.id else self._p.candidate(params)
+
+    def rivals(self) -> dict[str, Evaluation]:
+        """The front's members so far, best quality first; none that misses a constraint where one keeps them all."""
+        return {member.candidate: self.finished[member.candidate] for member in self.report().front}
 
     def report(self) -> StudyReport:
         """The study as it stands."""

@@ -1,4 +1,4 @@
-"""The loop: incumbent first, then ask, evaluate, tell until a limit. Every candidate runs on every example.
+"""The loop: incumbent first, then ask, evaluate, tell until a limit. Candidates are raced: see `race.py`.
 
 Invariant: after every ask, exactly one tell follows on every way out.
 """
@@ -19,6 +19,7 @@ from offramp.search.optuna_study import Asked, OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.prepare import Prepared
 from offramp.search.proposals.rounds import Rounds
+from offramp.search.race import Racing
 from offramp.search.unseen import Assignment, Unseen
 from offramp.search.warm.prior import add_prior
 
@@ -48,12 +49,14 @@ class Parts:
 
 
 class Loop:
-    """One run of the search, in full evaluations."""
+    """One run of the search."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._p, self._known, self._study = parts.prepared, parts.known, parts.study
         self._unseen = Unseen(self._p.dims, self._p.candidate, parts.options.seed)
+        part, examples = self._p.space.search.race, self._p.task.splits.search
+        self._race = None if part is None else Racing(part, examples, parts.options.seed)
 
     async def run(self) -> str:
         """Searches to an end; the word for why it ended. A cap or a fault is raised."""
@@ -93,7 +96,7 @@ class Loop:
         if incumbent is None or incumbent.id in self._known.finished:
             self._known.fix_scales(None if incumbent is None else self._known.finished[incumbent.id])
             return
-        evaluation = await self._evaluate(incumbent)
+        evaluation = await self._in_full(incumbent)
         self._known.fix_scales(evaluation)
         told = self._known.told(incumbent, evaluation)
         self._known.keep(
@@ -136,9 +139,15 @@ class Loop:
                 self._tell_duplicate(asked, candidate)
 
     async def _run_trial(self, asked: Asked, candidate: Candidate) -> None:
-        evaluation = await self._evaluate(candidate)
+        evaluation, stopped_by = await self._raced(candidate)
+        origin = self._parts.leads.origin(candidate)
+        if stopped_by is not None:
+            reason = f"{stopped_by} is ahead of it in every objective"
+            self._known.keep(candidate, evaluation, asked.number, origin=origin, stopped_because=reason)
+            self._study.tell_stopped(asked.number, stopped_attributes(candidate, evaluation, reason))
+            return
         told = self._known.told(candidate, evaluation)
-        self._known.keep(candidate, evaluation, asked.number, origin=self._parts.leads.origin(candidate))
+        self._known.keep(candidate, evaluation, asked.number, origin=origin)
         self._study.tell(asked.number, *told)
 
     @contextmanager
@@ -151,9 +160,13 @@ class Loop:
             raise
 
     def _tell_duplicate(self, asked: Asked, candidate: Candidate) -> None:
-        values, attributes, missed = self._known.told(candidate, self._known.tried[candidate.id])
-        attributes["duplicate_of"] = self._known.first_trial[candidate.id]
-        self._study.tell(asked.number, values, attributes, missed)
+        first = self._known.first_trial[candidate.id]
+        if candidate.id in self._known.stopped:
+            attributes = stopped_attributes(candidate, self._known.stopped[candidate.id], f"as trial {first}")
+            self._study.tell_stopped(asked.number, {**attributes, "duplicate_of": first})
+            return
+        values, attributes, missed = self._known.told(candidate, self._known.finished[candidate.id])
+        self._study.tell(asked.number, values, {**attributes, "duplicate_of": first}, missed)
 
     def _queue_unseen(self) -> bool:
         """Queues what goes before the sampler, or what it would not find; False when nothing is left."""
@@ -170,8 +183,36 @@ class Loop:
             self._study.queue(unseen)
         return unseen is not None
 
-    async def _evaluate(self, candidate: Candidate) -> Evaluation:
+    async def _in_full(self, candidate: Candidate) -> Evaluation:
         examples = self._p.task.splits.search
         self._known.begin(candidate, examples)
         self._known.reuse(candidate, Split.SEARCH)
         return await self._parts.evaluator.evaluate(candidate, examples, split=Split.SEARCH)
+
+    async def _raced(self, candidate: Candidate) -> tuple[Evaluation, str | None]:
+        """As far as it is worth running; with the rival that stopped it, or None for a complete evaluation."""
+        if self._race is None:
+            return await self._in_full(candidate), None
+        examples = self._p.task.splits.search
+        self._known.begin(candidate, examples)
+        self._known.reuse(candidate, Split.SEARCH)
+        rivals = self._known.rivals()
+        evaluation = Evaluation(candidate=candidate.id, results=())
+        for block in self._race.blocks():
+            evaluation = await self._parts.evaluator.evaluate(candidate, block, split=Split.SEARCH)
+            if len(block) < len(examples):
+                stopped_by = self._race.stopped_by(evaluation, rivals, self._known.objectives)
+                if stopped_by is not None:
+                    return evaluation, stopped_by
+        return evaluation, None
+
+
+def stopped_attributes(candidate: Candidate, evaluation: Evaluation, reason: str) -> dict[str, object]:
+    """What optuna keeps of a raced-out trial: no value, since those of some examples are no values of the study."""
+    return {
+        "candidate": candidate.id,
+        "params": dict(candidate.params),
+        "n": evaluation.n,
+        "n_failed": evaluation.n_failed,
+        "stopped_because": reason,
+    }

@@ -100,7 +100,8 @@ class OptunaStudy:
     def ask(self) -> Asked:
         """The next trial: a queued assignment first, else what the sampler proposes."""
         with self._door():
-            index = len(self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+            ended = (TrialState.COMPLETE, TrialState.PRUNED)
+            index = len(self._study.get_trials(deepcopy=False, states=ended))
             try:
                 self._study.sampler = self._proposer(index, "ask")
                 trial = self._study.ask()
@@ -126,7 +127,7 @@ class OptunaStudy:
     def duplicates_in_a_row(self) -> int:
         """How many of the last proposals had been evaluated before."""
         count = 0
-        for trial in reversed(self.finished()):
+        for trial in reversed(self.ended()):
             if trial.duplicate_of is None:
                 break
             count += 1

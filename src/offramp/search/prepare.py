@@ -101,7 +101,8 @@ class Prepared:
         part = self.space.model_dump(
             mode="json", exclude={"budget", "calls", "description", "store_text", "propose", "verify"}
         )
-        part["search"] = {"sampler": self.space.search.sampler, "mode": self.space.search.mode, "seed": seed}
+        search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})
+        part["search"] = {**search, "seed": seed}
         revisions = {name: [m.route, m.revision, m.api_base] for name, m in self.models.items()}
         texts = {predictor: dict(variants) for predictor, variants in self.texts.items()}
         propose = None if self.space.propose is None else self.space.propose.model_dump(mode="json")

@@ -528,6 +528,26 @@ class VerifyPart(_Part):
     concurrency: int = Field(1, ge=1, le=64, description="Timed runs at the same time.")
 
 
+class RacePart(_Part):
+    """Candidates run on growing blocks of examples; one is stopped when a rival is surely ahead in every objective."""
+
+    confidence: float = Field(
+        0.95,
+        gt=0.5,
+        lt=1,
+        description="A candidate that is ahead of all in some objective is kept this often, at least.",
+    )
+    margin: float = Field(
+        0.01,
+        ge=0,
+        lt=0.5,
+        description="Being ahead by less counts for nothing: in score, and as a share of cost and time.",
+    )
+    block: int | None = Field(
+        None, ge=1, description="Examples between two looks; an eighth of the search split, and 5 or more, by default."
+    )
+
+
 class SearchPart(_Part):
     """How the search goes."""
 
@@ -537,6 +557,9 @@ class SearchPart(_Part):
     )
     mode: Literal["pareto", "utility"] = Field("pareto", description="`utility` maximises the weighted utility alone.")
     trials: int = Field(20, ge=1, description="Different candidates to evaluate, the incumbent included.")
+    race: RacePart | None = Field(
+        RacePart(), description="When to stop a candidate before its last example; null runs every candidate on all."
+    )
     seed: int = Field(0, ge=0, description="Seed of every draw.")
     concurrency: int = Field(4, ge=1, le=1024, description="Requests in flight at the same time.")
 

@@ -81,6 +81,12 @@ class CandidateStore:
         with self._store.reading() as conn:
             return conn.scalar(select) or 0
 
+    def drop(self, study: str, candidate: str) -> None:
+        """Take a candidate back whose trial was never told."""
+        where = (candidates.c.study == study, candidates.c.candidate == candidate)
+        with self._store.transaction() as conn:
+            conn.execute(candidates.delete().where(*where))
+
     def all(self, study: str, only: Sequence[str] | None = None) -> tuple[CandidateRow, ...]:
         """The candidates of a study in the order of their trials; `only` these ids where given."""
         where = [candidates.c.study == study]

@@ -1,0 +1,65 @@
+"""The live search races: behind candidates are stopped early, told as pruned, and the same front is found for less."""
+
+import optuna
+import pytest
+
+from offramp.search import api
+from offramp.store.candidates import CandidateState, CandidateStore
+from offramp.store.engine import open_store
+from offramp.testing.fakes import FunctionTransport
+from search_jobs import patched, reply_to, run_job, write_space
+
+SPLITS = {"train": 6, "search": 120, "holdout": 20}
+
+
+def job(folder, monkeypatch, race, **changes):
+    patched(monkeypatch, FunctionTransport(reply_to))
+    search = {"sampler": "random", "trials": 12, "concurrency": 2, "race": race}
+    space = write_space(folder, count=146, splits=SPLITS, search=search, **changes)
+    return run_job(space, folder / "results")
+
+
+@pytest.fixture
+def both(tmp_path, monkeypatch):
+    return job(tmp_path / "raced", monkeypatch, {}), job(tmp_path / "full", monkeypatch, None)
+
+
+def test_racing_finds_the_front_of_full_evaluation_for_fewer_calls(both):
+    raced, full = both
+    assert {m.candidate for m in raced.report.front} == {m.candidate for m in full.report.front}
+    assert raced.report.recommended.candidate == full.report.recommended.candidate
+    assert raced.report.stopped >= 2
+    assert full.report.stopped == 0
+    assert raced.calls < 0.9 * full.calls
+    assert raced.report.trials == full.report.trials == 12
+
+
+def test_a_stopped_candidate_is_pruned_in_optuna_and_its_partial_score_is_in_no_report(both, tmp_path):
+    raced, _ = both
+    url = f"sqlite:///{tmp_path}/raced/results/offramp.db"
+    with open_store(url, write_probe=False) as store:
+        rows = CandidateStore(store).all(raced.report.study)
+    stopped = {row.id: row for row in rows if row.state is CandidateState.STOPPED}
+    members = {member.candidate for member in raced.report.members}
+    assert stopped and not members & set(stopped)
+    assert all(row.reason.split()[0] in members for row in stopped.values())
+    assert all(member.n == 120 for member in raced.report.members)
+    trials = optuna.load_study(study_name=raced.report.study, storage=url).get_trials()
+    pruned = [t for t in trials if t.state is optuna.trial.TrialState.PRUNED and "duplicate_of" not in t.user_attrs]
+    assert {t.user_attrs["candidate"] for t in pruned} == set(stopped)
+    assert all(t.values is None and 8 <= t.user_attrs["n"] < 120 for t in pruned)
+
+
+def test_a_raced_study_continues_without_a_call(tmp_path, monkeypatch):
+    first = job(tmp_path, monkeypatch, {})
+    again = job(tmp_path, monkeypatch, {})
+    assert again.calls == 0
+    assert [m.candidate for m in again.report.front] == [m.candidate for m in first.report.front]
+    assert again.report.stopped == first.report.stopped
+
+
+def test_how_a_job_races_is_part_of_which_study_it_is(tmp_path, monkeypatch):
+    one = job(tmp_path / "a", monkeypatch, {})
+    two = job(tmp_path / "b", monkeypatch, {"confidence": 0.8})
+    assert one.report.study != two.report.study
+    assert api.result_json(one)["stopped"] == one.report.stopped
