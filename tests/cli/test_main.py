@@ -66,6 +66,14 @@ def test_every_command_in_the_list_exists_and_has_help_and_json(name, capsys):
     assert "Usage: offramp " + name in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["--storage", "--results", "--promotions", "--lifecycle", "--label"])
+def test_an_option_of_several_commands_means_and_says_the_same_in_each(option):
+    commands = [cli.offramp.get_command(click.Context(cli.offramp), name) for name in cli.COMMANDS]
+    found = [param for command in commands for param in command.params if option in param.opts]
+    assert len(found) > 1
+    assert len({(param.help, str(param.default), param.envvar) for param in found}) == 1
+
+
 def test_version_is_the_package_s(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"offramp {__version__}\n"

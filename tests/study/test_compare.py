@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from offramp.cli.main import offramp
 from offramp.errors import UsageError
 from offramp.records import Result, ResultState, Split
+from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.study import api
@@ -184,3 +185,16 @@ def test_a_formula_in_an_answer_is_text_in_the_csv_and_a_control_character_is_wr
 def test_limit_shows_so_many_examples(job):
     assert command(job, "--limit", "2").count("    gold: ") == 2
     assert "    gold: " not in command(job, "--limit", "0")
+
+
+def test_a_comparison_reads_the_list_of_candidates_once(job, monkeypatch):
+    reads = []
+    whole = CandidateStore.all
+
+    def counted(self, study, **options):
+        reads.append(study)
+        return whole(self, study, **options)
+
+    monkeypatch.setattr(CandidateStore, "all", counted)
+    compared(job, "trial 1", "knee")
+    assert reads == [job[1].study]

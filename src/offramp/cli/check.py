@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from offramp.cli.promote import AS_JSON, LABEL, PROMOTIONS
+from offramp.cli.options import AS_JSON, LABEL, PROMOTIONS, SPACE, stored
 
 GATE = 3
 
@@ -17,12 +17,9 @@ GATE = 3
 @click.argument("feature")
 @LABEL
 @PROMOTIONS
-@click.option("--space", type=click.Path(path_type=Path), help="The space file that it came from, where it has moved.")
-@click.option("--cache/--no-cache", default=False, show_default=True, help="Reuse answers that the storage has.")
-@click.option("--storage", metavar="URL", envvar="OFFRAMP_STORAGE",
-              help="With --cache: SQLAlchemy URL  [default: RESULTS/offramp.db]")  # fmt: skip
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
-              envvar="OFFRAMP_RESULTS", help="With --cache: folder of the storage.")  # fmt: skip
+@SPACE
+@click.option("--cache/--no-cache", default=False, show_default=True, help="Reuse answers that --storage has.")
+@stored
 @click.option("--margin", type=float, default=0.05, show_default=True, help="Loss of mean score that is accepted.")
 @click.option("--max-cost-usd", type=float, help="Ceiling of one run  [default: the space file's constraint]")
 @click.option("--max-p95-s", type=float, help="Ceiling of p95 latency  [default: the space file's constraint]")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from offramp.cli.options import SPACE, stored
 from offramp.errors import UsageError, problem
 
 
@@ -20,18 +21,8 @@ from offramp.errors import UsageError, problem
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Examples to show.")
 @click.option("--margin", type=click.FloatRange(min=0, min_open=True), default=0.02, show_default=True,
               help="Loss of mean score that you would accept.")  # fmt: skip
-@click.option("--space", type=click.Path(path_type=Path), help="The study's space file, if it was moved.")
-@click.option(
-    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
-)
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    envvar="OFFRAMP_RESULTS",
-    help="Folder that the run wrote to.",
-)
+@SPACE
+@stored
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, all examples in it.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one row per example.")
 def compare(

@@ -8,32 +8,28 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from offramp.cli.options import AS_JSON, stored
+
 if TYPE_CHECKING:
     from offramp.cli.health import Check
 
-DEFAULT_STORAGE = "sqlite:///results/offramp.db"
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 @click.command()
-@click.option(
-    "--storage",
-    envvar="OFFRAMP_STORAGE",
-    default=DEFAULT_STORAGE,
-    show_default=True,
-    help="Storage URL to open: SQLite or PostgreSQL.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@stored
+@AS_JSON
 @click.pass_context
-def doctor(ctx: click.Context, storage: str, as_json: bool) -> None:
+def doctor(ctx: click.Context, storage: str | None, results: Path, as_json: bool) -> None:
     """Check this machine: packages, memory, cache, storage, models, keys, prices."""
     from offramp.cli.health import State, run_checks
 
-    checks = run_checks(storage)
+    checks = run_checks(storage, results)
     failed = any(check.state is State.FAIL for check in checks)
     if as_json:
         click.echo(json.dumps({"ok": not failed, "checks": [asdict(check) for check in checks]}, indent=2))

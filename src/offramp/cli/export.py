@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from offramp.cli.promote import AS_JSON, LABEL, PROMOTIONS
+from offramp.cli.options import AS_JSON, LABEL, PROMOTIONS
 
 FORMS = ("litellm", "openai", "promptfoo", "dspy", "mlflow", "langfuse", "json")
 

@@ -50,11 +50,11 @@ class Check:
     do: str | None = None
 
 
-def run_checks(storage: str) -> tuple[Check, ...]:
+def run_checks(storage: str | None, results: Path = Path("results")) -> tuple[Check, ...]:
     """All findings, in the order in which to mend them.
 
     Args:
-        storage: URL of the storage to open.
+        storage: URL of the storage to open; that of the folder `results` for None.
     """
     parts: tuple[tuple[str, Callable[[], Iterator[Check]]], ...] = (
         ("python", _python),
@@ -62,7 +62,7 @@ def run_checks(storage: str) -> tuple[Check, ...]:
         ("machine", _machine),
         ("cache", _cache),
         ("models", _models),
-        ("storage", lambda: _storage(storage)),
+        ("storage", lambda: _storage(storage, results)),
         ("keys", _keys),
         ("prices", _prices),
     )
@@ -217,9 +217,11 @@ def _models() -> Iterator[Check]:
             yield Check(name=model.name, state=State.OK, found=f"pulled and verified, {_gib(model.bytes)}")
 
 
-def _storage(url: str) -> Iterator[Check]:
+def _storage(given: str | None, results: Path) -> Iterator[Check]:
     from offramp.store.engine import open_store
+    from offramp.study.api import default_storage
 
+    url = given or default_storage(results)
     file = _missing_sqlite_file(url)
     if file is not None:
         place = nearest_folder(file.parent)

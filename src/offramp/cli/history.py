@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from offramp.cli.promote import AS_JSON, PROMOTIONS
+from offramp.cli.options import AS_JSON, PROMOTIONS
 
 
 @click.command()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from offramp.cli.options import AS_JSON, LABEL, LIFECYCLE, PROMOTIONS, SPACE, stored
+
 if TYPE_CHECKING:
     from offramp.lifecycle.migration.migrate import Places
     from offramp.lifecycle.migration.record import Migration
@@ -26,7 +28,7 @@ WORSE = 3
 @click.option(
     "--to", multiple=True, metavar="MODEL", help="Model to try; again for more. [default: up to 3 successors]"
 )
-@click.option("--label", default="production", show_default=True, help="Which of the feature's labels.")
+@LABEL
 @click.option(
     "--reference",
     type=click.Choice(["labels", "answers"]),
@@ -45,28 +47,13 @@ WORSE = 3
     metavar="FILE",
     help="Where the proposal goes. [default: proposals/FEATURE-DATE.md]",
 )
-@click.option(
-    "--lifecycle",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="One's own notices of retirement. [default: lifecycle.yaml, where it is there]",
-)
-@click.option("--space", type=click.Path(path_type=Path), metavar="FILE", help="Space file, where it has moved.")
-@click.option("--promotions", type=click.Path(path_type=Path), metavar="DIR", help="Promotions folder.")
-@click.option(
-    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL. [default: RESULTS/offramp.db]"
-)
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    envvar="OFFRAMP_RESULTS",
-    help="Folder for what the runs write.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@LIFECYCLE
+@SPACE
+@PROMOTIONS
+@stored
+@AS_JSON
 def migrate(feature: str, to: tuple[str, ...], label: str, out: Path | None, as_json: bool,
-            lifecycle: Path | None, space: Path | None, promotions: Path | None, storage: str | None, results: Path,
+            lifecycle: Path | None, space: Path | None, promotions: Path, storage: str | None, results: Path,
             **rest: Any) -> None:  # fmt: skip
     """Find a successor for the model of FEATURE, compare, and write a proposal."""
     from offramp.lifecycle.migration.migrate import Places
@@ -98,11 +85,11 @@ def _run(feature: str, to: tuple[str, ...], label: str, places: Places, rest: di
         )  # fmt: skip
 
 
-def _promote_command(found: Migration, promotions: Path | None, storage: str | None, results: Path) -> str:
+def _promote_command(found: Migration, promotions: Path, storage: str | None, results: Path) -> str:
     words = ["offramp", "promote", found.chosen.study, "--pick", found.chosen.candidate.id, "--feature", found.feature]
     if found.label != "production":
         words += ["--label", found.label]
-    if promotions is not None:
+    if promotions != Path("promotions"):
         words += ["--promotions", str(promotions)]
     if storage is not None:
         words += ["--storage", storage]

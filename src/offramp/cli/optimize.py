@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from offramp.cli.options import AS_JSON, stored
+
 if TYPE_CHECKING:
     from offramp.search.engine import JobResult
 
@@ -23,19 +25,9 @@ if TYPE_CHECKING:
 @click.option("--concurrency", type=int, help="Requests in flight at the same time.")
 @click.option("--from", "from_study", metavar="STUDY", help="Start from this study: front, results, history.")
 @click.option("--from-storage", metavar="URL", help="Where that study is  [default: as --storage]")
-@click.option(
-    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
-)
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    envvar="OFFRAMP_RESULTS",
-    help="Folder for what the run writes.",
-)
+@stored
 @click.option("--dry-run", is_flag=True, help="Say what to expect; write and spend nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def optimize(
     space: Path,
     budget_usd: float | None,

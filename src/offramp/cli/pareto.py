@@ -8,26 +8,17 @@ from pathlib import Path
 
 import click
 
+from offramp.cli.options import AS_JSON, WEIGHTS, stored
 from offramp.errors import UsageError, problem
 
 
 @click.command()
 @click.argument("study", default="latest")
-@click.option("--weights", metavar="W", help="Other weights, such as quality=.6,cost=.3,latency=.1")
+@WEIGHTS
 @click.option("--pick", metavar="WAY", help="Choose by weights, knee, within:POINTS, under:usd=U,seconds=S or no-loss.")
-@click.option(
-    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
-)
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    envvar="OFFRAMP_RESULTS",
-    help="Folder that the run wrote to.",
-)
+@stored
 @click.option("--all", "everything", is_flag=True, help="All candidates, not the front alone.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one row per candidate.")
 def pareto(
     study: str, weights: str | None, pick: str | None, storage: str | None, results: Path, everything: bool,

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
 
-PROMOTIONS = click.option(
-    "--promotions",
-    type=click.Path(path_type=Path),
-    default=Path("promotions"),
-    show_default=True,
-    envvar="OFFRAMP_PROMOTIONS",
-    help="Folder of promotions.",
-)
-LABEL = click.option("--label", default="production", show_default=True, help="Which label.")
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-WHY = click.option("--why", metavar="TEXT", help="Why, for the history.")
-BY = click.option("--by", metavar="NAME", envvar="OFFRAMP_BY", help="Who  [default: the user]")
+from offramp.cli.options import AS_JSON, BY, LABEL, PROMOTIONS, SPACE, WHY, stored
 
 
 @click.command()
@@ -32,16 +20,13 @@ BY = click.option("--by", metavar="NAME", envvar="OFFRAMP_BY", help="Who  [defau
               help="Model to ask when the first gives no answer; may be given several times.")  # fmt: skip
 @click.option("--within", "within_days", type=click.IntRange(min=0), default=90, show_default=True, metavar="DAYS",
               help="Refuse a model that retires within so many days.")  # fmt: skip
-@click.option("--space", type=click.Path(path_type=Path), help="The study's space file, where it has moved.")
+@SPACE
 @click.option("--force", is_flag=True, help="Promote although the gate does not hold; needs --why.")
 @click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
 @WHY
 @BY
 @PROMOTIONS
-@click.option("--storage", metavar="URL", envvar="OFFRAMP_STORAGE",
-              help="SQLAlchemy URL  [default: RESULTS/offramp.db]")  # fmt: skip
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
-              envvar="OFFRAMP_RESULTS", help="Folder that the run wrote to.")  # fmt: skip
+@stored
 @AS_JSON
 @click.pass_context
 def promote(ctx: click.Context, /, study: str, as_json: bool, **options: Any) -> None:

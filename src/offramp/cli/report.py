@@ -7,22 +7,14 @@ from pathlib import Path
 
 import click
 
+from offramp.cli.options import WEIGHTS, stored
+
 
 @click.command()
 @click.argument("study", default="latest")
 @click.option("--out", type=click.Path(path_type=Path), help="The file  [default: RESULTS/<study>.html]")
-@click.option("--weights", metavar="W", help="Other weights, such as quality=.6,cost=.3,latency=.1")
-@click.option(
-    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
-)
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    envvar="OFFRAMP_RESULTS",
-    help="Folder that the run wrote to.",
-)
+@WEIGHTS
+@stored
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: where the file is, and its size.")
 def report(
     study: str, out: Path | None, weights: str | None, storage: str | None, results: Path, as_json: bool

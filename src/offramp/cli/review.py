@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from offramp.cli.options import PROMOTIONS, stored
+
 
 @click.command()
 @click.argument("study", required=False)
@@ -15,22 +17,11 @@ import click
 @click.option("--host", default="127.0.0.1", show_default=True, help="Any other than loopback needs the token.")
 @click.option("--token", envvar="OFFRAMP_REVIEW_TOKEN", help="Ask for this token  [default: a new one beyond loopback]")
 @click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
-@click.option("--promotions", type=click.Path(path_type=Path), envvar="OFFRAMP_PROMOTIONS",
-              help="Folder of promotions  [default: promotions]")  # fmt: skip
-@click.option(
-    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
-)
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    envvar="OFFRAMP_RESULTS",
-    help="Folder that the run wrote to.",
-)
+@PROMOTIONS
+@stored
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the address, then serve.")
 def review(
-    study: str | None, port: int, host: str, token: str | None, open_browser: bool, promotions: Path | None,
+    study: str | None, port: int, host: str, token: str | None, open_browser: bool, promotions: Path,
     storage: str | None, results: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Serve a live page of the studies, or of STUDY: follow, weigh, compare, promote. Ctrl-C ends it."""

@@ -8,19 +8,11 @@ from typing import Any
 
 import click
 
+from offramp.cli.options import stored
+
 
 @click.command()
-@click.option(
-    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
-)
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    envvar="OFFRAMP_RESULTS",
-    help="Folder that the run wrote to.",
-)
+@stored
 @click.option("--json", "as_json", is_flag=True, help="Print records as JSON.")
 def studies(storage: str | None, results: Path, as_json: bool) -> None:
     """List the studies in a storage, the newest first."""

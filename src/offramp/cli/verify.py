@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from offramp.cli.options import AS_JSON, SPACE, stored
+
 
 @click.command()
 @click.argument("study", default="latest")
@@ -21,20 +23,10 @@ import click
 @click.option("--probe-concurrency", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Timed runs at the same time.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Requests in flight on the holdout.")
-@click.option("--space", type=click.Path(path_type=Path), help="The study's space file, if it was moved.")
-@click.option(
-    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
-)
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    envvar="OFFRAMP_RESULTS",
-    help="Folder that the run wrote to.",
-)
+@SPACE
+@stored
 @click.option("--dry-run", is_flag=True, help="Say who would be verified and from which purse; spend nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def verify(
     study: str, budget_usd: float | None, budget_calls: int | None, minutes: float | None, probe: int,
     probe_concurrency: int, concurrency: int | None, space: Path | None, storage: str | None, results: Path,

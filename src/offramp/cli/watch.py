@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from offramp.cli.options import AS_JSON, LIFECYCLE, PROMOTIONS
+
 ALARM = 3
 
 
@@ -56,20 +58,15 @@ class _Date(click.ParamType[datetime.date]):
     metavar="PATH",
     help="Look for model names in source and configuration below PATH instead; needs no promotion.",
 )
-@click.option(
-    "--lifecycle",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="One's own notices of retirement. [default: lifecycle.yaml, where it is there]",
-)
-@click.option("--promotions", type=click.Path(path_type=Path), metavar="DIR", help="Promotions folder.")
+@LIFECYCLE
+@PROMOTIONS
 @click.option(
     "--ics", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the dates as a calendar, too."
 )
 @click.option("--today", type=_Date(), metavar="DATE", help="Count days from this date. [default: today, UTC]")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@AS_JSON
 @click.pass_context
-def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle: Path | None, promotions: Path | None,
+def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle: Path | None, promotions: Path,
           ics: Path | None, today: datetime.date | None, as_json: bool) -> None:  # fmt: skip
     """Which promoted features run on models that retire soon, and what could replace them."""
     if scanned is not None and ics is not None:
@@ -79,7 +76,7 @@ def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle:
     ctx.exit(ALARM if alarming else 0)
 
 
-def _watch(promotions: Path | None, ics: Path | None, as_json: bool, given: dict[str, Any]) -> bool:
+def _watch(promotions: Path, ics: Path | None, as_json: bool, given: dict[str, Any]) -> bool:
     from offramp.cli.watch_tables import print_watch
     from offramp.lifecycle import api
     from offramp.lifecycle.ics import write_calendar

@@ -18,7 +18,7 @@ from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.store import PromotionStore, sealed
 from offramp.search.reopen import Opened, reopen
-from offramp.store.candidates import CandidateRow, CandidateState
+from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.study.api import full_name, open_looking
 from offramp.study.pick import find_candidate
 from offramp.study.report import build_report
@@ -81,7 +81,8 @@ def promote(
     checked_name(label, "label")
     with open_looking(storage, results) as store:
         name = full_name(store, study)
-        row = find_candidate(store, build_report(store, name), pick, where="--pick")
+        rows = CandidateStore(store).all(name)
+        row = find_candidate(store, build_report(store, name, rows=rows), rows, pick, where="--pick")
         opened = reopen(store, name, space)
         root = default_folder(promotions)
         ask = Ask(feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent)

@@ -15,7 +15,7 @@ from offramp.errors import UsageError, nearest, problem
 from offramp.records import Result, Scalar, Split
 from offramp.space.model import RegressionsPart, SpaceFile
 from offramp.stats.intervals import share_at_most
-from offramp.store.candidates import CandidateRow
+from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow, StudyStore
@@ -134,8 +134,9 @@ def compare(
     Raises:
         UsageError: no such candidate, no example in common, or a column that the dataset does not have.
     """
-    report, row = build_report(store, study), StudyStore(store).get(study)
-    one, other = (find_candidate(store, report, pick, where=name) for name, pick in (("A", a), ("B", b)))
+    row, rows = StudyStore(store).get(study), CandidateStore(store).all(study)
+    report = build_report(store, study, rows=rows)
+    one, other = (find_candidate(store, report, rows, pick, where=name) for name, pick in (("A", a), ("B", b)))
     if one.id == other.id:
         raise UsageError(problem("offramp compare", "A and B are the same candidate", got=one.id, do="Name another."))
     dataset = read_dataset(row, space_file)

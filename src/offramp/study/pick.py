@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from offramp.errors import UsageError, nearest, problem
-from offramp.store.candidates import CandidateRow, CandidateStore
+from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.study.recommend import choose, is_policy
 from offramp.study.report import StudyReport
@@ -13,16 +14,18 @@ from offramp.study.report import StudyReport
 WAYS = "recommended, incumbent, knee, another policy, `trial N`, or the beginning of a candidate's id"
 
 
-def find_candidate(store: Store, report: StudyReport, pick: str, *, where: str = "candidate") -> CandidateRow:
+def find_candidate(
+    store: Store, report: StudyReport, rows: Sequence[CandidateRow], pick: str, *, where: str = "candidate"
+) -> CandidateRow:
     """The one candidate that is meant.
 
     Args:
+        rows: the candidates of the study.
         where: the option or argument that named it, for messages.
 
     Raises:
         UsageError: nothing, or more than one candidate, is meant.
     """
-    rows = CandidateStore(store).all(report.study)
     word, number = _parts(pick)
     if word == "trial":
         hits = [row for row in rows if row.number == number]
