@@ -62,7 +62,7 @@ lock: pyproject.toml tools/make-venv ## Write requirements.lock anew: the newest
 schema: install ## Write the JSON schemas of space, lifecycle and promotion files, for editors.
 	@mkdir -p schemas
 	$(BIN)/offramp space schema > schemas/.new && mv schemas/.new schemas/space.schema.json
-	$(BIN)/python -c 'from offramp.lifecycle.notices import schema_text; print(schema_text(), end="")' > schemas/.new && mv schemas/.new schemas/lifecycle.schema.json
+	$(BIN)/python -c 'from offramp.models.retirement.notices import schema_text; print(schema_text(), end="")' > schemas/.new && mv schemas/.new schemas/lifecycle.schema.json
 	$(BIN)/python -m offramp.promote.schema > schemas/.new && mv schemas/.new schemas/promotion.schema.json
 
 clean: ## Remove what was built; results, models and studies stay.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from offramp.lifecycle.migration.migrate import Places, migrate
 from offramp.lifecycle.migration.page import fenced
 from offramp.lifecycle.migration.record import Basis, Kind, Migration, Reference
 from offramp.lifecycle.migration.runs import Caps
-from offramp.lifecycle.watch import Standing
+from offramp.models.retirement.standing import Standing
 from offramp.promote import api as promote_api
 from offramp.records import CallRequest
 from offramp.testing.fakes import FunctionTransport
@@ -203,6 +205,24 @@ def test_the_proposal_says_what_changes_and_its_promote_command_works(
     promote = next(line for line in text.splitlines() if line.startswith("$ offramp promote"))
     assert found["proposed"]["candidate"] in promote
     assert main(promote.split()[2:]) in (0, 3)
+
+
+def test_the_story_takes_a_proposal_that_is_better_on_the_holdout_and_no_other(
+    tmp_path: Path, landscape: Counted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The check of scripts/story.sh, on the JSON of a migration that really ran."""
+    script = (Path(__file__).parents[2] / "scripts" / "story.sh").read_text()
+    check = script.split("<<'CHECK'\n")[1].split("\nCHECK\n")[0]
+    assert command(promoted(tmp_path), tmp_path, "--to", "large", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    for quality, code in ((found["proposed"]["holdout"]["quality"], 0), (found["today"]["holdout"]["quality"], 1)):
+        found["proposed"]["holdout"]["quality"] = quality
+        (tmp_path / "migration.json").write_text(json.dumps(found))
+        done = subprocess.run(
+            [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert "0.167 today" in done.stdout and "+83.3 points" in done.stdout and "5 better, 0 worse" in done.stdout
 
 
 def test_without_labels_the_recorded_answers_serve_and_the_proposal_says_so(tmp_path: Path, landscape: Counted) -> None:

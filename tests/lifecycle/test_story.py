@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -27,7 +28,13 @@ def test_every_command_of_the_story_exists() -> None:
     assert named <= set(offramp.list_commands(click.Context(offramp)))
 
 
-def test_its_job_is_right_and_runs_on_the_model_that_leaves_alone() -> None:
+def test_the_app_of_the_story_has_five_lines() -> None:
+    app = SCRIPT.read_text().split("<<'APP'\n")[1].split("\nAPP\n")[0]
+    assert len(app.splitlines()) == 5 and 'offramp.load("support-triage")' in app
+
+
+def test_its_job_is_right_tries_all_that_it_can_and_runs_on_the_model_that_leaves_alone() -> None:
     prepared = prepare(load_space(SPACE))
     assert prepared.searched_models == ("local/smollm2-135m",) and prepared.space.name == "support-triage"
-    assert SPACE.parent / prepared.space.dataset.path and len(prepared.task.splits.holdout) >= 50
+    assert len(prepared.task.splits.holdout) >= 90
+    assert prepared.space.search.trials == 1 + math.prod(len(dim.choices) for dim in prepared.dims if dim.searched)

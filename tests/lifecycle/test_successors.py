@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from offramp.lifecycle.dates import Basis, Calendar, Retirement, load_calendar
-from offramp.lifecycle.names import SPECIAL, UNSETTLED, stem, without_region, words
 from offramp.lifecycle.successors import MARGIN_DAYS, MOST, Needs, successors
+from offramp.models.names import SPECIAL, UNSETTLED, stem, without_region, words
+from offramp.models.retirement.dates import Basis, Calendar, Retirement, load_calendar
 
 DAY = datetime.date(2026, 11, 25)
 

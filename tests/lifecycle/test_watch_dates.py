@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from lifecycle_records import in_use
 from offramp.errors import UsageError
-from offramp.lifecycle.dates import Basis, load_calendar
-from offramp.lifecycle.names import region, stem, without_region
-from offramp.lifecycle.notices import lifecycle_schema, read_notices, schema_text
-from offramp.lifecycle.policies import PUBLISHED, release_date
-from offramp.lifecycle.watch import Standing, watch
+from offramp.lifecycle.watch import watch
+from offramp.models.names import region, stem, without_region
+from offramp.models.retirement.dates import Basis, load_calendar
+from offramp.models.retirement.notices import lifecycle_schema, read_notices, schema_text
+from offramp.models.retirement.policies import PUBLISHED, release_date
+from offramp.models.retirement.standing import Standing
 from offramp.models.table import load_table
 from offramp.records import Price
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from offramp.cli.main import main
 from offramp.errors import PromotionError, UsageError
+from offramp.models.retirement.dates import Basis, Retirement
+from offramp.models.retirement.standing import Standing, standing_of
 from offramp.promote import api
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.gate import GateRules, refusals
@@ -20,7 +23,7 @@ from offramp.promote.safety import refuse_unsafe
 from offramp.space.model import ConstraintsPart, RegressionsPart
 from offramp.testing.fakes import FunctionTransport
 from promotion_records import SPLIT, make_promotion
-from search_jobs import patched, reply_to, rows, run_job, write_space
+from search_jobs import PRICES, patched, reply_to, rows, run_job, write_space
 
 
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
@@ -142,8 +145,9 @@ def test_fallbacks_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 # ------------------------------------------------------------------------------------------------- the gate alone
 
+TODAY = dt.date(2026, 11, 25)
 RULES = GateRules(
-    within_days=90, constraints=ConstraintsPart(), needs_price=True, complete=True, today=dt.date(2026, 11, 25)
+    within_days=90, constraints=ConstraintsPart(), needs_price=True, complete=True, retirements={}, today=TODAY
 )
 
 
@@ -166,9 +170,8 @@ def with_evidence(**changes: Any) -> Promotion:
     return replace(base, evidence=replace(base.evidence, **changes))
 
 
-def retiring(date: str | None, **changes: Any) -> Promotion:
-    model = PromotedModel(name="m", route="openai/m", price={"input_usd": 1.0}, retirement_date=date)
-    return make_promotion(model=model, **changes)
+def retires(date: str, basis: Basis = Basis.TABLE, model: str = "hosted") -> dict[str, Any]:
+    return {"retirements": {model: Retirement(date=dt.date.fromisoformat(date), basis=basis, note="Switched off.")}}
 
 
 @pytest.mark.parametrize(
@@ -196,11 +199,15 @@ def retiring(date: str | None, **changes: Any) -> Promotion:
         (with_evidence(incumbent=beaten()), {"constraints": BUDGET}, "1 of 10 examples of the holdout got worse"),
         (with_evidence(incumbent=beaten(losses=0, ties=200)), {"constraints": BUDGET}, None),
         (with_evidence(incumbent=replace(beaten(), comparison=None)), {}, "no result on the holdout to compare"),
-        (retiring("2026-12-25"), {}, "m retires in 30 days"),
-        (retiring("2026-11-24"), {}, "m retired on"),
-        (retiring("2027-12-25"), {}, None),
-        (retiring("2026-12-25"), {"within_days": 10}, None),
-        (make_promotion(fallbacks=(PromotedModel(name="f", route="openai/f", retirement_date="2026-11-26"),)), {}, "f ret"),
+        (with_evidence(), retires("2026-12-25"), "hosted retires in 30 days, on 2026-12-25"),
+        (with_evidence(), retires("2026-11-25"), "hosted retired on 2026-11-25"),
+        (with_evidence(), retires("2027-12-25"), None),
+        (with_evidence(), {**retires("2026-12-25"), "within_days": 10}, None),
+        (with_evidence(), retires("2026-11-24", Basis.NOTICE), "2026-11-24 (your own notice: Switched off.)"),
+        (with_evidence(), retires("2026-11-24", Basis.STATED), "hosted retired on 2026-11-24"),
+        (with_evidence(), retires("2026-11-24", Basis.ESTIMATE), None),
+        (with_evidence(), retires("2026-11-24", model="other"), None),
+        (make_promotion(fallbacks=(PromotedModel(name="f", route="openai/f"),)), retires("2026-11-26", model="f"), "f ret"),
         (make_promotion(model=PromotedModel(name="m", route="openai/m")), {}, "price of m is not known"),
         (make_promotion(model=PromotedModel(name="m", route="openai/m")), {"needs_price": False}, None),
     ],
@@ -211,8 +218,78 @@ def test_each_reason_is_found(promotion: Promotion, rules: dict[str, Any], says:
 
 
 def test_all_reasons_are_told_at_once() -> None:
-    bad = replace(with_evidence(holdout=None), model=PromotedModel(name="m", route="m", retirement_date="2026-11-26"))
-    assert len(refusals(bad, replace(RULES, complete=False))) == 4
+    bad = replace(with_evidence(holdout=None), model=PromotedModel(name="m", route="m"))
+    assert len(refusals(bad, replace(RULES, complete=False, **retires("2026-11-26", model="m")))) == 4
+
+
+@pytest.mark.parametrize("basis", [Basis.NOTICE, Basis.STATED, Basis.TABLE])
+@pytest.mark.parametrize("days", [-400, -1, 0, 1, 89, 90, 91, 400])
+def test_what_watch_calls_urgent_by_an_announced_date_is_refused_and_nothing_else(basis: Basis, days: int) -> None:
+    found = Retirement(date=TODAY + dt.timedelta(days=days), basis=basis)
+    urgent = standing_of(found, TODAY, 90, without=Standing.UNKNOWN).alarming
+    assert bool(refusals(with_evidence(), replace(RULES, retirements={"hosted": found}))) is urgent
+
+
+def notices(folder: Path, retires: dt.date, **more: Any) -> Path:
+    path = folder / "lifecycle.yaml"
+    path.write_text(yaml.safe_dump({"schema_version": 1, "retirements": [{"retires": str(retires), **more}]}))
+    return path
+
+
+def test_ones_own_notice_refuses_a_model_and_a_fallback_as_the_table_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    folder = study(tmp_path, monkeypatch)
+    soon = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)
+    path = notices(folder, soon, model="openai/lar*", note="Team decision.")
+    with pytest.raises(api.PromotionRefused) as refused:
+        promote(folder, lifecycle=path)
+    assert refused.value.reasons == (f"large retires in 30 days, on {soon} (your own notice: Team decision.)",)
+    assert promote(folder, lifecycle=path, within_days=20).promotion.model.retirement_date == str(soon)
+    notices(folder, soon - dt.timedelta(days=31), model="small")
+    with pytest.raises(api.PromotionRefused, match="small retired on"):
+        promote(folder, lifecycle=path, fallbacks=["small"])
+    monkeypatch.chdir(folder)  # as a person would: the file is where they stand
+    notices(folder, soon, model="large")
+    assert main(["promote"]) == 3 and main(["promote", "--within", "29"]) == 0
+    assert "your own notice" in capsys.readouterr().err
+
+
+def test_ones_own_notice_may_say_later_than_the_space_file_or_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [
+        {"name": name, "route": f"openai/{name}", "api_base": "http://127.0.0.1:9/v1", "price": price,
+         "retirement_date": "2026-01-01"} for name, price in PRICES.items()
+    ]  # fmt: skip
+    folder = study(tmp_path, monkeypatch, models=models)
+    with pytest.raises(api.PromotionRefused, match="large retired on 2026-01-01"):
+        promote(folder)
+    later = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=400)
+    done = promote(folder, lifecycle=notices(folder, later, model="large"))
+    assert done.promotion.model.retirement_date == str(later)
+
+
+def test_a_date_that_the_space_file_states_is_watched_after_the_promotion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    soon = str(dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30))
+    models = [
+        {"name": name, "route": f"openai/{name}", "api_base": "http://127.0.0.1:9/v1", "price": price,
+         "retirement_date": soon} for name, price in PRICES.items()
+    ]  # fmt: skip
+    folder = study(tmp_path, monkeypatch, models=models)
+    promote(folder, within_days=10)
+    assert main(["watch", "--promotions", str(folder / "promotions")]) == 3
+    assert f"large: retires {soon} (its space file)" in capsys.readouterr().out
+
+
+def test_a_broken_notice_is_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = study(tmp_path, monkeypatch)
+    path = notices(folder, TODAY, modle="large")
+    with pytest.raises(UsageError, match=r"lifecycle.yaml.*model"):
+        promote(folder, lifecycle=path)
+    assert not (folder / "promotions").exists()
 
 
 # ----------------------------------------------------------------------------------------------------- redirection

@@ -61,7 +61,7 @@ def migrate(feature: str, to: tuple[str, ...], label: str, out: Path | None, as_
 
     places = Places(promotions=promotions, storage=storage, results=results, lifecycle=lifecycle, space=space)
     found = _run(feature, to, label, places, rest)
-    path = write_proposal(found, out, promote_command=_promote_command(found, promotions, storage, results))
+    path = write_proposal(found, out, promote_command=_promote_command(found, promotions, lifecycle, storage, results))
     if as_json:
         click.echo(json.dumps({**migration_json(found), "proposal": str(path)}, indent=2, allow_nan=False))
     else:
@@ -85,7 +85,9 @@ def _run(feature: str, to: tuple[str, ...], label: str, places: Places, rest: di
         )  # fmt: skip
 
 
-def _promote_command(found: Migration, promotions: Path, storage: str | None, results: Path) -> str:
+def _promote_command(
+    found: Migration, promotions: Path, lifecycle: Path | None, storage: str | None, results: Path
+) -> str:
     words = ["offramp", "promote", found.chosen.study, "--pick", found.chosen.candidate.id, "--feature", found.feature]
     if found.label != "production":
         words += ["--label", found.label]
@@ -95,6 +97,8 @@ def _promote_command(found: Migration, promotions: Path, storage: str | None, re
         words += ["--storage", storage]
     elif results != Path("results"):
         words += ["--results", str(results)]
+    if lifecycle is not None:
+        words += ["--lifecycle", str(lifecycle)]
     return shlex.join(words)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from offramp.cli.options import AS_JSON, BY, LABEL, PROMOTIONS, SPACE, WHY, stored
+from offramp.cli.options import AS_JSON, BY, LABEL, LIFECYCLE, PROMOTIONS, SPACE, WHY, stored
 
 
 @click.command()
@@ -20,6 +20,7 @@ from offramp.cli.options import AS_JSON, BY, LABEL, PROMOTIONS, SPACE, WHY, stor
               help="Model to ask when the first gives no answer; may be given several times.")  # fmt: skip
 @click.option("--within", "within_days", type=click.IntRange(min=0), default=90, show_default=True, metavar="DAYS",
               help="Refuse a model that retires within so many days.")  # fmt: skip
+@LIFECYCLE
 @SPACE
 @click.option("--force", is_flag=True, help="Promote although the gate does not hold; needs --why.")
 @click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")

@@ -12,13 +12,15 @@ from typing import TextIO
 
 import click
 
-from offramp.lifecycle.dates import Basis, Retirement
 from offramp.lifecycle.scan import Named, ScanReport
 from offramp.lifecycle.successors import Successor
-from offramp.lifecycle.watch import Standing, Watched, WatchReport
+from offramp.lifecycle.watch import Watched, WatchReport
+from offramp.models.retirement.dates import Basis, Retirement
+from offramp.models.retirement.standing import Standing
 
 PLACES = 3
 """Places of one name that are shown; --json has all."""
+_OWN = {Basis.NOTICE: " (your own notice)", Basis.STATED: " (its space file)"}
 _COLOURS = {Standing.RETIRED: "red", Standing.VANISHED: "red", Standing.SOON: "yellow"}
 
 
@@ -89,7 +91,7 @@ def _says(standing: Standing, found: Retirement | None) -> str:
     if found.basis is Basis.ESTIMATE:
         return f"may retire from {found.date} (estimate: the vendor's policy, no notice yet)"
     verb = "retired" if standing is Standing.RETIRED else "retires"
-    return f"{verb} {found.date}" + (" (your own notice)" if found.basis is Basis.NOTICE else "")
+    return f"{verb} {found.date}{_OWN.get(found.basis, '')}"
 
 
 def _source(found: Retirement | None) -> Iterator[str]:

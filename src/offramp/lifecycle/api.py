@@ -9,12 +9,13 @@ import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from offramp.lifecycle.dates import load_calendar
 from offramp.lifecycle.promoted import models_in_use
 from offramp.lifecycle.scan import ScanReport
 from offramp.lifecycle.scan import scan as scan_files
-from offramp.lifecycle.watch import WITHIN_DAYS, WatchReport
+from offramp.lifecycle.watch import WatchReport
 from offramp.lifecycle.watch import watch as watch_models
+from offramp.models.retirement.dates import load_calendar
+from offramp.models.retirement.standing import WITHIN_DAYS
 
 if TYPE_CHECKING:
     from offramp.lifecycle.migration.record import Migration

@@ -12,8 +12,8 @@ from pathlib import Path
 from offramp import __version__
 from offramp.errors import UsageError, problem
 from offramp.ids import content_hash
-from offramp.lifecycle.dates import Basis
 from offramp.lifecycle.watch import Watched, WatchReport
+from offramp.models.retirement.dates import Basis
 
 LINE_BYTES = 75
 """Longest line without its end; longer ones are folded."""

@@ -26,6 +26,7 @@ class ModelInUse:
         json_schema: whether answers are held to a schema.
         usage_1k: tokens of a thousand runs by class, as measured; None where the evidence has none.
         price_then: when it was promoted; None where unknown.
+        stated: ISO date of retirement that was known of an own one when it was promoted; None where none was.
     """
 
     feature: str
@@ -39,6 +40,7 @@ class ModelInUse:
     json_schema: bool
     usage_1k: Usage | None
     price_then: Price | None
+    stated: str | None = None
 
     @property
     def samples(self) -> bool:

@@ -39,6 +39,7 @@ def models_of(promotion: Promotion, label: str) -> Iterator[ModelInUse]:
 
 def _in_use(promotion: Promotion, model: PromotedModel, label: str, *, fallback: bool) -> ModelInUse:
     evidence = promotion.evidence.holdout or promotion.evidence.search
+    own = model.local or model.own_address or model.route.split("/", 1)[0] in keys.KEYLESS
     return ModelInUse(
         feature=promotion.feature,
         label=label,
@@ -46,11 +47,12 @@ def _in_use(promotion: Promotion, model: PromotedModel, label: str, *, fallback:
         fallback=fallback,
         name=model.name,
         route=model.route,
-        own=model.local or model.own_address or model.route.split("/", 1)[0] in keys.KEYLESS,
+        own=own,
         params=frozenset(promotion.request_params),
         json_schema=promotion.program.constrained,
         usage_1k=usage_of_1k(evidence.tokens),
         price_then=_price(model),
+        stated=model.retirement_date if own else None,
     )
 
 

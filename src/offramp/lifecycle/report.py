@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from offramp.lifecycle.dates import Retirement
 from offramp.lifecycle.scan import Named, ScanReport
 from offramp.lifecycle.successors import Successor
 from offramp.lifecycle.watch import Watched, WatchReport
+from offramp.models.retirement.dates import Retirement
 
 
 def watch_json(report: WatchReport) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offramp.errors import UsageError, problem
-from offramp.lifecycle.dates import Calendar, Retirement
 from offramp.lifecycle.files import app_files
 from offramp.lifecycle.known_names import KnownNames
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
-from offramp.lifecycle.watch import WITHIN_DAYS, Standing, standing_of
 from offramp.models.gguf_files import BY_NAME
+from offramp.models.retirement.dates import Calendar, Retirement
+from offramp.models.retirement.standing import WITHIN_DAYS, Standing, standing_of
 
 IGNORE = "offramp: ignore"
 

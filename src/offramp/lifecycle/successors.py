@@ -15,12 +15,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from offramp.lifecycle.dates import Basis, Calendar, Retirement
-from offramp.lifecycle.names import SPECIAL, UNSETTLED, region, stem, without_region, words
 from offramp.lifecycle.prices import cost_usd
 from offramp.models import keys
 from offramp.models.embedded import LOCAL_PRICE
 from offramp.models.gguf_files import EMBEDDED
+from offramp.models.names import SPECIAL, UNSETTLED, region, stem, without_region, words
+from offramp.models.retirement.dates import Basis, Calendar, Retirement
 from offramp.models.table import TableRow
 from offramp.records import Price, Usage
 

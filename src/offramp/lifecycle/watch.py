@@ -6,32 +6,14 @@ Invariant: a report depends on its arguments alone (promotions, calendar, day); 
 from __future__ import annotations
 
 import datetime
-import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from offramp.lifecycle.dates import Basis, Calendar, Retirement
 from offramp.lifecycle.in_use import ModelInUse
 from offramp.lifecycle.prices import CostChange, cost_change, cost_usd
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
-
-WITHIN_DAYS = 90
-
-
-class Standing(enum.StrEnum):
-    """How a model stands, the most urgent first."""
-
-    RETIRED = "retired"  # the date has passed
-    VANISHED = "vanished"  # it was in the table when it was promoted and is no more
-    SOON = "soon"  # it goes within the window
-    LATER = "later"
-    UNKNOWN = "no date"  # nobody says when
-    OWN = "own"  # a file or server of one's own, without a notice
-
-    @property
-    def alarming(self) -> bool:
-        """Whether something has to be done."""
-        return self in (Standing.RETIRED, Standing.VANISHED, Standing.SOON)
+from offramp.models.retirement.dates import Calendar, Retirement
+from offramp.models.retirement.standing import WITHIN_DAYS, Standing, standing_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,23 +71,6 @@ def watch(models: Iterable[ModelInUse], calendar: Calendar, *, today: datetime.d
     )
 
 
-def standing_of(
-    retirement: Retirement | None, today: datetime.date, within_days: int, *, without: Standing
-) -> Standing:
-    """How a model stands. A passed estimate is not yet a retirement.
-
-    Args:
-        without: how it stands where nobody announced a date; a model that vanished does so whatever was estimated.
-    """
-    guessed = retirement is not None and retirement.basis is Basis.ESTIMATE
-    if retirement is None or (guessed and without is Standing.VANISHED):
-        return without
-    left = retirement.days_left(today)
-    if left <= 0 and not guessed:
-        return Standing.RETIRED
-    return Standing.SOON if left <= within_days else Standing.LATER
-
-
 def look_at(
     used: ModelInUse, calendar: Calendar, today: datetime.date, *, within_days: int = WITHIN_DAYS, always: bool = False
 ) -> Watched:
@@ -114,7 +79,7 @@ def look_at(
     Args:
         always: look for successors whatever the standing.
     """
-    retirement = calendar.retirement(used.name, used.route)
+    retirement = calendar.retirement(used.name, used.route, stated=used.stated)
     standing = standing_of(retirement, today, within_days, without=_without_date(used, calendar))
     return Watched(
         used=used,

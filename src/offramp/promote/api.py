@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offramp.errors import GateRefused, PromotionError, UsageError, problem
+from offramp.models.retirement.dates import Retirement, load_calendar
+from offramp.models.retirement.standing import WITHIN_DAYS
 from offramp.promote.build import Ask, Built, build
 from offramp.promote.changes import Changes, changes
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, checked_name, default_folder
-from offramp.promote.gate import WITHIN_DAYS, GateRules, refusals
+from offramp.promote.gate import GateRules, refusals
 from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.store import PromotionStore, sealed
@@ -57,7 +59,8 @@ def promote(
     study: str, *, pick: str = "recommended", label: str = DEFAULT_LABEL, feature: str | None = None,
     promotions: str | Path | None = None, storage: str | None = None, results: str | Path = "results",
     space: str | Path | None = None, fallbacks: Sequence[str] = (), within_days: int = WITHIN_DAYS,
-    by: str | None = None, why: str | None = None, force: bool = False, dry_run: bool = False,
+    lifecycle: str | Path | None = None, by: str | None = None, why: str | None = None, force: bool = False,
+    dry_run: bool = False,
 ) -> Promoted:  # fmt: skip
     """Writes a candidate of a study to the promotions folder and points a label at it. Makes no call.
 
@@ -68,26 +71,30 @@ def promote(
         space: where the study's space file is now, if it has moved.
         fallbacks: models to ask when the first gives no answer.
         within_days: a model that retires within so many days is refused.
+        lifecycle: file of one's own notices; `lifecycle.yaml` by default, where it is there.
         by: who; `OFFRAMP_BY` or the user by default.
         why: in your words; needed with `force`.
         dry_run: say what would change, and write nothing.
 
     Raises:
         PromotionRefused: the gate does not hold, and `force` is not given.
-        UsageError: there is no such study or candidate, or its data is not what it ran on.
+        UsageError: there is no such study or candidate, its data is not what it ran on, or a notice is wrong.
     """
     if force and not (why or "").strip():
         raise UsageError(problem("--force", "needs a reason", do='Give it with --why "...".'))
     checked_name(label, "label")
+    calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
     with open_looking(storage, results) as store:
         name = full_name(store, study)
         rows = CandidateStore(store).all(name)
         row = find_candidate(store, build_report(store, name, rows=rows), rows, pick, where="--pick")
         opened = reopen(store, name, space)
         root = default_folder(promotions)
-        ask = Ask(feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent)
+        ask = Ask(
+            feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent, calendar=calendar
+        )
         built = build(store, opened, row, ask)
-    reasons = refusals(built.promotion, _rules(opened, row, within_days))
+    reasons = refusals(built.promotion, _rules(opened, row, built.retirements, within_days))
     gate = Gate(refused=reasons, forced_because=why if reasons and force else None)
     promotion = replace(built.promotion, evidence=replace(built.promotion.evidence, gate=gate))
     return _written(promotion, built, root, label, why=why, force=force, dry_run=dry_run)
@@ -109,13 +116,14 @@ def _written(
     return Promoted(promotion=kept, path=path, changes=replace(found, after=kept.version), move=move, refused=reasons)
 
 
-def _rules(opened: Opened, row: CandidateRow, within_days: int) -> GateRules:
+def _rules(opened: Opened, row: CandidateRow, retirements: Mapping[str, Retirement], within_days: int) -> GateRules:
     space = opened.prepared.space
     return GateRules(
         within_days=within_days,
         constraints=space.constraints,
         needs_price=space.objectives.cost is not None or space.constraints.cost_usd_max is not None,
         complete=row.state is CandidateState.COMPLETE,
+        retirements=retirements,
         today=dt.datetime.now(dt.UTC).date(),
     )
 

@@ -18,6 +18,7 @@ from typing import Any
 from offramp import __version__
 from offramp.errors import UsageError, problem
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.models.retirement.dates import Calendar, Retirement
 from offramp.program.demos import distinct
 from offramp.promote.capture import (
     LedgerSend,
@@ -35,7 +36,7 @@ from offramp.promote.promotion import FORMAT_VERSION, Evidence, Made, Promotion
 from offramp.promote.render import Renderer
 from offramp.promote.safety import refuse_unsafe
 from offramp.promote.store import Rows, now, rows_of
-from offramp.records import CallRequest, Candidate, DemoKind, Split
+from offramp.records import CallRequest, Candidate, DemoKind, Model, Split
 from offramp.search.reopen import Opened
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
@@ -55,20 +56,27 @@ class Ask:
         feature: its name; the space's where None.
         fallbacks: models to ask when the first gives no answer, by name.
         root: the folder that holds the promotions folder; the space file is named relative to it.
+        calendar: who retires when.
     """
 
     feature: str | None
     fallbacks: Sequence[str]
     by: str
     root: Path
+    calendar: Calendar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A promotion that has not gone through its gate, with the rows that it names."""
+    """A promotion that has not gone through its gate, with the rows that it names.
+
+    Attributes:
+        retirements: of its models, by name; those without a date are left out.
+    """
 
     promotion: Promotion
     rows: tuple[Rows, ...]
+    retirements: Mapping[str, Retirement]
 
 
 def build(store: Store, opened: Opened, row: CandidateRow, ask: Ask) -> Built:
@@ -81,22 +89,33 @@ def build(store: Store, opened: Opened, row: CandidateRow, ask: Ask) -> Built:
     holdout = ResultStore(store).get(opened.row.name, Split.HOLDOUT, row.id)
     matched = asyncio.run(_matched(parts, opened, store, holdout))
     evidence = evidence_of(store, opened, row, requests_matched=matched, root=ask.root)
-    promotion, pool = asyncio.run(_with_rendering(_draft(parts, opened, evidence, ask), parts, opened))
+    fallbacks = fallback_models(ask.fallbacks, opened, row.candidate)
+    retirements = _retirements([parts.model, *fallbacks], ask.calendar)
+    draft = _draft(parts, fallbacks, opened, evidence, ask, retirements)
+    promotion, pool = asyncio.run(_with_rendering(draft, parts, opened))
     refuse_unsafe(promotion)
-    return Built(promotion=promotion, rows=tuple(rows for rows in (result_rows(holdout), pool) if rows is not None))
+    rows = tuple(rows for rows in (result_rows(holdout), pool) if rows is not None)
+    return Built(promotion=promotion, rows=rows, retirements=retirements)
 
 
-def _draft(parts: Parts, opened: Opened, evidence: Evidence, ask: Ask) -> Promotion:
+def _retirements(models: Sequence[Model], calendar: Calendar) -> dict[str, Retirement]:
+    found = {m.name: calendar.retirement(m.name, m.route, stated=m.retirement_date) for m in models}
+    return {name: retirement for name, retirement in found.items() if retirement is not None}
+
+
+def _draft(
+    parts: Parts, fallbacks: Sequence[Model], opened: Opened, evidence: Evidence, ask: Ask,
+    retirements: Mapping[str, Retirement],
+) -> Promotion:  # fmt: skip
     """The promotion without what is sent."""
     candidate, price = parts.candidate, current_prices(opened.row).get(parts.model.name)
-    fallbacks = fallback_models(ask.fallbacks, opened, candidate)
     return Promotion(
         schema_version=FORMAT_VERSION,
         feature=ask.feature or opened.row.space_name,
         version="",
         sha256="",
-        model=promoted_model(parts.model, price),
-        fallbacks=tuple(promoted_model(model, model.price) for model in fallbacks),
+        model=promoted_model(parts.model, price, retirements.get(parts.model.name)),
+        fallbacks=tuple(promoted_model(m, m.price, retirements.get(m.name)) for m in fallbacks),
         request_params=dict(candidate.request_params),
         program=promoted_program(parts, opened),
         instructions=dict(candidate.instructions),

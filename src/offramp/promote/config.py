@@ -8,14 +8,16 @@ from dataclasses import asdict
 from offramp.errors import UsageError, problem
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
+from offramp.models.retirement.dates import Basis, Retirement
 from offramp.promote.capture import Parts
 from offramp.promote.promotion import PromotedDemos, PromotedModel, PromotedProgram
 from offramp.records import Candidate, DemoKind, Model, Price
 from offramp.search.reopen import Opened
 
 
-def promoted_model(model: Model, price: Price | None) -> PromotedModel:
-    """A model without its address and key."""
+def promoted_model(model: Model, price: Price | None, retirement: Retirement | None) -> PromotedModel:
+    """A model without its address and key; an estimate of its retirement is no date to keep."""
+    announced = retirement is not None and retirement.basis is not Basis.ESTIMATE
     stated = {name: usd for name, usd in asdict(price).items() if usd is not None} if price is not None else None
     return PromotedModel(
         name=model.name,
@@ -23,7 +25,7 @@ def promoted_model(model: Model, price: Price | None) -> PromotedModel:
         revision=model.revision,
         own_address=model.api_base is not None,
         price=stated or None,
-        retirement_date=model.retirement_date,
+        retirement_date=retirement.date.isoformat() if retirement is not None and announced else None,
     )
 
 

@@ -6,14 +6,15 @@ Invariant: an empty list means that each condition was looked at and holds; what
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from offramp.models.retirement.dates import Basis, Retirement
+from offramp.models.retirement.standing import Standing, standing_of
 from offramp.promote.promotion import Comparison, Evidence, PromotedModel, Promotion, SplitEvidence
 from offramp.space.model import ConstraintsPart
 from offramp.stats import share_at_most
 
-WITHIN_DAYS = 90
 MOST_FAILED = 0.05
 """Share of the holdout that may be without a score."""
 
@@ -27,6 +28,7 @@ class GateRules:
         constraints: floors and ceilings of the space file; on the holdout here.
         needs_price: whether cost is an objective or a constraint.
         complete: whether the candidate ran on the whole search split.
+        retirements: by name of model, for those that somebody says a date of.
         today: for retirement dates.
     """
 
@@ -34,6 +36,7 @@ class GateRules:
     constraints: ConstraintsPart
     needs_price: bool
     complete: bool
+    retirements: Mapping[str, Retirement]
     today: dt.date
 
 
@@ -106,10 +109,14 @@ def _regressions(comparison: Comparison, limits: ConstraintsPart) -> Iterator[st
 
 
 def _retiring(models: Iterable[PromotedModel], rules: GateRules) -> Iterator[str]:
+    """By what was announced, as `watch` tells it; an estimate is its concern alone."""
     for model in models:
-        if model.retirement_date is not None:
-            days = (dt.date.fromisoformat(model.retirement_date) - rules.today).days
-            if days < 0:
-                yield f"{model.name} retired on {model.retirement_date}"
-            elif days <= rules.within_days:
-                yield f"{model.name} retires in {days} days, on {model.retirement_date}"
+        found = rules.retirements.get(model.name)
+        if found is None or found.basis is Basis.ESTIMATE:
+            continue
+        standing = standing_of(found, rules.today, rules.within_days, without=Standing.UNKNOWN)
+        said = f" (your own notice{f': {found.note}' if found.note else ''})" if found.basis is Basis.NOTICE else ""
+        if standing is Standing.RETIRED:
+            yield f"{model.name} retired on {found.date}{said}"
+        elif standing is Standing.SOON:
+            yield f"{model.name} retires in {found.days_left(rules.today)} days, on {found.date}{said}"

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from offramp.errors import UsageError, problem
-from offramp.lifecycle.dates import Calendar
 from offramp.lifecycle.migration.origin import Origin
 from offramp.lifecycle.promoted import models_of
-from offramp.lifecycle.watch import WITHIN_DAYS, Standing, Watched, look_at, standing_of
+from offramp.lifecycle.watch import Watched, look_at
+from offramp.models.retirement.dates import Calendar
+from offramp.models.retirement.standing import WITHIN_DAYS, Standing, standing_of
+from offramp.space.model import ModelPart
 
 MOST = 3
 """Models that are tried when none is named."""
@@ -68,12 +70,13 @@ def _usable(
 ) -> Iterator[str]:
     """What one's own notice names, the other models of the old space, then what the table offers."""
     named = notice.retirement.successors if notice.retirement is not None else ()
-    for name in _others(origin, named):
-        standing = standing_of(calendar.retirement(name), today, WITHIN_DAYS, without=Standing.UNKNOWN)
+    for part in _others(origin, named):
+        retirement = calendar.retirement(part.name, part.route, stated=part.retirement_date)
+        standing = standing_of(retirement, today, WITHIN_DAYS, without=Standing.UNKNOWN)
         if standing.alarming:
-            left_out.append(NotTried(name=name, why=f"{standing}"))
+            left_out.append(NotTried(name=part.name, why=f"{standing}"))
         else:
-            yield name
+            yield part.name
     for item in notice.successors:
         if item.callable_now:
             yield item.name
@@ -81,10 +84,9 @@ def _usable(
             left_out.append(NotTried(name=item.name, why="no key for it in the environment"))
 
 
-def _others(origin: Origin, named: Iterable[str]) -> list[str]:
+def _others(origin: Origin, named: Iterable[str]) -> list[ModelPart]:
     """Models of the old space but the one that leaves; those that the notice names go first."""
-    parts = [part for part in origin.space.space.models if isinstance(part, str) or part.searched]
-    names = [part if isinstance(part, str) else part.name for part in parts]
-    rest = [name for name in names if name != origin.promotion.model.name]
+    parts = [ModelPart(name=part) if isinstance(part, str) else part for part in origin.space.space.models]
+    rest = [part for part in parts if part.searched and part.name != origin.promotion.model.name]
     first = list(named)
-    return sorted(rest, key=lambda name: first.index(name) if name in first else len(first))
+    return sorted(rest, key=lambda part: first.index(part.name) if part.name in first else len(first))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offramp.errors import JobError, UsageError
-from offramp.lifecycle.dates import load_calendar
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.baseline import read_baseline
 from offramp.lifecycle.migration.candidates import NotTried, choose, notice_of
@@ -24,9 +23,11 @@ from offramp.lifecycle.migration.origin import Origin, counted, read_origin
 from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference, Shown, figures
 from offramp.lifecycle.migration.reference import by_answers
 from offramp.lifecycle.migration.runs import CapReached, Caps, Observer, Runs
-from offramp.lifecycle.watch import Standing, Watched
+from offramp.lifecycle.watch import Watched
 from offramp.models.capabilities import supported_params
 from offramp.models.catalogue import resolve
+from offramp.models.retirement.dates import load_calendar
+from offramp.models.retirement.standing import Standing
 from offramp.promote.folder import FeatureFolder
 from offramp.records import Candidate, Split
 from offramp.search.limits import Interrupted

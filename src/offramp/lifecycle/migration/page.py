@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from offramp.lifecycle.dates import Basis as DateBasis
 from offramp.lifecycle.migration.contest import Turn, turns
 from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Figures, Kind, Migration, Reference
-from offramp.lifecycle.watch import Standing
+from offramp.models.retirement.dates import Basis as DateBasis
+from offramp.models.retirement.standing import Standing
 from offramp.records import Candidate
 from offramp.study.tally import MARGIN, Tally
 from offramp.study.wording import money, number, per_thousand, plain, seconds, short_params

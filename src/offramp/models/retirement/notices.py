@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from offramp.errors import UsageError, problem
-from offramp.lifecycle.policies import Policy
+from offramp.models.retirement.policies import Policy
 from offramp.models.table import valid_date
 from offramp.space.messages import Problem, SpaceErrors, line_of
 from offramp.space.schema import DIALECT

@@ -1,4 +1,4 @@
-"""When a model goes, and who says so: one's own notice, else LiteLLM's table, else a vendor's published policy.
+"""When a model goes, and who says so: one's own notice or space file, else LiteLLM's table, else a vendor's policy.
 
 Invariant: a date comes with its kind. An estimate is the first day on which a model may go, never a day on which it
 surely does; a model without any date is not known to stay.
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from offramp.lifecycle.names import stem
-from offramp.lifecycle.notices import Notice, is_link, read_notices
-from offramp.lifecycle.policies import PUBLISHED, Policy, estimate, release_date
+from offramp.models.names import stem
+from offramp.models.retirement.notices import Notice, is_link, read_notices
+from offramp.models.retirement.policies import PUBLISHED, Policy, estimate, release_date
 from offramp.models.table import Table, TableRow, load_table
 
 
@@ -23,6 +23,7 @@ class Basis(enum.StrEnum):
     """Where a date comes from, the strongest first."""
 
     NOTICE = "notice"  # one's own lifecycle file
+    STATED = "stated"  # the space file, which knows a server of one's own
     TABLE = "table"  # LiteLLM's table, which quotes the vendor
     ESTIMATE = "estimate"  # the vendor's promise, counted from the release
 
@@ -64,16 +65,21 @@ class Calendar:
     policies: tuple[Policy, ...]
     snapshots: Mapping[str, str]
 
-    def retirement(self, name: str, route: str | None = None) -> Retirement | None:
+    def retirement(self, name: str, route: str | None = None, *, stated: str | None = None) -> Retirement | None:
         """When a model goes; None where nobody says.
 
         Args:
             name: as people write it.
             route: as requests are sent, where that differs.
+            stated: ISO date that its space file gives; None where it gives none.
         """
         row = self.table.find(route or name)
         names = _spellings(name, route, row)
-        return _by_notice(self.notices, names) or _by_table(row) or self._by_policy(row.route if row else route or name)
+        return (
+            _by_notice(self.notices, names)
+            or _by_table(row, stated)
+            or self._by_policy(row.route if row else route or name)
+        )
 
     def _by_policy(self, route: str) -> Retirement | None:
         found = estimate(route, self.policies, self.snapshots.get(route))
@@ -116,7 +122,10 @@ def _by_notice(notices: Sequence[Notice], names: Sequence[str]) -> Retirement | 
     return None
 
 
-def _by_table(row: TableRow | None) -> Retirement | None:
+def _by_table(row: TableRow | None, stated: str | None) -> Retirement | None:
+    """By the table, unless the space file knows better."""
+    if stated is not None and (row is None or row.retirement_date != stated):
+        return Retirement(date=datetime.date.fromisoformat(stated), basis=Basis.STATED)
     if row is None or row.retirement_date is None:
         return None
     source = row.retirement_source
