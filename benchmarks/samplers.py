@@ -19,10 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from optuna.trial import TrialState, create_trial
 
 from offramp.search.optuna_study import Asked, OptunaStudy
-from offramp.search.samplers import distribution_of
 from offramp.space.dimensions import Dimension
 from offramp.stats import non_dominated
 from offramp.store.engine import Store, open_store
@@ -54,14 +52,8 @@ def fill(study: OptunaStudy, trials: int) -> None:
         params = {dim.name: drawn(dim, generator) for dim in DIMS}
         if params["demos"] == "none":
             del params["demos.count"]
-        distributions = {dim.name: distribution_of(dim) for dim in DIMS if dim.name in params}
         attributes = {"candidate": f"c{number}", "params": params, "utility": 0.5, "n": 100}
-        study._study.add_trial(
-            create_trial(
-                state=TrialState.COMPLETE, values=generator.random(3).tolist(), params=params,
-                distributions=distributions, user_attrs=attributes,
-            )
-        )  # fmt: skip
+        study.add_incumbent(params, generator.random(3).tolist(), attributes, {})
 
 
 def drawn(dim: Dimension, generator: np.random.Generator) -> Any:
@@ -112,14 +104,13 @@ def main() -> None:
             profile.enable()
         times = np.array([asked_and_told(study, generator) for _ in range(ROUNDS)])
         profile.disable()
-        again = opened(store, given.sampler)
-        first, _ = milliseconds(again.ask)
+        opening, again = milliseconds(lambda: opened(store, given.sampler))
         again.close()
         study.close()
     both = times.sum(axis=1)
     numbers = {
         "ask_ms": np.median(times[:, 0]), "tell_ms": np.median(times[:, 1]), "both_ms": np.median(both),
-        "both_p95_ms": np.quantile(both, 0.95), "first_ask_ms": first, "front_10000_ms": front_ms(10_000),
+        "both_p95_ms": np.quantile(both, 0.95), "open_ms": opening, "front_10000_ms": front_ms(10_000),
     }  # fmt: skip
     print(
         json.dumps(

@@ -218,9 +218,7 @@ def test_the_story_takes_a_proposal_that_is_better_on_the_holdout_and_no_other(
     for quality, code in ((found["proposed"]["holdout"]["quality"], 0), (found["today"]["holdout"]["quality"], 1)):
         found["proposed"]["holdout"]["quality"] = quality
         (tmp_path / "migration.json").write_text(json.dumps(found))
-        done = subprocess.run(
-            [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stderr
         assert "0.167 today" in done.stdout and "+83.3 points" in done.stdout and "5 better, 0 worse" in done.stdout
 

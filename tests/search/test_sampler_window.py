@@ -19,13 +19,13 @@ def study_of(trials: int) -> optuna.Study:
 
 def test_a_short_study_is_seen_whole() -> None:
     study = study_of(SEEN_TRIALS)
-    assert len(_Window(study)._get_trials(deepcopy=False)) == SEEN_TRIALS
+    assert len(_Window(study, len(study.trials))._get_trials(deepcopy=False)) == SEEN_TRIALS
 
 
 def test_of_a_long_study_the_front_and_the_newest_are_seen() -> None:
     study = study_of(SEEN_TRIALS * 3)
-    seen = {trial.number for trial in _Window(study)._get_trials(deepcopy=False)}
+    seen = {trial.number for trial in _Window(study, len(study.trials))._get_trials(deepcopy=False)}
     assert len(seen) == SEEN_TRIALS
     assert {trial.number for trial in study.best_trials} <= seen
     assert SEEN_TRIALS * 3 - 1 in seen
-    assert _Window(study).directions == study.directions
+    assert _Window(study, len(study.trials)).directions == study.directions

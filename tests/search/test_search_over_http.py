@@ -79,8 +79,7 @@ def space(tmp_path, server):
 
 
 def space_for(folder, server, **changes):
-    small = {"splits": {"train": 2, "search": 6, "holdout": 4}, "calls": {"timeout_s": 30, "attempts": 4},
-             "verify": {"front": False}}  # fmt: skip
+    small = {"splits": {"train": 2, "search": 6, "holdout": 4}, "calls": {"timeout_s": 30, "attempts": 4}}
     search = {"sampler": "random", "trials": 4, "concurrency": 2}
     return write_space(folder, base=server.url, **{**small, "search": search, **changes})
 

@@ -91,6 +91,37 @@ def test_a_bill_above_the_reservation_is_booked_in_full(store):
     assert purse.state().spent_usd == 1.5
 
 
+def test_after_a_bill_above_the_reservation_as_much_more_is_set_aside(store):
+    purse = Purse(store, "p", cap_usd=1.0)
+    purse.settle(purse.reserve(0.1), 0.3)
+    assert purse.reserve(0.1).usd == pytest.approx(0.3)
+    again = Purse(store, "p", cap_usd=1.0)
+    again.settle(again.reserve(0.1), 0.2)
+    with pytest.raises(BudgetExceeded):
+        again.reserve(0.1)
+    assert Purse(store, "other", cap_usd=1.0).reserve(0.1).usd == 0.1
+
+
+@given(tokens=st.lists(st.integers(1, 400), min_size=5, max_size=60), most=st.floats(1.0, 5.0))
+@settings(max_examples=40, deadline=None)
+def test_a_provider_that_bills_more_than_it_should_passes_the_cap_by_its_first_surprise_at_most(
+    tmp_path_factory, tokens, most
+):
+    cap = 1000 / 1e6
+    with open_store(f"sqlite:///{tmp_path_factory.mktemp('s') / 's.db'}", create=True) as store:
+        purse, seen = Purse(store, "p", cap_usd=cap), 0.0
+        for i, count in enumerate(tokens):
+            usd = count / 1e6
+            billed = usd * (1.0 if i % 3 else most)
+            try:
+                held = purse.reserve(usd)
+            except BudgetExceeded:
+                continue
+            purse.settle(held, billed)
+            assert purse.state().spent_usd <= cap + (0.0 if seen >= most * (1 - 1e-6) else billed - usd) + 1e-9
+            seen = max(seen, billed / usd)
+
+
 def test_a_raised_cap_goes_on_from_what_was_spent(store):
     first = Purse(store, "p", cap_usd=1.0)
     first.settle(first.reserve(1.0), 1.0)

@@ -2,7 +2,7 @@
 
 What is booked for an attempt that came back without a bill: nothing where it certainly was not billed (never left, 4xx,
 429, 5xx); the prompt's upper estimate, marked as assumed, for time-outs, broken connections and replies that cannot be
-read. A bill above the reservation is booked as it is.
+read. A bill above the reservation is booked as it is, and the purse reserves more from then on.
 
 Invariant: bill and record are written in one transaction, on every exit, cancellation included.
 """

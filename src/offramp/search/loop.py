@@ -60,7 +60,6 @@ class Loop:
 
     async def run(self) -> str:
         """Searches to an end; the word for why it ended. A cap or a fault is raised."""
-        self._study.take_back_unfinished()
         self._known.recall(self._study)
         await self._incumbent_first()
         self._add_prior()

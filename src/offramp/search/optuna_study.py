@@ -5,7 +5,12 @@ this process: a job that was killed proposes the same next candidate that it wou
 finish is told as FAIL, so that none stays RUNNING, and is proposed again. (Queueing its params instead would lose what
 a sampler notes on its own proposals: NSGA-II counts no queued trial as one of its population.)
 
-Invariant: after `ask`, exactly one `tell` or `tell_failed` follows on every way out.
+The study lives twice. Proposals are made in memory, where reading two thousand trials costs next to nothing; a trial is
+written to the storage once, when it has ended, with all that samplers noted on it. A killed job leaves no trial
+half-written there (docs/decisions/0012-proposals-in-memory.md).
+
+Invariants: after `ask`, exactly one `tell`, `tell_stopped` or `tell_failed` follows on every way out. Both studies hold
+the same ended trials under the same numbers.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import optuna
@@ -23,10 +29,13 @@ from optuna.trial import TrialState, create_trial
 from offramp.errors import OfframpError, StorageError, problem
 from offramp.ids import derived_seed
 from offramp.records import Scalar
-from offramp.search.samplers import distribution_of, is_inside, make_sampler, suggest
+from offramp.search.samplers import distribution_of, is_inside, make_sampler, suggest, warm_up
 from offramp.space.dimensions import Dimension, choose
 from offramp.store.engine import Store
 from offramp.store.faults import translated
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+"""Trials that were evaluated, in full or as far as it was worth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,29 +88,30 @@ class OptunaStudy:
         self._plain = optuna.samplers.RandomSampler(seed=seed)
         self._storage = open_storage(store)
         with self._door():
-            self._study = optuna.create_study(
+            self._kept = optuna.create_study(
                 storage=self._storage, study_name=name, directions=list(directions), load_if_exists=True,
                 sampler=self._plain,
             )  # fmt: skip
-            self._study.set_metric_names(list(metric_names))
+            self._kept.set_metric_names(list(metric_names))
+            self._end_unfinished()
+            self._study = optuna.create_study(directions=list(directions), sampler=self._plain)
+            self._study.add_trials(self._kept.get_trials(deepcopy=False))
+            warm_up(self._proposer(0, "ask"), self._study)
 
     def close(self) -> None:
         """Gives its connections back."""
         close_storage(self._storage)
 
-    def take_back_unfinished(self) -> int:
-        """Tells trials that a killed process left RUNNING as FAIL; how many they were."""
-        with self._door():
-            left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            for trial in left:
-                self.tell_failed(trial.number, "the process that ran it ended")
-        return len(left)
+    def _end_unfinished(self) -> None:
+        """Ends as FAIL what others left in the storage unfinished: offramp writes trials that have ended."""
+        for trial in self._kept.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+            self._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING)  # what waits has no start
+            self._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
 
     def ask(self) -> Asked:
         """The next trial: a queued assignment first, else what the sampler proposes."""
         with self._door():
-            ended = (TrialState.COMPLETE, TrialState.PRUNED)
-            index = len(self._study.get_trials(deepcopy=False, states=ended))
+            index = len(self._study.get_trials(deepcopy=False, states=ENDED))
             try:
                 self._study.sampler = self._proposer(index, "ask")
                 trial = self._study.ask()
@@ -112,33 +122,31 @@ class OptunaStudy:
                     return suggest(trial, dim)
 
                 return Asked(number=trial.number, params=choose(self._dims, pick))
-            except Exception:
-                self.take_back_unfinished()
+            except Exception as error:
+                for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                    self.tell_failed(trial.number, f"{type(error).__name__}: {error}")
                 raise
             finally:
                 self._study.sampler = self._plain
 
     def queue(self, params: Mapping[str, Scalar]) -> None:
-        """Puts an assignment first in the queue of `ask`, unless one waits there already (a killed process put it)."""
+        """Puts an assignment first in the queue of `ask`."""
         with self._door():
-            if not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-                self._study.enqueue_trial(self._searched(params))
+            self._study.enqueue_trial(self._searched(params))
 
     def duplicates_in_a_row(self) -> int:
         """How many of the last proposals had been evaluated before."""
-        count = 0
-        for trial in reversed(self.ended()):
-            if trial.duplicate_of is None:
-                break
-            count += 1
-        return count
+        with self._door():
+            trials = self._study.get_trials(deepcopy=False, states=ENDED)
+        ended = (trial for trial in reversed(trials) if "candidate" in trial.user_attrs)
+        return sum(1 for _ in takewhile(lambda trial: "duplicate_of" in trial.user_attrs, ended))
 
     def add_incumbent(self, params: Mapping[str, Scalar], values: Sequence[float], attributes: Mapping[str, Any],
                       constraints: Mapping[str, float]) -> int:  # fmt: skip
         """Adds the finished incumbent as a trial; params outside of the searched ranges are left to its attributes."""
         inside = {n: v for n, v in self._searched(params).items() if is_inside(self._dim(n), v)}
         with self._door():
-            self._study.add_trial(
+            self._add(
                 create_trial(
                     state=TrialState.COMPLETE, values=list(values), params=inside,
                     distributions={n: distribution_of(self._dim(n)) for n in inside},
@@ -151,7 +159,7 @@ class OptunaStudy:
                   candidate: str, source: str) -> None:  # fmt: skip
         """Adds a finished trial of another study as history for the sampler; no count and no report has it."""
         with self._door():
-            self._study.add_trial(
+            self._add(
                 create_trial(
                     state=TrialState.COMPLETE, values=list(values), params=dict(params),
                     distributions={n: distribution_of(self._dim(n)) for n in params},
@@ -184,14 +192,14 @@ class OptunaStudy:
                 trial.set_user_attr(name, value)
             for name, missed in constraints.items():
                 trial.set_constraint(name, missed)
-            self._study.tell(number, values=list(values))
+            self._end(number, TrialState.COMPLETE, list(values))
 
     def tell_failed(self, number: int, reason: str) -> None:
         """Ends a trial without values, unless it has ended already."""
         with self._door():
             if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
                 self._trial(number).set_user_attr("failed_because", reason[:500])
-                self._study.tell(number, state=TrialState.FAIL)
+                self._end(number, TrialState.FAIL)
 
     def tell_stopped(self, number: int, attributes: Mapping[str, Any]) -> None:
         """Ends the trial of a raced-out candidate as PRUNED, without values: those it has are of some examples only."""
@@ -199,7 +207,7 @@ class OptunaStudy:
             trial = self._trial(number)
             for name, value in attributes.items():
                 trial.set_user_attr(name, value)
-            self._study.tell(number, state=TrialState.PRUNED)
+            self._end(number, TrialState.PRUNED)
 
     def finished(self) -> tuple[FinishedTrial, ...]:
         """All trials with values, in order."""
@@ -209,18 +217,26 @@ class OptunaStudy:
     def ended(self) -> tuple[FinishedTrial, ...]:
         """All trials with values and all that were raced out, in order."""
         with self._door():
-            return finished_trials(self._study, TrialState.COMPLETE, TrialState.PRUNED)
+            return finished_trials(self._study, *ENDED)
 
     @contextmanager
     def _door(self) -> Iterator[None]:
         with quiet(), _as_ours(self._where):
             yield
 
+    def _add(self, trial: optuna.trial.FrozenTrial) -> None:
+        self._kept.add_trial(trial)
+        self._study.add_trial(trial)
+
+    def _end(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
+        """Ends a live trial in memory, and writes it to the storage as a whole."""
+        self._study.tell(number, state=state, values=values)
+        self._kept.add_trial(self._study.get_trials(deepcopy=False)[number])
+
     def _trial(self, number: int) -> optuna.Trial:
         if number in self._live:
             return self._live.pop(number)
-        frozen = self._study.get_trials(deepcopy=False)[number]
-        return optuna.Trial(self._study, frozen._trial_id)
+        return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
 
     def _dim(self, name: str) -> Dimension:
         return next(dim for dim in self._dims if dim.name == name)

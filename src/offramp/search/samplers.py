@@ -22,7 +22,7 @@ from offramp.stats import non_dominated
 
 STARTUP_TRIALS = 5
 POPULATION = 10
-SEEN_TRIALS = 100
+SEEN_TRIALS = 64
 """So many trials a TPE proposal is made from, at most."""
 DIGITS = 6
 """Significant digits of a searched number without step."""
@@ -58,34 +58,33 @@ class _Window:
     front by hundreds of trials tells it little.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
+    def __init__(self, study: optuna.Study, asked: int) -> None:
+        self._study, self._asked = study, asked
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
 
     def _get_trials(self, deepcopy: bool = True, states: Any = None, use_cache: bool = False) -> list[Any]:
-        trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
-        if len(trials) <= SEEN_TRIALS:
-            return list(trials)
-        return self._newest(trials)
-
-    def _newest(self, trials: Sequence[Any]) -> list[Any]:
-        """Half of them from the front, as far as it goes. Remembered, since it is asked for again for each param."""
-        key = (len(trials), trials[-1].number)
+        """Worked out once for the trial that is asked for, since it is wanted again for each of its params."""
         kept = _KEPT.get(self._study)
-        if kept is None or kept[0] != key:
-            up = [direction == StudyDirection.MAXIMIZE for direction in self._study.directions]
-            values = [[float("nan")] * len(up) if trial.values is None else trial.values for trial in trials]
-            best = np.flatnonzero(non_dominated(values, maximise=up))[-SEEN_TRIALS // 2 :].tolist()
-            rest = [i for i in range(len(trials)) if i not in set(best)][len(best) - SEEN_TRIALS :]
-            kept = (key, tuple(trials[i].number for i in sorted([*best, *rest])))
+        if kept is None or kept[0] != (self._asked, states):
+            trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
+            kept = ((self._asked, states), self._newest(trials))
             _KEPT[self._study] = kept
-        wanted = set(kept[1])
-        return [trial for trial in trials if trial.number in wanted]
+        return list(kept[1])
+
+    def _newest(self, trials: Sequence[Any]) -> Sequence[Any]:
+        """Half of them from the front, as far as it goes."""
+        if len(trials) <= SEEN_TRIALS:
+            return trials
+        up = [direction == StudyDirection.MAXIMIZE for direction in self._study.directions]
+        values = [[float("nan")] * len(up) if trial.values is None else trial.values for trial in trials]
+        best = np.flatnonzero(non_dominated(values, maximise=up))[-SEEN_TRIALS // 2 :].tolist()
+        rest = np.setdiff1d(np.arange(len(trials)), best)[len(best) - SEEN_TRIALS :].tolist()
+        return [trials[i] for i in sorted([*best, *rest])]
 
 
-_KEPT: WeakKeyDictionary[Any, tuple[tuple[int, int], tuple[int, ...]]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[Any, tuple[tuple[int, Any], Sequence[Any]]] = WeakKeyDictionary()
 
 
 class _Random(_Narrowing, optuna.samplers.RandomSampler):  # type: ignore[misc]
@@ -105,7 +104,7 @@ class _Tpe(_Narrowing, optuna.samplers.TPESampler):  # type: ignore[misc]
         return dict(self._whole_space) if self._is_multivariate(study) else {}
 
     def _sample(self, study: optuna.Study, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
-        return super()._sample(_Window(study), trial, search_space)  # type: ignore[no-any-return]
+        return super()._sample(_Window(study, trial.number), trial, search_space)  # type: ignore[no-any-return]
 
 
 class _Nsga2(_Narrowing, optuna.samplers.NSGAIISampler):  # type: ignore[misc]
@@ -126,6 +125,18 @@ def make_sampler(kind: str, dims: Sequence[Dimension], seed: int) -> optuna.samp
     sampler = _sampler(kind, dims, seed)
     sampler.today = {dim.name: CategoricalDistribution(dim.choices) for dim in dims if dim.reserved}
     return sampler
+
+
+def warm_up(sampler: optuna.samplers.BaseSampler, study: optuna.Study) -> None:
+    """Works out, oldest first, what NSGA-II keeps beside the trials: the parents of every generation so far.
+
+    It would find them by itself, each from those before it, as deep as there are generations.
+    """
+    if isinstance(sampler, _Nsga2):
+        key = sampler._get_generation_key()
+        newest = max((t.system_attrs.get(key, 0) for t in study.get_trials(deepcopy=False)), default=0)
+        for generation in range(1, newest + 1):
+            sampler.get_parent_population(study, generation)
 
 
 def _sampler(kind: str, dims: Sequence[Dimension], seed: int) -> Any:

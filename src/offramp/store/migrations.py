@@ -37,15 +37,25 @@ def _v3(conn: sa.Connection) -> None:
 def _v4(conn: sa.Connection) -> None:
     """Latency probes; and the mean square of scores, so that intervals need no result read again."""
     tables.probes.create(conn, checkfirst=True)
-    name, r, s = tables.summaries.name, tables.results.c, tables.summaries.c
-    if "quality_square" not in {column["name"] for column in sa.inspect(conn).get_columns(name)}:
-        conn.execute(sa.text(f"ALTER TABLE {name} ADD COLUMN quality_square DOUBLE PRECISION"))
+    r, s = tables.results.c, tables.summaries.c
+    _add_column(conn, tables.summaries.name, "quality_square", "DOUBLE PRECISION")
     same = (r.study == s.study, r.split == s.split, r.candidate == s.candidate)
     square = sa.select(sa.func.avg(r.score * r.score)).where(*same).scalar_subquery()
     conn.execute(tables.summaries.update().where(s.quality_square.is_(None)).values(quality_square=square))
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4)
+def _v5(conn: sa.Connection) -> None:
+    """By how much bills have passed what was reserved for them."""
+    _add_column(conn, tables.purses.name, "surplus", "DOUBLE PRECISION NOT NULL DEFAULT 1")
+
+
+def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
+    """Unless it is there: an older step makes today's tables."""
+    if name not in {column["name"] for column in sa.inspect(conn).get_columns(table)}:
+        conn.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {name} {kind}"))
+
+
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5)
 LATEST = len(MIGRATIONS)
 
 

@@ -3,6 +3,9 @@
 Amounts are whole nano-USD, rounded up when reserved and to the nearest when settled. One conditional UPDATE decides, so
 threads, processes and hosts that share a database cannot pass the cap together.
 
+A provider may bill more than was reserved, where it counts tokens that nobody sent. The purse remembers by how much at
+most, and from then on sets as much more aside.
+
 Invariant: spent + reserved <= cap at every reservation. What a dead process had reserved is settled in full and counted
 as assumed: the request may have been billed, and a cap fails closed.
 """
@@ -55,11 +58,12 @@ class BudgetExceeded(JobError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """Money set aside for one request."""
+    """Money set aside for one request; `asked_nano` before the purse's surplus."""
 
     id: str
     nano: int
     calls: int
+    asked_nano: int
 
     @property
     def usd(self) -> float:
@@ -99,14 +103,15 @@ class Purse:
         return self._cap is not None
 
     def reserve(self, usd: float, calls: int = 1) -> Reservation:
-        """Set `usd` aside for `calls` requests that are about to leave.
+        """Set `usd`, and the purse's surplus on top, aside for `calls` requests that are about to leave.
 
         Raises:
             BudgetExceeded: a cap has no room; nothing was reserved.
         """
-        nano = _nano(usd, ROUND_CEILING)
-        made = Reservation(id=uuid.uuid4().hex, nano=nano, calls=calls)
+        asked = _nano(usd, ROUND_CEILING)
         with self._store.transaction() as conn:
+            nano = math.ceil(asked * conn.scalar(sa.select(purses.c.surplus).where(purses.c.id == self._id)))
+            made = Reservation(id=uuid.uuid4().hex, nano=nano, calls=calls, asked_nano=asked)
             if conn.execute(self._claim(nano, calls)).rowcount != 1:
                 row = self._row(conn, lock=True)  # another host may have settled just now: ask again under the lock
                 if conn.execute(self._claim(nano, calls)).rowcount != 1:
@@ -128,6 +133,8 @@ class Purse:
         """
         nano = _nano(usd, ROUND_HALF_EVEN)
         with self._joined(within) as conn:
+            if reservation.asked_nano and nano > reservation.asked_nano:
+                self._remember(conn, nano / reservation.asked_nano)
             return self._close(conn, reservation, nano, nano if assumed else 0, reservation.calls)
 
     def release(self, reservation: Reservation, *, within: sa.Connection | None = None) -> bool:
@@ -147,7 +154,7 @@ class Purse:
         total = 0
         for row in dead:
             with self._store.transaction() as conn:
-                left = Reservation(id=row.id, nano=row.nano, calls=row.calls)
+                left = Reservation(id=row.id, nano=row.nano, calls=row.calls, asked_nano=row.nano)
                 total += row.nano if self._close(conn, left, row.nano, row.nano, row.calls) else 0
         return total / NANO
 
@@ -162,6 +169,10 @@ class Purse:
         count = sa.or_(p.cap_calls.is_(None), p.calls + p.reserved_calls + calls <= p.cap_calls)
         changed = {"reserved_nano": p.reserved_nano + nano, "reserved_calls": p.reserved_calls + calls}
         return purses.update().where(p.id == self._id, money, count).values(**changed)
+
+    def _remember(self, conn: sa.Connection, surplus: float) -> None:
+        p = purses.c
+        conn.execute(purses.update().where(p.id == self._id, p.surplus < surplus).values(surplus=surplus))
 
     def _close(self, conn: sa.Connection, done: Reservation, spent: int, assumed: int, calls: int) -> bool:
         if conn.execute(reservations.delete().where(reservations.c.id == done.id)).rowcount != 1:

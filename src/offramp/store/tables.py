@@ -114,6 +114,7 @@ purses = sa.Table(
     sa.Column("assumed_nano", sa.BigInteger, nullable=False, default=0),
     sa.Column("calls", sa.BigInteger, nullable=False, default=0),
     sa.Column("reserved_calls", sa.BigInteger, nullable=False, default=0),
+    sa.Column("surplus", sa.Double, nullable=False, default=1.0, server_default="1"),
 )
 
 reservations = sa.Table(
