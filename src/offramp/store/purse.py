@@ -110,7 +110,8 @@ class Purse:
         """
         asked = _nano(usd, ROUND_CEILING)
         with self._store.transaction() as conn:
-            nano = math.ceil(asked * conn.scalar(sa.select(purses.c.surplus).where(purses.c.id == self._id)))
+            surplus = conn.execute(sa.select(purses.c.surplus).where(purses.c.id == self._id)).scalar_one()
+            nano = math.ceil(asked * surplus)
             made = Reservation(id=uuid.uuid4().hex, nano=nano, calls=calls, asked_nano=asked)
             if conn.execute(self._claim(nano, calls)).rowcount != 1:
                 row = self._row(conn, lock=True)  # another host may have settled just now: ask again under the lock
