@@ -50,6 +50,13 @@ def test_a_real_parser_reads_dates_texts_and_alarms(tmp_path: Path) -> None:
     assert alarms == [datetime.timedelta(days=-90), datetime.timedelta(days=-14)]
 
 
+@pytest.mark.parametrize("date", [datetime.date.min, datetime.date.max])
+def test_the_first_and_the_last_day_that_a_date_can_be_are_entries_too(date: datetime.date) -> None:
+    """People write 9999-12-31 for never."""
+    (event,) = icalendar.Calendar.from_ical(calendar_text(report_of("n", date))).walk("VEVENT")
+    assert event.decoded("DTSTART") == date and not event.errors
+
+
 @given(TEXTS, TEXTS)
 def test_any_note_and_name_comes_back_and_breaks_no_line(note: str, name: str) -> None:
     text = calendar_text(report_of(note, name=name))

@@ -35,9 +35,54 @@ def own(tmp_path: Path) -> list[str]:
     return ["--lifecycle", str(tmp_path / "own.yaml")]
 
 
-def test_nothing_promoted_is_no_alarm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert watch(tmp_path) == 0
+def test_nothing_promoted_is_no_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["watch"]) == 0
     assert "--scan" in capsys.readouterr().out
+
+
+def test_a_named_folder_that_is_not_there_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert watch(tmp_path) == 2
+    monkeypatch.setenv("OFFRAMP_PROMOTIONS", str(tmp_path / "misspelt"))
+    assert main(["watch"]) == 2
+    told = capsys.readouterr().err
+    assert "misspelt: there is no such folder. Name the folder of promotions with --promotions." in told
+
+
+def test_a_labels_file_that_was_lost_is_no_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    promote(tmp_path / "promotions", LOCAL)
+    labels = tmp_path / "promotions" / "triage" / "labels.yaml"
+    for lose in (lambda: labels.write_text("# nothing\n"), labels.unlink):
+        lose()
+        assert watch(tmp_path) == 2
+        assert "triage/labels.yaml: no label points at the versions here. Bring it back" in capsys.readouterr().err
+
+
+def test_folders_that_hold_no_feature_are_passed_over_and_a_bad_name_is_told_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(tmp_path / "promotions", LOCAL)
+    (tmp_path / "promotions" / "notes and such").mkdir()
+    hidden = tmp_path / "promotions" / ".checkpoints"
+    hidden.mkdir()
+    (hidden / "labels.yaml").write_text("")
+    assert watch(tmp_path) == 0
+    (tmp_path / "promotions" / "notes and such" / "labels.yaml").write_text("")
+    assert watch(tmp_path) == 2
+    told = capsys.readouterr().err
+    assert "promotions: feature: got 'notes and such'" in told and "Take 'notes-and-such'." in told
+
+
+@pytest.mark.parametrize("date", ["9999-12-31", "0001-01-01"])
+def test_a_date_as_far_as_dates_go_is_watched(tmp_path: Path, date: str) -> None:
+    promote(tmp_path / "promotions", LOCAL)
+    (tmp_path / "own.yaml").write_text(NOTICE.replace("2026-11-30", date))
+    more = ["--lifecycle", str(tmp_path / "own.yaml"), "--within", "99999w", "--ics", str(tmp_path / "x.ics")]
+    assert watch(tmp_path, *more) == (3 if date < "2026" else 0)
 
 
 def test_a_model_of_one_s_own_is_well_until_one_s_own_notice(

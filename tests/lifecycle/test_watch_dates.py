@@ -198,10 +198,19 @@ def test_an_unknown_price_or_unknown_tokens_give_no_ratio() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("retirements:\n  - {model: a, retires: soon}\n", "lifecycle.yaml:3: retirements.0: .*dates such as"),
+        (
+            "retirements:\n  - {model: a, retires: 2027-02-30}\n",
+            "retires: got '2027-02-30', expected a day that is in the",
+        ),
+        ("retirements:\n  - {model: a, retires: 20270131}\n", "got 20270131, expected a date such as 2027-01-31.$"),
+        ("retirements:\n", "retirements: got null, expected a list of values. Leave it out, or write"),
+        ("policies:\n  - {models: a, days_after_release: 99999999, source: 'https://x'}\n", "days_after_release"),
         ("retirements:\n  - {model: a}\n", "retirements.0.retires is missing"),
         ("retirements:\n  - {model: a, retires: 2027-01-01, sauce: x}\n", "sauce: unknown key.*source"),
-        ("retirements:\n  - {model: a, retires: 2027-01-01, source: 'javascript:x'}\n", "web address"),
+        (
+            "retirements:\n  - {model: a, retires: 2027-01-01, source: 'javascript:x'}\n",
+            "source: got 'javascript:x', expected a web address",
+        ),
         ("policies:\n  - {models: a, days_after_release: 0, source: 'https://x'}\n", "days_after_release"),
         ("retirements: 3\n", "retirements: got 3"),
     ],
@@ -209,6 +218,40 @@ def test_an_unknown_price_or_unknown_tokens_give_no_ratio() -> None:
 def test_a_wrong_notice_is_named_with_file_line_and_key(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         read_notices(notices(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "date", ["2027/01/31", "31.01.2027", "2027-1-3", "2027-01-31 10:00", "2027-01-31T10:00:00Z", "soon", "Jan 31 2027",
+             "2027-W05-1", "'20270131'"],
+)  # fmt: skip
+def test_a_date_in_another_form_is_told_with_its_line_its_key_and_the_right_form(tmp_path: Path, date: str) -> None:
+    text = f"retirements:\n  - model: a\n    retires: {date}\n"
+    with pytest.raises(UsageError) as wrong:
+        read_notices(notices(tmp_path, text))
+    got = date.strip("'")
+    key = f"lifecycle.yaml:4: retirements.0.retires: got {got!r}"
+    assert str(wrong.value).endswith(f"{key}, expected a date such as 2027-01-31.")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("schema_version: 2\nnew_key: 1\n", "lifecycle.yaml:1: schema_version: got 2, .*Upgrade offramp"),
+        ("schema_version: '1'\n", "expected 1. Remove the quotes."),
+        ("# a comment\n", "the file is empty. Begin with `schema_version: 1` and `retirements:`"),
+        ("---\n", "the file: got null, expected a mapping. Begin with .* `retirements:`"),
+        ("[]\n", "lifecycle.yaml: the file: got an empty list"),
+        ("schema_version: 1\nretirements: []\n".encode("utf-16"), "expected UTF-8"),
+    ],
+)
+def test_a_file_of_another_release_form_or_encoding_is_told_as_one(
+    tmp_path: Path, text: str | bytes, says: str
+) -> None:
+    path = tmp_path / "lifecycle.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError, match=says) as wrong:
+        read_notices(path)
+    assert "\n" not in str(wrong.value), "one message: what follows from the version is not told"
 
 
 def test_a_named_file_that_is_missing_or_empty_is_an_error_and_an_absent_default_is_none(

@@ -89,6 +89,18 @@ def test_a_model_that_got_worse_is_exit_three_with_the_examples_that_broke(
     assert main([*command, "--margin", "0.9"]) == 0
 
 
+def test_a_junit_file_that_cannot_be_written_is_told_before_the_check_is_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    wire = wired(monkeypatch, reply)
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "junit.xml"):
+        assert main(["check", "landscape", "--promotions", str(promotions), "--junit", str(path)]) == 2
+        assert "Name another file with --junit." in capsys.readouterr().err
+    assert wire.requests == []
+
+
 def test_ceilings_of_cost_and_latency_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     promotions = promoted_job(tmp_path, monkeypatch, space={"constraints": {"cost_usd_max": 1.0}})
     wired(monkeypatch, reply)

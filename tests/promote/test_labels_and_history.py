@@ -85,6 +85,37 @@ def test_a_labels_file_that_makes_no_sense_is_refused_and_kept(tmp_path: Path, t
     assert path.read_text() == text
 
 
+def test_marks_of_a_merge_are_told_as_such_with_the_line(tmp_path: Path) -> None:
+    """Two branches that both promote conflict in labels and history."""
+    one, two = promote(tmp_path, "one"), promote(tmp_path, "two")
+    folder = FeatureFolder(tmp_path, "triage")
+    marks = f"<<<<<<< HEAD\nproduction: '{one}'\n=======\nproduction: '{two}'\n>>>>>>> other\n"
+    folder.labels_path.write_text(f"# a comment\n{marks}")
+    with pytest.raises(PromotionError, match=r"line 3: .*Solve the merge"):
+        folder.labels()
+    folder.labels_path.write_text(f"production: '{two}'\n")
+    lines = folder.history_path.read_text()
+    folder.history_path.write_text(f"<<<<<<< HEAD\n{lines}=======\n>>>>>>> other\n")
+    with pytest.raises(PromotionError, match=r"history.jsonl:1: no move of a label: it is no JSON. Solve the merge"):
+        moves(folder)
+
+
+def test_an_unknown_label_names_what_is_near_and_what_there_is(tmp_path: Path) -> None:
+    promote(tmp_path, "one")
+    for label, says in (("prodution", "Did you mean 'production'"), ("x", r"It has labels \['production'\]")):
+        with pytest.raises(PromotionError, match=says):
+            PromotionStore(tmp_path, "triage").rollback(to=None, label=label, by="ada", why=None)
+
+
+def test_a_history_that_cannot_be_read_is_one_message(tmp_path: Path) -> None:
+    promote(tmp_path, "one")
+    folder = FeatureFolder(tmp_path, "triage")
+    folder.history_path.unlink()
+    folder.history_path.mkdir()
+    with pytest.raises(PromotionError, match=r"history\.jsonl: cannot be read: Is a directory"):
+        moves(folder)
+
+
 def test_a_version_edited_by_hand_is_never_written_over(tmp_path: Path) -> None:
     version = promote(tmp_path, "one")
     path = FeatureFolder(tmp_path, "triage").version_path(version)

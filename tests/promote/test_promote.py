@@ -127,6 +127,8 @@ def test_a_space_file_that_moved_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(UsageError):
         promote(folder)
     assert promote(folder, space=tmp_path / "space.yaml").promotion.evidence.space_file == "../space.yaml"
+    with pytest.raises(UsageError, match=r"--space: there is no such file: got .*nope\.yaml"):
+        promote(folder, space=tmp_path / "nope.yaml")
 
 
 def test_the_same_without_stored_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +138,9 @@ def test_the_same_without_stored_texts(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_fallbacks_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = study(tmp_path, monkeypatch)
-    assert [model.name for model in promote(folder, fallbacks=["small"]).promotion.fallbacks] == ["small"]
+    assert [model.name for model in promote(folder, fallbacks=["small", "small"]).promotion.fallbacks] == ["small"]
+    with pytest.raises(PromotionError, match="feature: got ''"):
+        promote(folder, feature="")
     with pytest.raises(UsageError, match="itself"):
         promote(folder, fallbacks=["large"])
     with pytest.raises(UsageError, match="no model has this name"):
@@ -282,6 +286,26 @@ def test_a_date_that_the_space_file_states_is_watched_after_the_promotion(
     promote(folder, within_days=10)
     assert main(["watch", "--promotions", str(folder / "promotions")]) == 3
     assert f"large: retires {soon} (its space file)" in capsys.readouterr().out
+
+
+def test_a_rollback_to_a_model_that_has_gone_is_done_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    folder = study(tmp_path, monkeypatch)
+    promote(folder)
+    promote(folder, pick="incumbent", force=True, why="a test")
+    path = notices(folder, TODAY - dt.timedelta(days=1), model="large")
+    options = ["--promotions", str(folder / "promotions"), "--lifecycle", str(path)]
+    assert main(["rollback", "landscape", *options]) == 0
+    assert "note: large retired on 2026-11-24 (your own notice)" in capsys.readouterr().out
+    path.write_text("")
+    assert main(["rollback", "landscape", *options, "--to", "production", "--json"]) == 2
+    version = promote(folder, pick="incumbent", force=True, why="a test").promotion.version
+    promote(folder)
+    capsys.readouterr()
+    assert main(["rollback", "landscape", *options, "--to", version, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["version"] == version and "the file is empty" in told["notes"][0]
 
 
 def test_a_broken_notice_is_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from offramp.errors import PromotionError
 from offramp.promote.folder import FeatureFolder, parsed_promotion
+from offramp.promote.history import moves
 from offramp.promote.promotion import Promotion
 from offramp.promote.reading import Mismatch, record_of, values_of
 from offramp.promote.schema import schema_text
@@ -117,6 +118,36 @@ def test_an_unknown_key_with_a_right_hash_is_refused_with_its_name() -> None:
 def test_a_feature_name_that_could_leave_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(PromotionError, match="feature"):
         FeatureFolder(tmp_path, name)
+
+
+@pytest.mark.parametrize(("name", "near"), [("support triage", "support-triage"), ("a/b", "a-b"), (".x", "x")])
+def test_a_feature_name_that_cannot_be_is_told_with_one_that_can(tmp_path: Path, name: str, near: str) -> None:
+    with pytest.raises(PromotionError, match=f"Take '{near}'.$"):
+        FeatureFolder(tmp_path, name)
+
+
+def test_a_promotions_folder_that_is_a_file_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PromotionError, match=r"it is no folder. Name the folder of promotions with --promotions."):
+        FeatureFolder(tmp_path / "file", "triage").resolve()
+
+
+def test_a_checkout_with_other_line_ends_is_the_same_promotion(tmp_path: Path) -> None:
+    """As git makes it where `core.autocrlf` is set."""
+    rows = rows_of([{"example": "a", "score": 1.0}, {"example": "b\r\nc", "score": 0.5}])
+    base = make_promotion(text="One.\n\n  Two.\n")
+    promotion = replace(base, evidence=replace(base.evidence, holdout_results=rows.ref))
+    store = PromotionStore(tmp_path, "triage")
+    store.promote(make_promotion(), (), label="production")
+    kept, _ = store.promote(promotion, [rows], label="production")
+    for path in filter(Path.is_file, tmp_path.rglob("*")):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    folder = FeatureFolder(tmp_path, "triage")
+    assert folder.load(folder.resolve()) == kept
+    assert folder.rows(rows.ref)[1]["example"] == "b\r\nc"
+    store.rollback(to=None, label="production", by="ada", why=None)
+    store.rollback(to=kept.version, label="production", by="ada", why=None)
+    assert folder.labels() == {"production": kept.version} and len(moves(folder)) == 4
 
 
 def test_rows_that_were_changed_are_refused(tmp_path: Path) -> None:

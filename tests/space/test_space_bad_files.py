@@ -108,7 +108,7 @@ BAD = {
     "the version in quotes": (
         [("schema_version: 1", "schema_version: '1'")],
         [
-            "job.yaml:1: schema_version: got '1', expected 1.",
+            "job.yaml:1: schema_version: got '1', expected 1. Remove the quotes.",
         ],
     ),
     "a misspelt key": (

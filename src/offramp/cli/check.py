@@ -38,11 +38,13 @@ def check(
     """Score FEATURE on its holdout again. Exit code 3, with the examples that broke, when it does not hold."""
     from offramp.promote.check import check as run
     from offramp.promote.judgement import told
-    from offramp.promote.junit import write_junit
+    from offramp.promote.junit import refuse_unwritable, write_junit
     from offramp.study.api import default_storage
     from offramp.study.wording import money
 
     url = (storage or default_storage(results)) if cache else None
+    if junit is not None:
+        refuse_unwritable(junit)
     report = run(feature, storage=url, **options)
     if junit is not None:
         write_junit(junit, report)

@@ -39,6 +39,8 @@ def print_promoted(done: Promoted) -> None:
     click.echo(f"{promotion.feature}: {done.move.label} is {promotion.version} ({_clean(promotion.model.name)})")
     click.echo(f"  {numbers(promotion.evidence.holdout)}")
     click.echo(f"  {done.path}")
+    for note in done.notes:
+        click.echo(f"  note: {_clean(note)}")
 
 
 def numbers(found: SplitEvidence | None) -> str:
@@ -71,6 +73,7 @@ def promoted_json(done: Promoted) -> dict[str, Any]:
         "label": None if done.move is None else done.move.label,
         "path": str(done.path),
         "refused": list(done.refused),
+        "notes": list(done.notes),
         "move": None if done.move is None else values_of(done.move),
         "changes": done.changes.to_json(),
         "promotion": values_of(done.promotion),

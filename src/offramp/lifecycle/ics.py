@@ -69,9 +69,9 @@ def _event(row: Watched, report: WatchReport) -> Sequence[str]:
     lines = [
         "BEGIN:VEVENT",
         f"UID:{uid(row)}",
-        f"DTSTAMP:{report.today:%Y%m%d}T000000Z",
-        f"DTSTART;VALUE=DATE:{day:%Y%m%d}",
-        f"DTEND;VALUE=DATE:{day + datetime.timedelta(days=1):%Y%m%d}",
+        f"DTSTAMP:{_plain(report.today)}T000000Z",
+        f"DTSTART;VALUE=DATE:{_plain(day)}",
+        f"DTEND;VALUE=DATE:{_plain(day + min(datetime.timedelta(days=1), datetime.date.max - day))}",
         f"SUMMARY:{escape(_summary(row))}",
         f"DESCRIPTION:{escape(_description(row))}",
         "TRANSP:TRANSPARENT",
@@ -80,6 +80,11 @@ def _event(row: Watched, report: WatchReport) -> Sequence[str]:
     if row.retirement.source:
         lines.append(f"URL:{row.retirement.source}")
     return [*lines, *_alarm(row, report.within_days), *_alarm(row, 14), "END:VEVENT"]
+
+
+def _plain(day: datetime.date) -> str:
+    """Eight digits, also in the year 1."""
+    return day.isoformat().replace("-", "")
 
 
 def _summary(row: Watched) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+from offramp.errors import PromotionError, problem
 from offramp.lifecycle.in_use import ModelInUse, usage_of_1k
 from offramp.models import keys
-from offramp.promote.folder import FeatureFolder, default_folder
+from offramp.promote.folder import USUAL_FOLDER, FeatureFolder, checked_name, default_folder
 from offramp.promote.promotion import PromotedModel, Promotion
 from offramp.records import Price
 
@@ -20,14 +21,26 @@ def models_in_use(promotions: Path | None = None) -> Iterator[ModelInUse]:
     """The models that labels point at, fallbacks included, by feature and label.
 
     Raises:
-        PromotionError: a promotion that is missing, changed or unreadable.
+        PromotionError: a promotion that is missing, changed or unreadable, or a folder that is not there.
     """
     root = default_folder(promotions)
-    names = sorted(path.name for path in root.iterdir() if (path / "labels.yaml").is_file()) if root.is_dir() else []
-    for feature in names:
-        folder = FeatureFolder(root, feature)
-        for label, version in sorted(folder.labels().items()):
+    for folder in _features(root):
+        labels = folder.labels()
+        if not labels and folder.versions():
+            do = "Bring it back, for example with `git checkout`, or promote again."
+            raise PromotionError(problem(str(folder.labels_path), "no label points at the versions here", do=do))
+        for label, version in sorted(labels.items()):
             yield from models_of(folder.load(version), label)
+
+
+def _features(root: Path) -> list[FeatureFolder]:
+    """The features of a folder; none where the usual one is not there yet, an error where another was named."""
+    if not root.is_dir() and root != USUAL_FOLDER:
+        do = "Name the folder of promotions with --promotions."
+        raise PromotionError(problem(str(root), "there is no such folder", do=do))
+    paths = sorted(root.iterdir()) if root.is_dir() else []
+    found = [path.name for path in paths if not path.name.startswith(".") and any(path.glob("*.yaml"))]
+    return [FeatureFolder(root, checked_name(name, f"{root}: feature")) for name in found]
 
 
 def models_of(promotion: Promotion, label: str) -> Iterator[ModelInUse]:

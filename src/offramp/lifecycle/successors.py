@@ -99,7 +99,8 @@ def successors(
 
 def _until(leaves: Retirement | None, today: datetime.date) -> datetime.date:
     day = today if leaves is None else max(leaves.date, today)
-    return day + datetime.timedelta(days=MARGIN_DAYS)
+    margin = datetime.timedelta(days=MARGIN_DAYS)
+    return day + min(margin, datetime.date.max - day)
 
 
 def _lives(item: Successor, until: datetime.date) -> bool:

@@ -15,7 +15,7 @@ from offramp.models.retirement.standing import WITHIN_DAYS
 from offramp.promote.build import Ask, Built, build
 from offramp.promote.changes import Changes, changes
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, checked_name, default_folder
-from offramp.promote.gate import GateRules, refusals
+from offramp.promote.gate import GateRules, refusals, retiring
 from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.store import PromotionStore, sealed
@@ -46,6 +46,7 @@ class Promoted:
         changes: against what the label pointed at before.
         move: the line of the history; None for a dry run.
         refused: reasons for which the gate did not hold, where it was forced.
+        notes: after a rollback: which of its models have retired or soon do.
     """
 
     promotion: Promotion
@@ -53,6 +54,7 @@ class Promoted:
     changes: Changes
     move: Move | None
     refused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def promote(
@@ -152,9 +154,9 @@ def history(feature: str, *, promotions: str | Path | None = None) -> tuple[Move
 
 def rollback(
     feature: str, *, to: str | None = None, label: str = DEFAULT_LABEL, promotions: str | Path | None = None,
-    by: str | None = None, why: str | None = None,
+    by: str | None = None, why: str | None = None, lifecycle: str | Path | None = None,
 ) -> Promoted:  # fmt: skip
-    """Points a label back at the version before it, or at `to`.
+    """Points a label back at the version before it, or at `to`. A model that has gone is a note and no obstacle.
 
     Raises:
         PromotionError: there is none before, or its file is not whole.
@@ -163,7 +165,21 @@ def rollback(
     before = _current_if_whole(folder, label)
     promotion, move = PromotionStore(promotions, feature).rollback(to=to, label=label, by=by or whoami(), why=why)
     path = folder.version_path(promotion.version)
-    return Promoted(promotion=promotion, path=path, changes=changes(before, promotion), move=move)
+    notes = _notes(promotion, lifecycle)
+    return Promoted(promotion=promotion, path=path, changes=changes(before, promotion), move=move, notes=notes)
+
+
+def _notes(promotion: Promotion, lifecycle: str | Path | None) -> tuple[str, ...]:
+    """Which models have gone or soon do; a wrong file of notices is told, and keeps nobody from going back."""
+    try:
+        calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
+    except UsageError as error:
+        return (str(error),)
+    models = (promotion.model, *promotion.fallbacks)
+    stated = {m.name: m.retirement_date if m.own_address else None for m in models}
+    known = {m.name: calendar.retirement(m.name, m.route, stated=stated[m.name]) for m in models}
+    dated = {name: retirement for name, retirement in known.items() if retirement is not None}
+    return tuple(retiring(models, dated, dt.datetime.now(dt.UTC).date(), within_days=WITHIN_DAYS))
 
 
 def _current_if_whole(folder: FeatureFolder, label: str) -> Promotion | None:

@@ -111,7 +111,7 @@ def _draft(
     candidate, price = parts.candidate, current_prices(opened.row).get(parts.model.name)
     return Promotion(
         schema_version=FORMAT_VERSION,
-        feature=ask.feature or opened.row.space_name,
+        feature=opened.row.space_name if ask.feature is None else ask.feature,
         version="",
         sha256="",
         model=promoted_model(parts.model, price, retirements.get(parts.model.name)),

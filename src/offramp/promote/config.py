@@ -37,7 +37,7 @@ def fallback_models(names: Sequence[str], opened: Opened, candidate: Candidate) 
     """
     found = []
     first = opened.prepared.models[candidate.model]
-    for name in names:
+    for name in dict.fromkeys(names):
         model = opened.prepared.models.get(name) or with_capabilities(resolve(name, "--fallback"))
         if model.route == first.route:
             raise UsageError(problem("--fallback", "it is the promoted model itself", got=name))

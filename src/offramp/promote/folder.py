@@ -27,6 +27,7 @@ from offramp.promote.yaml_text import Unreadable, read_yaml
 SHORT = 12
 """Characters of a version."""
 DEFAULT_LABEL = "production"
+USUAL_FOLDER = Path("promotions")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _VERSION = re.compile(rf"[0-9a-f]{{{SHORT}}}\Z")
 _LEAST = 4
@@ -34,13 +35,15 @@ _LEAST = 4
 
 def default_folder(given: str | Path | None = None) -> Path:
     """The promotions folder: what is given, else `OFFRAMP_PROMOTIONS`, else `promotions`."""
-    return Path(given or os.environ.get("OFFRAMP_PROMOTIONS") or "promotions")
+    return Path(given or os.environ.get("OFFRAMP_PROMOTIONS") or USUAL_FOLDER)
 
 
 def checked_name(name: str, what: str) -> str:
     """The name of a feature or label. Raises PromotionError for one that could be a path or an option."""
     if not _NAME.match(name) or name.endswith("."):
-        raise PromotionError(problem("", what, got=name, expected="letters, digits, `.`, `_` and `-`, at most 64"))
+        expected = "at most 64 letters, digits, `.`, `_` and `-`, a letter or digit first and no `.` last"
+        near = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:64].rstrip(".")
+        raise PromotionError(problem("", what, got=name, expected=expected, do=f"Take {near!r}." if near else None))
     return name
 
 
@@ -78,6 +81,14 @@ class FeatureFolder:
     def labels(self) -> dict[str, str]:
         """Label to version; empty where nothing was promoted. Raises PromotionError for a file that is not that."""
         return labels_in(self._bytes(self.labels_path) or b"{}", str(self.labels_path))
+
+    def pointed(self, label: str) -> str:
+        """The version that a label points at. Raises PromotionError."""
+        labels = self.labels()
+        if label not in labels:
+            do = nearest(label, labels) or (f"It has labels {sorted(labels)}." if labels else "Promote first.")
+            raise PromotionError(problem(str(self.labels_path), "no such label", got=label, do=do))
+        return labels[label]
 
     def resolve(self, name: str = DEFAULT_LABEL) -> str:
         """The version that a label points at, or that begins with `name`. Raises PromotionError."""
@@ -121,6 +132,7 @@ class FeatureFolder:
         content = self._bytes(path)
         if content is None:
             raise PromotionError(problem(str(path), "a file of the promotion is not there", do="Bring it back."))
+        content = content.replace(b"\r\n", b"\n")  # a checkout may have changed line ends; rows hold none of their own
         if hashlib.sha256(content).hexdigest() != ref.sha256:
             raise PromotionError(problem(str(path), "it was changed after the promotion", do=_RESTORE))
         return tuple(json.loads(line) for line in content.split(b"\n") if line)
@@ -130,6 +142,9 @@ class FeatureFolder:
             return path.read_bytes()
         except FileNotFoundError:
             return None
+        except NotADirectoryError:
+            do = "Name the folder of promotions with --promotions."
+            raise PromotionError(problem(str(self.path), "it is no folder", do=do)) from None
         except OSError as error:
             raise PromotionError(problem(str(path), f"cannot be read: {error.strerror}")) from None
 
@@ -175,11 +190,14 @@ def _values(content: bytes, where: str) -> Mapping[str, Any]:
 
 def labels_in(content: bytes, where: str) -> dict[str, str]:
     """Label to version as a labels file says. Raises PromotionError."""
-    text = b"\n".join(line for line in content.splitlines() if not line.lstrip().startswith(b"#")).strip()
+    lines = (b"" if line.lstrip().startswith(b"#") else line for line in content.splitlines())
+    text = b"\n".join(lines).rstrip()
     try:
         values = read_yaml(text or b"{}")
     except Unreadable as error:
-        raise PromotionError(problem(where, f"cannot be read: {error}", expected="`label: version` lines")) from None
+        do = "Solve the merge that left its marks in it." if b"\n<<<<<<< " in b"\n" + content else None
+        what = f"cannot be read: {error}"
+        raise PromotionError(problem(where, what, expected="`label: version` lines", do=do)) from None
     if not isinstance(values, dict):
         raise PromotionError(problem(where, "it is no mapping", expected="`label: version` lines"))
     for label, version in values.items():

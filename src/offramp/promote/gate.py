@@ -52,7 +52,8 @@ def refusals(promotion: Promotion, rules: GateRules) -> tuple[str, ...]:
         found += _on_holdout(evidence, evidence.holdout, rules)
     if rules.needs_price and promotion.model.price is None:
         found.append(f"the price of {promotion.model.name} is not known")
-    found += _retiring([promotion.model, *promotion.fallbacks], rules)
+    models = [promotion.model, *promotion.fallbacks]
+    found += retiring(models, rules.retirements, rules.today, within_days=rules.within_days)
     return tuple(found)
 
 
@@ -108,15 +109,17 @@ def _regressions(comparison: Comparison, limits: ConstraintsPart) -> Iterator[st
         )
 
 
-def _retiring(models: Iterable[PromotedModel], rules: GateRules) -> Iterator[str]:
+def retiring(
+    models: Iterable[PromotedModel], retirements: Mapping[str, Retirement], today: dt.date, *, within_days: int
+) -> Iterator[str]:
     """By what was announced, as `watch` tells it; an estimate is its concern alone."""
     for model in models:
-        found = rules.retirements.get(model.name)
+        found = retirements.get(model.name)
         if found is None or found.basis is Basis.ESTIMATE:
             continue
-        standing = standing_of(found, rules.today, rules.within_days, without=Standing.UNKNOWN)
+        standing = standing_of(found, today, within_days, without=Standing.UNKNOWN)
         said = f" (your own notice{f': {found.note}' if found.note else ''})" if found.basis is Basis.NOTICE else ""
         if standing is Standing.RETIRED:
             yield f"{model.name} retired on {found.date}{said}"
         elif standing is Standing.SOON:
-            yield f"{model.name} retires in {found.days_left(rules.today)} days, on {found.date}{said}"
+            yield f"{model.name} retires in {found.days_left(today)} days, on {found.date}{said}"

@@ -63,8 +63,14 @@ def unfinished(folder: FeatureFolder) -> Move | None:
         return _move(json.loads((folder.path / MOVING).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unreadable(folder.path / MOVING, error) from None
     except (ValueError, Mismatch) as error:
         raise PromotionError(problem(str(folder.path / MOVING), f"cannot be read: {error}", do="Remove it.")) from None
+
+
+def _unreadable(path: Path, error: OSError) -> PromotionError:
+    return PromotionError(problem(str(path), f"cannot be read: {error.strerror}", do="Bring it back as it was."))
 
 
 def happened(folder: FeatureFolder, move: Move) -> bool:
@@ -79,6 +85,8 @@ def written(folder: FeatureFolder) -> tuple[Move, ...]:
         content = path.read_bytes()
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        raise _unreadable(path, error) from None
     whole, _, torn = content.rpartition(b"\n")
     found = [_line(line, number, path) for number, line in enumerate(whole.splitlines(), start=1)]
     if torn and (late := _torn(torn)) is not None:  # the last write, but for its line end
@@ -97,8 +105,10 @@ def _line(line: bytes, number: int, path: Path) -> Move:
     try:
         return _move(json.loads(line))
     except (ValueError, Mismatch) as error:
-        what = f"no move of a label: {error}"
-        raise PromotionError(problem(f"{path}:{number}", what, do="Bring the line back as it was.")) from None
+        merging = line.startswith((b"<<<<<<< ", b"=======", b">>>>>>> "))
+        do = "Solve the merge: keep the lines of both sides." if merging else "Bring the line back as it was."
+        why = str(error) if isinstance(error, Mismatch) else "it is no JSON"
+        raise PromotionError(problem(f"{path}:{number}", f"no move of a label: {why}", do=do)) from None
 
 
 def _move(values: Any) -> Move:

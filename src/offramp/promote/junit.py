@@ -44,13 +44,31 @@ def _short(broken: Broken) -> str:
     return f"score {broken.before:.3g} -> {broken.after:.3g}: {got}"
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Finds out before a check is paid for whether its file can be written. Raises StorageError."""
+    there = path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise _cannot(path, error) from error
+
+
+def _cannot(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        problem(str(path), f"cannot be written: {error.strerror}", do="Name another file with --junit.")
+    )
+
+
 def write_junit(path: Path, report: CheckReport) -> None:
     """Writes the file. Raises StorageError where that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(junit_text(report), encoding="utf-8")
     except OSError as error:
-        raise StorageError(problem(str(path), f"cannot be written: {error.strerror}")) from error
+        raise _cannot(path, error) from error
 
 
 def _clean(text: str) -> str:

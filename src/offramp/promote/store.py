@@ -82,9 +82,7 @@ class PromotionStore:
             PromotionError: there is none before, or it is the one that runs, or its file is not whole.
         """
         with self._writing():
-            current = self.folder.labels().get(label)
-            if current is None:
-                raise PromotionError(problem(str(self.folder.labels_path), "no such label", got=label))
+            current = self.folder.pointed(label)
             target = self.folder.resolve(to) if to is not None else self._before(label, current)
             if target == current:
                 raise PromotionError(problem(str(self.folder.path), f"{label} points at {current} already"))
@@ -207,7 +205,8 @@ class PromotionStore:
                 yield
         except OSError as error:
             where = str(error.filename or self.folder.path)
-            raise PromotionError(problem(where, f"cannot be written: {error.strerror}")) from error
+            do = "Give yourself leave to write there, or name another folder with --promotions."
+            raise PromotionError(problem(where, f"cannot be written: {error.strerror}", do=do)) from error
 
 
 def _leave_scratch_out_of_git(root: Path) -> None:

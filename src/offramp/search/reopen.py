@@ -37,10 +37,12 @@ def reopen(store: Store, study: str, space_file: str | Path | None = None) -> Op
             what it said is in the study's record.
 
     Raises:
-        UsageError: the data is not there, or is not what the study ran on.
+        UsageError: a file that is named is not there, nor is the data, or it is not what the study ran on.
     """
     row = StudyStore(store).get(study)
     path = Path(space_file or row.extra.get("space_file") or "")
+    if space_file is not None and not path.is_file():
+        raise UsageError(problem("--space", "there is no such file", got=str(path), do="Check the path."))
     if not path.name:
         raise UsageError(problem(study, "the study does not say where its space file is", do="Name it with --space."))
     if not path.parent.is_dir():

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from offramp.errors import SpaceError, nearest, problem
 from offramp.ids import content_hash
-from offramp.space.messages import Problem, SpaceErrors, at, line_of, say, shown
+from offramp.space.messages import Problem, SpaceErrors, at, line_of, say
 from offramp.space.model import SCHEMA_VERSION, FileText, SpaceFile
 from offramp.space.walk import Walk
 from offramp.space.yaml_tree import MOST_BYTES, Tree, decode, read_tree
@@ -72,7 +72,7 @@ def load_space(path: Path) -> LoadedSpace:
     """
     where = str(path)
     text = decode(_read(path, ".yaml", ".yml"), where)
-    tree = read_tree(text, where)
+    tree = read_tree(text, where, version=SCHEMA_VERSION)
     space = _space(tree, where)
     return LoadedSpace(path=path, base=path.parent, space=space, lines=tree.lines, text_hash=content_hash(text))
 
@@ -131,13 +131,6 @@ def _beside(path: Path, endings: tuple[str, ...]) -> str:
 
 
 def _space(tree: Tree, where: str) -> SpaceFile:
-    if not isinstance(tree.data, Mapping):
-        do = "Begin with `schema_version: 1` and `name:`."
-        got = shown(tree.data, tree.raw.get(""))
-        raise SpaceErrors(
-            [*tree.problems, _problem(where, tree, "", say("", "the file", got=got, expected="a mapping", do=do))]
-        )
-    _refuse_version(tree, where)
     problems = [*tree.problems, *_findings(tree, where)]
     if problems:
         raise SpaceErrors(sorted(problems, key=lambda item: item.line or 0))
@@ -146,17 +139,6 @@ def _space(tree: Tree, where: str) -> SpaceFile:
 
 def _problem(where: str, tree: Tree, key: str, message: str) -> Problem:
     return Problem(where=where, line=line_of(tree.lines, key), key=key, message=message)
-
-
-def _refuse_version(tree: Tree, where: str) -> None:
-    """A file of another version is not judged by the rules of this one."""
-    given = tree.data.get("schema_version", SCHEMA_VERSION)
-    if type(given) is int and given != SCHEMA_VERSION:
-        expected = f"{SCHEMA_VERSION}, the version that this release of offramp reads"
-        do = "Upgrade offramp, or write the file for this version." if given > SCHEMA_VERSION else "Write it anew."
-        raise SpaceErrors(
-            [_problem(where, tree, "schema_version", say("schema_version", got=given, expected=expected, do=do))]
-        )
 
 
 def _findings(tree: Tree, where: str) -> list[Problem]:

@@ -202,16 +202,21 @@ def _belongs(name: str) -> str:
 def _advice(kind: Kind, value: Any, raw: str | None) -> str | None:
     bases = [m.base for m in kind.members or (kind,)]
     if str in bases and (isinstance(value, bool | int | float) or (value is None and raw and Choices not in bases)):
-        return f"Quote it: '{raw}'."
+        fits = any(m.base is str and m.accepts(raw or "") for m in kind.members or (kind,))
+        return f"Quote it: '{raw}'." if fits else None
     if isinstance(value, list) and Choices in bases:
         return "Write the values as `{choices: [...]}`."
     if get_origin(kind.base) is list and isinstance(value, str | int | float):
         return f"Write it as a list: [{raw or value}]."
+    if get_origin(kind.base) is list and value is None and kind.accepts_length(0):
+        return "Leave it out, or write `[]`."
     return _advice_for_text(bases, value) if isinstance(value, str) else None
 
 
 def _advice_for_text(bases: Sequence[Any], value: str) -> str | None:
     options = [option for base in bases if get_origin(base) is Literal for option in get_args(base)]
+    if any(str(option) == value for option in options):
+        return "Remove the quotes."
     hint = nearest(value, [option for option in options if isinstance(option, str)])
     if hint:
         return hint
@@ -235,4 +240,9 @@ def _rules(cls: type[BaseModel], value: Mapping[str, Any], key: str) -> Iterator
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             cause = detail.get("ctx", {}).get("error")
-            yield key, say(key, str(cause) if isinstance(cause, ValueError) else "the parts do not go together")
+            if len(detail["loc"]) == 1 and isinstance(cause, ValueError):  # of one field: what it says is expected
+                name = str(detail["loc"][0])
+                inner = joined(key, name)
+                yield inner, say(inner, got=shown(value.get(name)), expected=str(cause))
+            else:
+                yield key, say(key, str(cause) if isinstance(cause, ValueError) else "the parts do not go together")

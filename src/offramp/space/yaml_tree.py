@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from offramp.errors import SpaceError, problem
-from offramp.space.messages import AsWritten, Problem, at, joined, say, shown
+from offramp.space.messages import AsWritten, Problem, SpaceErrors, at, joined, line_of, say, shown
 from offramp.space.yaml_syntax import syntax_error
 
 MOST_BYTES = 1024 * 1024
@@ -66,14 +66,40 @@ def decode(content: bytes, where: str) -> str:
         ) from None
 
 
-def read_tree(text: str, where: str) -> Tree:
-    """Plain values with lines. Raises SpaceError for text that is not one YAML document of plain values."""
+def read_tree(text: str, where: str, *, version: int = 1, first_key: str = "name") -> Tree:
+    """Plain values with lines: a mapping that is of a version, or says none.
+
+    Args:
+        version: the one that can be read; a file of another is not judged by the rules of this one.
+            By default what a space file has, as for `first_key`.
+        first_key: what such a file begins with, for messages.
+
+    Raises:
+        SpaceError: the text is not one YAML document of plain values, no mapping, or of another version.
+    """
+    begin = f"Begin with `schema_version: {version}` and `{first_key}:`."
     root = _compose(text, where)
     if root is None:
-        raise SpaceError(problem(where, "the file is empty", do="Begin with `schema_version: 1` and `name:`."))
+        raise SpaceError(problem(where, "the file is empty", do=begin))
     builder = _Builder(where)
     data = builder.value(root, "", 0)
-    return Tree(data=data, lines=builder.lines, raw=builder.raw, problems=tuple(builder.problems))
+    tree = Tree(data=data, lines=builder.lines, raw=builder.raw, problems=tuple(builder.problems))
+    if not isinstance(data, Mapping):
+        got = shown(data, tree.raw.get(""))
+        message = say("", "the file", got=got, expected="a mapping", do=begin)
+        raise SpaceErrors([*tree.problems, Problem(where=where, line=None, key="", message=message)])
+    _refuse_version(tree, where, version)
+    return tree
+
+
+def _refuse_version(tree: Tree, where: str, version: int) -> None:
+    given = tree.data.get("schema_version", version)
+    if type(given) is int and given != version:
+        expected = f"{version}, the version that this release of offramp reads"
+        do = "Upgrade offramp, or write the file for this version." if given > version else "Write it anew."
+        message = say("schema_version", got=given, expected=expected, do=do)
+        key = "schema_version"
+        raise SpaceErrors([Problem(where=where, line=line_of(tree.lines, key), key=key, message=message)])
 
 
 class _Loader(yaml.SafeLoader):

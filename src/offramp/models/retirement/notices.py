@@ -26,7 +26,10 @@ from offramp.space.yaml_tree import MOST_BYTES, Tree, decode, read_tree
 
 DEFAULT_FILE = Path("lifecycle.yaml")
 
+SCHEMA_VERSION = 1
+
 _Text = Annotated[str, Field(min_length=1)]
+_Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 
 
 class _Part(BaseModel):
@@ -37,8 +40,8 @@ class Notice(_Part):
     """One model, or all that a glob names, and the day on which they go."""
 
     model: _Text = Field(description="Model name as in a space file, or a glob such as `openai/gpt-4o*`.")
-    retires: str = Field(description="First day on which the model no longer answers, such as 2027-01-31.")
-    announced: str | None = Field(None, description="Day of the notice.")
+    retires: _Date = Field(description="First day on which the model no longer answers, such as 2027-01-31.")
+    announced: _Date | None = Field(None, description="Day of the notice.")
     source: str | None = Field(None, description="Where the notice can be read: a web address.")
     successors: list[_Text] = Field(default_factory=list, description="Models to take in its place, best first.")
     note: str | None = Field(None, description="Anything that people should know; shown with the date.")
@@ -47,14 +50,14 @@ class Notice(_Part):
     @classmethod
     def _is_date(cls, value: str | None) -> str | None:
         if value is not None and valid_date(value) is None:
-            raise ValueError("`retires` and `announced` are dates such as 2027-01-31")
+            raise ValueError("a day that is in the calendar")
         return value
 
     @field_validator("source")
     @classmethod
     def _is_link(cls, value: str | None) -> str | None:
         if value is not None and not is_link(value):
-            raise ValueError("`source` is a web address that begins with https:// or http://")
+            raise ValueError("a web address that begins with https:// or http://")
         return value
 
     @property
@@ -67,14 +70,14 @@ class OwnPolicy(_Part):
     """For how long at least a vendor serves its models, from the day that a model's name carries."""
 
     models: _Text = Field(description="Glob over model names with their provider, such as `mistral/*`.")
-    days_after_release: int = Field(ge=1, description="Days from release to the earliest retirement.")
+    days_after_release: int = Field(ge=1, le=36_500, description="Days from release to the earliest retirement.")
     source: str = Field(description="Where the vendor says so: a web address.")
 
     @field_validator("source")
     @classmethod
     def _is_link(cls, value: str) -> str:
         if not is_link(value):
-            raise ValueError("`source` is a web address that begins with https:// or http://")
+            raise ValueError("a web address that begins with https:// or http://")
         return value
 
     def policy(self) -> Policy:
@@ -106,9 +109,7 @@ def read_notices(path: Path | None) -> LifecycleFile:
         return LifecycleFile(schema_version=1)
     where = str(place)
     text = decode(_read(place), where)
-    if not text.strip():
-        raise UsageError(problem(where, "the file is empty", do="Begin with `schema_version: 1` and `retirements:`."))
-    return _validated(read_tree(text, where), where)
+    return _validated(read_tree(text, where, version=SCHEMA_VERSION, first_key="retirements"), where)
 
 
 def _read(path: Path) -> bytes:
