@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -19,14 +20,13 @@ from offramp.stats import (
     bootstrap_mean,
     clopper_pearson,
     difference_interval,
-    holm,
     mean_interval,
     paired_bootstrap,
     quantile,
     share_at_most,
-    sign_flip_test,
     wilson,
 )
+from offramp.study.tally import holm_corrected, tally
 
 Sample = tuple[np.ndarray, float]
 Family = Callable[[np.random.Generator, int], Sample]
@@ -80,8 +80,40 @@ def perfect(rng: np.random.Generator, n: int) -> Sample:
     return np.where(rng.random(n) < share, 1.0, rng.beta(3, 1, n)), share + (1 - share) * 0.75
 
 
+SHAPES = ((1, 1), (2, 2), (5, 2), (2, 5), (8, 2), (20, 5), (9, 1), (0.5, 0.5))
+"""Beta distributions from flat to narrow, to one side and to both."""
+
+
+def shaped(rng: np.random.Generator, n: int) -> Sample:
+    """Scores of one of `SHAPES`."""
+    a, b = SHAPES[rng.integers(len(SHAPES))]
+    return rng.beta(a, b, n), a / (a + b)
+
+
+def tenths(rng: np.random.Generator, n: int) -> Sample:
+    """The same, rounded to tenths."""
+    return _rounded(rng, n, 10)
+
+
+def quarters(rng: np.random.Generator, n: int) -> Sample:
+    """The same, rounded to a judge's five grades; some shapes leave two of them."""
+    return _rounded(rng, n, 4)
+
+
+def _rounded(rng: np.random.Generator, n: int, steps: int) -> Sample:
+    a, b = SHAPES[rng.integers(len(SHAPES))]
+    return np.rint(rng.beta(a, b, n) * steps) / steps, _rounded_mean(a, b, steps)
+
+
+@cache
+def _rounded_mean(a: float, b: float, steps: int) -> float:
+    from scipy.stats import beta
+
+    return float(sum(beta.sf((k + 0.5) / steps, a, b) for k in range(steps)) / steps)
+
+
 SCORES: dict[str, Family] = {
-    f.__name__: f for f in (zero_one, smooth, faulty, mixed, graded, narrow, perfect)
+    f.__name__: f for f in (zero_one, smooth, faulty, mixed, graded, narrow, perfect, shaped, tenths, quarters)
 }  # fmt: skip
 GRADED = tuple(name for name in SCORES if name != "zero_one")
 
@@ -112,7 +144,28 @@ def pairs_mixed(rng: np.random.Generator, n: int) -> Sample:
     return rng.choice(values, n, p=p), float(p @ values)
 
 
-PAIRS: dict[str, Family] = {f.__name__: f for f in (pairs_zero_one, pairs_smooth, pairs_tied, pairs_mixed)}
+def pairs_shaped(rng: np.random.Generator, n: int) -> Sample:
+    """Differences of two scores of `SHAPES`."""
+    (a, mean_a), (b, mean_b) = shaped(rng, n), shaped(rng, n)
+    return a - b, mean_a - mean_b
+
+
+def pairs_alike(rng: np.random.Generator, n: int) -> Sample:
+    """Tenths that go up and down together by what an example gives to both, and differ by a noise of their own."""
+    shift, noise = rng.uniform(-0.2, 0.2), rng.choice([-0.1, 0.0, 0.1], (2, n))
+    shared = rng.integers(3, 8, n) / 10
+    lead = (rng.random(n) < abs(shift) / 0.2) * np.sign(shift) * 0.2
+    return (shared + noise[0] + lead) - (shared + noise[1]), shift
+
+
+PAIRS: dict[str, Family] = {
+    f.__name__: f for f in (pairs_zero_one, pairs_smooth, pairs_tied, pairs_mixed, pairs_shaped, pairs_alike)
+}  # fmt: skip
+
+
+def pairs_lopsided(rng: np.random.Generator, n: int) -> Sample:
+    """Many small gains that rare losses, four times as large, outweigh: equal on average, and not to be swapped."""
+    return np.where(rng.random(n) < 0.8, 0.1, -0.4), 0.0
 
 
 # ------------------------------------------------------------------------------------------------- measurements
@@ -160,17 +213,18 @@ def coverage_of_quantile(q: float, n: int, confidence: float, repeats: int, seed
 
 
 def false_better(family: Family, n: int, level: float, repeats: int, candidates: int = 20, seed: int = 0) -> float:
-    """How often at least one of `candidates` is called better at `level` though each is as good as the incumbent.
+    """How often at least one of `candidates` is called better though each is as good as the incumbent.
 
-    Signs of differences are drawn at random, so that the true mean of each is 0.
+    Judged by what reports judge by: a tally of each, and Holm's correction over all of them. Where the mean of a family
+    is not 0, signs of differences are drawn at random, so that it is.
     """
     rng = np.random.default_rng(seed)
     wrong = 0
     for _ in range(repeats):
-        signs = rng.choice([-1.0, 1.0], (candidates, n))
-        differences = [family(rng, n)[0] * sign for sign in signs]
-        p = holm([sign_flip_test(d, rng) for d in differences])
-        wrong += any(d.mean() > 0 and x <= level for d, x in zip(differences, p, strict=True))
+        drawn = [family(rng, n) for _ in range(candidates)]
+        gains = [values * rng.choice([-1.0, 1.0], n) if mean else values for values, mean in drawn]
+        found = [tally(np.maximum(g, 0.0), np.maximum(-g, 0.0), confidence=1 - level) for g in gains]
+        wrong += any(one.better for one in holm_corrected(found))
     return wrong / repeats
 
 
@@ -205,13 +259,10 @@ def main() -> None:
             _row(name, [f"{mean:.3f} ({least:.3f})" for mean, least in pairs])
         bounds = (coverage_of_bound(n, confidence) for n in SIZES)
         _row("share_at_most (one-sided)", [f"{mean:.3f} ({least:.3f})" for mean, least in bounds])
-        for name, family in SCORES.items():
-            _row(
-                f"mean_interval: {name}",
-                [f"{coverage(family, mean_interval, n, confidence, repeats):.3f}" for n in SIZES],
-            )
-        graded_ = [np.mean([coverage(SCORES[g], mean_interval, n, confidence, repeats) for g in GRADED]) for n in SIZES]
-        _row("mean_interval: graded, all", [f"{c:.3f}" for c in graded_])
+        rows = {name: [coverage(f, mean_interval, n, confidence, repeats) for n in SIZES] for name, f in SCORES.items()}
+        for name, row in rows.items():
+            _row(f"mean_interval: {name}", [f"{c:.3f}" for c in row])
+        _row("mean_interval: graded, all", [f"{c:.3f}" for c in np.mean([rows[name] for name in GRADED], axis=0)])
         _row(
             "bootstrap_mean: smooth",
             [f"{coverage(smooth, _bootstrap, n, confidence, repeats // 4):.3f}" for n in SIZES],
@@ -229,7 +280,7 @@ def main() -> None:
             _row(f"quantile: p{q * 100:.0f}", [f"{coverage_of_quantile(q, n, confidence, repeats):.3f}" for n in SIZES])
     print("\none of 20 equal candidates called better (Holm, level 0.05)")
     _row("", [str(n) for n in SIZES])
-    for name, family in PAIRS.items():
+    for name, family in (*PAIRS.items(), ("pairs_lopsided", pairs_lopsided)):
         _row(name, [f"{false_better(family, n, 0.05, max(100, repeats // 40)):.3f}" for n in SIZES])
 
 

@@ -76,7 +76,9 @@ def test_the_global_random_state_is_not_touched():
 @pytest.mark.parametrize("values", [[0.0, 0.0, 1.0, 1.0, 0.5], [0.0, 0.25, 1.0, 1.0, 1.0, 1.0]])
 def test_the_bootstrap_agrees_with_all_resamples_written_out(values):
     means = sorted(sum(resample) / len(values) for resample in product(values, repeat=len(values)))
-    expected = np.quantile(means, [0.05, 0.95])
+    n = len(values)
+    tail = NormalDist().cdf({5: -2.1318468, 6: -2.0150484}[n] * math.sqrt(n / (n - 1)))
+    expected = np.quantile(means, [tail, 1 - tail])
     interval = bootstrap_mean(values, np.random.default_rng(1), confidence=0.9, resamples=20_000)
     assert (interval.low, interval.high) == pytest.approx(tuple(expected), abs=0.051)
 
@@ -134,9 +136,27 @@ def test_a_quantile_s_ends_lie_between_the_ranks_that_cover_enough_and_too_littl
         assert high - 1 <= interval.high <= high
     elif low is not None:
         one_sided = max(a for a in values if below[a - 1] <= 2 * tail)
-        assert (interval.low, interval.high) == (one_sided, math.inf)
+        assert one_sided <= interval.low <= one_sided + (1 if n >= 10 else 0)
+        assert interval.high == math.inf
+    elif n == 5 and q == Fraction(1, 2):
+        assert (interval.low, interval.high) == (1, 5)
     else:
         assert (interval.low, interval.high) == (0, math.inf)
+
+
+def test_the_median_of_five_lies_between_the_smallest_and_the_largest_in_94_percent():
+    assert 1 - 2 * 0.5**5 == 0.9375
+    assert (quantile([3, 1, 5, 2, 4], 0.5).low, quantile([3, 1, 5, 2, 4], 0.5).high) == (1, 5)
+    assert quantile([1, 2, 3, 4], 0.5).high == math.inf
+
+
+@pytest.mark.parametrize("n", [10, 20, 50, 100])
+@pytest.mark.parametrize("q", [0.5, 0.95])
+def test_quantiles_of_latencies_are_covered_within_two_points(q, n):
+    rng, truth = np.random.default_rng(n), math.exp(0.5 * NormalDist().inv_cdf(q))
+    found = [quantile(row, q) for row in np.exp(0.5 * rng.standard_normal((1500, n)))]
+    share = sum(f.low <= truth <= f.high for f in found) / 1500
+    assert abs(share - 0.95) <= 0.02 + 2 * math.sqrt(0.95 * 0.05 / 1500)
 
 
 def test_a_median_s_ends_between_values_are_hettmansperger_and_sheather_s():

@@ -70,23 +70,6 @@ def test_an_unknown_p_value_is_not_counted_as_looked_at():
     assert found[2] == pytest.approx(0.04)
 
 
-@pytest.mark.parametrize("n", [5, 20, 60])
-@pytest.mark.parametrize("kind", ["zero_one", "graded"])
-def test_of_20_candidates_as_good_as_the_incumbent_one_is_called_better_no_more_often_than_stated(n, kind):
-    rng = np.random.default_rng(n)
-    wrong, repeats, level = 0, 150, 0.05
-    for _ in range(repeats):
-        incumbent = _scores(rng, kind, n)
-        differences = [_scores(rng, kind, n) - incumbent for _ in range(20)]
-        p = holm([sign_flip_test(d, rng) for d in differences])
-        wrong += any(x <= level and d.mean() > 0 for x, d in zip(p, differences, strict=True))
-    assert wrong / repeats <= level + 2 * math.sqrt(level * (1 - level) / repeats)
-
-
-def _scores(rng, kind, n):
-    return (rng.random(n) < 0.7).astype(float) if kind == "zero_one" else rng.beta(4, 2, n).round(1)
-
-
 @settings(max_examples=100, deadline=None)
 @given(SOME, st.sampled_from([0.01, 0.1, 0.5]))
 def test_not_inferior_is_a_lower_bound_above_minus_the_margin(differences, margin):

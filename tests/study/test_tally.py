@@ -39,3 +39,9 @@ def test_slices_pay_for_each_other():
     parts = [tally(rng.integers(0, 2, 12), rng.integers(0, 2, 12)) for _ in range(5)]
     assert all(after.p_corrected >= before.p_value for before, after in zip(parts, holm_corrected(parts), strict=True))
     assert holm_corrected([]) == ()
+
+
+def test_many_small_gains_that_a_rare_large_loss_outweighs_are_not_called_better():
+    """Ten gains of a twentieth are as likely as not where every tenth example loses 0.45: signs alone say p = 0.002."""
+    found = tally([0.55] * 10, [0.5] * 10, looks=20)
+    assert found.p_corrected < 0.05 and not found.better

@@ -1,7 +1,8 @@
 """Bootstrap intervals of a mean: for people who want to see the resamples; seeded, like everything.
 
-The percentile bootstrap is too narrow with few values. `paired_bootstrap` widens its tails as Hesterberg does; the
-intervals of `means.py` still cover better below some fifty examples, and are what reports show.
+The percentile bootstrap is too narrow with few values. Here the percentiles are those that give Student's interval its
+width where the mean is normal ("expanded percentile"). The intervals of `means.py` still cover better below some twenty
+examples, and are what reports show.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def bootstrap_mean(
     resamples: int = 2000,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Interval:
-    """Percentile-bootstrap interval for the mean of values within `bounds`.
+    """Expanded-percentile bootstrap interval for the mean of values within `bounds`.
 
     With fewer than two values it is `bounds`. Where resampling shows no spread (all values equal), it is Wilson's
     interval stretched to `bounds`: values that agree are evidence, and not certainty.
@@ -39,12 +40,12 @@ def bootstrap_mean(
     Raises:
         ValueError: a value is not finite or out of bounds, or an argument is out of range.
 
-    Source: Efron, "Bootstrap methods: another look at the jackknife", Ann. Statist. 7(1), 1979; Efron and Tibshirani,
-    "An Introduction to the Bootstrap", 1993, chapter 13.
+    Source: Efron, "Bootstrap methods: another look at the jackknife", Ann. Statist. 7(1), 1979; Hesterberg, "What
+    teachers should know about the bootstrap", The American Statistician 69(4), 2015, 4.3 (expanded).
     """
     check_confidence(confidence)
     check_bounds(*bounds)
-    return _interval(sorted_within(values, *bounds), generator, (1 - confidence) / 2, confidence, resamples, bounds)
+    return _interval(sorted_within(values, *bounds), generator, confidence, resamples, bounds)
 
 
 def paired_bootstrap(
@@ -52,15 +53,13 @@ def paired_bootstrap(
 ) -> Interval:
     """Interval for the mean of `a - b`, scores in [0, 1] on the same examples, by resampling examples.
 
-    The percentiles are those that give Student's interval its width where the mean is normal ("expanded percentile").
-
     Args:
         a, b: shape (n,), the same examples in the same order.
 
     Raises:
         ValueError: shapes differ, a score is not in [0, 1], or an argument is out of range.
 
-    Source: Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69(4), 2015, 4.3.
+    Source: as `bootstrap_mean`.
     """
     check_confidence(confidence)
     one, other = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
@@ -69,27 +68,24 @@ def paired_bootstrap(
     for scores in (one, other):
         sorted_within(scores, 0.0, 1.0)
     differences = sorted_within(one - other, -1.0, 1.0)
-    tail = _expanded(len(differences), (1 - confidence) / 2)
-    return _interval(differences, generator, tail, confidence, resamples, (-1.0, 1.0))
+    return _interval(differences, generator, confidence, resamples, (-1.0, 1.0))
 
 
 def _expanded(n: int, tail: float) -> float:
-    if n < 2:
-        return tail
     from scipy.special import stdtrit
 
     return NormalDist().cdf(float(stdtrit(n - 1, tail)) * (n / (n - 1)) ** 0.5)
 
 
 def _interval(
-    array: Floats, generator: np.random.Generator, tail: float, confidence: float, resamples: int,
-    bounds: tuple[float, float],
-) -> Interval:  # fmt: skip
+    array: Floats, generator: np.random.Generator, confidence: float, resamples: int, bounds: tuple[float, float]
+) -> Interval:
     low, high = bounds
     if resamples < 1:
         raise ValueError(f"resamples has to be at least 1, got {resamples!r}")
     if len(array) < 2:
         return Interval(low=low, high=high, confidence=confidence)
+    tail = _expanded(len(array), (1 - confidence) / 2)
     ends = np.quantile(_resampled_means(array, generator, resamples), [tail, 1 - tail])
     if ends[1] - ends[0] > _ROUNDING * (high - low):
         return Interval(low=max(low, float(ends[0])), high=min(high, float(ends[1])), confidence=confidence)

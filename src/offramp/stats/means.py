@@ -2,11 +2,14 @@
 
 Scores are bounded and often pile up at a bound, where Student's interval and the percentile bootstrap are too narrow
 with few examples and of zero width with equal ones. Here the variance is taken to be a share `phi` of the binomial
-variance m(1 - m) at the same mean, and Wilson's score test is inverted with n / phi for n and Student's quantile: right
-for 0/1 scores (phi = 1), and for graded ones close to nominal from five examples on (benchmarks/coverage.py measures
-it). `phi` is shrunk a little towards 1, by half an example, for the values that were not seen yet.
+variance m(1 - m) at the same mean, and Wilson's score test is inverted with n / phi for n. Two things depend on phi:
 
-Invariant: fewer values make a wider interval, and none has zero width.
+- Freedom. With 0/1 scores (phi = 1) the mean says what the variance is, and the test is the normal one; where scores
+  lie close together (phi near 0) it is estimated, and the test is Student's. Between them 1 - phi of it is.
+- Values that were not seen yet. phi is shrunk towards 1 by `UNSEEN` examples times the largest share of values that can
+  lie at the nearer bound: by Cantelli 1 / (1 + d^2), d standard deviations away. Scores in the middle need none.
+
+benchmarks/coverage.py measures what comes of it. Invariant: fewer values make a wider interval, none has zero width.
 """
 
 from __future__ import annotations
@@ -20,8 +23,7 @@ from numpy.typing import ArrayLike
 from offramp.stats._arrays import sorted_within
 from offramp.stats.intervals import Interval, check_confidence, score_interval, wilson
 
-UNSEEN = 0.5  # examples that speak for phi = 1
-UNSEEN_DIFFERENCE = 0.25  # the same for differences, which have two bounds and seldom pile up at either
+UNSEEN = 1.5  # examples that would speak for phi = 1 if every value could lie at the nearer bound
 _ROUNDING = 1e-12  # a variance below this is rounding, and no evidence of anything
 
 
@@ -32,7 +34,8 @@ def mean_interval(scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
         ValueError: a score is not in [0, 1], or `confidence` not in (0, 1).
 
     Source: Wilson, JASA 22, 1927; McCullagh and Nelder, "Generalized Linear Models", 2nd ed., 1989, section 4.5
-    (dispersion); Student, Biometrika 6, 1908.
+    (dispersion); Student, Biometrika 6, 1908; Cantelli, "Sui confini della probabilita", 1928. That they are put
+    together so is ours; so is `UNSEEN`, chosen for coverage over the families of the benchmark.
     """
     array = sorted_within(scores, 0.0, 1.0)
     if not len(array):
@@ -42,9 +45,7 @@ def mean_interval(scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
     )
 
 
-def mean_interval_of(
-    *, n: int, mean: float, mean_square: float, confidence: float = 0.95, unseen: float = UNSEEN
-) -> Interval:
+def mean_interval_of(*, n: int, mean: float, mean_square: float, confidence: float = 0.95) -> Interval:
     """As `mean_interval`, from the number of scores, their mean and the mean of their squares: what a database sums."""
     check_confidence(confidence)
     if n == 0:
@@ -53,8 +54,11 @@ def mean_interval_of(
     variance, binomial = mean_square - mean * mean, mean * (1 - mean)
     if variance <= _ROUNDING or variance >= binomial * (1 - 1e-9):  # all equal, or all at the bounds
         return wilson(mean * n, n, confidence=confidence)
-    phi = min(1.0, variance / binomial * n / (n - 1)) ** ((n - 1) / (n - 1 + unseen))
-    return score_interval(mean, n / phi, _student(n - 1, confidence), confidence)
+    variance *= n / (n - 1)
+    phi = min(1.0, variance / binomial)
+    unseen = UNSEEN / (1 + min(mean, 1 - mean) ** 2 / variance)
+    shrunk = phi ** ((n - 1) / (n - 1 + unseen))
+    return score_interval(mean, n / shrunk, _critical((n - 1) / max(1 - phi, 1e-6), confidence), confidence)
 
 
 def difference_interval(differences: ArrayLike, *, confidence: float = 0.95) -> Interval:
@@ -77,9 +81,8 @@ def difference_interval(differences: ArrayLike, *, confidence: float = 0.95) -> 
         return _agresti_min(int((array > 0).sum()), int((array < 0).sum()), n, confidence)
     half = (1 + array) / 2
     unit = mean_interval_of(
-        n=n, mean=float(half.mean()), mean_square=float((half * half).mean()), confidence=confidence,
-        unseen=UNSEEN_DIFFERENCE,
-    )  # fmt: skip
+        n=n, mean=float(half.mean()), mean_square=float((half * half).mean()), confidence=confidence
+    )
     return Interval(low=2 * unit.low - 1, high=2 * unit.high - 1, confidence=confidence)
 
 
@@ -92,7 +95,7 @@ def _agresti_min(wins: int, losses: int, n: int, confidence: float) -> Interval:
     return Interval(low=max(-1.0, difference - half), high=min(1.0, difference + half), confidence=confidence)
 
 
-def _student(freedom: int, confidence: float) -> float:
+def _critical(freedom: float, confidence: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + confidence) / 2))

@@ -1,7 +1,8 @@
 """Intervals of a quantile, such as p50 or p95 of latency, whatever the distribution.
 
 Ends lie between neighbouring order statistics. Where the values are too few for an end (p95 has no upper end below 72
-values at 95 %), that end is the bound of what is possible, and the other end takes the whole error.
+values at 95 %), that end is the bound of what is possible, and the other end takes the whole error. Where both are just
+out of reach (the median of five), the interval is from the smallest value to the largest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from numpy.typing import ArrayLike
 from offramp.stats._arrays import sorted_within
 from offramp.stats.intervals import Interval, check_confidence
 from offramp.stats.pareto import Floats
+
+_BETWEEN = 10  # values from which an end that takes the whole error may lie between two of them
+_NEARLY = 0.015  # coverage that may be missing where the interval would else be everything
 
 
 def quantile(
@@ -39,10 +43,13 @@ def quantile(
     array = sorted_within(values, *bounds)
     tail = (1 - confidence) / 2
     low, high = _lower_end(array, q, tail), _lower_end(-array[::-1], 1 - q, tail)
+    between = len(array) >= _BETWEEN
     if high is None and low is not None:
-        low = _lower_end(array, q, 2 * tail, between=False)
+        low = _lower_end(array, q, 2 * tail, between=between)
     elif low is None and high is not None:
-        high = _lower_end(-array[::-1], 1 - q, 2 * tail, between=False)
+        high = _lower_end(-array[::-1], 1 - q, 2 * tail, between=between)
+    elif low is None and 1 - q ** len(array) - (1 - q) ** len(array) >= confidence - _NEARLY:
+        low, high = float(array[0]), float(-array[-1])
     return Interval(
         low=bounds[0] if low is None else low, high=bounds[1] if high is None else -high, confidence=confidence
     )

@@ -30,7 +30,7 @@ class Against:
     Attributes:
         difference: mean score minus the incumbent's, in -1..1, with its 95 % interval.
         p_value: exact, two-sided. p_corrected: by Holm over all that were scored on the holdout.
-        better, worse: what p_corrected says at 95 %.
+        better, worse: what p_corrected and the interval say at 95 %.
         worse_at_most: upper 95 % bound of the share of examples that got worse.
     """
 

@@ -50,13 +50,17 @@ class Tally:
 
     @property
     def better(self) -> bool:
-        """Whether A is better, at the interval's confidence and paid for having looked at others."""
-        return (self.difference or 0.0) > 0 and self.p_corrected <= 1 - self.interval.confidence
+        """Whether A is better, at the interval's confidence and paid for having looked at others.
+
+        Both have to say so, test and interval: the test is exact where A and B could be swapped, and alone would call
+        many small gains better that rare large losses outweigh.
+        """
+        return self.interval.low > 0 and self.p_corrected <= 1 - self.interval.confidence
 
     @property
     def worse(self) -> bool:
         """Whether A is worse, likewise."""
-        return (self.difference or 0.0) < 0 and self.p_corrected <= 1 - self.interval.confidence
+        return self.interval.high < 0 and self.p_corrected <= 1 - self.interval.confidence
 
 
 def tally(
