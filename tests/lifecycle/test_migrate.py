@@ -267,6 +267,27 @@ def test_the_model_that_leaves_is_no_successor(
     assert "it is the model that leaves" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--trials", "0"], "--trials: got 0, expected a number above 0"),
+        (["--seed", "-1"], "--seed: got -1"),
+        (["--minutes", "-1"], "--minutes: got -1.0"),
+        (["--budget-usd", "nan"], "--budget-usd: got nan"),
+        (["--space", "nope.yaml"], "--space: there is no such file: got 'nope.yaml'. Check the path."),
+        (["--to", "larg"], "--to: no model has this name: got 'larg'"),
+        (["--label", "prodution"], "Did you mean 'production'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_first_call(
+    tmp_path: Path, landscape: Counted, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    places = promoted(tmp_path, search={"sampler": "random", "trials": 1, "concurrency": 2})
+    before = dict(landscape.calls)
+    assert command(places, tmp_path, "--to", "large", *options) == 2
+    assert says in capsys.readouterr().err and landscape.calls == before
+
+
 def test_a_model_that_cannot_be_called_is_named_with_the_reason(tmp_path: Path, landscape: Counted) -> None:
     found = migrated(promoted(tmp_path), to=["large", "openai/gpt-4o"])
     (left,) = {item.name for item in found.left_out}

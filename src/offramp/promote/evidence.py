@@ -23,9 +23,9 @@ from offramp.store.engine import Store
 from offramp.store.probes import ProbeStore
 from offramp.store.results import ResultStore
 from offramp.store.summaries import summary_of
+from offramp.study.pairs import paired, scores_of
 from offramp.study.prices import current_prices
 from offramp.study.probe import probe_of
-from offramp.study.tally import tally
 
 Results = Mapping[str, Result]
 _USAGE = tuple(f.name for f in fields(Usage))
@@ -36,7 +36,7 @@ def split_evidence(results: Results, price: Price | None) -> SplitEvidence | Non
     if not results:
         return None
     summary = summary_of("", results.values())
-    scores = [result.score for result in results.values() if result.score is not None]
+    scores = list(scores_of(results).values())
     interval = mean_interval(scores) if scores else None
     used = {name: getattr(summary.usage, name) for name in _USAGE}
     tokens = {name: total / summary.n for name, total in used.items() if summary.n and total}
@@ -68,10 +68,9 @@ def _row(result: Result) -> dict[str, Any]:
 
 def compared(new: Results, old: Results) -> Comparison | None:
     """New against old on the examples that both have a score for; None where there are fewer than two."""
-    both = sorted(name for name in new if name in old and new[name].score is not None and old[name].score is not None)
-    if len(both) < 2:
+    whole = paired(scores_of(new), scores_of(old))
+    if whole.n < 2:
         return None
-    whole = tally(*([side[name].score or 0.0 for name in both] for side in (new, old)))
     return Comparison(
         wins=whole.wins,
         losses=whole.losses,

@@ -17,7 +17,8 @@ from offramp.promote.gate import MOST_FAILED
 from offramp.promote.promotion import Promotion
 from offramp.promote.reading import values_of
 from offramp.records import Evaluation, Example, Result
-from offramp.study.tally import SAME, tally
+from offramp.study.pairs import paired, scores_of
+from offramp.study.tally import SAME
 from offramp.study.wording import plain
 
 
@@ -100,11 +101,9 @@ def judge(
 ) -> CheckReport:  # fmt: skip
     """Holds a fresh evaluation of the holdout against the scores that the evidence has."""
     after = {result.example: result for result in evaluation.counted}
-    both = sorted(name for name in before if name in after)
-    scores = [after[name].score or 0.0 for name in both]
-    whole = tally(scores, [before[name] for name in both], margin=limits.margin)
+    whole = paired(scores_of(after), before, margin=limits.margin)
     cost_usd, p95_s = evaluation.cost_usd, evaluation.latency_s("p95")
-    broken = [_broken(after[name], before[name], examples[name]) for name in both]
+    broken = [_broken(after[name], before[name], examples[name]) for name in sorted(before) if name in after]
     return CheckReport(
         feature=promotion.feature,
         version=promotion.version,

@@ -37,6 +37,21 @@ MOST_AT_ONCE = 1024
 """Requests in flight at the same time: as many as a space file may state."""
 
 
+def refuse_impossible(
+    *, trials: int | None = None, usd: float | None = None, calls: int | None = None, minutes: float | None = None,
+    seed: int | None = None, concurrency: int | None = None,
+) -> None:  # fmt: skip
+    """Refuses options that no run can have. Raises UsageError with the option's name."""
+    given = {"trials": trials, "budget-usd": usd, "budget-calls": calls, "minutes": minutes, "concurrency": concurrency}
+    for name, value in given.items():
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UsageError(problem("", f"--{name}", got=value, expected="a number above 0"))
+    if concurrency is not None and concurrency > MOST_AT_ONCE:
+        raise UsageError(problem("", "--concurrency", got=concurrency, expected=f"at most {MOST_AT_ONCE}"))
+    if seed is not None and seed < 0:
+        raise UsageError(problem("", "--seed", got=seed, expected="a whole number of 0 or more"))
+
+
 def options_of(
     prepared: Prepared,
     *,
@@ -49,14 +64,7 @@ def options_of(
 ) -> Options:
     """What a run may use: what is given here goes before the space file."""
     search, budget = prepared.space.search, prepared.space.budget
-    given = {"trials": trials, "budget-usd": usd, "budget-calls": calls, "minutes": minutes, "concurrency": concurrency}
-    for name, value in given.items():
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise UsageError(problem("", f"--{name}", got=value, expected="a number above 0"))
-    if concurrency is not None and concurrency > MOST_AT_ONCE:
-        raise UsageError(problem("", "--concurrency", got=concurrency, expected=f"at most {MOST_AT_ONCE}"))
-    if seed is not None and seed < 0:
-        raise UsageError(problem("", "--seed", got=seed, expected="a whole number of 0 or more"))
+    refuse_impossible(trials=trials, usd=usd, calls=calls, minutes=minutes, seed=seed, concurrency=concurrency)
     return Options(
         trials=search.trials if trials is None else trials,
         seed=search.seed if seed is None else seed,

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from offramp.records import Result, Split
+from offramp.records import Split
 from offramp.stats.pareto import non_dominated
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.study.members import Against, HoldoutScore, Member
 from offramp.study.objectives import Objective
-from offramp.study.tally import Tally, holm_corrected, tally
+from offramp.study.pairs import paired, scores_of
+from offramp.study.tally import Tally, holm_corrected
 
 
 def judged(
@@ -55,19 +56,10 @@ def _against(store: Store, study: str, candidates: Sequence[str], incumbent: str
     if incumbent is None or incumbent not in candidates:
         return {}
     found = ResultStore(store).some(study, Split.HOLDOUT, candidates)
-    scores = {c: _scores(found.get(c, {})) for c in candidates}
+    scores = {c: scores_of(found.get(c, {})) for c in candidates}
     before = scores.pop(incumbent)
-    tallies = holm_corrected([_tally(one, before) for one in scores.values()])
+    tallies = holm_corrected([paired(one, before) for one in scores.values()])
     return {candidate: _seen(one) for candidate, one in zip(scores, tallies, strict=True) if one.n}
-
-
-def _scores(results: Mapping[str, Result]) -> dict[str, float]:
-    return {example: result.score for example, result in results.items() if result.score is not None}
-
-
-def _tally(found: Mapping[str, float], before: Mapping[str, float]) -> Tally:
-    both = [example for example in found if example in before]
-    return tally([found[example] for example in both], [before[example] for example in both])
 
 
 def _seen(one: Tally) -> Against:

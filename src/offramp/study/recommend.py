@@ -22,8 +22,9 @@ from offramp.stats.knee import knee
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.study.members import Member
+from offramp.study.pairs import paired, scores_of
 from offramp.study.report import Choice, StudyReport, recommend
-from offramp.study.tally import Tally, holm_corrected, tally
+from offramp.study.tally import Tally, holm_corrected
 from offramp.study.wording import number, per_thousand, points, seconds
 
 FORMS = "weights, knee, within:POINTS, under:usd=U,seconds=S, or no-loss"
@@ -135,16 +136,14 @@ def _against(store: Store, report: StudyReport, split: Split) -> dict[str, Tally
     before = _scores(store, report.study, split, report.incumbent.candidate)
     found: dict[str, Tally] = {}
     for member in report.front:
-        scores = {} if member.incumbent else _scores(store, report.study, split, member.candidate)
-        both = [example for example in scores if example in before]
-        if both:
-            found[member.candidate] = tally([scores[e] for e in both], [before[e] for e in both])
+        whole = paired({} if member.incumbent else _scores(store, report.study, split, member.candidate), before)
+        if whole.n:
+            found[member.candidate] = whole
     return dict(zip(found, holm_corrected(list(found.values())), strict=True))
 
 
 def _scores(store: Store, study: str, split: Split, candidate: str) -> dict[str, float]:
-    results = ResultStore(store).get(study, split, candidate)
-    return {example: result.score for example, result in results.items() if result.score is not None}
+    return scores_of(ResultStore(store).get(study, split, candidate))
 
 
 def _cheapest(members: Sequence[Member]) -> Member | None:

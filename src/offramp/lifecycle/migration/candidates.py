@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from offramp.errors import UsageError, problem
 from offramp.lifecycle.migration.origin import Origin
+from offramp.lifecycle.migration.spaces import model_part
 from offramp.lifecycle.promoted import models_of
 from offramp.lifecycle.watch import Watched, look_at
+from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import Calendar
 from offramp.models.retirement.standing import WITHIN_DAYS, Standing, standing_of
 from offramp.space.model import ModelPart
@@ -44,16 +46,18 @@ def choose(origin: Origin, notice: Watched, calendar: Calendar, today: datetime.
     """The models to try.
 
     Args:
-        to: names that were asked for; they are tried whatever is known of them.
+        to: names that were asked for; they are tried whatever is known of their dates.
 
     Raises:
-        UsageError: none is left.
+        UsageError: none is left, or nobody knows one that was asked for.
     """
     leaving = origin.promotion.model.name
     if to:
         names = tuple(dict.fromkeys(to))
         if leaving in names:
             raise UsageError(problem("--to", "it is the model that leaves", got=leaving, do="Name another."))
+        for name in names:
+            resolve(model_part(origin, name), "--to")
         return Choice(names=names, left_out=())
     left_out: list[NotTried] = []
     names = tuple(dict.fromkeys(_usable(origin, notice, calendar, today, left_out)))

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from offramp.records import Result
-from offramp.study.tally import SAME, Tally, tally
+from offramp.study.pairs import paired, scores_of
+from offramp.study.tally import SAME, Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +31,8 @@ class Turn:
 
 def contest(new: Mapping[str, Result], old: Mapping[str, Result]) -> Tally | None:
     """New against old; None where fewer than two examples can be compared."""
-    pairs = _pairs(new, old)
-    if len(pairs) < 2:
-        return None
-    return tally([turn.after.score or 0.0 for turn in pairs], [turn.before.score or 0.0 for turn in pairs])
+    whole = paired(scores_of(new), scores_of(old))
+    return whole if whole.n > 1 else None
 
 
 def turns(new: Mapping[str, Result], old: Mapping[str, Result]) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:

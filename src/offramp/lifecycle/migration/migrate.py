@@ -30,6 +30,7 @@ from offramp.models.retirement.dates import load_calendar
 from offramp.models.retirement.standing import Standing
 from offramp.promote.folder import FeatureFolder
 from offramp.records import Candidate, Split
+from offramp.search.api import refuse_impossible
 from offramp.search.limits import Interrupted
 from offramp.search.outcome import JobResult
 from offramp.search.prepare import Prepared, prepare
@@ -74,17 +75,18 @@ def migrate(
         say: told in a line what is done now.
 
     Raises:
-        UsageError: nothing is promoted, or there is no model to migrate to.
+        UsageError: nothing is promoted, nobody knows a model of `to`, there is none, or an option cannot be.
         JobError: no candidate could be measured.
     """
-    places = places or Places()
+    places, caps = places or Places(), caps or Caps()
+    refuse_impossible(trials=trials, seed=seed, usd=caps.usd, calls=caps.calls, minutes=caps.minutes)
     day = today or datetime.datetime.now(datetime.UTC).date()
     origin = read_origin(feature, label=label, promotions=places.promotions, storage=places.url, space=places.space)
     calendar = load_calendar(places.lifecycle)
     notice = notice_of(origin, calendar, day)
     choice = choose(origin, notice, calendar, day, to)
     say(f"{feature} ({label}) runs on {origin.promotion.model.name}; trying {', '.join(choice.names)}")
-    runs = Runs(places.url, places.results, caps or Caps(), observer)
+    runs = Runs(places.url, places.results, caps, observer)
     if reference is Reference.ANSWERS:
         judged = by_answers(origin, places.results)
         origin, baseline = judged.origin, judged.baseline

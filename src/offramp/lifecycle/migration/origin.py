@@ -111,6 +111,8 @@ def _study(storage: str, promotion: Promotion) -> tuple[StudyRow | None, Recorde
 
 
 def _space(promotion: Promotion, row: StudyRow | None, promotions: Path, given: Path | None) -> LoadedSpace:
+    if given is not None and not given.is_file():
+        raise UsageError(problem("--space", "there is no such file", got=str(given), do="Check the path."))
     path = given or _space_file(promotion, row, promotions)
     if path is None or not path.parent.is_dir():
         what = "the space file of its study is not where the promotion says"
