@@ -24,6 +24,9 @@ class Shape:
         structure: share of the ability's variance that params explain. taste: how much examples suit some first params.
         graded: scores between 0 and 1. tail: sigma of the latencies' lognormal. flat_cost: the same in every cell.
         spread: standard deviation of abilities. twins: share of candidates that repeat another's ability and params.
+        hard: standard deviation of the examples' difficulties. price: how much better candidates cost and take more.
+        linked: latency follows from cost alone. steps: how many different costs and latencies there are; 0 for any.
+        timed: whether there are latencies. missing: share of cells that are not there.
     """
 
     candidates: int
@@ -37,6 +40,12 @@ class Shape:
     flat_cost: bool = False
     spread: float = 1.0
     twins: float = 0.0
+    hard: float = 1.5
+    price: float = 0.4
+    linked: bool = False
+    steps: int = 0
+    timed: bool = True
+    missing: float = 0.0
 
 
 SHAPES: Mapping[str, Shape] = {
@@ -49,7 +58,18 @@ SHAPES: Mapping[str, Shape] = {
     "near_ties": Shape(candidates=150, examples=100, levels=(5, 6, 5), structure=0.5, spread=0.2),
     "twins": Shape(candidates=160, examples=100, levels=(4, 8, 5), structure=0.6, twins=0.4),
     "heavy_tails": Shape(candidates=120, examples=200, levels=(6, 5, 4), structure=0.6, tail=1.6, graded=True),
+    "few_and_many": Shape(candidates=17, examples=1700),
+    "length_priced": Shape(candidates=300, examples=190, flat_cost=True, tail=0.0, linked=True, price=0.1, spread=0.5),
+    "few_prices": Shape(
+        candidates=150, examples=100, levels=(5, 6, 5), structure=0.6, steps=4, flat_cost=True, tail=0.0
+    ),
+    "two_objectives": Shape(candidates=120, examples=150, levels=(6, 5, 4), structure=0.5, timed=False),
+    "dear_is_good": Shape(candidates=200, examples=120, levels=(5, 10, 4), structure=0.6, price=2.0, linked=True),
+    "same_quality": Shape(candidates=150, examples=100, levels=(5, 6, 5), structure=0.5, spread=0.0, taste=0.2),
+    "easy_or_hard": Shape(candidates=150, examples=200, levels=(5, 6, 5), structure=0.5, hard=5.0),
+    "gaps": Shape(candidates=120, examples=150, levels=(6, 5, 4), structure=0.5, missing=0.2),
     "tall": Shape(candidates=900, examples=100, levels=(9, 10, 10), numbers=1, structure=0.7),
+    "tall_alone": Shape(candidates=900, examples=100),
 }
 
 
@@ -59,17 +79,26 @@ def make_table(shape: Shape, seed: int) -> Recorded:
     codes = _codes(shape, generator)
     ability = shape.spread * _effects(shape, codes, shape.structure, generator)
     scores = _scores(shape, ability, codes, generator)
-    cost = np.exp(1.2 * _effects(shape, codes, 0.9, generator) + 0.4 * ability)[:, None] * 1e-3
-    seconds = np.exp(0.8 * _effects(shape, codes, 0.8, generator) + 0.3 * ability)[:, None]
-    size = (shape.candidates, shape.examples)
-    cost = np.repeat(cost, size[1], axis=1) * (1.0 if shape.flat_cost else generator.lognormal(0.0, 0.3, size))
-    seconds = np.repeat(seconds, size[1], axis=1) * generator.lognormal(0.0, shape.tail, size)
+    dear = _effects(shape, codes, 0.9, generator)
+    slow = dear if shape.linked else _effects(shape, codes, 0.8, generator)
+    cost = _cells(shape, 1.2 * dear + shape.price * ability, 0.0 if shape.flat_cost else 0.3, generator)
+    seconds = _cells(shape, 0.8 * slow + 0.75 * shape.price * ability, shape.tail, generator)
+    columns = [scores, 1e-3 * cost, seconds][: 3 if shape.timed else 2]
+    values = np.stack(columns, axis=-1)
+    values[generator.random(scores.shape) < shape.missing] = np.nan
     return Recorded(
         pool=tuple(_params(shape, codes, i) for i in range(shape.candidates)),
         examples=tuple(f"e{j}" for j in range(shape.examples)),
-        outcomes=("score", "cost_usd", "latency_s"),
-        values=np.stack([scores, cost, seconds], axis=-1),
+        outcomes=("score", "cost_usd", "latency_s")[: len(columns)],
+        values=values,
     )
+
+
+def _cells(shape: Shape, level: np.ndarray, tail: float, generator: np.random.Generator) -> np.ndarray:
+    """Lognormal cells about each candidate's level, the levels brought to `steps` different ones."""
+    if shape.steps:
+        level = np.quantile(level, (np.argsort(np.argsort(level)) * shape.steps // len(level) + 0.5) / shape.steps)
+    return np.exp(level)[:, None] * generator.lognormal(0.0, tail, (shape.candidates, shape.examples))
 
 
 def _codes(shape: Shape, generator: np.random.Generator) -> np.ndarray:
@@ -103,7 +132,7 @@ def _scores(shape: Shape, ability: np.ndarray, codes: np.ndarray, generator: np.
     size = (shape.candidates, shape.examples)
     sharp = generator.lognormal(0.0, 0.4, shape.examples)
     taste = generator.standard_normal((int(codes[:, 0].max()) + 1, shape.examples))[codes[:, 0]]
-    hard = generator.normal(-0.5, 1.5, shape.examples)
+    hard = generator.normal(-0.5, shape.hard, shape.examples)
     chance = 1.0 / (1.0 + np.exp(-(sharp * (ability[:, None] - hard[None, :]) + shape.taste * taste)))
     if shape.graded:
         return np.clip(np.round(chance + generator.normal(0.0, 0.15, size), 2), 0.0, 1.0)

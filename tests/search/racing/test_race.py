@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from offramp.search.racing import COST, LATENCY, QUALITY, Race, RaceSettings
+from offramp.stats import hypervolume
 
 EXAMPLES = 40
 MODELS = ("a", "b", "c", "d")
@@ -127,3 +128,27 @@ def test_one_objective_is_enough() -> None:
         race.add(params)
     play(race, table, 120)
     assert set(race.declare().front) <= {9, 10, 11}
+
+
+def test_near_ties_are_declared_and_not_the_few_whose_expected_values_happen_to_lead() -> None:
+    """On a table of equals, up to a sixth of the true hypervolume was left out: shrunken means looked far apart."""
+    assert np.mean([share_of_equals(seed) for seed in (0, 2, 5)]) >= 0.93
+
+
+def share_of_equals(seed: int) -> float:
+    """Share of the true hypervolume declared from 15 % of the cells of candidates that are equal but for luck and price."""
+    generator, n, j, budget = np.random.default_rng(seed), 60, 50, 450
+    score = (generator.random((n, j)) < 0.6).astype(float)
+    cost = np.exp(generator.normal(0, 1, n))[:, None] * generator.lognormal(0, 0.2, (n, j))
+    seconds = np.exp(generator.normal(0, 1, n))[:, None] * generator.lognormal(0, 0.3, (n, j))
+    table = np.stack([score, cost, seconds], axis=-1)
+    settings = RaceSettings(first=2, block=1, budget=budget)
+    race = Race(objectives=(QUALITY, COST, LATENCY), n_examples=j, seed=seed, settings=settings)
+    for i in range(n):
+        race.add({"prompt": str(i)})
+    play(race, table, budget)
+    losses = table.mean(axis=1) * [-1, 1, 1]
+    losses = (losses - losses.min(axis=0)) / np.ptp(losses, axis=0)
+    declared = losses[list(race.declare().front)]
+    found, best = (hypervolume(rows, np.ones(3), maximise=[False] * 3) for rows in (declared, losses))
+    return found / best

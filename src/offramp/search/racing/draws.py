@@ -1,8 +1,9 @@
 """Joint draws of what the full-set means may be, in losses that all objectives share.
 
-A loss is 0 at the best and 1 at the worst of the pool's expected values, so that a hypervolume counts each objective
-alike. Volumes are counted on a fixed low-discrepancy grid of the unit cube: what matters is which candidate covers
-which place, in many draws at once.
+In each draw a loss is 0 at the best value of the pool and 1 at the worst, so that a hypervolume counts each objective
+alike. The span is the draw's own: expected values lie closer together than true ones, the more so the less is known,
+and on their span a near tie would look like a gap. Volumes are counted on a fixed low-discrepancy grid of the unit
+cube: what matters is which candidate covers which place, in many draws at once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Draws:
     """Losses of every candidate.
 
     Attributes:
-        losses: shape (draws, n, m). expected: shape (n, m); losses of the expected values.
+        losses: shape (draws, n, m). expected: shape (n, m); losses of the expected values, on a span of their own.
     """
 
     losses: Floats
@@ -55,8 +56,13 @@ def _losses(posterior: Posterior, up: bool, count: int, generator: np.random.Gen
     expected = posterior.natural(posterior.mean)
     if up:
         drawn, expected = -drawn, -expected
-    low, span = float(expected.min()), float(np.ptp(expected)) or 1.0
-    return (drawn - low) / span, (expected - low) / span
+    return _on_their_span(drawn), _on_their_span(expected)
+
+
+def _on_their_span(values: Floats) -> Floats:
+    """Along the last axis 0 for the least and 1 for the greatest; 0 for all where they are equal."""
+    span = np.ptp(values, axis=-1, keepdims=True)
+    return np.asarray((values - values.min(axis=-1, keepdims=True)) / np.where(span > 0, span, 1.0))
 
 
 def _root(covariance: Floats) -> Floats:

@@ -17,9 +17,11 @@ from scipy.linalg import cho_factor, cho_solve
 
 from offramp.search.racing.features import Features
 from offramp.search.racing.kernel import Evidence, Kernel, fit
-from offramp.search.racing.summary import Summary, additive, multiplicative
+from offramp.search.racing.summary import Summary, additive, multiplicative, score_of, slope_of
 from offramp.stats.pareto import Floats, Ints
 
+TURNS = 2
+"""How often the cells are summed up anew about what the model expects of each candidate."""
 FITTED = 220
 """Candidates that the kernel is fitted on; those with the most cells."""
 
@@ -29,7 +31,8 @@ class Posterior:
     """Joint normal posterior of the full-set means, on the model's scale.
 
     Attributes:
-        mean: shape (n,). covariance: shape (n, n). positive: whether the scale is logarithmic.
+        mean: shape (n,). covariance: shape (n, n).
+        positive: whether the scale is logarithmic; that of scores is of log odds.
         kernel: what it was made with; where the next fit starts.
     """
 
@@ -40,7 +43,12 @@ class Posterior:
 
     def natural(self, values: Floats) -> Floats:
         """From the model's scale to the objective's unit."""
-        return np.exp(values) if self.positive else values
+        return np.exp(values) if self.positive else score_of(values)
+
+    def sd(self, index: int) -> float:
+        """Standard deviation of one candidate's mean, in the objective's unit."""
+        wide = float(np.sqrt(max(0.0, self.covariance[index, index])))
+        return wide * float(np.exp(self.mean[index]) if self.positive else slope_of(self.mean[index]))
 
 
 def posterior_of(cells: Floats, features: Features, *, positive: bool, kernel: Kernel | None, refit: bool) -> Posterior:
@@ -48,8 +56,8 @@ def posterior_of(cells: Floats, features: Features, *, positive: bool, kernel: K
     summarise = multiplicative if positive else additive
     summary = summarise(cells)
     fitted = _fitted(summary, features, kernel) if refit or kernel is None else kernel
-    centre, _ = _joint(summary, features, fitted)
-    summary = summarise(cells, centre)
+    for _ in range(TURNS):
+        summary = summarise(cells, _joint(summary, features, fitted, spread=False)[0])
     if refit or kernel is None:
         fitted = _fitted(summary, features, fitted)
     mean, covariance = _joint(summary, features, fitted)
@@ -92,12 +100,12 @@ def _overlap(summary: Summary, rows: Ints) -> Floats:
 
 
 def _shared_doubt(summary: Summary, rows: Ints) -> Floats:
-    share = summary.seen[rows] / summary.count[rows][:, None]
+    share = summary.seen[rows] / (summary.count * summary.slope)[rows][:, None]
     return np.asarray((share * summary.doubt[None, :]) @ share.T)
 
 
-def _joint(summary: Summary, features: Features, kernel: Kernel) -> tuple[Floats, Floats]:
-    """Conditions the full-set means on the means over the cells read."""
+def _joint(summary: Summary, features: Features, kernel: Kernel, *, spread: bool = True) -> tuple[Floats, Floats]:
+    """Conditions the full-set means on the means over the cells read; without `spread` the covariance is left out."""
     n, j = summary.seen.shape
     everyone, told = np.arange(n), np.flatnonzero(summary.count > 0)
     rest = np.maximum(0.0, summary.noise - kernel.mixed)
@@ -115,8 +123,10 @@ def _joint(summary: Summary, features: Features, kernel: Kernel) -> tuple[Floats
     factor = cho_factor(matrix, lower=True)
     ones = cho_solve(factor, np.ones(len(told)))
     level = float(ones @ summary.value[told] / ones.sum())
-    gain = cho_solve(factor, across.T)
     mean = level + across @ cho_solve(factor, summary.value[told] - level)
+    if not spread:
+        return mean, full
+    gain = cho_solve(factor, across.T)
     slack = 1.0 - across @ ones
     covariance = full - across @ gain + np.outer(slack, slack) / ones.sum()
     return mean, 0.5 * (covariance + covariance.T)

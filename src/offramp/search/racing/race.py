@@ -247,6 +247,4 @@ class Race:
         read = self.cells.values[index, :, objective]
         if self.complete(index) and not np.isnan(read).any():
             return Estimate(mean=float(read.mean()), sd=0.0)
-        mean = float(posterior.natural(posterior.mean[index]))
-        sd = float(np.sqrt(max(0.0, posterior.covariance[index, index])))
-        return Estimate(mean=mean, sd=sd * mean if posterior.positive else sd)
+        return Estimate(mean=float(posterior.natural(posterior.mean[index])), sd=posterior.sd(index))
