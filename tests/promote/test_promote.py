@@ -73,6 +73,16 @@ def test_what_changes_is_shown_against_what_ran(tmp_path: Path, monkeypatch: pyt
     assert told[-1]["version"] == before.version and told[-1]["why"] == "users complain"
 
 
+def test_a_first_promotion_shows_what_people_choose_and_not_every_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    folder = study(tmp_path, monkeypatch)
+    assert main(["promote", "--results", str(folder / "results"), "--promotions", str(folder / "promotions")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("nothing -> ") and "\n  model.name: large\n" in shown
+    assert "\n  instructions.main: Strict.\n" in shown and "sent_params" not in shown and "- ->" not in shown
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = study(tmp_path, monkeypatch)
     assert promote(folder, dry_run=True).move is None

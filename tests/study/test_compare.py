@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +15,8 @@ from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.study import api
+from offramp.study.pick import find_candidate
+from offramp.study.report import build_report
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import LABELS, SKILL, patched, reply_to, run_job, write_space
 
@@ -185,6 +188,16 @@ def test_a_formula_in_an_answer_is_text_in_the_csv_and_a_control_character_is_wr
 def test_limit_shows_so_many_examples(job):
     assert command(job, "--limit", "2").count("    gold: ") == 2
     assert "    gold: " not in command(job, "--limit", "0")
+
+
+def test_a_study_that_recommends_nobody_says_so(job):
+    folder, report = job
+    with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:
+        bare = replace(build_report(store, report.study), recommended=None, front=(), incumbent=None)
+        for word in ("recommended", "incumbent", "knee"):
+            told = rf"--pick: no candidate of {report.study} \(finished\) is that: got '{word}'"
+            with pytest.raises(UsageError, match=told):
+                find_candidate(store, bare, CandidateStore(store).all(report.study), word, where="--pick")
 
 
 def test_a_comparison_reads_the_list_of_candidates_once(job, monkeypatch):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.promote.changes import Changes, change_lines
+from offramp.promote.changes import Changes, change_lines, value_lines
 from offramp.promote.reading import values_of
 from offramp.study.wording import plain
 
@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from offramp.promote.history import Move
     from offramp.promote.promotion import SplitEvidence
 
+_FIRST = ("model.name", "fallbacks", "request_params", "instructions", "demos.kind", "demos.count", "candidate")
+
 
 def print_changes(found: Changes) -> None:
-    """What differs, config first."""
+    """What differs, config first; of a first version, of which all is new, what people choose."""
     click.echo(f"{found.before or 'nothing'} -> {found.after}")
     if not found.config:
         click.echo("  config: the same")
-    for change in (*found.config, *found.numbers):
-        for line in change_lines(change):
-            click.echo(f"  {_clean(line)}")
+    everything = (*found.config, *found.numbers)
+    if found.before is None:
+        lines = [line for change in everything if change.key.startswith(_FIRST) for line in value_lines(change)]
+    else:
+        lines = [line for change in everything for line in change_lines(change)]
+    for line in lines:
+        click.echo(f"  {_clean(line)}")
 
 
 def print_promoted(done: Promoted) -> None:

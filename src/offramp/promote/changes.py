@@ -90,6 +90,12 @@ def _numbers(promotion: Promotion | None) -> dict[str, Any]:
     return found
 
 
+def value_lines(change: Change) -> list[str]:
+    """What is there after a change, where nothing was before."""
+    first, *more = _shown(change.after).split("\n")
+    return [f"{change.key}:", *(f"  {line}" for line in (first, *more))] if more else [f"{change.key}: {first}"]
+
+
 def change_lines(change: Change) -> list[str]:
     """One change as lines: short values on one, texts as a diff."""
     before, after = _shown(change.before), _shown(change.after)

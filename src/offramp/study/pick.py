@@ -30,8 +30,8 @@ def find_candidate(
     if word == "trial":
         hits = [row for row in rows if row.number == number]
     else:
-        wanted = _by_word(store, report, word) if word in ("recommended", "incumbent") or is_policy(word) else word
-        hits = [row for row in rows if wanted is not None and row.id.startswith(wanted)]
+        wanted = _by_word(store, report, word, where) if _is_word(word) else word
+        hits = [row for row in rows if row.id.startswith(wanted)]
     if len(hits) == 1:
         return hits[0]
     if hits:
@@ -47,9 +47,16 @@ def _parts(pick: str) -> tuple[str, int | None]:
     return ("trial", int(match[1])) if match else (text or "?", None)
 
 
-def _by_word(store: Store, report: StudyReport, word: str) -> str | None:
+def _is_word(text: str) -> bool:
+    return text in ("recommended", "incumbent") or is_policy(text)
+
+
+def _by_word(store: Store, report: StudyReport, word: str, where: str) -> str:
     if is_policy(word):
         member = choose(store, report, word).member
     else:
         member = report.recommended if word == "recommended" else report.incumbent
-    return None if member is None else member.candidate
+    if member is None:
+        do = f"See `offramp pareto {report.study} --all`."
+        raise UsageError(problem(where, f"no candidate of {report.study} ({report.status}) is that", got=word, do=do))
+    return member.candidate
