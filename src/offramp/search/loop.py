@@ -195,12 +195,15 @@ class Loop:
         examples = self._p.task.splits.search
         self._known.begin(candidate, examples)
         self._known.reuse(candidate, Split.SEARCH)
-        rivals = self._known.rivals()
+        rivals, others = self._known.rivals(), self._known.tried
         evaluation = Evaluation(candidate=candidate.id, results=())
         for block in self._race.blocks():
             evaluation = await self._parts.evaluator.evaluate(candidate, block, split=Split.SEARCH)
             if len(block) < len(examples):
-                stopped_by = self._race.stopped_by(evaluation, rivals, self._known.objectives)
+                stopped_by = self._race.stopped_by(
+                    candidate, evaluation, self._known.objectives, rivals=rivals, others=others,
+                    params=self._known.params,
+                )  # fmt: skip
                 if stopped_by is not None:
                     return evaluation, stopped_by
         return evaluation, None

@@ -1,7 +1,8 @@
-"""Racing in the live search: a candidate runs on growing blocks until it is complete, or a rival is surely ahead of it.
+"""Racing in the live search: a candidate runs on growing blocks until it is complete, or surely behind the front.
 
-Rivals are the front's members so far, all of them complete: partial scores are compared on the same examples only and
-never with full ones. A run without a score (the infrastructure failed) is no pair, and so no evidence.
+Rivals are the front's members so far, all of them complete; what else was run tells the model of cells how hard the
+examples are and what params are worth. Partial scores are never mixed with full ones. A run without a score (the
+infrastructure failed) is no evidence.
 
 Invariant: what is decided depends on the seed, the stored results and the front alone, so that a job that was killed
 decides the same again.
@@ -12,27 +13,38 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from offramp.ids import derived_seed
-from offramp.records import Evaluation, Example, Result
-from offramp.search.stopping import no_better_score, no_lower
+from offramp.records import Candidate, Evaluation, Example, Result, Scalar
+from offramp.search.racing import COST, LATENCY, QUALITY, RaceObjective
+from offramp.search.racing.behind import ahead
 from offramp.space.model import RacePart
+from offramp.stats.pareto import Floats
 from offramp.study.objectives import Objective
 
 LEAST_BLOCK = 5
 BLOCKS = 8
 """As many blocks as a complete evaluation has, where the set is large enough."""
+LEAST_S = 1e-6
+MOST_OTHERS = 60
+"""Candidates that the model looks at beside the front: the newest. More would tell little, and cost seconds."""
+OBJECTIVES: Mapping[str, RaceObjective] = {"quality": QUALITY, "cost": COST, "latency": LATENCY}
+TYPICAL = replace(LATENCY, positive=False)
+"""Latency by its median: the mean of logarithms stands for it, since the mean of seconds is made by the slowest."""
 
 
 class Racing:
     """The race of one job.
 
     Args:
-        examples: the search split. seed: of the shared order.
+        examples: the search split. seed: of the shared order and of the draws.
     """
 
     def __init__(self, part: RacePart, examples: Sequence[Example], seed: int) -> None:
-        self._part, self._examples = part, tuple(examples)
+        self._part, self._examples, self._seed = part, tuple(examples), seed
         self._order = list(self._examples)
         random.Random(derived_seed(seed, "race")).shuffle(self._order)
         self._place = {example.id: i for i, example in enumerate(self._order)}
@@ -45,37 +57,45 @@ class Racing:
         yield self._examples
 
     def stopped_by(
-        self, evaluation: Evaluation, rivals: Mapping[str, Evaluation], objectives: Sequence[Objective]
-    ) -> str | None:
-        """The rival that is surely ahead of a candidate in every objective; None while there is none."""
-        alpha = (1.0 - self._part.confidence) / max(1, len(rivals))
-        return next(
-            (name for name, rival in rivals.items() if self._behind(evaluation, rival, objectives, alpha)), None
-        )
+        self, candidate: Candidate, evaluation: Evaluation, objectives: Sequence[Objective], *,
+        rivals: Mapping[str, Evaluation], others: Mapping[str, Evaluation],
+        params: Mapping[str, Mapping[str, Scalar]],
+    ) -> str | None:  # fmt: skip
+        """The member of the front that a candidate is behind of, or most often so; None while it may still enter.
 
-    def _behind(self, evaluation: Evaluation, rival: Evaluation, objectives: Sequence[Objective], alpha: float) -> bool:
-        theirs = {result.example: result for result in rival.counted}
-        ours = sorted(evaluation.counted, key=lambda result: self._place[result.example])
-        pairs = [(mine, theirs[mine.example]) for mine in ours if mine.example in theirs]
-        return bool(pairs) and all(self._no_better(objective, pairs, alpha) for objective in objectives)
+        Args:
+            rivals: the front. others: whatever else was run, oldest first. params: of all of these, by id.
+        """
+        complete = {name: cells for name, e in rivals.items() if not _lacks(cells := self._cells(e, objectives))}
+        rest = [name for name in others if name not in rivals][-MOST_OTHERS:]
+        stack = [*complete.values(), *(self._cells(others[name], objectives) for name in rest)]
+        place = ahead(
+            np.stack([*stack, self._cells(evaluation, objectives)]),
+            [*(params[name] for name in [*complete, *rest]), candidate.params],
+            [TYPICAL if _typical(o) else OBJECTIVES[o.name] for o in objectives],
+            rivals=len(complete), confidence=self._part.confidence, margin=self._part.margin,
+            generator=np.random.default_rng(derived_seed(self._seed, "race", candidate.id, evaluation.n)),
+        )  # fmt: skip
+        return None if place is None else list(complete)[place]
 
-    def _no_better(self, objective: Objective, pairs: Sequence[tuple[Result, Result]], alpha: float) -> bool:
-        read = {"quality": _score, "cost": _cost, "latency": _latency}[objective.name]
-        values = [(read(mine), read(other)) for mine, other in pairs]
-        ours, theirs = zip(*values, strict=True)
-        if None in ours or None in theirs:
-            return False
-        test = no_better_score if objective.maximise else no_lower
-        return test(ours, theirs, examples=len(self._order), alpha=alpha, margin=self._part.margin)
-
-
-def _score(result: Result) -> float | None:
-    return result.score
-
-
-def _cost(result: Result) -> float | None:
-    return result.cost_usd
+    def _cells(self, evaluation: Evaluation, objectives: Sequence[Objective]) -> Floats:
+        """Shape (examples, objectives), in the shared order; NaN where there is no score."""
+        cells = np.full((len(self._order), len(objectives)), np.nan)
+        for result in evaluation.counted:
+            cells[self._place[result.example]] = [_value(result, o) for o in objectives]
+        return cells
 
 
-def _latency(result: Result) -> float | None:
-    return result.latency_s
+def _lacks(cells: Floats) -> bool:
+    return bool(np.isnan(cells).all(axis=0).any())
+
+
+def _value(result: Result, objective: Objective) -> float:
+    value = {"quality": result.score, "cost": result.cost_usd, "latency": result.latency_s}[objective.name]
+    if value is None:
+        return math.nan
+    return math.log(max(value, LEAST_S)) if _typical(objective) else value
+
+
+def _typical(objective: Objective) -> bool:
+    return objective.name == "latency" and objective.statistic == "p50"

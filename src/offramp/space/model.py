@@ -529,13 +529,13 @@ class VerifyPart(_Part):
 
 
 class RacePart(_Part):
-    """Candidates run on growing blocks of examples; one is stopped when a rival is surely ahead in every objective."""
+    """Candidates run on growing blocks of examples; one is stopped when it is surely behind the front."""
 
     confidence: float = Field(
         0.95,
         gt=0.5,
         lt=1,
-        description="A candidate that is ahead of all in some objective is kept this often, at least.",
+        description="A candidate that belongs on the front is kept this often, at least.",
     )
     margin: float = Field(
         0.01,

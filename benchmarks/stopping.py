@@ -1,0 +1,78 @@
+"""What live racing saves, and what it loses, on tables of recorded or made-up outcomes.
+
+    python benchmarks/stopping.py [--candidates 40] [--seeds 5] [TABLE.parquet | SHAPE ...]
+
+As in a live job, candidates come one after another, at random here, and run on growing blocks of one shared order until
+they are complete or surely behind the front so far (search/racing/behind.py). One line a table, means over seeds: share of the
+cells that were run, share of the true front's members that were stopped, and the hypervolume of what was complete
+in the end as a share of that of all these candidates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from replay import OBJECTIVES, Truth
+from replay_tables import SHAPES, make_table
+
+from offramp.records import Split
+from offramp.search.race import BLOCKS, LEAST_BLOCK
+from offramp.search.racing.behind import ahead
+from offramp.search.recorded import read_recorded
+
+
+def raced(truth: Truth, candidates: int, seed: int) -> dict[str, float]:
+    """One search; `truth` knows the table."""
+    generator = np.random.default_rng(seed)
+    ids = generator.permutation(truth.n)[:candidates]
+    order = generator.permutation(truth.k)
+    values = truth.recorded.values[ids][:, order]
+    objectives = [OBJECTIVES[outcome] for outcome in truth.recorded.outcomes]
+    known, complete, stopped = np.full_like(values, np.nan), [], []
+    block = max(LEAST_BLOCK, math.ceil(truth.k / BLOCKS))
+    for i in range(len(ids)):
+        for end in (*range(block, truth.k, block), truth.k):
+            known[i, :end] = values[i, :end]
+            front = [complete[f] for f in truth.front(truth.norm[ids[complete]])] if complete else []
+            rows = [*front, *(r for r in range(i) if r not in front), i]
+            pool = [truth.recorded.pool[ids[row]] for row in rows]
+            behind = end < truth.k and ahead(
+                known[rows], pool, objectives, rivals=len(front), confidence=0.95, margin=0.01, generator=generator
+            ) is not None  # fmt: skip
+            if behind:
+                stopped.append(i)
+                break
+        else:
+            complete.append(i)
+    front = truth.front(truth.norm[ids]).tolist()
+    left = [ids[i] for i in complete]
+    return {
+        "run": float((~np.isnan(known[..., 0])).mean()), "lost": len(set(front) & set(stopped)) / len(front),
+        "members": len(front), "volume": truth.volume(left) / truth.volume(ids),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Measure what the command line names."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("tables", nargs="*", default=list(SHAPES))
+    parser.add_argument("--candidates", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    for name in given.tables:
+        truth = Truth(make_table(SHAPES[name], 0) if name in SHAPES else read_recorded(Path(name))[Split.SEARCH])
+        begin = time.process_time()
+        rows = [raced(truth, given.candidates, seed) for seed in range(given.seeds)]
+        means = {key: round(statistics.fmean(row[key] for row in rows), 3) for key in rows[0]}
+        cpu = round((time.process_time() - begin) / given.seeds, 1)
+        print(json.dumps({"table": Path(name).stem, **means, "cpu_s": cpu}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
