@@ -67,6 +67,23 @@ def test_review_serves_the_study_until_ctrl_c(study: Study, tmp_path: Path) -> N
     assert process.returncode == 0 and "Traceback" not in err and out == ""
 
 
+def test_whoever_is_told_the_address_can_connect_at_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that read the address and asked was refused: the socket was bound, and nobody listened yet."""
+    import socket
+    from urllib.parse import urlsplit
+
+    import uvicorn
+
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+
+    def connect(address: str) -> None:
+        port = urlsplit(address).port
+        assert port is not None
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+    serve(Options(port=0, results=study[0]), announce=connect)
+
+
 def test_beyond_loopback_there_is_always_a_token(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     import uvicorn
 

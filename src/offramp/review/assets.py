@@ -93,6 +93,12 @@ def environment() -> Environment:
     return made
 
 
+def load_templates() -> None:
+    """Reads and compiles every template, so that no page waits for it."""
+    for name in environment().list_templates():
+        environment().get_template(name)
+
+
 def render(template: str, *, inline: bool, **values: Any) -> str:
     """A page as HTML that any file or connection can hold."""
     text = environment().get_template(template).render(columns=COLUMNS, assets=assets(inline=inline), **values)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -57,7 +58,11 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
     token = options.token if options.token is not None or loopback else secrets.token_urlsafe(24)
     if token is not None and len(token) < 16:
         raise UsageError(problem("--token", "is too short", expected="16 characters or more", do="Leave it out."))
-    with open_looking(options.storage, options.results) as store, _listening(options.host, options.port) as listener:
+    with (
+        _ready(),
+        open_looking(options.storage, options.results) as store,
+        _listening(options.host, options.port) as listener,
+    ):
         name = None if options.study is None else full_name(store, options.study)
         places = Places(storage=options.storage, results=options.results, promotions=options.promotions)
         library = Library(store)
@@ -70,6 +75,27 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, lifespan="off"))
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _ready() -> Iterator[None]:
+    """Loads what every page needs, so that the first one does not wait for it.
+
+    The collector looks seldom meanwhile: a study of ten thousand candidates is many objects and no garbage.
+    """
+    import scipy.special  # noqa: F401  (for intervals)
+
+    from offramp.review.assets import load_templates
+
+    load_templates()
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _warm(library: Library, study: str | None) -> None:
@@ -96,6 +122,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listener = socket.socket(family)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(128)  # whoever is told the address may come before the server's loop runs
     except OSError as error:
         do = "Choose another with --port; 0 takes any that is free."
         raise UsageError(problem(f"{host}:{port}", f"cannot be listened on: {error.strerror}", do=do)) from None
