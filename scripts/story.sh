@@ -102,9 +102,10 @@ print(f"{gain['wins']} better, {gain['losses']} worse, {gain['ties']} the same")
 sys.exit(None if after > before else "story: expected a proposal that is better than what runs today")
 CHECK
 
-say 'The proposal names the command. Promote; watch and check are content; and one step goes back if users complain.'
+say 'The proposal names the command. The same five lines answer by the new model; one step goes back if users complain.'
 promote=$(sed -n 's/^\$ \(offramp promote .*\)$/\1/p' proposal.md)
 expect 0 "$written" $promote --why 'smollm2 has retired'
+expect 0 cat python app.py
 expect 0 cat offramp watch
 expect 0 cat offramp check support-triage --concurrency 2
 expect 0 "$written" offramp rollback support-triage --why 'only to show it'
