@@ -123,7 +123,7 @@ def _told(item: Successor) -> str:
 
 
 def _foot(alarming: int, count: int, what: str, within_days: int, table: str) -> str:
-    noun = what.replace("model", "models", 1) if count != 1 else what
+    noun = what if alarming == count == 1 else what.replace("model", "models", 1)
     need = "need" if alarming != 1 else "needs"
     return f"{alarming} of {count} {noun} {need} action within {within_days} days ({_plain(table)})."
 
