@@ -68,7 +68,10 @@ def run(space: LoadedSpace, replies: dict[str, CallReply], seed: int, calls: int
     changed = space.space.model_copy(update={"search": search, "verify": verify, "budget": budget})
     engine.open_caller = partial(open_caller, transport=Remembering(replies))
     with tempfile.TemporaryDirectory() as folder:
-        return api.optimize(replace(space, space=changed), results=folder, seed=seed, calls=calls, trials=TRIALS)
+        result = api.optimize(replace(space, space=changed), results=folder, seed=seed, calls=calls, trials=TRIALS)
+    if result.report.stop_reason == "interrupted":  # a job ends in order; so does this
+        raise KeyboardInterrupt
+    return result
 
 
 def figures(result: JobResult) -> dict[str, Any]:
