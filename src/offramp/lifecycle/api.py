@@ -14,7 +14,7 @@ from offramp.lifecycle.scan import ScanReport
 from offramp.lifecycle.scan import scan as scan_files
 from offramp.lifecycle.watch import WatchReport
 from offramp.lifecycle.watch import watch as watch_models
-from offramp.models.retirement.dates import load_calendar
+from offramp.models.retirement.dates import load_calendar, utc_today
 from offramp.models.retirement.standing import WITHIN_DAYS
 
 if TYPE_CHECKING:
@@ -72,11 +72,6 @@ def migrate(feature: str, *, promotions: str | Path | None = None, storage: str 
         space=_path(space),
     )  # fmt: skip
     return run(feature, places=places, caps=Caps(usd=usd, calls=calls, minutes=minutes), **options)
-
-
-def utc_today() -> datetime.date:
-    """The date, the same for every machine."""
-    return datetime.datetime.now(datetime.UTC).date()
 
 
 def _path(given: str | Path | None) -> Path | None:

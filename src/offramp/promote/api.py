@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import getpass
 import os
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offramp.errors import GateRefused, PromotionError, UsageError, problem
-from offramp.models.retirement.dates import Retirement, load_calendar
+from offramp.models.retirement.dates import Retirement, load_calendar, utc_today
 from offramp.models.retirement.standing import WITHIN_DAYS
 from offramp.promote.build import Ask, Built, build
 from offramp.promote.changes import Changes, changes
@@ -126,7 +125,7 @@ def _rules(opened: Opened, row: CandidateRow, retirements: Mapping[str, Retireme
         needs_price=space.objectives.cost is not None or space.constraints.cost_usd_max is not None,
         complete=row.state is CandidateState.COMPLETE,
         retirements=retirements,
-        today=dt.datetime.now(dt.UTC).date(),
+        today=utc_today(),
     )
 
 
@@ -179,7 +178,7 @@ def _notes(promotion: Promotion, lifecycle: str | Path | None) -> tuple[str, ...
     stated = {m.name: m.retirement_date if m.own_address else None for m in models}
     known = {m.name: calendar.retirement(m.name, m.route, stated=stated[m.name]) for m in models}
     dated = {name: retirement for name, retirement in known.items() if retirement is not None}
-    return tuple(retiring(models, dated, dt.datetime.now(dt.UTC).date(), within_days=WITHIN_DAYS))
+    return tuple(retiring(models, dated, utc_today(), within_days=WITHIN_DAYS))
 
 
 def _current_if_whole(folder: FeatureFolder, label: str) -> Promotion | None:

@@ -26,7 +26,7 @@ from offramp.lifecycle.migration.runs import CapReached, Caps, Observer, Runs
 from offramp.lifecycle.watch import Watched
 from offramp.models.capabilities import supported_params
 from offramp.models.catalogue import resolve
-from offramp.models.retirement.dates import load_calendar
+from offramp.models.retirement.dates import load_calendar, utc_today
 from offramp.models.retirement.standing import Standing
 from offramp.promote.folder import FeatureFolder
 from offramp.records import Candidate, Split
@@ -80,7 +80,7 @@ def migrate(
     """
     places, caps = places or Places(), caps or Caps()
     refuse_impossible(trials=trials, seed=seed, usd=caps.usd, calls=caps.calls, minutes=caps.minutes)
-    day = today or datetime.datetime.now(datetime.UTC).date()
+    day = today or utc_today()
     origin = read_origin(feature, label=label, promotions=places.promotions, storage=places.url, space=places.space)
     calendar = load_calendar(places.lifecycle)
     notice = notice_of(origin, calendar, day)

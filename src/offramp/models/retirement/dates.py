@@ -88,6 +88,11 @@ class Calendar:
         return Retirement(date=found[0], basis=Basis.ESTIMATE, source=found[1].source)
 
 
+def utc_today() -> datetime.date:
+    """The date, the same for every machine."""
+    return datetime.datetime.now(datetime.UTC).date()
+
+
 def load_calendar(lifecycle: Path | None = None, table: Table | None = None) -> Calendar:
     """The calendar of a lifecycle file (the default one where it is there) and of the installed table.
 
