@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ from replay import OBJECTIVES, Truth
 from replay_tables import SHAPES, make_table
 
 from offramp.records import Split
-from offramp.search.race import BLOCKS, LEAST_BLOCK
+from offramp.search.race import ends_of, looks_of
 from offramp.search.racing.behind import ahead
 from offramp.search.recorded import read_recorded
 
@@ -35,15 +34,14 @@ def raced(truth: Truth, candidates: int, seed: int) -> dict[str, float]:
     values = truth.recorded.values[ids][:, order]
     objectives = [OBJECTIVES[outcome] for outcome in truth.recorded.outcomes]
     known, complete, stopped = np.full_like(values, np.nan), [], []
-    block = max(LEAST_BLOCK, math.ceil(truth.k / BLOCKS))
+    ends = ends_of(truth.k)
     for i in range(len(ids)):
-        for end in (*range(block, truth.k, block), truth.k):
+        for end in (*ends, truth.k):
             known[i, :end] = values[i, :end]
             front = [complete[f] for f in truth.front(truth.norm[ids[complete]])] if complete else []
-            rows = [*front, *(r for r in range(i) if r not in front), i]
-            pool = [truth.recorded.pool[ids[row]] for row in rows]
+            rows = [*front, *(c for c in complete if c not in front), i]
             behind = end < truth.k and ahead(
-                known[rows], pool, objectives, rivals=len(front), confidence=0.95, margin=0.01, generator=generator
+                known[rows], objectives, rivals=len(front), confidence=0.95, looks=looks_of(ends), margin=0.01, generator=generator
             ) is not None  # fmt: skip
             if behind:
                 stopped.append(i)

@@ -19,6 +19,10 @@ def job(folder, monkeypatch, race, **changes):
     return run_job(space, folder / "results")
 
 
+def values(members):
+    return {(m.quality, m.cost_usd) for m in members}
+
+
 @pytest.fixture
 def both(tmp_path, monkeypatch):
     return job(tmp_path / "raced", monkeypatch, {}), job(tmp_path / "full", monkeypatch, None)
@@ -26,8 +30,8 @@ def both(tmp_path, monkeypatch):
 
 def test_racing_finds_the_front_of_full_evaluation_for_fewer_calls(both):
     raced, full = both
-    assert {m.candidate for m in raced.report.front} == {m.candidate for m in full.report.front}
-    assert raced.report.recommended.candidate == full.report.recommended.candidate
+    assert values(raced.report.front) == values(full.report.front)  # of equals, one may be stopped
+    assert values([raced.report.recommended]) == values([full.report.recommended])
     assert raced.report.stopped >= 2
     assert full.report.stopped == 0
     assert raced.calls < 0.9 * full.calls

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from offramp.evaluate.evaluator import TooManyFailures
-from offramp.records import Candidate, Evaluation, Result, Scalar, Split
+from offramp.records import Candidate, Evaluation, Result, Split
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options, answers_behind
 from offramp.search.prepare import Prepared
@@ -43,7 +43,7 @@ class Known:
     Attributes:
         finished: complete evaluations by candidate id, incumbent included.
         stopped: evaluations of raced-out candidates, on some of the examples.
-        first_trial: number of the trial that evaluated a candidate first. params: of every tried candidate.
+        first_trial: number of the trial that evaluated a candidate first.
         reused_calls: answers that this run had for nothing from stored results.
     """
 
@@ -56,7 +56,6 @@ class Known:
         self.finished: dict[str, Evaluation] = {}
         self.stopped: dict[str, Evaluation] = {}
         self.first_trial: dict[str, int] = {}
-        self.params: dict[str, Mapping[str, Scalar]] = {}
         self.reused_calls = 0
         self.progress = Progress(study=self.name, trials_wanted=options.trials, minutes=options.minutes)
         self.publish: Callable[[], None] = lambda: None
@@ -86,7 +85,6 @@ class Known:
         kept = self.finished if row.state is CandidateState.COMPLETE else self.stopped
         kept[row.id] = Evaluation(candidate=row.id, results=tuple(results.values()))
         self.first_trial[row.id] = row.number
-        self.params[row.id] = row.candidate.params
         self.reused_calls += answers_behind(results.values())
 
     def fix_scales(self, incumbent: Evaluation | None) -> None:
@@ -145,7 +143,6 @@ class Known:
         self.refresh(Split.SEARCH, candidate.id)
         (self.finished if stopped_because is None else self.stopped)[candidate.id] = evaluation
         self.first_trial[candidate.id] = number
-        self.params[candidate.id] = candidate.params
         self.progress = replace(self.progress, trials=len(self.tried), front=self.report().front)
         self.publish()
 

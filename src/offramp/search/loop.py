@@ -195,15 +195,14 @@ class Loop:
         examples = self._p.task.splits.search
         self._known.begin(candidate, examples)
         self._known.reuse(candidate, Split.SEARCH)
-        rivals, others = self._known.rivals(), self._known.tried
+        rivals = self._known.rivals()
         evaluation = Evaluation(candidate=candidate.id, results=())
         for block in self._race.blocks():
             evaluation = await self._parts.evaluator.evaluate(candidate, block, split=Split.SEARCH)
             if len(block) < len(examples):
                 stopped_by = self._race.stopped_by(
-                    candidate, evaluation, self._known.objectives, rivals=rivals, others=others,
-                    params=self._known.params,
-                )  # fmt: skip
+                    candidate, evaluation, self._known.objectives, rivals=rivals, others=self._known.finished
+                )
                 if stopped_by is not None:
                     return evaluation, stopped_by
         return evaluation, None

@@ -1,8 +1,7 @@
 """Racing in the live search: a candidate runs on growing blocks until it is complete, or surely behind the front.
 
-Rivals are the front's members so far, all of them complete; what else was run tells the model of cells how hard the
-examples are and what params are worth. Partial scores are never mixed with full ones. A run without a score (the
-infrastructure failed) is no evidence.
+Rivals are the front's members so far, all of them complete; what else was run in full tells how hard the examples are.
+Partial scores are never mixed with full ones. A run without a score (the infrastructure failed) is no evidence.
 
 Invariant: what is decided depends on the seed, the stored results and the front alone, so that a job that was killed
 decides the same again.
@@ -18,9 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from offramp.ids import derived_seed
-from offramp.records import Candidate, Evaluation, Example, Result, Scalar
+from offramp.records import Candidate, Evaluation, Example, Result
 from offramp.search.racing import COST, LATENCY, QUALITY, RaceObjective
-from offramp.search.racing.behind import ahead
+from offramp.search.racing.behind import FEWEST, ahead
 from offramp.space.model import RacePart
 from offramp.stats.pareto import Floats
 from offramp.study.objectives import Objective
@@ -29,8 +28,8 @@ LEAST_BLOCK = 5
 BLOCKS = 8
 """As many blocks as a complete evaluation has, where the set is large enough."""
 LEAST_S = 1e-6
-MOST_OTHERS = 60
-"""Candidates that the model looks at beside the front: the newest. More would tell little, and cost seconds."""
+MOST_OTHERS = 100
+"""Complete candidates that are looked at beside the front: the newest."""
 OBJECTIVES: Mapping[str, RaceObjective] = {"quality": QUALITY, "cost": COST, "latency": LATENCY}
 TYPICAL = replace(LATENCY, positive=False)
 """Latency by its median: the mean of logarithms stands for it, since the mean of seconds is made by the slowest."""
@@ -51,29 +50,27 @@ class Racing:
 
     def blocks(self) -> Iterator[tuple[Example, ...]]:
         """The examples to have been run on after each block: longer every time, in the end all in the data's order."""
-        size = self._part.block or max(LEAST_BLOCK, math.ceil(len(self._order) / BLOCKS))
-        for end in range(size, len(self._order), size):
+        for end in ends_of(len(self._order), self._part.block):
             yield tuple(self._order[:end])
         yield self._examples
 
     def stopped_by(
         self, candidate: Candidate, evaluation: Evaluation, objectives: Sequence[Objective], *,
         rivals: Mapping[str, Evaluation], others: Mapping[str, Evaluation],
-        params: Mapping[str, Mapping[str, Scalar]],
     ) -> str | None:  # fmt: skip
         """The member of the front that a candidate is behind of, or most often so; None while it may still enter.
 
         Args:
-            rivals: the front. others: whatever else was run, oldest first. params: of all of these, by id.
+            rivals: the front. others: whatever was run in full, oldest first.
         """
         complete = {name: cells for name, e in rivals.items() if not _lacks(cells := self._cells(e, objectives))}
         rest = [name for name in others if name not in rivals][-MOST_OTHERS:]
         stack = [*complete.values(), *(self._cells(others[name], objectives) for name in rest)]
         place = ahead(
             np.stack([*stack, self._cells(evaluation, objectives)]),
-            [*(params[name] for name in [*complete, *rest]), candidate.params],
             [TYPICAL if _typical(o) else OBJECTIVES[o.name] for o in objectives],
             rivals=len(complete), confidence=self._part.confidence, margin=self._part.margin,
+            looks=looks_of(ends_of(len(self._order), self._part.block)),
             generator=np.random.default_rng(derived_seed(self._seed, "race", candidate.id, evaluation.n)),
         )  # fmt: skip
         return None if place is None else list(complete)[place]
@@ -84,6 +81,17 @@ class Racing:
         for result in evaluation.counted:
             cells[self._place[result.example]] = [_value(result, o) for o in objectives]
         return cells
+
+
+def ends_of(examples: int, block: int | None = None) -> range:
+    """How many examples a candidate has run on after each block but the last."""
+    size = block or max(LEAST_BLOCK, math.ceil(examples / BLOCKS))
+    return range(size, examples, size)
+
+
+def looks_of(ends: range) -> int:
+    """How many of them are looked at."""
+    return max(1, sum(end >= FEWEST for end in ends))
 
 
 def _lacks(cells: Floats) -> bool:

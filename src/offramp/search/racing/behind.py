@@ -1,69 +1,101 @@
 """Whether a candidate that was run on some examples can still enter a front of complete ones.
 
-The model of cells says what the means over all examples may be, given the cells of everybody so far: candidates that
-share params, and examples that are hard for all, count too. A complete rival has no uncertainty left. In so many draws
-of the candidate's means, some rival is at least as good in every objective: where that is so in all of them, the
-candidate is behind the front, and can win by no weights either.
+What its means over all examples may be follows from its own cells: complete candidates tell how hard, dear or slow each
+example is, and so what is to be expected of the examples not yet run (a regression estimator). Nothing is borrowed from
+candidates with like params: who wins is an exception, and a model that expects the usual would stop it.
 
-Source: that none of n draws shows something leaves it a chance of at most 3 / n, with 95 % confidence (Hanley and
-Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249(13), 1983).
+A complete rival has no uncertainty left. The candidate is behind the front, and can win by no weights either, where in
+all but a few of many draws of its means some rival is at least as good in every objective. How few is the stated chance
+of a wrong stop, divided by the looks that there will be (Bonferroni).
+
+Source: Cochran, "Sampling Techniques", 3rd ed., 1977, chapter 7 (regression estimators from a finite population).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from offramp.records import Scalar
-from offramp.search.racing.features import features_of
-from offramp.search.racing.model import Posterior, posterior_of
 from offramp.search.racing.settings import RaceObjective
-from offramp.search.racing.threads import one_thread
 from offramp.stats.pareto import Bools, Floats
 
-FEWEST = 8
+FEWEST = 10
 """Values that a candidate has before anything is said of it."""
+DRAWS = 4000
+PRIOR = 2.0
+"""Values' worth of a rival's spread that a candidate's own is mixed with, so that ten equal values are not certain."""
+STEEPEST = 2.0
+"""An example that is harder by so much for all may be harder by this many times as much for one."""
 
 
 def ahead(
-    cells: Floats, pool: Sequence[Mapping[str, Scalar]], objectives: Sequence[RaceObjective], *, rivals: int,
-    confidence: float, margin: float, generator: np.random.Generator,
+    cells: Floats, objectives: Sequence[RaceObjective], *, rivals: int, confidence: float, looks: int, margin: float,
+    generator: np.random.Generator,
 ) -> int | None:  # fmt: skip
     """The rival that stands for the front which the last candidate is behind; None while it may still enter.
 
     Args:
         cells: shape (n, examples, objectives); the rivals first, the candidate last, NaN where nothing is known.
-        pool: their params. rivals: how many of them, at the top, are complete and make up the front.
-        confidence: that a candidate which is said to be behind is behind.
+        rivals: how many, at the top, are the front: run in full, though runs of theirs may have failed.
+        confidence: that a member of the front is never said to be behind, over all looks at it.
+        looks: how often it will be looked at, at most.
         margin: being ahead by less counts for nothing: as a share of what is positive (money, seconds), else as it is.
 
     Returns:
         index of the rival that is ahead in most draws.
     """
-    read = ~np.isnan(cells[-1]).any(axis=-1)
-    if not rivals or int(read.sum()) < FEWEST:
+    if not rivals or np.isfinite(cells[-1]).all(axis=-1).sum() < FEWEST:
         return None
-    features, draws = features_of(pool), math.ceil(3.0 / (1.0 - confidence))
-    beaten: Bools = np.ones((draws, rivals), dtype=bool)
-    with one_thread():
-        for m, objective in enumerate(objectives):
-            posterior = posterior_of(cells[:, :, m], features, positive=objective.positive, kernel=None, refit=True)
-            drawn = _drawn(posterior, draws, generator)
-            full = np.nanmean(cells[:rivals, :, m], axis=1)
-            beaten &= _at_least_as_good(full, drawn, objective, margin)
-    return int(np.argmax(beaten.sum(axis=0))) if beaten.any(axis=1).all() else None
+    beaten: Bools = np.ones((DRAWS, rivals), dtype=bool)
+    for m, objective in enumerate(objectives):
+        means, units = np.nanmean(cells[:rivals, :, m], axis=1), _units(cells[:, :, m], objective)
+        scaled = cells[:, :, m] / units[:, None]
+        spread = float(np.mean(np.nanvar(scaled[:rivals], axis=1)))
+        mean, sd, freedom = full_mean(scaled[-1], _usual(scaled[:-1]), spread)
+        drawn = units[-1] * (mean + sd * generator.standard_t(freedom, DRAWS))
+        beaten &= _at_least_as_good(means, drawn, objective, margin)
+    free = 1.0 - float(beaten.any(axis=1).mean())
+    return int(np.argmax(beaten.sum(axis=0))) if free <= (1.0 - confidence) / looks else None
 
 
-def _drawn(posterior: Posterior, draws: int, generator: np.random.Generator) -> Floats:
-    sd = math.sqrt(max(0.0, float(posterior.covariance[-1, -1])))
-    return posterior.natural(posterior.mean[-1] + sd * generator.standard_normal(draws))
+def full_mean(own: Floats, usual: Floats, spread: float) -> tuple[float, float, float]:
+    """The mean over all examples that some of them make likely, its standard error, and the degrees of freedom.
+
+    Args:
+        own: shape (j,); NaN where not run, two values or more. usual: shape (j,); what complete candidates came to.
+        spread: variance of values about the mean that is expected before any was seen.
+    """
+    seen = np.isfinite(own)
+    y, x, n = own[seen], usual[seen], int(seen.sum())
+    dy, dx = y - y.mean(), x - x.mean()
+    square = float(dx @ dx)
+    gap = float(usual.mean() - x.mean())
+    slope = float(np.clip(dx @ dy / square, 0.0, STEEPEST)) if square > 0 else 0.0
+    rest = dy - slope * dx
+    variance = (float(rest @ rest) + PRIOR * spread) / (n - 2 + PRIOR)
+    error = variance * ((1.0 - n / len(own)) / n + (gap**2 / square if square > 0 else 0.0))
+    return float(y.mean() + slope * gap), math.sqrt(error), n - 2 + PRIOR
 
 
-def _at_least_as_good(full: Floats, drawn: Floats, objective: RaceObjective, margin: float) -> Bools:
+def _usual(cells: Floats) -> Floats:
+    """Shape (j,): the mean of those who were run on everything; 0 for all where nobody was."""
+    whole = cells[np.isfinite(cells).all(axis=1)]
+    return np.asarray(whole.mean(axis=0)) if len(whole) else np.zeros(cells.shape[1])
+
+
+def _units(cells: Floats, objective: RaceObjective) -> Floats:
+    """Shape (n,): money and seconds spread in proportion to their size, scores do not."""
+    if not objective.positive:
+        return np.ones(len(cells))
+    total, known = np.nansum(cells, axis=1), np.isfinite(cells).sum(axis=1)
+    return np.where(total > 0, total / np.maximum(1, known), 1.0)
+
+
+def _at_least_as_good(means: Floats, drawn: Floats, objective: RaceObjective, margin: float) -> Bools:
     if objective.maximise:
-        return np.asarray(full[None, :] >= drawn[:, None] - margin)
+        return np.asarray(means[None, :] >= drawn[:, None] - margin)
     if objective.positive:
-        return np.asarray(full[None, :] <= drawn[:, None] * (1.0 + margin))
-    return np.asarray(full[None, :] <= drawn[:, None] + margin)
+        return np.asarray(means[None, :] <= drawn[:, None] * (1.0 + margin))
+    return np.asarray(means[None, :] <= drawn[:, None] + margin)
