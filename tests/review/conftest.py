@@ -20,7 +20,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     with pytest.MonkeyPatch.context() as patch:
         patched(patch, FunctionTransport(reply_to))
         splits = {"train": 6, "search": 20, "holdout": 14}
-        demos = {"kind": ["none", "random"], "count": [2]}
+        demos = {"kind": ["none", "random", "bootstrapped"], "count": [2]}
         space = write_space(folder / "space", splits=splits, objectives=OBJECTIVES, demos=demos)
         result = run_job(space, folder / "results", trials=14)
     assert result.error is None and len(result.report.front) > 2

@@ -12,7 +12,9 @@ from urllib.parse import quote
 import pytest
 from browser import chromium, watched
 
+from offramp.records import DemoKind
 from offramp.review.report import report
+from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.study import api
 from review_studies import HOSTILE
@@ -159,6 +161,18 @@ def test_the_live_page_opens_a_comparison_of_any_two_and_filters_its_examples(
             page.locator("#slice").select_option("label=billing")
         gold = page.locator(".example .answers tbody td:nth-child(2)").all_inner_texts()
         assert gold and set(gold) == {"billing"}
+
+
+def test_bootstrapped_demos_come_after_the_page(live: dict[str, str], study: Study, browser: Any) -> None:
+    folder, name = study
+    with open_store(api.default_storage(folder), write_probe=False) as store:
+        kept = {row.id: row.candidate.demo_kind for row in CandidateStore(store).all(name)}
+    told = api.pareto(name, results=folder)
+    one = next(m.candidate for m in told.members if kept[m.candidate] is DemoKind.BOOTSTRAPPED)
+    with watched(browser) as page:
+        page.goto(f"{live['study']}/candidates/{one}")
+        page.wait_for_selector(".demo")
+        assert "case" in page.locator(".demo").first.inner_text()
 
 
 def test_everything_is_reached_and_done_by_keyboard(live: dict[str, str], browser: Any) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from offramp.records import DemoKind
+from offramp.review.demos import shown_demos
+from offramp.review.page import StudySource
 from offramp.review.report import report
+from offramp.store.engine import open_store
+from offramp.store.tables import calls
 from offramp.study import api
 from offramp.study.wording import number, per_thousand, points, seconds
 from review_studies import HOSTILE
@@ -101,3 +108,43 @@ def test_a_file_that_cannot_be_written_is_a_message(study: Study, tmp_path: Path
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="cannot be written"):
         report(study[1], results=study[0], out=tmp_path / "file" / "r.html")
+
+
+def test_bootstrapped_demos_are_shown_as_the_program_had_them(study: Study, tmp_path: Path) -> None:
+    """Each is a train example with the program's own answer, which the metric approved of."""
+    folder, name = study
+    with open_store(api.default_storage(folder), write_probe=False) as store:
+        source = StudySource(store, name)
+        train = {e.values["message"]: e.values["label"] for e in source.pool.train}
+        kept = {c.id: c.candidate for c in source.candidates if c.candidate.demo_kind is DemoKind.BOOTSTRAPPED}
+        found = {id: [dict(demo) for demo in source.own_demos(id)] for id in kept}
+        assert found and all(1 <= len(found[id]) <= kept[id].demo_count for id in kept)
+        assert all(train[demo["message"]] == demo["label"] for demos in found.values() for demo in demos)
+        assert source.own_demos("none") == ()
+    html = html_of(study, tmp_path)
+    on_front = [m.candidate for m in api.pareto(name, results=folder).front if m.candidate in kept]
+    for id in on_front:
+        block = html.split(f'data-demos="{id}">')[1].split("</div>\n<")[0]
+        assert all(demo["message"] in block for demo in found[id])
+
+
+def test_demos_whose_answers_are_gone_are_described_and_none_is_invented(study: Study, tmp_path: Path) -> None:
+    folder, name = study
+    for file in folder.glob("offramp.db*"):
+        shutil.copy(file, tmp_path / file.name)
+    with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
+        with store.transaction() as conn:
+            conn.execute(calls.delete().where(calls.c.purpose == "bootstrap"))
+        source = StudySource(store, name)
+        one = next(c for c in source.candidates if c.candidate.demo_kind is DemoKind.BOOTSTRAPPED)
+        assert source.own_demos(one.id) == ()
+        assert "own answers" in shown_demos(one.candidate, source.pool)[1]
+
+
+def test_the_note_on_nearest_demos_says_which_pool_and_how(study: Study) -> None:
+    folder, name = study
+    with open_store(api.default_storage(folder), write_probe=False) as store:
+        source = StudySource(store, name)
+        nearest = replace(source.candidates[-1].candidate, demo_kind=DemoKind.NEAREST, demo_count=3)
+        demos, note = shown_demos(nearest, source.pool)
+    assert demos == () and "the 3 of the 6 train examples" in note and "cosine" in note

@@ -108,6 +108,10 @@ def _pieces(app: FastAPI, library: Library) -> None:
     def course(name: str) -> Response:
         return _page("_course.html.j2", page={"lines": library.study(name).source.lines()})
 
+    @app.get("/studies/{name}/demos")
+    def demos(name: str, candidate: str) -> Response:
+        return _page("_demos.html.j2", demos=library.study(name).source.own_demos(candidate))
+
     @app.get("/studies/{name}/data.json")
     def data(name: str, weights: str | None = None) -> Response:
         return JSONResponse(library.study(name, parse_weights(weights)).source.report.to_json())

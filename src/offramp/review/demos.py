@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offramp.errors import OfframpError
-from offramp.program.demos import choose_demos
+from offramp.program.demos import choose_demos, distinct
 from offramp.records import Candidate, DemoKind, Example
+from offramp.review.own_demos import Shown
 from offramp.review.shown import as_text
 from offramp.space.load import space_from_json
 from offramp.space.model import SpaceFile
@@ -21,8 +22,7 @@ from offramp.task.fields import TaskFields, task_fields
 from offramp.task.metrics import gold_columns, show_columns
 from offramp.task.splits import split_examples
 
-Shown = tuple[tuple[str, str], ...]
-"""One demo: fields and their values."""
+BOOTSTRAPPED = "Up to {count} of its own answers on train examples, such as the metric approved of."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +61,21 @@ def shown_demos(candidate: Candidate, pool: Pool | None) -> tuple[tuple[Shown, .
     if kind is DemoKind.NONE or not count:
         return (), None
     if kind is DemoKind.NEAREST:
-        return (), f"For each input, the {count} train examples that are most like it."
+        return (), _nearest(count, pool)
     if kind is DemoKind.BOOTSTRAPPED:
-        return (), f"{count} of its own answers on train examples, such as the metric approved of."
+        return (), BOOTSTRAPPED.format(count=count)
     if pool is None:
         return (), f"{count} train examples ({kind}, seed {candidate.demo_seed}); the dataset is not here to show them."
     chosen = choose_demos(kind, count, candidate.demo_seed, pool.train, pool.balance_by)
     return tuple(_demo(example, pool.fields) for example in chosen), None
+
+
+def _nearest(count: int, pool: Pool | None) -> str:
+    size = "" if pool is None else f"{len(distinct(pool.train))} "
+    return (
+        f"For each input, the {count} of the {size}train examples whose inputs are most like it (cosine of the TF-IDF "
+        "of 3 to 5 letters in a row within words), the most similar last; never the example itself."
+    )
 
 
 def _demo(example: Example, fields: TaskFields) -> Shown:

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from offramp.records import Split
+from offramp.records import DemoKind, Split
 from offramp.review.charts import Crowd, FrontChart, LineChart, front_charts, line_charts
 from offramp.review.comparison import ComparisonView, Filter, Names, brief_view, slice_columns, view
-from offramp.review.demos import Pool, Shown, read_pool, shown_demos
+from offramp.review.demos import Pool, read_pool, shown_demos
 from offramp.review.diffs import CandidateDiff, diff
 from offramp.review.headline import Verdict, verdict
+from offramp.review.own_demos import OwnDemos, Shown
 from offramp.review.provenance import provenance
 from offramp.review.rows import MOST_OTHERS, Labels, Row, quality_interval, rows_of, script_data, shares_of, spoken
 from offramp.store.candidates import CandidateRow, CandidateStore
@@ -112,6 +113,7 @@ class StudySource:
         self._ways: tuple[tuple[str, Choice], ...] | None = None
         self._importance: tuple[Importance, ...] | None = None
         self._pool: list[Pool | None] = []
+        self._own = OwnDemos(store, name)
         self._lines: tuple[LineChart, ...] | None = None
         self._stored = {kept.id: kept for kept in self.candidates}
         self._labels = Labels(self.report.members)
@@ -180,13 +182,25 @@ class StudySource:
         names = Names(a_label=self.label(a), b_label=self.label(b))
         return None if found is None else view(found, self.dataset, names, only)
 
-    def detail(self, row: Row, *, versus: bool = True) -> Detail | None:
-        """One candidate in full; `versus` adds wins and losses against the incumbent. None where it is not stored."""
+    def own_demos(self, candidate: str) -> tuple[Shown, ...]:
+        """The bootstrapped demos of a candidate; nothing for other kinds, and where they cannot be had."""
+        kept = self.candidate(candidate)
+        if kept is None or kept.candidate.demo_kind is not DemoKind.BOOTSTRAPPED or not kept.candidate.demo_count:
+            return ()
+        return self._own.of(kept.candidate)
+
+    def detail(self, row: Row, *, versus: bool = True, own: bool = False) -> Detail | None:
+        """One candidate in full; None where it is not stored.
+
+        Args:
+            versus: with wins and losses against the incumbent. own: with bootstrapped demos, which take seconds.
+        """
         kept, today = self.candidate(row.id), self.report.incumbent
         if kept is None:
             return None
         other = None if today is None or today.candidate == row.id else self.candidate(today.candidate)
         demos, note = shown_demos(kept.candidate, self.pool)
+        demos = (demos or self.own_demos(row.id)) if own else demos
         return Detail(
             row=row, number=kept.number, origin=_origin(kept), demos=demos, demos_note=note,
             versus=self._versus(row.id, other.id) if versus and other is not None else None,
@@ -240,7 +254,7 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
     report = source.report
     rows = rows_of(report, most_others=most_others)
     wanted = _detailed(rows) if whole else ()
-    details = [source.detail(row) for row in wanted]
+    details = [source.detail(row, own=True) for row in wanted]
     verdicts = {row.id: verdict_data(source.verdict(row.id)) for row in wanted if row.front}
     front = sum(row.front for row in rows)
     return StudyPage(

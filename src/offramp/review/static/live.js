@@ -38,14 +38,20 @@ Offramp.replaceContent = (state, fresh) => {
   if (held && document.getElementById(held)) document.getElementById(held).focus();
 };
 
-// How the study went reads every result: it comes after the page.
-Offramp.loadCourse = async () => {
-  const place = document.getElementById("course-place");
+// How the study went reads every result, and bootstrapped demos are made anew: both come after the page.
+Offramp.fill = async (place, path) => {
   if (!Offramp.live() || !place || place.children.length) return;
-  const reply = await fetch(Offramp.path("course"));
+  const reply = await fetch(path);
   if (!reply.ok) return;
   const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
   place.replaceChildren(...fresh.body.childNodes);
+};
+
+Offramp.loadCourse = () => Offramp.fill(document.getElementById("course-place"), Offramp.path("course"));
+
+Offramp.loadDemos = () => {
+  for (const place of document.querySelectorAll("[data-demos]"))
+    Offramp.fill(place, Offramp.path("demos") + "?candidate=" + encodeURIComponent(place.dataset.demos));
 };
 
 Offramp.startFilters = () => {

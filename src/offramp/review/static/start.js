@@ -94,4 +94,5 @@ Offramp.start({});
 Offramp.startLive(Offramp.state || {});
 Offramp.startFilters();
 Offramp.loadCourse();
+Offramp.loadDemos();
 Offramp.openTarget();

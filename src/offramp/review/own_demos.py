@@ -1,0 +1,65 @@
+"""The bootstrapped demos of a candidate, made again from the ledger, which has every answer that they were made from.
+
+No model is asked. The program itself runs, so this loads its libraries: seconds, the first time.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from offramp.errors import OfframpError
+from offramp.program.background import BACKGROUND
+from offramp.records import Candidate
+from offramp.review.shown import as_text
+from offramp.store.engine import Store
+from offramp.store.ledger import Ledger
+from offramp.store.results import ResultStore
+
+if TYPE_CHECKING:
+    from offramp.search.reopen import Opened
+
+Shown = tuple[tuple[str, str], ...]
+"""One demo: fields and their values."""
+
+
+class OwnDemos:
+    """The bootstrapped demos of a study's candidates."""
+
+    def __init__(self, store: Store, study: str) -> None:
+        self._store, self._study = store, study
+
+    def of(self, candidate: Candidate) -> tuple[Shown, ...]:
+        """Its demos, with the predictor's name where there are several; empty where they cannot be had any more."""
+        try:
+            return BACKGROUND.wait(self._made(candidate))
+        except (OfframpError, OSError):
+            return ()
+
+    async def _made(self, candidate: Candidate) -> tuple[Shown, ...]:
+        from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+        from offramp.promote.capture import LedgerSend
+
+        prepared, sender = self._opened.prepared, LedgerSend(Ledger(self._store, self._study))
+        evaluator = Evaluator(
+            task=prepared.task, models=prepared.models, send=sender.send, results=ResultStore(self._store),
+            study=self._study, factory=prepared.factory,
+            settings=EvaluatorSettings(
+                concurrency=1, balance_by=prepared.balance_by, bootstrap_min_score=prepared.space.demos.min_score
+            ),
+        )  # fmt: skip
+        found = await evaluator.demos(candidate)
+        if sender.unknown or not prepared.space.store_text:
+            return ()
+        several = len(found) > 1
+        return tuple(
+            (*([("predictor", name)] if several else []), *((field, as_text(value)) for field, value in row.items()))
+            for name, rows in found.items()
+            for row in rows
+        )
+
+    @cached_property
+    def _opened(self) -> Opened:
+        from offramp.search.reopen import reopen
+
+        return reopen(self._store, self._study)
