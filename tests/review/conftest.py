@@ -21,7 +21,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         patched(patch, FunctionTransport(reply_to))
         splits = {"train": 6, "search": 20, "holdout": 14}
         demos = {"kind": ["none", "random", "bootstrapped"], "count": [2]}
-        space = write_space(folder / "space", splits=splits, objectives=OBJECTIVES, demos=demos)
+        search = {"sampler": "random", "concurrency": 2, "race": None}
+        space = write_space(folder / "space", splits=splits, objectives=OBJECTIVES, demos=demos, search=search)
         result = run_job(space, folder / "results", trials=14)
     assert result.error is None and len(result.report.front) > 2
     return folder / "results", result.report.study
