@@ -1,6 +1,6 @@
 """Live racing against full evaluation, on models that really run, at equal calls.
 
-    python benchmarks/live_racing.py [--seeds 5] [--calls 420] [--space search_spaces/support_triage.yaml]
+    python benchmarks/live_racing.py [--seeds 5] [--calls 700] [--space search_spaces/support_triage.yaml]
 
 For each seed the same job runs twice, with racing and without, each in a storage of its own and with the same cap of calls.
 (The verdict on the holdout has its share of the cap kept back.) Answers are remembered between all runs by their request, with the seconds they
@@ -89,7 +89,7 @@ def main() -> None:
     """Run, print, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--calls", type=int, default=420)
+    parser.add_argument("--calls", type=int, default=700)
     parser.add_argument("--space", default="search_spaces/support_triage.yaml")
     given = parser.parse_args()
     space, replies, rows = load_space(Path(given.space)), {}, []
