@@ -22,7 +22,7 @@ NAMES = ("quality", "cost_usd", "latency_s")
 """Of what is reported, in the order of the table's outcomes."""
 WEIGHTS: Mapping[str, float] = {"quality": 0.7, "cost": 0.15, "latency": 0.15}
 """As in a space file that states none."""
-FIRST_SHARE = 0.4
+FIRST_SHARE = 0.2
 """Share of the cells that first blocks take where the pool allows it."""
 
 Aggregate = dict[str, float | None]

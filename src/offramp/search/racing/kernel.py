@@ -20,6 +20,10 @@ from offramp.search.racing.features import Features
 from offramp.stats.pareto import Floats, Ints
 
 STEPS = 20
+WIDTH = 2.0
+"""Of the priors, in logarithms of variances and log odds of r."""
+LITTLE = 0.05
+"""Share of the values' variance that candidates are taken to differ by at least, before any fit."""
 LOW, HIGH = 0.02, 0.98
 
 
@@ -69,7 +73,8 @@ def fit(evidence: Evidence, mixed: float, start: Kernel | None) -> Kernel:
     """The kernel of highest marginal likelihood, under weak priors, from `start` on."""
     dims = len(evidence.tables)
     scale = max(1e-12, float(np.var(evidence.values)))
-    first = np.concatenate([[np.log(0.3 * scale)] * 2, np.zeros(dims)])
+    middle = 0.5 * _between(evidence)
+    first = np.concatenate([[np.log(middle)] * 2, np.zeros(dims)])
     if start is not None and len(start.blind) == dims:
         first = np.concatenate([np.log([start.shared, start.own]), _logit(start.blind)])
     if not dims:
@@ -78,14 +83,14 @@ def fit(evidence: Evidence, mixed: float, start: Kernel | None) -> Kernel:
     bounds = [(low, high)] * 2 + [(_logit(LOW), _logit(HIGH))] * dims
     first = np.clip(first, [b[0] for b in bounds], [b[1] for b in bounds])
     found = minimize(
-        _loss, first, args=(evidence, mixed, scale), jac=True, method="L-BFGS-B", bounds=bounds,
+        _loss, first, args=(evidence, mixed, middle, scale), jac=True, method="L-BFGS-B", bounds=bounds,
         options={"maxiter": STEPS},
     )  # fmt: skip
     shared, own = np.exp(found.x[:2])
     return Kernel(shared=float(shared), own=float(own), mixed=mixed, blind=_expit(found.x[2:]))
 
 
-def _loss(point: Floats, evidence: Evidence, mixed: float, scale: float) -> tuple[float, Floats]:
+def _loss(point: Floats, evidence: Evidence, mixed: float, middle: float, scale: float) -> tuple[float, Floats]:
     """Negative log posterior of the variances, and its gradient."""
     m = len(evidence.values)
     shared, own = np.exp(point[:2])
@@ -108,16 +113,27 @@ def _loss(point: Floats, evidence: Evidence, mixed: float, scale: float) -> tupl
     outer = pull * (shared + mixed * evidence.overlap)
     for dim, change in enumerate(slopes):
         slope[2 + dim] = -0.5 * (outer * change).sum() * blind[dim] * (1.0 - blind[dim])
-    prior, prior_slope = _prior(point, scale)
+    prior, prior_slope = _prior(point, middle)
     return float(fit_term + prior), slope + prior_slope
 
 
-def _prior(point: Floats, scale: float) -> tuple[float, Floats]:
-    """Weak: factors of seven either way in the variances, and any r but the ends."""
-    middle = np.concatenate([[np.log(0.3 * scale)] * 2, np.zeros(len(point) - 2)])
-    width = np.concatenate([[2.0] * 2, [2.0] * (len(point) - 2)])
-    off = (point - middle) / width
-    return float(0.5 * (off**2).sum()), off / width
+def _prior(point: Floats, middle: float) -> tuple[float, Floats]:
+    """Weak: factors of seven about `middle` in the variances, and any r but the ends."""
+    off = (point - np.concatenate([[np.log(middle)] * 2, np.zeros(len(point) - 2)])) / WIDTH
+    return float(0.5 * (off**2).sum()), off / WIDTH
+
+
+def _between(evidence: Evidence) -> float:
+    """Variance between candidates beyond the noise of their values, by moments; a little where there is none.
+
+    Source: DerSimonian and Laird, "Meta-analysis in clinical trials", Controlled Clinical Trials 7(3), 1986.
+    """
+    weights = 1.0 / np.maximum(1e-12, np.diag(evidence.noise))
+    total = weights.sum()
+    off = evidence.values - (weights @ evidence.values) / total
+    spare = total - (weights**2).sum() / total
+    found = (weights @ off**2 - (len(weights) - 1)) / spare if spare > 0 else 0.0
+    return max(float(found), LITTLE * max(1e-12, float(np.var(evidence.values))))
 
 
 def _alike_and_slopes(tables: tuple[Floats, ...], blind: Floats, m: int) -> tuple[Floats, list[Floats]]:

@@ -55,8 +55,8 @@ class RaceSettings:
     first_share: float = 0.7
     budget: int | None = None
     confidence: float = 0.95
-    precision: float = 0.945
-    least_gain: float = 5e-4
+    precision: float = 0.95
+    least_gain: float = 1e-4
     draws: int = 64
     places: int = 1024
     patience: float = 0.04

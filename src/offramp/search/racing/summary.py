@@ -119,7 +119,7 @@ def multiplicative(cells: Floats, centre: Floats | None = None) -> Summary:
     var_effect = 0.05
     var_rest = np.inf
     for _ in range(ROUNDS):
-        own = _means(filled / effect[None, :], count) if centre is None else np.exp(centre)
+        own = np.maximum(TINY, _means(filled / effect[None, :], count)) if centre is None else np.exp(centre)
         ratio = filled / own[:, None]
         around = np.where(seen, np.minimum(ratio, 10.0) - effect[None, :], 0.0)
         var_rest = max(TINY, float((around**2).sum() / max(1.0, _freedom(count, per_example))))

@@ -1,0 +1,47 @@
+"""The kernel's variances: what differs between candidates is told from the noise of few cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offramp.search.racing.kernel import Evidence, _between, _loss, fit
+
+
+def evidence(values: np.ndarray, noise: float, tables: tuple[np.ndarray, ...] = ()) -> Evidence:
+    m = len(values)
+    return Evidence(values=values, noise=noise * np.eye(m), overlap=np.eye(m), tables=tables)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=3, max_size=20), st.floats(0.01, 1.0))
+def test_with_equal_noise_what_lies_between_is_the_variance_less_the_noise(values: list[float], noise: float) -> None:
+    spread = float(np.var(values, ddof=1))
+    expected = max(spread - noise, 0.05 * max(1e-12, float(np.var(values))))
+    assert _between(evidence(np.array(values), noise)) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.02, 1.0])
+def test_candidates_that_are_equal_are_not_told_apart_by_their_noise(truth: float) -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(0, np.sqrt(truth), 150) + generator.normal(0, 1.0, 150)
+    found = fit(evidence(values, 1.0), 0.0, None)
+    assert abs(found.own - truth) < 0.2 + 0.3 * truth
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000))
+def test_the_gradient_is_that_of_the_loss(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    codes = generator.integers(0, 3, (12, 2))
+    tables = tuple((codes[:, [k]] == codes[:, [k]].T).astype(float) for k in range(2))
+    known = evidence(generator.normal(size=12), 0.3, tables)
+    point, step = generator.normal(size=4), 1e-6
+    _, slope = _loss(point, known, 0.1, 0.5, 1.0)
+    for k in range(4):
+        up, down = point.copy(), point.copy()
+        up[k] += step
+        down[k] -= step
+        measured = (_loss(up, known, 0.1, 0.5, 1.0)[0] - _loss(down, known, 0.1, 0.5, 1.0)[0]) / (2 * step)
+        assert slope[k] == pytest.approx(measured, rel=1e-3, abs=1e-4)
