@@ -18,6 +18,8 @@ from offramp.stats.pareto import Bools, Floats, Ints
 
 CLOSE = 0.05
 """Share of an objective's span within which candidates count as equal."""
+SPARE = 0.25
+"""Expected members that are not close, beyond what the precision allows: short fronts come in whole members."""
 SELDOM = 0.02
 """Candidates on the front in fewer draws than this are not looked at."""
 
@@ -47,7 +49,7 @@ def declared(draws: Draws, allowed: Bools, *, precision: float, least_gain: floa
     left = list(range(len(hopeful)))
     while left:
         gains = (reached[left] & ~covered).mean(axis=1)
-        trust = (fine[hopeful[taken]].sum() + fine[hopeful[left]]) / (len(taken) + 1)
+        trust = (fine[hopeful[taken]].sum() + fine[hopeful[left]] + SPARE) / (len(taken) + 1)
         gains[(trust < precision) & (fine[hopeful[left]] < min(precision, fine[hopeful].max()))] = -1.0
         best = int(np.argmax(gains))
         if taken and gains[best] <= least_gain * covered.mean():
