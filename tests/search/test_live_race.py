@@ -67,3 +67,16 @@ def test_how_a_job_races_is_part_of_which_study_it_is(tmp_path, monkeypatch):
     two = job(tmp_path / "b", monkeypatch, {"confidence": 0.8})
     assert one.report.study != two.report.study
     assert api.result_json(one)["stopped"] == one.report.stopped
+
+
+def test_nobody_is_stopped_for_a_rival_that_misses_a_constraint(tmp_path, monkeypatch):
+    changes = {
+        "incumbent": {"model": "large", "instruction": "strict"},
+        "params": {"temperature": 0.0, "max_tokens": 16},
+        "objectives": {"quality": {"weight": 1.0}, "cost": None, "latency": None},
+        "constraints": {"cost_usd_max": 0.001},
+    }
+    raced = job(tmp_path / "raced", monkeypatch, {}, **changes).report
+    full = job(tmp_path / "full", monkeypatch, None, **changes).report
+    assert raced.recommended.feasible and full.recommended.feasible
+    assert values([raced.recommended]) == values([full.recommended])

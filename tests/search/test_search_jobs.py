@@ -6,6 +6,7 @@ import itertools
 import optuna
 import pytest
 
+from offramp.calls.failures import TimedOut
 from offramp.errors import UsageError
 from offramp.search.prepare import prepare
 from offramp.space.load import as_loaded, load_space, space_from_json
@@ -334,3 +335,28 @@ def test_a_changed_space_is_another_study_and_leaves_the_first_as_it_is(tmp_path
 def test_the_landscape_has_a_skill_for_every_point_and_a_row_for_every_label():
     assert set(SKILL) == set(itertools.product(PRICES, TEXTS.values()))
     assert len({row["label"] for row in rows()}) == 3
+
+
+def test_an_incumbent_without_a_score_fixes_no_scale(tmp_path, monkeypatch):
+    down = [True]
+
+    def reply(request):
+        if down[0]:
+            raise TimedOut("down")
+        return reply_to(request)
+
+    patched(monkeypatch, FunctionTransport(reply))
+    space = write_space(tmp_path, search=search(trials=2), calls={"max_failed_share": 1.0})
+    assert run_job(space, tmp_path).error is not None
+    down[0] = False
+    report = run_job(space, tmp_path).report
+    scale = next(o.scale for o in report.objectives if o.name == "cost")
+    assert scale == pytest.approx((2 * report.incumbent.cost_usd, 0.0))
+
+
+@pytest.mark.parametrize("limits", [{"usd": 1e10}, {"calls": 10**20}, {"seed": 10**22}, {"trials": 10**20}])
+def test_numbers_that_no_storage_holds_are_refused_before_anything_is_written(tmp_path, transport, limits):
+    space = write_space(tmp_path / "space")
+    with pytest.raises(UsageError, match="at most"):
+        run_job(space, tmp_path / "results", **limits)
+    assert not (tmp_path / "results" / "offramp.db").exists()

@@ -28,10 +28,22 @@ def only(path, model, name):
     """The space file beside `path` whose one searched model is `model`; the incumbent stays where it can be priced."""
     space = yaml.safe_load(path.read_text())
     space["models"] = [part for part in space["models"] if part["name"] == model]
-    space["incumbent"] = {"model": model, "instruction": "vague"}
+    space["incumbent"] = {**space["incumbent"], "model": model, "instruction": "vague"}
     new = path.with_name(f"{name}.yaml")
     new.write_text(yaml.safe_dump(space, sort_keys=False))
     return new
+
+
+@pytest.mark.parametrize("given", [0, 1 / 3, 0.25])
+def test_a_front_whose_numbers_are_written_another_way_is_tried_once(tmp_path, transport, given):
+    params = {"temperature": {"low": 0.0, "high": 1.0}, "max_tokens": 16}
+    incumbent = {"model": "small", "instruction": "vague", "params": {"temperature": given}}
+    search = {"sampler": "random", "trials": 2, "concurrency": 2}
+    space = write_space(tmp_path / "a", params=params, incumbent=incumbent, search=search)
+    old = run_job(only(space, "small", "old"), tmp_path)
+    new = write_space(tmp_path / "b", params=params, incumbent=incumbent, search={**search, "trials": 6})
+    result = run_job(new, tmp_path, from_study=old.report.study, minutes=1.0)
+    assert (result.report.stop_reason, result.report.trials) == ("trials", 6)
 
 
 def changed(path, name, **parts):

@@ -51,6 +51,8 @@ def report(
 
 def _write(path: Path, text: str) -> None:
     """As a whole or not at all."""
+    if path.is_dir():
+        raise StorageError(problem(str(path), "is a folder", expected="a file", do="Name another with --out."))
     scratch = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from offramp.search.verify import Plan, Verification, Verified, VerifyOptions
 from offramp.search.verify import Progress as VerifyProgress
 from offramp.search.warm.source import full_source_name
 from offramp.search.warm.start import Start, plan_start, start_from
+from offramp.space.check import MOST_USD
 from offramp.space.load import LoadedSpace, as_loaded
 from offramp.space.model import SpaceFile
 from offramp.store.engine import Store, open_store
@@ -35,6 +36,8 @@ Space = str | Path | LoadedSpace | SpaceFile
 """A space: the path of its file, a file that was read, or one made by a program (its paths start here)."""
 MOST_AT_ONCE = 1024
 """Requests in flight at the same time: as many as a space file may state."""
+MOST_COUNTED = 2**53
+"""Calls, trials and seeds that every storage and every JSON reader keeps as they are."""
 
 
 def refuse_impossible(
@@ -46,6 +49,11 @@ def refuse_impossible(
     for name, value in given.items():
         if value is not None and not (math.isfinite(value) and value > 0):
             raise UsageError(problem("", f"--{name}", got=value, expected="a number above 0"))
+    if usd is not None and usd > MOST_USD:
+        raise UsageError(problem("", "--budget-usd", got=usd, expected=f"at most {MOST_USD:,.0f} USD"))
+    for name, count in (("trials", trials), ("budget-calls", calls), ("seed", seed)):
+        if count is not None and count > MOST_COUNTED:
+            raise UsageError(problem("", f"--{name}", got=count, expected=f"at most {MOST_COUNTED}"))
     if concurrency is not None and concurrency > MOST_AT_ONCE:
         raise UsageError(problem("", "--concurrency", got=concurrency, expected=f"at most {MOST_AT_ONCE}"))
     if seed is not None and seed < 0:
@@ -150,9 +158,11 @@ def plan_verify(study: str, *, storage: str | None = None, results: str | Path =
 
 def _verify_options(opened: Opened, asked: Mapping[str, Any]) -> VerifyOptions:
     given = {name: value for name, value in asked.items() if value is not None}
-    for name, value in given.items():
-        if not (math.isfinite(value) and value >= 0 and (value > 0 or name == "probe")):
-            raise UsageError(problem("", name, got=value, expected="a number above 0"))
+    for name, least in (("probe", 0), ("probe_concurrency", 1)):
+        if not least <= given.get(name, least) <= MOST_COUNTED:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(problem("", option, got=given[name], expected=f"a whole number of {least} or more"))
+    refuse_impossible(**{name: given[name] for name in ("usd", "calls", "minutes", "concurrency") if name in given})
     return VerifyOptions(**{"concurrency": opened.prepared.space.search.concurrency, **given})
 
 

@@ -106,11 +106,7 @@ class Known:
         Raises:
             TooManyFailures: no example has a score, so that there is nothing to tell.
         """
-        values = values_of(self.objectives, evaluation)
-        if values is None:
-            raise TooManyFailures(
-                f"candidate {candidate.id} ({candidate.model}) has no result to compare: all runs failed"
-            )
+        values = self.values(candidate, evaluation)
         score = utility(self.objectives, values)
         attributes: dict[str, object] = {
             "candidate": candidate.id,
@@ -123,6 +119,19 @@ class Known:
         }
         told = [score] if self._p.space.search.mode == "utility" else list(values)
         return told, attributes, violations(self._p.space.constraints, evaluation, self._regressed(evaluation))
+
+    def values(self, candidate: Candidate, evaluation: Evaluation) -> tuple[float, ...]:
+        """One value per objective.
+
+        Raises:
+            TooManyFailures: no example has a score.
+        """
+        values = values_of(self.objectives, evaluation)
+        if values is None:
+            raise TooManyFailures(
+                f"candidate {candidate.id} ({candidate.model}) has no result to compare: all runs failed"
+            )
+        return values
 
     def _regressed(self, evaluation: Evaluation) -> float | None:
         """The bound that a regression budget holds against; None without a budget, or before the incumbent ran."""
@@ -175,8 +184,8 @@ class Known:
         return incumbent if incumbent is not None and candidate_id == incumbent.id else self._p.candidate(params)
 
     def rivals(self) -> dict[str, Evaluation]:
-        """The front's members so far, best quality first; none that misses a constraint where one keeps them all."""
-        return {member.candidate: self.finished[member.candidate] for member in self.report().front}
+        """Members of the front that keep all constraints, best quality first: others stand in nobody's way."""
+        return {member.candidate: self.finished[member.candidate] for member in self.report().front if member.feasible}
 
     def report(self) -> StudyReport:
         """The study as it stands."""

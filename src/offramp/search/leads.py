@@ -26,14 +26,22 @@ class Leads:
     def __init__(self, warm: Mapping[str, Any] | None = None, variants: Sequence[Variant] = ()) -> None:
         self.warm = warm or {}
         self._variants = tuple(variants)
+        self._given: set[str] = set()
 
     def learn(self, variants: Sequence[Variant]) -> None:
         """Takes up the variants as they are now."""
         self._variants = tuple(variants)
 
     def next(self, prepared: Prepared, known: Collection[str]) -> Assignment | None:
-        """The next assignment whose candidate is not among the `known` ids; None when the sampler may go on."""
-        return next((params for candidate, params in self._all(prepared) if candidate not in known), None)
+        """The next assignment whose candidate is not among the `known` ids; None when the sampler may go on.
+
+        Each is given once: one that comes back as another candidate would be given for ever.
+        """
+        for candidate, params in self._all(prepared):
+            if candidate not in known and candidate not in self._given:
+                self._given.add(candidate)
+                return params
+        return None
 
     def _all(self, prepared: Prepared) -> Iterator[tuple[str, Assignment]]:
         yield from ((lead["candidate"], lead["params"]) for lead in self.warm.get("first", ()))

@@ -96,6 +96,7 @@ class Loop:
             self._known.fix_scales(None if incumbent is None else self._known.finished[incumbent.id])
             return
         evaluation = await self._in_full(incumbent)
+        self._known.values(incumbent, evaluation)
         self._known.fix_scales(evaluation)
         told = self._known.told(incumbent, evaluation)
         self._known.keep(
@@ -127,6 +128,7 @@ class Loop:
     async def _next_trial(self) -> bool:
         """Proposals until one is new; False when none is left. Whose turn it is depends on the stored history alone."""
         while True:
+            self._parts.clock.check()
             if not self._queue_unseen():
                 return False
             asked = self._study.ask()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from offramp.records import Candidate, Scalar
 from offramp.search.prepare import Prepared
+from offramp.search.samplers import rounded
 from offramp.space.dimensions import Dimension, Texts, choose, instruction_param, values_in
 
 Assignment = Mapping[str, Scalar]
@@ -34,12 +35,12 @@ def fitted(candidate: Candidate, prepared: Prepared, **changes: Scalar) -> Assig
 
 
 def nearest_value(dim: Dimension, value: Scalar) -> Scalar:
-    """The value itself where the dimension has it; else the nearest number; else the first choice."""
-    if dim.holds(value):
-        return value
+    """The value as the dimension writes it, where it has it; else the nearest number; else the first choice."""
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if dim.choices and dim.holds(value):
+        return next(c for c in dim.choices if isinstance(c, bool) == isinstance(value, bool) and c == value)
     if dim.size == float("inf"):
-        return dim.low if number is None else min(dim.high, max(dim.low, number))
+        return rounded(dim.low if number is None else min(dim.high, max(dim.low, float(number))), dim)
     values = values_in(dim)
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if number is None or not numbers:
