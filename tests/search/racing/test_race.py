@@ -121,6 +121,14 @@ def test_read_to_the_end_the_estimates_are_the_means() -> None:
     assert found.recommended in found.front
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_single_cell_of_a_single_candidate_is_a_front() -> None:
+    race = new_race(budget=1, first=1, block=1)
+    race.add({"model": "a"})
+    assert len(play(race, outcomes(), 1)) == 1
+    assert race.declare().front == (0,)
+
+
 def test_one_objective_is_enough() -> None:
     table = outcomes()[:, :, :1]
     race = Race(objectives=(QUALITY,), n_examples=EXAMPLES, seed=0, settings=RaceSettings(budget=120, first=3))

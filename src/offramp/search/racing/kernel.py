@@ -72,7 +72,7 @@ class Evidence:
 def fit(evidence: Evidence, mixed: float, start: Kernel | None) -> Kernel:
     """The kernel of highest marginal likelihood, under weak priors, from `start` on."""
     dims = len(evidence.tables)
-    scale = max(1e-12, float(np.var(evidence.values)))
+    scale = _spread(evidence.values)
     middle = 0.5 * _between(evidence)
     first = np.concatenate([[np.log(middle)] * 2, np.zeros(dims)])
     if start is not None and len(start.blind) == dims:
@@ -128,12 +128,19 @@ def _between(evidence: Evidence) -> float:
 
     Source: DerSimonian and Laird, "Meta-analysis in clinical trials", Controlled Clinical Trials 7(3), 1986.
     """
+    least = LITTLE * _spread(evidence.values)
+    if len(evidence.values) < 2:
+        return least
     weights = 1.0 / np.maximum(1e-12, np.diag(evidence.noise))
     total = weights.sum()
     off = evidence.values - (weights @ evidence.values) / total
     spare = total - (weights**2).sum() / total
     found = (weights @ off**2 - (len(weights) - 1)) / spare if spare > 0 else 0.0
-    return max(float(found), LITTLE * max(1e-12, float(np.var(evidence.values))))
+    return max(float(found), least)
+
+
+def _spread(values: Floats) -> float:
+    return max(1e-12, float(np.var(values)))
 
 
 def _alike_and_slopes(tables: tuple[Floats, ...], blind: Floats, m: int) -> tuple[Floats, list[Floats]]:

@@ -66,6 +66,8 @@ def posterior_of(cells: Floats, features: Features, *, positive: bool, kernel: K
 
 def _fitted(summary: Summary, features: Features, start: Kernel | None) -> Kernel:
     told = np.flatnonzero(summary.count > 0)
+    if not len(told):
+        return start or Kernel(shared=1.0, own=1.0, mixed=0.0, blind=np.full(features.n_dims, 0.5))
     order = np.argsort(-summary.count[told], kind="stable")
     rows = np.sort(told[order[:FITTED]])
     overlap = _overlap(summary, rows)

@@ -55,7 +55,7 @@ class RaceSettings:
     first_share: float = 0.7
     budget: int | None = None
     confidence: float = 0.95
-    precision: float = 0.95
+    precision: float = 0.96
     least_gain: float = 1e-4
     draws: int = 64
     places: int = 1024
