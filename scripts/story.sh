@@ -4,7 +4,7 @@
 #
 #   scripts/story.sh [FOLDER]     (make story)
 #
-# Needs the embedded models (`make models`): no key, no account, no network. About eight minutes on two cores.
+# Needs the embedded models (`make models`): no key, no account, no network. About six minutes on two cores.
 set -eu
 
 home=$(cd "$(dirname "$0")/.." && pwd)

@@ -29,3 +29,11 @@ def test_of_a_long_study_the_front_and_the_newest_are_seen() -> None:
     assert {trial.number for trial in study.best_trials} <= seen
     assert SEEN_TRIALS * 3 - 1 in seen
     assert _Window(study, len(study.trials)).directions == study.directions
+
+
+def test_of_one_objective_the_best_are_seen_however_old() -> None:
+    study = optuna.create_study(direction="maximize")
+    for number in range(SEEN_TRIALS * 4):
+        study.add_trial(optuna.trial.create_trial(values=[1.0 if number < 10 else number / 1e6]))
+    seen = {trial.number for trial in _Window(study, len(study.trials))._get_trials(deepcopy=False)}
+    assert set(range(10)) <= seen and len(seen) == SEEN_TRIALS

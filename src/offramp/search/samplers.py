@@ -22,7 +22,7 @@ from offramp.stats import non_dominated
 
 STARTUP_TRIALS = 5
 POPULATION = 10
-SEEN_TRIALS = 64
+SEEN_TRIALS = 48
 """So many trials a TPE proposal is made from, at most."""
 DIGITS = 6
 """Significant digits of a searched number without step."""
@@ -74,14 +74,19 @@ class _Window:
         return list(kept[1])
 
     def _newest(self, trials: Sequence[Any]) -> Sequence[Any]:
-        """Half of them from the front, as far as it goes."""
+        """Half of them from the front, as far as it goes; of one objective the best."""
         if len(trials) <= SEEN_TRIALS:
             return trials
         up = [direction == StudyDirection.MAXIMIZE for direction in self._study.directions]
         values = [[float("nan")] * len(up) if trial.values is None else trial.values for trial in trials]
-        best = np.flatnonzero(non_dominated(values, maximise=up))[-SEEN_TRIALS // 2 :].tolist()
+        half = SEEN_TRIALS // 2
+        if len(up) == 1:
+            losses = -np.ravel(values) if up[0] else np.ravel(values)
+            best = np.argsort(losses, kind="stable")[:half]  # NaN comes last
+        else:
+            best = np.flatnonzero(non_dominated(values, maximise=up))[-half:]
         rest = np.setdiff1d(np.arange(len(trials)), best)[len(best) - SEEN_TRIALS :].tolist()
-        return [trials[i] for i in sorted([*best, *rest])]
+        return [trials[i] for i in sorted([*best.tolist(), *rest])]
 
 
 _KEPT: WeakKeyDictionary[Any, tuple[tuple[int, Any], Sequence[Any]]] = WeakKeyDictionary()
