@@ -111,6 +111,15 @@ def test_a_storage_of_a_newer_offramp_is_refused(store_url):
     assert "Update offramp" in refusal(store_url)
 
 
+def test_a_storage_of_an_older_offramp_is_not_looked_at_but_says_how_to_bring_it_up_to_date(store_url):
+    with open_store(store_url) as opened, opened.transaction() as conn:
+        conn.execute(tables.schema_version.update().values(version=LATEST - 1))
+    with pytest.raises(StorageError, match="offramp doctor"):
+        open_store(store_url, write_probe=False)
+    open_store(store_url).close()
+    open_store(store_url, write_probe=False).close()
+
+
 def test_a_failed_transaction_leaves_nothing(store):
     with pytest.raises(KeyError), store.transaction() as conn:
         conn.execute(tables.purses.insert().values(id="p"))

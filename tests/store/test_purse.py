@@ -102,6 +102,14 @@ def test_after_a_bill_above_the_reservation_as_much_more_is_set_aside(store):
     assert Purse(store, "other", cap_usd=1.0).reserve(0.1).usd == 0.1
 
 
+def test_one_odd_bill_does_not_close_a_purse_and_the_message_says_what_is_set_aside(store):
+    purse = Purse(store, "p", cap_usd=1.0)
+    purse.settle(purse.reserve(0.0001), 0.02)
+    purse.release(purse.reserve(0.05))
+    with pytest.raises(BudgetExceeded, match="10 times its own bound"):
+        purse.reserve(0.1)
+
+
 @given(tokens=st.lists(st.integers(1, 400), min_size=5, max_size=60), most=st.floats(1.0, 5.0))
 @settings(max_examples=40, deadline=None)
 def test_a_provider_that_bills_more_than_it_should_passes_the_cap_by_its_first_surprise_at_most(

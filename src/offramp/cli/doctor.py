@@ -26,7 +26,10 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 @AS_JSON
 @click.pass_context
 def doctor(ctx: click.Context, storage: str | None, results: Path, as_json: bool) -> None:
-    """Check this machine: packages, memory, cache, storage, models, keys, prices."""
+    """Check this machine: packages, memory, cache, storage, models, keys, prices.
+
+    A storage of an earlier offramp is brought up to date.
+    """
     from offramp.cli.health import State, run_checks
 
     checks = run_checks(storage, results)

@@ -63,6 +63,7 @@ class Loop:
         self._known.recall(self._study)
         await self._incumbent_first()
         self._add_prior()
+        self._parts.keep_back()
         await self._mend()
         while True:
             if len(self._known.tried) >= self._parts.options.trials:

@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "a name of letters, digits, `.`, `_` and `-` (at most 64)",
@@ -181,8 +180,3 @@ def _bounds(kind: Kind) -> str:
     if low is not None:
         return f" of {low:g} or more" if ge is not None else f" above {low:g}"
     return "" if high is None else f" up to {high:g}"
-
-
-def default_of(field: FieldInfo) -> Any:
-    """The default of a field; PydanticUndefined where it is required."""
-    return PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)

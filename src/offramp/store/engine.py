@@ -196,8 +196,13 @@ def _ready(store: Store, write_probe: bool) -> None:
         version = migrations.stored_version(conn)
     migrations.check_version(version, store.url)
     if not write_probe:
+        if version == 0:
+            raise StorageError(problem(store.url, "holds no studies", do="Run a job with it first."))
         if version < migrations.LATEST:
-            raise StorageError(problem(store.url, "holds no studies of this version", do="Run a job with it first."))
+            do = "`offramp doctor` with the same --storage brings it up to date; nothing in it is lost."
+            raise StorageError(
+                problem(store.url, "schema version", got=version, expected=str(migrations.LATEST), do=do)
+            )
         return
     if engine.dialect.name == "sqlite":
         _use_wal(engine)

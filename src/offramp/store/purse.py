@@ -30,6 +30,8 @@ from offramp.store.owners import Owner, current_owner, owner_alive
 from offramp.store.tables import purses, reservations
 
 NANO = 10**9
+MOST_SURPLUS = 10.0
+"""More than this times a request's own bound is never set aside: one odd bill does not close a purse."""
 LONGEST_S = 6 * 3600.0
 """A reservation older than this belongs to nobody: one attempt of one request takes minutes."""
 
@@ -42,12 +44,15 @@ class BudgetExceeded(JobError):
         cap, spent, reserved, asked: in USD, or calls.
     """
 
-    def __init__(self, *, which: str, cap: float, spent: float, reserved: float, asked: float) -> None:
+    def __init__(
+        self, *, which: str, cap: float, spent: float, reserved: float, asked: float, surplus: float = 1.0
+    ) -> None:
         self.which, self.cap, self.spent, self.reserved, self.asked = which, cap, spent, reserved, asked
+        more = f" ({surplus:.2g} times its own bound, since bills have passed theirs)" if surplus > 1 else ""
         unit = "USD" if which == "usd" else "calls"
         super().__init__(
             f"budget.{which}: the cap of {cap:g} {unit} has no room for the next request: {spent:g} spent, "
-            f"{reserved:g} reserved, {asked:g} asked. Raise the cap and run the same command again: it resumes."
+            f"{reserved:g} reserved, {asked:g} asked{more}. Raise the cap and run the same command again: it resumes."
         )
 
     @property
@@ -116,7 +121,7 @@ class Purse:
             if conn.execute(self._claim(nano, calls)).rowcount != 1:
                 row = self._row(conn, lock=True)  # another host may have settled just now: ask again under the lock
                 if conn.execute(self._claim(nano, calls)).rowcount != 1:
-                    raise _exceeded(row, nano, calls)
+                    raise _exceeded(row, nano, calls, surplus)
             conn.execute(reservations.insert().values(purse=self._id, **_row(made), **_of(current_owner())))
         return made
 
@@ -135,7 +140,7 @@ class Purse:
         nano = _nano(usd, ROUND_HALF_EVEN)
         with self._joined(within) as conn:
             if reservation.asked_nano and nano > reservation.asked_nano:
-                self._remember(conn, nano / reservation.asked_nano)
+                self._remember(conn, min(MOST_SURPLUS, nano / reservation.asked_nano))
             return self._close(conn, reservation, nano, nano if assumed else 0, reservation.calls)
 
     def release(self, reservation: Reservation, *, within: sa.Connection | None = None) -> bool:
@@ -224,10 +229,10 @@ def _state(row: Any) -> PurseState:
     )
 
 
-def _exceeded(row: Any, nano: int, calls: int) -> BudgetExceeded:
+def _exceeded(row: Any, nano: int, calls: int, surplus: float) -> BudgetExceeded:
     if row.cap_nano is not None and row.spent_nano + row.reserved_nano + nano > row.cap_nano:
         cap, spent, reserved = (x / NANO for x in (row.cap_nano, row.spent_nano, row.reserved_nano))
-        return BudgetExceeded(which="usd", cap=cap, spent=spent, reserved=reserved, asked=nano / NANO)
+        return BudgetExceeded(which="usd", cap=cap, spent=spent, reserved=reserved, asked=nano / NANO, surplus=surplus)
     return BudgetExceeded(
         which="calls", cap=row.cap_calls or 0, spent=row.calls, reserved=row.reserved_calls, asked=calls
     )
