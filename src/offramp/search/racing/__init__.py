@@ -1,4 +1,4 @@
-"""Racing: which cells to read next, when to stop a candidate, and which front to declare."""
+"""Racing: which cells to read next, and which front to declare."""
 
 from offramp.search.racing.race import Race
 from offramp.search.racing.settings import (
@@ -10,7 +10,6 @@ from offramp.search.racing.settings import (
     Estimate,
     RaceObjective,
     RaceSettings,
-    Stopped,
 )
 
 __all__ = [
@@ -23,5 +22,4 @@ __all__ = [
     "Race",
     "RaceObjective",
     "RaceSettings",
-    "Stopped",
 ]

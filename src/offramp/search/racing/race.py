@@ -8,9 +8,9 @@ The contract, for recorded tables and live calls alike:
         race.observe(block.index, block.positions, values)    # shape (cells, objectives); NaN rows have failed
     race.declare()                                    # front, recommendation, estimates: at any time
 
-`next` hands out a candidate's first block before anything else, then the block that may tell most about the front, and
-None when every candidate is complete or stopped. Whoever searches live asks for new candidates then, and compares
-complete ones in the end; whoever has a budget of cells stops when it is spent and takes what is declared.
+`next` hands out first blocks before anything else, then the block that may tell most about the front, and None when
+every candidate is complete. Nobody is stopped: whoever has a budget of cells ends when it is spent, and takes what is
+declared.
 
 Invariant: what is handed out and declared depends on the seed, the params and the observed cells alone. Observing the
 same cells in the same order again, with the same calls of `next`, leads to the same decisions.
@@ -32,8 +32,7 @@ from offramp.search.racing.features import Features, features_of
 from offramp.search.racing.kernel import Kernel
 from offramp.search.racing.model import Posterior, posterior_of
 from offramp.search.racing.positions import next_positions, start_of
-from offramp.search.racing.settings import Block, Declared, Estimate, RaceObjective, RaceSettings, Stopped
-from offramp.search.racing.stopping import FEWEST, draws_for, is_a_look, never_on_a_front, worse_than_complete
+from offramp.search.racing.settings import Block, Declared, Estimate, RaceObjective, RaceSettings
 from offramp.search.racing.threads import one_thread
 from offramp.stats.pareto import Bools, Floats, Ints, non_dominated
 
@@ -58,7 +57,6 @@ class Race:
         self.order: Ints = np.random.default_rng([seed, 0]).permutation(n_examples)
         self.cells = Cells(n_examples, len(self.objectives))
         self.pool: list[Mapping[str, Scalar]] = []
-        self.stopped: dict[int, Stopped] = {}
         self._starts: dict[int, int] = {}
         self._kernels: list[Kernel | None] = [None] * len(self.objectives)
         self._fitted_at = self._asked_at = 0
@@ -77,10 +75,7 @@ class Race:
             values: shape (len(positions), objectives); a row with NaN is a cell whose call failed for no fault of the
                 candidate: it counts as asked, and as nothing else.
         """
-        before = self._values_of(index)
         self.cells.put(index, positions, values)
-        if self._may_stop and is_a_look(before, self._values_of(index)) and self._is_worse(index):
-            self._stop(index, "paired")
 
     def complete(self, index: int) -> bool:
         """Whether every cell of a candidate was asked for."""
@@ -88,14 +83,12 @@ class Race:
 
     def next(self, max_cells: int) -> Block | None:
         """The cells to read next, at most so many; None when nobody is left to read, or no cell may be."""
-        if max_cells < 1 or not self._active().any():
+        if max_cells < 1 or self.cells.complete.all():
             return None
         index = self._untried()
         if index is None:
             with one_thread():
                 index = self._most_telling()
-        if index is None:
-            return None
         size = self.settings.block if self.cells.read[index] else self.settings.first
         return Block(index=index, positions=self._positions(index, min(size, max_cells)))
 
@@ -131,39 +124,9 @@ class Race:
         points = [[estimates[i][o.name].mean for o in self.objectives] for i in known]
         return np.array(known)[non_dominated(points, maximise=[o.maximise for o in self.objectives])]
 
-    @property
-    def _may_stop(self) -> bool:
-        """With a budget of cells nobody needs to be stopped: cells go where they tell most."""
-        return self.settings.budget is None
-
-    def _values_of(self, index: int) -> int:
-        return int((~np.isnan(self.cells.values[index]).any(axis=1)).sum())
-
-    def _is_worse(self, index: int) -> bool:
-        signs = np.array([-1.0 if o.maximise else 1.0 for o in self.objectives])
-        complete = self.cells.complete & self.cells.known
-        complete[index] = False
-        losses = self.cells.values * signs
-        return worse_than_complete(losses[index], losses[complete], self.settings.confidence)
-
-    def _stop(self, index: int, reason: str) -> None:
-        read = int(self.cells.read[index])
-        self.stopped[index] = Stopped(reason=reason, read=read, confidence=self.settings.confidence)
-
-    def _stop_hopeless(self, posteriors: Sequence[Posterior]) -> None:
-        draws = self._draws(posteriors, draws_for(self.settings.confidence))
-        hopeless = never_on_a_front(draws) & self._active() & (self.cells.read >= FEWEST)
-        for index in np.flatnonzero(hopeless).tolist():
-            self._stop(index, "predicted")
-
-    def _active(self) -> Bools:
-        active = ~self.cells.complete
-        active[list(self.stopped)] = False
-        return active
-
     def _untried(self) -> int | None:
         """The next candidate without a cell, while first blocks may still be handed out."""
-        untried = np.flatnonzero((self.cells.read == 0) & self._active())
+        untried = np.flatnonzero((self.cells.read == 0) & ~self.cells.complete)
         budget, used = self.settings.budget, int(self.cells.read.sum())
         if not len(untried) or (budget is not None and used + self.settings.first > self.settings.first_share * budget):
             return None
@@ -183,26 +146,20 @@ class Race:
             self._coded = features_of(self.pool)
         return self._coded
 
-    def _most_telling(self) -> int | None:
+    def _most_telling(self) -> int:
         used = int(self.cells.read.sum())
-        if used >= self._asked_at or (self._may_stop and not self._left()):
+        if used >= self._asked_at:
             self._rank(used)
-        active = self._active()
         if left := self._left():
             self._ranking = left[1:]
             return left[0]
-        if not active.any():
-            return None
-        return int(np.random.default_rng([self.seed, 2, used]).choice(np.flatnonzero(active)))
+        return int(np.random.default_rng([self.seed, 2, used]).choice(np.flatnonzero(~self.cells.complete)))
 
     def _left(self) -> list[int]:
-        active = self._active()
-        return [i for i in self._ranking if active[i]]
+        return [i for i in self._ranking if not self.complete(i)]
 
     def _rank(self, used: int) -> None:
         posteriors = self._posteriors(refit=used >= 1.25 * self._fitted_at)
-        if self._may_stop:
-            self._stop_hopeless(posteriors)
         draws = self._draws(posteriors, self.settings.draws)
         value = worth(shares(draws, self.settings.places), self.cells.read, len(self.order))
         self._ranking = [int(i) for i in np.argsort(-value, kind="stable") if value[i] > 0]

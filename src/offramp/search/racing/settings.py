@@ -41,9 +41,7 @@ class RaceSettings:
         block: cells of every later block.
         first_share: where the pool is too large for the cells, the share of them that first blocks may take; needs
             `budget`.
-        budget: cells there are in all, where that is known.
-        confidence: of the rules that stop candidates: members of the true front are stopped in at most 1 - confidence
-            of all cases. Nobody is stopped where there is a budget.
+        budget: cells there are in all; None for as many as candidates and examples make.
         precision: expected share of the declared front that is on the true front or close to it.
         least_gain: a candidate that adds less than this share of the hypervolume adds nothing.
         draws, places: how finely volumes are counted.
@@ -54,7 +52,6 @@ class RaceSettings:
     block: int = 5
     first_share: float = 0.7
     budget: int | None = None
-    confidence: float = 0.95
     precision: float = 0.96
     least_gain: float = 1e-4
     draws: int = 64
@@ -68,20 +65,6 @@ class Block:
 
     index: int
     positions: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stopped:
-    """Why a candidate is not read any further.
-
-    Attributes:
-        reason: `paired` (worse on the same examples than complete candidates) or `predicted` (by the model of cells).
-        read: cells that it had. confidence: of the rule.
-    """
-
-    reason: str
-    read: int
-    confidence: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
