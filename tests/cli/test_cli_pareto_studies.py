@@ -101,13 +101,16 @@ def test_weights_count_by_their_proportion(run):
         ("quality", "not a list of name=number"),
         ("quality=high", "not a list of name=number"),
         ("quality=.6;cost=.4", "not a list of name=number"),
-        ("quality=nan", "not a list of name=number"),
+        ("quality=nan", "the weight of quality: got nan, expected a number in [0, 1,000,000]"),
+        ("quality=1e308,cost=1e308", "the weight of quality: got 1e+308"),
+        ("quality=1,quality=2", "'quality' is there twice"),
+        ("quality=1,cost=2, quality =1", "'quality' is there twice"),
         ("", "not a list of name=number"),
         ("qualty=1", "Did you mean 'quality'?"),
         ("latency=1", "latency"),
         ("quality=-1,cost=1", "-1"),
-        ("quality=inf", "inf"),
-        ("quality=0,cost=0", "0"),
+        ("quality=inf", "the weight of quality: got inf, expected a number in [0, 1,000,000]"),
+        ("quality=0,cost=0", "got 'quality=0, cost=0', expected one above 0 at least"),
     ],
 )
 def test_weights_that_do_not_fit_are_one_message_and_exit_code_2(run, weights, words):
@@ -117,6 +120,37 @@ def test_weights_that_do_not_fit_are_one_message_and_exit_code_2(run, weights, w
 
 
 # ------------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("pick", ["under:usd=1,usd=2", "under:usd=1,seconds=2, usd=1"])
+def test_a_limit_that_is_there_twice_is_refused(run, pick):
+    code, out, err = run("pareto", "--pick", pick)
+    assert (code, out) == (2, "") and "usd=..., seconds=... or both, each once" in err and err.count("\n") == 1
+
+
+def test_a_number_of_a_trial_that_nobody_can_have_is_one_message(run):
+    code, _, err = run("compare", "latest", "trial " + "9" * 5000)
+    assert code == 2 and "no such candidate" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+@pytest.mark.parametrize("command", ["pareto", "report", "compare", "verify", "promote", "review"])
+def test_a_name_of_nothing_is_not_the_latest_study(run, command, name):
+    code, out, err = run(command, name)
+    assert (code, out) == (2, "") and err.startswith("error: study: the name: got '") and "`latest`" in err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("pareto", "--storage", ""), ("pareto", "--results", ""), ("pareto", "--storage", "  "), ("optimize", ""),
+        ("optimize", "space.yaml", "--from", ""), ("space", "check", ""), ("promote", "--promotions", ""),
+        ("report", "--out", ""), ("replay", ""), ("watch", "--scan", ""),
+    ],
+)  # fmt: skip
+def test_what_an_unset_variable_leaves_is_refused_and_means_no_default(run, args):
+    code, out, err = run(*args)
+    assert (code, out) == (2, "") and "is blank: got '" in err and err.count("\n") == 1
 
 
 def test_json_and_csv_at_once_are_refused(run):

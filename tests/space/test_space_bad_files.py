@@ -302,6 +302,13 @@ BAD = {
             "job.yaml:45: budget.usd: got -5, expected a number above 0 or null.",
         ],
     ),
+    "weights whose sum is no number": (
+        [("weight: 0.8", "weight: 1.0e+308"), ("{kind: exact, field", "{kind: exact, weight: 1.0e+308, field")],
+        [
+            "job.yaml:18: metric.parts.0.weight: got 1e+308, expected at most 1,000,000. Only the proportions count.",
+            "job.yaml:43: objectives.quality.weight: got 1e+308, expected at most 1,000,000. Only the proportions count.",
+        ],
+    ),
     "a scale the wrong way round": (
         [("scale: [0.01, 0]", "scale: [0, 0.01]")],
         [

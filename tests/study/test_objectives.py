@@ -151,9 +151,9 @@ def test_weights_that_are_not_named_are_0():
     ("given_", "words"),
     [
         ({"qualty": 1.0}, "quality"),
-        ({"quality": -1.0}, "0 or more"),
-        ({"quality": math.inf}, "0 or more"),
-        ({"quality": math.nan}, "0 or more"),
+        ({"quality": -1.0}, "a number in"),
+        ({"quality": math.inf}, "a number in"),
+        ({"quality": math.nan}, "a number in"),
         ({"quality": 0.0}, "above 0"),
         ({}, "above 0"),
     ],

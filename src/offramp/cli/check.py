@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from offramp.cli.options import AS_JSON, LABEL, PROMOTIONS, SPACE, stored
+from offramp.cli.options import AS_JSON, LABEL, PATH, PROMOTIONS, SPACE, stored
 
 GATE = 3
 
@@ -28,7 +28,7 @@ GATE = 3
               help="Requests in flight at the same time.")  # fmt: skip
 @click.option("--api-base", metavar="URL", help="Server of your own  [default: the space file's]")
 @click.option("--api-key-env", metavar="NAME", help="Environment variable with its key.")
-@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write JUnit XML too.")
+@click.option("--junit", type=PATH, metavar="FILE", help="Write JUnit XML too.")
 @AS_JSON
 @click.pass_context
 def check(

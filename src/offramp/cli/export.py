@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from offramp.cli.options import AS_JSON, LABEL, PROMOTIONS
+from offramp.cli.options import AS_JSON, LABEL, PATH, PROMOTIONS
 
 FORMS = ("litellm", "openai", "promptfoo", "dspy", "mlflow", "langfuse", "json")
 
@@ -17,9 +17,9 @@ FORMS = ("litellm", "openai", "promptfoo", "dspy", "mlflow", "langfuse", "json")
 @click.option("--to", type=click.Choice(FORMS), required=True, help="Which form.")
 @LABEL
 @PROMOTIONS
-@click.option("--space", type=click.Path(path_type=Path), help="promptfoo: the space file, where it has moved.")
+@click.option("--space", type=PATH, help="promptfoo: the space file, where it has moved.")
 @click.option("--register", metavar="URI", help="mlflow: register the prompt at this tracking URI.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to a file  [default: print it]")
+@click.option("--out", type=PATH, metavar="FILE", help="Write to a file  [default: print it]")
 @AS_JSON
 def export(
     feature: str, to: str, label: str, promotions: Path, space: Path | None, register: str | None, out: Path | None,

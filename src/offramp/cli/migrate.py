@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.cli.options import AS_JSON, LABEL, LIFECYCLE, PROMOTIONS, SPACE, stored
+from offramp.cli.options import AS_JSON, FILE, LABEL, LIFECYCLE, PROMOTIONS, SPACE, stored
 
 if TYPE_CHECKING:
     from offramp.lifecycle.migration.migrate import Places
@@ -43,7 +43,7 @@ WORSE = 3
 @click.option("--seed", type=int, help="Seed of the search.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE",
     help="Where the proposal goes. [default: proposals/FEATURE-DATE.md]",
 )

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.cli.options import AS_JSON, stored
+from offramp.cli.options import AS_JSON, PATH, TEXT, stored
 
 if TYPE_CHECKING:
     from offramp.search.engine import JobResult
 
 
 @click.command()
-@click.argument("space", type=click.Path(path_type=Path))
+@click.argument("space", type=PATH)
 @click.option("--trials", type=int, help="Different candidates to evaluate, the incumbent included.")
 @click.option("--budget-usd", type=float, help="Cap on money, everything included.")
 @click.option("--budget-calls", type=int, help="Cap on requests, everything included.")
 @click.option("--minutes", type=float, help="Cap on wall clock.")
 @click.option("--seed", type=int, help="Seed of every draw.")
 @click.option("--concurrency", type=int, help="Requests in flight at the same time.")
-@click.option("--from", "from_study", metavar="STUDY", help="Start from this study: front, results, history.")
-@click.option("--from-storage", metavar="URL", help="Where that study is  [default: as --storage]")
+@click.option(
+    "--from", "from_study", type=TEXT, metavar="STUDY", help="Start from this study: front, results, history."
+)
+@click.option("--from-storage", type=TEXT, metavar="URL", help="Where that study is  [default: as --storage]")
 @stored
 @click.option("--dry-run", is_flag=True, help="Say what to expect; write and spend nothing.")
 @AS_JSON

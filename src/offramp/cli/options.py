@@ -8,13 +8,46 @@ from typing import Any, TypeVar
 
 import click
 
+from offramp.errors import UsageError, problem
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-_PATH = click.Path(path_type=Path)
+
+
+class _Path(click.Path):
+    """A path that is not blank."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_given(value, param), param, ctx)
+
+
+class _Text(click.types.StringParamType):
+    """Text that is not blank."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_given(value, param), param, ctx)
+
+
+def _given(value: Any, param: click.Parameter | None) -> Any:
+    """Refuses what an unset variable leaves in quotes: it would mean the default, or the current folder."""
+    if isinstance(value, str) and not value.strip() and param is not None:
+        name = max(param.opts, key=len) if isinstance(param, click.Option) else str(param.name)
+        do = "Give it a value, or leave it out." if not param.required else "Give it a value."
+        raise UsageError(problem(name, "is blank", got=value, do=do))
+    return value
+
+
+PATH = _Path(path_type=Path)
+FILE = _Path(path_type=Path, dir_okay=False)
+TEXT = _Text()
 _STORAGE = click.option(
-    "--storage", metavar="URL", envvar="OFFRAMP_STORAGE", help="SQLAlchemy URL  [default: RESULTS/offramp.db]"
+    "--storage",
+    type=TEXT,
+    metavar="URL",
+    envvar="OFFRAMP_STORAGE",
+    help="SQLAlchemy URL  [default: RESULTS/offramp.db]",
 )
 _RESULTS = click.option(
-    "--results", type=_PATH, default=Path("results"), show_default=True, envvar="OFFRAMP_RESULTS",
+    "--results", type=PATH, default=Path("results"), show_default=True, envvar="OFFRAMP_RESULTS",
     help="Folder that runs write to.",
 )  # fmt: skip
 
@@ -25,14 +58,14 @@ def stored(command: Command) -> Command:
 
 
 PROMOTIONS = click.option(
-    "--promotions", type=_PATH, default=Path("promotions"), show_default=True, envvar="OFFRAMP_PROMOTIONS",
+    "--promotions", type=PATH, default=Path("promotions"), show_default=True, envvar="OFFRAMP_PROMOTIONS",
     help="Folder of promotions.",
 )  # fmt: skip
 LIFECYCLE = click.option(
-    "--lifecycle", type=_PATH, metavar="FILE",
+    "--lifecycle", type=PATH, metavar="FILE",
     help="One's own notices of retirement  [default: lifecycle.yaml, where it is there]",
 )  # fmt: skip
-SPACE = click.option("--space", type=_PATH, help="The study's space file, where it has moved.")
+SPACE = click.option("--space", type=PATH, help="The study's space file, where it has moved.")
 LABEL = click.option("--label", default="production", show_default=True, help="Which label.")
 WEIGHTS = click.option("--weights", metavar="W", help="Other weights, such as quality=.6,cost=.3,latency=.1")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

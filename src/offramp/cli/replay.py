@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from offramp.cli.options import PATH
+
 
 @click.command()
-@click.argument("table", type=click.Path(path_type=Path))
+@click.argument("table", type=PATH)
 @click.option("--cells", type=int, metavar="N", help="Cells that may be read.")
 @click.option("--share", type=float, metavar="S", help="The same, as a share of candidates x search examples.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the order of examples.")

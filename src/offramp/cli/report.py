@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from offramp.cli.options import WEIGHTS, stored
+from offramp.cli.options import PATH, WEIGHTS, stored
 
 
 @click.command()
 @click.argument("study", default="latest")
-@click.option("--out", type=click.Path(path_type=Path), help="The file  [default: RESULTS/<study>.html]")
+@click.option("--out", type=PATH, help="The file  [default: RESULTS/<study>.html]")
 @WEIGHTS
 @stored
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: where the file is, and its size.")

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from offramp.cli.options import PATH
 from offramp.errors import UsageError
 
 
@@ -22,7 +23,7 @@ def space() -> None:
 
 
 @space.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, also for a file with problems.")
 @click.pass_context
 def check(ctx: click.Context, file: Path, as_json: bool) -> None:

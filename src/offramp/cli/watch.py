@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from offramp.cli.options import AS_JSON, LIFECYCLE, PROMOTIONS
+from offramp.cli.options import AS_JSON, FILE, LIFECYCLE, PATH, PROMOTIONS
 
 ALARM = 3
 
@@ -54,15 +54,13 @@ class _Date(click.ParamType[datetime.date]):
 @click.option(
     "--scan",
     "scanned",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="PATH",
     help="Look for model names in source and configuration below PATH instead; needs no promotion.",
 )
 @LIFECYCLE
 @PROMOTIONS
-@click.option(
-    "--ics", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the dates as a calendar, too."
-)
+@click.option("--ics", type=FILE, metavar="FILE", help="Write the dates as a calendar, too.")
 @click.option("--today", type=_Date(), metavar="DATE", help="Count days from this date. [default: today, UTC]")
 @AS_JSON
 @click.pass_context

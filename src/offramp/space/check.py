@@ -14,7 +14,7 @@ from typing import Any
 
 from offramp.space.check_demos import check_demos, check_splits
 from offramp.space.check_incumbent import check_incumbent
-from offramp.space.check_metric import check_metric
+from offramp.space.check_metric import check_metric, check_weight
 from offramp.space.check_params import check_grid, check_params, distinct, many
 from offramp.space.check_propose import check_propose
 from offramp.space.check_when import check_circles, check_conditions
@@ -124,6 +124,7 @@ def _objectives(loaded: LoadedSpace) -> Iterator[Problem]:
         if part is None:
             continue
         key = f"objectives.{name}"
+        yield from check_weight(loaded, f"{key}.weight", part.weight)
         if isinstance(part.scale, tuple):
             yield from _scale(loaded, key, name, part.scale)
         elif part.scale == "incumbent" and name == "quality":

@@ -12,7 +12,7 @@ from offramp.errors import nearest
 from offramp.space.check_params import check_fixed_params
 from offramp.space.load import LoadedSpace
 from offramp.space.messages import Problem, shown
-from offramp.space.model import JsonFieldsMetric, JudgeMetric, MixMetric, PythonMetric
+from offramp.space.model import MOST_WEIGHT, JsonFieldsMetric, JudgeMetric, MixMetric, PythonMetric
 from offramp.space.outputs import output_types
 
 
@@ -23,7 +23,15 @@ def check_metric(loaded: LoadedSpace) -> Iterator[Problem]:
         yield from _fields(loaded, "metric", loaded.space.metric, outputs)
 
 
+def check_weight(loaded: LoadedSpace, key: str, weight: float) -> Iterator[Problem]:
+    """A weight whose sum with others is a number."""
+    if weight > MOST_WEIGHT:
+        do = "Only the proportions count."
+        yield loaded.problem(key, got=shown(weight), expected=f"at most {MOST_WEIGHT:,.0f}", do=do)
+
+
 def _fields(loaded: LoadedSpace, key: str, part: Any, outputs: Sequence[str]) -> Iterator[Problem]:
+    yield from check_weight(loaded, f"{key}.weight", part.weight)
     if isinstance(part, MixMetric):
         for index, one in enumerate(part.parts):
             yield from _fields(loaded, f"{key}.parts.{index}", one, outputs)
@@ -35,7 +43,8 @@ def _fields(loaded: LoadedSpace, key: str, part: Any, outputs: Sequence[str]) ->
             expected = f"an output of the task ({', '.join(outputs)})"
             yield loaded.problem(inner, got=shown(name), expected=expected, do=nearest(name, outputs))
     if isinstance(part, JsonFieldsMetric):
-        for field in part.weights:
+        for field, weight in part.weights.items():
+            yield from check_weight(loaded, f"{key}.weights.{field}", weight)
             if field not in part.fields:
                 expected = f"a field of this metric ({', '.join(part.fields)})"
                 yield loaded.problem(f"{key}.weights.{field}", "unknown field", expected=expected)

@@ -98,7 +98,7 @@ def shown(value: Any, raw: str | None = None) -> object:
         return value if len(value) <= _LONGEST else value[: _LONGEST - 3] + "..."
     if isinstance(value, bool) or value is None:
         return _keyword(value, raw)
-    if raw is None and isinstance(value, float) and value.is_integer():
+    if raw is None and isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
     return AsWritten((raw or str(value))[:_LONGEST])
 

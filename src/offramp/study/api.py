@@ -69,7 +69,12 @@ def open_looking(storage: str | None, results: str | Path) -> Store:
 
 
 def full_name(store: Store, study: str) -> str:
-    """The one study whose name is, or begins with, `study`; the newest for `latest`."""
+    """The one study whose name is, or begins with, `study`; the newest for `latest`; `study` itself for no hit.
+
+    Raises:
+        UsageError: it is blank, or begins several names.
+    """
+    refuse_blank("study", study)
     rows = StudyStore(store).list()
     if study == "latest" and rows:
         return rows[0].name
@@ -80,3 +85,10 @@ def full_name(store: Store, study: str) -> str:
     if len(hits) > 1:
         raise UsageError(problem("study", "names several", got=study, expected=f"one of {hits}"))
     return hits[0]
+
+
+def refuse_blank(where: str, study: str) -> None:
+    """A name of nothing, as of a variable that is not set, would begin every name."""
+    if not study.strip():
+        expected = "the name of a study, the beginning of one, or `latest`"
+        raise UsageError(problem(where, "the name", got=study, expected=expected, do="See `offramp studies`."))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from offramp.errors import UsageError, nearest, problem
-from offramp.space.model import ConstraintsPart, ObjectivePart, SpaceFile
+from offramp.space.model import MOST_WEIGHT, ConstraintsPart, ObjectivePart, SpaceFile
 
 UNITS: Mapping[str, str] = {"quality": "0..1", "cost": "USD per run", "latency": "seconds per run"}
 
@@ -142,7 +142,7 @@ def reweighted(objectives: Sequence[Objective], weights: Mapping[str, float] | N
     """The objectives with other weights; those not named keep theirs out (weight 0).
 
     Raises:
-        UsageError: a name that is no objective of this study, a negative weight, or no weight above 0.
+        UsageError: a name that is no objective of this study, a weight that is none, or no weight above 0.
     """
     if weights is None:
         return tuple(objectives)
@@ -152,10 +152,13 @@ def reweighted(objectives: Sequence[Objective], weights: Mapping[str, float] | N
             raise UsageError(
                 problem("--weights", "unknown objective", got=name, expected=f"one of {names}", do=nearest(name, names))
             )
-        if not (math.isfinite(weight) and weight >= 0):
-            raise UsageError(problem("--weights", name, got=weight, expected="a number of 0 or more"))
+        if not 0 <= weight <= MOST_WEIGHT:
+            expected = f"a number in [0, {MOST_WEIGHT:,.0f}]"
+            raise UsageError(problem("--weights", f"the weight of {name}", got=weight, expected=expected))
     if sum(weights.values()) <= 0:
-        raise UsageError(problem("--weights", "no weight is above 0", do="Give at least one, such as quality=1."))
+        got = ", ".join(f"{name}={weight:g}" for name, weight in weights.items())
+        do = "Raise one, such as quality=1."
+        raise UsageError(problem("--weights", "the weights", got=got, expected="one above 0 at least", do=do))
     return tuple(replace(objective, weight=weights.get(objective.name, 0.0)) for objective in objectives)
 
 

@@ -43,7 +43,7 @@ def find_candidate(
 
 def _parts(pick: str) -> tuple[str, int | None]:
     text = pick.strip().lower().removeprefix("candidate ").removeprefix("candidate:").strip()
-    match = re.fullmatch(r"trial[ :#]*(\d+)", text)
+    match = re.fullmatch(r"trial[ :#]*(\d{1,18})", text)
     return ("trial", int(match[1])) if match else (text or "?", None)
 
 

@@ -170,15 +170,19 @@ def _number(name: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise UsageError(problem("--pick", name, got=text, expected="a number of 0 or more", do=f"Write {FORMS}."))
+        expected = "a finite number of 0 or more"
+        raise UsageError(problem("--pick", name, got=text, expected=expected, do=f"Write {FORMS}."))
     return value
 
 
 def _limits(text: str) -> dict[str, float]:
-    parts = [part.partition("=") for part in text.split(",") if part.strip()]
-    found = {name.strip(): _number(f"under: {name.strip()}", value) for name, _, value in parts}
-    if not found or not found.keys() <= {"usd", "seconds"}:
-        raise UsageError(problem("--pick", "under", got=text, expected="usd=..., seconds=... or both, of one run"))
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if name not in ("usd", "seconds") or name in found:
+            expected = "usd=..., seconds=... or both, each once and of one run"
+            raise UsageError(problem("--pick", "under", got=text, expected=expected))
+        found[name] = _number(f"under: {name}", value)
     return found
 
 

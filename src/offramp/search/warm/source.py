@@ -21,6 +21,7 @@ from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow, StudyStore
+from offramp.study.api import refuse_blank
 from offramp.study.report import StudyReport, build_report
 from offramp.task.fields import task_fields
 
@@ -82,8 +83,9 @@ def full_source_name(store: Store, name: str, prepared: Prepared, seed: int) -> 
     A study that this job itself made, or is about to continue, is not meant: the same command again means the same.
 
     Raises:
-        UsageError: there is none, or the beginning fits several.
+        UsageError: there is none, it is blank, or the beginning fits several.
     """
+    refuse_blank("--from", name)
     names = [row.name for row in StudyStore(store).list()]
     own = {replace(prepared, started_from=known).study_name(seed) for known in names}
     hits = [known for known in names if known not in own and (name == "latest" or known.startswith(name))]
