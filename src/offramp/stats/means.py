@@ -23,7 +23,8 @@ from numpy.typing import ArrayLike
 from offramp.stats._arrays import sorted_within
 from offramp.stats.intervals import Interval, check_confidence, score_interval, wilson
 
-UNSEEN = 1.5  # examples that would speak for phi = 1 if every value could lie at the nearer bound
+UNSEEN = 2.0  # examples that would speak for phi = 1 if every value could lie at the nearer bound
+BEHIND_TIES = 0.5  # differences as large as those seen that are thought of among ties, were all of them ties
 _ROUNDING = 1e-12  # a variance below this is rounding, and no evidence of anything
 
 
@@ -64,7 +65,9 @@ def mean_interval_of(*, n: int, mean: float, mean_square: float, confidence: flo
 def difference_interval(differences: ArrayLike, *, confidence: float = 0.95) -> Interval:
     """Interval for the mean of paired differences of scores, each in [-1, 1]. With fewer than two it is (-1, 1).
 
-    Differences of 0/1 scores get Agresti and Min's interval, others the one of `mean_interval` on (1 + d) / 2.
+    Differences of 0/1 scores get Agresti and Min's interval, which adds half a win and half a loss. Others
+    get the one of `mean_interval` on (1 + d) / 2, with `BEHIND_TIES` of a difference as large as those seen for what
+    ties may hide.
 
     Raises:
         ValueError: a difference is not in [-1, 1], or `confidence` not in (0, 1).
@@ -79,10 +82,10 @@ def difference_interval(differences: ArrayLike, *, confidence: float = 0.95) -> 
         return Interval(low=-1.0, high=1.0, confidence=confidence)
     if np.isin(array, (-1.0, 0.0, 1.0)).all():
         return _agresti_min(int((array > 0).sum()), int((array < 0).sum()), n, confidence)
-    half = (1 + array) / 2
-    unit = mean_interval_of(
-        n=n, mean=float(half.mean()), mean_square=float((half * half).mean()), confidence=confidence
-    )
+    half, ties = (1 + array) / 2, float((array == 0.0).mean())
+    hidden = BEHIND_TIES * ties / n * float((array * array).mean()) / 4 / (1 - ties) if ties < 1 else 0.0
+    square = float((half * half).mean()) + hidden
+    unit = mean_interval_of(n=n, mean=float(half.mean()), mean_square=square, confidence=confidence)
     return Interval(low=2 * unit.low - 1, high=2 * unit.high - 1, confidence=confidence)
 
 
