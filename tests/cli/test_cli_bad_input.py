@@ -141,6 +141,24 @@ def test_a_label_that_no_example_has_is_named(tmp_path, refused):
     assert "'warranty'" in refused()
 
 
+@pytest.mark.parametrize("path", ["x" * 300 + ".jsonl", "../job"])
+def test_a_dataset_that_no_disk_can_hold_is_one_message(tmp_path, refused, path):
+    job(tmp_path, dataset={"path": path})
+    assert ("too long" if "x" in path else "is a folder") in refused()
+
+
+# -------------------------------------------------------------------------------------------------------- the search
+
+
+@pytest.mark.parametrize("args", [[], ["--dry-run"]])
+@pytest.mark.parametrize("block", [10, 500])
+def test_a_first_block_of_all_examples_is_refused_since_nobody_would_be_stopped(tmp_path, refused, block, args):
+    job(tmp_path, search={"race": {"block": block}})
+    message = refused(*args)
+    assert f"search.race.block: got {block}, expected less than 10, the size of the search split." in message
+    assert "`race: null`" in message
+
+
 # -------------------------------------------------------------------------------------------------------- the metric
 
 

@@ -125,6 +125,30 @@ def test_a_dry_run_says_what_to_expect_and_writes_and_sends_nothing(run, space, 
     assert list((tmp_path / "here").iterdir()) == [] and transport.requests == []
 
 
+@pytest.mark.parametrize(
+    ("race", "words"),
+    [
+        (None, "off: every candidate runs on all examples"),
+        ({"block": 6}, "may stop a candidate after 12, 18 of 20 examples"),
+        ({"block": 9}, "may stop a candidate after 18 of 20 examples"),
+        ({"block": 11, "confidence": 0.9}, "may stop a candidate after 11 of 20 examples"),
+    ],
+)
+def test_a_dry_run_says_when_a_candidate_may_be_stopped(run, tmp_path, race, words):
+    space = write_space(tmp_path / "raced", search={"race": race}, splits={"train": 6, "search": 20, "holdout": 6})
+    assert words in " ".join(run(space, "--dry-run")[1].split())
+
+
+def test_a_dry_run_says_when_there_are_too_few_examples_to_stop_anybody(run, space):
+    assert "stops nobody: it would take 10 examples" in " ".join(run(space, "--dry-run")[1].split())
+
+
+def test_a_seed_beyond_32_bits_and_a_range_of_billions_are_searched(run, tmp_path, transport):
+    space = write_space(tmp_path / "wide", params={"seed": {"low": 0, "high": 2**31 - 1}, "max_tokens": 16})
+    code, out, _ = run(space, "--seed", 2**40, "--json", "--trials", 3)
+    assert code == 0 and json.loads(out)["trials"] == 3
+
+
 def test_a_dry_run_needs_no_key(run, tmp_path, transport):
     models = [{"name": n, "route": "openai/gpt-4.1-mini", "price": dict(p)} for n, p in PRICES.items()]
     space = small(tmp_path / "job", models=models)

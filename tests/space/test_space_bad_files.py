@@ -24,6 +24,135 @@ BAD = {
             "job.yaml:37: params.temperature.high: got '1.5', expected a number. Remove the quotes.",
         ],
     ),
+    "a range of one number": (
+        [("{low: 0, high: 1.5}", "{low: 1, high: 1}")],
+        [
+            "job.yaml:37: params.temperature.high: got 1, expected a number above 1, which is `low`. Write a plain value for one number.",
+        ],
+    ),
+    "a logarithm of nothing": (
+        [("{low: 0, high: 1.5}", "{low: 0, high: 1.5, log: true}")],
+        [
+            "job.yaml:37: params.temperature.low: got 0, expected a number above 0 with `log: true`. Raise it, or remove `log`.",
+        ],
+    ),
+    "a logarithm with steps": (
+        [("{low: 0, high: 1.5}", "{low: 0.5, high: 1.5, log: true, step: 0.5}")],
+        [
+            "job.yaml:37: params.temperature.step: got 0.5, expected none with `log: true`. Remove one of them.",
+        ],
+    ),
+    "a step of nothing": (
+        [("{low: 0, high: 1.5}", "{low: 0, high: 1.5, step: 0}")],
+        [
+            "job.yaml:37: params.temperature.step: got 0, expected a number above 0 or null.",
+        ],
+    ),
+    "a number that no grid can hold": (
+        [("max_tokens: {choices: [32, 64]}", "num_ctx: {low: 0, high: 1.0e+300}")],
+        [
+            "job.yaml:38: params.num_ctx.high: got 1e+300, expected a number in [-1,000,000,000,000,000, 1,000,000,000,000,000].",
+        ],
+    ),
+    "one number as two choices": (
+        [("{low: 0, high: 1.5}", "{choices: [1, 0.5, 1.0]}")],
+        [
+            "job.yaml:37: params.temperature.choices.2: got 1.0, expected a value that does not equal 1, which is there. Remove one of them.",
+        ],
+    ),
+    "a switch and a number as two choices": (
+        [("max_tokens: {choices: [32, 64]}", "logprobs: {choices: [true, 1, null, null]}")],
+        [
+            "job.yaml:38: params.logprobs.choices.1: got 1, expected a value that does not equal true, which is there. Remove one of them.",
+            "job.yaml:38: params.logprobs.choices.3: got null, expected a value that does not equal null, which is there. Remove one of them.",
+        ],
+    ),
+    "a whole number beyond 64 bits": (
+        [("trials: 20", "trials: 1.0e+300")],
+        [
+            "job.yaml:46: search.trials: got 1.0e+300, expected a whole number of 1 or more.",
+        ],
+    ),
+    "labels for text": (
+        [("{type: int}", "{type: str, values: [a, b]}")],
+        [
+            "job.yaml:11: task.signature.outputs.urgency.values: got a list, expected none with `type: str`. Remove it, or set `type: enum`.",
+        ],
+    ),
+    "a label twice": (
+        [("[billing, shipping, returns]", "[billing, billing]")],
+        [
+            "job.yaml:10: task.signature.outputs.category.values: got billing, billing, expected two or more different labels.",
+        ],
+    ),
+    "a module without names": (
+        [
+            (
+                "    inputs:\n      message: {desc: what the customer wrote}\n    outputs:\n      category:\n        type: enum\n        values: [billing, shipping, returns]\n      urgency: {type: int}\n",
+                "",
+            ),
+            ("  signature:\n", "  module: a:B\n"),
+        ],
+        [
+            "job.yaml:3: task.inputs: got none, expected the names of the module's fields. Write `inputs: [...]`.",
+        ],
+    ),
+    "data from two places": (
+        [("path: tickets.jsonl", "path: tickets.jsonl\n  hub: a/b")],
+        [
+            "job.yaml:12: dataset: got both, expected either `path` or `hub`. Remove one of them.",
+        ],
+    ),
+    "data from nowhere": (
+        [("path: tickets.jsonl", "limit: 20")],
+        [
+            "job.yaml:12: dataset: got neither, expected either `path` or `hub`. Add `path:`.",
+        ],
+    ),
+    "a path of nothing": (
+        [("path: tickets.jsonl", "path: ''\n  id: ' '")],
+        [
+            "job.yaml:13: dataset.path: got '', expected text that is not blank.",
+            "job.yaml:14: dataset.id: got ' ', expected text that is not blank.",
+        ],
+    ),
+    "a split below nothing": (
+        [("train: 10", "train: -1")],
+        [
+            "job.yaml:14: splits.train: got -1, expected a share below 1, or a whole count up to 1,000,000,000.",
+        ],
+    ),
+    "a count that is no count": (
+        [("search: 5", "search: 1.5")],
+        [
+            "job.yaml:14: splits.search: got 1.5, expected a share below 1, or a whole count up to 1,000,000,000.",
+        ],
+    ),
+    "values of a column without it": (
+        [("train: 10", "train: [a]")],
+        [
+            "job.yaml:14: splits.train: got a list, expected a share below 1 or a count. Lists of values go with `column:`.",
+        ],
+    ),
+    "a column without its values": (
+        [("train: 10", "column: part, train: [a]")],
+        [
+            "job.yaml:14: splits.search: got 5, expected a list of values of 'part', the `column`. Write `search: [...]`.",
+        ],
+    ),
+    "prices beyond all reason": (
+        [("api_base: http://127.0.0.1:8080/v1", "price: {input_usd: 1.0e+300, output_usd: 1}\n    route: ' '")],
+        [
+            "job.yaml:27: models.1.price.input_usd: got 1e+300, expected at most 100,000 USD a million tokens.",
+            "job.yaml:28: models.1.route: got ' ', expected a LiteLLM name. Leave it out for `name`.",
+        ],
+    ),
+    "a number where the name of a key's variable belongs": (
+        [("api_base: http://127.0.0.1:8080/v1", "api_key_env: 12345678")],
+        [
+            "job.yaml:27: models.1.api_key_env: expected text or null.",
+        ],
+    ),
     "a range without low": (
         [("{low: 0, high: 1.5}", "{high: 1.5}")],
         [
@@ -46,7 +175,7 @@ BAD = {
     "low above high": (
         [("{low: 0, high: 1.5}", "{low: 1.5, high: 0}")],
         [
-            "job.yaml:37: params.temperature: `low` has to be smaller than `high`.",
+            "job.yaml:37: params.temperature.high: got 0, expected a number above 1.5, which is `low`. Swap them.",
         ],
     ),
     "a bare list of choices": (
@@ -150,7 +279,7 @@ BAD = {
     "an enum without values": (
         [("        values: [billing, shipping, returns]\n", "")],
         [
-            "job.yaml:8: task.signature.outputs.category: `values` goes with type: enum, and type: enum needs `values`.",
+            "job.yaml:8: task.signature.outputs.category.values: got none, expected some with `type: enum`. Add `values:`.",
         ],
     ),
     "a misspelt type": (
@@ -330,7 +459,7 @@ BAD = {
     "weights of nothing": (
         [("weight: 0.8", "weight: 0"), ("weight: 0.2", "weight: 0"), ("budget: {usd: 5}", "  latency: null")],
         [
-            "job.yaml:42: objectives: at least one weight has to be above 0.",
+            "job.yaml:42: objectives: got weights of 0 alone, expected one `weight` above 0 at least. Raise one.",
         ],
     ),
     "a misspelt variant of the incumbent": (
@@ -400,9 +529,9 @@ BAD = {
     "bad values of max_tokens": (
         [("[32, 64]", "[0, 64.5, x]")],
         [
-            "job.yaml:38: params.max_tokens.choices.0: got 0, expected a whole number of 1 or more. Raise it.",
-            "job.yaml:38: params.max_tokens.choices.1: got 64.5, expected a whole number of 1 or more.",
-            "job.yaml:38: params.max_tokens.choices.2: got 'x', expected a whole number of 1 or more.",
+            "job.yaml:38: params.max_tokens.choices.0: got 0, expected a whole number in [1, 10,000,000]. Raise it.",
+            "job.yaml:38: params.max_tokens.choices.1: got 64.5, expected a whole number in [1, 10,000,000].",
+            "job.yaml:38: params.max_tokens.choices.2: got 'x', expected a whole number in [1, 10,000,000].",
         ],
     ),
     "form own without a module": (
@@ -497,7 +626,7 @@ BAD = {
     "shares above 1": (
         [("train: 10", "train: 0.9"), ("search: 5", "search: 0.9")],
         [
-            "job.yaml:14: splits: the shares add up to more than 1.",
+            "job.yaml:14: splits: got train 0.9 + search 0.9, expected shares that add up to 1 or less. Lower one of them.",
         ],
     ),
     "three problems at once": (

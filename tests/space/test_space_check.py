@@ -97,7 +97,7 @@ def test_a_list_of_nothing_to_search_is_refused(problems, key):
 
 def test_a_value_is_searched_once(problems):
     (message,) = problems(("[plain, json]", "[plain, plain]"))
-    assert message == "program.format: the same value is there twice. Remove one of them."
+    assert message == "program.format: the same value is there twice: got 'plain'. Remove one of them."
 
 
 # -------------------------------------------------------------------------------------------- demos
@@ -151,8 +151,8 @@ def test_counts_of_splits_fit_the_limit(problems):
         ("temperature", "true", "a number in [0, 2]."),
         ("top_p", "0", "a number in (0, 1]. Raise it."),
         ("top_p", "1.1", "a number in (0, 1]. Lower it."),
-        ("max_tokens", "0", "a whole number of 1 or more. Raise it."),
-        ("max_tokens", "10.5", "a whole number of 1 or more."),
+        ("max_tokens", "0", "a whole number in [1, 10,000,000]. Raise it."),
+        ("max_tokens", "10.5", "a whole number in [1, 10,000,000]."),
         ("presence_penalty", "-3", "a number in [-2, 2]. Raise it."),
     ],
 )
@@ -171,7 +171,7 @@ def test_values_on_the_bounds_are_taken(problems, good):
 
 def test_a_range_of_tokens_is_whole(problems):
     (message,) = problems(("{choices: [32, 64]}", "{low: 32, high: 64.5}"))
-    assert message == "params.max_tokens.high: got 64.5, expected a whole number of 1 or more."
+    assert message == "params.max_tokens.high: got 64.5, expected a whole number in [1, 10,000,000]."
     (message,) = problems(("{choices: [32, 64]}", "{low: 32, high: 64, type: float}"))
     assert message == "params.max_tokens.type: got 'float', expected int for max_tokens."
 
@@ -195,11 +195,15 @@ def test_conditions_may_name_any_param(problems, when):
     assert problems(("{model: [openai/*]}", when)) == []
 
 
+def test_a_condition_may_write_a_number_in_another_way(problems):
+    assert problems(("{model: [openai/*]}", "{demos.count: [2.0]}")) == []
+
+
 @pytest.mark.parametrize(
     ("when", "said"),
     [
         ("{constrained: [true]}", "got true, expected a value of that param (false)"),
-        ("{demos.count: [2.0]}", "got 2.0, expected a value of that param (2, 4)"),
+        ("{demos.count: [2.5]}", "got 2.5, expected a value of that param (2, 4)"),
         ("{temperature: [1.6]}", "got 1.6, expected a number in [0, 1.5], the range of that param"),
         ("{max_tokens: []}", "got an empty list, expected a list of one value or more"),
         ("{instruction: [shrt]}", "Did you mean 'short'?"),

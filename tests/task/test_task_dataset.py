@@ -215,7 +215,9 @@ def test_ids_come_from_the_data_and_twice_is_an_error(tmp_path):
     assert [e.id for e in _load(tmp_path, _jsonl(rows), id="key")] == ["1", "b"]
     with pytest.raises(DatasetError, match=r"rows 1, 3 have the same id '1'"):
         _load(tmp_path, _jsonl([*rows, {**ROWS[0], "key": "1"}]), id="key")
-    with pytest.raises(DatasetError, match=r"no such column: got 'kee'. Did you mean 'key'"):
+    with pytest.raises(
+        DatasetError, match=r"no such column: got 'kee', expected one of 'text', 'label', 'key'. Did you mean 'key'"
+    ):
         _load(tmp_path, _jsonl(rows), id="kee")
     with pytest.raises(DatasetError, match=r"d.jsonl:3: the id 'key'"):
         _load(tmp_path, _jsonl([*rows, {**ROWS[0], "key": " "}]), id="key")

@@ -86,14 +86,16 @@ def test_counts_come_first_and_shares_are_of_the_rest():
 
 def test_no_train_rows_are_fine_but_a_search_of_one_row_is_not():
     assert _split(_examples("a" * 10), train=0, search=0.5, holdout=0.5).train == ()
-    with pytest.raises(DatasetError, match=r"splits.search: 1 of 10 rows fall into it: expected two or more"):
+    with pytest.raises(
+        DatasetError, match=r"splits.search: rows that fall into it, of 10: got 1, expected two or more"
+    ):
         _split(_examples("a" * 10), train=0, search=1, holdout=5)
     with pytest.raises(DatasetError, match=r"splits.holdout: 0 of 10"):
         _split(_examples("a" * 10), train=5, search=5, holdout=0)
 
 
 def test_counts_that_ask_for_more_than_there_is_are_refused():
-    with pytest.raises(DatasetError, match=r"add up to 12, but there are 10 rows"):
+    with pytest.raises(DatasetError, match=r"the sum of the counts: got 12, expected at most 10, the rows there are"):
         _split(_examples("a" * 10), train=2, search=5, holdout=5)
 
 

@@ -85,7 +85,7 @@ class OptunaStudy:
     ) -> None:  # fmt: skip
         self._dims, self._sampler, self._seed, self._where = tuple(dims), sampler, seed, store.url
         self._live: dict[int, optuna.Trial] = {}
-        self._plain = optuna.samplers.RandomSampler(seed=seed)
+        self._plain = optuna.samplers.RandomSampler(seed=0)  # never asked: every proposal has one of its own
         self._storage = open_storage(store)
         with self._door():
             self._kept = optuna.create_study(

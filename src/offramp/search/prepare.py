@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from offramp.errors import ModelError, SpaceError, nearest, problem
-from offramp.ids import content_hash
+from offramp.ids import canonical_json, content_hash
 from offramp.models import embedded
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
@@ -106,9 +106,18 @@ class Prepared:
         revisions = {name: [m.route, m.revision, m.api_base] for name, m in self.models.items()}
         texts = {predictor: dict(variants) for predictor, variants in self.texts.items()}
         propose = None if self.space.propose is None else self.space.propose.model_dump(mode="json")
-        more = {"propose": propose, "started_from": self.started_from}
+        more = {"propose": propose, "started_from": self.started_from, "incumbent": self._own_numbers()}
         stated = {name: value for name, value in more.items() if value is not None}
         return content_hash([part, texts, revisions, self.task.hash, *([stated] if stated else [])])
+
+    def _own_numbers(self) -> Mapping[str, Any] | None:
+        """The incumbent's params where one is not as the file has it, but as a dimension (0.0 for 0); else None.
+
+        Earlier studies of such a file have another incumbent, and are not continued with this one.
+        """
+        stated = {} if self.space.incumbent is None else self.space.incumbent.params
+        meant = {} if self.incumbent is None else {name: self.incumbent.params[name] for name in stated}
+        return None if canonical_json(meant) == canonical_json(stated) else meant
 
     def study_name(self, seed: int) -> str:
         """Name of the study of this job: the space's name, and what makes it this one."""
@@ -127,21 +136,38 @@ class Prepared:
             ("models", ", ".join(self.searched_models)),
             ("searched", ", ".join(searched) or "nothing: one candidate"),
             ("candidates", "unbounded" if size == float("inf") else f"{size:,.0f}"),
+            ("race", self._race()),
             ("incumbent", self.incumbent.id if self.incumbent else "none"),
             ("objectives", ", ".join(f"{o.name} ({o.weight:g})" for o in self.objectives)),
         ]
 
+    def _race(self) -> str:
+        """When a candidate may be stopped."""
+        from offramp.search.race import ends_of  # not before it is asked for: scipy takes a while
+        from offramp.search.racing.behind import FEWEST
 
-def prepare(loaded: LoadedSpace, *, to_run: bool = False) -> Prepared:
+        part, examples = self.space.search.race, len(self.task.splits.search)
+        if part is None:
+            return "off: every candidate runs on all examples"
+        ends = [str(end) for end in ends_of(examples, part.block) if end >= FEWEST]
+        if not ends:
+            return f"stops nobody: it would take {FEWEST} examples and more after them, and search has {examples}"
+        shown = ", ".join(ends[:8]) + (", ..." if len(ends) > 8 else "")
+        return f"may stop a candidate after {shown} of {examples} examples"
+
+
+def prepare(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = False) -> Prepared:
     """Checks a loaded space against its data and models.
 
     Args:
         to_run: also ask for keys and model files, which a check on another machine need not have.
+        stored: a study has run on it, so that the file itself is taken as it is: it passed the checks of its day.
 
     Raises:
         UsageError: (one of its kinds) with where, what, and what to do.
     """
-    check_space(loaded)
+    if not stored:
+        check_space(loaded)
     space, where = loaded.space, str(loaded.path)
     models, searched = _models(loaded)
     texts = instruction_texts(loaded)
@@ -170,6 +196,8 @@ def prepare(loaded: LoadedSpace, *, to_run: bool = False) -> Prepared:
     check_budget(space, task.splits, prepared.incumbent, loaded.where("constraints.regressions"))
     _check_demos(prepared)
     _check_propose(prepared)
+    if not stored:
+        _check_race(prepared)
     if to_run:
         check_runnable(prepared)
     return prepared
@@ -223,7 +251,7 @@ def _incumbent(
 ) -> Candidate:
     candidate = candidate_of(chosen, space=space, texts=texts, models=models, dims=dims)
     extra = space.incumbent.params if space.incumbent is not None else {}
-    known = {**candidate.request_params, **{n: v for n, v in extra.items() if v is not None}}
+    known = {**candidate.request_params, **{name: chosen[name] for name in extra if chosen[name] is not None}}
     return Candidate(**{**_fields(candidate), "request_params": known})
 
 
@@ -293,6 +321,16 @@ def _check_propose(prepared: Prepared) -> None:
     if refused:
         do = "Remove it, or list it under the model's `supports`."
         raise SpaceError(problem(where, f"propose.params.{refused[0]} is not taken by {model.name!r}", do=do))
+
+
+def _check_race(prepared: Prepared) -> None:
+    """A first block of all examples would turn racing off."""
+    race, examples = prepared.space.search.race, len(prepared.task.splits.search)
+    if race is not None and race.block is not None and race.block >= examples:
+        expected = f"less than {examples}, the size of the search split"
+        do = "Lower it, or write `race: null` to run every candidate on all examples."
+        where = prepared.loaded.where("search.race.block")
+        raise SpaceError(problem(where, "search.race.block", got=race.block, expected=expected, do=do))
 
 
 def _any(dim: Dimension) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def reopen(store: Store, study: str, space_file: str | Path | None = None) -> Op
         raise UsageError(problem(study, "the folder of its space file is not there", got=str(path.parent), do=do))
     space = space_from_json(row.space_json)
     text_hash = content_hash(row.space_json)
-    prepared = prepare(LoadedSpace(path=path, base=path.parent, space=space, lines={}, text_hash=text_hash))
+    loaded = LoadedSpace(path=path, base=path.parent, space=space, lines={}, text_hash=text_hash)
+    prepared = prepare(loaded, stored=True)
     if prepared.task.hash != row.task_hash:
         what = "its data, splits or metric have changed since it ran"
         raise UsageError(problem(study, what, do="Bring them back, or run `offramp optimize` on them as they are."))

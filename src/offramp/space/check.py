@@ -49,7 +49,14 @@ def find_problems(loaded: LoadedSpace) -> tuple[Problem, ...]:
     return tuple(sorted(found, key=lambda item: item.line or 0))
 
 
-# ------------------------------------------------------------------------------------- models and program
+# ------------------------------------------------------------------------------------- data, models and program
+
+
+def _dataset(loaded: LoadedSpace) -> Iterator[Problem]:
+    for name in ("path", "hub", "config", "hub_split", "revision", "id"):
+        given = getattr(loaded.space.dataset, name)
+        if given is not None and not given.strip():
+            yield loaded.problem(f"dataset.{name}", got=given, expected="text that is not blank")
 
 
 def _models(loaded: LoadedSpace) -> Iterator[Problem]:
@@ -59,6 +66,10 @@ def _models(loaded: LoadedSpace) -> Iterator[Problem]:
         key = f"models.{index}"
         if not name.strip():
             yield loaded.problem(key, got=name, expected="the name of a model")
+        elif isinstance(part, ModelPart) and part.route is not None and not part.route.strip():
+            yield loaded.problem(
+                f"{key}.route", got=part.route, expected="a LiteLLM name", do="Leave it out for `name`."
+            )
         elif name in seen:
             first = loaded.line(f"models.{seen[name]}")
             yield loaded.problem(key, f"{name!r} is there twice, first in line {first}", do="Remove one of them.")
@@ -67,6 +78,16 @@ def _models(loaded: LoadedSpace) -> Iterator[Problem]:
             expected = "the name of an environment variable, such as OPENAI_API_KEY"
             do = "Keep the key itself out of the file."
             yield loaded.problem(f"{key}.api_key_env", expected=expected, do=do)
+        if isinstance(part, ModelPart):
+            yield from _price(loaded, key, part)
+
+
+def _price(loaded: LoadedSpace, key: str, part: ModelPart) -> Iterator[Problem]:
+    stated = {} if part.price is None else part.price.model_dump(exclude_none=True)
+    for name, usd in stated.items():
+        if usd > MOST_USD:
+            unit = "an hour" if name == "compute_usd_per_hour" else "a million tokens"
+            yield loaded.problem(f"{key}.price.{name}", got=shown(usd), expected=f"at most {MOST_USD:,.0f} USD {unit}")
 
 
 def _program(loaded: LoadedSpace) -> Iterator[Problem]:
@@ -167,6 +188,6 @@ def _sampler(loaded: LoadedSpace) -> Iterator[Problem]:
 
 
 _CHECKS: tuple[Callable[[LoadedSpace], Iterator[Problem]], ...] = (
-    _models, _program, _constrained, check_demos, check_splits, check_incumbent, check_params,
+    _dataset, _models, _program, _constrained, check_demos, check_splits, check_incumbent, check_params,
     check_conditions, check_circles, check_grid, check_metric, _objectives, _limits, _sampler, check_propose,
 )  # fmt: skip

@@ -47,7 +47,7 @@ def _fields(loaded: LoadedSpace, key: str, part: Any, outputs: Sequence[str]) ->
             yield from check_weight(loaded, f"{key}.weights.{field}", weight)
             if field not in part.fields:
                 expected = f"a field of this metric ({', '.join(part.fields)})"
-                yield loaded.problem(f"{key}.weights.{field}", "unknown field", expected=expected)
+                yield loaded.problem(f"{key}.weights.{field}", "unknown field", got=shown(field), expected=expected)
 
 
 def _named_fields(key: str, part: Any) -> list[tuple[str, str]]:

@@ -5,14 +5,16 @@ Invariant: nothing is asked of a catalogue here; which model takes which paramet
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from offramp.errors import SpaceError, nearest
+from offramp.records import Scalar
 from offramp.space.dimensions import Dimension, dimensions
 from offramp.space.load import LoadedSpace, variant_names
-from offramp.space.messages import Problem, shown
+from offramp.space.messages import AsWritten, Problem, shown
 from offramp.space.model import Choices, Fixed, ModelPart, Range
 
 PROGRAM_PARAMS: Mapping[str, str] = {
@@ -63,7 +65,8 @@ class Bounds:
         word = "a whole number" if self.whole else "a number"
         if self.high == float("inf"):
             return f"{word} {'above' if self.low_open else 'of'} {self.low:g}{'' if self.low_open else ' or more'}"
-        return f"{word} in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}]"
+        high = f"{self.high:,}" if self.whole else f"{self.high:g}"
+        return f"{word} in {'(' if self.low_open else '['}{self.low:g}, {high}]"
 
     def wrong(self, value: Any) -> str | None:
         """What to do about a value; an empty string where there is nothing better to say; None where it is right."""
@@ -76,6 +79,9 @@ class Bounds:
         return "" if self.whole and value != int(value) else None
 
 
+MOST_NUMBER = 10**15
+"""Of a range: whole numbers beyond are no longer told apart."""
+
 BOUNDS: Mapping[str, Bounds] = {
     "temperature": Bounds(low=0, high=2),
     "top_p": Bounds(low=0, high=1, low_open=True),
@@ -83,9 +89,9 @@ BOUNDS: Mapping[str, Bounds] = {
     "presence_penalty": Bounds(low=-2, high=2),
     "frequency_penalty": Bounds(low=-2, high=2),
     "repeat_penalty": Bounds(low=0, low_open=True),
-    "max_tokens": Bounds(low=1, whole=True),
-    "max_completion_tokens": Bounds(low=1, whole=True),
-    "top_k": Bounds(low=0, whole=True),
+    "max_tokens": Bounds(low=1, high=10_000_000, whole=True),
+    "max_completion_tokens": Bounds(low=1, high=10_000_000, whole=True),
+    "top_k": Bounds(low=0, high=10_000_000, whole=True),
     "seed": Bounds(low=0, high=2**31 - 1, whole=True),
 }
 
@@ -155,13 +161,28 @@ def _values(loaded: LoadedSpace, key: str, name: str, part: Any) -> Iterator[Pro
     elif isinstance(part, Choices):
         for index, value in enumerate(part.choices):
             yield from _bounds(loaded, f"{key}.choices.{index}", name, value)
+            yield from _equal(loaded, f"{key}.choices.{index}", value, part.choices[:index])
     elif isinstance(part, Fixed):
         yield from _bounds(loaded, f"{key}.value", name, part.value)
     else:
         yield from _bounds(loaded, key, name, part)
 
 
+def _equal(loaded: LoadedSpace, key: str, value: Scalar, before: Sequence[Scalar]) -> Iterator[Problem]:
+    """1, 1.0 and true are one choice to the search, and would be several candidates of one setting."""
+    for other in before:
+        if value == other:
+            expected = f"a value that does not equal {json.dumps(other)}, which is there"
+            got = AsWritten(json.dumps(value))
+            yield loaded.problem(key, got=got, expected=expected, do="Remove one of them.")
+            return
+
+
 def _range(loaded: LoadedSpace, key: str, name: str, part: Range) -> Iterator[Problem]:
+    for bound in ("low", "high"):
+        if abs(getattr(part, bound)) > MOST_NUMBER:
+            expected = f"a number in [-{MOST_NUMBER:,}, {MOST_NUMBER:,}]"
+            yield loaded.problem(f"{key}.{bound}", got=shown(getattr(part, bound)), expected=expected)
     yield from _bounds(loaded, f"{key}.low", name, _number(part.low))
     yield from _bounds(loaded, f"{key}.high", name, _number(part.high))
     whole = part.type == "int" or (name in BOUNDS and BOUNDS[name].whole)
@@ -197,4 +218,5 @@ def distinct(loaded: LoadedSpace, key: str, value: Any) -> Iterator[Problem]:
     if isinstance(value, list) and not value:
         yield loaded.problem(key, got=shown(value), expected="one value or more")
     elif isinstance(value, list) and len(set(value)) < len(value):
-        yield loaded.problem(key, "the same value is there twice", do="Remove one of them.")
+        twice = next(one for index, one in enumerate(value) if one in value[:index])
+        yield loaded.problem(key, "the same value is there twice", got=shown(twice), do="Remove one of them.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from offramp.errors import nearest
 from offramp.space.check_params import many
-from offramp.space.dimensions import instruction_param
+from offramp.space.dimensions import instruction_param, same_value
 from offramp.space.load import LoadedSpace, variant_names
 from offramp.space.messages import Problem, listing, shown
 from offramp.space.model import Choices, Fixed, ModelPart, Range
@@ -103,7 +103,7 @@ def _option(loaded: LoadedSpace, key: str, option: Any, values: Any) -> Iterator
 
 
 def _same(option: Any, value: Any) -> bool:
-    """As the search compares them: texts by glob, all else by type and value."""
+    """As the search compares them: texts by glob, numbers by value."""
     if isinstance(option, str) and isinstance(value, str):
         return fnmatch.fnmatchcase(value, option)
-    return type(option) is type(value) and option == value
+    return same_value(option, value)

@@ -15,7 +15,7 @@ import fnmatch
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from offramp.errors import SpaceError, problem
 from offramp.records import Candidate, DemoKind, Model, Scalar
@@ -31,6 +31,7 @@ PROPOSED = "proposed"
 
 _ROUNDING = 1e-9
 """In steps: what floats may be off from the grid."""
+_MOST_VALUES = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +70,17 @@ class Dimension:
 
     @property
     def size(self) -> float:
-        """Number of values; infinite for a range without step."""
+        """Number of values; infinite for a range without step, or with more values than anybody could count."""
         if self.choices:
             return len(self.choices)
         step = self.step or (1 if self.whole else None)
-        return float("inf") if step is None else math.floor((self.high - self.low) / step + _ROUNDING) + 1
+        steps = math.inf if step is None else (self.high - self.low) / step + _ROUNDING
+        return math.floor(steps) + 1 if steps < _MOST_VALUES else math.inf
 
     def holds(self, value: Scalar) -> bool:
         """Whether this is one of its values; a whole number stands for the float that equals it."""
         if self.choices:
-            return any(_same(choice, value) for choice in self.choices)
+            return any(same_value(choice, value) for choice in self.choices)
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             return False
         if self.whole and value != int(value):
@@ -86,16 +88,24 @@ class Dimension:
         steps = (value - self.low) / self.step if self.step else 0.0
         return abs(steps - round(steps)) <= _ROUNDING
 
+    def own(self, value: Scalar) -> Scalar:
+        """The value as this dimension has it, so that 0 and 0.0 make one candidate; as it is where it has it not."""
+        if not self.holds(value):
+            return value
+        if self.choices:
+            return next(choice for choice in self.choices if same_value(choice, value))
+        return int(value or 0) if self.whole else float(value or 0)
+
     def applies(self, chosen: Mapping[str, Scalar]) -> bool:
         """Whether the condition holds for the values chosen so far."""
         return all(name in chosen and _matches(chosen[name], allowed) for name, allowed in self.when.items())
 
 
 def _matches(value: Scalar, allowed: Sequence[Any]) -> bool:
-    return any(_same(option, value) or _is_like(option, value) for option in allowed)
+    return any(same_value(option, value) or _is_like(option, value) for option in allowed)
 
 
-def _same(option: Any, value: Scalar) -> bool:
+def same_value(option: Any, value: Scalar) -> bool:
     """Equal, where true is not 1."""
     return isinstance(option, bool) == isinstance(value, bool) and option == value
 
@@ -240,13 +250,29 @@ def assignments(dims: Sequence[Dimension], chosen: Mapping[str, Scalar] | None =
         yield from assignments(tail, {**chosen, head.name: value})
 
 
-def values_in(dim: Dimension) -> tuple[Scalar, ...]:
-    """All values of a dimension of finite size."""
-    if dim.choices:
-        return dim.choices
-    step = dim.step or 1
-    numbers = [dim.low + i * step for i in range(int(dim.size))]
-    return tuple(int(n) for n in numbers) if dim.whole else tuple(round(n, 12) for n in numbers)
+def values_in(dim: Dimension) -> Sequence[Scalar]:
+    """All values of a dimension of finite size; those of a range are worked out one by one."""
+    return dim.choices or _Steps(dim)
+
+
+class _Steps(Sequence[Scalar]):
+    """The numbers of a range with steps. There may be billions: `seed: {low: 0, high: 2147483647}`."""
+
+    def __init__(self, dim: Dimension) -> None:
+        self._dim, self._places = dim, range(int(dim.size))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Scalar: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Scalar]: ...
+    def __getitem__(self, index: int | slice) -> Scalar | Sequence[Scalar]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        number = self._dim.low + self._places[index] * (self._dim.step or 1)
+        return int(number) if self._dim.whole else round(number, 12)
 
 
 def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts, models: Mapping[str, Model],
@@ -310,10 +336,10 @@ def incumbent_params(space: SpaceFile, texts: Texts, dims: Sequence[Dimension]) 
     chosen: dict[str, Scalar] = {}
     for dim in dims:
         if dim.name in stated:
-            chosen[dim.name] = stated[dim.name]
+            chosen[dim.name] = dim.own(stated[dim.name])
         elif dim.applies(chosen) and not (dim.group == "request" and dim.searched):
             chosen[dim.name] = _first(dim)
-    chosen.update(stated)
+    chosen |= {name: value for name, value in stated.items() if name not in chosen}
     if stated["demos"] == "none":
         chosen.pop("demos.count", None)
     return chosen

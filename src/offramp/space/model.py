@@ -6,23 +6,49 @@ else. Reading, line numbers and messages are in `load.py`; checks that need the 
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from offramp.errors import problem
 
 SCHEMA_VERSION = 1
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+MOST_EXAMPLES = 1_000_000_000
 MOST_WEIGHT = 1_000_000
 """Only the proportions of weights count, and sums of the largest floats are no numbers. Asked for in `check.py`."""
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class Misfit(ValueError):
+    """A field that is right by itself and does not go with the others of its part.
+
+    Attributes:
+        name: of the field; empty where it is the part as a whole.
+        got: where that is not what the file has there.
+        expected, do: as in `offramp.errors.problem`.
+    """
+
+    def __init__(self, name: str, expected: str, *, got: str | None = None, do: str | None = None) -> None:
+        self.name, self.got, self.expected, self.do = name, got, expected, do
+        super().__init__(problem("", name, got=got, expected=expected, do=do))
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _one_of(**given: object) -> None:
+    """Refuses both of two fields, and neither."""
+    missing = [value is None for value in given.values()]
+    if any(missing) and not all(missing):
+        return
+    do = f"Add `{next(iter(given))}:`." if all(missing) else "Remove one of them."
+    expected = f"either {' or '.join(f'`{name}`' for name in given)}"
+    raise Misfit("", expected, got="neither" if all(missing) else "both", do=do)
 
 
 # ------------------------------------------------------------------------------------------------ task
@@ -53,13 +79,18 @@ class OutputField(_Part):
 
     @model_validator(mode="after")
     def _shape(self) -> OutputField:
-        if (self.type == "enum") != (self.values is not None):
-            raise ValueError("`values` goes with type: enum, and type: enum needs `values`")
+        self._goes_with("values", self.type == "enum", "`type: enum`")
+        self._goes_with("fields", self.type in ("object", "list[object]"), "`type: object` or `type: list[object]`")
         if self.values is not None and (len(self.values) < 2 or len(set(self.values)) != len(self.values)):
-            raise ValueError("`values` needs two or more different values")
-        if (self.type in ("object", "list[object]")) != (self.fields is not None):
-            raise ValueError("`fields` goes with type: object or list[object], and these need `fields`")
+            raise Misfit("values", "two or more different labels", got=", ".join(self.values) or None)
         return self
+
+    def _goes_with(self, name: str, needed: bool, types: str) -> None:
+        given = getattr(self, name) is not None
+        if needed and not given:
+            raise Misfit(name, f"some with `type: {self.type}`", got="none", do=f"Add `{name}:`.")
+        if given and not needed:
+            raise Misfit(name, f"none with `type: {self.type}`", do=f"Remove it, or set {types}.")
 
 
 class Signature(_Part):
@@ -91,10 +122,13 @@ class TaskPart(_Part):
 
     @model_validator(mode="after")
     def _one_of(self) -> TaskPart:
-        if (self.signature is None) == (self.module is None):
-            raise ValueError("give either `signature` or `module`")
-        if (self.module is not None) != (self.inputs is not None and self.outputs is not None):
-            raise ValueError("`module` goes with `inputs` and `outputs` (names of fields)")
+        _one_of(signature=self.signature, module=self.module)
+        for name in ("inputs", "outputs"):
+            if self.module is not None and not getattr(self, name):
+                do = f"Write `{name}: [...]`."
+                raise Misfit(name, "the names of the module's fields", got="none", do=do)
+            if self.module is None and getattr(self, name) is not None:
+                raise Misfit(name, "none with `signature`, which names its own fields", do="Remove it.")
         return self
 
 
@@ -119,8 +153,7 @@ class DatasetPart(_Part):
 
     @model_validator(mode="after")
     def _one_of(self) -> DatasetPart:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("give either `path` or `hub`")
+        _one_of(path=self.path, hub=self.hub)
         return self
 
 
@@ -146,18 +179,18 @@ class SplitsPart(_Part):
 
     @model_validator(mode="after")
     def _kinds(self) -> SplitsPart:
-        parts = (self.train, self.search, self.holdout)
-        if self.column is not None:
-            if not all(isinstance(part, list) for part in parts):
-                raise ValueError("with `column`, train, search and holdout are lists of that column's values")
-            return self
-        if any(isinstance(part, list) for part in parts):
-            raise ValueError("lists of values go with `column`")
-        numbers = [float(part) for part in parts if not isinstance(part, list)]
-        if any(n < 0 or not math.isfinite(n) or (n >= 1 and n != int(n)) for n in numbers):
-            raise ValueError("train, search and holdout are shares below 1 or whole counts")
-        if sum(n for n in numbers if n < 1) > 1 + 1e-9:
-            raise ValueError("the shares add up to more than 1")
+        parts = {"train": self.train, "search": self.search, "holdout": self.holdout}
+        for name, part in parts.items():
+            if self.column is not None and not isinstance(part, list):
+                raise Misfit(name, f"a list of values of {self.column!r}, the `column`", do=f"Write `{name}: [...]`.")
+            if self.column is None and isinstance(part, list):
+                raise Misfit(name, "a share below 1 or a count", do="Lists of values go with `column:`.")
+            if not isinstance(part, list) and (not 0 <= part <= MOST_EXAMPLES or (part >= 1 and part % 1)):
+                raise Misfit(name, f"a share below 1, or a whole count up to {MOST_EXAMPLES:,}")
+        shares = {name: part for name, part in parts.items() if not isinstance(part, list) and part < 1}
+        if sum(shares.values()) > 1 + 1e-9:
+            told = " + ".join(f"{name} {part:g}" for name, part in shares.items())
+            raise Misfit("", "shares that add up to 1 or less", got=told, do="Lower one of them.")
         return self
 
 
@@ -200,8 +233,7 @@ class ContainsMetric(_MetricPart):
 
     @model_validator(mode="after")
     def _one_of(self) -> ContainsMetric:
-        if (self.values is None) == (self.values_from is None):
-            raise ValueError("give either `values` or `values_from`")
+        _one_of(values=self.values, values_from=self.values_from)
         return self
 
 
@@ -368,9 +400,12 @@ class Range(_Part):
     @model_validator(mode="after")
     def _ordered(self) -> Range:
         if not self.low < self.high:
-            raise ValueError("`low` has to be smaller than `high`")
-        if self.log and (self.low <= 0 or self.step is not None):
-            raise ValueError("`log` needs `low` above 0 and no `step`")
+            do = "Write a plain value for one number." if self.low == self.high else "Swap them."
+            raise Misfit("high", f"a number above {self.low:g}, which is `low`", do=do)
+        if self.log and self.low <= 0:
+            raise Misfit("low", "a number above 0 with `log: true`", do="Raise it, or remove `log`.")
+        if self.log and self.step is not None:
+            raise Misfit("step", "none with `log: true`", do="Remove one of them.")
         return self
 
 
@@ -384,12 +419,6 @@ class Choices(_Part):
         default_factory=dict,
         description="Params to the values under which this one applies; texts may be globs such as `openai/*`.",
     )
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Choices:
-        if len({(type(c), c) for c in self.choices}) != len(self.choices):
-            raise ValueError("`choices` has the same value twice")
-        return self
 
 
 class Fixed(_Part):
@@ -481,8 +510,8 @@ class ObjectivesPart(_Part):
     @model_validator(mode="after")
     def _some_weight(self) -> ObjectivesPart:
         given = [part for part in (self.quality, self.cost, self.latency) if part is not None]
-        if sum(part.weight for part in given) <= 0:
-            raise ValueError("at least one weight has to be above 0")
+        if not any(part.weight > 0 for part in given):
+            raise Misfit("", "one `weight` above 0 at least", got="weights of 0 alone", do="Raise one.")
         return self
 
 
@@ -546,7 +575,9 @@ class RacePart(_Part):
         description="Being ahead by less counts for nothing: in score, and as a share of cost and time.",
     )
     block: int | None = Field(
-        None, ge=1, description="Examples between two looks; an eighth of the search split, and 5 or more, by default."
+        None,
+        ge=1,
+        description="Examples between two looks, fewer than search has; an eighth, and 5 or more, by default.",
     )
 
 

@@ -19,11 +19,13 @@ from pydantic import BaseModel, ValidationError
 
 from offramp.errors import nearest
 from offramp.space.annotations import Kind, describe, kind_of, kinds_of_field
-from offramp.space.messages import joined, listing, say, shown
-from offramp.space.model import Choices, SpaceFile
+from offramp.space.messages import AsWritten, is_secret, joined, listing, say, shown
+from offramp.space.model import Choices, Misfit, SpaceFile
 
 Finding = tuple[str, str]
 """Dotted key and message."""
+_BEYOND = 2**63
+_DO_NOT_FIT = "the parts do not go together"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class Walk:
             yield self._wrong(Kind(base=cls), value, key)
             return
         before = list(self._parts(cls, value, key))
-        yield from before or _rules(cls, value, key)
+        yield from before or self._rules(cls, value, key)
 
     def _parts(self, cls: type[BaseModel], value: Mapping[str, Any], key: str) -> Iterator[Finding]:
         unknown = [name for name in value if name not in cls.model_fields]
@@ -122,11 +124,28 @@ class Walk:
         else:
             yield from self.model(models[given], value, key)
 
+    def _rules(self, cls: type[BaseModel], value: Mapping[str, Any], key: str) -> Iterator[Finding]:
+        """What a model says of parts that are each right but do not go together."""
+        try:
+            cls.model_validate(value)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False):
+                cause = detail.get("ctx", {}).get("error")
+                if len(detail["loc"]) == 1 and isinstance(cause, ValueError):  # of one field: what it says is expected
+                    cause = Misfit(str(detail["loc"][0]), str(cause))
+                yield self._misfit(cause, value, key) if isinstance(cause, Misfit) else (key, say(key, _DO_NOT_FIT))
+
+    def _misfit(self, cause: Misfit, value: Mapping[str, Any], key: str) -> Finding:
+        inner = joined(key, cause.name) if cause.name else key
+        got = None if cause.name not in value else shown(value[cause.name], self.raw.get(inner))
+        got = AsWritten(cause.got) if cause.got is not None else got
+        return inner, say(inner, got=got, expected=cause.expected, do=cause.do)
+
     # ------------------------------------------------------------------------------------- messages
 
     def _wrong(self, kind: Kind, value: Any, key: str) -> Finding:
         raw = self.raw.get(key)
-        return key, say(key, got=shown(value, raw), expected=describe(kind), do=_advice(kind, value, raw))
+        return key, say(key, got=shown(value, raw), expected=describe(kind), do=_advice(kind, key, value, raw))
 
 
 def _fits(kind: Kind, value: Any) -> bool:
@@ -142,7 +161,7 @@ def _is_a(base: Any, value: Any) -> bool:
     if base is NoneType:
         return value is None
     if base is int:
-        return type(value) is int or (type(value) is float and value.is_integer())
+        return type(value) is int or (type(value) is float and value.is_integer() and abs(value) < _BEYOND)
     if base is float:
         return type(value) in (int, float)
     return type(value) is base
@@ -199,11 +218,11 @@ def _belongs(name: str) -> str:
     return ""
 
 
-def _advice(kind: Kind, value: Any, raw: str | None) -> str | None:
+def _advice(kind: Kind, key: str, value: Any, raw: str | None) -> str | None:
     bases = [m.base for m in kind.members or (kind,)]
     if str in bases and (isinstance(value, bool | int | float) or (value is None and raw and Choices not in bases)):
         fits = any(m.base is str and m.accepts(raw or "") for m in kind.members or (kind,))
-        return f"Quote it: '{raw}'." if fits else None
+        return f"Quote it: '{raw}'." if fits and not is_secret(key) else None
     if isinstance(value, list) and Choices in bases:
         return "Write the values as `{choices: [...]}`."
     if get_origin(kind.base) is list and isinstance(value, str | int | float):
@@ -231,18 +250,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _rules(cls: type[BaseModel], value: Mapping[str, Any], key: str) -> Iterator[Finding]:
-    """What a model says of parts that are each right but do not go together."""
-    try:
-        cls.model_validate(value)
-    except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            cause = detail.get("ctx", {}).get("error")
-            if len(detail["loc"]) == 1 and isinstance(cause, ValueError):  # of one field: what it says is expected
-                name = str(detail["loc"][0])
-                inner = joined(key, name)
-                yield inner, say(inner, got=shown(value.get(name)), expected=str(cause))
-            else:
-                yield key, say(key, str(cause) if isinstance(cause, ValueError) else "the parts do not go together")

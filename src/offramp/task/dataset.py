@@ -128,7 +128,9 @@ def _examples(rows: Sequence[Row], content: Collection[str], source: Source, par
 def _ids_from_data(rows: Sequence[Row], source: Source, column: str) -> list[str]:
     if column not in source.columns():
         do = nearest(column, source.columns()) or "Leave `dataset.id` out to identify rows by their content."
-        raise DatasetError(problem(source.name, "dataset.id: there is no such column", got=column, do=do))
+        expected = f"one of {', '.join(map(repr, source.columns()[:20]))}"
+        what = "dataset.id: there is no such column"
+        raise DatasetError(problem(source.name, what, got=column, expected=expected, do=do))
     ids = [_id(row, source, column) for row in rows]
     seen = defaultdict(list)
     for id_, row in zip(ids, rows, strict=True):

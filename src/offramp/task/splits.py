@@ -47,8 +47,9 @@ def split_examples(
     splits = Splits(**{split.value: _ordered(examples, split, assigned, strata, part.seed) for split in Split})
     for split in (Split.SEARCH, Split.HOLDOUT):
         if len(splits.of(split)) < _SMALLEST:
-            what = f"splits.{split}: {len(splits.of(split))} of {len(examples)} rows fall into it"
-            raise DatasetError(problem(where, what, expected="two or more", do="Give it more, or add rows."))
+            what = f"splits.{split}: rows that fall into it, of {len(examples)}"
+            do = "Give it more, or add rows."
+            raise DatasetError(problem(where, what, got=len(splits.of(split)), expected="two or more", do=do))
     return splits
 
 
@@ -105,8 +106,8 @@ def _targets(part: SplitsPart, n: int, where: str) -> list[int]:
     asked = [float(size) for size in (part.train, part.search, part.holdout) if not isinstance(size, list)]
     counts = [int(size) if size >= 1 else 0 for size in asked]
     if sum(counts) > n:
-        what = f"splits: the counts add up to {sum(counts)}, but there are {n} rows"
-        raise DatasetError(problem(where, what, do="Ask for less, or give shares below 1."))
+        expected, do = f"at most {n}, the rows there are", "Ask for less, or give shares below 1."
+        raise DatasetError(problem(where, "splits: the sum of the counts", got=sum(counts), expected=expected, do=do))
     shares = [0.0 if size >= 1 else size for size in asked]
     rest = n - sum(counts)
     dealt = largest_remainder([*shares, max(0.0, 1.0 - sum(shares))], rest)

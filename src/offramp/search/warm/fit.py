@@ -8,6 +8,7 @@ Invariant: what comes out is an assignment that the space could have proposed it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from offramp.records import Candidate, Scalar
@@ -38,11 +39,14 @@ def nearest_value(dim: Dimension, value: Scalar) -> Scalar:
     """The value as the dimension writes it, where it has it; else the nearest number; else the first choice."""
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
     if dim.choices and dim.holds(value):
-        return next(c for c in dim.choices if isinstance(c, bool) == isinstance(value, bool) and c == value)
+        return dim.own(value)
     if dim.size == float("inf"):
         return rounded(dim.low if number is None else min(dim.high, max(dim.low, float(number))), dim)
     values = values_in(dim)
-    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if not dim.choices and number is not None:
+        place = math.ceil((number - dim.low) / (dim.step or 1) - 0.5)
+        return values[min(len(values) - 1, max(0, place))]
+    numbers = [v for v in dim.choices if isinstance(v, int | float) and not isinstance(v, bool)]
     if number is None or not numbers:
         return values[0]
     return min(numbers, key=lambda v: abs(v - number))

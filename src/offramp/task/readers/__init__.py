@@ -38,9 +38,9 @@ def read_source(part: DatasetPart, base: Path) -> Source:
 
 
 def _read_file(path: Path, name: str) -> Source:
-    if not path.is_file():
-        raise DatasetError(_missing(path, name))
     try:
+        if not path.is_file():
+            raise DatasetError(_missing(path, name))
         return _by_ending(path, name)
     except OSError as error:
         what = f"cannot be read ({error.strerror or type(error).__name__})"
