@@ -262,3 +262,73 @@ def test_the_live_page_follows_a_study_that_goes_on(live: dict[str, str], study:
             assert page.locator("#filter").input_value() == "small"
             StudyStore(store).update(name, status=StudyStatus.FINISHED, stop_reason="trials")
         until(page, "() => document.querySelector('#status').textContent === 'finished'")
+
+
+def test_what_was_set_by_hand_stays_when_the_page_takes_new_content_again_and_again(
+    live: dict[str, str], study: Study, browser: Any
+) -> None:
+    """Weights, tab, order, filters, choices and focus of the first renewal came back with each later one."""
+    from offramp.store.studies import StudyStatus, StudyStore
+
+    folder, name = study
+    with watched(browser) as page, open_store(api.default_storage(folder)) as store:
+        page.goto(live["study"])
+        for status, key, weight in ((StudyStatus.RUNNING, "cost", 90), (StudyStatus.STOPPED, "latency", 30)):
+            slide(page, quality=weight)
+            page.locator("#tab-latency").click()
+            page.locator("#only-front").check()
+            page.locator(f"#table thead th[data-key={key}] button").click()
+            page.locator("td.choose input:visible").nth(1).check()
+            page.locator("#table thead th[data-key=p95] button").focus()
+            order = page.locator("#table tbody tr").evaluate_all("rows => rows.map(r => r.dataset.id)")
+            chosen = page.locator("td.choose input:checked").evaluate_all("boxes => boxes.map(b => b.value)")
+            stamp = page.locator("body").get_attribute("data-stamp")
+            StudyStore(store).update(name, status=status)
+            until(page, "s => document.body.dataset.stamp !== s", stamp)
+            assert page.locator("#weight-quality + output").inner_text() == f"{weight} %"
+            assert page.locator("#picture-latency").is_visible() and page.locator("#only-front").is_checked()
+            assert page.locator("#table tbody tr").evaluate_all("rows => rows.map(r => r.dataset.id)") == order
+            kept = page.locator("td.choose input:checked").evaluate_all("boxes => boxes.map(b => b.value)")
+            assert kept == chosen and chosen
+            assert page.evaluate("document.activeElement.textContent") == "p95"
+        StudyStore(store).update(name, status=StudyStatus.FINISHED)
+
+
+def test_a_slider_that_is_held_is_not_taken_away(live: dict[str, str], study: Study, browser: Any) -> None:
+    from offramp.store.studies import StudyStatus, StudyStore
+
+    folder, name = study
+    with watched(browser) as page, open_store(api.default_storage(folder)) as store:
+        page.goto(live["study"])
+        stamp = page.locator("body").get_attribute("data-stamp")
+        box = page.locator("#weight-cost").bounding_box()
+        page.mouse.move(box["x"] + 5, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        StudyStore(store).update(name, status=StudyStatus.RUNNING)
+        page.wait_for_timeout(2500)
+        assert page.locator("body").get_attribute("data-stamp") == stamp
+        page.mouse.up()
+        until(page, "s => document.body.dataset.stamp !== s", stamp)
+        StudyStore(store).update(name, status=StudyStatus.FINISHED)
+
+
+def test_a_point_is_compared_as_the_new_one_with_what_runs_today(
+    live: dict[str, str], study: Study, browser: Any
+) -> None:
+    """The card's link and the table's button put today's first: wins were shown as losses."""
+    folder, name = study
+    told = api.pareto(name, results=folder)
+    best, today = told.recommended.candidate, told.incumbent.candidate
+    with watched(browser) as page:
+        page.goto(live["study"])
+        page.locator("#ranking .pick").first.click()
+        page.locator("#selected a", has_text="Compare").click()
+        assert page.locator("#choose-a").input_value() == best and page.locator("#choose-b").input_value() == today
+        page.goto(live["study"])
+        for row in page.locator("#table tbody tr").all():
+            if row.get_attribute("data-id") in (best, today):
+                row.locator("input").check()
+        slide(page, cost=100, quality=0)
+        with page.expect_navigation():
+            page.locator("#compare-two").click()
+        assert page.locator("#choose-b").input_value() == today

@@ -45,7 +45,20 @@ def app_of(store: Store, study: Study, tmp_path: Path, **access: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8600", "192.168.0.4", ""]
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:8600",
+        "192.168.0.4",
+        "",
+        "[::1",
+        "[::1]evil",
+        "127.0.0.1:8600/..",
+        "evil@127.0.0.1",
+        "127.1",
+        "localhost:x",
+    ],
 )
 def test_a_name_that_is_not_this_machine_is_refused(host: str, store: Store, study: Study, tmp_path: Path) -> None:
     reply = ask(app_of(store, study, tmp_path), "GET", "/", headers={"host": host})
@@ -55,6 +68,11 @@ def test_a_name_that_is_not_this_machine_is_refused(host: str, store: Store, stu
 @pytest.mark.parametrize("host", ["127.0.0.1:8600", "localhost", "LOCALHOST:1", "[::1]:8600"])
 def test_the_names_of_loopback_are_answered(host: str, store: Store, study: Study, tmp_path: Path) -> None:
     assert ask(app_of(store, study, tmp_path), "GET", "/", headers={"host": host}).status_code == 200
+
+
+def message_of(reply: httpx.Response) -> str:
+    """What a page of a message says below its title."""
+    return re.search(r'class="message[^>]*>(.*?)</p>', reply.text, re.DOTALL)[1]
 
 
 def promote(app: Any, study: Study, csrf: str, **headers: str) -> httpx.Response:
@@ -70,6 +88,8 @@ def promote(app: Any, study: Study, csrf: str, **headers: str) -> httpx.Response
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site", "origin": f"http://{HOST}"},
         {"origin": "http://127.0.0.1:9999"},
+        {"origin": "http://[::1"},
+        {"origin": f"http://evil@{HOST}"},
     ],
 )
 def test_another_site_changes_nothing_even_with_the_right_form(
@@ -97,10 +117,10 @@ def test_the_form_of_the_page_promotes_and_a_gate_that_does_not_hold_is_told(
     reply = promote(app, study, csrf, origin=f"http://{HOST}", **{"sec-fetch-site": "same-origin"})
     assert reply.status_code in (200, 409), reply.text
     if reply.status_code == 409:
-        assert "gate does not hold" in reply.text
+        assert "gate does not hold" in reply.text and "production" in message_of(reply)
     fields = {"csrf": csrf, "candidate": best, "label": "production", "force": "yes", "why": "tried in a test"}
     forced = ask(app, "POST", f"/studies/{study[1]}/promote", data=fields, headers={"origin": f"http://{HOST}"})
-    assert forced.status_code == 200 and "Promoted" in forced.text
+    assert forced.status_code == 200 and "Promoted" in forced.text and "landscape production" in message_of(forced)
     assert list((tmp_path / "promotions").rglob("*.yaml"))
 
 
@@ -150,6 +170,8 @@ def test_what_is_not_there_is_a_message_and_no_traceback(
 ) -> None:
     reply = ask(app_of(store, study, tmp_path), "GET", path.format(study[1]))
     assert reply.status_code == status and "Traceback" not in reply.text
+    if status >= 400 and "json" not in reply.headers["content-type"]:
+        assert message_of(reply).strip() and "Macro" not in message_of(reply), "the message itself was not shown"
 
 
 def test_the_numbers_of_the_page_are_those_of_pareto(store: Store, study: Study, tmp_path: Path) -> None:

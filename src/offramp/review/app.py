@@ -60,7 +60,7 @@ async def _told(request: Request, error: Exception) -> Response:
     status = 404 if isinstance(error, StorageError) else 400
     if request.url.path.endswith(("/state", "/verdict", "/data.json")):
         return JSONResponse({"error": str(error)}, status)
-    return _page("message.html.j2", status=status, title="That does not work", text=str(error))
+    return _page("message.html.j2", status=status, title="That does not work", message=str(error))
 
 
 def _studies(app: FastAPI, library: Library, access: Access) -> None:
@@ -133,7 +133,7 @@ def _promote(app: FastAPI, library: Library, access: Access, promoter: Promoter)
             return PlainTextResponse("This form is not one of this page's. Go back, reload, and try again.\n", 403)
         await run_in_threadpool(library.stamp, name)
         done = await run_in_threadpool(promoter.promote, name, Form.of(form))
-        return _page("message.html.j2", status=done.status, title=done.title, text=done.text, back=_back(name, form))
+        return _page("message.html.j2", status=done.status, title=done.title, message=done.text, back=_back(name, form))
 
 
 async def _form(request: Request) -> Mapping[str, str]:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import secrets
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
@@ -56,7 +57,7 @@ class Access:
 
     def names_us(self, host: str) -> bool:
         """Whether a Host header may be answered: any where a token is asked for, else loopback alone."""
-        return not self.loopback or is_loopback(urlsplit(f"//{host}").hostname or "")
+        return not self.loopback or is_loopback(_name_in(host))
 
     def knows(self, headers: Headers) -> bool:
         """Whether the request shows the token, or the cookie that was given for it."""
@@ -75,6 +76,12 @@ class Access:
         return _equal(csrf, self.csrf)
 
 
+def _name_in(host: str) -> str:
+    """The name or address in a Host header, without port and brackets; empty where it is not in that form."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z.-]+))(?::\d{1,5})?", host)
+    return "" if found is None else found[1] or found[2]
+
+
 def is_loopback(host: str) -> bool:
     """Whether a name or address means this machine and no other."""
     if host.lower() == "localhost":
@@ -90,7 +97,7 @@ def same_origin(headers: Headers) -> bool:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None and site != "same-origin":
         return False
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
 class Guard:

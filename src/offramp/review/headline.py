@@ -65,19 +65,34 @@ def verdict(chosen: Member | None, today: Member | None, evidence: Comparison | 
     if today is None:
         return Verdict(
             candidate=chosen.candidate, kind="choose", title=f"Choose {label}.", tiles=tiles,
-            why=f"Quality {number(chosen.quality)}, {per_thousand(chosen.cost_usd)} per 1,000 runs, "
-            f"{seconds(chosen.latency_s)} a run. Nothing runs today to compare it with.",
-            caution=_unverified(chosen),
+            why=f"{_alone(chosen)}, {per_thousand(chosen.cost_usd)} per 1,000 runs, "
+            f"{seconds(_latencies(chosen, None)[0])} a run. Nothing runs today to compare it with.",
+            caution=_caution(chosen, None),
         )  # fmt: skip
     if chosen.candidate == today.candidate:
         return Verdict(
-            candidate=chosen.candidate, kind="keep", title="Keep what runs today.", tiles=tiles, caution=None,
+            candidate=chosen.candidate, kind="keep", title="Keep what runs today.", tiles=tiles,
+            caution=_limits(chosen),
             why=f"At these weights nothing on the front is worth more than {label}.",
         )  # fmt: skip
     return Verdict(
         candidate=chosen.candidate, kind="switch", title=f"Switch to {label}.", tiles=tiles,
         why=_why(chosen, today, evidence), caution=_caution(chosen, evidence),
     )  # fmt: skip
+
+
+def _alone(chosen: Member) -> str:
+    """The quality where it speaks, with its interval."""
+    held = chosen.holdout
+    if held is not None and held.quality is not None:
+        value, n, split, low, high = held.quality, held.n, Split.HOLDOUT, held.quality_low, held.quality_high
+        return f"Quality {number(value)} on {n} {split} examples ({_interval(low, high)})"
+    low, high = chosen.quality_low, chosen.quality_high
+    return f"Quality {number(chosen.quality)} on {chosen.n} {Split.SEARCH} examples ({_interval(low, high)})"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "no interval" if low is None or high is None else f"95 % interval {low:.2f} to {high:.2f}"
 
 
 def _why(chosen: Member, today: Member, evidence: Comparison | None) -> str:
@@ -118,7 +133,7 @@ def times(ratio: float) -> str:
 
 
 def _caution(chosen: Member, evidence: Comparison | None) -> str | None:
-    said = [_unverified(chosen), _fell_off(chosen)]
+    said = [_limits(chosen), _unverified(chosen), _fell_off(chosen), _budget(evidence)]
     if evidence is not None and evidence.whole.n and not (evidence.whole.better or evidence.whole.worse):
         looked = f" after looking at {evidence.looked_at} candidates" if evidence.looked_at > 1 else ""
         said.insert(0, f"The difference in quality is not shown to be more than chance{looked}.")
@@ -128,7 +143,22 @@ def _caution(chosen: Member, evidence: Comparison | None) -> str | None:
 def _fell_off(chosen: Member) -> str | None:
     if chosen.holdout is None or chosen.holdout.on_front is not False:
         return None
-    return "On the holdout another of those that were scored there beats it in everything."
+    return "On the holdout another of those that were scored there is as good in everything and better in something."
+
+
+def _limits(chosen: Member) -> str | None:
+    return None if chosen.feasible else f"It breaks a limit of the space file: {'; '.join(chosen.breaks)}."
+
+
+def _budget(evidence: Comparison | None) -> str | None:
+    """The regression budget where the evidence does not keep it; on the search split the limits say so."""
+    check = None if evidence is None or evidence.split is not Split.HOLDOUT else evidence.regressions
+    if check is None or check.holds:
+        return None
+    return (
+        f"The regression budget is not kept on the holdout: up to {check.share_at_most:.1%} of examples may get worse, "
+        f"and {check.max:.1%} are allowed."
+    )
 
 
 def _unverified(chosen: Member) -> str | None:
@@ -138,10 +168,11 @@ def _unverified(chosen: Member) -> str | None:
 
 
 def _tiles(chosen: Member, today: Member | None, evidence: Comparison | None) -> tuple[Tile, ...]:
-    held = evidence is not None and evidence.split is Split.HOLDOUT and chosen.holdout is not None
-    now = chosen.holdout.quality if held and chosen.holdout else chosen.quality
     same = today is not None and today.candidate == chosen.candidate
     old = None if today is None or same else today
+    both = old is None or (evidence is not None and evidence.split is Split.HOLDOUT)
+    held = both and chosen.holdout is not None and chosen.holdout.quality is not None
+    now = chosen.holdout.quality if held and chosen.holdout else chosen.quality
     before = None if old is None else old.holdout.quality if held and old.holdout else old.quality
     change = None if before is None or now is None else f"{(now - before) * 100:+.1f} points"
     good = None if before is None or now is None or before == now else now > before

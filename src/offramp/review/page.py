@@ -171,10 +171,15 @@ class StudySource:
         if candidate is not None:
             chosen = self._by_id.get(candidate)
         if chosen is None:
-            return verdict(None, today, None, "")
+            return replace(verdict(None, today, None, ""), caution=self._ended() if candidate is None else None)
         same = today is None or today.candidate == chosen.candidate
         known = None if same or today is None else self.compared(chosen.candidate, today.candidate)
         return verdict(chosen, today, known, self.label(chosen.candidate))
+
+    def _ended(self) -> str | None:
+        """Why there is nothing to recommend, where the last run says so."""
+        reason = self.report.stop_reason
+        return None if reason is None else f"The last run ended: {STOPPED.get(reason, reason)}."
 
     def comparison(self, a: str, b: str, only: Filter, split: Split | None = None) -> ComparisonView | None:
         """Two candidates side by side; None where one is not stored."""

@@ -33,6 +33,7 @@ from offramp.store.purse import BudgetExceeded, Purse
 from offramp.store.results import ResultStore
 from offramp.store.summaries import SummaryStore
 from offramp.study.report import Member, StudyReport, build_report
+from offramp.study.spending import verify_purse
 
 SAFETY = 1.5
 LEAST_USD = 0.01
@@ -209,7 +210,7 @@ class Verification:
 
     def _purse(self) -> Purse:
         """The study's purse for verification: its caps are what is spent there already and what this one may add."""
-        name = f"{self._row.name}:verify"
+        name = verify_purse(self._row.name)
         state = Purse(self._store, name, None, None).state()
         usd, calls = self.plan.cap_usd, self.plan.cap_calls
         return Purse(

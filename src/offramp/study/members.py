@@ -18,6 +18,7 @@ from offramp.store.engine import Store
 from offramp.store.paired import counts_against
 from offramp.store.probes import ProbeRuns, ProbeStore
 from offramp.store.summaries import Summary, SummaryStore
+from offramp.study.limits import broken_limits
 from offramp.study.objectives import Objective, utility, values_of, violations
 from offramp.study.probe import Probe, probe_of
 from offramp.study.regressions import regressed_by_counts
@@ -79,7 +80,7 @@ class Member:
         latency_p95_s: 95th percentile.
         n: examples with a score, n_fault of them zero by the program's own fault; n_failed have no score.
         utility: weighted, 0..1; None when an objective is not known.
-        feasible: whether it keeps all constraints.
+        feasible: whether it keeps all constraints; breaks: those that it does not keep, in words.
         incumbent: whether it is what runs today.
         holdout: None where it was not scored on the holdout.
         probe: latency measured apart; None where it was not.
@@ -104,6 +105,7 @@ class Member:
     quality_high: float | None = None
     probe: Probe | None = None
     regressed_at_most: float | None = None
+    breaks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,7 @@ def _member(
     interval = _interval(search)
     values = values_of(ruler.objectives, seen)
     fixed = all(objective.scale is not None for objective in ruler.objectives)
+    missed = violations(ruler.constraints, seen, regressed_at_most)
     return Member(
         candidate=row.id,
         params=row.params,
@@ -177,7 +180,8 @@ def _member(
         n_fault=search.n_fault,
         n_failed=search.n_failed,
         utility=utility(ruler.objectives, values) if values is not None and fixed else None,
-        feasible=all(m <= 0 for m in violations(ruler.constraints, seen, regressed_at_most).values()),
+        feasible=all(m <= 0 for m in missed.values()),
+        breaks=broken_limits(missed, ruler.constraints, seen, regressed_at_most),
         incumbent=row.id == ruler.incumbent,
         holdout=None if holdout is None else _holdout(Priced(summary=holdout, price=seen.price), ruler),
         quality_low=None if interval is None else interval.low,

@@ -100,14 +100,22 @@ class StudyReport:
                 {"name": o.name, "weight": o.weight, "statistic": o.statistic if o.name == "latency" else "mean",
                  "scale": list(o.scale) if o.scale else None} for o in self.objectives
             ],
-            "incumbent": None if self.incumbent is None else asdict(self.incumbent),
-            "front": [asdict(member) for member in self.front],
-            "recommended": None if self.recommended is None else asdict(self.recommended),
-            "picked": None if self.picked is None else asdict(self.picked),
+            "incumbent": _member_json(self.incumbent),
+            "front": [_member_json(member) for member in self.front],
+            "recommended": _member_json(self.recommended),
+            "picked": _choice_json(self.picked),
             "study_money": None if self.money is None else asdict(self.money),
             "started_from": None if self.started_from is None else dict(self.started_from),
             "proposals": [variant.to_json() for variant in self.proposals],
         }  # fmt: skip
+
+
+def _member_json(member: Member | None) -> dict[str, Any] | None:
+    return None if member is None else {**asdict(member), "breaks": list(member.breaks)}
+
+
+def _choice_json(choice: Choice | None) -> dict[str, Any] | None:
+    return None if choice is None else {**asdict(choice), "member": _member_json(choice.member)}
 
 
 def build_report(

@@ -25,7 +25,7 @@ class Spending:
     """Money and failures of one study; an amount is None where a price is not known.
 
     Attributes:
-        purse: as booked, over all runs; None where nothing was ever reserved.
+        purse: as booked, over all runs of the search; verify: that of verifications. None where nothing was reserved.
         physical_usd: every request of the ledger, at today's prices.
         by_purpose, by_model: parts of it.
         virtual_usd: all stored evaluations, as if each answer had been paid for.
@@ -33,12 +33,28 @@ class Spending:
     """
 
     purse: PurseState | None
+    verify: PurseState | None
     physical_usd: float | None
     by_purpose: Mapping[str, float | None]
     by_model: Mapping[str, float | None]
     virtual_usd: float | None
     calls: int
     failures: Mapping[str, int]
+
+    @property
+    def purses(self) -> tuple[PurseState, ...]:
+        """Those that there are."""
+        return tuple(purse for purse in (self.purse, self.verify) if purse is not None)
+
+    @property
+    def paid_usd(self) -> float | None:
+        """What all purses have booked; the ledger's sum where there is none."""
+        return sum(purse.spent_usd for purse in self.purses) if self.purses else self.physical_usd
+
+
+def verify_purse(study: str) -> str:
+    """The name of the purse that pays for verifying a study."""
+    return f"{study}:verify"
 
 
 def spending(store: Store, study: str, rows: tuple[CandidateRow, ...], prices: Mapping[str, Price | None]) -> Spending:
@@ -48,6 +64,7 @@ def spending(store: Store, study: str, rows: tuple[CandidateRow, ...], prices: M
     paid = priced(totals, prices)
     return Spending(
         purse=read_purse(store, study),
+        verify=read_purse(store, verify_purse(study)),
         physical_usd=paid.usd,
         by_purpose={str(purpose): usd for purpose, usd in paid.by_purpose.items()},
         by_model=dict(paid.by_model),

@@ -6,7 +6,9 @@ Offramp.showVerdict = (verdict) => {
   put("decision-why", verdict.why);
   put("decision-caution", verdict.caution);
   document.getElementById("decision").className = "decision " + verdict.kind;
-  document.getElementById("tiles").replaceChildren(...verdict.tiles.map(Offramp.tile));
+  const tiles = document.getElementById("tiles");
+  tiles.replaceChildren(...verdict.tiles.map(Offramp.tile));
+  tiles.hidden = !verdict.tiles.length;
 };
 
 Offramp.tile = (tile) => {

@@ -63,7 +63,7 @@ Offramp.cardLinks = (state, member) => {
   const today = state.data.incumbent, links = [];
   if (Offramp.live()) {
     links.push(Offramp.node("a", { href: Offramp.path("candidates", member.id) }, "In full"));
-    if (today && today !== member.id) links.push(Offramp.node("a", { href: `${Offramp.path("compare")}?a=${encodeURIComponent(today)}&b=${encodeURIComponent(member.id)}` }, "Compare with today"));
+    if (today && today !== member.id) links.push(Offramp.node("a", { href: `${Offramp.path("compare")}?a=${encodeURIComponent(member.id)}&b=${encodeURIComponent(today)}` }, "Compare with today"));
   } else if (document.getElementById("c-" + member.id)) {
     links.push(Offramp.node("a", { href: "#c-" + member.id }, "In full, with wins and losses"));
   }

@@ -1,10 +1,14 @@
 "use strict";
 // The live page asks every two seconds whether the study has changed, and takes the new content when it has.
-Offramp.startLive = (state) => {
+// It waits while a button is held down, so that no slider is taken out of one's hand.
+Offramp.startLive = () => {
   if (!Offramp.live() || !document.body.dataset.stamp) return;
+  let held = false;
+  document.addEventListener("pointerdown", () => { held = true; });
+  for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { held = false; });
   const again = async () => {
     try {
-      if (!document.hidden) await Offramp.follow(state);
+      if (!document.hidden && !held) await Offramp.follow();
     } catch (error) {
       document.getElementById("status").textContent = "not reachable";
     }
@@ -13,7 +17,7 @@ Offramp.startLive = (state) => {
   setTimeout(again, 2000);
 };
 
-Offramp.follow = async (state) => {
+Offramp.follow = async () => {
   const reply = await fetch(Offramp.path("state"));
   if (!reply.ok) return;
   const now = await reply.json(), status = document.getElementById("status");
@@ -24,19 +28,24 @@ Offramp.follow = async (state) => {
   if (!page.ok) return;
   const fresh = new DOMParser().parseFromString(await page.text(), "text/html");
   document.body.dataset.stamp = now.stamp;
-  Offramp.replaceContent(state, fresh);
+  Offramp.replaceContent(fresh);
 };
 
-Offramp.replaceContent = (state, fresh) => {
-  const held = document.activeElement && document.activeElement.id, search = document.getElementById("filter");
-  const kept = search ? search.value : "";
+// What a person has set stays: tab, turn, choice, weights, table, focus.
+Offramp.replaceContent = (fresh) => {
+  const { tab, turn, chosen, weights } = Offramp.state || {}, table = Offramp.tableState(), held = Offramp.mark(document.activeElement);
   document.getElementById("content").replaceChildren(...fresh.getElementById("content").childNodes);
+  document.querySelector(".top nav").replaceChildren(...fresh.querySelector(".top nav").childNodes);
   Offramp.loadCourse();
-  Offramp.start({ tab: state.tab, turn: state.turn, chosen: state.chosen, weights: state.weights });
-  const again = document.getElementById("filter");
-  if (again && kept) { again.value = kept; again.dispatchEvent(new Event("input")); }
-  if (held && document.getElementById(held)) document.getElementById(held).focus();
+  Offramp.start({ tab, turn, chosen, weights });
+  Offramp.restoreTable(table);
+  const again = [...document.querySelectorAll(Offramp.FOCUSABLE)].find((item) => Offramp.mark(item) === held && item.getClientRects().length);
+  if (again) again.focus({ preventScroll: true });
 };
+
+// By what an element of the old content is found in the new.
+Offramp.FOCUSABLE = "#content a, #content button, #content input, #content [tabindex], #content summary, .top a";
+Offramp.mark = (item) => [item.tagName, item.id, item.dataset.id, item.dataset.pick, item.getAttribute("href"), item.type === "checkbox" && item.value, item.tagName === "BUTTON" && item.textContent].join(" ");
 
 // How the study went reads every result, and bootstrapped demos are made anew: both come after the page.
 Offramp.fill = async (place, path) => {

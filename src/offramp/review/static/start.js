@@ -91,7 +91,7 @@ Offramp.start = (state) => {
 
 window.addEventListener("hashchange", Offramp.openTarget);
 Offramp.start({});
-Offramp.startLive(Offramp.state || {});
+Offramp.startLive();
 Offramp.startFilters();
 Offramp.loadCourse();
 Offramp.loadDemos();

@@ -31,8 +31,9 @@ Offramp.sortRows = (table, head, index, order) => {
   head.setAttribute("aria-sort", order);
   const sign = order === "ascending" ? 1 : -1;
   const value = (row) => (row.cells[index].dataset.v === "" ? null : Number(row.cells[index].dataset.v));
-  const rows = [...table.tBodies[0].rows].map((row) => [row, value(row)]);
-  rows.sort(([, a], [, b]) => (a === null ? 1 : b === null ? -1 : sign * (a - b)));
+  const rows = [...table.tBodies[0].rows].map((row) => [row, value(row), Number(row.querySelector(".utility").dataset.v)]);
+  const tie = ([one, , u], [other, , v]) => v - u || (one.dataset.id < other.dataset.id ? -1 : 1);
+  rows.sort((one, other) => (one[1] === other[1] ? tie(one, other) : one[1] === null ? 1 : other[1] === null ? -1 : sign * (one[1] - other[1])));
   table.tBodies[0].append(...rows.map(([row]) => row));
 };
 
@@ -45,6 +46,26 @@ Offramp.filterRows = (table, words, frontOnly) => {
   document.getElementById("shown-count").textContent = `${count} of ${table.tBodies[0].rows.length} shown`;
 };
 
+// How a person has arranged the table, and the same for a new one.
+Offramp.tableState = () => {
+  const table = document.getElementById("table");
+  if (!table) return null;
+  const head = table.tHead.querySelector("[aria-sort]");
+  return { words: document.getElementById("filter").value, front: document.getElementById("only-front").checked, chosen: Offramp.chosenTwo(table), key: head && head.dataset.key, order: head && head.getAttribute("aria-sort") };
+};
+
+Offramp.restoreTable = (kept) => {
+  const table = document.getElementById("table");
+  if (!kept || !table) return;
+  document.getElementById("filter").value = kept.words;
+  document.getElementById("only-front").checked = kept.front;
+  for (const box of table.querySelectorAll("td.choose input")) box.checked = kept.chosen.includes(box.value);
+  Offramp.chosenTwo(table);
+  const heads = [...table.tHead.rows[0].cells], at = heads.findIndex((head) => head.dataset.key === kept.key);
+  if (kept.key && at >= 0) Offramp.sortRows(table, heads[at], at, kept.order);
+  document.getElementById("filter").dispatchEvent(new Event("input"));
+};
+
 Offramp.chosenTwo = (table) => {
   const chosen = [...table.querySelectorAll("td.choose input:checked")].map((box) => box.value);
   const two = document.getElementById("compare-two");
@@ -52,6 +73,8 @@ Offramp.chosenTwo = (table) => {
   return chosen;
 };
 
-Offramp.goCompare = ([a, b]) => {
+// What runs today is B: a comparison tells what A changes for those who have B.
+Offramp.goCompare = (chosen) => {
+  const [a, b] = chosen[0] === Offramp.data().incumbent ? [chosen[1], chosen[0]] : chosen;
   location.href = `${Offramp.path("compare")}?a=${encodeURIComponent(a)}&b=${encodeURIComponent(b)}`;
 };
