@@ -48,6 +48,12 @@ BAD = {
             "job.yaml:37: params.temperature.step: got 0, expected a number above 0 or null.",
         ],
     ),
+    "steps that nobody can count": (
+        [("{low: 0, high: 1.5}", "{low: 0, high: 1.5, step: 1.0e-300}")],
+        [
+            "job.yaml:37: params.temperature.step: got 1e-300, expected at least 1.5e-15.",
+        ],
+    ),
     "a number that no grid can hold": (
         [("max_tokens: {choices: [32, 64]}", "num_ctx: {low: 0, high: 1.0e+300}")],
         [

@@ -90,7 +90,7 @@ def test_no_train_rows_are_fine_but_a_search_of_one_row_is_not():
         DatasetError, match=r"splits.search: rows that fall into it, of 10: got 1, expected two or more"
     ):
         _split(_examples("a" * 10), train=0, search=1, holdout=5)
-    with pytest.raises(DatasetError, match=r"splits.holdout: 0 of 10"):
+    with pytest.raises(DatasetError, match=r"splits.holdout: rows that fall into it, of 10: got 0"):
         _split(_examples("a" * 10), train=5, search=5, holdout=0)
 
 

@@ -180,7 +180,7 @@ def _equal(loaded: LoadedSpace, key: str, value: Scalar, before: Sequence[Scalar
 
 def _range(loaded: LoadedSpace, key: str, name: str, part: Range) -> Iterator[Problem]:
     for bound in ("low", "high"):
-        if abs(getattr(part, bound)) > MOST_NUMBER:
+        if abs(getattr(part, bound)) > MOST_NUMBER and name not in BOUNDS:
             expected = f"a number in [-{MOST_NUMBER:,}, {MOST_NUMBER:,}]"
             yield loaded.problem(f"{key}.{bound}", got=shown(getattr(part, bound)), expected=expected)
     yield from _bounds(loaded, f"{key}.low", name, _number(part.low))
@@ -191,9 +191,11 @@ def _range(loaded: LoadedSpace, key: str, name: str, part: Range) -> Iterator[Pr
     for bound, value in (("low", part.low), ("high", part.high), ("step", part.step)):
         if part.type == "int" and value is not None and value != int(value) and name not in BOUNDS:
             yield loaded.problem(f"{key}.{bound}", got=value, expected="a whole number, as `type: int` says")
-    if part.step is not None and part.step > part.high - part.low:
-        span = f"at most {part.high - part.low:g}, the distance from `low` to `high`"
-        yield loaded.problem(f"{key}.step", got=_number(part.step), expected=span)
+    span = part.high - part.low
+    if part.step is not None and not span / MOST_NUMBER <= part.step <= span:
+        expected = f"at most {span:g}, the distance from `low` to `high`"
+        expected = expected if part.step > span else f"at least {span / MOST_NUMBER:g}"
+        yield loaded.problem(f"{key}.step", got=shown(part.step), expected=expected)
 
 
 def _number(value: float) -> float | int:
