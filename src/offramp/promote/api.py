@@ -88,13 +88,14 @@ def promote(
     with open_looking(storage, results) as store:
         name = full_name(store, study)
         rows = CandidateStore(store).all(name)
-        row = find_candidate(store, build_report(store, name, rows=rows), rows, pick, where="--pick")
+        report = build_report(store, name, rows=rows)
+        row = find_candidate(store, report, rows, pick, where="--pick")
         opened = reopen(store, name, space)
         root = default_folder(promotions)
         ask = Ask(
             feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent, calendar=calendar
         )
-        built = build(store, opened, row, ask)
+        built = build(store, opened, row, ask, trials=report.trials)
     reasons = refusals(built.promotion, _rules(opened, row, built.retirements, within_days))
     gate = Gate(refused=reasons, forced_because=why if reasons and force else None)
     promotion = replace(built.promotion, evidence=replace(built.promotion.evidence, gate=gate))

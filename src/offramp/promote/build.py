@@ -79,8 +79,8 @@ class Built:
     retirements: Mapping[str, Retirement]
 
 
-def build(store: Store, opened: Opened, row: CandidateRow, ask: Ask) -> Built:
-    """The promotion of one candidate.
+def build(store: Store, opened: Opened, row: CandidateRow, ask: Ask, *, trials: int) -> Built:
+    """The promotion of one candidate, of so many that the study tried.
 
     Raises:
         UsageError: it cannot be promoted: its model, parameters or demos are not to be had as they were.
@@ -88,7 +88,7 @@ def build(store: Store, opened: Opened, row: CandidateRow, ask: Ask) -> Built:
     parts = asyncio.run(_parts(store, opened, row.candidate))
     holdout = ResultStore(store).get(opened.row.name, Split.HOLDOUT, row.id)
     matched = asyncio.run(_matched(parts, opened, store, holdout))
-    evidence = evidence_of(store, opened, row, requests_matched=matched, root=ask.root)
+    evidence = evidence_of(store, opened, row, requests_matched=matched, root=ask.root, trials=trials)
     fallbacks = fallback_models(ask.fallbacks, opened, row.candidate)
     retirements = _retirements([parts.model, *fallbacks], ask.calendar)
     draft = _draft(parts, fallbacks, opened, evidence, ask, retirements)

@@ -103,7 +103,9 @@ def beaten_incumbent(
     )
 
 
-def evidence_of(store: Store, opened: Opened, row: CandidateRow, *, requests_matched: int, root: Path) -> Evidence:
+def evidence_of(
+    store: Store, opened: Opened, row: CandidateRow, *, requests_matched: int, root: Path, trials: int
+) -> Evidence:
     """All of it but for the gate's word.
 
     Args:
@@ -130,7 +132,7 @@ def evidence_of(store: Store, opened: Opened, row: CandidateRow, *, requests_mat
         seed=study.seed,
         candidate=row.id,
         params=dict(row.params),
-        trials=len(CandidateStore(store).all(study.name)),
+        trials=trials,
         price_table=price_table_version(),
         requests_matched=requests_matched,
         search=search,

@@ -16,7 +16,7 @@ from offramp.errors import StorageError, UsageError, problem
 from offramp.search.engine import Job, JobResult, Options
 from offramp.search.estimate import Estimate, estimate
 from offramp.search.limits import Clock, Interrupted
-from offramp.search.prepare import Prepared, check_runnable, prepare
+from offramp.search.prepare import Prepared, check_prices, check_runnable, prepare
 from offramp.search.progress import Progress
 from offramp.search.reopen import Opened, reopen
 from offramp.search.verify import Plan, Verification, Verified, VerifyOptions
@@ -73,6 +73,7 @@ def options_of(
     """What a run may use: what is given here goes before the space file."""
     search, budget = prepared.space.search, prepared.space.budget
     refuse_impossible(trials=trials, usd=usd, calls=calls, minutes=minutes, seed=seed, concurrency=concurrency)
+    check_prices(prepared, usd=usd)
     return Options(
         trials=search.trials if trials is None else trials,
         seed=search.seed if seed is None else seed,
@@ -163,6 +164,7 @@ def _verify_options(opened: Opened, asked: Mapping[str, Any]) -> VerifyOptions:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(problem("", option, got=given[name], expected=f"a whole number of {least} or more"))
     refuse_impossible(**{name: given[name] for name in ("usd", "calls", "minutes", "concurrency") if name in given})
+    check_prices(opened.prepared, usd=given.get("usd"))
     return VerifyOptions(**{"concurrency": opened.prepared.space.search.concurrency, **given})
 
 

@@ -17,7 +17,8 @@ from offramp.calls.caller import open_caller
 from offramp.errors import JobError, OfframpError
 from offramp.evaluate.evaluator import Evaluator
 from offramp.models.server import LocalServers
-from offramp.search.kept_back import affords, holdout_s, left_of, open_purse
+from offramp.records import Result
+from offramp.search.kept_back import KeptBack
 from offramp.search.known import Known
 from offramp.search.leads import Leads
 from offramp.search.limits import Clock, Interrupted, TimeIsUp
@@ -31,10 +32,10 @@ from offramp.search.proposals.build import make_rounds
 from offramp.search.verdict import score_on_holdout, score_rest
 from offramp.store.engine import Store
 from offramp.store.owners import current_owner
-from offramp.store.purse import BudgetExceeded, Purse
+from offramp.store.purse import BudgetExceeded
 from offramp.store.studies import Lease, StudyStatus, StudyStore
 from offramp.store.variants import VariantStore, texts_of
-from offramp.study.report import Member, Money, summary_text
+from offramp.study.report import Money, summary_text
 
 __all__ = ["Job", "JobResult", "Options"]
 
@@ -54,6 +55,7 @@ class Job:
         self._study: OptunaStudy | None = None
         self.name = self._known.name
         self.clock = Clock(minutes=options.minutes)
+        self._kept = KeptBack(prepared, options, store, self._known, self.clock)
 
     def interrupt(self) -> None:
         """Ask the job to stop after the requests that are in flight."""
@@ -79,7 +81,7 @@ class Job:
                 self._studies.release(lease)
 
     async def _run(self) -> JobResult:
-        purse = self._purse(search_only=True)
+        purse = self._kept.purse()
         spent_before = purse.state().spent_usd
         self._caller = make_caller(open_caller, self._p, self._o, store=self._store, purse=purse, servers=self._servers)
         self._evaluator = self._make_evaluator()
@@ -97,7 +99,7 @@ class Job:
 
     def _make_evaluator(self) -> Evaluator:
         return make_evaluator(
-            self._p, self._o, send=self._caller.send, results=self._known.results, on_result=self._known.on_result,
+            self._p, self._o, send=self._caller.send, results=self._known.results, on_result=self._on_result,
             clock=self.clock,
         )  # fmt: skip
 
@@ -133,7 +135,7 @@ class Job:
         self._study = open_study(self._p, self._o, self._p.objectives, self._store)
         parts = Parts(
             prepared=self._p, options=self._o, known=self._known, study=self._study, evaluator=self._evaluator,
-            clock=self.clock, keep_back=self._keep_back, leads=Leads(self._record.extra.get("warm"), variants),
+            clock=self.clock, keep_back=self._kept.keep, leads=Leads(self._record.extra.get("warm"), variants),
             rounds=make_rounds(
                 self._p, self._o, send=self._caller.send, evaluator=self._evaluator, known=self._known,
                 store=self._store, variants=variants,
@@ -142,23 +144,18 @@ class Job:
         return await Loop(parts).run()
 
     async def _verdict(self) -> str:
-        self._purse(search_only=False)
-        self.clock.keep_back(0.0)
+        self._kept.release()
         await score_on_holdout(self._p, self._known, self._evaluator)
         with suppress(BudgetExceeded, TimeIsUp):  # what comes now takes what is left of the caps, and no more
-            await score_rest(self._p, self._known, self._evaluator, self._store, self._fits, self.clock.check)
+            await score_rest(self._p, self._known, self._evaluator, self._store, self._kept.fits, self.clock.check)
         return "trials"
-
-    def _fits(self, member: Member, runs: int) -> bool:
-        left = left_of(self._purse(search_only=False), self.clock)
-        return affords(left, runs, self._p, self._o, member, self._known.finished)
 
     def _conclude(self, reason: str, error: OfframpError | None, spent_before: float) -> JobResult:
         failed = error is not None and not isinstance(error, Interrupted)
         done = reason in ("trials", "space_exhausted")
         status = StudyStatus.FAILED if failed else StudyStatus.FINISHED if done else StudyStatus.STOPPED
         self._studies.update(self.name, status=status, stop_reason=reason)
-        stats, state = self._caller.stats(), self._purse(search_only=False).state()
+        stats, state = self._caller.stats(), self._kept.purse().state()
         money = Money(
             calls=state.calls, spent_usd=state.spent_usd, assumed_usd=state.assumed_usd, reserved_usd=state.reserved_usd
         )
@@ -177,17 +174,9 @@ class Job:
 
     # ------------------------------------------------------------------------------------------- parts
 
-    def _purse(self, *, search_only: bool) -> Purse:
-        """The study's purse; while searching, money and calls for the verdict on the holdout are kept back."""
-        finished = self._known.finished.values() if search_only else None
-        return open_purse(self._store, self.name, self._p, self._o, finished)
-
-    def _keep_back(self) -> None:
-        """Keeps money and time back for the verdict, from what runs have taken so far."""
-        if self._o.usd is not None:
-            self._purse(search_only=True)
-        if self._o.minutes is not None:
-            self.clock.keep_back(holdout_s(self._p, self._o, self._known.report(), self._known.finished))
+    def _on_result(self, result: Result) -> None:
+        self._known.on_result(result)
+        self._kept.on_result(result)
 
     def _publish(self) -> None:
         if self._observer is not None:

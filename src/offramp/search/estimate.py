@@ -6,15 +6,18 @@ and the inputs; what the storage knows of a model (seconds and output tokens of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from statistics import fmean
 from typing import Any
 
-from offramp.records import Candidate, DemoKind, Model, Scalar, Usage
+from offramp.calls.estimate import input_tokens
+from offramp.records import CallRequest, Candidate, DemoKind, Model, Scalar, Usage
 from offramp.search.engine import Options
+from offramp.search.judging import judge_requests
 from offramp.search.prepare import Prepared
-from offramp.search.proposals.effort import ProposerEffort, proposer_effort
+from offramp.search.proposals.effort import proposer_effort
 from offramp.search.warm.start import Start
 from offramp.space.dimensions import Dimension, assignments, cardinality, choose, values_in
 from offramp.space.model import model_name
@@ -25,6 +28,30 @@ GUESSED_OUTPUT_TOKENS = 60
 GUESSED_LATENCY_S = {True: 0.3, False: 1.5}  # local, remote
 PROMPT_BYTES = 1500  # what the proposers' own prompts come to
 WRITING = 10  # an instruction takes so many times as long as an answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """USD (None where a price is unknown) and seconds of some requests, one after another."""
+
+    usd: float | None = 0.0
+    seconds: float = 0.0
+
+    def times(self, n: float) -> Taken:
+        """Of n such."""
+        return Taken(usd=0.0 if n == 0 else None if self.usd is None else n * self.usd, seconds=n * self.seconds)
+
+    def plus(self, other: Taken) -> Taken:
+        """Of both."""
+        usd = None if self.usd is None or other.usd is None else self.usd + other.usd
+        return Taken(usd=usd, seconds=self.seconds + other.seconds)
+
+
+NOTHING = Taken()
+
+
+def _total(parts: Iterable[Taken]) -> Taken:
+    return reduce(Taken.plus, parts, NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,32 +97,40 @@ def estimate(
     Args:
         warm: what is taken over from another study: its cells are not paid for.
     """
-    splits = prepared.task.splits
-    trials = int(min(options.trials, cardinality(prepared.filled_dims)))
-    reused = _reused(warm, prepared, trials)
-    examples = trials * len(splits.search) + 2 * len(splits.holdout) - reused
-    calls = examples * prepared.predictors
-    judges = prepared.task.metric.judge_models
-    proposing = proposer_effort(prepared, options)
-    sample = _sample(prepared)
-    costs = [_run_cost(prepared, candidate, past) for candidate in sample]
-    known = [cost for cost in costs if cost is not None]
-    seconds = fmean(_seconds(prepared.models[candidate.model], past) for candidate in sample) * prepared.predictors
+    trials = int(min(options.trials, cardinality(prepared.filled_dims) + prepared.incumbent_outside))
+    reused, proposing, judges = (
+        _reused(warm, prepared, trials),
+        proposer_effort(prepared, options),
+        judge_requests(prepared),
+    )
+    examples = _examples(prepared, trials) - reused
+    calls, judge_calls = examples * prepared.predictors, (examples + proposing.observed) * len(judges)
+    proposer_calls = proposing.written + proposing.observed * prepared.predictors
+    needed = calls + judge_calls + proposer_calls
+    share = 1.0 if options.calls is None else min(1.0, options.calls / needed)
+    run = _mean_run(prepared, trials, past).plus(_graded(judges, past))
+    writing = _writing(prepared, past)
     side_by_side = 1 if all(m.local for m in prepared.models.values()) else options.concurrency
-    capped = calls if options.calls is None else min(calls, options.calls)
+    seconds = run.seconds * share * examples / side_by_side
     found = Estimate(
         candidates=trials,
-        calls=capped,
-        judge_calls=examples * len(judges),
-        proposer_calls=proposing.written + proposing.observed * prepared.predictors,
-        cost_usd=_cost(prepared, known, capped, proposing, past) if len(known) == len(costs) and not judges else None,
-        minutes=(seconds * capped / prepared.predictors / side_by_side + _proposing_s(prepared, proposing, past)) / 60,
+        calls=int(share * calls),
+        judge_calls=int(share * judge_calls),
+        proposer_calls=proposer_calls,
+        cost_usd=run.times(share * examples + proposing.observed).plus(writing.times(proposing.written)).usd,
+        minutes=(seconds + run.seconds * proposing.observed + writing.seconds * proposing.written) / 60,
         basis="past calls of these models" if past else "text lengths and typical speeds; a first run will know better",
         reused=reused,
         started_from=None if warm is None else _told(warm),
-        front_calls=len(splits.holdout) * prepared.predictors if prepared.space.verify.front else 0,
+        front_calls=len(prepared.task.splits.holdout) * prepared.predictors if prepared.space.verify.front else 0,
     )
-    return replace(found, caps=_reached(found, calls, options))
+    return replace(found, caps=_reached(found, needed, options))
+
+
+def _examples(prepared: Prepared, trials: int) -> int:
+    """Runs on the search split, and those of the verdict: the incumbent's and the recommended candidate's."""
+    verdicts = min(trials, 1 if prepared.incumbent is None else 2)
+    return trials * len(prepared.task.splits.search) + verdicts * len(prepared.task.splits.holdout)
 
 
 def _reached(found: Estimate, calls: int, options: Options) -> tuple[str, ...]:
@@ -133,39 +168,34 @@ def _told(warm: Start) -> str:
     return "; ".join(words)
 
 
-def _cost(
-    prepared: Prepared,
-    runs_usd: Sequence[float],
-    calls: int,
-    proposing: ProposerEffort,
-    past: Mapping[str, TypicalCall],
-) -> float | None:
-    """Of all runs, those on train examples included, and of what the proposer writes."""
-    searched = fmean(runs_usd) * (calls / prepared.predictors + proposing.observed)
+def _mean_run(prepared: Prepared, trials: int, past: Mapping[str, TypicalCall]) -> Taken:
+    """A run as the job mixes them: the incumbent's own, and those of candidates all over the space."""
+    sample = [_run(prepared, candidate, past) for candidate in _sample(prepared)]
+    mean = _total(sample).times(1 / len(sample))
+    if prepared.incumbent is None:
+        return mean
+    own = (len(prepared.task.splits.search) + len(prepared.task.splits.holdout)) / _examples(prepared, trials)
+    return _run(prepared, prepared.incumbent, past).times(own).plus(mean.times(1 - own))
+
+
+def _graded(judges: Sequence[CallRequest], past: Mapping[str, TypicalCall]) -> Taken:
+    """What grading one answer takes; a judge's prompt is bounded by twice its tokens."""
+    return _total([_request(judge.model, judge.params, input_tokens(judge) / 2, past) for judge in judges])
+
+
+def _writing(prepared: Prepared, past: Mapping[str, TypicalCall]) -> Taken:
+    """One instruction by the proposer: several times as long as an answer."""
     part = prepared.space.propose
     if part is None:
-        return searched
+        return NOTHING
     model = prepared.models[model_name(part.model)]
     shown = _row_bytes(prepared) * part.examples + part.max_chars + PROMPT_BYTES
+    seconds = WRITING * _seconds(model, past)
     usage = Usage(
         input_tokens=round(shown / BYTES_PER_TOKEN), output_tokens=round(part.max_chars / 2 / BYTES_PER_TOKEN),
-        compute_s=_writing_s(model, past),
+        compute_s=seconds,
     )  # fmt: skip
-    one = None if model.price is None else model.price.cost_usd(usage)
-    return None if one is None else searched + one * proposing.written
-
-
-def _proposing_s(prepared: Prepared, proposing: ProposerEffort, past: Mapping[str, TypicalCall]) -> float:
-    part = prepared.space.propose
-    if part is None:
-        return 0.0
-    model = prepared.models[model_name(part.model)]
-    return proposing.written * _writing_s(model, past) + proposing.observed * _seconds(model, past)
-
-
-def _writing_s(model: Model, past: Mapping[str, TypicalCall]) -> float:
-    """An instruction is several times as long as an answer."""
-    return WRITING * _seconds(model, past)
+    return Taken(usd=None if model.price is None else model.price.cost_usd(usage), seconds=seconds)
 
 
 def _sample(prepared: Prepared, at_most: int = 64) -> list[Candidate]:
@@ -187,16 +217,22 @@ def _last(dim: Dimension) -> Scalar:
     return values_in(dim)[-1] if dim.size != float("inf") else dim.high
 
 
-def _run_cost(prepared: Prepared, candidate: Candidate, past: Mapping[str, TypicalCall]) -> float | None:
+def _run(prepared: Prepared, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:
     model = prepared.models[candidate.model]
-    output = past[model.name].output_tokens if model.name in past else GUESSED_OUTPUT_TOKENS
-    limit = candidate.request_params.get("max_tokens")
-    output = min(output, limit) if isinstance(limit, int) else output
-    usage = Usage(
-        input_tokens=_input_tokens(prepared, candidate), output_tokens=round(output), compute_s=_seconds(model, past)
+    one = _request(model, candidate.request_params, _input_tokens(prepared, candidate), past)
+    return one.times(prepared.predictors)
+
+
+def _request(model: Model, params: Mapping[str, Any], prompt: float, past: Mapping[str, TypicalCall]) -> Taken:
+    """One request with so many tokens of a prompt."""
+    output, seconds = (
+        past[model.name].output_tokens if model.name in past else GUESSED_OUTPUT_TOKENS,
+        _seconds(model, past),
     )
-    cost = None if model.price is None else model.price.cost_usd(usage)
-    return None if cost is None else cost * prepared.predictors
+    limit = params.get("max_tokens")
+    output = min(output, limit) if isinstance(limit, int) else output
+    usage = Usage(input_tokens=round(prompt), output_tokens=round(output), compute_s=seconds)
+    return Taken(usd=None if model.price is None else model.price.cost_usd(usage), seconds=seconds)
 
 
 def _input_tokens(prepared: Prepared, candidate: Candidate) -> int:

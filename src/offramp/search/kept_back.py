@@ -1,78 +1,235 @@
-"""What a search leaves of its caps, so that the verdict on the holdout can still be paid and waited for."""
+"""What a search leaves of its caps, so that the verdict on the holdout can still be paid and waited for.
+
+The verdict runs two candidates on the holdout, the incumbent and the recommended one, and has a judge grade them where
+the metric has one. What that takes is told by the runs so far: of the incumbent, and of whichever other took most, the
+one that is in work included. Before a candidate is complete there is nothing to give a verdict on, and nothing is kept.
+
+Invariant: what is kept back covers the judge, and the bound that the last request is reserved with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from offramp.records import Evaluation
+from offramp.calls.estimate import worst_usd
+from offramp.records import CallRequest, Candidate, Purpose, Result, ResultState, Usage
+from offramp.search.judging import Judges, Judging
+from offramp.search.known import Known
 from offramp.search.limits import Clock, search_share
 from offramp.search.outcome import Options
 from offramp.search.prepare import Prepared
 from offramp.store.engine import Store
-from offramp.store.purse import Purse
-from offramp.study.report import Member, StudyReport
+from offramp.store.history import Effort, StudyEffort
+from offramp.store.purse import Purse, read_purse
+from offramp.study.report import Member
 
 SAFETY = 1.2
+"""What is expected by a mean is kept back with a fifth more."""
 
 
-def open_purse(
-    store: Store, study: str, prepared: Prepared, options: Options, finished: Iterable[Evaluation] | None
-) -> Purse:
-    """The study's purse, with the caps of a search that has evaluated `finished`; the whole caps for None."""
-    if finished is None:
-        return Purse(store, study, options.usd, options.calls)
-    a_run = prepared.predictors + len(prepared.task.metric.judge_models)
-    calls = search_share(options.calls, 2 * len(prepared.task.splits.holdout) * a_run)
-    usd = search_share(options.usd, _holdout_usd(prepared, finished))
-    return Purse(store, study, usd, None if calls is None else int(calls))
+@dataclass(slots=True, kw_only=True)
+class Runs:
+    """Sums over the runs of one candidate, without its judge.
 
+    Attributes:
+        answers: of models, those from the ledger included.
+        prompt_tokens: of the run that read most.
+    """
 
-def _holdout_usd(prepared: Prepared, finished: Iterable[Evaluation]) -> float:
-    """Rough cost of the verdict: two candidates, each as dear as the dearest so far."""
-    known = [evaluation.cost_usd for evaluation in finished]
-    return 2 * len(prepared.task.splits.holdout) * max((cost for cost in known if cost is not None), default=0.0)
+    candidate: Candidate
+    n: int = 0
+    usd: float = 0.0
+    answers: int = 0
+    latency_s: float = 0.0
+    prompt_tokens: int = 0
 
-
-def holdout_s(prepared: Prepared, options: Options, report: StudyReport, finished: Mapping[str, Evaluation]) -> float:
-    """Seconds that the verdict takes: the incumbent's and the leader's own runs, with a fifth more for safety."""
-    chosen = {member.candidate: member for member in (report.incumbent, report.recommended) if member is not None}
-    seconds = sum(_seconds_per_run(prepared, options, member, finished) for member in chosen.values())
-    return SAFETY * len(prepared.task.splits.holdout) * seconds
+    def add(self, result: Result) -> None:
+        """One more run; one that failed says nothing of the next."""
+        if result.state is ResultState.FAILED:
+            return
+        usage = result.usage
+        self.n += 1
+        self.usd += result.cost_usd or 0.0
+        self.answers += result.calls + result.cached_calls
+        self.latency_s += result.latency_s or 0.0
+        read = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
+        self.prompt_tokens = max(self.prompt_tokens, read)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """What is left of a job's caps; None for no cap of that kind."""
+class Need:
+    """What one run takes, without its judge; `bound_usd` is what its dearest request is reserved with."""
 
-    usd: float | None
-    calls: int | None
-    seconds: float | None
+    usd: float = 0.0
+    answers: float = 0.0
+    bound_usd: float = 0.0
 
-
-def left_of(purse: Purse, clock: Clock) -> Left:
-    """What is left now."""
-    state = purse.state()
-    usd = None if state.cap_usd is None else state.cap_usd - state.spent_usd - state.reserved_usd
-    calls = None if state.cap_calls is None else state.cap_calls - state.calls - state.reserved_calls
-    return Left(usd=usd, calls=calls, seconds=clock.left_s)
-
-
-def affords(
-    left: Left, runs: int, prepared: Prepared, options: Options, member: Member, finished: Mapping[str, Evaluation]
-) -> bool:
-    """Whether so many more runs of a member can be expected to end within the caps, with a fifth more for safety."""
-    a_run = prepared.predictors + len(prepared.task.metric.judge_models)
-    seconds = SAFETY * runs * _seconds_per_run(prepared, options, member, finished)
-    usd = None if member.cost_usd is None else SAFETY * runs * member.cost_usd
-    return (
-        (left.calls is None or runs * a_run <= left.calls)
-        and (left.seconds is None or seconds < left.seconds)
-        and (left.usd is None or (usd is not None and usd < left.usd))
-    )
+    def most(self, other: Need) -> Need:
+        """The greater of each."""
+        return Need(
+            usd=max(self.usd, other.usd),
+            answers=max(self.answers, other.answers),
+            bound_usd=max(self.bound_usd, other.bound_usd),
+        )
 
 
-def _seconds_per_run(prepared: Prepared, options: Options, member: Member, finished: Mapping[str, Evaluation]) -> float:
-    """Wall clock per example at the job's concurrency; the embedded models work one request at a time."""
-    side_by_side = 1 if prepared.models[str(member.params["model"])].local else options.concurrency
-    return (finished[member.candidate].latency_s("mean") or 0.0) / side_by_side
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What the study's requests say beside the results.
+
+    Attributes:
+        retries: attempts for one answer of the program.
+        attempt_s: seconds of the job for one attempt, whatever it waited for; None before the first.
+        surplus: of the purse: money is reserved so many times its bound.
+    """
+
+    judging: Judging = field(default_factory=Judging)
+    retries: float = 1.0
+    attempt_s: float | None = None
+    surplus: float = 1.0
+
+
+class KeptBack:
+    """The caps of one job, and what is kept back of them while it searches."""
+
+    def __init__(self, prepared: Prepared, options: Options, store: Store, known: Known, clock: Clock) -> None:
+        self._p, self._o, self._store, self._known, self._clock = prepared, options, store, known, clock
+        self._judges, self._effort = Judges(prepared), StudyEffort(store, known.name)
+        self._sent_before = _sent(self._effort.so_far())
+        self._runs: dict[str, Runs] = {}
+        self._work: Runs | None = None
+        self._today: Need | None = None
+        self._others = Need()
+        self._measured = Measured()
+        self._searching, self._usd, self._calls = False, 0.0, 0.0
+
+    def purse(self) -> Purse:
+        """The study's purse with its whole caps."""
+        return Purse(self._store, self._known.name, self._o.usd, self._o.calls)
+
+    def keep(self) -> None:
+        """Leaves enough of the caps for the verdict, by all runs so far; called before every trial."""
+        if (self._o.usd, self._o.calls, self._o.minutes) == (None, None, None):
+            return
+        self._learn()
+        self._work, self._searching, self._usd, self._calls = None, True, 0.0, 0.0
+        self._narrow()
+        if self._o.minutes is not None:
+            report = self._known.report()
+            chosen = {m.candidate for m in (report.incumbent, report.recommended) if m is not None}
+            seconds = sum(self._run_s(self._runs[name]) for name in chosen)
+            self._clock.keep_back(SAFETY * len(self._p.task.splits.holdout) * seconds)
+
+    def on_result(self, result: Result) -> None:
+        """One more run of the candidate in work: a dear one has to leave more."""
+        if not self._searching or not self._runs or result.candidate in self._runs:
+            return
+        if self._work is None or self._work.candidate.id != result.candidate:
+            self._work = Runs(candidate=self._known.candidates[result.candidate])
+        self._work.add(result)
+        self._narrow()
+
+    def release(self) -> None:
+        """The verdict is due: nothing is kept back any more."""
+        self._learn()
+        self._searching = False
+        self.purse()
+        self._clock.keep_back(0.0)
+
+    def fits(self, member: Member, runs: int, *, judged: bool = True) -> bool:
+        """Whether so many more runs of a member can be expected to end within the caps."""
+        self._measure()
+        found, state, left_s = self._runs[member.candidate], self.purse().state(), self._clock.left_s
+        judging, need = self._measured.judging if judged else Judging(), self._need(found)
+        usd = runs * self._usd_per_run(need, judging) + self._reserve_usd([need], judging)
+        calls = runs * self._calls_per_run(need, judging)
+        return (
+            (state.cap_usd is None or state.spent_usd + state.reserved_usd + usd <= state.cap_usd)
+            and (state.cap_calls is None or state.calls + state.reserved_calls + calls <= state.cap_calls)
+            and (left_s is None or SAFETY * runs * self._run_s(found) < left_s)
+        )
+
+    # ------------------------------------------------------------------------------------------ what was learnt
+
+    def _learn(self) -> None:
+        incumbent = None if self._p.incumbent is None else self._p.incumbent.id
+        for name, evaluation in self._known.finished.items():
+            if name not in self._runs:
+                runs = self._runs[name] = Runs(candidate=self._known.candidates[name])
+                for result in evaluation.results:
+                    runs.add(result)
+                if name == incumbent:
+                    self._today = self._need(runs)
+                else:
+                    self._others = self._others.most(self._need(runs))
+        self._measure()
+
+    def _measure(self) -> None:
+        effort = self._effort.so_far()
+        asked, sent = effort.get(Purpose.PROGRAM, Effort()), _sent(effort) - self._sent_before
+        self._measured = Measured(
+            judging=self._judges.take(effort.get(Purpose.JUDGE, Effort())),
+            retries=asked.attempts / asked.questions if asked.questions else 1.0,
+            attempt_s=self._clock.elapsed_s / sent if sent else None,
+            surplus=1.0 if (state := read_purse(self._store, self._known.name)) is None else state.surplus,
+        )
+
+    # ------------------------------------------------------------------------------------------- what it comes to
+
+    def _narrow(self) -> None:
+        """Leaves the search what the verdict does not need; never more than before in the same trial."""
+        usd, calls = self._verdict()
+        if usd > self._usd or calls > self._calls:
+            self._usd, self._calls = max(usd, self._usd), max(calls, self._calls)
+            left = search_share(self._o.calls, self._calls)
+            whole = None if left is None else int(left)
+            Purse(self._store, self._known.name, search_share(self._o.usd, self._usd), whole)
+
+    def _verdict(self) -> tuple[float, float]:
+        """USD and calls of the verdict: the incumbent's runs, and those of whichever other takes most."""
+        needs, judging = self._needs(), self._measured.judging
+        if not needs:
+            return 0.0, 0.0
+        n = len(self._p.task.splits.holdout)
+        usd = n * sum(self._usd_per_run(need, judging) for need in needs)
+        return usd + self._reserve_usd(needs, judging), n * sum(self._calls_per_run(need, judging) for need in needs)
+
+    def _needs(self) -> list[Need]:
+        """One run of the incumbent, and of the other; before there is another it is taken for as dear."""
+        other = self._others if self._work is None else self._others.most(self._need(self._work))
+        today = [] if self._today is None else [self._today]
+        return [*today, *(today if other == Need() else [other])]
+
+    def _need(self, runs: Runs) -> Need:
+        model, n = self._p.models[runs.candidate.model], max(1, runs.n)
+        bare = CallRequest(model=model, messages=(), params=runs.candidate.request_params)
+        prompt = None if model.price is None else model.price.cost_usd(Usage(input_tokens=2 * runs.prompt_tokens))
+        return Need(
+            usd=runs.usd / n,
+            answers=max(self._p.predictors, runs.answers / n),
+            bound_usd=worst_usd(bare, self._p.space.calls.timeout_s) + (prompt or 0.0),
+        )
+
+    def _usd_per_run(self, need: Need, judging: Judging) -> float:
+        return SAFETY * (need.usd + judging.usd)
+
+    def _reserve_usd(self, needs: Sequence[Need], judging: Judging) -> float:
+        """What the last request has to find in the purse."""
+        return self._measured.surplus * max(judging.bound_usd, *(need.bound_usd for need in needs))
+
+    def _calls_per_run(self, need: Need, judging: Judging) -> float:
+        """Attempts of one run: as many as it asks for, until some were in vain."""
+        expected = need.answers * self._measured.retries + judging.calls
+        return SAFETY * expected if expected > need.answers + judging.judges else expected
+
+    def _run_s(self, runs: Runs) -> float:
+        """Wall clock: a run's own at the job's concurrency, or what attempts took with all their waiting, if more."""
+        local = self._p.models[runs.candidate.model].local  # the embedded models work one request at a time
+        own_s = runs.latency_s / max(1, runs.n) / (1 if local else self._o.concurrency)
+        waited_s = (self._measured.attempt_s or 0.0) * self._calls_per_run(self._need(runs), self._measured.judging)
+        return max(own_s, waited_s)
+
+
+def _sent(effort: Mapping[Purpose, Effort]) -> int:
+    return sum(found.attempts for found in effort.values())

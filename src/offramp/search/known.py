@@ -43,6 +43,7 @@ class Known:
     Attributes:
         finished: complete evaluations by candidate id, incumbent included.
         stopped: evaluations of raced-out candidates, on some of the examples.
+        candidates: all of them by id, those in work included.
         first_trial: number of the trial that evaluated a candidate first.
         reused_calls: answers that this run had for nothing from stored results.
     """
@@ -55,6 +56,7 @@ class Known:
         self.objectives: tuple[Objective, ...] = prepared.objectives
         self.finished: dict[str, Evaluation] = {}
         self.stopped: dict[str, Evaluation] = {}
+        self.candidates: dict[str, Candidate] = {}
         self.first_trial: dict[str, int] = {}
         self.reused_calls = 0
         self.progress = Progress(study=self.name, trials_wanted=options.trials, minutes=options.minutes)
@@ -84,6 +86,7 @@ class Known:
         results = self.results.get(self.name, Split.SEARCH, row.id)
         kept = self.finished if row.state is CandidateState.COMPLETE else self.stopped
         kept[row.id] = Evaluation(candidate=row.id, results=tuple(results.values()))
+        self.candidates[row.id] = row.candidate
         self.first_trial[row.id] = row.number
         self.reused_calls += answers_behind(results.values())
 
@@ -170,6 +173,7 @@ class Known:
 
     def begin(self, candidate: Candidate, examples: Iterable[object], *, phase: str = "search") -> None:
         """Shows which candidate is in work."""
+        self.candidates[candidate.id] = candidate
         of = len(tuple(examples))
         self.progress = replace(self.progress, phase=phase, candidate=candidate.params, done=0, of=of)
 

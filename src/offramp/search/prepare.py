@@ -23,10 +23,12 @@ from offramp.space.dimensions import (
     MAIN,
     Dimension,
     Texts,
+    assignments,
     candidate_of,
     cardinality,
     dimensions,
     incumbent_params,
+    narrowed,
 )
 from offramp.space.load import LoadedSpace, instruction_texts
 from offramp.space.model import JudgeMetric, MixMetric, ModelPart, PythonMetric, SpaceFile, model_name
@@ -93,6 +95,15 @@ class Prepared:
         """The dimensions as they are when every text that may be proposed has joined."""
         return tuple(dim.filled for dim in self.dims)
 
+    @property
+    def incumbent_outside(self) -> bool:
+        """Whether no assignment gives the incumbent, so that it is one candidate more."""
+        incumbent = self.incumbent
+        if incumbent is None:
+            return False
+        near = [narrowed(dim, incumbent.params.get(dim.name)) for dim in self.dims]
+        return all(self.candidate(params).id != incumbent.id for params in assignments(near))
+
     def hash(self, seed: int) -> str:
         """Content hash of everything that decides what the study finds, given the models' answers.
 
@@ -137,9 +148,14 @@ class Prepared:
             ("searched", ", ".join(searched) or "nothing: one candidate"),
             ("candidates", "unbounded" if size == float("inf") else f"{size:,.0f}"),
             ("race", self._race()),
-            ("incumbent", self.incumbent.id if self.incumbent else "none"),
+            ("incumbent", self._incumbent_told()),
             ("objectives", ", ".join(f"{o.name} ({o.weight:g})" for o in self.objectives)),
         ]
+
+    def _incumbent_told(self) -> str:
+        if self.incumbent is None:
+            return "none"
+        return f"{self.incumbent.id}{', not in the space: one candidate more' if self.incumbent_outside else ''}"
 
     def _race(self) -> str:
         """When a candidate may be stopped."""
@@ -191,7 +207,7 @@ def prepare(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = False) 
     )
     _try_metrics(prepared)
     _check_params(prepared)
-    _check_prices(prepared)
+    check_prices(prepared, usd=space.budget.usd)
     _check_scales(prepared)
     check_budget(space, task.splits, prepared.incumbent, loaded.where("constraints.regressions"))
     _check_demos(prepared)
@@ -341,11 +357,12 @@ def _takes(model: Model, param: str) -> bool:
     return model.supported_params is None or param in model.supported_params
 
 
-def _check_prices(prepared: Prepared) -> None:
+def check_prices(prepared: Prepared, *, usd: float | None) -> None:
+    """Raises ModelError where a price is not known that a cap in USD, an objective or a constraint needs."""
     space = prepared.space
     needs = {
         "the cost objective": space.objectives.cost is not None,
-        "budget.usd": space.budget.usd is not None,
+        "the cap in USD": usd is not None,
         "constraints.cost_usd_max": space.constraints.cost_usd_max is not None,
     }
     why = [name for name, needed in needs.items() if needed]

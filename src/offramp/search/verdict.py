@@ -9,6 +9,7 @@ Invariant: nothing here changes what is on the front or what is recommended; the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from offramp.evaluate.evaluator import Evaluator
 from offramp.records import Split
@@ -18,6 +19,12 @@ from offramp.search.probe import WARM_UP, probe
 from offramp.store.engine import Store
 from offramp.store.probes import ProbeStore
 from offramp.study.report import Member, StudyReport
+
+
+class Fits(Protocol):
+    """Whether so many runs of a member can be expected to end within the caps, graded or only timed."""
+
+    def __call__(self, member: Member, runs: int, *, judged: bool = True) -> bool: ...
 
 
 async def score_on_holdout(prepared: Prepared, known: Known, evaluator: Evaluator) -> None:
@@ -30,13 +37,13 @@ async def score_on_holdout(prepared: Prepared, known: Known, evaluator: Evaluato
 
 
 async def score_rest(
-    prepared: Prepared, known: Known, evaluator: Evaluator, store: Store, fits: Callable[[Member, int], bool],
+    prepared: Prepared, known: Known, evaluator: Evaluator, store: Store, fits: Fits,
     check: Callable[[], None],
 ) -> None:  # fmt: skip
     """Scores the rest of the front and times all of them, as far as the space file wants it and the caps go.
 
     Args:
-        fits: whether so many runs of a member can be expected to end within the caps; else it is not begun.
+        fits: what does not is not begun.
         check: raises when the job has to stop.
 
     Raises:
@@ -57,13 +64,13 @@ async def score_rest(
 
 async def _time(
     members: Sequence[Member], prepared: Prepared, known: Known, evaluator: Evaluator, store: Store,
-    fits: Callable[[Member, int], bool], check: Callable[[], None],
+    fits: Fits, check: Callable[[], None],
 ) -> None:  # fmt: skip
     part, probes = prepared.space.verify, ProbeStore(store)
     if not part.probe or probes.all(known.name).keys() >= {member.candidate for member in members}:
         return
     runs = len(members) * (part.probe + WARM_UP)
-    if not all(fits(member, runs) for member in members):
+    if not all(fits(member, runs, judged=False) for member in members):
         return
     candidates = [known.candidate(member.candidate, member.params) for member in members]
     known.begin(candidates[0], range(runs), phase="probe")

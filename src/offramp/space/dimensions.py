@@ -250,6 +250,13 @@ def assignments(dims: Sequence[Dimension], chosen: Mapping[str, Scalar] | None =
         yield from assignments(tail, {**chosen, head.name: value})
 
 
+def narrowed(dim: Dimension, value: Scalar) -> Dimension:
+    """The dimension with this value alone; choices as they are where it is none of them, a range by its low end."""
+    if dim.holds(value):
+        return replace(dim, choices=(value,))
+    return dim if dim.choices else replace(dim, choices=(dim.low,))
+
+
 def values_in(dim: Dimension) -> Sequence[Scalar]:
     """All values of a dimension of finite size; those of a range are worked out one by one."""
     return dim.choices or _Steps(dim)

@@ -44,7 +44,8 @@ class CallStatus(enum.StrEnum):
     CRASHED = "crashed"  # a defect of the program, recorded before it is raised again
 
 
-_ANSWERED = (CallStatus.OK, CallStatus.REFUSED, CallStatus.TOO_LONG)
+ANSWERED = (CallStatus.OK, CallStatus.REFUSED, CallStatus.TOO_LONG)
+"""Endings that another try would not change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +133,7 @@ class Ledger:
 
     def knows(self, request_hash: str) -> bool:
         """Whether this request was ever answered or refused, also where its texts were not kept."""
-        return self._first(request_hash, calls.c.status.in_(_ANSWERED)) is not None
+        return self._first(request_hash, calls.c.status.in_(ANSWERED)) is not None
 
     def record(self, attempt: CallAttempt, *, within: sa.Connection | None = None) -> None:
         """Add one attempt.
@@ -150,7 +151,7 @@ class Ledger:
     def totals(self, study: str | None = None) -> LedgerTotals:
         """Sums over one study (this ledger's own by default)."""
         c = calls.c
-        failed = sa.func.sum(sa.case((c.status.in_(_ANSWERED), 0), else_=1)).label("failed")
+        failed = sa.func.sum(sa.case((c.status.in_(ANSWERED), 0), else_=1)).label("failed")
         sums = [sa.func.sum(c[name]).label(name) for name in _USAGE]
         select = sa.select(c.model, c.purpose, sa.func.count().label("n"), failed, *sums)
         with self._store.reading() as conn:

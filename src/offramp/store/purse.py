@@ -78,7 +78,12 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurseState:
-    """A purse at one instant. `assumed_usd` is the part of `spent_usd` that is a bound, not a bill. None: no cap."""
+    """A purse at one instant. None: no cap.
+
+    Attributes:
+        assumed_usd: the part of `spent_usd` that is a bound, not a bill.
+        surplus: so many times its bound is reserved for a request.
+    """
 
     spent_usd: float
     reserved_usd: float
@@ -87,6 +92,7 @@ class PurseState:
     reserved_calls: int
     cap_usd: float | None
     cap_calls: int | None
+    surplus: float = 1.0
 
 
 class Purse:
@@ -226,6 +232,7 @@ def _state(row: Any) -> PurseState:
         reserved_calls=row.reserved_calls,
         cap_usd=None if row.cap_nano is None else row.cap_nano / NANO,
         cap_calls=row.cap_calls,
+        surplus=row.surplus,
     )
 
 

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from offramp.records import Price
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
-from offramp.store.ledger import CallStatus, Ledger, priced
+from offramp.store.ledger import ANSWERED, CallStatus, Ledger, priced
 from offramp.store.purse import PurseState, read_purse
 from offramp.store.summaries import SummaryStore
-
-_ANSWERED = (CallStatus.OK, CallStatus.REFUSED, CallStatus.TOO_LONG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +84,6 @@ def _virtual(
 def _failures(endings: Mapping[tuple[str, CallStatus], int]) -> dict[str, int]:
     found: Counter[str] = Counter()
     for (_, status), n in endings.items():
-        if status not in _ANSWERED:
+        if status not in ANSWERED:
             found[str(status)] += n
     return dict(found.most_common())

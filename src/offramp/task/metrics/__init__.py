@@ -5,5 +5,15 @@ from __future__ import annotations
 from offramp.task.metrics._base import Ask, Metric
 from offramp.task.metrics.build import build_metric
 from offramp.task.metrics.gold import gold_columns, gold_pairs, refuse_bad_gold, show_columns
+from offramp.task.metrics.mix import judges_of
 
-__all__ = ["Ask", "Metric", "build_metric", "gold_columns", "gold_pairs", "refuse_bad_gold", "show_columns"]
+__all__ = [
+    "Ask",
+    "Metric",
+    "build_metric",
+    "gold_columns",
+    "gold_pairs",
+    "judges_of",
+    "refuse_bad_gold",
+    "show_columns",
+]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from offramp.records import Example, Score
 from offramp.task.metrics._base import Ask, Metric
+from offramp.task.metrics.judge import Judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,15 @@ class Mix:
         mean = math.fsum(weight * scores[part.name].value for part, weight in self.parts) / total
         ordered = {part.name: scores[part.name] for part, _ in self.parts}
         return Score(value=min(1.0, mean), feedback=_feedback(ordered), parts=_parts(ordered))
+
+
+def judges_of(metric: Metric) -> Iterator[Judge]:
+    """The judges in a metric, however deep in a mix; one model may be asked by several."""
+    if isinstance(metric, Judge):
+        yield metric
+    elif isinstance(metric, Mix):
+        for part, _ in metric.parts:
+            yield from judges_of(part)
 
 
 def _feedback(scores: Mapping[str, Score]) -> str | None:

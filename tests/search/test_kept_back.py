@@ -1,0 +1,288 @@
+"""What a search keeps back of its caps for the verdict: judge, retries, waiting and the last reservation included.
+
+Bills are functions of the request, so that what a job may spend can be added up by hand.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import re
+from dataclasses import replace
+from functools import partial
+from statistics import fmean
+
+import pytest
+
+from offramp.calls.estimate import worst_usd
+from offramp.calls.failures import RateLimited, Unauthorized
+from offramp.errors import ModelError
+from offramp.evaluate.evaluator import TooManyFailures
+from offramp.records import CallReply, Purpose, Usage
+from offramp.search import engine
+from offramp.search.limits import Clock
+from offramp.store.engine import open_store
+from offramp.store.purse import Purse, read_purse
+from offramp.testing.fakes import FunctionTransport
+from search_jobs import LABELS, Naps, patched, reply_to, run_job, write_space
+
+FORK = multiprocessing.get_context("fork")
+BILLED = {
+    "small": {"input_usd": 10.0, "output_usd": 20.0},
+    "large": {"input_usd": 40.0, "output_usd": 90.0},
+    "judge": {"input_usd": 20.0, "output_usd": 40.0},
+}
+JUDGED = {"kind": "judge", "model": "judge", "rubric": "The label fits the message.", "params": {"max_tokens": 20}}
+GRID = {"sampler": "grid", "trials": 50, "concurrency": 2, "race": None}
+SPLITS = {"train": 2, "search": 10, "holdout": 6}
+
+
+def judged_space(folder, **changes):
+    """The landscape, graded by a judge that costs more than what it grades."""
+    models = [
+        {"name": name, "route": f"openai/{name}", "api_base": "http://127.0.0.1:9/v1", "price": price,
+         "searched": name != "judge"} for name, price in BILLED.items()
+    ]  # fmt: skip
+    wanted = {"metric": JUDGED, "models": models, "search": GRID, "splits": SPLITS, "verify": {"front": False}}
+    return write_space(folder, **{**wanted, **changes})
+
+
+def graded_reply(request):
+    """As the landscape, with a judge that knows what is right; a token is read for every four bytes."""
+    read = sum(len(m["content"].encode()) for m in request.messages) // 4
+    usage, text = Usage(input_tokens=read, output_tokens=8), '{"grade": 1}'
+    if request.purpose is not Purpose.JUDGE:
+        text = reply_to(request).text
+    elif is_right(request.messages[-1]["content"]):
+        text = '{"grade": 5}'
+    return CallReply(text=text, finish_reason="stop", usage=usage, latency_s=0.2)
+
+
+def is_right(asked):
+    return LABELS[int(re.search(r"case (\d+)", asked)[1]) % 3] in asked.split("answer label")[1]
+
+
+def bill(request):
+    """What the provider asks for one request."""
+    usage, price = graded_reply(request).usage, BILLED[request.model.name]
+    return (usage.input_tokens * price["input_usd"] + usage.output_tokens * price["output_usd"]) / 1e6
+
+
+class Caps:
+    """The caps of the purse as the job goes on: one for each example, by phase."""
+
+    def __init__(self, folder):
+        self.folder, self.usd, self.calls = folder, {}, {}
+
+    def __call__(self, progress):
+        with open_store(f"sqlite:///{self.folder / 'offramp.db'}", write_probe=False) as store:
+            state = read_purse(store, progress.study)
+        self.usd.setdefault((progress.phase, progress.trials), []).append(state.cap_usd)
+        self.calls.setdefault((progress.phase, progress.trials), []).append(state.cap_calls)
+
+
+@pytest.fixture
+def transport(monkeypatch):
+    transport = FunctionTransport(graded_reply)
+    patched(monkeypatch, transport)
+    return transport
+
+
+def is_whole(result, examples=6):
+    """Whether the verdict was given on all of the holdout, for the incumbent and for another."""
+    report = result.report
+    chosen = {m.candidate: m.holdout for m in (report.incumbent, report.recommended)}
+    return len(chosen) == 2 and all(held is not None and held.n == examples for held in chosen.values())
+
+
+def of(requests, purpose):
+    return [bill(request) for request in requests if request.purpose is purpose]
+
+
+# ----------------------------------------------------------------------------------------------------------- money
+
+
+@pytest.mark.parametrize("usd", [0.147, 0.151, 0.155, 0.159])
+def test_a_judge_does_not_spend_what_the_verdict_needs(tmp_path, transport, usd):
+    result = run_job(judged_space(tmp_path), tmp_path, usd=usd)
+    assert result.report.stop_reason == "budget_usd" and result.error is None
+    assert is_whole(result)
+    assert sum(map(bill, transport.requests)) == pytest.approx(result.spent_usd, abs=1e-9)
+    assert result.spent_usd <= usd
+
+
+def test_what_is_kept_back_is_the_verdict_with_its_judge_a_fifth_more_and_one_reservation(tmp_path, transport):
+    caps = Caps(tmp_path)
+    run_job(judged_space(tmp_path), tmp_path, usd=1.0, observer=caps)
+    first = transport.requests[:20]  # the incumbent on ten examples, each graded once
+    a_run, grading = (fmean(of(first, purpose)) for purpose in (Purpose.PROGRAM, Purpose.JUDGE))
+    graded = [r for r in first if r.purpose is Purpose.JUDGE and is_right(r.messages[-1]["content"])]
+    reservation = max(worst_usd(request, 60.0) for request in graded)
+    kept = 1.2 * 2 * 6 * (a_run + grading) + reservation
+    assert caps.usd["search", 0] == [1.0] * 10
+    assert caps.usd["search", 1][1] == pytest.approx(1.0 - kept, abs=1e-8)
+    assert set(caps.usd["holdout", 13]) == {1.0}
+
+
+def test_a_judge_that_was_never_asked_is_kept_back_by_its_bound(tmp_path, transport):
+    run_job(judged_space(tmp_path), tmp_path)
+    caps = Caps(tmp_path)
+    run_job(judged_space(tmp_path), tmp_path, usd=1.0, seed=5, observer=caps)  # every answer is in the ledger
+    judged = [r for r in transport.requests if r.purpose is Purpose.JUDGE and is_right(r.messages[-1]["content"])]
+    program = fmean(of(transport.requests[:20], Purpose.PROGRAM))
+    bound = max(worst_usd(request, 60.0) for request in judged)
+    assert caps.usd["search", 1][1] == pytest.approx(1.0 - 1.2 * 12 * (program + bound) - bound, abs=1e-4)
+
+
+def test_two_judges_on_one_model_are_two_requests(tmp_path, transport):
+    mix = {"kind": "mix", "parts": [{**JUDGED, "name": n, "rubric": f"The label fits, {n}."} for n in ("one", "two")]}
+    caps = Caps(tmp_path)
+    result = run_job(judged_space(tmp_path, metric=mix), tmp_path, calls=200, observer=caps)
+    assert caps.calls["search", 1][1] == 200 - 2 * 6 * 3
+    assert result.report.stop_reason == "budget_calls" and is_whole(result)
+
+
+def test_a_candidate_whose_verdict_cannot_be_paid_is_not_brought_to_its_end(tmp_path, transport):
+    """It would be recommended, and nothing would be left to score it on the holdout."""
+    space = judged_space(tmp_path, metric={"kind": "exact", "field": "label"}, params={"max_tokens": 16},
+                         instructions={"clear": "Clear."}, incumbent={"model": "small"}, search={**GRID, "trials": 2})  # fmt: skip
+    run_job(space, tmp_path / "free")
+    cheap, dear = (fmean(bill(r) for r in transport.requests if r.model.name == name) for name in ("small", "large"))
+    for shortage in (0.0, 0.2, 0.5, 0.8):
+        usd = 16 * cheap + (16 - 6 * shortage) * dear
+        result = run_job(space, tmp_path / str(shortage), usd=usd)
+        assert all(m.holdout.n == 6 for m in (result.report.incumbent, result.report.recommended)), shortage
+        assert result.spent_usd <= usd
+
+
+@pytest.mark.parametrize("usd", [1e-5, 0.004, 0.02, 0.05])
+def test_a_cap_smaller_than_the_verdict_is_not_passed_and_is_no_failure(tmp_path, transport, usd):
+    result = run_job(judged_space(tmp_path), tmp_path, usd=usd)
+    assert result.error is None and result.report.stop_reason == "budget_usd"
+    assert sum(map(bill, transport.requests)) == pytest.approx(result.spent_usd, abs=1e-9)
+    assert result.spent_usd <= usd
+
+
+def test_a_job_that_stopped_goes_on_with_what_was_kept_back(tmp_path, monkeypatch):
+    gone = [40]
+
+    def reply(request):
+        gone[0] -= 1
+        return Unauthorized("revoked") if gone[0] == 0 else graded_reply(request)
+
+    transport = FunctionTransport(reply)
+    patched(monkeypatch, transport)
+    space = judged_space(tmp_path)
+    stopped = run_job(space, tmp_path, usd=0.15)
+    assert isinstance(stopped.error, Unauthorized)
+    dies = FORK.Process(target=reserve_and_die, args=(tmp_path, stopped.report.study, 0.004))
+    dies.start()
+    dies.join(30)
+    caps = Caps(tmp_path)
+    result = run_job(space, tmp_path, usd=0.15, observer=caps)
+    assert result.report.stop_reason == "budget_usd" and is_whole(result)
+    money = result.report.money
+    assert money.assumed_usd == pytest.approx(0.004) and money.spent_usd <= 0.15
+    answered = [*transport.requests[:39], *transport.requests[40:]]
+    assert money.spent_usd - money.assumed_usd == pytest.approx(sum(map(bill, answered)), abs=1e-9)
+    assert max(cap for (phase, _), found in caps.usd.items() for cap in found if phase == "search") < 0.1
+
+
+def reserve_and_die(folder, study, usd):
+    """What kill -9 leaves of a request that is out."""
+    with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:
+        Purse(store, study, 0.15, None).reserve(usd)
+        os._exit(0)
+
+
+# ----------------------------------------------------------------------------------------------------------- calls
+
+
+@pytest.mark.parametrize("calls", [140, 165, 190])
+def test_a_judge_that_is_asked_twice_takes_no_call_of_the_verdict(tmp_path, monkeypatch, calls):
+    """Its first reply cannot be read, so that a run takes three calls and not two."""
+
+    def reply(request):
+        if request.purpose is Purpose.JUDGE and request.replicate == 0:
+            return replace(graded_reply(request), text="Well.")
+        return graded_reply(request)
+
+    transport = FunctionTransport(reply)
+    patched(monkeypatch, transport)
+    result = run_job(judged_space(tmp_path), tmp_path, calls=calls)
+    assert result.report.stop_reason == "budget_calls" and is_whole(result)
+    assert len(transport.requests) == result.calls <= calls
+
+
+@pytest.mark.parametrize("calls", [140, 160, 180])
+def test_attempts_in_vain_take_no_call_of_the_verdict(tmp_path, monkeypatch, calls):
+    seen = set()
+
+    def reply(request):
+        if request.hash not in seen and int(request.hash, 16) % 2:
+            seen.add(request.hash)
+            return RateLimited("slow down", retry_after_s=7.0)
+        return graded_reply(request)
+
+    transport, naps = FunctionTransport(reply), Naps()
+    patched(monkeypatch, transport, sleep=naps.sleep, clock=naps.clock)
+    result = run_job(judged_space(tmp_path), tmp_path, calls=calls)
+    assert seen and result.report.stop_reason == "budget_calls" and is_whole(result)
+    assert len(transport.requests) == result.calls <= calls
+
+
+# ------------------------------------------------------------------------------------------------------------ time
+
+
+class Now:
+    """A clock that moves when a request is answered or somebody sleeps."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+    async def sleep(self, seconds):
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("minutes", [1.0, 1.2, 1.4])
+def test_time_that_a_provider_makes_everybody_wait_is_kept_back_too(tmp_path, monkeypatch, minutes):
+    """Replies take 0.2 s, but the provider lets through two a second: by their own seconds the verdict is short."""
+    now = Now()
+
+    def reply(request):
+        now.seconds += 0.5
+        return graded_reply(request)
+
+    patched(monkeypatch, FunctionTransport(reply), sleep=now.sleep, clock=now)
+    monkeypatch.setattr(engine, "Clock", partial(Clock, now=now))
+    result = run_job(judged_space(tmp_path), tmp_path, minutes=minutes)
+    assert result.report.stop_reason == "minutes" and is_whole(result)
+    assert now.seconds <= 60 * minutes
+
+
+# --------------------------------------------------------------------------------------------------------- trouble
+
+
+def test_a_judge_that_gives_no_grade_ends_the_job_within_its_cap(tmp_path, monkeypatch):
+    def reply(request):
+        return replace(graded_reply(request), text="Well." if request.purpose is Purpose.JUDGE else "billing")
+
+    transport = FunctionTransport(reply)
+    patched(monkeypatch, transport)
+    result = run_job(judged_space(tmp_path), tmp_path, usd=0.05)
+    assert isinstance(result.error, TooManyFailures) and "could not be read" in str(result.error)
+    assert sum(map(bill, transport.requests)) == pytest.approx(result.spent_usd, abs=1e-9)
+    assert result.spent_usd <= 0.05
+
+
+def test_a_cap_in_dollars_with_a_model_of_unknown_price_is_refused_before_anything_is_written(tmp_path, transport):
+    space = judged_space(tmp_path / "space", objectives={"cost": None, "latency": None})
+    text = space.read_text()
+    start = text.index("- name: judge")
+    space.write_text(text[:start] + re.sub(r"  price:\n(    .*\n)+", "", text[start:], count=1))
+    with pytest.raises(ModelError, match="the price of 'judge' is not known"):
+        run_job(space, tmp_path / "results", usd=1.0)
+    assert not (tmp_path / "results" / "offramp.db").exists() and transport.requests == []
