@@ -141,6 +141,30 @@ def test_a_label_that_no_example_has_is_named(tmp_path, refused):
     assert "'warranty'" in refused()
 
 
+@pytest.mark.parametrize("bad", ["", "  ", None, 1.5, True, "a\0b"])
+def test_an_id_that_is_none_has_its_row(tmp_path, refused, bad):
+    job(tmp_path)
+    data(tmp_path, [*rows()[:30], {**rows()[30], "id": bad}])
+    message = refused()
+    assert message.startswith("rows.jsonl:31: the id 'id': got ") and "without NUL, or a whole number." in message
+
+
+def test_an_id_that_no_storage_keeps_has_its_row(tmp_path, refused):
+    job(tmp_path)
+    data(tmp_path, [*rows()[:12], *({**row, "id": "é" * 256} for row in rows()[12:13]), *rows()[13:22]])
+    message = refused()
+    assert "rows.jsonl: row 13: characters of the id: got 256, expected at most 255" in message
+
+
+def test_names_that_no_storage_keeps_are_all_told(tmp_path, refused):
+    long = "x" * 256
+    named = {"name": long, "api_base": "http://127.0.0.1:9/v1"}
+    job(tmp_path, models=[named], instructions={long: "Vague."}, incumbent=None, params={long: 1})
+    lines = refused().splitlines()
+    assert len(lines) == 3 and all("has 256 characters: expected at most 255 characters" in line for line in lines)
+    assert all(len(line) < 400 for line in lines)
+
+
 @pytest.mark.parametrize("path", ["x" * 300 + ".jsonl", "../job"])
 def test_a_dataset_that_no_disk_can_hold_is_one_message(tmp_path, refused, path):
     job(tmp_path, dataset={"path": path})

@@ -7,13 +7,14 @@ import signal
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from offramp.calls.failures import ServerFailed
 from offramp.calls.transports import litellm as litellm_door
 from offramp.cli.main import main
 from offramp.testing.fakes import FunctionTransport
 from offramp.testing.server import ScriptedServer, ServerReply
-from search_jobs import PRICES, command_line, patched, reply_to, server_reply, write_space
+from search_jobs import PRICES, command_line, patched, reply_to, rows, server_reply, write_space
 
 FORK = multiprocessing.get_context("fork")
 
@@ -147,6 +148,31 @@ def test_a_seed_beyond_32_bits_and_a_range_of_billions_are_searched(run, tmp_pat
     space = write_space(tmp_path / "wide", params={"seed": {"low": 0, "high": 2**31 - 1}, "max_tokens": 16})
     code, out, _ = run(space, "--seed", 2**40, "--json", "--trials", 3)
     assert code == 0 and json.loads(out)["trials"] == 3
+
+
+@pytest.fixture
+def database(postgres_url):
+    """The URL of an empty PostgreSQL."""
+    yield postgres_url
+    engine = sa.create_engine(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as conn:
+        conn.execute(sa.text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+    engine.dispose()
+
+
+def test_names_and_ids_as_long_as_they_may_be_are_kept_by_postgresql(run, tmp_path, monkeypatch, database):
+    patched(monkeypatch, FunctionTransport(lambda request: "billing"))
+    model, variant = "small" + "é" * 250, "v" * 255
+    path = write_space(
+        tmp_path / "long",
+        models=[{"name": model, "route": "openai/small", "api_base": "http://127.0.0.1:9/v1", "price": PRICES["small"]}],
+        incumbent={"model": model, "instruction": variant}, instructions={variant: "Vague.", "clear": "Clear."},
+    )  # fmt: skip
+    data = [{**row, "id": row["id"].ljust(255, "é")} for row in rows()]
+    (path.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
+    code, out, err = run(path, "--storage", database, "--trials", 2, "--json")
+    assert code == 0, err
+    assert json.loads(out)["trials"] == 2
 
 
 def test_a_dry_run_needs_no_key(run, tmp_path, transport):

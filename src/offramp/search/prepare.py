@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from offramp.errors import ModelError, SpaceError, nearest, problem
+from offramp.errors import DatasetError, ModelError, SpaceError, nearest, problem
 from offramp.ids import canonical_json, content_hash
 from offramp.models import embedded
 from offramp.models.capabilities import with_capabilities
@@ -31,7 +31,7 @@ from offramp.space.dimensions import (
     narrowed,
 )
 from offramp.space.load import LoadedSpace, instruction_texts
-from offramp.space.model import JudgeMetric, MixMetric, ModelPart, PythonMetric, SpaceFile, model_name
+from offramp.space.model import LONGEST_NAME, JudgeMetric, MixMetric, ModelPart, PythonMetric, SpaceFile, model_name
 from offramp.study.objectives import Objective, objectives_of
 from offramp.study.regressions import check_budget
 from offramp.task.load import Task, load_task
@@ -214,6 +214,7 @@ def prepare(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = False) 
     _check_propose(prepared)
     if not stored:
         _check_race(prepared)
+        _check_ids(prepared)
     if to_run:
         check_runnable(prepared)
     return prepared
@@ -347,6 +348,16 @@ def _check_race(prepared: Prepared) -> None:
         do = "Lower it, or write `race: null` to run every candidate on all examples."
         where = prepared.loaded.where("search.race.block")
         raise SpaceError(problem(where, "search.race.block", got=race.block, expected=expected, do=do))
+
+
+def _check_ids(prepared: Prepared) -> None:
+    """Ids that every storage keeps as they are: PostgreSQL neither cuts nor takes longer ones."""
+    part, splits = prepared.space.dataset, prepared.task.splits
+    for example in (*splits.train, *splits.search, *splits.holdout):
+        if len(example.id) > LONGEST_NAME:
+            where, do = f"{part.path or part.hub}: row {example.row}", "Leave `dataset.id` out to go by content."
+            expected = f"at most {LONGEST_NAME}, as a storage keeps them"
+            raise DatasetError(problem(where, "characters of the id", got=len(example.id), expected=expected, do=do))
 
 
 def _any(dim: Dimension) -> dict[str, Any]:

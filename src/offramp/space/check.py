@@ -20,7 +20,7 @@ from offramp.space.check_propose import check_propose
 from offramp.space.check_when import check_circles, check_conditions
 from offramp.space.load import MAIN, LoadedSpace, variant_names
 from offramp.space.messages import AsWritten, Problem, SpaceErrors, listing, shown
-from offramp.space.model import ModelPart
+from offramp.space.model import LONGEST_NAME, ModelPart, model_name
 from offramp.space.outputs import output_types
 
 MOST_USD = 100_000.0
@@ -80,6 +80,24 @@ def _models(loaded: LoadedSpace) -> Iterator[Problem]:
             yield loaded.problem(f"{key}.api_key_env", expected=expected, do=do)
         if isinstance(part, ModelPart):
             yield from _price(loaded, key, part)
+
+
+def _names(loaded: LoadedSpace) -> Iterator[Problem]:
+    """Names that the space file leaves free, and the storage keeps."""
+    space = loaded.space
+    names = {f"models.{i}": model_name(part) for i, part in enumerate(space.models)}
+    names |= {f"params.{name}": name for name in space.params}
+    for name, part in space.instructions.items():
+        names[f"instructions.{name}"] = name
+        names |= {f"instructions.{name}.{inner}": inner for inner in (part if isinstance(part, dict) else ())}
+    if space.incumbent is not None:
+        names["incumbent.model"] = space.incumbent.model
+    if space.propose is not None:
+        names["propose.model"] = model_name(space.propose.model)
+    for key, name in names.items():
+        if len(name) > LONGEST_NAME:
+            expected = f"at most {LONGEST_NAME} characters, as a storage keeps them"
+            yield loaded.problem(key, f"the name has {len(name)} characters", expected=expected)
 
 
 def _price(loaded: LoadedSpace, key: str, part: ModelPart) -> Iterator[Problem]:
@@ -188,6 +206,6 @@ def _sampler(loaded: LoadedSpace) -> Iterator[Problem]:
 
 
 _CHECKS: tuple[Callable[[LoadedSpace], Iterator[Problem]], ...] = (
-    _dataset, _models, _program, _constrained, check_demos, check_splits, check_incumbent, check_params,
+    _dataset, _names, _models, _program, _constrained, check_demos, check_splits, check_incumbent, check_params,
     check_conditions, check_circles, check_grid, check_metric, _objectives, _limits, _sampler, check_propose,
 )  # fmt: skip

@@ -16,6 +16,8 @@ SCHEMA_VERSION = 1
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+LONGEST_NAME = 255
+"""Characters of a name or id that every storage keeps. Asked for in `check.py`, and of examples before a job."""
 MOST_EXAMPLES = 1_000_000_000
 MOST_WEIGHT = 1_000_000
 """Only the proportions of weights count, and sums of the largest floats are no numbers. Asked for in `check.py`."""

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from offramp.errors import DatasetError, nearest, problem
 from offramp.ids import content_hash
 from offramp.records import Example
+from offramp.space.messages import shown
 from offramp.space.model import DatasetPart
 from offramp.task.cells import typed_cell
 from offramp.task.fields import TaskFields
@@ -144,9 +145,9 @@ def _ids_from_data(rows: Sequence[Row], source: Source, column: str) -> list[str
 
 def _id(row: Row, source: Source, column: str) -> str:
     value = row.raw_id
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        expected = "text that is not empty, or a whole number"
-        raise DatasetError(problem(source.at(row.number), f"the id {column!r}", got=repr(value), expected=expected))
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip() or "\0" in str(value):
+        expected = "text that is not empty and without NUL, or a whole number"
+        raise DatasetError(problem(source.at(row.number), f"the id {column!r}", got=shown(value), expected=expected))
     return str(value)
 
 
