@@ -29,7 +29,7 @@ from offramp.promote.judgement import Limits, judge
 from offramp.promote.junit import junit_text
 from offramp.records import CallReply, CallRequest, Evaluation, Example, Result, ResultState
 from offramp.testing.fakes import FunctionTransport
-from promoted_jobs import promoted_job, reply
+from promoted_jobs import MODELS, promoted_job, reply
 from promotion_records import make_promotion
 from search_jobs import at_once, rows
 
@@ -134,6 +134,17 @@ def test_a_check_that_would_cost_more_than_it_should_stops(tmp_path: Path, monke
     wired(monkeypatch, reply)
     with pytest.raises(JobError, match="cap"):
         check("landscape", promotions=promotions, budget_usd=1e-4)
+
+
+def test_a_check_has_room_for_answers_as_long_as_they_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `max_tokens` each request is reserved with more than the whole check costs."""
+    dear = [{**model, "price": {"input_usd": 1.0, "output_usd": 100.0}} for model in MODELS]
+    promotions = promoted_job(
+        tmp_path, monkeypatch, space={"models": dear, "params": {"temperature": 0.5}}, params={"temperature": 0.5}
+    )
+    wire = wired(monkeypatch, reply)
+    report = check("landscape", promotions=promotions)
+    assert report.holds and len(wire.requests) == 6
 
 
 def test_another_dataset_is_not_what_the_evidence_is_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

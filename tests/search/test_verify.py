@@ -2,9 +2,11 @@
 
 import json
 from collections import Counter
+from statistics import fmean
 
 import pytest
 from click.testing import CliRunner
+from judged import bill, graded_reply, judged_space
 
 from offramp.cli.main import offramp
 from offramp.errors import UsageError
@@ -145,6 +147,29 @@ def test_the_purse_is_stated_before_a_call(job, transport):
     assert sent == 0
     assert plan.cap_usd >= plan.expected_usd > 0
     assert done.spent_usd <= plan.cap_usd
+
+
+def test_the_purse_has_room_for_the_longest_answer_of_the_last_request(tmp_path, transport):
+    """Without `max_tokens` a request is reserved with 4096 tokens, many times what the whole verification costs."""
+    space = write_space(tmp_path, search=GRID, splits=SPLITS, verify={"front": False}, params={"temperature": 0.0})
+    study = run_job(space, tmp_path).report.study
+    done = api.verify(study, results=tmp_path, probe=2)
+    assert done.stopped is None
+    assert done.spent_usd <= done.plan.expected_usd * 1.2 < done.plan.cap_usd
+
+
+def test_a_judge_is_in_what_a_verification_is_expected_to_cost(tmp_path, transport, monkeypatch):
+    monkeypatch.setattr(transport, "_function", graded_reply)
+    study = run_job(judged_space(tmp_path), tmp_path).report.study
+    graded = [bill(r) for r in transport.requests if r.purpose is Purpose.JUDGE]
+    transport.requests.clear()
+    done = api.verify(study, results=tmp_path, probe=0)
+    runs = len(done.plan.members) - 2  # the incumbent and the recommended candidate have their verdict
+    assert runs > 0 and done.stopped is None
+    costs = [m.cost_usd for m in done.plan.members[2:]]
+    assert done.plan.expected_usd == pytest.approx(6 * (sum(costs) + runs * fmean(graded)))
+    assert done.spent_usd == pytest.approx(sum(map(bill, transport.requests)), abs=1e-9)
+    assert done.spent_usd <= done.plan.cap_usd < 2 * done.plan.expected_usd
 
 
 def test_a_job_scores_the_rest_of_its_front_and_probes_where_its_space_file_says_so(tmp_path, transport):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp.calls.caller import open_caller
+from offramp.calls.estimate import worst_usd
 from offramp.errors import ModelError, PromotionError, UsageError, problem
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.models.keys import missing_key
@@ -24,7 +25,7 @@ from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
 from offramp.promote.judgement import CheckReport, Limits, judge
 from offramp.promote.promotion import Promotion
 from offramp.promote.running import Addresses, PerModel, model_of, programs_of
-from offramp.records import Evaluation, Result, Split
+from offramp.records import CallRequest, Evaluation, Result, Split
 from offramp.search.prepare import Prepared, prepare
 from offramp.space.load import load_space
 from offramp.store.engine import Store, open_store
@@ -158,11 +159,17 @@ def _limits(prepared: Prepared, margin: float, max_cost_usd: float | None, max_p
 
 
 def _usual_cost(work: Checked) -> float | None:
-    """A cap that only a check gone wrong reaches; None where nobody knows what it costs, such as with a judge."""
+    """A cap that only a check gone wrong reaches; None where nobody knows what it costs, such as with a judge.
+
+    It has room for the longest answer that the last request may get, since money is reserved for that.
+    """
     holdout = work.promotion.evidence.holdout
     if holdout is None or holdout.cost_usd is None or work.prepared.task.metric.judge_models:
         return None
-    return max(_LEAST_USD, _ROOM * holdout.cost_usd * (holdout.n + holdout.n_failed))
+    model = model_of(work.promotion.model, work.addresses)
+    bare = CallRequest(model=model, messages=(), params=work.promotion.request_params)
+    longest = worst_usd(bare, work.prepared.space.calls.timeout_s)
+    return max(_LEAST_USD, _ROOM * holdout.cost_usd * (holdout.n + holdout.n_failed)) + longest
 
 
 @contextmanager

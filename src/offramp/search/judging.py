@@ -22,12 +22,14 @@ class Judging:
     Attributes:
         judges: that are asked. calls: attempts that this takes.
         bound_usd: what the dearest request is reserved with.
+        measured: whether `usd` is what was paid, or a bound.
     """
 
     judges: int = 0
     usd: float = 0.0
     calls: float = 0.0
     bound_usd: float = 0.0
+    measured: bool = True
 
 
 def judge_requests(prepared: Prepared) -> list[CallRequest]:
@@ -53,6 +55,7 @@ class Judges:
             usd=math.fsum(self._bounds) if usd is None else n * usd / asked,
             calls=n * effort.attempts / asked if asked else n,
             bound_usd=max(self._bounds, default=0.0),
+            measured=usd is not None or n == 0,
         )
 
     def _usd(self, effort: Effort) -> float | None:

@@ -9,7 +9,7 @@ Invariant: what is kept back covers the judge, and the bound that the last reque
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from offramp.calls.estimate import worst_usd
@@ -141,7 +141,7 @@ class KeptBack:
         """Whether so many more runs of a member can be expected to end within the caps."""
         self._measure()
         found, state, left_s = self._runs[member.candidate], self.purse().state(), self._clock.left_s
-        judging, need = self._measured.judging if judged else Judging(), self._need(found)
+        judging, need = self._measured.judging if judged else Judging(), need_of(self._p, found)
         usd = runs * self._usd_per_run(need, judging) + self._reserve_usd([need], judging)
         calls = runs * self._calls_per_run(need, judging)
         return (
@@ -156,13 +156,11 @@ class KeptBack:
         incumbent = None if self._p.incumbent is None else self._p.incumbent.id
         for name, evaluation in self._known.finished.items():
             if name not in self._runs:
-                runs = self._runs[name] = Runs(candidate=self._known.candidates[name])
-                for result in evaluation.results:
-                    runs.add(result)
+                runs = self._runs[name] = runs_of(self._known.candidates[name], evaluation.results)
                 if name == incumbent:
-                    self._today = self._need(runs)
+                    self._today = need_of(self._p, runs)
                 else:
-                    self._others = self._others.most(self._need(runs))
+                    self._others = self._others.most(need_of(self._p, runs))
         self._measure()
 
     def _measure(self) -> None:
@@ -197,19 +195,9 @@ class KeptBack:
 
     def _needs(self) -> list[Need]:
         """One run of the incumbent, and of the other; before there is another it is taken for as dear."""
-        other = self._others if self._work is None else self._others.most(self._need(self._work))
+        other = self._others if self._work is None else self._others.most(need_of(self._p, self._work))
         today = [] if self._today is None else [self._today]
         return [*today, *(today if other == Need() else [other])]
-
-    def _need(self, runs: Runs) -> Need:
-        model, n = self._p.models[runs.candidate.model], max(1, runs.n)
-        bare = CallRequest(model=model, messages=(), params=runs.candidate.request_params)
-        prompt = None if model.price is None else model.price.cost_usd(Usage(input_tokens=2 * runs.prompt_tokens))
-        return Need(
-            usd=runs.usd / n,
-            answers=max(self._p.predictors, runs.answers / n),
-            bound_usd=worst_usd(bare, self._p.space.calls.timeout_s) + (prompt or 0.0),
-        )
 
     def _usd_per_run(self, need: Need, judging: Judging) -> float:
         return SAFETY * (need.usd + judging.usd)
@@ -227,8 +215,30 @@ class KeptBack:
         """Wall clock: a run's own at the job's concurrency, or what attempts took with all their waiting, if more."""
         local = self._p.models[runs.candidate.model].local  # the embedded models work one request at a time
         own_s = runs.latency_s / max(1, runs.n) / (1 if local else self._o.concurrency)
-        waited_s = (self._measured.attempt_s or 0.0) * self._calls_per_run(self._need(runs), self._measured.judging)
+        waited_s = (self._measured.attempt_s or 0.0) * self._calls_per_run(
+            need_of(self._p, runs), self._measured.judging
+        )
         return max(own_s, waited_s)
+
+
+def runs_of(candidate: Candidate, results: Iterable[Result]) -> Runs:
+    """The sums over these results."""
+    runs = Runs(candidate=candidate)
+    for result in results:
+        runs.add(result)
+    return runs
+
+
+def need_of(prepared: Prepared, runs: Runs) -> Need:
+    """What one more run takes, by those that were."""
+    model, n = prepared.models[runs.candidate.model], max(1, runs.n)
+    bare = CallRequest(model=model, messages=(), params=runs.candidate.request_params)
+    prompt = None if model.price is None else model.price.cost_usd(Usage(input_tokens=2 * runs.prompt_tokens))
+    return Need(
+        usd=runs.usd / n,
+        answers=max(prepared.predictors, runs.answers / n),
+        bound_usd=worst_usd(bare, prepared.space.calls.timeout_s) + (prompt or 0.0),
+    )
 
 
 def _sent(effort: Mapping[Purpose, Effort]) -> int:

@@ -1,7 +1,8 @@
 """Verifying a study: its whole front, the recommended candidate and the incumbent on the holdout, and timed apart.
 
-It has a purse of its own, stated before the first call: what was given, or half more (a cent at least) than what the
-search's own numbers make it cost. What the study has on the holdout already is not run again; a probe is always new.
+It has a purse of its own, stated before the first call: what was given, or half more than what the search's own numbers
+make it cost, judge included, and the reservation of the last request. What the study has on the holdout already is not
+run again; a probe is always new.
 
 Invariant: nothing that the search found changes; a candidate's holdout numbers appear when they are complete.
 """
@@ -18,7 +19,9 @@ from offramp.errors import UsageError, problem
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.ids import derived_seed
 from offramp.models.server import LocalServers
-from offramp.records import Candidate, ResultState, Split
+from offramp.records import Candidate, Purpose, ResultState, Split
+from offramp.search.judging import Judges, Judging
+from offramp.search.kept_back import need_of, runs_of
 from offramp.search.leases import held_lease
 from offramp.search.limits import Clock, TimeIsUp
 from offramp.search.outcome import reason_of
@@ -28,16 +31,15 @@ from offramp.search.reopen import Opened
 from offramp.search.verdict import standing
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
+from offramp.store.history import Effort, StudyEffort
 from offramp.store.probes import ProbeStore
-from offramp.store.purse import BudgetExceeded, Purse
+from offramp.store.purse import BudgetExceeded, Purse, read_purse
 from offramp.store.results import ResultStore
 from offramp.store.summaries import SummaryStore
 from offramp.study.report import Member, StudyReport, build_report
 from offramp.study.spending import verify_purse
 
 SAFETY = 1.5
-LEAST_USD = 0.01
-"""At least so much more than expected: money is reserved for the longest answers that a request allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class Plan:
     Attributes:
         members: who is verified, the most important first.
         runs: examples of the holdout that are still to be run, and timed runs, all members together.
-        expected_usd: by the search's own numbers; None where a price is not known.
+        expected_usd: by the search's own numbers; None where a price is not known, or a judge was never asked.
         cap_usd, cap_calls: of the purse; None for no cap of that kind.
     """
 
@@ -169,26 +171,40 @@ class Verification:
             raise UsageError(problem(self._row.name, "no candidate has a full evaluation yet", do="Run the job first."))
         self._check_models(members)
         todo = {member.candidate: self._todo(member) for member in members}
-        costs = [None if m.cost_usd is None else m.cost_usd * todo[m.candidate] for m in members]
-        expected = None if None in costs else math.fsum(cost for cost in costs if cost is not None)
-        judged = self._p.task.metric.judge_models
-        calls = sum(todo.values()) * (self._p.predictors + len(judged))
+        timed, graded = self._o.probe + WARM_UP if self._o.probe else 0, sum(todo.values())
+        judging = self._judging()
+        parts = [None if m.cost_usd is None else m.cost_usd * (todo[m.candidate] + timed) for m in members]
+        known = [part for part in [*parts, judging.usd * graded if judging.measured else None] if part is not None]
+        expected = math.fsum(known) if len(known) > len(members) else None
+        calls = (graded + timed * len(members)) * self._p.predictors + graded * judging.calls
         given = self._o.usd is not None or self._o.calls is not None
-        open_calls = expected is None or bool(judged)  # a judge's price is in no candidate's cost
+        stated = given or expected is None
         return Plan(
             members=members,
-            runs=sum(todo.values()),
-            expected_usd=None if judged else expected,
-            cap_usd=self._o.usd
-            if given or open_calls
-            else max(SAFETY * (expected or 0.0), (expected or 0.0) + LEAST_USD),
-            cap_calls=self._o.calls if given or not open_calls else math.ceil(SAFETY * calls),
+            runs=graded + timed * len(members),
+            expected_usd=expected,
+            cap_usd=self._o.usd if stated else SAFETY * (expected or 0.0) + self._reserve_usd(members, judging),
+            cap_calls=self._o.calls if given or expected is not None else math.ceil(SAFETY * calls),
         )
 
+    def _judging(self) -> Judging:
+        effort = StudyEffort(self._store, self._row.name).so_far()
+        return Judges(self._p).take(effort.get(Purpose.JUDGE, Effort()))
+
+    def _reserve_usd(self, members: Sequence[Member], judging: Judging) -> float:
+        """What the last request has to find in the purse."""
+        names = [member.candidate for member in members]
+        results = self._results.some(self._row.name, Split.SEARCH, names)
+        rows = CandidateStore(self._store).all(self._row.name, only=names)
+        needs = [need_of(self._p, runs_of(row.candidate, results.get(row.id, {}).values())) for row in rows]
+        state = read_purse(self._store, self._row.name)
+        surplus = 1.0 if state is None else state.surplus
+        return surplus * max(judging.bound_usd, *(need.bound_usd for need in needs))
+
     def _todo(self, member: Member) -> int:
+        """Examples of the holdout that it has no score for."""
         there = self._results.get(self._row.name, Split.HOLDOUT, member.candidate)
-        left = sum(e.id not in there or there[e.id].state is ResultState.FAILED for e in self._p.task.splits.holdout)
-        return left + (self._o.probe + WARM_UP if self._o.probe else 0)
+        return sum(e.id not in there or there[e.id].state is ResultState.FAILED for e in self._p.task.splits.holdout)
 
     def _check_models(self, members: Sequence[Member]) -> None:
         """A model that is another one now would put numbers of two models into one candidate."""
