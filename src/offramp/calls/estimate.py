@@ -16,7 +16,6 @@ from offramp.records import CallReply, CallRequest, Price, Usage
 
 _FRAME_TOKENS = 8
 _DEFAULT_OUTPUT = 4096
-_LOCAL_S = 60.0
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
@@ -45,7 +44,7 @@ def worst_usd(request: CallRequest, timeout_s: float) -> float:
     if price is None or not price.known:
         return 0.0
     if price.compute_usd_per_hour is not None:
-        return min(timeout_s, _LOCAL_S) / 3600 * price.compute_usd_per_hour
+        return timeout_s / 3600 * price.compute_usd_per_hour
     dearest_out = max(_known(price.output_usd), _known(price.reasoning_usd))
     return input_usd(request) + output_tokens(request) * dearest_out / 1e6
 
