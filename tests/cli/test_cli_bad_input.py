@@ -84,7 +84,34 @@ def test_a_space_file_that_is_not_there_names_what_is(tmp_path, refused, capsys)
     assert "no such file" in message and "spaces.yaml" in message
 
 
+@pytest.mark.parametrize("args", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("column", "form", "words"),
+    [
+        ("demos", "predict", "task: the name of an input: got 'demos', expected another name than DSPy's own"),
+        ("_secret", "predict", "task: DSPy refuses a field among"),
+        ("instructions", "predict", "task: DSPy refuses a field among"),
+        ("reasoning", ["predict", "chain_of_thought"], "chain_of_thought adds a text output 'reasoning'"),
+    ],
+)
+def test_a_field_that_dspy_cannot_have_is_refused_before_anything_is_written(
+    tmp_path, refused, column, form, words, args
+):
+    outputs = {"label": {"type": "enum", "values": [*LABELS]}}
+    task = {"signature": {"inputs": {column: None}, "outputs": outputs}}
+    job(tmp_path, task=task, dataset={"path": "rows.jsonl", "id": "id", "fields": {column: "message"}},
+        program={"form": form})  # fmt: skip
+    message = refused(*args)
+    assert message.startswith("job/space.yaml:3: ") and words in message
+
+
 # --------------------------------------------------------------------------------------------------------- the data
+
+
+def test_a_number_of_thousands_of_digits_has_its_line(tmp_path, refused):
+    job(tmp_path)
+    (tmp_path / "job" / "rows.jsonl").write_text('{"id": 1, "message": ' + "9" * 5000 + ', "label": "billing"}\n')
+    assert "rows.jsonl:1: the number 9999" in refused() and "has 5000 digits: expected at most 300" in refused()
 
 
 def test_a_row_without_the_field_has_its_number(tmp_path, refused):

@@ -15,7 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def build_module(
     candidate: Candidate, fields: TaskFields, factory: ModuleFactory | None, demos: Mapping[str, list[dict[str, Any]]]
 ) -> dspy.Module:
     """The module of a candidate, with instructions and static demos in place."""
-    module = factory().deepcopy() if factory is not None else _standard(candidate, fields)
+    module = factory().deepcopy() if factory is not None else _standard(candidate.form, candidate.instructions, fields)
     for name, predictor in predictors_of(module).items():
         if name in candidate.instructions:
             predictor.signature = predictor.signature.with_instructions(candidate.instructions[name])
@@ -149,12 +149,22 @@ def build_module(
     return module
 
 
-def _standard(candidate: Candidate, fields: TaskFields) -> dspy.Module:
-    signature = signature_of(fields, candidate.instructions[MAIN])
-    if candidate.form != "chain_of_thought":
+def check_forms(forms: Iterable[str], fields: TaskFields, where: str) -> None:
+    """Makes a module of each form, so that a field's name that DSPy cannot have shows before a job has begun.
+
+    Raises:
+        SpaceError: DSPy cannot have a field of that name, or the form has one of its own.
+    """
+    for form in forms:
+        _standard(form, {MAIN: "Answer."}, fields, where)
+
+
+def _standard(form: str, instructions: Mapping[str, str], fields: TaskFields, where: str = "") -> dspy.Module:
+    signature = signature_of(fields, instructions[MAIN], where)
+    if form != "chain_of_thought":
         return dspy.Predict(signature)
     taken = signature.fields.get(REASONING)
     if taken is not None and not (REASONING in signature.output_fields and taken.annotation is str):
-        what = f"chain_of_thought adds a text output {REASONING!r}, and the task has another field of that name"
-        raise SpaceError(problem("program.form", what, do="Rename the field, or use form: predict."))
+        what = f"program.form: chain_of_thought adds a text output {REASONING!r}, and the task has another such field"
+        raise SpaceError(problem(where, what, do="Rename the field, or use form: predict."))
     return dspy.ChainOfThought(signature)

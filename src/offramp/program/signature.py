@@ -21,22 +21,25 @@ _TAKEN = frozenset({"signature", "demos", "config", "lm", "new_signature", "comp
 """Arguments of DSPy's own that an input of that name would be taken for."""
 
 
-def signature_of(fields: TaskFields, instructions: str) -> type[dspy.Signature]:
+def signature_of(fields: TaskFields, instructions: str, where: str = "") -> type[dspy.Signature]:
     """A DSPy signature with the task's fields, typed, and the given instructions.
+
+    Args:
+        where: the space file, for messages.
 
     Raises:
         SpaceError: DSPy cannot have a field of that name.
     """
     for name in sorted(_TAKEN & set(fields.inputs)):
-        raise SpaceError(
-            problem("task", f"an input cannot be called {name!r} in DSPy", do="Map it in `dataset.fields`.")
-        )
+        expected = f"another name than DSPy's own {', '.join(sorted(_TAKEN))}"
+        do = "Rename it; `dataset.fields` maps it to its column."
+        raise SpaceError(problem(where, "task: the name of an input", got=name, expected=expected, do=do))
     try:
         return _signature(fields, instructions)
     except (TypeError, ValueError, NameError, pydantic.PydanticUserError) as error:
         names = [*fields.inputs, *fields.outputs]
-        what = f"DSPy refuses a field among {names}: {str(error).splitlines()[0]}"
-        raise SpaceError(problem("task", what, do="Rename it; `dataset.fields` maps it to its column.")) from error
+        what = f"task: DSPy refuses a field among {names}: {str(error).splitlines()[0]}"
+        raise SpaceError(problem(where, what, do="Rename it; `dataset.fields` maps it to its column.")) from error
 
 
 def _signature(fields: TaskFields, instructions: str) -> type[dspy.Signature]:

@@ -16,9 +16,10 @@ from offramp.models import embedded
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
 from offramp.models.keys import missing_key
-from offramp.program.module import ModuleFactory, import_module_factory, predictors_of
+from offramp.program.module import ModuleFactory, check_forms, import_module_factory, predictors_of
 from offramp.records import Candidate, DemoKind, Model
 from offramp.space.check import check_space
+from offramp.space.check_params import many
 from offramp.space.dimensions import (
     MAIN,
     Dimension,
@@ -190,6 +191,8 @@ def prepare(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = False) 
     task = load_task(space, base=loaded.base, models=models, where=where)
     factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
     predictors = _predictors(factory, texts, where)
+    if factory is None:
+        check_forms(_forms(space), task.fields, loaded.where("task"))
     dims = dimensions(space, texts, {name: models[name] for name in searched})
     chosen = incumbent_params(space, texts, dims)
     prepared = Prepared(
@@ -261,6 +264,11 @@ def _predictors(factory: ModuleFactory | None, texts: Texts, where: str) -> int:
                 problem(where, "instructions", got=predictor, expected="a predictor of the program", do=do)
             )
     return len(names)
+
+
+def _forms(space: SpaceFile) -> set[str]:
+    incumbent = space.incumbent.form if space.incumbent is not None else None
+    return {*many(space.program.form), *([incumbent] if incumbent else [])}
 
 
 def _incumbent(

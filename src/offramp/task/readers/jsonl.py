@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 from offramp.errors import DatasetError, problem
 from offramp.task.readers.base import Row, Source
 
+_LONGEST_NUMBER = 300
+"""Digits: what a float can still hold."""
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -55,7 +57,9 @@ def _decoded(raw: bytes, where: str, offset: int) -> str:
 
 def _loaded(text: str, where: str) -> Any:
     try:
-        value = json.loads(text, parse_constant=_constant, parse_float=_float, object_pairs_hook=_object)
+        value = json.loads(
+            text, parse_constant=_constant, parse_float=_float, parse_int=_int, object_pairs_hook=_object
+        )
         _refuse_surrogates(text, value)
     except json.JSONDecodeError as error:
         hint = "Write one whole JSON object on each line." if text in ("{", "[") or error.pos >= len(text) else None
@@ -69,6 +73,12 @@ def _loaded(text: str, where: str) -> Any:
 
 def _constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a JSON value; write null where a value is not known")
+
+
+def _int(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError(f"the number {text[:40]}... has {len(text)} digits: expected at most {_LONGEST_NUMBER}")
+    return int(text)
 
 
 def _float(text: str) -> float:
