@@ -17,6 +17,7 @@ from offramp.review.report import report
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.study import api
+from offramp.study.wording import number
 from review_studies import HOSTILE
 
 pytest.importorskip("fastapi", reason="the extra web is not installed")
@@ -244,6 +245,9 @@ def test_nothing_sticks_out_at_any_width_in_light_or_dark(
             == {"dark": "rgb(20, 23, 26)", "light": "rgb(251, 250, 248)"}[scheme]
         )
         assert page.locator("svg.front:visible").count() == 1
+        if width < 560:
+            wide = page.locator(".scroll").evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth).length")
+            assert wide == 0, "a table has to be pushed aside on a phone"
 
 
 def test_the_live_page_follows_a_study_that_goes_on(live: dict[str, str], study: Study, browser: Any) -> None:
@@ -332,3 +336,57 @@ def test_a_point_is_compared_as_the_new_one_with_what_runs_today(
         with page.expect_navigation():
             page.locator("#compare-two").click()
         assert page.locator("#choose-b").input_value() == today
+
+
+@pytest.mark.parametrize(
+    ("cost", "seconds"), [("2", ""), ("", "0.2"), ("0.3", "0.2"), ("0", ""), ("1e9", "1e9"), ("-1", "")]
+)
+def test_the_best_under_limits_is_the_one_that_pareto_picks(
+    cost: str, seconds: str, study: Study, browser: Any, tmp_path: Path
+) -> None:
+    folder, name = study
+    limits = [f"usd={float(cost) / 1000!r}"] if cost else []
+    limits += [f"seconds={seconds}"] if seconds else []
+    with watched(browser) as page:
+        page.goto(report(name, results=folder, out=tmp_path / "r.html").as_uri())
+        page.locator("#under-cost").fill(cost)
+        page.locator("#under-seconds").fill(seconds)
+        found = page.locator("#under-found")
+        if cost == "-1":
+            assert found.inner_text() == "", "a limit that is none chooses nobody"
+            return
+        told = api.pareto(name, results=folder, pick="under:" + ",".join(limits)).picked.member
+        if told is None:
+            assert "nobody" in found.inner_text()
+        else:
+            assert found.locator("button").get_attribute("data-pick") == told.candidate
+            assert f"({number(told.quality)})" in found.inner_text()
+
+
+def test_a_filter_is_chosen_by_arrow_keys_and_shown_by_the_button(live: dict[str, str], browser: Any) -> None:
+    """Each arrow key in a list of choices loaded the page anew, and took the focus away."""
+    with watched(browser) as page:
+        page.goto(f"{live['study']}/compare")
+        address = page.url
+        page.locator("#show").focus()
+        for _ in range(2):
+            page.keyboard.press("ArrowDown")
+        page.wait_for_timeout(300)
+        assert page.url == address and page.locator("#show").input_value() == "win"
+        with page.expect_navigation(url="**show=win**"):
+            page.locator("#filters button").press("Enter")
+        assert page.locator(".example").count() == page.locator(".example.win").count() > 0
+
+
+def test_a_candidate_is_promoted_from_the_page_by_keyboard(live: dict[str, str], study: Study, browser: Any) -> None:
+    """With the policy `no-referrer` a browser sends a form's origin as `null`: every promotion was refused."""
+    folder, name = study
+    best = api.pareto(name, results=folder).recommended.candidate
+    with watched(browser) as page:
+        page.goto(f"{live['study']}/candidates/{best}")
+        page.locator("input[name=why]").fill("tried in a test")
+        page.locator("input[name=force]").press("Space")
+        with page.expect_navigation(timeout=60_000):
+            page.locator("form.promote button").press("Enter")
+        assert page.locator("h1").inner_text() == "Promoted"
+        assert "landscape production points at version" in page.locator(".message").inner_text()

@@ -160,7 +160,7 @@ def test_every_reply_carries_the_protecting_headers(store: Store, study: Study, 
             "unsafe" not in headers["content-security-policy"]
             and "default-src 'none'" in headers["content-security-policy"]
         )
-        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
         assert headers["cross-origin-resource-policy"] == "same-origin" and "access-control-allow-origin" not in headers
 
 
@@ -187,3 +187,22 @@ def test_the_numbers_of_the_page_are_those_of_pareto(store: Store, study: Study,
 @pytest.mark.parametrize(("host", "right"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("127.8.8.8", True), ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("localhost.evil", False), ("", False)])  # fmt: skip
 def test_loopback_is_told_from_everything_else(host: str, right: bool) -> None:
     assert is_loopback(host) is right
+
+
+def test_an_unknown_candidate_and_an_unknown_page_are_told_as_text(store: Store, study: Study, tmp_path: Path) -> None:
+    app = app_of(store, study, tmp_path)
+    reply = ask(app, "GET", f"/studies/{study[1]}/compare", params={"a": "<img src=x>" * 500})
+    assert reply.status_code == 200 and "No such candidate" in reply.text and "<img" not in reply.text
+    assert len(reply.text) < 20_000
+    nowhere = ask(app, "GET", "/<script>x</script>")
+    assert nowhere.status_code == 404 and "no such page" in nowhere.text and "<script>x" not in nowhere.text
+
+
+def test_a_slice_whose_column_has_an_equals_sign_is_found() -> None:
+    from offramp.review.app import _filter
+
+    known = [("a=b", "c=d"), ("a", "x"), ("kind", "easy")]
+    for one in known:
+        assert _filter({"slice": "=".join(one), "show": ""}, known).slice == one
+    assert _filter({"slice": "kind=other", "show": "x"}, known).slice == ("kind", "other")
+    assert _filter({"slice": "", "show": "win"}, known).slice is None

@@ -211,3 +211,50 @@ def test_a_comparison_reads_the_list_of_candidates_once(job, monkeypatch):
     monkeypatch.setattr(CandidateStore, "all", counted)
     compared(job, "trial 1", "knee")
     assert reads == [job[1].study]
+
+
+def test_slices_are_told_with_each_example_and_fit_into_eighty_columns(job):
+    """The table of slices was 85 columns wide, and every line of it wrapped."""
+    folder, report = job
+    asked = ["compare", report.study, "--by", "label", "--by", "message", "--results", str(folder)]
+    text = CliRunner().invoke(offramp, asked).output
+    lines = text.partition("slices, the worst first")[2].partition("p*:")[0].splitlines()
+    assert len(lines) > 10 and all(len(line.rstrip()) <= 80 for line in lines)
+    told = json.loads(CliRunner().invoke(offramp, [*asked, "--json"]).output)
+    rows = list(csv.DictReader(io.StringIO(CliRunner().invoke(offramp, [*asked, "--csv"]).output)))
+    for one, row in zip(told["examples"], rows, strict=True):
+        assert one["slices"] == {"label": one["gold"]["label"], "message": one["inputs"]["message"]}
+        assert row["slice.label"] == one["gold"]["label"] and row["slice.message"] == row["input.message"]
+    counts = {s["value"]: s["n"] for s in told["slices"] if s["column"] == "label"}
+    assert counts == {label: sum(e["slices"]["label"] == label for e in told["examples"]) for label in counts}
+
+
+def test_a_long_slice_of_any_script_keeps_the_columns_in_place():
+    from rich.cells import cell_len
+
+    from offramp.cli.compare_views import _columns
+
+    cells = ("100", "50", "50", "-100.0", "-100.0 to +100.0", "1.2e-10")
+    for name in ("a", "x" * 200, "語" * 40, "\u05e9" * 27, "\U0001f600" * 14):
+        assert cell_len(_columns(name, cells)) == 80
+
+
+def test_the_name_of_a_space_goes_before_the_beginning_of_another(tmp_path, monkeypatch):
+    """`offramp compare triage` said that the name was that of several, with `triage-v2` beside it."""
+    patched(monkeypatch, FunctionTransport(reply_to))
+    one, other = (run_job(write_space(tmp_path / n, name=n), tmp_path, trials=2).report.study for n in ("triage", "triage-v2"))  # fmt: skip
+    assert (
+        api.pareto("triage", results=tmp_path).study == one and api.pareto("triage-v", results=tmp_path).study == other
+    )
+    with pytest.raises(UsageError, match="names several"):
+        api.pareto("tri", results=tmp_path)
+
+
+def test_a_policy_that_chooses_nobody_says_why_and_a_missing_incumbent_what_to_do(job, tmp_path_factory):
+    folder, report = job
+    with pytest.raises(UsageError, match="on the front is known to cost"):
+        api.compare(report.study, "under:usd=0", results=folder)
+    other = tmp_path_factory.mktemp("none")
+    alone = run_job(write_space(other, incumbent=None, objectives={"cost": {"scale": [1, 0]}, "latency": None}), other)
+    with pytest.raises(UsageError, match="Name another, such as recommended or knee"):
+        api.compare(alone.report.study, "recommended", results=other)

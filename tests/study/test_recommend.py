@@ -39,7 +39,8 @@ def test_within_is_the_cheapest_of_those_near_the_best(job, span):
     near = [m for m in front if m.quality >= best - span / 100 - 1e-9]
     choice = picked(job, f"within:{span}")
     assert choice.member.cost_usd == min(m.cost_usd for m in near)
-    assert f"of {len(near)} within {span} points" in choice.why
+    whom = "the only one on the front" if len(near) == 1 else f"of {len(near)} within {span} points"
+    assert whom in choice.why
 
 
 def test_under_is_the_best_that_keeps_both_limits(job):

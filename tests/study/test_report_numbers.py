@@ -184,3 +184,28 @@ def test_numbers_of_a_report_fit_on_a_terminal_of_80_columns(tmp_path, landscape
     numbers = [line for line in text.splitlines() if line[:12].isalnum() or line.startswith("       ")]
     assert numbers
     assert max(map(len, numbers)) <= 80
+
+
+def test_csv_says_who_is_better_and_takes_no_formula(tmp_path, landscape):
+    instructions = {"vague": "Vague.", "=HYPERLINK(1)": "Clear.", "strict": "Strict."}
+    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS, instructions=instructions), tmp_path).report
+    asked = ["pareto", report.study, "--results", str(tmp_path), "--all", "--csv"]
+    rows = list(csv.DictReader(io.StringIO(CliRunner().invoke(offramp, asked).output)))
+    names = {row["candidate"]: row for row in rows}
+    assert {row["param.instruction"] for row in rows} == {"vague", "'=HYPERLINK(1)", "strict"}
+    compared = [m for m in report.front if m.holdout is not None and m.holdout.against is not None]
+    assert compared
+    for member in compared:
+        row, seen = names[member.candidate], member.holdout.against
+        assert (row["incumbent_better"], row["incumbent_worse"]) == (str(seen.better), str(seen.worse))
+        assert float(row["incumbent_worse_at_most"]) == seen.worse_at_most
+
+
+def test_whoever_breaks_a_limit_is_marked_in_the_terminal(tmp_path, landscape):
+    """Better candidates stood above the front, and nothing said why they were not on it."""
+    space = write_space(tmp_path, search=GRID, splits=SPLITS, constraints={"cost_usd_max": 0.0005})
+    report = run_job(space, tmp_path).report
+    text = CliRunner().invoke(offramp, ["pareto", report.study, "--results", str(tmp_path), "--all"]).output
+    broken = [member for member in report.members if not member.feasible]
+    assert broken and f"{len(broken)} break a limit" in text and text.count("breaks a limit: ") == len(broken)
+    assert all("per 1,000 runs is above $0.5000" in member.breaks[0] for member in broken)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -27,10 +28,10 @@ def print_comparison(found: Comparison, *, limit: int) -> None:
         console.print(line, soft_wrap=True)
     if found.slices:
         console.print(Text("\nslices, the worst first", style="bold"))
-        console.print(Text(_columns("slice", ("n", "won", "lost", "difference", "95% from", "to", "p*")), style="dim"))
+        console.print(Text(_columns("slice", ("n", "won", "lost", "points", "95% interval", "p*")), style="dim"))
         for part in found.slices:
             style = "red" if part.tally.worse else "green" if part.tally.better else ""
-            console.print(Text(_columns(f"{part.column}={plain(part.value)}", _cells(part.tally)), style=style))
+            console.print(Text(_columns(f"{plain(part.column)}={plain(part.value)}", _cells(part.tally)), style=style))
         console.print(Text("p*: exact, two-sided, by Holm over these slices", style="dim"))
     for line in _examples(found, limit):
         console.print(line, soft_wrap=True)
@@ -73,14 +74,19 @@ def _budget(check: RegressionCheck) -> Text:
     )
 
 
+_WIDTHS = (6, 5, 6, 8, 18, 9)
+
+
 def _columns(first: str, cells: tuple[str, ...]) -> str:
-    return f"{first[:28]:<28}" + "".join(f"{cell:>{11 if len(cell) > 6 else 7}}" for cell in cells)
+    """One line of 80 columns at most; a longer name ends in dots."""
+    name = first if cell_len(first) <= 27 else set_cell_size(first, 26) + "…"
+    return set_cell_size(name, 28) + "".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
 
 
 def _cells(part: Tally) -> tuple[str, ...]:
     return (
-        str(part.n), str(part.wins), str(part.losses), points(part.difference).rjust(10),
-        points(part.interval.low).rjust(8), points(part.interval.high), f"{part.p_corrected:.2g}",
+        str(part.n), str(part.wins), str(part.losses), points(part.difference),
+        f"{points(part.interval.low)} to {points(part.interval.high)}", f"{part.p_corrected:.2g}",
     )  # fmt: skip
 
 
@@ -89,7 +95,8 @@ def _examples(found: Comparison, limit: int) -> Iterator[Text]:
         yield Text("\nexamples, the worst first", style="bold")
     for pair in found.pairs[:limit]:
         style = {"loss": "red", "win": "green", "tie": ""}[pair.outcome]
-        yield Text(f"{plain(pair.example)}: {pair.outcome} {points(pair.gain)} points", style=style)
+        where = "".join(f", {plain(column)}={plain(value)}" for column, value in pair.slices.items())
+        yield Text(f"{plain(pair.example)}: {pair.outcome} {points(pair.gain)} points{where}", style=style)
         for name, value in (pair.inputs or {}).items():
             yield Text(f"    {name}: {_short(value)}")
         if pair.gold is not None and pair.gold:
@@ -143,6 +150,7 @@ def _pair_json(pair: ExamplePair) -> dict[str, Any]:
         "example": pair.example,
         "outcome": pair.outcome,
         "gain": pair.gain,
+        "slices": pair.slices,
         "inputs": pair.inputs,
         "gold": pair.gold,
         "a": _result_json(pair.a),
@@ -171,14 +179,15 @@ def _flat(pair: ExamplePair) -> dict[str, Any]:
         "example": pair.example, "outcome": pair.outcome, "gain": pair.gain,
         "a_score": pair.a.score, "b_score": pair.b.score,
     }  # fmt: skip
+    row |= {f"slice.{name}": value for name, value in pair.slices.items()}
     row |= {f"input.{name}": value for name, value in (pair.inputs or {}).items()}
     row |= {f"gold.{name}": value for name, value in (pair.gold or {}).items()}
     for side, result in (("a", pair.a), ("b", pair.b)):
         row |= {f"{side}.{name}": value for name, value in (result.outputs or {}).items()}
-    return {name: _cell(value) for name, value in row.items()}
+    return {name: safe_cell(value) for name, value in row.items()}
 
 
-def _cell(value: Any) -> Any:
+def safe_cell(value: Any) -> Any:
     """Text that a spreadsheet takes for a formula is quoted."""
     text = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
     return f"'{value}" if text else value

@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from offramp.cli.compare_views import safe_cell
 from offramp.study.wording import (
     STOPPED,
     money,
@@ -106,7 +107,9 @@ def print_report(report: StudyReport, *, everything: bool = False, console: Cons
     """Front, incumbent, recommendation and plot."""
     console = console or _console()
     raced = f" ({report.stopped} stopped early)" if report.stopped else ""
-    stands = f": {report.status}, {report.trials} candidates{raced}, {len(report.front)} on the front"
+    broken = sum(not member.feasible for member in report.members)
+    limits = f", {broken} break a limit" if broken else ""
+    stands = f": {report.status}, {report.trials} candidates{raced}, {len(report.front)} on the front{limits}"
     console.print(Text.assemble((report.study, "bold"), stands), soft_wrap=True)
     if not report.members:
         console.print("No candidate has a full evaluation yet.")
@@ -150,6 +153,9 @@ def _marks(report: StudyReport) -> dict[str, str]:
     for member in report.front:
         if member.holdout is not None and member.holdout.on_front is False:
             words.setdefault(member.candidate, []).append("off the front on the holdout")
+    for member in report.members:
+        if not member.feasible:
+            words.setdefault(member.candidate, []).append("breaks a limit")
     if report.picked is not None and report.picked.member is not None:
         words.setdefault(report.picked.member.candidate, []).append("picked")
     return {candidate: ", ".join(found) for candidate, found in words.items()}
@@ -170,7 +176,11 @@ def _verdict(report: StudyReport) -> str:
     if best is None:
         return "No recommendation: no candidate has every objective."
     text = f"Recommended: {best.candidate} ({short_params(best.params)})"
-    if best.holdout is not None and best.holdout.quality is not None:
+    if not best.feasible:
+        text += f"\nIt breaks a limit of the space file: {'; '.join(best.breaks)}."
+    if best.holdout is None or best.holdout.quality is None:
+        text += f"\nNot scored on the holdout yet: `offramp verify {report.study}`."
+    else:
         text += f"\nHoldout: quality {best.holdout.quality:.3f} on {best.holdout.n} examples the search never saw"
         if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
             text += f"; the incumbent has {today.holdout.quality:.3f}{_gain(best.holdout.against)}"
@@ -222,7 +232,8 @@ def _x(member: Member, axis: str) -> float | None:
 
 
 _HELD = [("holdout", n) for n in ("quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front")]
-_AGAINST = [("incumbent", n) for n in ("difference", "low", "high", "wins", "losses", "ties", "p_value", "p_corrected")]
+_SEEN = ("difference", "low", "high", "wins", "losses", "ties", "p_value", "p_corrected")
+_AGAINST = [("incumbent", n) for n in (*_SEEN, "better", "worse", "worse_at_most")]
 _PROBED = [("probe", n) for n in ("p50_s", "p50_low_s", "p50_high_s", "p95_s", "p95_low_s", "p95_high_s", "n")]
 _WHERE = {"holdout": "holdout", "incumbent": "against", "probe": "probe"}
 """Columns of records within a member: the first part of the column's name, and where the record is."""
@@ -256,7 +267,8 @@ def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
         best = report.recommended is not None and report.recommended.candidate == member.candidate
         row["against"] = (row["holdout"] or {}).get("against")
         deep = [(row[_WHERE[part]] or {}).get(name) for part, name in parts]
-        writer.writerow([*(row[name] for name in fixed), *deep, best, *(member.params.get(name) for name in names)])
+        params = [safe_cell(member.params.get(name)) for name in names]
+        writer.writerow([*(row[name] for name in fixed), *deep, best, *params])
 
 
 def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> None:

@@ -5,7 +5,7 @@ Everything is read from the storage; the one thing that writes is the promote fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ def make_app(store: Store, access: Access, places: Places | None = None, library
     """The live page over an open storage, behind its guard."""
     app = FastAPI(title="offramp", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(OfframpError, _told)
+    app.add_exception_handler(404, _nowhere)
     library = library or Library(store)
     _studies(app, library, access)
     _pieces(app, library)
@@ -61,6 +62,11 @@ async def _told(request: Request, error: Exception) -> Response:
     if request.url.path.endswith(("/state", "/verdict", "/data.json")):
         return JSONResponse({"error": str(error)}, status)
     return _page("message.html.j2", status=status, title="That does not work", message=str(error))
+
+
+async def _nowhere(request: Request, error: Exception) -> Response:
+    """An address that is none of ours."""
+    return _page("message.html.j2", status=404, title="There is no such page", message=request.url.path)
 
 
 def _studies(app: FastAPI, library: Library, access: Access) -> None:
@@ -101,7 +107,7 @@ def _pieces(app: FastAPI, library: Library) -> None:
         return JSONResponse({"stamp": stamp, "status": str(row.status), "words": words})
 
     @app.get("/studies/{name}/verdict")
-    def verdict(name: str, candidate: str) -> Response:
+    def verdict(name: str, candidate: str = "") -> Response:
         return JSONResponse(verdict_data(library.study(name).source.verdict(candidate)))
 
     @app.get("/studies/{name}/course")
@@ -109,7 +115,7 @@ def _pieces(app: FastAPI, library: Library) -> None:
         return _page("_course.html.j2", page={"lines": library.study(name).source.lines()})
 
     @app.get("/studies/{name}/demos")
-    def demos(name: str, candidate: str) -> Response:
+    def demos(name: str, candidate: str = "") -> Response:
         return _page("_demos.html.j2", demos=library.study(name).source.own_demos(candidate))
 
     @app.get("/studies/{name}/data.json")
@@ -163,17 +169,22 @@ def _compare(source: StudySource, a: str, b: str, asked: Mapping[str, str]) -> R
     best, today = report.recommended, report.incumbent
     a = a or (best.candidate if best else "")
     b = b or (today.candidate if today else "")
-    found = source.comparison(a, b, _filter(asked), _split(asked["split"])) if a != b else None
+    slices = slice_choices(source.dataset)
+    only = _filter(asked, slices)
+    found = source.comparison(a, b, only, _split(asked["split"])) if a != b else None
     return _page(
-        "compare.html.j2", page=source, c=found, a=a, b=b, asked=asked, choices=source.choices(a, b),
-        slices=slice_choices(source.dataset),
+        "compare.html.j2", page=source, c=found, a=a, b=b, asked=asked, choices=source.choices(a, b), slices=slices,
+        unknown=[one for one in (a, b) if one and source.candidate(one) is None],
+        filtered=only.outcome is not None or only.slice is not None,
     )  # fmt: skip
 
 
-def _filter(asked: Mapping[str, str]) -> Filter:
+def _filter(asked: Mapping[str, str], slices: Sequence[tuple[str, str]]) -> Filter:
+    """What is asked for; a column or a value may hold an equals sign, so that known slices are looked up first."""
     column, equals, value = asked["slice"].partition("=")
+    known = next((one for one in slices if "=".join(one) == asked["slice"]), (column, value) if equals else None)
     outcome = asked["show"] if asked["show"] in ("win", "loss", "tie") else None
-    return Filter(outcome=outcome, slice=(column, value) if equals else None)
+    return Filter(outcome=outcome, slice=known)
 
 
 def _split(text: str) -> Split | None:

@@ -21,7 +21,17 @@ from offramp.review.shown import embedded, shown
 from offramp.store.studies import StudyRow, StudyStatus
 from offramp.study.wording import money, points
 
-SCRIPTS = ("base.js", "weights.js", "decision.js", "table.js", "front.js", "space.js", "live.js", "start.js")
+SCRIPTS = (
+    "base.js",
+    "weights.js",
+    "decision.js",
+    "table.js",
+    "front.js",
+    "space.js",
+    "under.js",
+    "live.js",
+    "start.js",
+)
 COLUMNS = (
     ("quality", "quality"), ("holdout", "holdout"), ("against", "to today"), ("cost", "$/1k runs"), ("latency", "p50"),
     ("p95", "p95"), ("n", "n"), ("utility", "utility"),

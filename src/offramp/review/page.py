@@ -90,6 +90,16 @@ class StudyPage:
     data: Mapping[str, Any]
 
     @property
+    def feasible(self) -> int:
+        """How many keep all limits; all of them where none does, and the front is of those."""
+        return sum(member.feasible for member in self.report.members) or len(self.report.members)
+
+    @property
+    def broken(self) -> int:
+        """How many are not on the front for breaking a limit."""
+        return len(self.report.members) - self.feasible
+
+    @property
     def front(self) -> tuple[Row, ...]:
         """The rows of the front."""
         return tuple(row for row in self.rows if row.front)

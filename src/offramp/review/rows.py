@@ -129,7 +129,8 @@ def _datum(row: Row) -> dict[str, Any]:
         "scaled": row.scaled,
         "front": row.front,
         "incumbent": m.incumbent,
-        "feasible": m.feasible,
+        "breaks": m.breaks,
+        "off": m.holdout is not None and m.holdout.on_front is False,
         "words": words_of(row),
     }
 

@@ -71,6 +71,8 @@ def open_looking(storage: str | None, results: str | Path) -> Store:
 def full_name(store: Store, study: str) -> str:
     """The one study whose name is, or begins with, `study`; the newest for `latest`; `study` itself for no hit.
 
+    The name of a space goes before the beginning of a name: `triage` is no study of `triage-v2`.
+
     Raises:
         UsageError: it is blank, or begins several names.
     """
@@ -79,11 +81,12 @@ def full_name(store: Store, study: str) -> str:
     if study == "latest" and rows:
         return rows[0].name
     names = [row.name for row in rows]
-    hits = [name for name in names if name.startswith(study)]
+    hits = [row.name for row in rows if row.space_name == study] or [name for name in names if name.startswith(study)]
     if study in names or not hits:
         return study
     if len(hits) > 1:
-        raise UsageError(problem("study", "names several", got=study, expected=f"one of {hits}"))
+        do = "Write more of the name; the newest is the first."
+        raise UsageError(problem("study", "names several", got=study, expected=f"one of {', '.join(hits)}", do=do))
     return hits[0]
 
 

@@ -43,6 +43,7 @@ class ExamplePair:
         gain: A's score minus B's, in -1..1.
         inputs: the task's inputs; None where the dataset is not here.
         gold: by output, what it is compared with; None where the dataset is not here.
+        slices: by column that was asked for, the slice that the example is in.
     """
 
     example: str
@@ -51,6 +52,7 @@ class ExamplePair:
     b: Result
     inputs: Mapping[str, Any] | None
     gold: Mapping[str, Any] | None
+    slices: Mapping[str, str]
 
     @property
     def outcome(self) -> str:
@@ -174,7 +176,7 @@ def compare_sides(
     store, study, dataset = sides.store, sides.row.name, sides.dataset
     budget = SpaceFile.model_validate_json(sides.row.space_json).constraints.regressions
     chosen, left, right = _results(store, study, split, sides.a.id, sides.b.id)
-    pairs = _pairs(left, right, dataset)
+    pairs = _pairs(left, right, dataset, tuple(dict.fromkeys(by)))
     looks = SummaryStore(store).count(study, chosen, without=sides.b.id)
     whole = _tally(pairs, confidence=confidence, margin=margin, looks=looks)
     return Comparison(
@@ -184,7 +186,7 @@ def compare_sides(
         b=_side(sides.b),
         whole=whole,
         looked_at=looks,
-        slices=_slices(pairs, dataset, by, confidence, margin),
+        slices=_slices(pairs, confidence, margin),
         pairs=pairs,
         unpaired=len(_scored(left).keys() ^ _scored(right).keys()),
         regressions=regression_check(whole, budget),
@@ -221,18 +223,21 @@ def _scored(results: Mapping[str, Result]) -> dict[str, Result]:
     return {example: result for example, result in results.items() if result.score is not None}
 
 
-def _pairs(a: Mapping[str, Result], b: Mapping[str, Result], dataset: Dataset) -> tuple[ExamplePair, ...]:
+def _pairs(
+    a: Mapping[str, Result], b: Mapping[str, Result], dataset: Dataset, by: Sequence[str]
+) -> tuple[ExamplePair, ...]:
     left, right = _scored(a), _scored(b)
-    pairs = (_pair(example, left[example], right[example], dataset) for example in left if example in right)
+    pairs = (_pair(example, left[example], right[example], dataset, by) for example in left if example in right)
     return tuple(sorted(pairs, key=lambda pair: (round(pair.gain, 9), pair.example)))
 
 
-def _pair(example: str, a: Result, b: Result, dataset: Dataset) -> ExamplePair:
+def _pair(example: str, a: Result, b: Result, dataset: Dataset, by: Sequence[str]) -> ExamplePair:
     values = dataset.rows.get(example)
     inputs = None if values is None else {name: values[name] for name in dataset.inputs if name in values}
     gold = None if values is None else {name: values.get(column) for name, column in dataset.gold.items()}
+    slices = {} if values is None else {column: slice_value(values.get(column)) for column in by}
     gain = (a.score or 0.0) - (b.score or 0.0)
-    return ExamplePair(example=example, gain=gain, a=a, b=b, inputs=inputs, gold=gold)
+    return ExamplePair(example=example, gain=gain, a=a, b=b, inputs=inputs, gold=gold, slices=slices)
 
 
 def _tally(pairs: Sequence[ExamplePair], *, confidence: float, margin: float, looks: int = 1) -> Tally:
@@ -250,15 +255,12 @@ def _check_columns(by: Sequence[str], dataset: Dataset) -> None:
             raise UsageError(problem("--by", "no such column in the dataset", got=column, expected=known, do=near))
 
 
-def _slices(
-    pairs: Sequence[ExamplePair], dataset: Dataset, by: Sequence[str], confidence: float, margin: float
-) -> tuple[Slice, ...]:
+def _slices(pairs: Sequence[ExamplePair], confidence: float, margin: float) -> tuple[Slice, ...]:
     """Every value of every column, the largest mean loss first; examples whose row is gone are in none."""
     groups: dict[tuple[str, str], list[ExamplePair]] = defaultdict(list)
-    for column in dict.fromkeys(by):
-        for pair in pairs:
-            if pair.example in dataset.rows:
-                groups[column, slice_value(dataset.rows[pair.example].get(column))].append(pair)
+    for pair in pairs:
+        for one in pair.slices.items():
+            groups[one].append(pair)
     tallies = holm_corrected([_tally(group, confidence=confidence, margin=margin) for group in groups.values()])
     found = [Slice(column=name, value=value, tally=one) for (name, value), one in zip(groups, tallies, strict=True)]
     return tuple(sorted(found, key=lambda s: (s.tally.difference or 0.0, -s.tally.n, s.column, s.value)))

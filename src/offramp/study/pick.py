@@ -51,12 +51,19 @@ def _is_word(text: str) -> bool:
     return text in ("recommended", "incumbent") or is_policy(text)
 
 
+def _no_incumbent(report: StudyReport) -> str:
+    return "Name another" + (", such as recommended or knee." if report.front else ".")
+
+
 def _by_word(store: Store, report: StudyReport, word: str, where: str) -> str:
     if is_policy(word):
-        member = choose(store, report, word).member
+        choice = choose(store, report, word)
+        member, why = choice.member, choice.why
+    elif word == "recommended":
+        member, why = report.recommended, "No candidate has a full evaluation with every objective known."
     else:
-        member = report.recommended if word == "recommended" else report.incumbent
+        member, why = report.incumbent, _no_incumbent(report)
     if member is None:
-        do = f"See `offramp pareto {report.study} --all`."
-        raise UsageError(problem(where, f"no candidate of {report.study} ({report.status}) is that", got=word, do=do))
+        what = f"no candidate of {report.study} ({report.status}) is that"
+        raise UsageError(problem(where, what, got=word, do=f"{why} See `offramp pareto {report.study} --all`."))
     return member.candidate

@@ -78,6 +78,13 @@ def _knee(_: Store, report: StudyReport, rest: str) -> _Chosen:
     if best is None:
         return None, "There is no front yet."
     names = ", ".join(o.name for o in report.objectives)
+    if len(report.front) == 1:
+        return best, "It is the only one on the front."
+    if len(report.objectives) == 1:
+        return (
+            best,
+            f"It is one of {len(report.front)} with the best {names}: with one objective there is nothing to weigh.",
+        )
     return best, f"The front of {len(report.front)} bends most here: it gives the most of {names} together."
 
 
@@ -91,8 +98,7 @@ def _within(_: Store, report: StudyReport, rest: str) -> _Chosen:
     best = _cheapest(near)
     if best is None:
         return None, f"None of the {len(near)} within {span:g} points of the best has a known cost."
-    where = f"of {len(near)} within {span:g} points of the best quality ({number(top)})"
-    return best, f"It is the cheapest ({per_thousand(best.cost_usd)} per 1,000 runs) {where}."
+    return best, f"{_cheapest_of(best, len(near))} within {span:g} points of the best quality ({number(top)})."
 
 
 def _under(_: Store, report: StudyReport, rest: str) -> _Chosen:
@@ -106,6 +112,8 @@ def _under(_: Store, report: StudyReport, rest: str) -> _Chosen:
     told = " and ".join(words[name](limit) for name, limit in limits.items())
     if best is None:
         return None, f"None of the {len(report.front)} on the front is known to {told}."
+    if len(fitting) == 1:
+        return best, f"It is the only one on the front (quality {number(best.quality)}) known to {told}."
     return best, f"It has the best quality ({number(best.quality)}) of the {len(fitting)} on the front that {told}."
 
 
@@ -119,8 +127,13 @@ def _no_loss(store: Store, report: StudyReport, rest: str) -> _Chosen:
     best = _cheapest(kept)
     if best is None:
         return None, f"No member of the front with a known cost was compared with the incumbent on the {split} split."
-    where = f"of {len(kept)} that are not shown to be worse than the incumbent on the {split} split"
-    return best, f"It is the cheapest ({per_thousand(best.cost_usd)} per 1,000 runs) {where}{_told(best, tallies)}."
+    where = f"not shown to be worse than the incumbent on the {split} split"
+    return best, f"{_cheapest_of(best, len(kept))} {where}{_told(best, tallies)}."
+
+
+def _cheapest_of(best: Member, n: int) -> str:
+    cost = f"({per_thousand(best.cost_usd)} per 1,000 runs)"
+    return f"It is the only one on the front {cost}" if n == 1 else f"It is the cheapest {cost} of {n}"
 
 
 def _told(best: Member, tallies: Mapping[str, Tally]) -> str:

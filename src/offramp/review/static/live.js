@@ -33,11 +33,11 @@ Offramp.follow = async () => {
 
 // What a person has set stays: tab, turn, choice, weights, table, focus.
 Offramp.replaceContent = (fresh) => {
-  const { tab, turn, chosen, weights } = Offramp.state || {}, table = Offramp.tableState(), held = Offramp.mark(document.activeElement);
+  const { tab, turn, chosen, weights, under } = Offramp.state || {}, table = Offramp.tableState(), held = Offramp.mark(document.activeElement);
   document.getElementById("content").replaceChildren(...fresh.getElementById("content").childNodes);
   document.querySelector(".top nav").replaceChildren(...fresh.querySelector(".top nav").childNodes);
   Offramp.loadCourse();
-  Offramp.start({ tab, turn, chosen, weights });
+  Offramp.start({ tab, turn, chosen, weights, under });
   Offramp.restoreTable(table);
   const again = [...document.querySelectorAll(Offramp.FOCUSABLE)].find((item) => Offramp.mark(item) === held && item.getClientRects().length);
   if (again) again.focus({ preventScroll: true });
@@ -63,7 +63,12 @@ Offramp.loadDemos = () => {
     Offramp.fill(place, Offramp.path("demos") + "?candidate=" + encodeURIComponent(place.dataset.demos));
 };
 
+// A choice by mouse or touch is shown at once; by keys, where each arrow is a choice, with the button.
 Offramp.startFilters = () => {
   const form = document.getElementById("filters");
-  if (form) form.addEventListener("change", () => form.requestSubmit());
+  if (!form) return;
+  let keys = false;
+  form.addEventListener("keydown", () => { keys = true; });
+  form.addEventListener("pointerdown", () => { keys = false; });
+  form.addEventListener("change", () => { if (!keys) form.requestSubmit(); });
 };

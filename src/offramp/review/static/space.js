@@ -33,8 +33,8 @@ Offramp.drawSpace = (state) => {
   const line = (from, to, kind) => { const [a, b] = [flat(from), flat(to)]; parts.push(Offramp.svg("line", { class: kind, x1: a[0], y1: a[1], x2: b[0], y2: b[1] })); };
   for (const [from, to] of Offramp.cube()) line(from, to, from[2] < 0 && to[2] < 0 ? "axis" : "edge");
   const word = (at, text, anchor) => { const [x, y] = flat(at), made = Offramp.svg("text", { x, y, "text-anchor": anchor }); made.textContent = text; parts.push(made); };
-  word([-1, -1.14, -1.12], cost[0], "middle"); word([0, -1.25, -1.2], "cost of 1,000 runs", "middle"); word([1, -1.14, -1.12], cost[1], "middle");
-  word([1.14, -1, -1.08], latency[0], "start"); word([1.24, 0, -1.1], "latency", "start"); word([1.14, 1, -1.08], latency[1], "start");
+  word([-0.9, -1.2, -1.16], cost[0], "middle"); word([0, -1.25, -1.2], "cost of 1,000 runs", "middle"); word([0.78, -1.2, -1.16], cost[1], "middle");
+  word([1.14, -0.72, -1.08], latency[0], "start"); word([1.24, 0, -1.1], "latency", "start"); word([1.14, 0.85, -1.08], latency[1], "start");
   word([-1.1, -1.02, -1], quality[0], "end"); word([-1.1, -1.02, 0.06], "quality", "end"); word([-1.1, -1.02, 1], quality[1], "end");
   const drawn = points.map((point) => ({ ...point, flat: flat(point.at) })).sort((a, b) => b.flat[2] - a.flat[2]);
   for (const point of drawn) Offramp.drawPoint(state, point, line, parts);
@@ -55,7 +55,10 @@ Offramp.drawPoint = (state, point, line, parts) => {
   if (special) line(at, [at[0], at[1], -1], "stem");
   if (point.bar) line([at[0], at[1], point.bar[0]], [at[0], at[1], point.bar[1]], "bar");
   const kinds = ["p", member.incumbent && "incumbent", !special && "other", member.id === state.best && "best", member.id === state.chosen && "chosen"];
-  const made = Offramp.svg("circle", { class: kinds.filter(Boolean).join(" "), cx: point.flat[0], cy: point.flat[1], r: special ? 6 : 3.2, "data-id": member.id });
+  const [x, y] = point.flat, name = kinds.filter(Boolean).join(" ");
+  if (member.id === state.best) parts.push(Offramp.svg("circle", { class: "ring", cx: x, cy: y, r: 11 }));
+  const made = member.incumbent ? Offramp.svg("path", { class: name, d: `M${x} ${y - 8}L${x + 8} ${y}L${x} ${y + 8}L${x - 8} ${y}Z`, "data-id": member.id })
+    : Offramp.svg("circle", { class: name, cx: x, cy: y, r: special ? 6 : 3.2, "data-id": member.id });
   const title = Offramp.svg("title");
   title.textContent = `${member.label}: ${member.words.quality}, ${member.words.cost}, ${member.words.latency}`;
   made.append(title);

@@ -83,6 +83,7 @@ Offramp.start = (state) => {
   Offramp.startTabs(state);
   Offramp.startDots(state);
   Offramp.startPicks(state);
+  Offramp.startUnder(state);
   Offramp.startWeights(state);
   Offramp.rank(state);
   if (state.chosen) Offramp.choose(state, state.chosen);
