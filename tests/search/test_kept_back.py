@@ -20,6 +20,7 @@ from offramp.errors import ModelError
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.records import Purpose
 from offramp.search import engine
+from offramp.search.kept_back import Pace
 from offramp.search.limits import Clock
 from offramp.store.engine import open_store
 from offramp.store.purse import Purse, read_purse
@@ -223,6 +224,39 @@ def test_time_that_a_provider_makes_everybody_wait_is_kept_back_too(tmp_path, mo
     result = run_job(judged_space(tmp_path), tmp_path, minutes=minutes)
     assert result.report.stop_reason == "minutes" and is_whole(result)
     assert now.seconds <= 60 * minutes
+
+
+def test_spells_without_an_attempt_say_nothing_of_the_pace():
+    """A job whose answers are all in the ledger is not kept waiting for its first attempt's sake."""
+    now = Now()
+    pace = Pace(Clock(minutes=1, now=now), 10)
+    for seconds, sent, attempt_s in ((5, 10, 0), (3, 13, 1), (100, 13, 1), (5, 14, 2)):
+        now.seconds += seconds
+        pace.mark(sent)
+        assert pace.attempt_s == attempt_s
+
+
+def test_a_candidate_whose_verdict_would_come_too_late_is_not_brought_to_its_end(tmp_path, monkeypatch):
+    """Ten runs of the slow one take ten seconds, and its verdict six more."""
+    now = Now()
+
+    def reply(request):
+        seconds = 1.0 if request.model.name == "large" else 0.1
+        now.seconds += seconds
+        return replace(graded_reply(request), latency_s=seconds)
+
+    patched(monkeypatch, FunctionTransport(reply), sleep=now.sleep, clock=now)
+    monkeypatch.setattr(engine, "Clock", lambda minutes: Clock(minutes=minutes, now=now))
+    space = judged_space(tmp_path, metric={"kind": "exact", "field": "label"}, params={"max_tokens": 16},
+                         instructions={"clear": "Clear."}, incumbent={"model": "small"},
+                         search={**GRID, "trials": 2, "concurrency": 1})  # fmt: skip
+    for seconds in (13.0, 15.0, 16.0, 17.0, 18.0, 20.5):
+        now.seconds = 0.0
+        result = run_job(space, tmp_path / str(seconds), minutes=seconds / 60)
+        for member in (result.report.incumbent, result.report.recommended):
+            assert member.holdout is not None and member.holdout.n == 6, seconds
+        assert now.seconds <= seconds + 1.0, "a run that has begun comes back"
+    assert is_whole(result)
 
 
 # --------------------------------------------------------------------------------------------------------- trouble

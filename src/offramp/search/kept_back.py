@@ -80,14 +80,32 @@ class Measured:
 
     Attributes:
         retries: attempts for one answer of the program.
-        attempt_s: seconds of the job for one attempt, whatever it waited for; None before the first.
         surplus: of the purse: money is reserved so many times its bound.
     """
 
     judging: Judging = field(default_factory=Judging)
     retries: float = 1.0
-    attempt_s: float | None = None
     surplus: float = 1.0
+
+
+class Pace:
+    """Wall clock of the attempts of this process, with whatever they waited for. Spells without any do not count."""
+
+    def __init__(self, clock: Clock, sent: int) -> None:
+        self._clock, self._sent, self._last_s = clock, sent, clock.elapsed_s
+        self._seconds, self._attempts = 0.0, 0
+
+    @property
+    def attempt_s(self) -> float:
+        """Seconds from one attempt to the next; 0 before the first."""
+        return self._seconds / self._attempts if self._attempts else 0.0
+
+    def mark(self, sent: int) -> None:
+        """So many attempts have been sent until now."""
+        now_s = self._clock.elapsed_s
+        if sent > self._sent:
+            self._seconds, self._attempts = self._seconds + now_s - self._last_s, self._attempts + sent - self._sent
+        self._sent, self._last_s = sent, now_s
 
 
 class KeptBack:
@@ -96,13 +114,14 @@ class KeptBack:
     def __init__(self, prepared: Prepared, options: Options, store: Store, known: Known, clock: Clock) -> None:
         self._p, self._o, self._store, self._known, self._clock = prepared, options, store, known, clock
         self._judges, self._effort = Judges(prepared), StudyEffort(store, known.name)
-        self._sent_before = _sent(self._effort.so_far())
+        self._pace = Pace(clock, _sent(self._effort.so_far()))
         self._runs: dict[str, Runs] = {}
         self._work: Runs | None = None
         self._today: Need | None = None
         self._others = Need()
         self._measured = Measured()
         self._searching, self._usd, self._calls = False, 0.0, 0.0
+        self._incumbent_s, self._recommended_s = 0.0, 0.0
 
     def purse(self) -> Purse:
         """The study's purse with its whole caps."""
@@ -114,12 +133,12 @@ class KeptBack:
             return
         self._learn()
         self._work, self._searching, self._usd, self._calls = None, True, 0.0, 0.0
-        self._narrow()
         if self._o.minutes is not None:
             report = self._known.report()
-            chosen = {m.candidate for m in (report.incumbent, report.recommended) if m is not None}
-            seconds = sum(self._run_s(self._runs[name]) for name in chosen)
-            self._clock.keep_back(SAFETY * len(self._p.task.splits.holdout) * seconds)
+            self._incumbent_s, self._recommended_s = (self._member_s(m) for m in (report.incumbent, report.recommended))
+            if report.incumbent == report.recommended:
+                self._recommended_s = 0.0
+        self._narrow()
 
     def on_result(self, result: Result) -> None:
         """One more run of the candidate in work: a dear one has to leave more."""
@@ -165,24 +184,27 @@ class KeptBack:
 
     def _measure(self) -> None:
         effort = self._effort.so_far()
-        asked, sent = effort.get(Purpose.PROGRAM, Effort()), _sent(effort) - self._sent_before
+        asked = effort.get(Purpose.PROGRAM, Effort())
+        self._pace.mark(_sent(effort))
         self._measured = Measured(
             judging=self._judges.take(effort.get(Purpose.JUDGE, Effort())),
             retries=asked.attempts / asked.questions if asked.questions else 1.0,
-            attempt_s=self._clock.elapsed_s / sent if sent else None,
             surplus=1.0 if (state := read_purse(self._store, self._known.name)) is None else state.surplus,
         )
 
     # ------------------------------------------------------------------------------------------- what it comes to
 
     def _narrow(self) -> None:
-        """Leaves the search what the verdict does not need; never more than before in the same trial."""
+        """Leaves the search what the verdict does not need; in one trial never more money or calls than before."""
         usd, calls = self._verdict()
         if usd > self._usd or calls > self._calls:
             self._usd, self._calls = max(usd, self._usd), max(calls, self._calls)
             left = search_share(self._o.calls, self._calls)
             whole = None if left is None else int(left)
             Purse(self._store, self._known.name, search_share(self._o.usd, self._usd), whole)
+        work_s = 0.0 if self._work is None else self._run_s(self._work)
+        seconds = self._incumbent_s + max(self._recommended_s, work_s)
+        self._clock.keep_back(SAFETY * len(self._p.task.splits.holdout) * seconds)
 
     def _verdict(self) -> tuple[float, float]:
         """USD and calls of the verdict: the incumbent's runs, and those of whichever other takes most."""
@@ -211,14 +233,15 @@ class KeptBack:
         expected = need.answers * self._measured.retries + judging.calls
         return SAFETY * expected if expected > need.answers + judging.judges else expected
 
+    def _member_s(self, member: Member | None) -> float:
+        return 0.0 if member is None else self._run_s(self._runs[member.candidate])
+
     def _run_s(self, runs: Runs) -> float:
-        """Wall clock: a run's own at the job's concurrency, or what attempts took with all their waiting, if more."""
+        """Wall clock: its own runs at the job's concurrency, or what attempts took with all waiting, if more."""
         local = self._p.models[runs.candidate.model].local  # the embedded models work one request at a time
         own_s = runs.latency_s / max(1, runs.n) / (1 if local else self._o.concurrency)
-        waited_s = (self._measured.attempt_s or 0.0) * self._calls_per_run(
-            need_of(self._p, runs), self._measured.judging
-        )
-        return max(own_s, waited_s)
+        attempts = self._calls_per_run(need_of(self._p, runs), self._measured.judging)
+        return max(own_s, attempts * self._pace.attempt_s)
 
 
 def runs_of(candidate: Candidate, results: Iterable[Result]) -> Runs:
