@@ -417,7 +417,7 @@ def test_a_dry_run_knows_what_proposals_take(tmp_path, play):
     _, without = api.dry_run(space(tmp_path), results=tmp_path, trials=2)
     assert with_them.proposer_calls == 2 + 3 + 6 and without.proposer_calls == 0
     prepared, estimate = api.dry_run(space(tmp_path), results=tmp_path, trials=100)
-    assert estimate.candidates == 2 * 2 * (2 + 2)
+    assert estimate.candidates == 2 * 2 * (2 + 2) + 1, "and the incumbent, which states no temperature"
     assert dict(prepared.summary())["candidates"] == "16"
 
 
