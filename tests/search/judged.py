@@ -15,10 +15,10 @@ GRID = {"sampler": "grid", "trials": 50, "concurrency": 2, "race": None}
 SPLITS = {"train": 2, "search": 10, "holdout": 6}
 
 
-def judged_space(folder, **changes):
+def judged_space(folder, *, base="http://127.0.0.1:9/v1", **changes):
     """The landscape, graded by a judge that costs more than what it grades."""
     models = [
-        {"name": name, "route": f"openai/{name}", "api_base": "http://127.0.0.1:9/v1", "price": price,
+        {"name": name, "route": f"openai/{name}", "api_base": base, "price": price,
          "searched": name != "judge"} for name, price in BILLED.items()
     ]  # fmt: skip
     wanted = {"metric": JUDGED, "models": models, "search": GRID, "splits": SPLITS, "verify": {"front": False}}

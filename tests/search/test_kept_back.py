@@ -4,9 +4,11 @@ Bills are functions of the request, so that what a job may spend can be added up
 """
 
 import asyncio
+import json
 import multiprocessing
 import os
 import re
+import threading
 from dataclasses import replace
 from functools import partial
 from statistics import fmean
@@ -18,13 +20,14 @@ from offramp.calls.estimate import worst_usd
 from offramp.calls.failures import RateLimited, Unauthorized
 from offramp.errors import ModelError
 from offramp.evaluate.evaluator import TooManyFailures
-from offramp.records import Purpose
+from offramp.records import CallRequest, Model, Purpose
 from offramp.search import engine
 from offramp.search.kept_back import Pace
 from offramp.search.limits import Clock
 from offramp.store.engine import open_store
 from offramp.store.purse import Purse, read_purse
 from offramp.testing.fakes import FunctionTransport
+from offramp.testing.server import ScriptedServer, ServerReply
 from search_jobs import Naps, patched, run_job
 
 FORK = multiprocessing.get_context("fork")
@@ -191,6 +194,37 @@ def test_attempts_in_vain_take_no_call_of_the_verdict(tmp_path, monkeypatch, cal
     result = run_job(judged_space(tmp_path), tmp_path, calls=calls)
     assert seen and result.report.stop_reason == "budget_calls" and is_whole(result)
     assert len(transport.requests) == result.calls <= calls
+
+
+def test_over_http_with_a_provider_that_says_when_to_come_back_the_cap_and_the_verdict_hold(tmp_path, monkeypatch):
+    seen, billed, lock = set(), [], threading.Lock()
+
+    def script(body):
+        model = Model(name=body["model"], route="")
+        request = CallRequest(model=model, messages=tuple(body["messages"]), params={}, purpose=purpose_of(body))
+        key = json.dumps(body, sort_keys=True)
+        with lock:
+            if key not in seen and len(seen) % 5 == 0:
+                seen.add(key)
+                return ServerReply(status=429, text="slow down", headers={"Retry-After": "7"})
+            seen.add(key)
+            billed.append(bill(request))
+        reply = graded_reply(request)
+        tokens = {"prompt_tokens": reply.usage.input_tokens, "completion_tokens": reply.usage.output_tokens}
+        return ServerReply(text=reply.text, usage=tokens)
+
+    naps = Naps()
+    patched(monkeypatch, None, sleep=naps.sleep, clock=naps.clock)
+    with ScriptedServer(script) as server:
+        result = run_job(judged_space(tmp_path, base=server.url), tmp_path, usd=0.155)
+    assert result.report.stop_reason == "budget_usd" and is_whole(result)
+    assert max(naps.wanted) >= 7
+    assert sum(billed) == pytest.approx(result.spent_usd, abs=1e-9)
+    assert result.spent_usd <= 0.155
+
+
+def purpose_of(body):
+    return Purpose.JUDGE if body["model"] == "judge" else Purpose.PROGRAM
 
 
 # ------------------------------------------------------------------------------------------------------------ time
