@@ -109,7 +109,7 @@ def test_imports_go_down_only():
         str(item)
         for item in IMPORTS
         if not item.typing_only
-        and item.file != "__init__.py"
+        and item.file not in ("__init__.py", "__main__.py")
         and (used := layer_of_module(item.module)) is not None
         and not allowed(layer_of_file(item.file), used)
     ]

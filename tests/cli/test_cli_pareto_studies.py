@@ -136,7 +136,7 @@ def test_a_number_of_a_trial_that_nobody_can_have_is_one_message(run):
 @pytest.mark.parametrize("name", ["", "  "])
 @pytest.mark.parametrize("command", ["pareto", "report", "compare", "verify", "promote", "review"])
 def test_a_name_of_nothing_is_not_the_latest_study(run, command, name):
-    code, out, err = run(command, name)
+    code, out, err = run(command, name, *(["--port", "0"] if command == "review" else []))
     assert (code, out) == (2, "") and err.startswith("error: study: the name: got '") and "`latest`" in err
 
 
@@ -162,6 +162,20 @@ def test_a_misspelt_study_names_the_nearest(run, study):
     name = study[0].study
     code, _, err = run("pareto", "x" + name)
     assert code == 2 and "no such study" in err and name in err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--results", "\udcff"), "--results: is no text: got '\\udcff', expected UTF-8."),
+        (("--storage", "sqlite:///\udcff.db"), "--storage: is no text: got 'sqlite:///\\udcff.db', expected UTF-8."),
+        (("\udcff",), "no such study: got '\\udcff'"),
+        (("a\0b",), "no such study: got 'a\\x00b'"),
+    ],
+)
+def test_bytes_that_are_no_text_are_one_message(run, args, words):
+    code, out, err = run("pareto", *args)
+    assert (code, out) == (2, "") and words in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["pareto", "studies"])

@@ -158,3 +158,25 @@ def test_a_reader_that_left_gets_no_complaint(flags):
     os.close(write)
     assert done.stderr == b""
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("module", ["offramp", "offramp.cli.main"])
+def test_a_terminal_without_the_letters_gets_question_marks_and_no_traceback(module, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "pareto", "ü\u2500", "--storage", f"sqlite:///{tmp_path}/é.db"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: ") and b"Traceback" not in done.stderr
+
+
+def test_a_table_on_a_terminal_without_its_letters_is_printed_all_the_same():
+    code = (
+        "import sys; from offramp.cli import main as m; import click; "
+        "m.offramp.add_command(click.Command('show', callback=lambda: print('front \\u2502 \\u25cf'))); "
+        "m.offramp._lazy['show'] = ('', ''); m.LazyGroup.get_command = lambda s, c, n: s.commands.get(n); "
+        "sys.exit(m.main(['show']))"
+    )
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"front ? ?\n"), done.stderr

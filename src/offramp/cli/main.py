@@ -10,6 +10,7 @@ Invariant: nothing but click and the floor is imported at module level.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -101,6 +102,9 @@ def offramp() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. An unexpected exception is a bug and goes through."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal or pipe has no letter for is `?`
     try:
         code = _run(args)
         sys.stdout.flush()

@@ -28,11 +28,14 @@ class _Text(click.types.StringParamType):
 
 
 def _given(value: Any, param: click.Parameter | None) -> Any:
-    """Refuses what an unset variable leaves in quotes: it would mean the default, or the current folder."""
-    if isinstance(value, str) and not value.strip() and param is not None:
+    """Refuses what an unset variable leaves in quotes, which would mean the default, and bytes that are no text."""
+    if isinstance(value, str) and param is not None:
         name = max(param.opts, key=len) if isinstance(param, click.Option) else str(param.name)
-        do = "Give it a value, or leave it out." if not param.required else "Give it a value."
-        raise UsageError(problem(name, "is blank", got=value, do=do))
+        if not value.strip():
+            do = "Give it a value." if param.required else "Give it a value, or leave it out."
+            raise UsageError(problem(name, "is blank", got=value, do=do))
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            raise UsageError(problem(name, "is no text", got=value, expected="UTF-8"))
     return value
 
 

@@ -104,6 +104,8 @@ def read_recorded(path: Path) -> dict[Split, Recorded]:
 def _frame(path: Path) -> pandas.DataFrame:
     import pandas
 
+    if path.is_dir():
+        raise DatasetError(problem(str(path), "is a folder", expected="a Parquet or CSV table of outcomes"))
     if not path.is_file():
         raise DatasetError(problem(str(path), "no such file", expected="a Parquet or CSV table of outcomes"))
     reader = pandas.read_csv if path.suffix.lower() == ".csv" else pandas.read_parquet

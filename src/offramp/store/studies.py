@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from offramp.errors import JobError, StorageError, nearest, problem
 from offramp.store.engine import Store
 from offramp.store.owners import Owner, owner_alive
-from offramp.store.tables import leases, studies
+from offramp.store.tables import leases, storable, studies
 
 
 class StudyStatus(enum.StrEnum):
@@ -113,7 +113,7 @@ class StudyStore:
             StorageError: there is none; the message names what is near.
         """
         with self._store.reading() as conn:
-            row = conn.execute(sa.select(studies).where(studies.c.name == name)).first()
+            row = conn.execute(sa.select(studies).where(studies.c.name == storable(name))).first()
             known = [] if row is not None else list(conn.scalars(sa.select(studies.c.name)))
         if row is None:
             do = nearest(name, known) or ("It has: " + ", ".join(sorted(known)[:10]) + "." if known else "It has none.")
@@ -123,7 +123,7 @@ class StudyStore:
     def find(self, name: str) -> StudyRow | None:
         """The study of this name; None where there is none."""
         with self._store.reading() as conn:
-            row = conn.execute(sa.select(studies).where(studies.c.name == name)).first()
+            row = conn.execute(sa.select(studies).where(studies.c.name == storable(name))).first()
         return None if row is None else _study(row)
 
     def list(self) -> tuple[StudyRow, ...]:
