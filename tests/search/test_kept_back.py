@@ -153,6 +153,16 @@ def test_a_job_that_stopped_goes_on_with_what_was_kept_back(tmp_path, monkeypatc
     assert max(cap for (phase, _), found in caps.usd.items() for cap in found if phase == "search") < 0.1
 
 
+def test_what_the_incumbent_has_of_its_verdict_is_not_kept_back_again(tmp_path, transport):
+    space, caps, again = judged_space(tmp_path), Caps(tmp_path), Caps(tmp_path)
+    first = run_job(space, tmp_path, calls=140, observer=caps)
+    assert is_whole(first)
+    more = run_job(space, tmp_path, calls=160, observer=again)
+    searched = {cap for (phase, _), found in again.calls.items() for cap in found if phase == "search"}
+    assert caps.calls["search", 1][1] == 140 - 2 * 12 and 160 - 12 in searched
+    assert more.report.trials > first.report.trials and is_whole(more)
+
+
 def reserve_and_die(folder, study, usd):
     """What kill -9 leaves of a request that is out."""
     with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:

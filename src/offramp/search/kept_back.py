@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from offramp.calls.estimate import worst_usd
-from offramp.records import CallRequest, Candidate, Purpose, Result, ResultState, Usage
+from offramp.records import CallRequest, Candidate, Purpose, Result, ResultState, Split, Usage
 from offramp.search.judging import Judges, Judging
 from offramp.search.known import Known
 from offramp.search.limits import Clock, search_share
@@ -118,6 +118,7 @@ class KeptBack:
         self._runs: dict[str, Runs] = {}
         self._work: Runs | None = None
         self._today: Need | None = None
+        self._todo = 0
         self._others = Need()
         self._measured = Measured()
         self._searching, self._usd, self._calls = False, 0.0, 0.0
@@ -177,10 +178,16 @@ class KeptBack:
             if name not in self._runs:
                 runs = self._runs[name] = runs_of(self._known.candidates[name], evaluation.results)
                 if name == incumbent:
-                    self._today = need_of(self._p, runs)
+                    self._today, self._todo = need_of(self._p, runs), self._unscored(name)
                 else:
                     self._others = self._others.most(need_of(self._p, runs))
         self._measure()
+
+    def _unscored(self, candidate: str) -> int:
+        """Examples of the holdout that an earlier run has not scored it on."""
+        there = self._known.results.get(self._known.name, Split.HOLDOUT, candidate)
+        scored = {name for name, result in there.items() if result.state is not ResultState.FAILED}
+        return sum(example.id not in scored for example in self._p.task.splits.holdout)
 
     def _measure(self) -> None:
         effort = self._effort.so_far()
@@ -203,23 +210,28 @@ class KeptBack:
             whole = None if left is None else int(left)
             Purse(self._store, self._known.name, search_share(self._o.usd, self._usd), whole)
         work_s = 0.0 if self._work is None else self._run_s(self._work)
-        seconds = self._incumbent_s + max(self._recommended_s, work_s)
-        self._clock.keep_back(SAFETY * len(self._p.task.splits.holdout) * seconds)
+        others = len(self._p.task.splits.holdout) * max(self._recommended_s, work_s)
+        self._clock.keep_back(SAFETY * (self._todo * self._incumbent_s + others))
 
     def _verdict(self) -> tuple[float, float]:
         """USD and calls of the verdict: the incumbent's runs, and those of whichever other takes most."""
         needs, judging = self._needs(), self._measured.judging
         if not needs:
             return 0.0, 0.0
-        n = len(self._p.task.splits.holdout)
-        usd = n * sum(self._usd_per_run(need, judging) for need in needs)
-        return usd + self._reserve_usd(needs, judging), n * sum(self._calls_per_run(need, judging) for need in needs)
+        usd = sum(runs * self._usd_per_run(need, judging) for need, runs in needs)
+        calls = sum(runs * self._calls_per_run(need, judging) for need, runs in needs)
+        return usd + self._reserve_usd([need for need, _ in needs], judging), calls
 
-    def _needs(self) -> list[Need]:
-        """One run of the incumbent, and of the other; before there is another it is taken for as dear."""
+    def _needs(self) -> list[tuple[Need, int]]:
+        """What a run takes and how many are to come: of the incumbent, and of the other.
+
+        Before there is another it is taken for as dear as the incumbent.
+        """
         other = self._others if self._work is None else self._others.most(need_of(self._p, self._work))
-        today = [] if self._today is None else [self._today]
-        return [*today, *(today if other == Need() else [other])]
+        if self._today is not None and other == Need():
+            other = self._today
+        today = [] if self._today is None else [(self._today, self._todo)]
+        return [*today, *([] if other == Need() else [(other, len(self._p.task.splits.holdout))])]
 
     def _usd_per_run(self, need: Need, judging: Judging) -> float:
         return SAFETY * (need.usd + judging.usd)
