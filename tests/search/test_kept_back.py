@@ -21,7 +21,7 @@ from offramp.calls.failures import RateLimited, Unauthorized
 from offramp.errors import ModelError
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.records import CallRequest, Model, Purpose
-from offramp.search import engine
+from offramp.search import api, engine
 from offramp.search.kept_back import Pace
 from offramp.search.limits import Clock
 from offramp.store.engine import open_store
@@ -319,10 +319,29 @@ def test_a_judge_that_gives_no_grade_ends_the_job_within_its_cap(tmp_path, monke
 
 
 def test_a_cap_in_dollars_with_a_model_of_unknown_price_is_refused_before_anything_is_written(tmp_path, transport):
-    space = judged_space(tmp_path / "space", objectives={"cost": None, "latency": None})
+    space = unpriced(judged_space(tmp_path / "space", objectives={"cost": None, "latency": None}))
+    with pytest.raises(ModelError, match=r"the price of 'judge' is not known.* or drop the cap in USD.$"):
+        run_job(space, tmp_path / "results", usd=1.0)
+    assert not (tmp_path / "results" / "offramp.db").exists() and transport.requests == []
+
+
+def test_where_no_dollar_is_capped_an_unknown_price_keeps_calls_back_and_leaves_verifying_to_them(tmp_path, transport):
+    space = unpriced(judged_space(tmp_path, objectives={"cost": None, "latency": None}))
+    result = run_job(space, tmp_path, calls=100)
+    assert result.report.stop_reason == "budget_calls" and is_whole(result)
+    plan = api.plan_verify(result.report.study, results=tmp_path, probe=4)
+    timed = sum(
+        m.candidate in (result.report.incumbent.candidate, result.report.recommended.candidate) for m in plan.members
+    )
+    assert plan.expected_usd is None and plan.cap_usd is None
+    assert plan.cap_calls == 1.5 * (6 * len(plan.members) + 12 * (len(plan.members) - timed))
+    with pytest.raises(ModelError, match="the cap in USD"):
+        api.plan_verify(result.report.study, results=tmp_path, usd=1.0)
+
+
+def unpriced(space):
+    """The same space with a judge of unknown price."""
     text = space.read_text()
     start = text.index("- name: judge")
     space.write_text(text[:start] + re.sub(r"  price:\n(    .*\n)+", "", text[start:], count=1))
-    with pytest.raises(ModelError, match="the price of 'judge' is not known"):
-        run_job(space, tmp_path / "results", usd=1.0)
-    assert not (tmp_path / "results" / "offramp.db").exists() and transport.requests == []
+    return space

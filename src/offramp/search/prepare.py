@@ -380,14 +380,14 @@ def check_prices(prepared: Prepared, *, usd: float | None) -> None:
     """Raises ModelError where a price is not known that a cap in USD, an objective or a constraint needs."""
     space = prepared.space
     needs = {
-        "the cost objective": space.objectives.cost is not None,
+        "the cost objective (`objectives.cost: null`)": space.objectives.cost is not None,
         "the cap in USD": usd is not None,
         "constraints.cost_usd_max": space.constraints.cost_usd_max is not None,
     }
     why = [name for name, needed in needs.items() if needed]
     for model in prepared.models.values():
         if why and (model.price is None or not model.price.known):
-            do = f"State `price` for it under `models`, or drop {' and '.join(why)} (`objectives.cost: null`)."
+            do = f"State `price` for it under `models`, or drop {' and '.join(why)}."
             raise ModelError(problem(str(prepared.loaded.path), f"the price of {model.name!r} is not known", do=do))
 
 
