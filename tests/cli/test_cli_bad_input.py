@@ -330,7 +330,7 @@ def test_results_that_cannot_be_written_are_refused(tmp_path, refused):
         ("--trials", 0, "--trials: got 0, expected a number above 0"),
         ("--budget-usd", -1, "--budget-usd"),
         ("--budget-usd", "nan", "--budget-usd"),
-        ("--minutes", "inf", "--minutes"),
+        ("--minutes", "inf", "--minutes: got inf, expected a finite number above 0"),
         ("--concurrency", 5000, "at most 1024"),
         ("--seed", -3, "--seed"),
     ],

@@ -133,6 +133,17 @@ def test_a_number_of_a_trial_that_nobody_can_have_is_one_message(run):
     assert code == 2 and "no such candidate" in err and "Traceback" not in err
 
 
+@pytest.mark.parametrize("margin", ["nan", "inf", "1"])
+def test_a_margin_that_is_no_loss_is_refused(run, margin):
+    code, out, err = run("compare", "latest", "--margin", margin)
+    assert (code, out) == (2, "") and "expected a number between 0 and 1" in err and "Traceback" not in err
+
+
+def test_a_misspelt_study_is_not_served(run, study):
+    code, out, err = run("review", study[0].study + "x", "--port", "0")
+    assert (code, out) == (2, "") and "no such study" in err and f"Did you mean '{study[0].study}'?" in err
+
+
 @pytest.mark.parametrize("name", ["", "  "])
 @pytest.mark.parametrize("command", ["pareto", "report", "compare", "verify", "promote", "review"])
 def test_a_name_of_nothing_is_not_the_latest_study(run, command, name):

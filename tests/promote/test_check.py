@@ -101,6 +101,22 @@ def test_a_junit_file_that_cannot_be_written_is_told_before_the_check_is_paid_fo
     assert wire.requests == []
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--max-cost-usd", "nan", "--max-cost-usd: the limit: got nan, expected a finite number of 0 or more"),
+        ("--max-p95-s", "-1", "--max-p95-s: the limit: got -1.0"),
+        ("--budget-usd", "nan", "--budget-usd: the limit: got nan"),
+        ("--margin", "nan", "--margin: the margin: got nan, expected a number between 0 and 1"),
+        ("--api-base", "not a url", "--api-base: the address: expected an http or https address"),
+        ("--api-base", "", "--api-base: is blank"),
+    ],
+)
+def test_options_that_no_check_can_keep_are_one_message(capsys: Any, option: str, value: str, words: str) -> None:
+    assert main(["check", "anything", option, value]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_ceilings_of_cost_and_latency_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     promotions = promoted_job(tmp_path, monkeypatch, space={"constraints": {"cost_usd_max": 1.0}})
     wired(monkeypatch, reply)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from offramp.cli.options import AS_JSON, LABEL, PATH, PROMOTIONS, SPACE, stored
+from offramp.cli.options import AS_JSON, LABEL, PATH, PROMOTIONS, SPACE, TEXT, stored
 
 GATE = 3
 
@@ -26,7 +26,7 @@ GATE = 3
 @click.option("--budget-usd", type=float, help="Cap of the check  [default: three times what the evidence says]")
 @click.option("--concurrency", type=click.IntRange(1, 1024), default=4, show_default=True,
               help="Requests in flight at the same time.")  # fmt: skip
-@click.option("--api-base", metavar="URL", help="Server of your own  [default: the space file's]")
+@click.option("--api-base", type=TEXT, metavar="URL", help="Server of your own  [default: the space file's]")
 @click.option("--api-key-env", metavar="NAME", help="Environment variable with its key.")
 @click.option("--junit", type=PATH, metavar="FILE", help="Write JUnit XML too.")
 @AS_JSON

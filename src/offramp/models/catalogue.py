@@ -50,13 +50,14 @@ def _check(given: ModelPart, where: str) -> None:
     if given.retirement_date is not None and valid_date(given.retirement_date) is None:
         what = f"{given.name}: retirement_date"
         raise ModelError(problem(where, what, got=given.retirement_date, expected="a date such as 2027-01-31"))
-    if given.api_base is not None and not _is_address(given.api_base):
+    if given.api_base is not None and not is_address(given.api_base):
         what = f"{given.name}: api_base"
         do = "Keys belong in an environment variable: name it with `api_key_env`."
         raise ModelError(problem(where, what, expected="an http or https address without user or password", do=do))
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether it is the address of a server, without anything secret in it."""
     try:
         parts = urlsplit(text)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc

@@ -6,6 +6,7 @@ Invariant: what is scored is the promoted program itself, on the very examples a
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import tempfile
 import uuid
@@ -19,6 +20,7 @@ from offramp.calls.caller import open_caller
 from offramp.calls.estimate import worst_usd
 from offramp.errors import ModelError, PromotionError, UsageError, problem
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.models.catalogue import is_address
 from offramp.models.keys import missing_key
 from offramp.models.server import LocalServers
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
@@ -31,6 +33,7 @@ from offramp.space.load import load_space
 from offramp.store.engine import Store, open_store
 from offramp.store.purse import Purse
 from offramp.store.results import ResultStore
+from offramp.study.compare import check_margin
 
 MARGIN = 0.05
 """Loss of mean score that counts as none, where nobody says otherwise."""
@@ -72,8 +75,8 @@ def check(
         UsageError: the data or metric is not what the evidence is of, or a model cannot be called.
         JobError: it could not be scored (too many failures, the cap).
     """
-    if not 0 < margin < 1:
-        raise UsageError(problem("--margin", "the margin", got=margin, expected="a number between 0 and 1"))
+    check_margin(margin)
+    _refuse_impossible(max_cost_usd, max_p95_s, budget_usd, api_base)
     folder = FeatureFolder(promotions, feature)
     promotion = folder.load(folder.resolve(label))
     prepared = prepared_task(promotion, folder, space)
@@ -105,7 +108,7 @@ def prepared_task(promotion: Promotion, folder: FeatureFolder, space: str | Path
     """The task, from the space file: a promotion names no code and no data to read."""
     evidence = promotion.evidence
     path = Path(space) if space is not None else _space_path(promotion, folder)
-    prepared = prepare(load_space(path))
+    prepared = prepare(load_space(path), stored=True)
     if prepared.task.hash != evidence.task_hash:
         what = "its data, splits or metric are not those that the evidence is of"
         do = "Bring them back, name the right file with --space, or optimize and promote anew."
@@ -129,6 +132,18 @@ def _before(promotion: Promotion, folder: FeatureFolder) -> dict[str, float]:
         do = "Promote a candidate that was scored on the holdout."
         raise PromotionError(problem(promotion.feature, "its evidence has no results on the holdout", do=do))
     return {row["example"]: row["score"] for row in folder.rows(ref) if row["score"] is not None}
+
+
+def _refuse_impossible(max_cost_usd: float | None, max_p95_s: float | None, budget_usd: float | None,
+                       api_base: PerModel) -> None:  # fmt: skip
+    ceilings = {"--max-cost-usd": max_cost_usd, "--max-p95-s": max_p95_s, "--budget-usd": budget_usd}
+    for option, value in ceilings.items():
+        if value is not None and not 0 <= value < math.inf:
+            raise UsageError(problem(option, "the limit", got=value, expected="a finite number of 0 or more"))
+    for address in api_base.values() if isinstance(api_base, Mapping) else [api_base]:
+        if address is not None and not is_address(address):
+            expected = "an http or https address without user or password"
+            raise UsageError(problem("--api-base", "the address", expected=expected))
 
 
 def _addresses(promotion: Promotion, prepared: Prepared, api_base: PerModel, api_key_env: PerModel) -> Addresses:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from offramp.errors import OfframpError, UsageError, problem
 from offramp.review.library import Library
+from offramp.store.studies import StudyStore
 from offramp.study.api import full_name, open_looking
 
 PORT = 8600
@@ -63,7 +64,7 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
         open_looking(options.storage, options.results) as store,
         _listening(options.host, options.port) as listener,
     ):
-        name = None if options.study is None else full_name(store, options.study)
+        name = None if options.study is None else StudyStore(store).get(full_name(store, options.study)).name
         places = Places(storage=options.storage, results=options.results, promotions=options.promotions)
         library = Library(store)
         app = make_app(store, Access(loopback=loopback, token=token), places, library)

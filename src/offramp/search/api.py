@@ -48,7 +48,7 @@ def refuse_impossible(
     given = {"trials": trials, "budget-usd": usd, "budget-calls": calls, "minutes": minutes, "concurrency": concurrency}
     for name, value in given.items():
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise UsageError(problem("", f"--{name}", got=value, expected="a number above 0"))
+            raise UsageError(problem("", f"--{name}", got=value, expected=_above_0(value)))
     if usd is not None and usd > MOST_USD:
         raise UsageError(problem("", "--budget-usd", got=usd, expected=f"at most {MOST_USD:,.0f} USD"))
     for name, count in (("trials", trials), ("budget-calls", calls), ("seed", seed)):
@@ -58,6 +58,10 @@ def refuse_impossible(
         raise UsageError(problem("", "--concurrency", got=concurrency, expected=f"at most {MOST_AT_ONCE}"))
     if seed is not None and seed < 0:
         raise UsageError(problem("", "--seed", got=seed, expected="a whole number of 0 or more"))
+
+
+def _above_0(given: float) -> str:
+    return "a number above 0" if math.isfinite(given) else "a finite number above 0"
 
 
 def options_of(

@@ -111,6 +111,12 @@ class Comparison:
     missing: str | None
 
 
+def check_margin(margin: float) -> None:
+    """Refuses what is no loss of mean score. Raises UsageError."""
+    if not 0 < margin < 1:
+        raise UsageError(problem("--margin", "the margin", got=margin, expected="a number between 0 and 1"))
+
+
 def compare(
     store: Store,
     study: str,
@@ -134,8 +140,9 @@ def compare(
         space_file: where the study's space file is now, if it was moved.
 
     Raises:
-        UsageError: no such candidate, no example in common, or a column that the dataset does not have.
+        UsageError: no such candidate, no example in common, a column that the dataset does not have, or no margin.
     """
+    check_margin(margin)
     row, rows = StudyStore(store).get(study), CandidateStore(store).all(study)
     report = build_report(store, study, rows=rows)
     one, other = (find_candidate(store, report, rows, pick, where=name) for name, pick in (("A", a), ("B", b)))
