@@ -15,7 +15,7 @@ import pytest
 
 import offramp
 from offramp.cli.main import main
-from offramp.errors import UsageError
+from offramp.errors import StorageError, UsageError
 from offramp.review.serve import Options, serve
 
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
@@ -102,3 +102,11 @@ def test_a_short_token_and_a_port_in_use_are_messages(study: Study) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match="cannot be listened on"):
             serve(Options(port=port, results=study[0]), announce=print)
+
+
+def test_a_study_that_is_not_there_is_a_message_and_no_page_of_nothing(study: Study) -> None:
+    """The address of a page that says "no such study" was announced, and served until somebody looked."""
+    told: list[str] = []
+    with pytest.raises(StorageError, match="no such study"):
+        serve(Options(study="nothing-like-it", port=0, results=study[0]), announce=told.append)
+    assert told == []

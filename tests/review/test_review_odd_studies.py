@@ -122,3 +122,13 @@ def test_timed_runs_change_the_stamp_that_the_live_page_follows(job: Job, tmp_pa
             study.study, {study.incumbent.candidate: [ProbeRun(example="e001", latency_s=0.5)]}, concurrency=1
         )
         assert stamp(store, study.study) != before
+
+
+def test_a_very_long_prompt_scrolls_in_its_place(job: Job, tmp_path: Path) -> None:
+    """The page of a candidate with a prompt of 30,000 characters was 20 screens long before its wins and losses came."""
+    texts = {"vague": "Vague.", "clear": "Clear. " + "Never promise what is not in the policy. " * 800}
+    result = job(instructions=texts)
+    html = html_of(tmp_path, result.report.study)
+    long = re.findall(r'<p class="prompt"[^>]*>(?:(?!</p>).)*?never promise', html, re.DOTALL | re.IGNORECASE)
+    assert long and all('tabindex="0"' in found and 'aria-label="Prompt"' in found for found in long)
+    assert not re.search(r'<p class="prompt" dir="auto" tabindex[^>]*>Vague\.</p>', html)

@@ -258,3 +258,26 @@ def test_a_policy_that_chooses_nobody_says_why_and_a_missing_incumbent_what_to_d
     alone = run_job(write_space(other, incumbent=None, objectives={"cost": {"scale": [1, 0]}, "latency": None}), other)
     with pytest.raises(UsageError, match="Name another, such as recommended or knee"):
         api.compare(alone.report.study, "recommended", results=other)
+
+
+def test_compare_calls_better_whom_the_table_calls_better(job):
+    """The table's correction was Holm's and that of compare Bonferroni's: one said better, the other that nothing is shown."""
+    from offramp.store.summaries import SummaryStore
+
+    folder, report = job
+    other = next(m for m in report.members if m not in report.front and not m.incumbent)
+    with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:
+        there = ResultStore(store).get(report.study, Split.HOLDOUT, report.recommended.candidate)
+        ResultStore(store).put(
+            report.study, Split.HOLDOUT, [replace(r, candidate=other.candidate) for r in there.values()]
+        )
+        SummaryStore(store).refresh(report.study, Split.HOLDOUT, other.candidate)
+    now = api.pareto(report.study, results=folder)
+    against = {m.candidate: m.holdout.against for m in now.front if m.holdout is not None and m.holdout.against}
+    assert len(against) > 1
+    for candidate, seen in against.items():
+        found = api.compare(report.study, candidate, results=folder)
+        assert found.whole.p_corrected == seen.p_corrected and found.looked_at == len(against) + 1
+        assert (found.whole.better, found.whole.worse) == (seen.better, seen.worse)
+    raw = sorted(seen.p_value for seen in against.values())
+    assert min(seen.p_corrected for seen in against.values()) == min(1.0, raw[0] * (len(against) + 1))

@@ -23,6 +23,11 @@ class Piece:
     kind: str
     text: str
 
+    @property
+    def length(self) -> int:
+        """Characters."""
+        return len(self.text)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:

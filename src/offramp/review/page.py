@@ -173,7 +173,7 @@ class StudySource:
         if one is None or other is None:
             return None
         sides = Sides(store=self.store, row=self.row, a=one, b=other, dataset=self.dataset)
-        return compare_sides(sides, split=split, by=by)
+        return compare_sides(sides, split=split, by=by, report=self.report)
 
     def verdict(self, candidate: str | None) -> Verdict:
         """What choosing a candidate means; of the recommended one for None."""

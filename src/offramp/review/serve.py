@@ -47,6 +47,7 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
         announce: called once with the address to open, the token in it where one is needed.
 
     Raises:
+        StorageError: no such study.
         UsageError: the extra `web` is not installed, the address cannot be had, or the token is too short.
     """
     _needs_web()

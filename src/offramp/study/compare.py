@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.store.summaries import SummaryStore
 from offramp.study.dataset import Dataset, read_dataset
+from offramp.study.holdout import tallies_against
 from offramp.study.pick import find_candidate
-from offramp.study.report import build_report
+from offramp.study.report import StudyReport, build_report
 from offramp.study.tally import CONFIDENCE, MARGIN, SAME, Tally, holm_corrected, tally
 
 
@@ -90,7 +91,8 @@ class Comparison:
     """What A changes for those who have B.
 
     Attributes:
-        whole: over all examples of the split; `p_corrected` pays for `looked_at` candidates with results there.
+        whole: over all examples of the split; `p_corrected` pays for `looked_at` candidates with results there, by Holm
+            on the holdout (as in the report) and by Bonferroni on the search split.
         slices: the worst first.
         pairs: the examples, the largest loss first.
         unpaired: examples that only one of the two has a score for.
@@ -151,7 +153,7 @@ def compare(
     dataset = read_dataset(row, space_file)
     _check_columns(by, dataset)
     sides = Sides(store=store, row=row, a=one, b=other, dataset=dataset)
-    found = compare_sides(sides, split=split, by=by, margin=margin, confidence=confidence)
+    found = compare_sides(sides, split=split, by=by, margin=margin, confidence=confidence, report=report)
     if not found.pairs:
         holdout = found.split is Split.HOLDOUT
         do = "Run `offramp verify` to score both on the holdout." if holdout else "Compare others."
@@ -173,12 +175,13 @@ class Sides:
 
 def compare_sides(
     sides: Sides, *, split: Split | None = None, by: Sequence[str] = (), margin: float = MARGIN,
-    confidence: float = CONFIDENCE,
+    confidence: float = CONFIDENCE, report: StudyReport | None = None,
 ) -> Comparison:  # fmt: skip
     """As `compare`, for candidates that are at hand. Without a common example there are no pairs, and no error.
 
     Args:
         by: columns that the dataset has.
+        report: of the study, where it is at hand: what it says of A against the incumbent is not worked out again.
     """
     store, study, dataset = sides.store, sides.row.name, sides.dataset
     budget = SpaceFile.model_validate_json(sides.row.space_json).constraints.regressions
@@ -186,6 +189,8 @@ def compare_sides(
     pairs = _pairs(left, right, dataset, tuple(dict.fromkeys(by)))
     looks = SummaryStore(store).count(study, chosen, without=sides.b.id)
     whole = _tally(pairs, confidence=confidence, margin=margin, looks=looks)
+    if chosen is Split.HOLDOUT:
+        whole = replace(whole, p_corrected=_holm(sides, report, whole.p_corrected))
     return Comparison(
         study=study,
         split=chosen,
@@ -199,6 +204,16 @@ def compare_sides(
         regressions=regression_check(whole, budget),
         missing=dataset.missing,
     )
+
+
+def _holm(sides: Sides, report: StudyReport | None, otherwise: float) -> float:
+    """A's p against B by Holm over all on the holdout; `otherwise` where A's results there are not complete."""
+    member = None if report is None else next((m for m in report.members if m.candidate == sides.a.id), None)
+    known = None if member is None or member.holdout is None else member.holdout.against
+    if known is not None and report is not None and report.incumbent and report.incumbent.candidate == sides.b.id:
+        return known.p_corrected
+    found = tallies_against(sides.store, sides.row.name, sides.b.id).get(sides.a.id)
+    return otherwise if found is None else found.p_corrected
 
 
 def regression_check(whole: Tally, budget: RegressionsPart | None) -> RegressionCheck | None:

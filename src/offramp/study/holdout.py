@@ -14,6 +14,7 @@ from offramp.records import Split
 from offramp.stats.pareto import non_dominated
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
+from offramp.store.summaries import SummaryStore
 from offramp.study.members import Against, HoldoutScore, Member
 from offramp.study.objectives import Objective
 from offramp.study.pairs import paired, scores_of
@@ -30,9 +31,11 @@ def judged(
     """
     scored = {m.candidate: m.holdout for m in members if m.holdout is not None}
     on_front = _front(scored, objectives)
-    against = _against(store, study, tuple(scored), incumbent)
+    against = {} if incumbent is None or incumbent not in scored else tallies_against(store, study, incumbent)
     return {
-        candidate: replace(score, on_front=candidate in on_front, against=against.get(candidate))
+        candidate: replace(
+            score, on_front=candidate in on_front, against=_seen(against[candidate]) if candidate in against else None
+        )
         for candidate, score in scored.items()
     }
 
@@ -51,15 +54,17 @@ def _value(score: HoldoutScore, objective: str) -> float:
     return float("nan") if value is None else value
 
 
-def _against(store: Store, study: str, candidates: Sequence[str], incumbent: str | None) -> dict[str, Against]:
-    """Each against the incumbent on the examples that both have a score for; Holm over all of them."""
-    if incumbent is None or incumbent not in candidates:
-        return {}
-    found = ResultStore(store).some(study, Split.HOLDOUT, candidates)
-    scores = {c: scores_of(found.get(c, {})) for c in candidates}
-    before = scores.pop(incumbent)
-    tallies = holm_corrected([paired(one, before) for one in scores.values()])
-    return {candidate: _seen(one) for candidate, one in zip(scores, tallies, strict=True) if one.n}
+def tallies_against(store: Store, study: str, before: str) -> dict[str, Tally]:
+    """Whoever has complete results on the holdout against one of them, on the examples that both have a score for.
+
+    `p_corrected` is Holm's over all of them, so that it is the same wherever two are compared on the holdout.
+    Those without a common example are left out.
+    """
+    names = [candidate for candidate in SummaryStore(store).all(study, Split.HOLDOUT) if candidate != before]
+    found = ResultStore(store).some(study, Split.HOLDOUT, (before, *names))
+    base = scores_of(found.get(before, {}))
+    tallies = holm_corrected([paired(scores_of(found.get(name, {})), base) for name in names])
+    return {name: one for name, one in zip(names, tallies, strict=True) if one.n}
 
 
 def _seen(one: Tally) -> Against:

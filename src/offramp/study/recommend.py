@@ -21,6 +21,7 @@ from offramp.records import Split
 from offramp.stats.knee import knee
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
+from offramp.study.holdout import tallies_against
 from offramp.study.members import Member
 from offramp.study.pairs import paired, scores_of
 from offramp.study.report import Choice, StudyReport, recommend
@@ -144,8 +145,13 @@ def _told(best: Member, tallies: Mapping[str, Tally]) -> str:
 
 
 def _against(store: Store, report: StudyReport, split: Split) -> dict[str, Tally]:
-    """The front against the incumbent, Holm over it; those without a common example are left out."""
+    """The front against the incumbent, as the report has it on the holdout, else by Holm over the front.
+
+    Those without a common example are left out.
+    """
     assert report.incumbent is not None
+    if split is Split.HOLDOUT:
+        return tallies_against(store, report.study, report.incumbent.candidate)
     before = _scores(store, report.study, split, report.incumbent.candidate)
     found: dict[str, Tally] = {}
     for member in report.front:
