@@ -148,6 +148,13 @@ def essence(result: JobResult | dict[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in ("study", "trials", "front", "incumbent", "recommended", "objectives")}
 
 
+def unlooked(found: Any) -> Any:
+    """The same without what looking at the holdout more than once costs: Holm's correction over all that were scored."""
+    if isinstance(found, dict):
+        return {name: unlooked(value) for name, value in found.items() if name != "p_corrected"}
+    return [unlooked(value) for value in found] if isinstance(found, list) else found
+
+
 def trials_of(storage: str, study: str) -> list[tuple[Any, ...]]:
     """Candidates of a study in order: id, values, number of scored examples, all as Optuna has them."""
     import optuna
