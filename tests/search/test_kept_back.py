@@ -303,6 +303,24 @@ def test_a_candidate_whose_verdict_would_come_too_late_is_not_brought_to_its_end
     assert is_whole(result)
 
 
+def test_a_first_run_that_reads_a_cold_prompt_does_not_end_the_search(tmp_path, monkeypatch):
+    now, cold = Now(), {"large"}
+
+    def reply(request):
+        seconds = 6.0 if request.model.name in cold else 0.1
+        cold.discard(request.model.name)
+        now.seconds += seconds
+        return replace(graded_reply(request), latency_s=seconds)
+
+    patched(monkeypatch, FunctionTransport(reply), sleep=now.sleep, clock=now)
+    monkeypatch.setattr(engine, "Clock", lambda minutes: Clock(minutes=minutes, now=now))
+    space = judged_space(tmp_path, metric={"kind": "exact", "field": "label"}, params={"max_tokens": 16},
+                         instructions={"clear": "Clear."}, incumbent={"model": "small"},
+                         search={**GRID, "trials": 2, "concurrency": 1})  # fmt: skip
+    result = run_job(space, tmp_path, minutes=20 / 60)
+    assert result.report.trials == 2 and result.report.stop_reason != "minutes" and is_whole(result)
+
+
 # --------------------------------------------------------------------------------------------------------- trouble
 
 

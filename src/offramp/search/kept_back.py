@@ -26,6 +26,8 @@ from offramp.study.report import Member
 
 SAFETY = 1.2
 """What is expected by a mean is kept back with a fifth more."""
+FEWEST = 5
+"""Runs of the candidate in work that say what one takes, after its first, which reads a prompt that others find read."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -147,8 +149,10 @@ class KeptBack:
             return
         if self._work is None or self._work.candidate.id != result.candidate:
             self._work = Runs(candidate=self._known.candidates[result.candidate])
-        self._work.add(result)
-        self._narrow()
+        else:
+            self._work.add(result)
+        if self._work.n >= FEWEST:
+            self._narrow()
 
     def release(self) -> None:
         """The verdict is due: nothing is kept back any more."""
