@@ -317,7 +317,7 @@ def test_a_first_run_that_reads_a_cold_prompt_does_not_end_the_search(tmp_path, 
     space = judged_space(tmp_path, metric={"kind": "exact", "field": "label"}, params={"max_tokens": 16},
                          instructions={"clear": "Clear."}, incumbent={"model": "small"},
                          search={**GRID, "trials": 2, "concurrency": 1})  # fmt: skip
-    result = run_job(space, tmp_path, minutes=20 / 60)
+    result = run_job(space, tmp_path, minutes=11 / 60)
     assert result.report.trials == 2 and result.report.stop_reason != "minutes" and is_whole(result)
 
 

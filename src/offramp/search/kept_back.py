@@ -27,7 +27,7 @@ from offramp.study.report import Member
 SAFETY = 1.2
 """What is expected by a mean is kept back with a fifth more."""
 FEWEST = 5
-"""Runs of the candidate in work that say what one takes, after its first, which reads a prompt that others find read."""
+"""Runs of the candidate in work that say what one takes, after its first: that reads a prompt that is cold."""
 
 
 @dataclass(slots=True, kw_only=True)
