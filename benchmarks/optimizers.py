@@ -1,0 +1,219 @@
+"""offramp next to DSPy's own optimizers, MIPROv2 and GEPA, on models that really run, at about equal calls.
+
+    python benchmarks/optimizers.py [--seeds 3] [--calls 700] [--model local/qwen2.5-coder-0.5b] [--space search_spaces/support_triage.yaml]
+
+All start from the incumbent's instruction on the given model, in the same message format, with the same constrained answers at
+temperature 0, and see the same train and search split and the same metric. MIPROv2 gets as many trials on the whole search split
+as the calls allow after its demos and proposals, GEPA its budget of metric calls; both have the same model write their proposals,
+since no larger one runs here. offramp runs twice: with this model alone, and with every model of the space, each with the space's
+own instructions and demos. A call is a request that was not made before in the same run; answers are remembered between runs.
+
+One line of JSON a seed: calls, and quality on the holdout, which none of them saw; at the end medians. `start` is the incumbent's
+instruction on the given model, not optimised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dspy
+from dspy.utils.exceptions import AdapterParseError
+from live_racing import Remembering
+
+from offramp.calls.caller import open_caller
+from offramp.program.adapters import adapter_of
+from offramp.program.background import BACKGROUND
+from offramp.program.engine import language_model, recording
+from offramp.program.run_log import RunLog
+from offramp.program.signature import signature_of
+from offramp.records import CallReply, CallRequest, Example, Purpose
+from offramp.search import api, engine
+from offramp.search.prepare import Prepared, prepare
+from offramp.space.dimensions import MAIN
+from offramp.space.load import LoadedSpace, load_space
+
+NO_ANSWER = "no answer that could be read"
+PROPOSAL = {"max_tokens": 200, "temperature": 1.0}
+FEW = 6
+"""Instructions and sets of demos that MIPROv2 makes, as its `light` setting does."""
+
+
+class Counted:
+    """Sends requests and counts those that were not made before in this run."""
+
+    def __init__(self, transport: Remembering) -> None:
+        self._transport = transport
+        self._seen: set[str] = set()
+
+    async def send(self, request: CallRequest) -> CallReply:
+        """The reply."""
+        self._seen.add(request.hash)
+        return await self._transport.send(request)
+
+    @property
+    def calls(self) -> int:
+        """Requests so far."""
+        return len(self._seen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What both of DSPy's optimizers work on.
+
+    Attributes:
+        student: makes the program, not optimised.
+        proposer: the language model for proposals.
+    """
+
+    job: Prepared
+    sent: Counted
+    student: Callable[[], dspy.Module]
+    proposer: dspy.LM
+
+    def examples(self, split: Sequence[Example]) -> list[dspy.Example]:
+        """As DSPy has them."""
+        return [dspy.Example(**e.values).with_inputs(*self.job.task.fields.inputs) for e in split]
+
+    def score(self, gold: dspy.Example, answer: Any) -> tuple[float, str]:
+        """The task's own metric, and what it says."""
+        outputs = {name: answer.get(name) for name in self.job.task.fields.outputs}
+        if None in outputs.values():
+            return 0.0, NO_ANSWER
+        example = Example(id="", content_hash="", values=dict(gold), row=0)
+        score = asyncio.run(self.job.task.metric.score(example, outputs, None))
+        return score.value, score.feedback or ""
+
+    def holdout(self, program: dspy.Module) -> float:
+        """Mean quality on the holdout."""
+        rows = self.examples(self.job.task.splits.holdout)
+        return statistics.fmean(self.score(row, program(**row.inputs()))[0] for row in rows)
+
+
+async def bench_of(job: Prepared, model: str, transport: Remembering) -> Bench:
+    """To be made on the loop that requests are sent from."""
+    assert job.incumbent is not None
+    sent = Counted(transport)
+    candidate = replace(job.incumbent, model=model, request_params={"temperature": 0.0, "max_tokens": 32, "seed": 0})
+    lm = language_model(job.models[model], candidate.request_params, sent.send, constrained=candidate.constrained)
+    adapter, signature = adapter_of(candidate), signature_of(job.task.fields, candidate.instructions[MAIN])
+
+    class Student(dspy.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.predict = dspy.Predict(signature)
+
+        def forward(self, **inputs: Any) -> dspy.Prediction:
+            with recording(RunLog(purpose=Purpose.PROGRAM, replicate=0)), dspy.context(lm=lm, adapter=adapter):
+                try:
+                    return self.predict(**inputs)
+                except AdapterParseError:
+                    return dspy.Prediction(**dict.fromkeys(job.task.fields.outputs))
+
+    proposer = language_model(job.models[model], PROPOSAL, sent.send, constrained=False)
+    return Bench(job=job, sent=sent, student=Student, proposer=proposer)
+
+
+def start(bench: Bench, calls: int, seed: int) -> dspy.Module:
+    """Nothing is optimised."""
+    return bench.student()
+
+
+def mipro(bench: Bench, calls: int, seed: int) -> dspy.Module:
+    """MIPROv2, sized to the calls."""
+    search, train = bench.examples(bench.job.task.splits.search), bench.examples(bench.job.task.splits.train)
+    optimizer = dspy.MIPROv2(
+        metric=lambda gold, answer, trace=None: bench.score(gold, answer)[0],
+        prompt_model=bench.proposer, task_model=bench.proposer, auto=None, num_candidates=FEW, num_threads=1, seed=seed,
+        metric_threshold=0.99,
+    )  # fmt: skip
+    trials = max(1, (calls - 20 * FEW) // len(search))
+    return optimizer.compile(bench.student(), trainset=train, valset=search, num_trials=trials, minibatch=False)
+
+
+def gepa(bench: Bench, calls: int, seed: int) -> dspy.Module:
+    """GEPA, with its own budget."""
+
+    def metric(gold: Any, answer: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
+        value, feedback = bench.score(gold, answer)
+        return dspy.Prediction(score=value, feedback=feedback)
+
+    search, train = bench.examples(bench.job.task.splits.search), bench.examples(bench.job.task.splits.train)
+    optimizer = dspy.GEPA(metric=metric, max_metric_calls=calls, reflection_lm=bench.proposer, num_threads=1, seed=seed)
+    return optimizer.compile(bench.student(), trainset=train, valset=search)
+
+
+def by_dspy(
+    optimizer: Callable[[Bench, int, int], dspy.Module], space: LoadedSpace, model: str,
+    replies: dict[str, CallReply], calls: int, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Calls and quality on the holdout of one run of an optimizer of DSPy."""
+    transport = Remembering(replies)
+    bench = BACKGROUND.wait(bench_of(prepare(space), model, transport))
+    log = RunLog(purpose=Purpose.PROPOSER, replicate=seed)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), recording(log), dspy.context(lm=bench.proposer):
+            program = optimizer(bench, calls, seed)
+            used = bench.sent.calls
+            return {"calls": used, "holdout": round(bench.holdout(program), 4)}
+    finally:
+        BACKGROUND.wait(transport.aclose())
+
+
+def by_offramp(
+    space: LoadedSpace, models: Sequence[str], replies: dict[str, CallReply], calls: int, seed: int
+) -> dict[str, Any]:
+    """The same of one job of offramp."""
+    verify = space.space.verify.model_copy(update={"front": False, "probe": 0})
+    budget = space.space.budget.model_copy(update={"minutes": None})
+    kept = [entry for entry in space.space.models if not models or entry in models]
+    changed = space.space.model_copy(update={"verify": verify, "budget": budget, "models": kept})
+    engine.open_caller = partial(open_caller, transport=Remembering(replies))
+    with tempfile.TemporaryDirectory() as folder:
+        result = api.optimize(replace(space, space=changed), results=folder, seed=seed, calls=calls)
+    if result.report.stop_reason == "interrupted":  # a job ends in order; so does this
+        raise KeyboardInterrupt
+    chosen = result.report.recommended
+    assert chosen is not None and chosen.holdout is not None
+    return {"calls": result.calls, "holdout": round(chosen.holdout.quality or 0.0, 4)}
+
+
+def main() -> None:
+    """Run, print, compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--calls", type=int, default=700)
+    parser.add_argument("--model", default="local/qwen2.5-coder-0.5b")
+    parser.add_argument("--space", default="search_spaces/support_triage.yaml")
+    given = parser.parse_args()
+    for noisy in ("dspy", "gepa", "optuna"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    space, replies, rows = load_space(Path(given.space)), {}, []
+    for seed in range(given.seeds):
+        row = {}
+        for way in (start, mipro, gepa):
+            row[way.__name__] = by_dspy(way, space, given.model, replies, given.calls, seed)
+            print(json.dumps({"seed": seed, way.__name__: row[way.__name__]}), file=sys.stderr, flush=True)
+        row["offramp, this model"] = by_offramp(space, [given.model], replies, given.calls, seed)
+        row["offramp, all models"] = by_offramp(space, [], replies, given.calls, seed)
+        rows.append(row)
+        print(json.dumps({"seed": seed, **row}), flush=True)
+    medians = {
+        way: {key: statistics.median(row[way][key] for row in rows) for key in ("calls", "holdout")} for way in rows[0]
+    }
+    print(json.dumps({"medians": medians}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
