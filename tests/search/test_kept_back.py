@@ -280,20 +280,25 @@ def test_spells_without_an_attempt_say_nothing_of_the_pace():
         assert pace.attempt_s == attempt_s
 
 
-def test_a_candidate_whose_verdict_would_come_too_late_is_not_brought_to_its_end(tmp_path, monkeypatch):
-    """Ten runs of the slow one take ten seconds, and its verdict six more."""
+def timed(tmp_path, monkeypatch, seconds_of):
+    """A clock that only requests move, by what their model takes, and a job of two candidates on it."""
     now = Now()
 
     def reply(request):
-        seconds = 1.0 if request.model.name == "large" else 0.1
+        seconds = seconds_of(request.model.name)
         now.seconds += seconds
         return replace(graded_reply(request), latency_s=seconds)
 
     patched(monkeypatch, FunctionTransport(reply), sleep=now.sleep, clock=now)
     monkeypatch.setattr(engine, "Clock", lambda minutes: Clock(minutes=minutes, now=now))
-    space = judged_space(tmp_path, metric={"kind": "exact", "field": "label"}, params={"max_tokens": 16},
-                         instructions={"clear": "Clear."}, incumbent={"model": "small"},
-                         search={**GRID, "trials": 2, "concurrency": 1})  # fmt: skip
+    return now, judged_space(tmp_path, metric={"kind": "exact", "field": "label"}, params={"max_tokens": 16},
+                             instructions={"clear": "Clear."}, incumbent={"model": "small"},
+                             search={**GRID, "trials": 2, "concurrency": 1})  # fmt: skip
+
+
+def test_a_candidate_whose_verdict_would_come_too_late_is_not_brought_to_its_end(tmp_path, monkeypatch):
+    """Ten runs of the slow one take ten seconds, and its verdict six more."""
+    now, space = timed(tmp_path, monkeypatch, lambda model: 1.0 if model == "large" else 0.1)
     for seconds in (13.0, 15.0, 16.0, 17.0, 18.0, 20.5):
         now.seconds = 0.0
         result = run_job(space, tmp_path / str(seconds), minutes=seconds / 60)
@@ -304,19 +309,8 @@ def test_a_candidate_whose_verdict_would_come_too_late_is_not_brought_to_its_end
 
 
 def test_a_first_run_that_reads_a_cold_prompt_does_not_end_the_search(tmp_path, monkeypatch):
-    now, cold = Now(), {"large"}
-
-    def reply(request):
-        seconds = 6.0 if request.model.name in cold else 0.1
-        cold.discard(request.model.name)
-        now.seconds += seconds
-        return replace(graded_reply(request), latency_s=seconds)
-
-    patched(monkeypatch, FunctionTransport(reply), sleep=now.sleep, clock=now)
-    monkeypatch.setattr(engine, "Clock", lambda minutes: Clock(minutes=minutes, now=now))
-    space = judged_space(tmp_path, metric={"kind": "exact", "field": "label"}, params={"max_tokens": 16},
-                         instructions={"clear": "Clear."}, incumbent={"model": "small"},
-                         search={**GRID, "trials": 2, "concurrency": 1})  # fmt: skip
+    first = iter([6.0])
+    _, space = timed(tmp_path, monkeypatch, lambda model: next(first, 0.1) if model == "large" else 0.1)
     result = run_job(space, tmp_path, minutes=11 / 60)
     assert result.report.trials == 2 and result.report.stop_reason != "minutes" and is_whole(result)
 
