@@ -40,7 +40,7 @@ from offramp.program.run_log import RunLog
 from offramp.program.signature import signature_of
 from offramp.records import CallReply, CallRequest, Example, Purpose
 from offramp.search import api, engine
-from offramp.search.prepare import Prepared, prepare
+from offramp.search.prepare import ResolvedJob, prepare
 from offramp.space.dimensions import MAIN
 from offramp.space.load import LoadedSpace, load_space
 
@@ -77,7 +77,7 @@ class Bench:
         proposer: the language model for proposals.
     """
 
-    job: Prepared
+    job: ResolvedJob
     sent: Counted
     student: Callable[[], dspy.Module]
     proposer: dspy.LM
@@ -101,7 +101,7 @@ class Bench:
         return statistics.fmean(self.score(row, program(**row.inputs()))[0] for row in rows)
 
 
-async def bench_of(job: Prepared, model: str, transport: Remembering) -> Bench:
+async def bench_of(job: ResolvedJob, model: str, transport: Remembering) -> Bench:
     """To be made on the loop that requests are sent from."""
     assert job.incumbent is not None
     sent = Counted(transport)

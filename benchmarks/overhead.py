@@ -1,4 +1,4 @@
-"""What offramp adds to a run of a DSPy program: ledger, purse, limiter, results, against DSPy alone.
+"""What offramp adds to a run of a DSPy program: ledger, budget, limiter, results, against DSPy alone.
 
 The model is a function that answers at once, so all that is left is machinery. Three figures of one process, medians of
 five rounds: `dspy` (the program with an engine that answers), `fresh` (the same through the evaluator, every call new, all
@@ -27,8 +27,8 @@ from offramp.program.plain import PlainFormat
 from offramp.program.signature import signature_of
 from offramp.records import Candidate, DemoKind, Example, Model, Price, Split, Splits
 from offramp.space.model import CallsPart, ExactMetric, TaskPart
+from offramp.store.budget import Budget
 from offramp.store.engine import open_store
-from offramp.store.purse import Purse
 from offramp.store.results import ResultStore
 from offramp.task.fields import task_fields
 from offramp.task.load import Task
@@ -89,7 +89,7 @@ async def dspy_alone(rows: tuple[Example, ...]) -> None:
 async def with_offramp(rows: tuple[Example, ...], store, study: str) -> None:
     """The same through the evaluator."""
     caller = open_caller(
-        store=store, study=study, store_text=True, purse=Purse(store, study, 1e6, 10**9), concurrency=8, calls=CallsPart(),
+        store=store, study=study, store_text=True, budget=Budget(store, study, 1e6, 10**9), concurrency=8, calls=CallsPart(),
         servers=None, rng=random.Random(0), transport=FunctionTransport(lambda request: "a"),
     )  # fmt: skip
     metric = build_metric(ExactMetric(kind="exact", field="label"), fields=FIELDS, base=Path(), models={})

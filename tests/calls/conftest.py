@@ -9,8 +9,8 @@ from support_calls import FakeTime
 
 from offramp.calls.caller import open_caller
 from offramp.space.model import CallsPart
+from offramp.store.budget import Budget
 from offramp.store.engine import open_store
-from offramp.store.purse import Purse
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def store(tmp_path):
 def build(store, time_):
     """Callers on one storage; keyword arguments change how they are opened."""
 
-    def build(transport, *, cap_usd=None, cap_calls=None, attempts=3, purse_id="p", calls=None, **changes):
+    def build(transport, *, cap_usd=None, cap_calls=None, attempts=3, budget_id="p", calls=None, **changes):
         part = CallsPart(**{"attempts": attempts, "timeout_s": 30.0, **(calls or {})})
         options = {
             "store": store,
             "study": "s",
             "store_text": True,
-            "purse": Purse(store, purse_id, cap_usd=cap_usd, cap_calls=cap_calls),
+            "budget": Budget(store, budget_id, cap_usd=cap_usd, cap_calls=cap_calls),
             "concurrency": 4,
             "calls": part,
             "servers": None,

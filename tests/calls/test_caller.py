@@ -18,8 +18,8 @@ from offramp.calls.failures import (
 )
 from offramp.errors import ModelError
 from offramp.records import CallReply, Price, Purpose, Usage
+from offramp.store.budget import Budget, BudgetExceeded
 from offramp.store.ledger import CallStatus, Ledger
-from offramp.store.purse import BudgetExceeded, Purse
 from offramp.testing.fakes import FunctionTransport, ScriptedTransport
 
 USAGE = Usage(input_tokens=100, output_tokens=10)
@@ -135,7 +135,7 @@ def test_a_cancelled_request_is_booked_as_assumed_and_leaves_no_reservation(buil
             await task
 
     run(scene())
-    state = Purse(store, "p", cap_usd=1.0).state()
+    state = Budget(store, "p", cap_usd=1.0).state()
     assert state.reserved_usd == 0.0
     assert state.spent_usd == state.assumed_usd == pytest.approx(input_usd(make_request()), abs=1e-9)
 
@@ -157,7 +157,7 @@ def test_what_a_failure_costs(build, store, error, booked):
     caller = build(ScriptedTransport([error]), attempts=1)
     with pytest.raises(type(error)):
         run(caller.send(make_request()))
-    state = Purse(store, "p").state()
+    state = Budget(store, "p").state()
     prompt = input_usd(make_request())
     expected = {
         "nothing": (0.0, 0.0),
@@ -273,7 +273,7 @@ def test_a_cap_of_calls_counts_retries(build):
 
 
 def test_a_cached_answer_needs_no_money(build):
-    run(build(ScriptedTransport(["yes"]), purse_id="rich").send(make_request()))
+    run(build(ScriptedTransport(["yes"]), budget_id="rich").send(make_request()))
     assert run(build(ScriptedTransport([]), cap_calls=1, cap_usd=1e-9).send(make_request())).cached
 
 
@@ -281,7 +281,7 @@ def test_a_model_without_a_price_is_refused_under_a_cap_in_usd_and_free_to_run_w
     blind = make_request(model=make_model(price=None))
     with pytest.raises(ModelError, match="price unknown"):
         run(build(ScriptedTransport([]), cap_usd=1.0).send(blind))
-    assert run(build(ScriptedTransport(["yes"]), cap_calls=5, purse_id="q").send(blind)).text == "yes"
+    assert run(build(ScriptedTransport(["yes"]), cap_calls=5, budget_id="q").send(blind)).text == "yes"
 
 
 def test_a_bill_above_the_reservation_is_booked_as_it_is(build):
@@ -292,7 +292,7 @@ def test_a_bill_above_the_reservation_is_booked_as_it_is(build):
 
 def test_missing_usage_is_estimated_upwards_and_marked(build, store):
     run(build(ScriptedTransport(["four words of answer"], usage=Usage())).send(make_request()))
-    state = Purse(store, "p").state()
+    state = Budget(store, "p").state()
     assert state.spent_usd == state.assumed_usd > 0
     usage = Ledger(store, "s").totals().usage[("m", Purpose.PROGRAM)]
     assert usage.input_tokens >= 3 and usage.output_tokens == 10
@@ -345,8 +345,8 @@ def test_jitter_comes_from_the_given_generator(build, time_):
 def test_what_a_dead_process_had_reserved_is_settled_when_the_caller_opens(build, store):
     from offramp.store import tables
 
-    purse = Purse(store, "p")
-    purse.reserve(0.5)
+    budget = Budget(store, "p")
+    budget.reserve(0.5)
     with store.transaction() as conn:
         conn.execute(tables.reservations.update().values(token=tables.reservations.c.token + "0"))
     assert build(ScriptedTransport([])).stats().spent_usd == 0.5

@@ -162,7 +162,7 @@ def test_a_null_answer_is_the_models_own_empty_answer():
 
 
 def test_the_sum_of_many_bills_is_right_to_the_nano_dollar(build, store):
-    """Cached and reasoning tokens included; the ledger, priced, says the same as the purse."""
+    """Cached and reasoning tokens included; the ledger, priced, says the same as the budget."""
 
     def script(body):
         n = int(body["messages"][0]["content"])
@@ -174,7 +174,7 @@ def test_the_sum_of_many_bills_is_right_to_the_nano_dollar(build, store):
         return ServerReply(usage={**counts, **details})
 
     async def go(model):
-        caller = build(None, purse_id="p", cap_usd=1.0)
+        caller = build(None, budget_id="p", cap_usd=1.0)
         await asyncio.gather(*(caller.send(make_request(str(n), model=model)) for n in range(12)))
         stats = caller.stats()
         await caller.aclose()

@@ -4,11 +4,11 @@ import threading
 import pytest
 from support_calls import make_request
 
-from offramp.store.purse import Purse
+from offramp.store.budget import Budget
 from offramp.testing.fakes import ScriptedTransport
 
 
-class SlowPurse(Purse):
+class SlowPurse(Budget):
     """Reserves at once, and is slow to say so."""
 
     def __init__(self, *args, **kwargs):
@@ -23,19 +23,19 @@ class SlowPurse(Purse):
 
 
 def test_money_reserved_for_a_request_that_is_cancelled_meanwhile_is_released(build, store):
-    purse = SlowPurse(store, "p", cap_usd=1.0)
-    caller = build(ScriptedTransport([]), purse=purse)
+    budget = SlowPurse(store, "p", cap_usd=1.0)
+    caller = build(ScriptedTransport([]), budget=budget)
 
     async def scene():
         task = asyncio.create_task(caller.send(make_request()))
-        await asyncio.to_thread(purse.reserved.wait, 10)
+        await asyncio.to_thread(budget.reserved.wait, 10)
         task.cancel()
         await asyncio.sleep(0)
         task.cancel()  # an impatient caller
-        asyncio.get_running_loop().call_soon(purse.go_on.set)
+        asyncio.get_running_loop().call_soon(budget.go_on.set)
         with pytest.raises(asyncio.CancelledError):
             await task
-        return purse.state()
+        return budget.state()
 
     state = asyncio.run(scene())
     assert (state.reserved_usd, state.reserved_calls, state.spent_usd, state.calls) == (0.0, 0, 0.0, 0)

@@ -15,8 +15,8 @@ from offramp.evaluate.demos import BootstrapFailed
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings, TooManyFailures
 from offramp.records import DemoKind, Example, Purpose, ResultState, Score, Split, Splits
 from offramp.space.model import CallsPart, ExactMetric, JudgeMetric
+from offramp.store.budget import Budget, BudgetExceeded
 from offramp.store.engine import open_store
-from offramp.store.purse import BudgetExceeded, Purse
 from offramp.store.results import ResultStore
 from offramp.task.load import Task
 from offramp.task.metrics import build_metric
@@ -64,7 +64,7 @@ class Bench:
     async def open(self):
         with open_store(f"sqlite:///{self.folder / 'bench.db'}", create=True) as store:
             caller = open_caller(
-                store=store, study="s", store_text=self.store_text, purse=Purse(store, "s", self.usd), concurrency=64,
+                store=store, study="s", store_text=self.store_text, budget=Budget(store, "s", self.usd), concurrency=64,
                 calls=CallsPart(attempts=ATTEMPTS), servers=None, rng=random.Random(0), transport=self.transport,
                 sleep=at_once,
             )  # fmt: skip
@@ -299,7 +299,7 @@ def test_a_judge_costs_the_purse_and_not_the_candidate(tmp_path):
     with_judge = Bench(tmp_path / "judged", judged(lambda n: grade), metric=JUDGED)
     assert with_judge.evaluate().cost_usd == plain.cost_usd
     with open_store(f"sqlite:///{tmp_path / 'judged' / 'bench.db'}") as store:
-        assert Purse(store, "s").state().spent_usd > plain.cost_usd * 8
+        assert Budget(store, "s").state().spent_usd > plain.cost_usd * 8
 
 
 # ------------------------------------------------------------------------------------------------ bootstrapped demos

@@ -8,9 +8,9 @@ import pytest
 
 from offramp.records import Split
 from offramp.review.library import Library
+from offramp.store.budget import read_budget
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
-from offramp.store.purse import read_purse
 from offramp.store.studies import StudyStatus, StudyStore
 from offramp.store.summaries import SummaryStore
 from offramp.study import api
@@ -34,11 +34,11 @@ def test_virtual_and_physical_money_are_the_sums_of_what_is_stored(study: Study)
         assert found.virtual_usd == pytest.approx(by_hand)
         assert found.physical_usd == pytest.approx(sum(found.by_model.values()))
         assert found.physical_usd == pytest.approx(sum(found.by_purpose.values()))
-        assert found.purse == read_purse(store, name) and found.purse.spent_usd == pytest.approx(
+        assert found.budget == read_budget(store, name) and found.budget.spent_usd == pytest.approx(
             found.physical_usd, abs=1e-6
         )
         assert found.failures == {}
-        assert read_purse(store, "no such purse") is None
+        assert read_budget(store, "no such budget") is None
 
 
 def test_a_model_without_a_price_makes_the_sum_unknown_and_never_less(study: Study) -> None:

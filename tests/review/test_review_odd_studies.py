@@ -107,7 +107,7 @@ def test_money_is_that_of_the_search_and_of_verifications(
     done = searching.verify(result.report.study, results=tmp_path, probe=3)
     money = page_of(tmp_path, result.report.study).spending
     assert money.verify.spent_usd == pytest.approx(done.spent_usd) and done.spent_usd > 0
-    assert money.paid_usd == pytest.approx(money.purse.spent_usd + money.verify.spent_usd)
+    assert money.paid_usd == pytest.approx(money.budget.spent_usd + money.verify.spent_usd)
     assert money.paid_usd == pytest.approx(money.physical_usd, abs=1e-6)
 
 

@@ -24,8 +24,8 @@ from offramp.records import CallRequest, Model, Purpose
 from offramp.search import api, engine
 from offramp.search.kept_back import Pace
 from offramp.search.limits import Clock
+from offramp.store.budget import Budget, read_budget
 from offramp.store.engine import open_store
-from offramp.store.purse import Purse, read_purse
 from offramp.testing.fakes import FunctionTransport
 from offramp.testing.server import ScriptedServer, ServerReply
 from search_jobs import Naps, patched, run_job
@@ -34,14 +34,14 @@ FORK = multiprocessing.get_context("fork")
 
 
 class Caps:
-    """The caps of the purse as the job goes on: one for each example, by phase."""
+    """The caps of the budget as the job goes on: one for each example, by phase."""
 
     def __init__(self, folder):
         self.folder, self.usd, self.calls = folder, {}, {}
 
     def __call__(self, progress):
         with open_store(f"sqlite:///{self.folder / 'offramp.db'}", write_probe=False) as store:
-            state = read_purse(store, progress.study)
+            state = read_budget(store, progress.study)
         self.usd.setdefault((progress.phase, progress.trials), []).append(state.cap_usd)
         self.calls.setdefault((progress.phase, progress.trials), []).append(state.cap_calls)
 
@@ -166,7 +166,7 @@ def test_what_the_incumbent_has_of_its_verdict_is_not_kept_back_again(tmp_path, 
 def reserve_and_die(folder, study, usd):
     """What kill -9 leaves of a request that is out."""
     with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:
-        Purse(store, study, 0.15, None).reserve(usd)
+        Budget(store, study, 0.15, None).reserve(usd)
         os._exit(0)
 
 

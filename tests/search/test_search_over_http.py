@@ -1,7 +1,7 @@
-"""Whole jobs against a server on loopback that misbehaves: the real client, ledger, purse and retries in between.
+"""Whole jobs against a server on loopback that misbehaves: the real client, ledger, budget and retries in between.
 
 The landscape is known, so that a clean run says what every other run has to find. A reply's bill is what its usage says;
-the server keeps what it sent, and the purse has to come to the same sum.
+the server keeps what it sent, and the budget has to come to the same sum.
 """
 
 import threading

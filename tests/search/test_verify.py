@@ -1,4 +1,4 @@
-"""Verification of a study: who is scored, from which purse, and that a probe times what it says."""
+"""Verification of a study: who is scored, from which budget, and that a probe times what it says."""
 
 import json
 from collections import Counter
@@ -14,9 +14,9 @@ from offramp.records import CallReply, Purpose, Split, Usage
 from offramp.search import api, verify
 from offramp.search.probe import WARM_UP
 from offramp.stats import quantile
+from offramp.store.budget import Budget
 from offramp.store.engine import open_store
 from offramp.store.probes import ProbeStore
-from offramp.store.purse import Purse
 from offramp.store.results import ResultStore
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import patched, reply_to, run_job, write_space
@@ -72,14 +72,14 @@ def test_the_whole_front_is_scored_and_what_is_there_is_not_run_again(job, trans
 def test_what_the_search_found_and_spent_does_not_change(job):
     folder, report = job
     with storage(folder) as store:
-        before = Purse(store, report.study, None, None).state().spent_usd
+        before = Budget(store, report.study, None, None).state().spent_usd
     done = api.verify(report.study, results=folder, probe=3)
     assert [m.candidate for m in done.report.front] == [m.candidate for m in report.front]
     assert [m.quality for m in done.report.members] == [m.quality for m in report.members]
     assert done.report.recommended.candidate == report.recommended.candidate
     with storage(folder) as store:
-        assert Purse(store, report.study, None, None).state().spent_usd == before
-        assert Purse(store, f"{report.study}:verify", None, None).state().spent_usd == pytest.approx(done.spent_usd)
+        assert Budget(store, report.study, None, None).state().spent_usd == before
+        assert Budget(store, f"{report.study}:verify", None, None).state().spent_usd == pytest.approx(done.spent_usd)
     assert done.spent_usd > 0
 
 

@@ -122,10 +122,10 @@ def test_a_storage_of_an_older_offramp_is_not_looked_at_but_says_how_to_bring_it
 
 def test_a_failed_transaction_leaves_nothing(store):
     with pytest.raises(KeyError), store.transaction() as conn:
-        conn.execute(tables.purses.insert().values(id="p"))
+        conn.execute(tables.budgets.insert().values(id="p"))
         raise KeyError
     with store.reading() as conn:
-        assert conn.scalar(sa.select(sa.func.count()).select_from(tables.purses)) == 0
+        assert conn.scalar(sa.select(sa.func.count()).select_from(tables.budgets)) == 0
 
 
 def test_a_full_disk_under_a_running_job_is_said_to_be_full(sqlite_url):
@@ -189,7 +189,7 @@ def test_threads_that_write_at_the_same_time_all_succeed(store):
     def work(name):
         for n in range(20):
             with store.transaction() as conn:
-                conn.execute(tables.purses.insert().values(id=f"{name}-{n}"))
+                conn.execute(tables.budgets.insert().values(id=f"{name}-{n}"))
 
     threads = [threading.Thread(target=work, args=(str(i),)) for i in range(5)]
     for thread in threads:
@@ -197,4 +197,4 @@ def test_threads_that_write_at_the_same_time_all_succeed(store):
     for thread in threads:
         thread.join()
     with store.reading() as conn:
-        assert conn.scalar(sa.select(sa.func.count()).select_from(tables.purses)) == 100
+        assert conn.scalar(sa.select(sa.func.count()).select_from(tables.budgets)) == 100

@@ -2,7 +2,7 @@
 
 What is booked for an attempt that came back without a bill: nothing where it certainly was not billed (never left, 4xx,
 429, 5xx); the prompt's upper estimate, marked as assumed, for time-outs, broken connections and replies that cannot be
-read. A bill above the reservation is booked as it is, and the purse reserves more from then on.
+read. A bill above the reservation is booked as it is, and the budget reserves more from then on.
 
 Invariant: bill and record are written in one transaction, on every exit, cancellation included.
 """
@@ -24,9 +24,9 @@ from offramp.calls.scrub import scrubbed
 from offramp.calls.tally import Tally
 from offramp.errors import ModelError, problem
 from offramp.records import CallReply, CallRequest, Usage
+from offramp.store.budget import Budget, BudgetExceeded, Reservation
 from offramp.store.engine import Store
 from offramp.store.ledger import CallAttempt, CallStatus, Ledger
-from offramp.store.purse import BudgetExceeded, Purse, Reservation
 
 _ROOM_S = 0.05
 _ROOM_LONGEST_S = 1.0
@@ -42,7 +42,7 @@ class _Bill:
 
 
 class Booking:
-    """Sends one attempt, with a place and under the purse's caps."""
+    """Sends one attempt, with a place and under the budget's caps."""
 
     def __init__(
         self,
@@ -50,14 +50,14 @@ class Booking:
         *,
         store: Store,
         ledger: Ledger,
-        purse: Purse,
+        budget: Budget,
         limiter: Limiter,
         worker: Worker,
         tally: Tally,
         timeout_s: float,
         sleep: Sleep = real_sleep,
     ) -> None:
-        self._inner, self._store, self._ledger, self._purse = inner, store, ledger, purse
+        self._inner, self._store, self._ledger, self._budget = inner, store, ledger, budget
         self._limiter, self._worker, self._tally = limiter, worker, tally
         self._timeout_s, self._sleep = timeout_s, sleep
 
@@ -86,7 +86,7 @@ class Booking:
 
     def _check_price(self, request: CallRequest) -> None:
         price = request.model.price
-        if self._purse.capped_usd and (price is None or not price.known):
+        if self._budget.capped_usd and (price is None or not price.known):
             where = f"models.{request.model.name}"
             raise ModelError(problem(where, "price unknown under a cap in USD", do="Give its price in the space file."))
 
@@ -100,7 +100,7 @@ class Booking:
         usd, pause, waited = worst_usd(request, self._timeout_s), _ROOM_S, 0.0
         while True:
             try:
-                return await self._worker.run_or_undo(lambda: self._purse.reserve(usd), self._purse.release)
+                return await self._worker.run_or_undo(lambda: self._budget.reserve(usd), self._budget.release)
             except BudgetExceeded as error:
                 if not error.may_free_up or waited > self._timeout_s:
                     raise
@@ -127,9 +127,9 @@ class Booking:
         with self._store.transaction() as conn:
             self._ledger.record(bill.attempt, within=conn)
             if bill.usd is None:
-                self._purse.release(reservation, within=conn)
+                self._budget.release(reservation, within=conn)
             else:
-                self._purse.settle(reservation, bill.usd, assumed=bill.assumed, within=conn)
+                self._budget.settle(reservation, bill.usd, assumed=bill.assumed, within=conn)
 
     def _blank(self, request: CallRequest, attempt: int, queue_s: float) -> CallAttempt:
         return CallAttempt(

@@ -16,9 +16,9 @@ from offramp.calls.tally import CallStats, Tally
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
 from offramp.records import CallReply, CallRequest, Purpose
+from offramp.store.budget import Budget
 from offramp.store.engine import Store
 from offramp.store.ledger import Ledger
-from offramp.store.purse import Purse
 
 if TYPE_CHECKING:
     from offramp.space.model import CallsPart
@@ -28,9 +28,9 @@ class Caller:
     """Sends requests for one study; the only way to a model. Several event loops may use it, one after another."""
 
     def __init__(
-        self, outer: Sender, transport: Sender, purse: Purse, worker: Worker, tally: Tally, *, fresh: Sender
+        self, outer: Sender, transport: Sender, budget: Budget, worker: Worker, tally: Tally, *, fresh: Sender
     ) -> None:
-        self._outer, self._transport, self._purse, self._fresh = outer, transport, purse, fresh
+        self._outer, self._transport, self._budget, self._fresh = outer, transport, budget, fresh
         self._worker, self._tally = worker, tally
 
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
@@ -47,8 +47,8 @@ class Caller:
         return await asked.send(request, attempt)
 
     def stats(self) -> CallStats:
-        """Counts of this caller and money of its purse."""
-        state = self._purse.state()
+        """Counts of this caller and money of its budget."""
+        state = self._budget.state()
         return self._tally.stats(spent_usd=state.spent_usd, reserved_usd=state.reserved_usd)
 
     async def aclose(self) -> None:
@@ -63,7 +63,7 @@ def open_caller(
     store: Store,
     study: str,
     store_text: bool,
-    purse: Purse,
+    budget: Budget,
     concurrency: int,
     calls: CallsPart,
     servers: LocalServers | None,
@@ -73,7 +73,7 @@ def open_caller(
     sleep: Sleep = real_sleep,
     clock: Clock = real_clock,
 ) -> Caller:
-    """Put the chain together, and settle what dead processes of this purse had reserved.
+    """Put the chain together, and settle what dead processes of this budget had reserved.
 
     Args:
         servers: where local models are served; None where there are none.
@@ -82,7 +82,7 @@ def open_caller(
         local_slots: requests that the local server works on at the same time.
         sleep, clock: replaced in tests.
     """
-    purse.recover()
+    budget.recover()
     worker, tally = Worker(), Tally()
     ledger = Ledger(store, study, store_text)
     end: Sender = transport if transport is not None else RouteTransport(servers, timeout_s=calls.timeout_s)
@@ -90,7 +90,7 @@ def open_caller(
         end,
         store=store,
         ledger=ledger,
-        purse=purse,
+        budget=budget,
         limiter=Limiter(concurrency, local_slots=local_slots, clock=clock, sleep=sleep),
         worker=worker,
         tally=tally,
@@ -100,4 +100,4 @@ def open_caller(
     retries = RetryRing(booking, attempts=calls.attempts, rng=rng, sleep=sleep)
     deadline = DeadlineRing(retries, calls.deadline_s, clock)
     outer = LedgerRing(deadline, ledger, worker, tally.add_cached)
-    return Caller(outer, end, purse, worker, tally, fresh=deadline)
+    return Caller(outer, end, budget, worker, tally, fresh=deadline)

@@ -1,4 +1,4 @@
-"""A request without ledger and purse, for apps that run a promoted program: place, time-out, retries, and no record.
+"""A request without ledger and budget, for apps that run a promoted program: place, time-out, retries, and no record.
 
 Invariant: nothing of the request or the answer is kept.
 """

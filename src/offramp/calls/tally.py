@@ -21,7 +21,7 @@ class CallStats:
         cached_calls: answers without sending.
         failed_calls: attempts without an answer, also those that never left.
         retried_calls: attempts after the first of their request.
-        spent_usd, reserved_usd: of the purse, over all its processes.
+        spent_usd, reserved_usd: of the budget, over all its processes.
         by_purpose_usd: spent by this caller, by purpose.
     """
 

@@ -14,7 +14,7 @@ from offramp.cli.options import AS_JSON, SPACE, stored
 @click.command()
 @click.argument("study", default="latest")
 @click.option(
-    "--budget-usd", type=float, help="Purse of this command; by default half more than it is expected to cost."
+    "--budget-usd", type=float, help="Budget of this command; by default half more than it is expected to cost."
 )
 @click.option("--budget-calls", type=int, help="Cap on its requests.")
 @click.option("--minutes", type=float, help="Cap on wall clock.")
@@ -25,7 +25,7 @@ from offramp.cli.options import AS_JSON, SPACE, stored
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Requests in flight on the holdout.")
 @SPACE
 @stored
-@click.option("--dry-run", is_flag=True, help="Say who would be verified and from which purse; spend nothing.")
+@click.option("--dry-run", is_flag=True, help="Say who would be verified and from which budget; spend nothing.")
 @AS_JSON
 def verify(
     study: str, budget_usd: float | None, budget_calls: int | None, minutes: float | None, probe: int,

@@ -39,12 +39,12 @@ class Watching:
 
 
 def plan_text(plan: Plan) -> str:
-    """Who, how many runs, and the purse."""
-    purse = [money(plan.cap_usd)] if plan.cap_usd is not None else []
-    purse += [f"{plan.cap_calls} requests"] if plan.cap_calls is not None else []
+    """Who, how many runs, and the budget."""
+    budget = [money(plan.cap_usd)] if plan.cap_usd is not None else []
+    budget += [f"{plan.cap_calls} requests"] if plan.cap_calls is not None else []
     expected = "" if plan.expected_usd is None else f", expected {money(plan.expected_usd)}"
     return (
-        f"{len(plan.members)} candidates, {plan.runs} runs; purse {' and '.join(purse) or 'without a cap'}{expected}."
+        f"{len(plan.members)} candidates, {plan.runs} runs; budget {' and '.join(budget) or 'without a cap'}{expected}."
     )
 
 

@@ -2,7 +2,7 @@
 
 Rule 1: an answer is read once. Whatever a parser raises about it is an `AdapterParseError`, noted on the run as the
 program's own fault, and no second request is made in another format.
-Rule 2: only the run's own model is asked. A predictor with a language model of its own would pass ledger and purse by.
+Rule 2: only the run's own model is asked. A predictor with a language model of its own would pass ledger and budget by.
 """
 
 from __future__ import annotations

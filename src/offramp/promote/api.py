@@ -18,7 +18,7 @@ from offramp.promote.gate import GateRules, refusals, retiring
 from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.store import PromotionStore, sealed
-from offramp.search.reopen import Opened, reopen
+from offramp.search.reopen import LoadedStudy, reopen
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.study.api import full_name, open_looking
 from offramp.study.pick import find_candidate
@@ -118,7 +118,9 @@ def _written(
     return Promoted(promotion=kept, path=path, changes=replace(found, after=kept.version), move=move, refused=reasons)
 
 
-def _rules(opened: Opened, row: CandidateRow, retirements: Mapping[str, Retirement], within_days: int) -> GateRules:
+def _rules(
+    opened: LoadedStudy, row: CandidateRow, retirements: Mapping[str, Retirement], within_days: int
+) -> GateRules:
     space = opened.prepared.space
     return GateRules(
         within_days=within_days,

@@ -37,7 +37,7 @@ from offramp.promote.render import Renderer
 from offramp.promote.safety import refuse_unsafe
 from offramp.promote.store import Rows, now, rows_of
 from offramp.records import CallRequest, Candidate, DemoKind, Model, Split
-from offramp.search.reopen import Opened
+from offramp.search.reopen import LoadedStudy
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.ledger import Ledger
@@ -79,7 +79,7 @@ class Built:
     retirements: Mapping[str, Retirement]
 
 
-def build(store: Store, opened: Opened, row: CandidateRow, ask: Ask, *, trials: int) -> Built:
+def build(store: Store, opened: LoadedStudy, row: CandidateRow, ask: Ask, *, trials: int) -> Built:
     """The promotion of one candidate, of so many that the study tried.
 
     Raises:
@@ -104,7 +104,7 @@ def _retirements(models: Sequence[Model], calendar: Calendar) -> dict[str, Retir
 
 
 def _draft(
-    parts: Parts, fallbacks: Sequence[Model], opened: Opened, evidence: Evidence, ask: Ask,
+    parts: Parts, fallbacks: Sequence[Model], opened: LoadedStudy, evidence: Evidence, ask: Ask,
     retirements: Mapping[str, Retirement],
 ) -> Promotion:  # fmt: skip
     """The promotion without what is sent."""
@@ -129,7 +129,7 @@ def _draft(
 # ----------------------------------------------------------------------------------------------- the program
 
 
-async def _parts(store: Store, opened: Opened, candidate: Candidate) -> Parts:
+async def _parts(store: Store, opened: LoadedStudy, candidate: Candidate) -> Parts:
     prepared = opened.prepared
     sender = LedgerSend(Ledger(store, opened.row.name))
     settings = EvaluatorSettings(
@@ -154,12 +154,12 @@ async def _parts(store: Store, opened: Opened, candidate: Candidate) -> Parts:
     )
 
 
-async def _matched(parts: Parts, opened: Opened, store: Store, holdout: Results) -> int:
+async def _matched(parts: Parts, opened: LoadedStudy, store: Store, holdout: Results) -> int:
     examples = [e for e in opened.prepared.task.splits.holdout if e.id in holdout and holdout[e.id].score is not None]
     return await runs_matched(parts, examples, Ledger(store, opened.row.name))
 
 
-async def _with_rendering(draft: Promotion, parts: Parts, opened: Opened) -> tuple[Promotion, Rows | None]:
+async def _with_rendering(draft: Promotion, parts: Parts, opened: LoadedStudy) -> tuple[Promotion, Rows | None]:
     """The promotion with its templates, where they write what the program sends."""
     try:
         rendering, rows = await rendering_of(parts)

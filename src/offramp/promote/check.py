@@ -28,10 +28,10 @@ from offramp.promote.judgement import CheckReport, Limits, judge
 from offramp.promote.promotion import Promotion
 from offramp.promote.running import Addresses, PerModel, model_of, programs_of
 from offramp.records import CallRequest, Evaluation, Result, Split
-from offramp.search.prepare import Prepared, prepare
+from offramp.search.prepare import ResolvedJob, prepare
 from offramp.space.load import load_space
+from offramp.store.budget import Budget
 from offramp.store.engine import Store, open_store
-from offramp.store.purse import Purse
 from offramp.store.results import ResultStore
 from offramp.study.compare import check_margin
 
@@ -49,7 +49,7 @@ class Checked:
     """What a check works on."""
 
     promotion: Promotion
-    prepared: Prepared
+    prepared: ResolvedJob
     before: Mapping[str, float]
     addresses: Addresses
 
@@ -104,7 +104,7 @@ def check(
 # ------------------------------------------------------------------------------------------------ before the run
 
 
-def prepared_task(promotion: Promotion, folder: FeatureFolder, space: str | Path | None) -> Prepared:
+def prepared_task(promotion: Promotion, folder: FeatureFolder, space: str | Path | None) -> ResolvedJob:
     """The task, from the space file: a promotion names no code and no data to read."""
     evidence = promotion.evidence
     path = Path(space) if space is not None else _space_path(promotion, folder)
@@ -146,7 +146,7 @@ def _refuse_impossible(max_cost_usd: float | None, max_p95_s: float | None, budg
             raise UsageError(problem("--api-base", "the address", expected=expected))
 
 
-def _addresses(promotion: Promotion, prepared: Prepared, api_base: PerModel, api_key_env: PerModel) -> Addresses:
+def _addresses(promotion: Promotion, prepared: ResolvedJob, api_base: PerModel, api_key_env: PerModel) -> Addresses:
     """What is given, else what the space file says of the model."""
     model = prepared.models.get(promotion.model.name)
     if model is None or model.api_base is None or api_base is not None:
@@ -164,7 +164,7 @@ def _check_keys(work: Checked) -> None:
             raise ModelError(problem(model.name, what, do=f"Set it: export {variable}=..."))
 
 
-def _limits(prepared: Prepared, margin: float, max_cost_usd: float | None, max_p95_s: float | None) -> Limits:
+def _limits(prepared: ResolvedJob, margin: float, max_cost_usd: float | None, max_p95_s: float | None) -> Limits:
     stated = prepared.space.constraints
     return Limits(
         margin=margin,
@@ -211,14 +211,14 @@ class _Run:
         self._work, self._store, self._rows = work, store, rows
         self._concurrency, self._observer = concurrency, observer
         self._name = f"check-{work.promotion.feature}-{uuid.uuid4().hex[:12]}"
-        self._purse = Purse(store, self._name, cap_usd, None)
+        self._budget = Budget(store, self._name, cap_usd, None)
         self.spent_usd, self.calls, self.cached_calls = 0.0, 0, 0
 
     async def scored(self) -> Evaluation:
         """Every example of the holdout."""
         prepared, servers = self._work.prepared, LocalServers()
         caller = open_caller(
-            store=self._store, study=self._name, store_text=True, purse=self._purse, concurrency=self._concurrency,
+            store=self._store, study=self._name, store_text=True, budget=self._budget, concurrency=self._concurrency,
             calls=prepared.space.calls, servers=servers, rng=random.Random(0),
         )  # fmt: skip
         try:

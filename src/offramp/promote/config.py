@@ -12,7 +12,7 @@ from offramp.models.retirement.dates import Basis, Retirement
 from offramp.promote.capture import Parts
 from offramp.promote.promotion import PromotedDemos, PromotedModel, PromotedProgram
 from offramp.records import Candidate, DemoKind, Model, Price
-from offramp.search.reopen import Opened
+from offramp.search.reopen import LoadedStudy
 
 
 def promoted_model(model: Model, price: Price | None, retirement: Retirement | None) -> PromotedModel:
@@ -29,7 +29,7 @@ def promoted_model(model: Model, price: Price | None, retirement: Retirement | N
     )
 
 
-def fallback_models(names: Sequence[str], opened: Opened, candidate: Candidate) -> list[Model]:
+def fallback_models(names: Sequence[str], opened: LoadedStudy, candidate: Candidate) -> list[Model]:
     """Models by name.
 
     Raises:
@@ -51,7 +51,7 @@ def fallback_models(names: Sequence[str], opened: Opened, candidate: Candidate) 
     return found
 
 
-def promoted_program(parts: Parts, opened: Opened) -> PromotedProgram:
+def promoted_program(parts: Parts, opened: LoadedStudy) -> PromotedProgram:
     """Form, format and fields."""
     fields = parts.fields
     return PromotedProgram(

@@ -16,7 +16,7 @@ from offramp.models.table import price_table_version
 from offramp.promote.promotion import BeatenIncumbent, Comparison, Evidence, Gate, LatencyProbe, SplitEvidence
 from offramp.promote.store import Rows, rows_of
 from offramp.records import Price, Result, ResultState, Split, Usage
-from offramp.search.reopen import Opened
+from offramp.search.reopen import LoadedStudy
 from offramp.stats import mean_interval
 from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
@@ -104,7 +104,7 @@ def beaten_incumbent(
 
 
 def evidence_of(
-    store: Store, opened: Opened, row: CandidateRow, *, requests_matched: int, root: Path, trials: int
+    store: Store, opened: LoadedStudy, row: CandidateRow, *, requests_matched: int, root: Path, trials: int
 ) -> Evidence:
     """All of it but for the gate's word.
 
@@ -145,7 +145,7 @@ def evidence_of(
 
 
 def _beaten(
-    store: Store, opened: Opened, row: CandidateRow, holdout: Results, prices: Mapping[str, Price | None]
+    store: Store, opened: LoadedStudy, row: CandidateRow, holdout: Results, prices: Mapping[str, Price | None]
 ) -> BeatenIncumbent | None:
     incumbent = opened.row.extra.get("incumbent")
     return None if incumbent == row.id else beaten_incumbent(store, opened.row.name, incumbent, holdout, prices)

@@ -17,7 +17,7 @@ from offramp.store.ledger import Ledger
 from offramp.store.results import ResultStore
 
 if TYPE_CHECKING:
-    from offramp.search.reopen import Opened
+    from offramp.search.reopen import LoadedStudy
 
 Shown = tuple[tuple[str, str], ...]
 """One demo: fields and their values."""
@@ -59,7 +59,7 @@ class OwnDemos:
         )
 
     @cached_property
-    def _opened(self) -> Opened:
+    def _opened(self) -> LoadedStudy:
         from offramp.search.reopen import reopen
 
         return reopen(self._store, self._study)

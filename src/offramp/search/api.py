@@ -16,9 +16,9 @@ from offramp.errors import StorageError, UsageError, problem
 from offramp.search.engine import Job, JobResult, Options
 from offramp.search.estimate import Estimate, estimate
 from offramp.search.limits import Clock, Interrupted
-from offramp.search.prepare import Prepared, check_prices, check_runnable, prepare
+from offramp.search.prepare import ResolvedJob, check_prices, check_runnable, prepare
 from offramp.search.progress import Progress
-from offramp.search.reopen import Opened, reopen
+from offramp.search.reopen import LoadedStudy, reopen
 from offramp.search.verify import Plan, Verification, Verified, VerifyOptions
 from offramp.search.verify import Progress as VerifyProgress
 from offramp.search.warm.source import full_source_name
@@ -65,7 +65,7 @@ def _above_0(given: float) -> str:
 
 
 def options_of(
-    prepared: Prepared,
+    prepared: ResolvedJob,
     *,
     trials: int | None = None,
     usd: float | None = None,
@@ -122,7 +122,7 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
     return result
 
 
-def _started(prepared: Prepared, options: Options, store: Store, study: str, storage: str | None) -> Prepared:
+def _started(prepared: ResolvedJob, options: Options, store: Store, study: str, storage: str | None) -> ResolvedJob:
     if storage is None:
         return start_from(prepared, options, store, store, study)
     with open_store(storage, write_probe=False) as source:
@@ -132,7 +132,7 @@ def _started(prepared: Prepared, options: Options, store: Store, study: str, sto
 def verify(study: str, *, storage: str | None = None, results: str | Path = "results",
            space_file: str | Path | None = None, started: Callable[[Plan], None] | None = None,
            progress: VerifyProgress | None = None, **asked: Any) -> Verified:  # fmt: skip
-    """Scores a study's whole front on the holdout and times it apart, from a purse of its own.
+    """Scores a study's whole front on the holdout and times it apart, from a budget of its own.
 
     Args:
         study: its name, the beginning of it, or `latest`.
@@ -161,7 +161,7 @@ def plan_verify(study: str, *, storage: str | None = None, results: str | Path =
         return Verification(opened, _verify_options(opened, asked), store).plan
 
 
-def _verify_options(opened: Opened, asked: Mapping[str, Any]) -> VerifyOptions:
+def _verify_options(opened: LoadedStudy, asked: Mapping[str, Any]) -> VerifyOptions:
     given = {name: value for name, value in asked.items() if value is not None}
     for name, least in (("probe", 0), ("probe_concurrency", 1)):
         if not least <= given.get(name, least) <= MOST_COUNTED:
@@ -244,7 +244,7 @@ def write_report(folder: Path, result: JobResult) -> Path:
 def dry_run(
     space: Space, *, storage: str | None = None, results: str | Path = "results", from_study: str | None = None,
     from_storage: str | None = None, **limits: Any,
-) -> tuple[Prepared, Estimate]:  # fmt: skip
+) -> tuple[ResolvedJob, Estimate]:  # fmt: skip
     """What `optimize` would take. Writes nothing, spends nothing, needs no key."""
     prepared = prepare(as_loaded(space))
     options = options_of(prepared, **limits)
@@ -262,7 +262,7 @@ def dry_run(
         return prepared, estimate(prepared, options, {}, warm)
 
 
-def _planned(prepared: Prepared, options: Options, storage: str, study: str) -> Start:
+def _planned(prepared: ResolvedJob, options: Options, storage: str, study: str) -> Start:
     with open_store(storage, write_probe=False) as source:
         name = full_source_name(source, study, prepared, options.seed)
         return plan_start(replace(prepared, started_from=name), source)

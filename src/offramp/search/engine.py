@@ -1,9 +1,9 @@
-"""The job: its lease, its purse and its phases: search, then the verdict on the holdout, then the record.
+"""The job: its lease, its budget and its phases: search, then the verdict on the holdout, then the record.
 
 A job is a function of its space, seed and the models' answers. Everything it learns is stored as it is learnt; a run of
 the same job continues the study wherever it stopped, whether that was a cap, an error or kill -9.
 
-Invariant: every way out settles or keeps the purse, releases the lease, and says why the job ended.
+Invariant: every way out settles or keeps the budget, releases the lease, and says why the job ended.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from offramp.search.loop import Loop, Parts
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import JobResult, Options, is_cap, reason_of
 from offramp.search.parts import make_caller, make_evaluator, open_study, study_row
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.search.progress import Progress
 from offramp.search.proposals.build import make_rounds
 from offramp.search.verdict import score_on_holdout, score_rest
+from offramp.store.budget import BudgetExceeded
 from offramp.store.engine import Store
 from offramp.store.owners import current_owner
-from offramp.store.purse import BudgetExceeded
 from offramp.store.studies import Lease, StudyStatus, StudyStore
 from offramp.store.variants import VariantStore, texts_of
 from offramp.study.report import Money, summary_text
@@ -44,7 +44,7 @@ class Job:
     """One run of a study. `run` does it all."""
 
     def __init__(
-        self, prepared: Prepared, options: Options, store: Store, *,
+        self, prepared: ResolvedJob, options: Options, store: Store, *,
         observer: Callable[[Progress], None] | None = None, servers: LocalServers | None = None,
     ) -> None:  # fmt: skip
         self._p, self._o, self._store = prepared, options, store
@@ -81,9 +81,11 @@ class Job:
                 self._studies.release(lease)
 
     async def _run(self) -> JobResult:
-        purse = self._kept.purse()
-        spent_before = purse.state().spent_usd
-        self._caller = make_caller(open_caller, self._p, self._o, store=self._store, purse=purse, servers=self._servers)
+        budget = self._kept.budget()
+        spent_before = budget.state().spent_usd
+        self._caller = make_caller(
+            open_caller, self._p, self._o, store=self._store, budget=budget, servers=self._servers
+        )
         self._evaluator = self._make_evaluator()
         try:
             reason, error = await self._guarded()
@@ -155,7 +157,7 @@ class Job:
         done = reason in ("trials", "space_exhausted")
         status = StudyStatus.FAILED if failed else StudyStatus.FINISHED if done else StudyStatus.STOPPED
         self._studies.update(self.name, status=status, stop_reason=reason)
-        stats, state = self._caller.stats(), self._kept.purse().state()
+        stats, state = self._caller.stats(), self._kept.budget().state()
         money = Money(
             calls=state.calls, spent_usd=state.spent_usd, assumed_usd=state.assumed_usd, reserved_usd=state.reserved_usd
         )

@@ -16,7 +16,7 @@ from offramp.calls.estimate import input_tokens
 from offramp.records import CallRequest, Candidate, DemoKind, Model, Scalar, Usage
 from offramp.search.engine import Options
 from offramp.search.judging import judge_requests
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.search.proposals.effort import proposer_effort
 from offramp.search.warm.start import Start
 from offramp.space.dimensions import Dimension, assignments, cardinality, choose, values_in
@@ -90,7 +90,7 @@ class Estimate:
 
 
 def estimate(
-    prepared: Prepared, options: Options, past: Mapping[str, TypicalCall], warm: Start | None = None
+    prepared: ResolvedJob, options: Options, past: Mapping[str, TypicalCall], warm: Start | None = None
 ) -> Estimate:
     """The expected effort. `past` is what the storage knows of the models; empty where there is none yet.
 
@@ -127,7 +127,7 @@ def estimate(
     return replace(found, caps=_reached(found, needed, options))
 
 
-def _examples(prepared: Prepared, trials: int) -> int:
+def _examples(prepared: ResolvedJob, trials: int) -> int:
     """Runs on the search split, and those of the verdict: the incumbent's and the recommended candidate's."""
     verdicts = min(trials, 1 if prepared.incumbent is None else 2)
     return trials * len(prepared.task.splits.search) + verdicts * len(prepared.task.splits.holdout)
@@ -147,7 +147,7 @@ def _reached(found: Estimate, calls: int, options: Options) -> tuple[str, ...]:
     )
 
 
-def _reused(warm: Start | None, prepared: Prepared, trials: int) -> int:
+def _reused(warm: Start | None, prepared: ResolvedJob, trials: int) -> int:
     """Cells of the incumbent and of the old front, as far as there are trials for them."""
     if warm is None:
         return 0
@@ -168,7 +168,7 @@ def _told(warm: Start) -> str:
     return "; ".join(words)
 
 
-def _mean_run(prepared: Prepared, trials: int, past: Mapping[str, TypicalCall]) -> Taken:
+def _mean_run(prepared: ResolvedJob, trials: int, past: Mapping[str, TypicalCall]) -> Taken:
     """A run as the job mixes them: the incumbent's own, and those of candidates all over the space."""
     sample = [_run(prepared, candidate, past) for candidate in _sample(prepared)]
     mean = _total(sample).times(1 / len(sample))
@@ -183,7 +183,7 @@ def _graded(judges: Sequence[CallRequest], past: Mapping[str, TypicalCall]) -> T
     return _total([_request(judge.model, judge.params, input_tokens(judge) / 2, past) for judge in judges])
 
 
-def _writing(prepared: Prepared, past: Mapping[str, TypicalCall]) -> Taken:
+def _writing(prepared: ResolvedJob, past: Mapping[str, TypicalCall]) -> Taken:
     """One instruction by the proposer: several times as long as an answer."""
     part = prepared.space.propose
     if part is None:
@@ -198,7 +198,7 @@ def _writing(prepared: Prepared, past: Mapping[str, TypicalCall]) -> Taken:
     return Taken(usd=None if model.price is None else model.price.cost_usd(usage), seconds=seconds)
 
 
-def _sample(prepared: Prepared, at_most: int = 64) -> list[Candidate]:
+def _sample(prepared: ResolvedJob, at_most: int = 64) -> list[Candidate]:
     """Candidates spread evenly over the space."""
     size = cardinality(prepared.dims)
     if size == float("inf"):
@@ -217,7 +217,7 @@ def _last(dim: Dimension) -> Scalar:
     return values_in(dim)[-1] if dim.size != float("inf") else dim.high
 
 
-def _run(prepared: Prepared, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:
+def _run(prepared: ResolvedJob, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:
     model = prepared.models[candidate.model]
     one = _request(model, candidate.request_params, _input_tokens(prepared, candidate), past)
     return one.times(prepared.predictors)
@@ -235,7 +235,7 @@ def _request(model: Model, params: Mapping[str, Any], prompt: float, past: Mappi
     return Taken(usd=None if model.price is None else model.price.cost_usd(usage), seconds=seconds)
 
 
-def _input_tokens(prepared: Prepared, candidate: Candidate) -> int:
+def _input_tokens(prepared: ResolvedJob, candidate: Candidate) -> int:
     row = _row_bytes(prepared)
     demos = 0 if candidate.demo_kind is DemoKind.NONE else candidate.demo_count
     instructions = fmean(len(text.encode()) for text in candidate.instructions.values())
@@ -243,7 +243,7 @@ def _input_tokens(prepared: Prepared, candidate: Candidate) -> int:
     return round((instructions + scaffold + (demos + 1) * row) / BYTES_PER_TOKEN)
 
 
-def _row_bytes(prepared: Prepared) -> float:
+def _row_bytes(prepared: ResolvedJob) -> float:
     names = (*prepared.task.fields.inputs, *prepared.task.fields.outputs)
     examples = prepared.task.splits.search
     return fmean(sum(len(str(e.values.get(name, "")).encode()) for name in names) for e in examples)

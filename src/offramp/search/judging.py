@@ -1,6 +1,6 @@
 """What judges take beside the candidates that they grade: by their own requests, and by a bound before any was sent.
 
-A judge's spend is in no candidate's cost, and the purse pays for it all the same.
+A judge's spend is in no candidate's cost, and the budget pays for it all the same.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from offramp.calls.estimate import worst_usd
 from offramp.records import CallRequest
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.store.history import Effort
 from offramp.task.metrics import judges_of
 
@@ -32,7 +32,7 @@ class Judging:
     measured: bool = True
 
 
-def judge_requests(prepared: Prepared) -> list[CallRequest]:
+def judge_requests(prepared: ResolvedJob) -> list[CallRequest]:
     """What the judges are asked about one answer: that of the longest example, with its gold answer for one."""
     longest = max(prepared.task.splits.search, key=lambda example: len(str(example.values)))
     return [judge.request(longest, longest.values) for judge in judges_of(prepared.task.metric)]
@@ -41,7 +41,7 @@ def judge_requests(prepared: Prepared) -> list[CallRequest]:
 class Judges:
     """The judges of a task, each once for every part of the metric that asks one."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: ResolvedJob) -> None:
         self._prices = {name: model.price for name, model in prepared.models.items()}
         timeout_s = prepared.space.calls.timeout_s
         self._bounds = [worst_usd(request, timeout_s) for request in judge_requests(prepared)]

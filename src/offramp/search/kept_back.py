@@ -18,10 +18,10 @@ from offramp.search.judging import Judges, Judging
 from offramp.search.known import Known
 from offramp.search.limits import Clock, search_share
 from offramp.search.outcome import Options
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
+from offramp.store.budget import Budget, read_budget
 from offramp.store.engine import Store
 from offramp.store.history import Effort, StudyEffort
-from offramp.store.purse import Purse, read_purse
 from offramp.study.report import Member
 
 SAFETY = 1.2
@@ -82,7 +82,7 @@ class Measured:
 
     Attributes:
         retries: attempts for one answer of the program.
-        surplus: of the purse: money is reserved so many times its bound.
+        surplus: of the budget: money is reserved so many times its bound.
     """
 
     judging: Judging = field(default_factory=Judging)
@@ -113,7 +113,7 @@ class Pace:
 class KeptBack:
     """The caps of one job, and what is kept back of them while it searches."""
 
-    def __init__(self, prepared: Prepared, options: Options, store: Store, known: Known, clock: Clock) -> None:
+    def __init__(self, prepared: ResolvedJob, options: Options, store: Store, known: Known, clock: Clock) -> None:
         self._p, self._o, self._store, self._known, self._clock = prepared, options, store, known, clock
         self._judges, self._effort = Judges(prepared), StudyEffort(store, known.name)
         self._pace = Pace(clock, _sent(self._effort.so_far()))
@@ -126,9 +126,9 @@ class KeptBack:
         self._searching, self._usd, self._calls = False, 0.0, 0.0
         self._incumbent_s, self._recommended_s = 0.0, 0.0
 
-    def purse(self) -> Purse:
-        """The study's purse with its whole caps."""
-        return Purse(self._store, self._known.name, self._o.usd, self._o.calls)
+    def budget(self) -> Budget:
+        """The study's budget with its whole caps."""
+        return Budget(self._store, self._known.name, self._o.usd, self._o.calls)
 
     def keep(self) -> None:
         """Leaves enough of the caps for the verdict, by all runs so far; called before every trial."""
@@ -158,13 +158,13 @@ class KeptBack:
         """The verdict is due: nothing is kept back any more."""
         self._learn()
         self._searching = False
-        self.purse()
+        self.budget()
         self._clock.keep_back(0.0)
 
     def fits(self, member: Member, runs: int, *, judged: bool = True) -> bool:
         """Whether so many more runs of a member can be expected to end within the caps."""
         self._measure()
-        found, state, left_s = self._runs[member.candidate], self.purse().state(), self._clock.left_s
+        found, state, left_s = self._runs[member.candidate], self.budget().state(), self._clock.left_s
         judging, need = self._measured.judging if judged else Judging(), need_of(self._p, found)
         usd = runs * self._usd_per_run(need, judging) + self._reserve_usd([need], judging)
         calls = runs * self._calls_per_run(need, judging)
@@ -200,7 +200,7 @@ class KeptBack:
         self._measured = Measured(
             judging=self._judges.take(effort.get(Purpose.JUDGE, Effort())),
             retries=asked.attempts / asked.questions if asked.questions else 1.0,
-            surplus=1.0 if (state := read_purse(self._store, self._known.name)) is None else state.surplus,
+            surplus=1.0 if (state := read_budget(self._store, self._known.name)) is None else state.surplus,
         )
 
     # ------------------------------------------------------------------------------------------- what it comes to
@@ -212,7 +212,7 @@ class KeptBack:
             self._usd, self._calls = max(usd, self._usd), max(calls, self._calls)
             left = search_share(self._o.calls, self._calls)
             whole = None if left is None else int(left)
-            Purse(self._store, self._known.name, search_share(self._o.usd, self._usd), whole)
+            Budget(self._store, self._known.name, search_share(self._o.usd, self._usd), whole)
         work_s = 0.0 if self._work is None else self._run_s(self._work)
         others = len(self._p.task.splits.holdout) * max(self._recommended_s, work_s)
         self._clock.keep_back(SAFETY * (self._todo * self._incumbent_s + others))
@@ -241,7 +241,7 @@ class KeptBack:
         return SAFETY * (need.usd + judging.usd)
 
     def _reserve_usd(self, needs: Sequence[Need], judging: Judging) -> float:
-        """What the last request has to find in the purse."""
+        """What the last request has to find in the budget."""
         return self._measured.surplus * max(judging.bound_usd, *(need.bound_usd for need in needs))
 
     def _calls_per_run(self, need: Need, judging: Judging) -> float:
@@ -268,7 +268,7 @@ def runs_of(candidate: Candidate, results: Iterable[Result]) -> Runs:
     return runs
 
 
-def need_of(prepared: Prepared, runs: Runs) -> Need:
+def need_of(prepared: ResolvedJob, runs: Runs) -> Need:
     """What one more run takes, by those that were."""
     model, n = prepared.models[runs.candidate.model], max(1, runs.n)
     bare = CallRequest(model=model, messages=(), params=runs.candidate.request_params)

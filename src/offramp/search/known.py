@@ -14,7 +14,7 @@ from offramp.evaluate.evaluator import TooManyFailures
 from offramp.records import Candidate, Evaluation, Result, Split
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options, answers_behind
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.search.progress import Progress
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.engine import Store
@@ -48,7 +48,7 @@ class Known:
         reused_calls: answers that this run had for nothing from stored results.
     """
 
-    def __init__(self, prepared: Prepared, options: Options, store: Store) -> None:
+    def __init__(self, prepared: ResolvedJob, options: Options, store: Store) -> None:
         self._p, self._store = prepared, store
         self.name = prepared.study_name(options.seed)
         self._studies, self.results = StudyStore(store), ResultStore(store, prepared.space.store_text)
@@ -62,7 +62,7 @@ class Known:
         self.progress = Progress(study=self.name, trials_wanted=options.trials, minutes=options.minutes)
         self.publish: Callable[[], None] = lambda: None
 
-    def adopt(self, prepared: Prepared) -> None:
+    def adopt(self, prepared: ResolvedJob) -> None:
         """Goes on with a job whose texts have grown."""
         self._p = prepared
 

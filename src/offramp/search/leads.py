@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from offramp.records import Candidate, Scalar
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.space.dimensions import instruction_param
 from offramp.store.variants import Variant
 
@@ -32,7 +32,7 @@ class Leads:
         """Takes up the variants as they are now."""
         self._variants = tuple(variants)
 
-    def next(self, prepared: Prepared, known: Collection[str]) -> Assignment | None:
+    def next(self, prepared: ResolvedJob, known: Collection[str]) -> Assignment | None:
         """The next assignment whose candidate is not among the `known` ids; None when the sampler may go on.
 
         Each is given once: one that comes back as another candidate would be given for ever.
@@ -43,7 +43,7 @@ class Leads:
                 return params
         return None
 
-    def _all(self, prepared: Prepared) -> Iterator[tuple[str, Assignment]]:
+    def _all(self, prepared: ResolvedJob) -> Iterator[tuple[str, Assignment]]:
         yield from ((lead["candidate"], lead["params"]) for lead in self.warm.get("first", ()))
         for row in self._variants:
             if row.joined and row.params is not None:

@@ -1,4 +1,4 @@
-"""When a job has to end: by trials, time, or an exhausted purse; and what it keeps back for the holdout.
+"""When a job has to end: by trials, time, or an exhausted budget; and what it keeps back for the holdout.
 
 The last thing a job does is to score the incumbent and the recommended candidate on the holdout. Calls and time for
 that are kept back while the search runs, so that a cap never takes the verdict away; at most 40% of a cap is kept back.

@@ -17,7 +17,7 @@ from offramp.search.leads import Leads
 from offramp.search.limits import Clock
 from offramp.search.optuna_study import Asked, OptunaStudy
 from offramp.search.outcome import Options
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.search.proposals.rounds import Rounds
 from offramp.search.race import Racing
 from offramp.search.unseen import Assignment, Unseen
@@ -37,7 +37,7 @@ class Parts:
         rounds: of proposed instructions; None where the space file wants none.
     """
 
-    prepared: Prepared
+    prepared: ResolvedJob
     options: Options
     known: Known
     study: OptunaStudy

@@ -12,7 +12,7 @@ from offramp.evaluate.observe import ObservationFailed
 from offramp.records import Result, ResultState
 from offramp.search.limits import Interrupted, TimeIsUp
 from offramp.search.proposals._base import ProposalFailed
-from offramp.store.purse import BudgetExceeded
+from offramp.store.budget import BudgetExceeded
 from offramp.study.report import StudyReport
 
 

@@ -16,9 +16,9 @@ from offramp.records import Model, Result, Split
 from offramp.search.limits import Clock
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
+from offramp.store.budget import Budget
 from offramp.store.engine import Store
-from offramp.store.purse import Purse
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow
 from offramp.study.objectives import Objective
@@ -27,7 +27,7 @@ _PACKAGES = ("offramp", "dspy", "optuna", "litellm")
 """What decides, beside the space, how a study runs."""
 
 
-def study_row(prepared: Prepared, options: Options) -> StudyRow:
+def study_row(prepared: ResolvedJob, options: Options) -> StudyRow:
     """The record of a study that has not begun."""
     prices = {name: None if m.price is None else asdict(m.price) for name, m in prepared.models.items()}
     return StudyRow(
@@ -59,7 +59,7 @@ def model_identity(model: Model) -> list[str | None]:
 
 
 def make_caller(
-    opened: Callable[..., Caller], prepared: Prepared, options: Options, *, store: Store, purse: Purse,
+    opened: Callable[..., Caller], prepared: ResolvedJob, options: Options, *, store: Store, budget: Budget,
     servers: LocalServers,
 ) -> Caller:  # fmt: skip
     """The only way to a model; `opened` puts its chain together."""
@@ -67,7 +67,7 @@ def make_caller(
         store=store,
         study=prepared.study_name(options.seed),
         store_text=prepared.space.store_text,
-        purse=purse,
+        budget=budget,
         concurrency=options.concurrency,
         calls=prepared.space.calls,
         servers=servers,
@@ -76,7 +76,7 @@ def make_caller(
 
 
 def make_evaluator(
-    prepared: Prepared, options: Options, *, send: Send, results: ResultStore, on_result: Callable[[Result], None],
+    prepared: ResolvedJob, options: Options, *, send: Send, results: ResultStore, on_result: Callable[[Result], None],
     clock: Clock,
 ) -> Evaluator:  # fmt: skip
     """The evaluator; the clock says when it has to stop."""
@@ -101,7 +101,7 @@ def make_evaluator(
     )
 
 
-def open_study(prepared: Prepared, options: Options, objectives: Sequence[Objective], store: Store) -> OptunaStudy:
+def open_study(prepared: ResolvedJob, options: Options, objectives: Sequence[Objective], store: Store) -> OptunaStudy:
     """The optuna study: one value per objective, or the utility alone."""
     single = prepared.space.search.mode == "utility"
     names = ["utility"] if single else [objective.name for objective in objectives]

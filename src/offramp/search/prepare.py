@@ -42,7 +42,7 @@ Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class ResolvedJob:
     """A job that can be run.
 
     Attributes:
@@ -85,7 +85,7 @@ class Prepared:
         """Every instruction that can be chosen today: those of the file, then those that joined."""
         return {name: {**variants, **self.joined.get(name, {})} for name, variants in self.texts.items()}
 
-    def with_joined(self, texts: Texts) -> Prepared:
+    def with_joined(self, texts: Texts) -> ResolvedJob:
         """The same job with these texts beside those of the file. Its name and hash stay."""
         searched = {name: self.models[name] for name in self.searched_models}
         wider = replace(self, joined=texts)
@@ -173,7 +173,7 @@ class Prepared:
         return f"may stop a candidate after {shown} of {examples} examples"
 
 
-def prepare(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = False) -> Prepared:
+def prepare(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = False) -> ResolvedJob:
     """Checks a loaded space against its data and models.
 
     Args:
@@ -195,7 +195,7 @@ def prepare(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = False) 
         check_forms(_forms(space), task.fields, loaded.where("task"))
     dims = dimensions(space, texts, {name: models[name] for name in searched})
     chosen = incumbent_params(space, texts, dims)
-    prepared = Prepared(
+    prepared = ResolvedJob(
         loaded=loaded,
         models=models,
         searched_models=searched,
@@ -296,7 +296,7 @@ def _balance_by(space: SpaceFile, task: Task, where: str) -> str | None:
     return column
 
 
-def _check_params(prepared: Prepared) -> None:
+def _check_params(prepared: ResolvedJob) -> None:
     """A searched or fixed request parameter that a model does not take is refused before the first call."""
     for dim in prepared.dims:
         if dim.group != "request" or set(dim.choices) == {None}:
@@ -324,7 +324,7 @@ def _check_params(prepared: Prepared) -> None:
                 )
 
 
-def _try_metrics(prepared: Prepared) -> None:
+def _try_metrics(prepared: ResolvedJob) -> None:
     """Calls one's own metric functions with gold answers as predictions: a wrong return shows before a call is paid."""
     task, outputs = prepared.task, prepared.task.fields.outputs
     for part in _parts(prepared.space.metric, PythonMetric):
@@ -334,7 +334,7 @@ def _try_metrics(prepared: Prepared) -> None:
                 asyncio.run(metric.score(example, {name: example.values[name] for name in outputs}, None))
 
 
-def _check_propose(prepared: Prepared) -> None:
+def _check_propose(prepared: ResolvedJob) -> None:
     part = prepared.space.propose
     if part is None:
         return
@@ -348,7 +348,7 @@ def _check_propose(prepared: Prepared) -> None:
         raise SpaceError(problem(where, f"propose.params.{refused[0]} is not taken by {model.name!r}", do=do))
 
 
-def _check_race(prepared: Prepared) -> None:
+def _check_race(prepared: ResolvedJob) -> None:
     """A first block of all examples would turn racing off."""
     race, examples = prepared.space.search.race, len(prepared.task.splits.search)
     if race is not None and race.block is not None and race.block >= examples:
@@ -358,7 +358,7 @@ def _check_race(prepared: Prepared) -> None:
         raise SpaceError(problem(where, "search.race.block", got=race.block, expected=expected, do=do))
 
 
-def _check_ids(prepared: Prepared) -> None:
+def _check_ids(prepared: ResolvedJob) -> None:
     """Ids that every storage keeps as they are: PostgreSQL neither cuts nor takes longer ones."""
     part, splits = prepared.space.dataset, prepared.task.splits
     for example in (*splits.train, *splits.search, *splits.holdout):
@@ -376,7 +376,7 @@ def _takes(model: Model, param: str) -> bool:
     return model.supported_params is None or param in model.supported_params
 
 
-def check_prices(prepared: Prepared, *, usd: float | None) -> None:
+def check_prices(prepared: ResolvedJob, *, usd: float | None) -> None:
     """Raises ModelError where a price is not known that a cap in USD, an objective or a constraint needs."""
     space = prepared.space
     needs = {
@@ -391,7 +391,7 @@ def check_prices(prepared: Prepared, *, usd: float | None) -> None:
             raise ModelError(problem(str(prepared.loaded.path), f"the price of {model.name!r} is not known", do=do))
 
 
-def _check_scales(prepared: Prepared) -> None:
+def _check_scales(prepared: ResolvedJob) -> None:
     open_scales = [o.name for o in prepared.objectives if o.scale is None]
     if open_scales and prepared.incumbent is None:
         name = open_scales[0]
@@ -403,7 +403,7 @@ def _check_scales(prepared: Prepared) -> None:
         )  # fmt: skip
 
 
-def _check_demos(prepared: Prepared) -> None:
+def _check_demos(prepared: ResolvedJob) -> None:
     kinds = {str(k) for dim in prepared.dims if dim.name == "demos" for k in dim.choices} - {"none"}
     if prepared.incumbent is not None and prepared.incumbent.demo_kind is not DemoKind.NONE:
         kinds.add(prepared.incumbent.demo_kind.value)
@@ -413,7 +413,7 @@ def _check_demos(prepared: Prepared) -> None:
     _check_demo_counts(prepared)
 
 
-def _check_demo_counts(prepared: Prepared) -> None:
+def _check_demo_counts(prepared: ResolvedJob) -> None:
     """A count beyond the train split would be another count under a wrong name."""
     size = len(prepared.task.splits.train)
     counts = [value for dim in prepared.dims if dim.name == "demos.count" for value in (*dim.choices, dim.high)]
@@ -432,7 +432,7 @@ def _check_file(model: Model) -> None:
     embedded.path(model.route)
 
 
-def check_runnable(prepared: Prepared) -> None:
+def check_runnable(prepared: ResolvedJob) -> None:
     """Raises ModelError where a model's file or key is missing on this machine."""
     for model in prepared.models.values():
         if model.name in _leaving(prepared):
@@ -447,7 +447,7 @@ def check_runnable(prepared: Prepared) -> None:
             )
 
 
-def _leaving(prepared: Prepared) -> set[str]:
+def _leaving(prepared: ResolvedJob) -> set[str]:
     """The incumbent's model where the file states it and does not search it: it may be gone, its results kept."""
     judges = {part.model for part in _parts(prepared.space.metric, JudgeMetric)}
     stated = {part.name for part in prepared.space.models if isinstance(part, ModelPart) and not part.searched}

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from offramp.errors import UsageError, problem
 from offramp.ids import content_hash
-from offramp.search.prepare import Prepared, prepare
+from offramp.search.prepare import ResolvedJob, prepare
 from offramp.space.load import LoadedSpace, space_from_json
 from offramp.store.engine import Store
 from offramp.store.studies import StudyRow, StudyStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class LoadedStudy:
     """A study with its task.
 
     Attributes:
@@ -25,11 +25,11 @@ class Opened:
     """
 
     row: StudyRow
-    prepared: Prepared
+    prepared: ResolvedJob
     space_file: Path
 
 
-def reopen(store: Store, study: str, space_file: str | Path | None = None) -> Opened:
+def reopen(store: Store, study: str, space_file: str | Path | None = None) -> LoadedStudy:
     """The study with its data and metric.
 
     Args:
@@ -55,4 +55,4 @@ def reopen(store: Store, study: str, space_file: str | Path | None = None) -> Op
     if prepared.task.hash != row.task_hash:
         what = "its data, splits or metric have changed since it ran"
         raise UsageError(problem(study, what, do="Bring them back, or run `offramp optimize` on them as they are."))
-    return Opened(row=row, prepared=prepared, space_file=path)
+    return LoadedStudy(row=row, prepared=prepared, space_file=path)

@@ -14,7 +14,7 @@ from typing import Protocol
 from offramp.evaluate.evaluator import Evaluator
 from offramp.records import Split
 from offramp.search.known import Known
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.search.probe import WARM_UP, probe
 from offramp.store.engine import Store
 from offramp.store.probes import ProbeStore
@@ -27,7 +27,7 @@ class Fits(Protocol):
     def __call__(self, member: Member, runs: int, *, judged: bool = True) -> bool: ...
 
 
-async def score_on_holdout(prepared: Prepared, known: Known, evaluator: Evaluator) -> None:
+async def score_on_holdout(prepared: ResolvedJob, known: Known, evaluator: Evaluator) -> None:
     """Scores the incumbent and the recommended candidate."""
     for member in decisive(known.report()):
         try:
@@ -37,7 +37,7 @@ async def score_on_holdout(prepared: Prepared, known: Known, evaluator: Evaluato
 
 
 async def score_rest(
-    prepared: Prepared, known: Known, evaluator: Evaluator, store: Store, fits: Fits,
+    prepared: ResolvedJob, known: Known, evaluator: Evaluator, store: Store, fits: Fits,
     check: Callable[[], None],
 ) -> None:  # fmt: skip
     """Scores the rest of the front and times all of them, as far as the space file wants it and the caps go.
@@ -63,7 +63,7 @@ async def score_rest(
 
 
 async def _time(
-    members: Sequence[Member], prepared: Prepared, known: Known, evaluator: Evaluator, store: Store,
+    members: Sequence[Member], prepared: ResolvedJob, known: Known, evaluator: Evaluator, store: Store,
     fits: Fits, check: Callable[[], None],
 ) -> None:  # fmt: skip
     part, probes = prepared.space.verify, ProbeStore(store)
@@ -92,7 +92,7 @@ def standing(report: StudyReport) -> tuple[Member, ...]:
     return tuple({member.candidate: member for member in (*decisive(report), *rest)}.values())
 
 
-async def _score(member: Member, prepared: Prepared, known: Known, evaluator: Evaluator) -> None:
+async def _score(member: Member, prepared: ResolvedJob, known: Known, evaluator: Evaluator) -> None:
     examples = prepared.task.splits.holdout
     candidate = known.candidate(member.candidate, member.params)
     known.begin(candidate, examples, phase="holdout")

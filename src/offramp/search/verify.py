@@ -1,7 +1,7 @@
 """Verifying a study: its whole front, the recommended candidate and the incumbent on the holdout, and timed apart.
 
-It has a purse of its own, stated before the first call: what was given, or half more than what the search's own numbers
-make it cost, judge included, and the reservation of the last request. What the study has on the holdout already is not
+It has a budget of its own, stated before the first call: what was given, or 1.5 times what the search's numbers predict,
+judge included, and the reservation of the last request. What the study has on the holdout already is not
 run again; a probe is always new.
 
 Invariant: nothing that the search found changes; a candidate's holdout numbers appear when they are complete.
@@ -27,17 +27,17 @@ from offramp.search.limits import Clock, TimeIsUp
 from offramp.search.outcome import reason_of
 from offramp.search.parts import model_identity
 from offramp.search.probe import WARM_UP, probe
-from offramp.search.reopen import Opened
+from offramp.search.reopen import LoadedStudy
 from offramp.search.verdict import standing
+from offramp.store.budget import Budget, BudgetExceeded, read_budget
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
 from offramp.store.history import Effort, StudyEffort
 from offramp.store.probes import ProbeStore
-from offramp.store.purse import BudgetExceeded, Purse, read_purse
 from offramp.store.results import ResultStore
 from offramp.store.summaries import SummaryStore
 from offramp.study.report import Member, StudyReport, build_report
-from offramp.study.spending import verify_purse
+from offramp.study.spending import verify_budget
 
 SAFETY = 1.5
 
@@ -61,13 +61,13 @@ class VerifyOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a verification will do, and the purse it will do it from.
+    """What a verification will do, and the budget it will do it from.
 
     Attributes:
         members: who is verified, the most important first.
         runs: examples of the holdout that are still to be run, and timed runs, all members together.
         expected_usd: by the search's own numbers; None where a price is not known, or a judge was never asked.
-        cap_usd, cap_calls: of the purse; None for no cap of that kind.
+        cap_usd, cap_calls: of the budget; None for no cap of that kind.
     """
 
     members: tuple[Member, ...]
@@ -104,8 +104,10 @@ Progress = Callable[[str, int, int], None]
 class Verification:
     """One verification of a study that is there. `run` does it all, under the study's lease."""
 
-    def __init__(self, opened: Opened, options: VerifyOptions, store: Store, *, servers: LocalServers | None = None,
-                 progress: Progress | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, opened: LoadedStudy, options: VerifyOptions, store: Store, *, servers: LocalServers | None = None,
+        progress: Progress | None = None,
+    ) -> None:  # fmt: skip
         self._row, self._p, self._o, self._store = opened.row, opened.prepared, options, store
         self._servers, self._progress = servers or LocalServers(), progress
         self._results, self._summaries = ResultStore(store, self._p.space.store_text), SummaryStore(store)
@@ -127,9 +129,9 @@ class Verification:
             return await self._run()
 
     async def _run(self) -> Verified:
-        purse = self._purse()
-        before = purse.state()
-        caller = self._caller(purse)
+        budget = self._budget()
+        before = budget.state()
+        caller = self._caller(budget)
         stopped: str | None = None
         try:
             await self._measure(self._evaluator(caller))
@@ -146,7 +148,7 @@ class Verification:
             calls=stats.calls,
             cached_calls=stats.cached_calls,
             failed_calls=stats.failed_calls,
-            spent_usd=max(0.0, purse.state().spent_usd - before.spent_usd),
+            spent_usd=max(0.0, budget.state().spent_usd - before.spent_usd),
             elapsed_s=self.clock.elapsed_s,
         )
 
@@ -192,12 +194,12 @@ class Verification:
         return Judges(self._p).take(effort.get(Purpose.JUDGE, Effort()))
 
     def _reserve_usd(self, members: Sequence[Member], judging: Judging) -> float:
-        """What the last request has to find in the purse."""
+        """What the last request has to find in the budget."""
         names = [member.candidate for member in members]
         results = self._results.some(self._row.name, Split.SEARCH, names)
         rows = CandidateStore(self._store).all(self._row.name, only=names)
         needs = [need_of(self._p, runs_of(row.candidate, results.get(row.id, {}).values())) for row in rows]
-        state = read_purse(self._store, self._row.name)
+        state = read_budget(self._store, self._row.name)
         surplus = 1.0 if state is None else state.surplus
         return surplus * max(judging.bound_usd, *(need.bound_usd for need in needs))
 
@@ -224,22 +226,22 @@ class Verification:
 
     # ----------------------------------------------------------------------------------------------- parts
 
-    def _purse(self) -> Purse:
-        """The study's purse for verification: its caps are what is spent there already and what this one may add."""
-        name = verify_purse(self._row.name)
-        state = Purse(self._store, name, None, None).state()
+    def _budget(self) -> Budget:
+        """The study's budget for verification: its caps are what is spent there already and what this one may add."""
+        name = verify_budget(self._row.name)
+        state = Budget(self._store, name, None, None).state()
         usd, calls = self.plan.cap_usd, self.plan.cap_calls
-        return Purse(
+        return Budget(
             self._store, name, None if usd is None else state.spent_usd + usd,
             None if calls is None else state.calls + calls,
         )  # fmt: skip
 
-    def _caller(self, purse: Purse) -> Caller:
+    def _caller(self, budget: Budget) -> Caller:
         return open_caller(
             store=self._store,
             study=self._row.name,
             store_text=self._p.space.store_text,
-            purse=purse,
+            budget=budget,
             concurrency=max(self._o.concurrency, self._o.probe_concurrency),
             calls=self._p.space.calls,
             servers=self._servers,

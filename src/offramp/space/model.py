@@ -550,7 +550,7 @@ class BudgetPart(_Part):
 class VerifyPart(_Part):
     """What is measured after the search, beside the incumbent and the recommended candidate on the holdout.
 
-    It is done with what the search has left of the job's caps. `offramp verify` does it at any time, from a purse of
+    It is done with what the search has left of the job's caps. `offramp verify` does it at any time, from a budget of
     its own.
     """
 

@@ -46,7 +46,7 @@ def _v4(conn: sa.Connection) -> None:
 
 def _v5(conn: sa.Connection) -> None:
     """By how much bills have passed what was reserved for them."""
-    _add_column(conn, tables.purses.name, "surplus", "DOUBLE PRECISION NOT NULL DEFAULT 1")
+    _add_column(conn, tables.budgets.name, "surplus", "DOUBLE PRECISION NOT NULL DEFAULT 1")
 
 
 def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:

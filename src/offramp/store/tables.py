@@ -103,7 +103,7 @@ calls = sa.Table(
     sa.Index("offramp_calls_by_study", "study"),
 )
 
-purses = sa.Table(
+budgets = sa.Table(
     "offramp_purses",
     metadata,
     sa.Column("id", sa.String(255), primary_key=True),
@@ -121,7 +121,7 @@ reservations = sa.Table(
     "offramp_reservations",
     metadata,
     sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("purse", sa.String(255), sa.ForeignKey("offramp_purses.id"), nullable=False, index=True),
+    sa.Column("purse", sa.String(255), sa.ForeignKey("offramp_purses.id"), key="budget", nullable=False, index=True),
     sa.Column("nano", sa.BigInteger, nullable=False),
     sa.Column("calls", sa.BigInteger, nullable=False),
     *_owner(),

@@ -1,6 +1,6 @@
 """What a study has cost, and what went wrong: the physical ledger by purpose and model, beside the virtual cost.
 
-Physical: every request once, priced with today's prices, and what the purse has booked. Virtual: what the evaluations
+Physical: every request once, priced with today's prices, and what the budget has booked. Virtual: what the evaluations
 would have cost without the ledger. The two are never added up.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from offramp.records import Price
+from offramp.store.budget import BudgetState, read_budget
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.ledger import ANSWERED, CallStatus, Ledger, priced
-from offramp.store.purse import PurseState, read_purse
 from offramp.store.summaries import SummaryStore
 
 
@@ -23,15 +23,15 @@ class Spending:
     """Money and failures of one study; an amount is None where a price is not known.
 
     Attributes:
-        purse: as booked, over all runs of the search; verify: that of verifications. None where nothing was reserved.
+        budget: as booked, over all runs of the search; verify: that of verifications. None where nothing was reserved.
         physical_usd: every request of the ledger, at today's prices.
         by_purpose, by_model: parts of it.
         virtual_usd: all stored evaluations, as if each answer had been paid for.
         calls: physical requests; failures: those without an answer, by status, the most frequent first.
     """
 
-    purse: PurseState | None
-    verify: PurseState | None
+    budget: BudgetState | None
+    verify: BudgetState | None
     physical_usd: float | None
     by_purpose: Mapping[str, float | None]
     by_model: Mapping[str, float | None]
@@ -40,18 +40,18 @@ class Spending:
     failures: Mapping[str, int]
 
     @property
-    def purses(self) -> tuple[PurseState, ...]:
+    def budgets(self) -> tuple[BudgetState, ...]:
         """Those that there are."""
-        return tuple(purse for purse in (self.purse, self.verify) if purse is not None)
+        return tuple(budget for budget in (self.budget, self.verify) if budget is not None)
 
     @property
     def paid_usd(self) -> float | None:
-        """What all purses have booked; the ledger's sum where there is none."""
-        return sum(purse.spent_usd for purse in self.purses) if self.purses else self.physical_usd
+        """What all budgets have booked; the ledger's sum where there is none."""
+        return sum(budget.spent_usd for budget in self.budgets) if self.budgets else self.physical_usd
 
 
-def verify_purse(study: str) -> str:
-    """The name of the purse that pays for verifying a study."""
+def verify_budget(study: str) -> str:
+    """The name of the budget that pays for verifying a study."""
     return f"{study}:verify"
 
 
@@ -61,8 +61,8 @@ def spending(store: Store, study: str, rows: tuple[CandidateRow, ...], prices: M
     totals = ledger.totals()
     paid = priced(totals, prices)
     return Spending(
-        purse=read_purse(store, study),
-        verify=read_purse(store, verify_purse(study)),
+        budget=read_budget(store, study),
+        verify=read_budget(store, verify_budget(study)),
         physical_usd=paid.usd,
         by_purpose={str(purpose): usd for purpose, usd in paid.by_purpose.items()},
         by_model=dict(paid.by_model),

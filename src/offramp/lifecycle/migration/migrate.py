@@ -33,7 +33,7 @@ from offramp.records import Candidate, Split
 from offramp.search.api import refuse_impossible
 from offramp.search.limits import Interrupted
 from offramp.search.outcome import JobResult
-from offramp.search.prepare import Prepared, prepare
+from offramp.search.prepare import ResolvedJob, prepare
 from offramp.space.model import ModelPart
 from offramp.study.api import default_storage
 from offramp.study.members import Member
@@ -259,7 +259,7 @@ def searchable(
     return parts, refused
 
 
-def shown(prepared: Prepared) -> Mapping[str, Shown]:
+def shown(prepared: ResolvedJob) -> Mapping[str, Shown]:
     """The holdout for people, by id."""
     fields = prepared.task.fields
     return {

@@ -20,7 +20,7 @@ from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.origin import Origin, Recorded
 from offramp.lifecycle.migration.record import Baseline, Basis, figures
 from offramp.records import Example, Result, ResultState, Split
-from offramp.search.prepare import Prepared, prepare
+from offramp.search.prepare import ResolvedJob, prepare
 from offramp.space.model import (
     DatasetPart,
     DemosPart,
@@ -62,7 +62,7 @@ def by_answers(origin: Origin, results: Path) -> Referenced:
     return Referenced(origin=replace(origin, space=_space(origin, prepared, path)), baseline=_baseline(origin.recorded))
 
 
-def _rows(prepared: Prepared, recorded: Recorded) -> Iterator[dict[str, Any]]:
+def _rows(prepared: ResolvedJob, recorded: Recorded) -> Iterator[dict[str, Any]]:
     answers = {Split.SEARCH: recorded.search, Split.HOLDOUT: recorded.holdout}
     outputs = list(prepared.task.fields.outputs)
     for split in Split:
@@ -94,7 +94,7 @@ def _written(rows: list[dict[str, Any]], folder: Path) -> Path:
     return path.absolute()
 
 
-def _space(origin: Origin, prepared: Prepared, path: Path) -> Any:
+def _space(origin: Origin, prepared: ResolvedJob, path: Path) -> Any:
     splits = prepared.task.splits
     labelled = any(_told(example, list(prepared.task.fields.outputs)) is not None for example in splits.train)
     changes: dict[str, Any] = {
@@ -107,7 +107,7 @@ def _space(origin: Origin, prepared: Prepared, path: Path) -> Any:
     return origin.space.changed(**changes)
 
 
-def agreement(prepared: Prepared) -> Metric:
+def agreement(prepared: ResolvedJob) -> Metric:
     """How far an answer is the same, field by field: words of free text, items of lists and objects, else equality."""
     parts: list[Metric] = [_same(name, field.type) for name, field in prepared.task.fields.outputs.items()]
     return parts[0] if len(parts) == 1 else MixMetric(kind="mix", parts=parts)

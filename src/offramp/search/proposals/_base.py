@@ -46,7 +46,7 @@ class Proposer(Protocol):
 
     - It reads examples of the train split only, and what candidates do on them.
     - Every request it causes goes through the ring with `Purpose.PROPOSER` (a judge's with its own): it is in the
-      ledger, in the purse, and under the caps. It asks nobody else.
+      ledger, in the budget, and under the caps. It asks nobody else.
     - It is a function of the brief, the train split, the seed and the models' answers: the same brief again asks for
       the same, so that a job that was killed has its answers from the ledger.
     - It judges nothing. The text may be empty, too long, a copy, or give examples away: whoever asked screens it.

@@ -8,7 +8,7 @@ from offramp.program.engine import Send
 from offramp.program.grounded import Grounded
 from offramp.search.known import Known
 from offramp.search.outcome import Options
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.search.proposals._base import Proposer
 from offramp.search.proposals.data import FromData
 from offramp.search.proposals.leaks import LeakCheck, golds_of
@@ -21,7 +21,7 @@ from offramp.task.metrics import gold_columns
 
 
 def make_rounds(
-    prepared: Prepared, options: Options, *, send: Send, evaluator: Evaluator, known: Known, store: Store,
+    prepared: ResolvedJob, options: Options, *, send: Send, evaluator: Evaluator, known: Known, store: Store,
     variants: tuple[Variant, ...],
 ) -> Rounds | None:  # fmt: skip
     """The rounds of proposals; None where the space file wants none. To be called on the ring's event loop."""
@@ -40,7 +40,7 @@ def make_rounds(
 
 
 def _proposers(
-    part: ProposePart, prepared: Prepared, options: Options, send: Send, evaluator: Evaluator
+    part: ProposePart, prepared: ResolvedJob, options: Options, send: Send, evaluator: Evaluator
 ) -> dict[str, Proposer]:
     model, task = prepared.models[model_name(part.model)], prepared.task
     seed = derived_seed(options.seed, "proposals")
@@ -54,7 +54,7 @@ def _proposers(
     return {from_data.kind: from_data, reflection.kind: reflection}
 
 
-def leak_check(prepared: Prepared) -> LeakCheck:
+def leak_check(prepared: ResolvedJob) -> LeakCheck:
     """Looks for this job's examples in a text; what its own instructions say is no secret."""
     task = prepared.task
     known = [text for variants in prepared.texts.values() for text in variants.values()]

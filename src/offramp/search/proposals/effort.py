@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from offramp.search.outcome import Options
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 
 SUMMARY_REQUESTS = 3
 
@@ -18,7 +18,7 @@ class ProposerEffort:
     observed: int = 0
 
 
-def proposer_effort(prepared: Prepared, options: Options) -> ProposerEffort:
+def proposer_effort(prepared: ResolvedJob, options: Options) -> ProposerEffort:
     """Of the rounds that fit into the trials: a reflection runs one batch of examples, the summary asks three times."""
     part = prepared.space.propose
     if part is None:

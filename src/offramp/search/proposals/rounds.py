@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from offramp.calls.failures import InfrastructureFailure, ProgramFault
 from offramp.records import Candidate
 from offramp.search.known import Known
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.search.proposals._base import Brief, NothingProposed, ProposalFailed, Proposer
 from offramp.search.proposals.leaks import LeakCheck
 from offramp.search.proposals.screen import tidy, why_dropped
@@ -45,7 +45,7 @@ class Rounds:
     store_text: bool
     variants: tuple[Variant, ...] = field(default=())
 
-    def due(self, prepared: Prepared, *, exhausted: bool) -> bool:
+    def due(self, prepared: ResolvedJob, *, exhausted: bool) -> bool:
         """Whether a round begins, or goes on, before the next candidate."""
         done, size = self._made(), self._size(prepared)
         if done >= self.part.rounds * size:
@@ -54,7 +54,7 @@ class Rounds:
         begun = done % size > 0
         return (begun or exhausted or enough) and bool(self.known.report().front)
 
-    async def run(self, prepared: Prepared) -> Prepared:
+    async def run(self, prepared: ResolvedJob) -> ResolvedJob:
         """One round; the job with the texts that joined.
 
         Raises:
@@ -72,10 +72,10 @@ class Rounds:
     def _made(self) -> int:
         return sum(row.round > 0 for row in self.variants)
 
-    def _size(self, prepared: Prepared) -> int:
+    def _size(self, prepared: ResolvedJob) -> int:
         return self.part.count * len(prepared.texts)
 
-    async def _one(self, prepared: Prepared, number: int, size: int) -> Variant:
+    async def _one(self, prepared: ResolvedJob, number: int, size: int) -> Variant:
         """The proposal of this number (of the study, from 0), decided on."""
         predictors = list(prepared.texts)
         predictor = predictors[number % len(predictors)]
@@ -93,7 +93,7 @@ class Rounds:
         )  # fmt: skip
         return self._joined(prepared, row, parent) if reason is None else self._kept(row)
 
-    async def _screened(self, prepared: Prepared, proposer: Proposer, brief: Brief) -> tuple[str | None, str | None]:
+    async def _screened(self, prepared: ResolvedJob, proposer: Proposer, brief: Brief) -> tuple[str | None, str | None]:
         """The text, and why it is dropped (None: it joins)."""
         try:
             text = tidy(await proposer.propose(brief))
@@ -105,7 +105,7 @@ class Rounds:
         others = prepared.all_texts[brief.predictor].values()
         return text, why_dropped(text, max_chars=brief.max_chars, others=others, leaks=self.leaks)
 
-    def _joined(self, prepared: Prepared, row: Variant, parent: Candidate) -> Variant:
+    def _joined(self, prepared: ResolvedJob, row: Variant, parent: Candidate) -> Variant:
         """The row under the next free name, with the parent's other params to be tried first."""
         taken = {known.name for known in self.variants if known.predictor == row.predictor}
         name = next(name for name in proposal_names(prepared.space) if name not in taken)
@@ -116,7 +116,7 @@ class Rounds:
     def _kept(self, row: Variant) -> Variant:
         return row if self.store_text else replace(row, text=None)
 
-    def _parent(self, prepared: Prepared, predictor: str, turn: int) -> Candidate:
+    def _parent(self, prepared: ResolvedJob, predictor: str, turn: int) -> Candidate:
         """A member of the front, the best by utility first, each text once; `turn` goes round."""
         front = sorted(self.known.report().front, key=lambda m: (-(m.utility or 0.0), -(m.quality or 0.0), m.candidate))
         candidates = [self.known.candidate(member.candidate, member.params) for member in front]
@@ -124,7 +124,7 @@ class Rounds:
         distinct = [c for c in candidates if by_text[c.instructions[predictor]] is c]
         return distinct[turn % len(distinct)]
 
-    def _history(self, prepared: Prepared, predictor: str) -> tuple[tuple[str, float], ...]:
+    def _history(self, prepared: ResolvedJob, predictor: str) -> tuple[tuple[str, float], ...]:
         """The texts that were tried with the best quality that each came to; the best ones, the best last."""
         best: dict[str, float] = {}
         for member in self.known.report().members:

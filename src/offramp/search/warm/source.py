@@ -14,7 +14,7 @@ from offramp.errors import UsageError, nearest, problem
 from offramp.ids import content_hash
 from offramp.records import Candidate, DemoKind, Split
 from offramp.search.parts import model_identity
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.space.load import space_from_json
 from offramp.space.model import SpaceFile, model_name
 from offramp.store.candidates import CandidateRow, CandidateStore
@@ -59,7 +59,7 @@ class Source:
         members = sorted(self.report.front, key=lambda m: (-(m.utility or 0.0), -(m.quality or 0.0), m.candidate))
         return tuple(rows[member.candidate] for member in members)
 
-    def answers_for(self, candidate: Candidate, prepared: Prepared) -> bool:
+    def answers_for(self, candidate: Candidate, prepared: ResolvedJob) -> bool:
         """Whether this candidate's results of that study are what this job would get: same model, demos, task."""
         model = prepared.models.get(candidate.model)
         kept = self.row.extra.get("models", {}).get(candidate.model)
@@ -70,14 +70,14 @@ class Source:
             and self._same_demos(candidate, prepared)
         )
 
-    def _same_demos(self, candidate: Candidate, prepared: Prepared) -> bool:
+    def _same_demos(self, candidate: Candidate, prepared: ResolvedJob) -> bool:
         old, new = self.space.demos, prepared.space.demos
         if candidate.demo_kind is DemoKind.BALANCED:
             return old.balance_by == new.balance_by
         return candidate.demo_kind is not DemoKind.BOOTSTRAPPED or old.min_score == new.min_score
 
 
-def full_source_name(store: Store, name: str, prepared: Prepared, seed: int) -> str:
+def full_source_name(store: Store, name: str, prepared: ResolvedJob, seed: int) -> str:
     """The study that `name` means: its name, or the beginning of it where that names one; `latest` for the newest.
 
     A study that this job itself made, or is about to continue, is not meant: the same command again means the same.
@@ -99,7 +99,7 @@ def full_source_name(store: Store, name: str, prepared: Prepared, seed: int) -> 
     return hits[0]
 
 
-def read_source(store: Store, name: str, prepared: Prepared) -> Source:
+def read_source(store: Store, name: str, prepared: ResolvedJob) -> Source:
     """The study, and what can be used of it.
 
     Raises:
@@ -120,7 +120,7 @@ def read_source(store: Store, name: str, prepared: Prepared) -> Source:
     )  # fmt: skip
 
 
-def _refuse_another_program(row: StudyRow, space: SpaceFile, prepared: Prepared) -> None:
+def _refuse_another_program(row: StudyRow, space: SpaceFile, prepared: ResolvedJob) -> None:
     fields = task_fields(space.task, row.name)
     if space.task.module != prepared.space.task.module or fields.hash != prepared.task.fields.hash:
         got = f"{', '.join(fields.inputs)} -> {', '.join(fields.outputs)}"
@@ -132,7 +132,7 @@ def _refuse_another_program(row: StudyRow, space: SpaceFile, prepared: Prepared)
         raise UsageError(problem("--from", f"study {row.name} is of another task", got=got, expected=expected, do=do))
 
 
-def _what_differs(store: Store, row: StudyRow, prepared: Prepared) -> list[str]:
+def _what_differs(store: Store, row: StudyRow, prepared: ResolvedJob) -> list[str]:
     task = prepared.task
     mine = {"dataset": task.dataset_hash, "splits": task.splits_hash, "metric": content_hash(task.metric.fingerprint)}
     old: Mapping[str, Any] = row.extra.get("task", {})

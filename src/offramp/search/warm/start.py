@@ -13,7 +13,7 @@ from typing import Any
 from offramp.records import Candidate, Result, ResultState, Split
 from offramp.search.outcome import Options
 from offramp.search.parts import study_row
-from offramp.search.prepare import Prepared
+from offramp.search.prepare import ResolvedJob
 from offramp.search.proposals.build import leak_check
 from offramp.search.warm.fit import fitted, held
 from offramp.search.warm.source import Source, full_source_name, read_source
@@ -40,13 +40,13 @@ class Start:
         record: what the study's record says: `study`, `first` (assignments), `prior` (trials), `cells`, `notes`.
     """
 
-    prepared: Prepared
+    prepared: ResolvedJob
     variants: tuple[Variant, ...]
     cells: dict[Split, list[Result]]
     record: dict[str, Any]
 
 
-def start_from(prepared: Prepared, options: Options, store: Store, source: Store, study: str) -> Prepared:
+def start_from(prepared: ResolvedJob, options: Options, store: Store, source: Store, study: str) -> ResolvedJob:
     """The job as one that starts from `study`; its record is written where it is not there yet.
 
     Raises:
@@ -66,7 +66,7 @@ def start_from(prepared: Prepared, options: Options, store: Store, source: Store
     return start.prepared
 
 
-def plan_start(named: Prepared, source_store: Store) -> Start:
+def plan_start(named: ResolvedJob, source_store: Store) -> Start:
     """What would be taken over. Writes nothing; raises as `start_from`."""
     source = read_source(source_store, str(named.started_from), named)
     variants = tuple(_missing_texts(source, named))
@@ -88,7 +88,7 @@ def plan_start(named: Prepared, source_store: Store) -> Start:
     return Start(prepared=prepared, variants=variants, cells=cells, record=record)
 
 
-def _missing_texts(source: Source, named: Prepared) -> Iterator[Variant]:
+def _missing_texts(source: Source, named: ResolvedJob) -> Iterator[Variant]:
     """Instructions of the old front that this file does not have, under their old names where these are free.
 
     One that was written on other data is dropped where it gives away what is hidden here.
@@ -116,13 +116,13 @@ def _old_name(row: CandidateRow, predictor: str) -> str:
     return str(row.params.get(param, "text"))
 
 
-def _free_name(old: str, named: Prepared, texts: Texts | dict[str, str]) -> str:
+def _free_name(old: str, named: ResolvedJob, texts: Texts | dict[str, str]) -> str:
     taken = {*texts, *proposal_names(named.space)}
     names = (f"{old}-{i}" if i else old for i in range(len(taken) + 2))
     return next(name for name in (f"old-{n}" if n in taken else n for n in names) if name not in taken)
 
 
-def _first(source: Source, prepared: Prepared) -> Iterator[dict[str, Any]]:
+def _first(source: Source, prepared: ResolvedJob) -> Iterator[dict[str, Any]]:
     """The old front, best first; then, for models that it never saw, the old front on each of them."""
     models = prepared.searched_models
     new = [name for name in models if name not in source.searched_models]
@@ -144,7 +144,7 @@ def _others(row: CandidateRow, models: tuple[str, ...]) -> tuple[str, ...]:
     return () if row.candidate.model in models else models
 
 
-def _cells(source: Source, prepared: Prepared, split: Split) -> Iterator[Result]:
+def _cells(source: Source, prepared: ResolvedJob, split: Split) -> Iterator[Result]:
     """Results that are this job's as well, at today's prices; a request there is an answer for nothing here."""
     results = ResultStore(source.store).all(source.row.name, split)
     ids = {example.id for example in prepared.task.splits.of(split)}
@@ -160,14 +160,14 @@ def _cells(source: Source, prepared: Prepared, split: Split) -> Iterator[Result]
                 )  # fmt: skip
 
 
-def _is_ours(candidate: Candidate, prepared: Prepared) -> bool:
+def _is_ours(candidate: Candidate, prepared: ResolvedJob) -> bool:
     incumbent = prepared.incumbent
     if incumbent is not None and incumbent.id == candidate.id:
         return True
     return prepared.candidate(fitted(candidate, prepared)).id == candidate.id
 
 
-def _prior(source: Source, prepared: Prepared, first: set[str]) -> Iterator[dict[str, Any]]:
+def _prior(source: Source, prepared: ResolvedJob, first: set[str]) -> Iterator[dict[str, Any]]:
     """Finished trials of that study that this one does not run itself, as far as their params are searched here."""
     if not source.same_task:
         return

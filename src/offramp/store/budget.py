@@ -3,7 +3,7 @@
 Amounts are whole nano-USD, rounded up when reserved and to the nearest when settled. One conditional UPDATE decides, so
 threads, processes and hosts that share a database cannot pass the cap together.
 
-A provider may bill more than was reserved, where it counts tokens that nobody sent. The purse remembers by how much at
+A provider may bill more than was reserved, where it counts tokens that nobody sent. The budget remembers by how much at
 most, and from then on sets as much more aside.
 
 Invariant: spent + reserved <= cap at every reservation. What a dead process had reserved is settled in full and counted
@@ -27,11 +27,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from offramp.errors import JobError
 from offramp.store.engine import Store
 from offramp.store.owners import Owner, current_owner, owner_alive
-from offramp.store.tables import purses, reservations
+from offramp.store.tables import budgets, reservations
 
 NANO = 10**9
 MOST_SURPLUS = 10.0
-"""More than this times a request's own bound is never set aside: one odd bill does not close a purse."""
+"""More than this times a request's own bound is never set aside: one odd bill does not close a budget."""
 LONGEST_S = 6 * 3600.0
 """A reservation older than this belongs to nobody: one attempt of one request takes minutes."""
 
@@ -63,7 +63,7 @@ class BudgetExceeded(JobError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """Money set aside for one request; `asked_nano` before the purse's surplus."""
+    """Money set aside for one request; `asked_nano` before the budget's surplus."""
 
     id: str
     nano: int
@@ -77,8 +77,8 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PurseState:
-    """A purse at one instant. None: no cap.
+class BudgetState:
+    """A budget at one instant. None: no cap.
 
     Attributes:
         assumed_usd: the part of `spent_usd` that is a bound, not a bill.
@@ -95,16 +95,18 @@ class PurseState:
     surplus: float = 1.0
 
 
-class Purse:
-    """The purse `purse_id` of a storage; what was spent stays when it is opened again, with these caps."""
+class Budget:
+    """The budget `budget_id` of a storage; what was spent stays when it is opened again, with these caps."""
 
-    def __init__(self, store: Store, purse_id: str, cap_usd: float | None = None, cap_calls: int | None = None) -> None:
-        self._store, self._id = store, purse_id
+    def __init__(
+        self, store: Store, budget_id: str, cap_usd: float | None = None, cap_calls: int | None = None
+    ) -> None:
+        self._store, self._id = store, budget_id
         self._cap = None if cap_usd is None else _nano(cap_usd, ROUND_HALF_EVEN)
         caps = {"cap_nano": self._cap, "cap_calls": cap_calls}
-        insert = postgresql.insert(purses) if store.dialect == "postgresql" else sqlite.insert(purses)
+        insert = postgresql.insert(budgets) if store.dialect == "postgresql" else sqlite.insert(budgets)
         zeros = dict.fromkeys(("spent_nano", "reserved_nano", "assumed_nano", "calls", "reserved_calls"), 0)
-        upsert = insert.values(id=purse_id, **caps, **zeros).on_conflict_do_update(index_elements=["id"], set_=caps)
+        upsert = insert.values(id=budget_id, **caps, **zeros).on_conflict_do_update(index_elements=["id"], set_=caps)
         with store.transaction() as conn:
             conn.execute(upsert)
 
@@ -114,21 +116,21 @@ class Purse:
         return self._cap is not None
 
     def reserve(self, usd: float, calls: int = 1) -> Reservation:
-        """Set `usd`, and the purse's surplus on top, aside for `calls` requests that are about to leave.
+        """Set `usd`, and the budget's surplus on top, aside for `calls` requests that are about to leave.
 
         Raises:
             BudgetExceeded: a cap has no room; nothing was reserved.
         """
         asked = _nano(usd, ROUND_CEILING)
         with self._store.transaction() as conn:
-            surplus = conn.execute(sa.select(purses.c.surplus).where(purses.c.id == self._id)).scalar_one()
+            surplus = conn.execute(sa.select(budgets.c.surplus).where(budgets.c.id == self._id)).scalar_one()
             nano = math.ceil(asked * surplus)
             made = Reservation(id=uuid.uuid4().hex, nano=nano, calls=calls, asked_nano=asked)
             if conn.execute(self._claim(nano, calls)).rowcount != 1:
                 row = self._row(conn, lock=True)  # another host may have settled just now: ask again under the lock
                 if conn.execute(self._claim(nano, calls)).rowcount != 1:
                     raise _exceeded(row, nano, calls, surplus)
-            conn.execute(reservations.insert().values(purse=self._id, **_row(made), **_of(current_owner())))
+            conn.execute(reservations.insert().values(budget=self._id, **_row(made), **_of(current_owner())))
         return made
 
     def settle(
@@ -161,7 +163,7 @@ class Purse:
             USD newly assumed spent.
         """
         with self._store.reading() as conn:
-            rows = conn.execute(sa.select(reservations).where(reservations.c.purse == self._id)).all()
+            rows = conn.execute(sa.select(reservations).where(reservations.c.budget == self._id)).all()
         dead = [r for r in rows if now() - r.created_at > LONGEST_S or not alive(_owner(r))]
         total = 0
         for row in dead:
@@ -170,28 +172,28 @@ class Purse:
                 total += row.nano if self._close(conn, left, row.nano, row.nano, row.calls) else 0
         return total / NANO
 
-    def state(self) -> PurseState:
+    def state(self) -> BudgetState:
         """What is spent and reserved now, over all processes."""
         with self._store.reading() as conn:
             return _state(self._row(conn))
 
     def _claim(self, nano: int, calls: int) -> sa.Update:
-        p = purses.c
+        p = budgets.c
         money = sa.or_(p.cap_nano.is_(None), p.spent_nano + p.reserved_nano + nano <= p.cap_nano)
         count = sa.or_(p.cap_calls.is_(None), p.calls + p.reserved_calls + calls <= p.cap_calls)
         changed = {"reserved_nano": p.reserved_nano + nano, "reserved_calls": p.reserved_calls + calls}
-        return purses.update().where(p.id == self._id, money, count).values(**changed)
+        return budgets.update().where(p.id == self._id, money, count).values(**changed)
 
     def _remember(self, conn: sa.Connection, surplus: float) -> None:
-        p = purses.c
-        conn.execute(purses.update().where(p.id == self._id, p.surplus < surplus).values(surplus=surplus))
+        p = budgets.c
+        conn.execute(budgets.update().where(p.id == self._id, p.surplus < surplus).values(surplus=surplus))
 
     def _close(self, conn: sa.Connection, done: Reservation, spent: int, assumed: int, calls: int) -> bool:
         if conn.execute(reservations.delete().where(reservations.c.id == done.id)).rowcount != 1:
             return False
-        p = purses.c
+        p = budgets.c
         conn.execute(
-            purses.update()
+            budgets.update()
             .where(p.id == self._id)
             .values(
                 spent_nano=p.spent_nano + spent,
@@ -204,7 +206,7 @@ class Purse:
         return True
 
     def _row(self, conn: sa.Connection, *, lock: bool = False) -> Any:
-        select = sa.select(purses).where(purses.c.id == self._id)
+        select = sa.select(budgets).where(budgets.c.id == self._id)
         return conn.execute(select.with_for_update() if lock else select).one()
 
     @contextmanager
@@ -216,15 +218,15 @@ class Purse:
             yield conn
 
 
-def read_purse(store: Store, purse_id: str) -> PurseState | None:
-    """A purse as it stands, opened by nobody: its caps stay as they are. None where there is none."""
+def read_budget(store: Store, budget_id: str) -> BudgetState | None:
+    """A budget as it stands, opened by nobody: its caps stay as they are. None where there is none."""
     with store.reading() as conn:
-        row = conn.execute(sa.select(purses).where(purses.c.id == purse_id)).first()
+        row = conn.execute(sa.select(budgets).where(budgets.c.id == budget_id)).first()
     return None if row is None else _state(row)
 
 
-def _state(row: Any) -> PurseState:
-    return PurseState(
+def _state(row: Any) -> BudgetState:
+    return BudgetState(
         spent_usd=row.spent_nano / NANO,
         reserved_usd=row.reserved_nano / NANO,
         assumed_usd=row.assumed_nano / NANO,
