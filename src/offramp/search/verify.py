@@ -1,8 +1,8 @@
 """Verifying a study: its whole front, the recommended candidate and the incumbent on the holdout, and timed apart.
 
-It has a budget of its own, stated before the first call: what was given, or 1.5 times what the search's numbers predict,
-judge included, and the reservation of the last request. What the study has on the holdout already is not
-run again; a probe is always new.
+It has a budget of its own, stated before the first call: what was given, or 1.5 times what the numbers of the search
+predict, judge included, and the reservation of the last request. What the study has on the holdout already is not run
+again; a probe is always new.
 
 Invariant: nothing that the search found changes; a candidate's holdout numbers appear when they are complete.
 """
