@@ -156,10 +156,11 @@ def _killed_at(step: int, root: Path, text: str, before: bool) -> None:
             left[0] -= 1
             if left[0] == 0 and before:
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = real(*args, **kwargs)
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            try:
+                return real(*args, **kwargs)
+            finally:
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return call
 
