@@ -25,7 +25,7 @@ LLAMA_CPP_PARAMS = frozenset(
 )  # fmt: skip
 """What the chat endpoint of llama.cpp's server takes."""
 
-_SIGNED_IN_BY_DEVICE = frozenset({"github_copilot", "chatgpt", "microsoft_365_copilot"})
+SIGNED_IN_BY_DEVICE = frozenset({"github_copilot", "chatgpt", "microsoft_365_copilot"})
 
 
 def quiet_litellm() -> Any:
@@ -72,7 +72,7 @@ def adjusted(base: frozenset[str] | None, supports: Sequence[str]) -> frozenset[
 
 
 def _by_litellm(route: str, provider: str) -> frozenset[str] | None:
-    if provider in _SIGNED_IN_BY_DEVICE:
+    if provider in SIGNED_IN_BY_DEVICE:
         return None
     model = route.removeprefix(f"{provider}/")
     names = quiet_litellm().get_supported_openai_params(model=model, custom_llm_provider=provider)
