@@ -33,6 +33,7 @@ from dspy.utils.exceptions import AdapterParseError
 from live_racing import Remembering
 
 from offramp.calls.caller import open_caller
+from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.program.adapters import adapter_of
 from offramp.program.background import BACKGROUND
 from offramp.program.engine import language_model, recording
@@ -40,7 +41,6 @@ from offramp.program.run_log import RunLog
 from offramp.program.signature import signature_of
 from offramp.records import CallReply, CallRequest, Example, Purpose
 from offramp.search import api, engine
-from offramp.search.prepare import ResolvedJob, prepare
 from offramp.space.dimensions import MAIN
 from offramp.space.load import LoadedSpace, load_space
 
@@ -160,7 +160,7 @@ def by_dspy(
 ) -> dict[str, Any]:  # fmt: skip
     """Calls and quality on the holdout of one run of an optimizer of DSPy."""
     transport = Remembering(replies)
-    bench = BACKGROUND.wait(bench_of(prepare(space), model, transport))
+    bench = BACKGROUND.wait(bench_of(resolve_job(space), model, transport))
     log = RunLog(purpose=Purpose.PROPOSER, replicate=seed)
     try:
         with contextlib.redirect_stdout(sys.stderr), recording(log), dspy.context(lm=bench.proposer):

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from offramp.cli.main import offramp
-from offramp.search.prepare import prepare
+from offramp.job.resolve import resolve_job
 from offramp.space.load import load_space
 
 ROOT = Path(__file__).parents[1]
@@ -25,17 +25,17 @@ def test_the_space_file_of_the_readme_is_right_for_data_as_it_says(tmp_path: Pat
     with (tmp_path / "tickets.csv").open("w", newline="") as file:
         rows = [(f"{team} ticket {n}", team) for n in range(20) for team in ("billing", "technical", "sales")]
         csv.writer(file).writerows([("ticket", "team"), *rows])
-    prepared = prepare(load_space(tmp_path / "routing.yaml"))
-    assert [dim.name for dim in prepared.dims if dim.searched][:2] == ["model", "constrained"]
+    job = resolve_job(load_space(tmp_path / "routing.yaml"))
+    assert [dim.name for dim in job.dims if dim.searched][:2] == ["model", "constrained"]
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 def test_a_job_that_ships_is_right_and_beats_nothing_by_being_empty(path: Path) -> None:
-    prepared = prepare(load_space(path))
-    splits = prepared.task.splits
+    job = resolve_job(load_space(path))
+    splits = job.task.splits
     assert len(splits.train) + len(splits.search) + len(splits.holdout) >= 150
-    assert prepared.incumbent is not None and prepared.incumbent.model == "local/smollm2-135m"
-    assert sum(dim.searched for dim in prepared.dims) >= 3
+    assert job.incumbent is not None and job.incumbent.model == "local/smollm2-135m"
+    assert sum(dim.searched for dim in job.dims) >= 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

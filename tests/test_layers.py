@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1] / "src" / "offramp"
 
 FLOOR = {"errors", "ids", "records"}
 ORDER = (
-    "stats", "store", "space", "task", "models", "study", "calls", "program", "evaluate", "search", "promote",
+    "stats", "store", "space", "task", "models", "study", "calls", "program", "evaluate", "job", "search", "promote",
     "lifecycle", "review", "cli",
 )  # fmt: skip
 FREE = {"testing"}  # fakes and contract tests may use everything; nothing may use them

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from offramp.cli.main import offramp
-from offramp.search.prepare import prepare
+from offramp.job.resolve import resolve_job
 from offramp.space.load import load_space
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def test_the_app_of_the_story_has_five_lines() -> None:
 
 
 def test_its_job_is_right_tries_all_that_it_can_and_runs_on_the_model_that_leaves_alone() -> None:
-    prepared = prepare(load_space(SPACE))
-    assert prepared.searched_models == ("local/smollm2-135m",) and prepared.space.name == "support-triage"
-    assert len(prepared.task.splits.holdout) >= 90
-    assert prepared.space.search.trials == 1 + math.prod(len(dim.choices) for dim in prepared.dims if dim.searched)
+    job = resolve_job(load_space(SPACE))
+    assert job.searched_models == ("local/smollm2-135m",) and job.space.name == "support-triage"
+    assert len(job.task.splits.holdout) >= 90
+    assert job.space.search.trials == 1 + math.prod(len(dim.choices) for dim in job.dims if dim.searched)

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from offramp.search import api
+from offramp.search.estimate import job_summary
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import PRICES, patched, reply_to, run_job, write_space
 
@@ -37,8 +38,8 @@ def models(**more):
 
 
 def expected(space, folder, **limits):
-    prepared, found = api.dry_run(space, results=folder, **limits)
-    return dict(prepared.summary()), found
+    job, found = api.dry_run(space, results=folder, **limits)
+    return dict(job_summary(job)), found
 
 
 OUTSIDE = [

@@ -20,10 +20,10 @@ from offramp.calls.estimate import worst_usd
 from offramp.calls.failures import RateLimited, Unauthorized
 from offramp.errors import ModelError
 from offramp.evaluate.evaluator import TooManyFailures
+from offramp.job.clock import Clock
 from offramp.records import CallRequest, Model, Purpose
 from offramp.search import api, engine
 from offramp.search.kept_back import Pace
-from offramp.search.limits import Clock
 from offramp.store.budget import Budget, read_budget
 from offramp.store.engine import open_store
 from offramp.testing.fakes import FunctionTransport

@@ -14,6 +14,7 @@ from offramp.cli.main import main
 from offramp.errors import UsageError
 from offramp.records import CallReply, Purpose, Usage
 from offramp.search import api, engine
+from offramp.search.estimate import job_summary
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.store.variants import VariantStore
@@ -115,13 +116,13 @@ def test_reflection_shows_what_was_asked_answered_and_expected_and_only_of_train
     landscape = play()
     path = space(tmp_path, propose={"count": 1, "kinds": ["reflection"], "every": 1})
     run_job(path, tmp_path, trials=3)
-    prepared = api.dry_run(path, results=tmp_path)[0]
+    job = api.dry_run(path, results=tmp_path)[0]
     (request,) = landscape.of("reflection")
     prompt = request.messages[0]["content"]
     assert "```\nVague.\n```" in prompt and "below 300 characters" in prompt
-    shown = {e.id: e for e in prepared.task.splits.train if e.values["message"] in prompt}
+    shown = {e.id: e for e in job.task.splits.train if e.values["message"] in prompt}
     assert shown
-    hidden = (*prepared.task.splits.search, *prepared.task.splits.holdout)
+    hidden = (*job.task.splits.search, *job.task.splits.holdout)
     assert not [e.id for e in hidden if e.values["message"] in prompt]
     for example in shown.values():
         assert int(example.values["message"].split()[1]) % 10 >= 3, "only what the parent got wrong"
@@ -137,9 +138,9 @@ def test_the_data_proposer_sees_a_summary_train_examples_and_what_was_tried(tmp_
     told = request.messages[-1]["content"]
     assert "dataset_description: Messages of customers about orders." in told
     assert "basic_instruction: " in told and "| Score: 0." in told
-    prepared = api.dry_run(path, results=tmp_path)[0]
-    assert any(e.values["message"] in told for e in prepared.task.splits.train)
-    hidden = (*prepared.task.splits.search, *prepared.task.splits.holdout)
+    job = api.dry_run(path, results=tmp_path)[0]
+    assert any(e.values["message"] in told for e in job.task.splits.train)
+    hidden = (*job.task.splits.search, *job.task.splits.holdout)
     assert not [e.id for r in landscape.asked for e in hidden if e.values["message"] in str(r.messages)]
 
 
@@ -419,9 +420,9 @@ def test_a_dry_run_knows_what_proposals_take(tmp_path, play):
     _, with_them = api.dry_run(space(tmp_path), results=tmp_path)
     _, without = api.dry_run(space(tmp_path), results=tmp_path, trials=2)
     assert with_them.proposer_calls == 2 + 3 + 6 and without.proposer_calls == 0
-    prepared, estimate = api.dry_run(space(tmp_path), results=tmp_path, trials=100)
+    job, estimate = api.dry_run(space(tmp_path), results=tmp_path, trials=100)
     assert estimate.candidates == 2 * 2 * (2 + 2) + 1, "and the incumbent, which states no temperature"
-    assert dict(prepared.summary())["candidates"] == "16"
+    assert dict(job_summary(job))["candidates"] == "16"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from offramp.calls.failures import TimedOut
 from offramp.errors import UsageError
-from offramp.search.prepare import prepare
+from offramp.job.resolve import resolve_job
 from offramp.space.load import as_loaded, load_space, space_from_json
 from offramp.space.model import IncumbentPart
 from offramp.store.engine import open_store
@@ -40,7 +40,7 @@ def search(**changes):
 
 def true_values(space, member):
     """Quality and cost of a candidate by the landscape alone: no code of the search is used."""
-    examples = prepare(load_space(space)).task.splits.search
+    examples = resolve_job(load_space(space)).task.splits.search
     model, text = member.params["model"], TEXTS[member.params["instruction"]]
     replies = [(e, answer(model, text, e.values["message"])) for e in examples]
     price = PRICES[model]
@@ -192,8 +192,8 @@ def test_an_incumbent_between_the_steps_of_a_range_is_measured_as_it_is(tmp_path
 def test_an_incumbent_outside_of_the_space_does_not_keep_a_sampler_from_a_param(tmp_path, transport, sampler):
     from offramp.search.samplers import make_sampler
 
-    prepared = prepare(load_space(write_space(tmp_path)))
-    told = make_sampler(sampler, prepared.dims, 0)
+    job = resolve_job(load_space(write_space(tmp_path)))
+    told = make_sampler(sampler, job.dims, 0)
     study = optuna.create_study(directions=["maximize"])
     study.add_trial(optuna.trial.create_trial(value=1.0))
     found = told.infer_relative_search_space(study, study.ask())

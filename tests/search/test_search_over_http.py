@@ -11,8 +11,8 @@ import pytest
 
 from offramp.calls.failures import Unauthorized
 from offramp.evaluate.evaluator import TooManyFailures
+from offramp.job.resolve import resolve_job
 from offramp.records import ResultState
-from offramp.search.prepare import prepare
 from offramp.space.load import load_space
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
@@ -176,7 +176,7 @@ def test_trouble_that_passes_loses_nothing_and_scores_nothing_as_zero(tmp_path, 
 
 
 def test_a_provider_that_says_when_to_come_back_is_taken_at_its_word(tmp_path, provider, space, naps):
-    slow = number(prepare(load_space(space)).task.splits.search[0])
+    slow = number(resolve_job(load_space(space)).task.splits.search[0])
     reply = PASSING["429 with Retry-After"]
     provider.trouble = lambda body, seen: reply if seen == 0 and number_of(body) == slow else None
     run_job(space, tmp_path)
@@ -197,7 +197,7 @@ def test_a_hang_is_cut_off_and_tried_again(tmp_path, provider, server, naps, cle
 def test_an_example_that_always_fails_has_no_score_and_is_tried_again_by_the_next_run(
     tmp_path, provider, space, naps, clean
 ):
-    sick = number(prepare(load_space(space)).task.splits.search[0])
+    sick = number(resolve_job(load_space(space)).task.splits.search[0])
     provider.trouble = lambda body, seen: ServerReply(status=500) if number_of(body) == sick else None
     first = run_job(space, tmp_path)
     assert first.error is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.search.prepare import prepare
+from offramp.job.resolve import resolve_job
 from offramp.search.warm.fit import nearest_value
 from offramp.space.dimensions import Dimension, assignments, cardinality, values_in
 from offramp.space.load import load_space
@@ -78,22 +78,22 @@ def test_0_and_0_point_0_are_one_value_and_true_is_not_1():
 def test_an_incumbent_that_writes_a_number_in_another_way_is_the_candidate_that_is_searched(
     tmp_path, incumbent, params
 ):
-    def prepared(**stated):
+    def resolved(**stated):
         part = {"model": "small", "instruction": "vague", "params": stated}
-        return prepare(load_space(write_space(tmp_path, incumbent=part, params=params)))
+        return resolve_job(load_space(write_space(tmp_path, incumbent=part, params=params)))
 
-    job = prepared(**incumbent)
+    job = resolved(**incumbent)
     searched = {job.candidate(params).id for params in assignments(job.dims)}
     assert job.incumbent.id in searched
     # A study that has the other id for it is left as it is, and the same file as the search writes it is one job.
     as_searched = {name: job.incumbent.params[name] for name in incumbent}
-    assert prepared(**as_searched).incumbent.id == job.incumbent.id
+    assert resolved(**as_searched).incumbent.id == job.incumbent.id
 
 
 def test_a_study_of_an_earlier_release_is_not_continued_with_another_incumbent(tmp_path):
     def name(temperature):
         part = {"model": "small", "instruction": "vague", "params": {"temperature": temperature}}
-        job = prepare(load_space(write_space(tmp_path, incumbent=part)))
+        job = resolve_job(load_space(write_space(tmp_path, incumbent=part)))
         return job.hash(0), job
 
     (whole, job), (same, _) = name(0), name(0.0)

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from offramp.cli.main import offramp
 from offramp.errors import SpaceError
+from offramp.job.resolve import resolve_job
 from offramp.records import Result, ResultState, Split
-from offramp.search.prepare import prepare
 from offramp.space.load import load_space
 from offramp.stats import difference_interval, mean_interval, non_dominated, share_at_most
 from offramp.store.engine import open_store
@@ -135,14 +135,14 @@ def test_optuna_is_told_the_regression_budget_as_a_constraint(tmp_path, landscap
 def test_a_budget_that_nobody_can_keep_is_refused_with_what_would_do(tmp_path):
     space = write_space(tmp_path, constraints={"regressions": {"max": 0.03, "confidence": 0.9}})
     with pytest.raises(SpaceError, match=r"10 examples of the search split.*0\.206 or more.*76 examples"):
-        prepare(load_space(space))
+        resolve_job(load_space(space))
 
 
 def test_a_budget_without_an_incumbent_is_refused(tmp_path):
     space = write_space(tmp_path, incumbent=None, constraints={"regressions": {"max": 0.5}},
                         objectives={"cost": None, "latency": None})  # fmt: skip
     with pytest.raises(SpaceError, match="there is none"):
-        prepare(load_space(space))
+        resolve_job(load_space(space))
 
 
 # ---------------------------------------------------------------------------------------------------- one source

@@ -73,12 +73,13 @@ def _live(space: Path, storage: str | None, results: Path, limits: dict[str, Any
 
 def _dry_run(space: Path, storage: str | None, results: Path, limits: dict[str, Any], as_json: bool) -> None:
     from offramp.search import api
+    from offramp.search.estimate import job_summary
 
-    prepared, expected = api.dry_run(space, storage=storage, results=results, **limits)
+    job, expected = api.dry_run(space, storage=storage, results=results, **limits)
     if as_json:
-        summary = dict(prepared.summary())
+        summary = dict(job_summary(job))
         click.echo(json.dumps({"dry_run": expected.to_json(), "space": summary}, indent=2))
         return
     from offramp.cli.tables import print_estimate
 
-    print_estimate(prepared.summary(), expected)
+    print_estimate(job_summary(job), expected)

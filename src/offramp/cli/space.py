@@ -56,9 +56,10 @@ def _summary(file: Path) -> dict[str, str]:
     loaded = load_space(file)
     check_space(loaded)  # before the import below, which takes seconds
     instruction_texts(loaded)
-    from offramp.search.prepare import prepare
+    from offramp.job.resolve import resolve_job
+    from offramp.search.estimate import job_summary
 
-    return dict(prepare(loaded).summary())
+    return dict(job_summary(resolve_job(loaded)))
 
 
 def _problems(file: Path, error: UsageError) -> list[Mapping[str, Any]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offramp.errors import GateRefused, PromotionError, UsageError, problem
+from offramp.job.loaded import LoadedStudy, load_study
 from offramp.models.retirement.dates import Retirement, load_calendar, utc_today
 from offramp.models.retirement.standing import WITHIN_DAYS
 from offramp.promote.build import Ask, Built, build
@@ -18,7 +19,6 @@ from offramp.promote.gate import GateRules, refusals, retiring
 from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.store import PromotionStore, sealed
-from offramp.search.reopen import LoadedStudy, reopen
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.study.api import full_name, open_looking
 from offramp.study.pick import find_candidate
@@ -90,7 +90,7 @@ def promote(
         rows = CandidateStore(store).all(name)
         report = build_report(store, name, rows=rows)
         row = find_candidate(store, report, rows, pick, where="--pick")
-        opened = reopen(store, name, space)
+        opened = load_study(store, name, space)
         root = default_folder(promotions)
         ask = Ask(
             feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent, calendar=calendar
@@ -121,7 +121,7 @@ def _written(
 def _rules(
     opened: LoadedStudy, row: CandidateRow, retirements: Mapping[str, Retirement], within_days: int
 ) -> GateRules:
-    space = opened.prepared.space
+    space = opened.job.space
     return GateRules(
         within_days=within_days,
         constraints=space.constraints,

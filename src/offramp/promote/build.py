@@ -18,6 +18,7 @@ from typing import Any
 from offramp import __version__
 from offramp.errors import UsageError, problem
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.job.loaded import LoadedStudy
 from offramp.models.retirement.dates import Calendar, Retirement
 from offramp.program.demos import distinct
 from offramp.promote.capture import (
@@ -37,7 +38,6 @@ from offramp.promote.render import Renderer
 from offramp.promote.safety import refuse_unsafe
 from offramp.promote.store import Rows, now, rows_of
 from offramp.records import CallRequest, Candidate, DemoKind, Model, Split
-from offramp.search.reopen import LoadedStudy
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.ledger import Ledger
@@ -130,14 +130,14 @@ def _draft(
 
 
 async def _parts(store: Store, opened: LoadedStudy, candidate: Candidate) -> Parts:
-    prepared = opened.prepared
+    job = opened.job
     sender = LedgerSend(Ledger(store, opened.row.name))
     settings = EvaluatorSettings(
-        concurrency=1, balance_by=prepared.balance_by, bootstrap_min_score=prepared.space.demos.min_score
+        concurrency=1, balance_by=job.balance_by, bootstrap_min_score=job.space.demos.min_score
     )
     evaluator = Evaluator(
-        task=prepared.task, models=prepared.models, send=sender.send, results=ResultStore(store),
-        study=opened.row.name, settings=settings, factory=prepared.factory,
+        task=job.task, models=job.models, send=sender.send, results=ResultStore(store),
+        study=opened.row.name, settings=settings, factory=job.factory,
     )  # fmt: skip
     demos = await evaluator.demos(candidate)
     if candidate.demo_kind is DemoKind.BOOTSTRAPPED and sender.unknown:
@@ -146,16 +146,16 @@ async def _parts(store: Store, opened: LoadedStudy, candidate: Candidate) -> Par
     nearest = candidate.demo_kind is DemoKind.NEAREST and candidate.demo_count > 0
     return Parts(
         candidate=candidate,
-        fields=prepared.task.fields,
-        model=prepared.models[candidate.model],
-        factory=prepared.factory,
+        fields=job.task.fields,
+        model=job.models[candidate.model],
+        factory=job.factory,
         demos=demos,
-        pool=tuple(distinct(prepared.task.splits.train)) if nearest else (),
+        pool=tuple(distinct(job.task.splits.train)) if nearest else (),
     )
 
 
 async def _matched(parts: Parts, opened: LoadedStudy, store: Store, holdout: Results) -> int:
-    examples = [e for e in opened.prepared.task.splits.holdout if e.id in holdout and holdout[e.id].score is not None]
+    examples = [e for e in opened.job.task.splits.holdout if e.id in holdout and holdout[e.id].score is not None]
     return await runs_matched(parts, examples, Ledger(store, opened.row.name))
 
 
@@ -164,7 +164,7 @@ async def _with_rendering(draft: Promotion, parts: Parts, opened: LoadedStudy) -
     try:
         rendering, rows = await rendering_of(parts)
         promotion = replace(draft, rendering=rendering)
-        scored = [example.values for example in opened.prepared.task.splits.holdout[:_TRIED]]
+        scored = [example.values for example in opened.job.task.splits.holdout[:_TRIED]]
         inputs = [{name: values[name] for name in parts.fields.inputs} for values in scored]
         awkward = awkward_inputs(parts.fields)
         _check(promotion, rows, [*inputs, *awkward], await recorded(parts, [*inputs, *awkward]))

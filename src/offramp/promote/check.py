@@ -20,6 +20,7 @@ from offramp.calls.caller import open_caller
 from offramp.calls.estimate import worst_usd
 from offramp.errors import ModelError, PromotionError, UsageError, problem
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.models.catalogue import is_address
 from offramp.models.keys import missing_key
 from offramp.models.server import LocalServers
@@ -28,7 +29,6 @@ from offramp.promote.judgement import CheckReport, Limits, judge
 from offramp.promote.promotion import Promotion
 from offramp.promote.running import Addresses, PerModel, model_of, programs_of
 from offramp.records import CallRequest, Evaluation, Result, Split
-from offramp.search.prepare import ResolvedJob, prepare
 from offramp.space.load import load_space
 from offramp.store.budget import Budget
 from offramp.store.engine import Store, open_store
@@ -49,7 +49,7 @@ class Checked:
     """What a check works on."""
 
     promotion: Promotion
-    prepared: ResolvedJob
+    job: ResolvedJob
     before: Mapping[str, float]
     addresses: Addresses
 
@@ -79,15 +79,15 @@ def check(
     _refuse_impossible(max_cost_usd, max_p95_s, budget_usd, api_base)
     folder = FeatureFolder(promotions, feature)
     promotion = folder.load(folder.resolve(label))
-    prepared = prepared_task(promotion, folder, space)
+    job = prepared_task(promotion, folder, space)
     work = Checked(
         promotion=promotion,
-        prepared=prepared,
+        job=job,
         before=_before(promotion, folder),
-        addresses=_addresses(promotion, prepared, api_base, api_key_env),
+        addresses=_addresses(promotion, job, api_base, api_key_env),
     )
     _check_keys(work)
-    limits = _limits(prepared, margin, max_cost_usd, max_p95_s)
+    limits = _limits(job, margin, max_cost_usd, max_p95_s)
     pool = promotion.demos.pool
     rows = folder.rows(pool) if pool is not None else ()
     cap = budget_usd if budget_usd is not None else _usual_cost(work)
@@ -96,7 +96,7 @@ def check(
         evaluation = asyncio.run(run.scored())
     return judge(
         promotion, label=label, evaluation=evaluation, before=work.before, limits=limits,
-        examples={example.id: example for example in prepared.task.splits.holdout},
+        examples={example.id: example for example in job.task.splits.holdout},
         spent_usd=run.spent_usd, calls=run.calls, cached_calls=run.cached_calls,
     )  # fmt: skip
 
@@ -108,12 +108,12 @@ def prepared_task(promotion: Promotion, folder: FeatureFolder, space: str | Path
     """The task, from the space file: a promotion names no code and no data to read."""
     evidence = promotion.evidence
     path = Path(space) if space is not None else _space_path(promotion, folder)
-    prepared = prepare(load_space(path), stored=True)
-    if prepared.task.hash != evidence.task_hash:
+    job = resolve_job(load_space(path), stored=True)
+    if job.task.hash != evidence.task_hash:
         what = "its data, splits or metric are not those that the evidence is of"
         do = "Bring them back, name the right file with --space, or optimize and promote anew."
         raise UsageError(problem(str(path), what, do=do))
-    return prepared
+    return job
 
 
 def _space_path(promotion: Promotion, folder: FeatureFolder) -> Path:
@@ -146,9 +146,9 @@ def _refuse_impossible(max_cost_usd: float | None, max_p95_s: float | None, budg
             raise UsageError(problem("--api-base", "the address", expected=expected))
 
 
-def _addresses(promotion: Promotion, prepared: ResolvedJob, api_base: PerModel, api_key_env: PerModel) -> Addresses:
+def _addresses(promotion: Promotion, job: ResolvedJob, api_base: PerModel, api_key_env: PerModel) -> Addresses:
     """What is given, else what the space file says of the model."""
-    model = prepared.models.get(promotion.model.name)
+    model = job.models.get(promotion.model.name)
     if model is None or model.api_base is None or api_base is not None:
         return Addresses(api_base=api_base, api_key_env=api_key_env)
     key = {model.name: model.api_key_env} if model.api_key_env is not None else None
@@ -156,7 +156,7 @@ def _addresses(promotion: Promotion, prepared: ResolvedJob, api_base: PerModel, 
 
 
 def _check_keys(work: Checked) -> None:
-    judges = [work.prepared.models[name] for name in work.prepared.task.metric.judge_models]
+    judges = [work.job.models[name] for name in work.job.task.metric.judge_models]
     for model in (model_of(work.promotion.model, work.addresses), *judges):
         variable = missing_key(model)
         if variable is not None:
@@ -164,8 +164,8 @@ def _check_keys(work: Checked) -> None:
             raise ModelError(problem(model.name, what, do=f"Set it: export {variable}=..."))
 
 
-def _limits(prepared: ResolvedJob, margin: float, max_cost_usd: float | None, max_p95_s: float | None) -> Limits:
-    stated = prepared.space.constraints
+def _limits(job: ResolvedJob, margin: float, max_cost_usd: float | None, max_p95_s: float | None) -> Limits:
+    stated = job.space.constraints
     return Limits(
         margin=margin,
         cost_usd=max_cost_usd if max_cost_usd is not None else stated.cost_usd_max,
@@ -179,11 +179,11 @@ def _usual_cost(work: Checked) -> float | None:
     It has room for the longest answer that the last request may get, since money is reserved for that.
     """
     holdout = work.promotion.evidence.holdout
-    if holdout is None or holdout.cost_usd is None or work.prepared.task.metric.judge_models:
+    if holdout is None or holdout.cost_usd is None or work.job.task.metric.judge_models:
         return None
     model = model_of(work.promotion.model, work.addresses)
     bare = CallRequest(model=model, messages=(), params=work.promotion.request_params)
-    longest = worst_usd(bare, work.prepared.space.calls.timeout_s)
+    longest = worst_usd(bare, work.job.space.calls.timeout_s)
     return max(_LEAST_USD, _ROOM * holdout.cost_usd * (holdout.n + holdout.n_failed)) + longest
 
 
@@ -216,19 +216,19 @@ class _Run:
 
     async def scored(self) -> Evaluation:
         """Every example of the holdout."""
-        prepared, servers = self._work.prepared, LocalServers()
+        job, servers = self._work.job, LocalServers()
         caller = open_caller(
             store=self._store, study=self._name, store_text=True, budget=self._budget, concurrency=self._concurrency,
-            calls=prepared.space.calls, servers=servers, rng=random.Random(0),
+            calls=job.space.calls, servers=servers, rng=random.Random(0),
         )  # fmt: skip
         try:
             program = programs_of(
                 self._work.promotion, self._rows, send=caller.send, addresses=self._work.addresses,
-                factory=prepared.factory,
+                factory=job.factory,
             )[0]  # fmt: skip
             evaluator = self._evaluator(caller.send)
             evaluator.use(program)
-            return await evaluator.evaluate(program.candidate, prepared.task.splits.holdout, split=Split.HOLDOUT)
+            return await evaluator.evaluate(program.candidate, job.task.splits.holdout, split=Split.HOLDOUT)
         finally:
             stats = caller.stats()
             self.spent_usd, self.calls, self.cached_calls = stats.spent_usd, stats.calls, stats.cached_calls
@@ -236,18 +236,16 @@ class _Run:
             await servers.close()
 
     def _evaluator(self, send: Any) -> Evaluator:
-        prepared, promotion = self._work.prepared, self._work.promotion
-        settings = EvaluatorSettings(
-            concurrency=self._concurrency, max_failed_share=prepared.space.calls.max_failed_share
-        )
+        job, promotion = self._work.job, self._work.promotion
+        settings = EvaluatorSettings(concurrency=self._concurrency, max_failed_share=job.space.calls.max_failed_share)
         return Evaluator(
-            task=prepared.task,
-            models={**prepared.models, promotion.model.name: model_of(promotion.model, self._work.addresses)},
+            task=job.task,
+            models={**job.models, promotion.model.name: model_of(promotion.model, self._work.addresses)},
             send=send,
             results=ResultStore(self._store),
             study=self._name,
             settings=settings,
-            factory=prepared.factory,
+            factory=job.factory,
             on_result=self._observer,
         )
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from offramp.errors import UsageError, problem
+from offramp.job.loaded import LoadedStudy
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import Basis, Retirement
 from offramp.promote.capture import Parts
 from offramp.promote.promotion import PromotedDemos, PromotedModel, PromotedProgram
 from offramp.records import Candidate, DemoKind, Model, Price
-from offramp.search.reopen import LoadedStudy
 
 
 def promoted_model(model: Model, price: Price | None, retirement: Retirement | None) -> PromotedModel:
@@ -36,9 +36,9 @@ def fallback_models(names: Sequence[str], opened: LoadedStudy, candidate: Candid
         UsageError: one is unknown, is the promoted model itself, or does not take what the candidate sends.
     """
     found = []
-    first = opened.prepared.models[candidate.model]
+    first = opened.job.models[candidate.model]
     for name in dict.fromkeys(names):
-        model = opened.prepared.models.get(name) or with_capabilities(resolve(name, "--fallback"))
+        model = opened.job.models.get(name) or with_capabilities(resolve(name, "--fallback"))
         if model.route == first.route:
             raise UsageError(problem("--fallback", "it is the promoted model itself", got=name))
         takes = model.supported_params
@@ -63,7 +63,7 @@ def promoted_program(parts: Parts, opened: LoadedStudy) -> PromotedProgram:
             name: {"type": output.type, **output.model_dump(mode="json", exclude_defaults=True)}
             for name, output in fields.outputs.items()
         },
-        module=opened.prepared.space.task.module,
+        module=opened.job.space.task.module,
     )
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from offramp.errors import PromotionError, problem
+from offramp.job.loaded import LoadedStudy
 from offramp.models.table import price_table_version
 from offramp.promote.promotion import BeatenIncumbent, Comparison, Evidence, Gate, LatencyProbe, SplitEvidence
 from offramp.promote.store import Rows, rows_of
 from offramp.records import Price, Result, ResultState, Split, Usage
-from offramp.search.reopen import LoadedStudy
 from offramp.stats import mean_interval
 from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
@@ -114,7 +114,7 @@ def evidence_of(
     Raises:
         PromotionError: the candidate has no results.
     """
-    study, task, results = opened.row, opened.prepared.task, ResultStore(store)
+    study, task, results = opened.row, opened.job.task, ResultStore(store)
     prices = current_prices(study)
     price, holdout = prices.get(row.candidate.model), results.get(study.name, Split.HOLDOUT, row.id)
     search, kept = split_evidence(results.get(study.name, Split.SEARCH, row.id), price), result_rows(holdout)

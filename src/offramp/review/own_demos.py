@@ -17,7 +17,7 @@ from offramp.store.ledger import Ledger
 from offramp.store.results import ResultStore
 
 if TYPE_CHECKING:
-    from offramp.search.reopen import LoadedStudy
+    from offramp.job.loaded import LoadedStudy
 
 Shown = tuple[tuple[str, str], ...]
 """One demo: fields and their values."""
@@ -40,16 +40,16 @@ class OwnDemos:
         from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
         from offramp.promote.capture import LedgerSend
 
-        prepared, sender = self._opened.prepared, LedgerSend(Ledger(self._store, self._study))
+        job, sender = self._opened.job, LedgerSend(Ledger(self._store, self._study))
         evaluator = Evaluator(
-            task=prepared.task, models=prepared.models, send=sender.send, results=ResultStore(self._store),
-            study=self._study, factory=prepared.factory,
+            task=job.task, models=job.models, send=sender.send, results=ResultStore(self._store),
+            study=self._study, factory=job.factory,
             settings=EvaluatorSettings(
-                concurrency=1, balance_by=prepared.balance_by, bootstrap_min_score=prepared.space.demos.min_score
+                concurrency=1, balance_by=job.balance_by, bootstrap_min_score=job.space.demos.min_score
             ),
         )  # fmt: skip
         found = await evaluator.demos(candidate)
-        if sender.unknown or not prepared.space.store_text:
+        if sender.unknown or not job.space.store_text:
             return ()
         several = len(found) > 1
         return tuple(
@@ -60,6 +60,6 @@ class OwnDemos:
 
     @cached_property
     def _opened(self) -> LoadedStudy:
-        from offramp.search.reopen import reopen
+        from offramp.job.loaded import load_study
 
-        return reopen(self._store, self._study)
+        return load_study(self._store, self._study)

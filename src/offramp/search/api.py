@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from offramp.errors import StorageError, UsageError, problem
+from offramp.job.checks import check_prices, check_runnable
+from offramp.job.clock import Clock, Interrupted
+from offramp.job.loaded import LoadedStudy, load_study
+from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.search.engine import Job, JobResult, Options
 from offramp.search.estimate import Estimate, estimate
-from offramp.search.limits import Clock, Interrupted
-from offramp.search.prepare import ResolvedJob, check_prices, check_runnable, prepare
 from offramp.search.progress import Progress
-from offramp.search.reopen import LoadedStudy, reopen
 from offramp.search.verify import Plan, Verification, Verified, VerifyOptions
 from offramp.search.verify import Progress as VerifyProgress
 from offramp.search.warm.source import full_source_name
@@ -65,7 +66,7 @@ def _above_0(given: float) -> str:
 
 
 def options_of(
-    prepared: ResolvedJob,
+    job: ResolvedJob,
     *,
     trials: int | None = None,
     usd: float | None = None,
@@ -75,9 +76,9 @@ def options_of(
     concurrency: int | None = None,
 ) -> Options:
     """What a run may use: what is given here goes before the space file."""
-    search, budget = prepared.space.search, prepared.space.budget
+    search, budget = job.space.search, job.space.budget
     refuse_impossible(trials=trials, usd=usd, calls=calls, minutes=minutes, seed=seed, concurrency=concurrency)
-    check_prices(prepared, usd=usd)
+    check_prices(job, usd=usd)
     return Options(
         trials=search.trials if trials is None else trials,
         seed=search.seed if seed is None else seed,
@@ -109,24 +110,24 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
     Raises:
         UsageError: it cannot be run as written; nothing was written or spent.
     """
-    prepared = prepare(as_loaded(space), to_run=True)
-    options = options_of(prepared, **limits)
+    job = resolve_job(as_loaded(space), to_run=True)
+    options = options_of(job, **limits)
     folder = Path(results)
     url = storage or default_storage(folder)
     with open_store(url, create=True) as store:
         _writable(folder)
         if from_study is not None:
-            prepared = _started(prepared, options, store, from_study, from_storage)
-        result = asyncio.run(_run(Job(prepared, options, store, observer=observer)))
+            job = _started(job, options, store, from_study, from_storage)
+        result = asyncio.run(_run(Job(job, options, store, observer=observer)))
     write_report(folder, result)
     return result
 
 
-def _started(prepared: ResolvedJob, options: Options, store: Store, study: str, storage: str | None) -> ResolvedJob:
+def _started(job: ResolvedJob, options: Options, store: Store, study: str, storage: str | None) -> ResolvedJob:
     if storage is None:
-        return start_from(prepared, options, store, store, study)
+        return start_from(job, options, store, store, study)
     with open_store(storage, write_probe=False) as source:
-        return start_from(prepared, options, store, source, study)
+        return start_from(job, options, store, source, study)
 
 
 def verify(study: str, *, storage: str | None = None, results: str | Path = "results",
@@ -145,8 +146,8 @@ def verify(study: str, *, storage: str | None = None, results: str | Path = "res
         UsageError: no such study, its data or models are not there or not what they were; nothing was spent.
     """
     with open_store(storage or default_storage(Path(results))) as store:
-        opened = reopen(store, full_name(store, study), space_file)
-        check_runnable(opened.prepared)
+        opened = load_study(store, full_name(store, study), space_file)
+        check_runnable(opened.job)
         job = Verification(opened, _verify_options(opened, asked), store, progress=progress)
         if started is not None:
             started(job.plan)
@@ -157,7 +158,7 @@ def plan_verify(study: str, *, storage: str | None = None, results: str | Path =
                 space_file: str | Path | None = None, **asked: Any) -> Plan:  # fmt: skip
     """What `verify` would do and spend. Writes nothing, spends nothing, needs no key."""
     with open_looking(storage, results) as store:
-        opened = reopen(store, full_name(store, study), space_file)
+        opened = load_study(store, full_name(store, study), space_file)
         return Verification(opened, _verify_options(opened, asked), store).plan
 
 
@@ -168,8 +169,8 @@ def _verify_options(opened: LoadedStudy, asked: Mapping[str, Any]) -> VerifyOpti
             option = f"--{name.replace('_', '-')}"
             raise UsageError(problem("", option, got=given[name], expected=f"a whole number of {least} or more"))
     refuse_impossible(**{name: given[name] for name in ("usd", "calls", "minutes", "concurrency") if name in given})
-    check_prices(opened.prepared, usd=given.get("usd"))
-    return VerifyOptions(**{"concurrency": opened.prepared.space.search.concurrency, **given})
+    check_prices(opened.job, usd=given.get("usd"))
+    return VerifyOptions(**{"concurrency": opened.job.space.search.concurrency, **given})
 
 
 class _Runs(Protocol[Ended]):
@@ -246,23 +247,23 @@ def dry_run(
     from_storage: str | None = None, **limits: Any,
 ) -> tuple[ResolvedJob, Estimate]:  # fmt: skip
     """What `optimize` would take. Writes nothing, spends nothing, needs no key."""
-    prepared = prepare(as_loaded(space))
-    options = options_of(prepared, **limits)
+    job = resolve_job(as_loaded(space))
+    options = options_of(job, **limits)
     url = storage or default_storage(Path(results))
     warm = None
     if from_study is not None:
-        warm = _planned(prepared, options, from_storage or url, from_study)
-        prepared = warm.prepared
+        warm = _planned(job, options, from_storage or url, from_study)
+        job = warm.job
     try:
         with open_store(url, write_probe=False) as store:
-            return prepared, estimate(prepared, options, typical_calls(store), warm)
+            return job, estimate(job, options, typical_calls(store), warm)
     except StorageError:
         if storage is not None:
             raise
-        return prepared, estimate(prepared, options, {}, warm)
+        return job, estimate(job, options, {}, warm)
 
 
-def _planned(prepared: ResolvedJob, options: Options, storage: str, study: str) -> Start:
+def _planned(job: ResolvedJob, options: Options, storage: str, study: str) -> Start:
     with open_store(storage, write_probe=False) as source:
-        name = full_source_name(source, study, prepared, options.seed)
-        return plan_start(replace(prepared, started_from=name), source)
+        name = full_source_name(source, study, job, options.seed)
+        return plan_start(replace(job, started_from=name), source)

@@ -16,17 +16,17 @@ from dataclasses import replace
 from offramp.calls.caller import open_caller
 from offramp.errors import JobError, OfframpError
 from offramp.evaluate.evaluator import Evaluator
+from offramp.job.clock import Clock, Interrupted, TimeIsUp
+from offramp.job.resolve import ResolvedJob
 from offramp.models.server import LocalServers
 from offramp.records import Result
 from offramp.search.kept_back import KeptBack
 from offramp.search.known import Known
 from offramp.search.leads import Leads
-from offramp.search.limits import Clock, Interrupted, TimeIsUp
 from offramp.search.loop import Loop, Parts
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import JobResult, Options, is_cap, reason_of
 from offramp.search.parts import make_caller, make_evaluator, open_study, study_row
-from offramp.search.prepare import ResolvedJob
 from offramp.search.progress import Progress
 from offramp.search.proposals.build import make_rounds
 from offramp.search.verdict import score_on_holdout, score_rest
@@ -44,18 +44,18 @@ class Job:
     """One run of a study. `run` does it all."""
 
     def __init__(
-        self, prepared: ResolvedJob, options: Options, store: Store, *,
+        self, job: ResolvedJob, options: Options, store: Store, *,
         observer: Callable[[Progress], None] | None = None, servers: LocalServers | None = None,
     ) -> None:  # fmt: skip
-        self._p, self._o, self._store = prepared, options, store
+        self._p, self._o, self._store = job, options, store
         self._observer, self._servers = observer, servers or LocalServers()
         self._studies = StudyStore(store)
-        self._known = Known(prepared, options, store)
+        self._known = Known(job, options, store)
         self._known.publish = self._publish
         self._study: OptunaStudy | None = None
         self.name = self._known.name
         self.clock = Clock(minutes=options.minutes)
-        self._kept = KeptBack(prepared, options, store, self._known, self.clock)
+        self._kept = KeptBack(job, options, store, self._known, self.clock)
 
     def interrupt(self) -> None:
         """Ask the job to stop after the requests that are in flight."""
@@ -136,7 +136,7 @@ class Job:
         self._known.adopt(self._p)
         self._study = open_study(self._p, self._o, self._p.objectives, self._store)
         parts = Parts(
-            prepared=self._p, options=self._o, known=self._known, study=self._study, evaluator=self._evaluator,
+            job=self._p, options=self._o, known=self._known, study=self._study, evaluator=self._evaluator,
             clock=self.clock, keep_back=self._kept.keep, leads=Leads(self._record.extra.get("warm"), variants),
             rounds=make_rounds(
                 self._p, self._o, send=self._caller.send, evaluator=self._evaluator, known=self._known,

@@ -13,10 +13,10 @@ from statistics import fmean
 from typing import Any
 
 from offramp.calls.estimate import input_tokens
+from offramp.job.resolve import ResolvedJob
 from offramp.records import CallRequest, Candidate, DemoKind, Model, Scalar, Usage
 from offramp.search.engine import Options
 from offramp.search.judging import judge_requests
-from offramp.search.prepare import ResolvedJob
 from offramp.search.proposals.effort import proposer_effort
 from offramp.search.warm.start import Start
 from offramp.space.dimensions import Dimension, assignments, cardinality, choose, values_in
@@ -28,6 +28,43 @@ GUESSED_OUTPUT_TOKENS = 60
 GUESSED_LATENCY_S = {True: 0.3, False: 1.5}  # local, remote
 PROMPT_BYTES = 1500  # what the proposers' own prompts come to
 WRITING = 10  # an instruction takes so many times as long as an answer
+
+
+def job_summary(job: ResolvedJob) -> list[tuple[str, str]]:
+    """What a person wants to see of a job before it runs: names and values in reading order."""
+    splits = job.task.splits
+    size = cardinality(job.filled_dims)
+    searched = [dim.name for dim in job.dims if dim.searched]
+    incumbent = "none" if job.incumbent is None else job.incumbent.id
+    if job.incumbent_outside:
+        incumbent = f"{incumbent}, not in the space: one candidate more"
+    return [
+        ("space", f"{job.space.name} ({job.loaded.path})"),
+        ("task", f"{', '.join(job.task.fields.inputs)} -> {', '.join(job.task.fields.outputs)}"),
+        ("splits", f"train {len(splits.train)}, search {len(splits.search)}, holdout {len(splits.holdout)}"),
+        ("metric", job.task.metric.name),
+        ("models", ", ".join(job.searched_models)),
+        ("searched", ", ".join(searched) or "nothing: one candidate"),
+        ("candidates", "unbounded" if size == float("inf") else f"{size:,.0f}"),
+        ("race", _race_told(job)),
+        ("incumbent", incumbent),
+        ("objectives", ", ".join(f"{o.name} ({o.weight:g})" for o in job.objectives)),
+    ]
+
+
+def _race_told(job: ResolvedJob) -> str:
+    """After how many examples a candidate may be stopped."""
+    from offramp.search.race import ends_of  # not before it is asked for: scipy takes a while
+    from offramp.search.racing.behind import FEWEST
+
+    part, examples = job.space.search.race, len(job.task.splits.search)
+    if part is None:
+        return "off: every candidate runs on all examples"
+    ends = [str(end) for end in ends_of(examples, part.block) if end >= FEWEST]
+    if not ends:
+        return f"stops nobody: it would take {FEWEST} examples and more after them, and search has {examples}"
+    shown = ", ".join(ends[:8]) + (", ..." if len(ends) > 8 else "")
+    return f"may stop a candidate after {shown} of {examples} examples"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,27 +127,27 @@ class Estimate:
 
 
 def estimate(
-    prepared: ResolvedJob, options: Options, past: Mapping[str, TypicalCall], warm: Start | None = None
+    job: ResolvedJob, options: Options, past: Mapping[str, TypicalCall], warm: Start | None = None
 ) -> Estimate:
     """The expected effort. `past` is what the storage knows of the models; empty where there is none yet.
 
     Args:
         warm: what is taken over from another study: its cells are not paid for.
     """
-    trials = int(min(options.trials, cardinality(prepared.filled_dims) + prepared.incumbent_outside))
+    trials = int(min(options.trials, cardinality(job.filled_dims) + job.incumbent_outside))
     reused, proposing, judges = (
-        _reused(warm, prepared, trials),
-        proposer_effort(prepared, options),
-        judge_requests(prepared),
+        _reused(warm, job, trials),
+        proposer_effort(job, options),
+        judge_requests(job),
     )
-    examples = _examples(prepared, trials) - reused
-    calls, judge_calls = examples * prepared.predictors, (examples + proposing.observed) * len(judges)
-    proposer_calls = proposing.written + proposing.observed * prepared.predictors
+    examples = _examples(job, trials) - reused
+    calls, judge_calls = examples * job.predictors, (examples + proposing.observed) * len(judges)
+    proposer_calls = proposing.written + proposing.observed * job.predictors
     needed = calls + judge_calls + proposer_calls
     share = 1.0 if options.calls is None else min(1.0, options.calls / needed)
-    run = _mean_run(prepared, trials, past).plus(_graded(judges, past))
-    writing = _writing(prepared, past)
-    side_by_side = 1 if all(m.local for m in prepared.models.values()) else options.concurrency
+    run = _mean_run(job, trials, past).plus(_graded(judges, past))
+    writing = _writing(job, past)
+    side_by_side = 1 if all(m.local for m in job.models.values()) else options.concurrency
     seconds = run.seconds * share * examples / side_by_side
     found = Estimate(
         candidates=trials,
@@ -122,15 +159,15 @@ def estimate(
         basis="past calls of these models" if past else "text lengths and typical speeds; a first run will know better",
         reused=reused,
         started_from=None if warm is None else _told(warm),
-        front_calls=len(prepared.task.splits.holdout) * prepared.predictors if prepared.space.verify.front else 0,
+        front_calls=len(job.task.splits.holdout) * job.predictors if job.space.verify.front else 0,
     )
     return replace(found, caps=_reached(found, needed, options))
 
 
-def _examples(prepared: ResolvedJob, trials: int) -> int:
+def _examples(job: ResolvedJob, trials: int) -> int:
     """Runs on the search split, and those of the verdict: the incumbent's and the recommended candidate's."""
-    verdicts = min(trials, 1 if prepared.incumbent is None else 2)
-    return trials * len(prepared.task.splits.search) + verdicts * len(prepared.task.splits.holdout)
+    verdicts = min(trials, 1 if job.incumbent is None else 2)
+    return trials * len(job.task.splits.search) + verdicts * len(job.task.splits.holdout)
 
 
 def _reached(found: Estimate, calls: int, options: Options) -> tuple[str, ...]:
@@ -147,11 +184,11 @@ def _reached(found: Estimate, calls: int, options: Options) -> tuple[str, ...]:
     )
 
 
-def _reused(warm: Start | None, prepared: ResolvedJob, trials: int) -> int:
+def _reused(warm: Start | None, job: ResolvedJob, trials: int) -> int:
     """Cells of the incumbent and of the old front, as far as there are trials for them."""
     if warm is None:
         return 0
-    incumbent = () if prepared.incumbent is None else (prepared.incumbent.id,)
+    incumbent = () if job.incumbent is None else (job.incumbent.id,)
     first = dict.fromkeys([*incumbent, *(lead["candidate"] for lead in warm.record["first"])])
     cells: Mapping[str, int] = warm.record["cells"]
     return sum(cells.get(candidate, 0) for candidate in list(first)[:trials])
@@ -168,14 +205,14 @@ def _told(warm: Start) -> str:
     return "; ".join(words)
 
 
-def _mean_run(prepared: ResolvedJob, trials: int, past: Mapping[str, TypicalCall]) -> Taken:
+def _mean_run(job: ResolvedJob, trials: int, past: Mapping[str, TypicalCall]) -> Taken:
     """A run as the job mixes them: the incumbent's own, and those of candidates all over the space."""
-    sample = [_run(prepared, candidate, past) for candidate in _sample(prepared)]
+    sample = [_run(job, candidate, past) for candidate in _sample(job)]
     mean = _total(sample).times(1 / len(sample))
-    if prepared.incumbent is None:
+    if job.incumbent is None:
         return mean
-    own = (len(prepared.task.splits.search) + len(prepared.task.splits.holdout)) / _examples(prepared, trials)
-    return _run(prepared, prepared.incumbent, past).times(own).plus(mean.times(1 - own))
+    own = (len(job.task.splits.search) + len(job.task.splits.holdout)) / _examples(job, trials)
+    return _run(job, job.incumbent, past).times(own).plus(mean.times(1 - own))
 
 
 def _graded(judges: Sequence[CallRequest], past: Mapping[str, TypicalCall]) -> Taken:
@@ -183,13 +220,13 @@ def _graded(judges: Sequence[CallRequest], past: Mapping[str, TypicalCall]) -> T
     return _total([_request(judge.model, judge.params, input_tokens(judge) / 2, past) for judge in judges])
 
 
-def _writing(prepared: ResolvedJob, past: Mapping[str, TypicalCall]) -> Taken:
+def _writing(job: ResolvedJob, past: Mapping[str, TypicalCall]) -> Taken:
     """One instruction by the proposer: several times as long as an answer."""
-    part = prepared.space.propose
+    part = job.space.propose
     if part is None:
         return NOTHING
-    model = prepared.models[model_name(part.model)]
-    shown = _row_bytes(prepared) * part.examples + part.max_chars + PROMPT_BYTES
+    model = job.models[model_name(part.model)]
+    shown = _row_bytes(job) * part.examples + part.max_chars + PROMPT_BYTES
     seconds = WRITING * _seconds(model, past)
     usage = Usage(
         input_tokens=round(shown / BYTES_PER_TOKEN), output_tokens=round(part.max_chars / 2 / BYTES_PER_TOKEN),
@@ -198,15 +235,15 @@ def _writing(prepared: ResolvedJob, past: Mapping[str, TypicalCall]) -> Taken:
     return Taken(usd=None if model.price is None else model.price.cost_usd(usage), seconds=seconds)
 
 
-def _sample(prepared: ResolvedJob, at_most: int = 64) -> list[Candidate]:
+def _sample(job: ResolvedJob, at_most: int = 64) -> list[Candidate]:
     """Candidates spread evenly over the space."""
-    size = cardinality(prepared.dims)
+    size = cardinality(job.dims)
     if size == float("inf"):
-        picks = [choose(prepared.dims, _first), choose(prepared.dims, _last)]
+        picks = [choose(job.dims, _first), choose(job.dims, _last)]
     else:
         step = max(1, int(size) // at_most)
-        picks = [params for index, params in enumerate(assignments(prepared.dims)) if index % step == 0]
-    return [prepared.candidate(params) for params in picks]
+        picks = [params for index, params in enumerate(assignments(job.dims)) if index % step == 0]
+    return [job.candidate(params) for params in picks]
 
 
 def _first(dim: Dimension) -> Scalar:
@@ -217,10 +254,10 @@ def _last(dim: Dimension) -> Scalar:
     return values_in(dim)[-1] if dim.size != float("inf") else dim.high
 
 
-def _run(prepared: ResolvedJob, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:
-    model = prepared.models[candidate.model]
-    one = _request(model, candidate.request_params, _input_tokens(prepared, candidate), past)
-    return one.times(prepared.predictors)
+def _run(job: ResolvedJob, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:
+    model = job.models[candidate.model]
+    one = _request(model, candidate.request_params, _input_tokens(job, candidate), past)
+    return one.times(job.predictors)
 
 
 def _request(model: Model, params: Mapping[str, Any], prompt: float, past: Mapping[str, TypicalCall]) -> Taken:
@@ -235,17 +272,17 @@ def _request(model: Model, params: Mapping[str, Any], prompt: float, past: Mappi
     return Taken(usd=None if model.price is None else model.price.cost_usd(usage), seconds=seconds)
 
 
-def _input_tokens(prepared: ResolvedJob, candidate: Candidate) -> int:
-    row = _row_bytes(prepared)
+def _input_tokens(job: ResolvedJob, candidate: Candidate) -> int:
+    row = _row_bytes(job)
     demos = 0 if candidate.demo_kind is DemoKind.NONE else candidate.demo_count
     instructions = fmean(len(text.encode()) for text in candidate.instructions.values())
     scaffold = 0 if candidate.format == "plain" else 900
     return round((instructions + scaffold + (demos + 1) * row) / BYTES_PER_TOKEN)
 
 
-def _row_bytes(prepared: ResolvedJob) -> float:
-    names = (*prepared.task.fields.inputs, *prepared.task.fields.outputs)
-    examples = prepared.task.splits.search
+def _row_bytes(job: ResolvedJob) -> float:
+    names = (*job.task.fields.inputs, *job.task.fields.outputs)
+    examples = job.task.splits.search
     return fmean(sum(len(str(e.values.get(name, "")).encode()) for name in names) for e in examples)
 
 

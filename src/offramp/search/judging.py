@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 
 from offramp.calls.estimate import worst_usd
+from offramp.job.resolve import ResolvedJob
 from offramp.records import CallRequest
-from offramp.search.prepare import ResolvedJob
 from offramp.store.history import Effort
 from offramp.task.metrics import judges_of
 
@@ -32,19 +32,19 @@ class Judging:
     measured: bool = True
 
 
-def judge_requests(prepared: ResolvedJob) -> list[CallRequest]:
+def judge_requests(job: ResolvedJob) -> list[CallRequest]:
     """What the judges are asked about one answer: that of the longest example, with its gold answer for one."""
-    longest = max(prepared.task.splits.search, key=lambda example: len(str(example.values)))
-    return [judge.request(longest, longest.values) for judge in judges_of(prepared.task.metric)]
+    longest = max(job.task.splits.search, key=lambda example: len(str(example.values)))
+    return [judge.request(longest, longest.values) for judge in judges_of(job.task.metric)]
 
 
 class Judges:
     """The judges of a task, each once for every part of the metric that asks one."""
 
-    def __init__(self, prepared: ResolvedJob) -> None:
-        self._prices = {name: model.price for name, model in prepared.models.items()}
-        timeout_s = prepared.space.calls.timeout_s
-        self._bounds = [worst_usd(request, timeout_s) for request in judge_requests(prepared)]
+    def __init__(self, job: ResolvedJob) -> None:
+        self._prices = {name: model.price for name, model in job.models.items()}
+        timeout_s = job.space.calls.timeout_s
+        self._bounds = [worst_usd(request, timeout_s) for request in judge_requests(job)]
 
     def take(self, effort: Effort) -> Judging:
         """For one answer, by what they took so far."""

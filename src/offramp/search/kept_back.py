@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from offramp.calls.estimate import worst_usd
+from offramp.job.clock import MOST_RESERVED, Clock
+from offramp.job.resolve import ResolvedJob
 from offramp.records import CallRequest, Candidate, Purpose, Result, ResultState, Split, Usage
 from offramp.search.judging import Judges, Judging
 from offramp.search.known import Known
-from offramp.search.limits import Clock, search_share
 from offramp.search.outcome import Options
-from offramp.search.prepare import ResolvedJob
 from offramp.store.budget import Budget, read_budget
 from offramp.store.engine import Store
 from offramp.store.history import Effort, StudyEffort
@@ -113,9 +113,9 @@ class Pace:
 class KeptBack:
     """The caps of one job, and what is kept back of them while it searches."""
 
-    def __init__(self, prepared: ResolvedJob, options: Options, store: Store, known: Known, clock: Clock) -> None:
-        self._p, self._o, self._store, self._known, self._clock = prepared, options, store, known, clock
-        self._judges, self._effort = Judges(prepared), StudyEffort(store, known.name)
+    def __init__(self, job: ResolvedJob, options: Options, store: Store, known: Known, clock: Clock) -> None:
+        self._p, self._o, self._store, self._known, self._clock = job, options, store, known, clock
+        self._judges, self._effort = Judges(job), StudyEffort(store, known.name)
         self._pace = Pace(clock, _sent(self._effort.so_far()))
         self._runs: dict[str, Runs] = {}
         self._work: Runs | None = None
@@ -159,19 +159,19 @@ class KeptBack:
         self._learn()
         self._searching = False
         self.budget()
-        self._clock.keep_back(0.0)
+        self._clock.reserve(0.0)
 
     def fits(self, member: Member, runs: int, *, judged: bool = True) -> bool:
         """Whether so many more runs of a member can be expected to end within the caps."""
         self._measure()
-        found, state, left_s = self._runs[member.candidate], self.budget().state(), self._clock.left_s
+        found, state, remaining_s = self._runs[member.candidate], self.budget().state(), self._clock.remaining_s
         judging, need = self._measured.judging if judged else Judging(), need_of(self._p, found)
         usd = runs * self._usd_per_run(need, judging) + self._reserve_usd([need], judging)
         calls = runs * self._calls_per_run(need, judging)
         return (
             (state.cap_usd is None or state.spent_usd + state.reserved_usd + usd <= state.cap_usd)
             and (state.cap_calls is None or state.calls + state.reserved_calls + calls <= state.cap_calls)
-            and (left_s is None or SAFETY * runs * self._run_s(found) < left_s)
+            and (remaining_s is None or SAFETY * runs * self._run_s(found) < remaining_s)
         )
 
     # ------------------------------------------------------------------------------------------ what was learnt
@@ -215,7 +215,7 @@ class KeptBack:
             Budget(self._store, self._known.name, search_share(self._o.usd, self._usd), whole)
         work_s = 0.0 if self._work is None else self._run_s(self._work)
         others = len(self._p.task.splits.holdout) * max(self._recommended_s, work_s)
-        self._clock.keep_back(SAFETY * (self._todo * self._incumbent_s + others))
+        self._clock.reserve(SAFETY * (self._todo * self._incumbent_s + others))
 
     def _verdict(self) -> tuple[float, float]:
         """USD and calls of the verdict: the incumbent's runs, and those of whichever other takes most."""
@@ -268,17 +268,22 @@ def runs_of(candidate: Candidate, results: Iterable[Result]) -> Runs:
     return runs
 
 
-def need_of(prepared: ResolvedJob, runs: Runs) -> Need:
+def need_of(job: ResolvedJob, runs: Runs) -> Need:
     """What one more run takes, by those that were."""
-    model, n = prepared.models[runs.candidate.model], max(1, runs.n)
+    model, n = job.models[runs.candidate.model], max(1, runs.n)
     bare = CallRequest(model=model, messages=(), params=runs.candidate.request_params)
     prompt = None if model.price is None else model.price.cost_usd(Usage(input_tokens=2 * runs.prompt_tokens))
     return Need(
         usd=runs.usd / n,
-        answers=max(prepared.predictors, runs.answers / n),
-        bound_usd=worst_usd(bare, prepared.space.calls.timeout_s) + (prompt or 0.0),
+        answers=max(job.predictors, runs.answers / n),
+        bound_usd=worst_usd(bare, job.space.calls.timeout_s) + (prompt or 0.0),
     )
 
 
 def _sent(effort: Mapping[Purpose, Effort]) -> int:
     return sum(found.attempts for found in effort.values())
+
+
+def search_share(cap: float | None, holdout: float) -> float | None:
+    """How much of a cap the search may use when the holdout needs `holdout` of it. None: no cap."""
+    return None if cap is None else cap - min(holdout, MOST_RESERVED * cap)

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from offramp.evaluate.evaluator import TooManyFailures
+from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, Evaluation, Result, Split
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options, answers_behind
-from offramp.search.prepare import ResolvedJob
 from offramp.search.progress import Progress
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.engine import Store
@@ -48,12 +48,12 @@ class Known:
         reused_calls: answers that this run had for nothing from stored results.
     """
 
-    def __init__(self, prepared: ResolvedJob, options: Options, store: Store) -> None:
-        self._p, self._store = prepared, store
-        self.name = prepared.study_name(options.seed)
-        self._studies, self.results = StudyStore(store), ResultStore(store, prepared.space.store_text)
+    def __init__(self, job: ResolvedJob, options: Options, store: Store) -> None:
+        self._p, self._store = job, store
+        self.name = job.study_name(options.seed)
+        self._studies, self.results = StudyStore(store), ResultStore(store, job.space.store_text)
         self._candidates, self._summaries = CandidateStore(store), SummaryStore(store)
-        self.objectives: tuple[Objective, ...] = prepared.objectives
+        self.objectives: tuple[Objective, ...] = job.objectives
         self.finished: dict[str, Evaluation] = {}
         self.stopped: dict[str, Evaluation] = {}
         self.candidates: dict[str, Candidate] = {}
@@ -62,9 +62,9 @@ class Known:
         self.progress = Progress(study=self.name, trials_wanted=options.trials, minutes=options.minutes)
         self.publish: Callable[[], None] = lambda: None
 
-    def adopt(self, prepared: ResolvedJob) -> None:
+    def adopt(self, job: ResolvedJob) -> None:
         """Goes on with a job whose texts have grown."""
-        self._p = prepared
+        self._p = job
 
     @property
     def tried(self) -> dict[str, Evaluation]:

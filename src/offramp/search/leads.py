@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, Scalar
-from offramp.search.prepare import ResolvedJob
 from offramp.space.dimensions import instruction_param
 from offramp.store.variants import Variant
 
@@ -32,22 +32,22 @@ class Leads:
         """Takes up the variants as they are now."""
         self._variants = tuple(variants)
 
-    def next(self, prepared: ResolvedJob, known: Collection[str]) -> Assignment | None:
+    def next(self, job: ResolvedJob, known: Collection[str]) -> Assignment | None:
         """The next assignment whose candidate is not among the `known` ids; None when the sampler may go on.
 
         Each is given once: one that comes back as another candidate would be given for ever.
         """
-        for candidate, params in self._all(prepared):
+        for candidate, params in self._all(job):
             if candidate not in known and candidate not in self._given:
                 self._given.add(candidate)
                 return params
         return None
 
-    def _all(self, prepared: ResolvedJob) -> Iterator[tuple[str, Assignment]]:
+    def _all(self, job: ResolvedJob) -> Iterator[tuple[str, Assignment]]:
         yield from ((lead["candidate"], lead["params"]) for lead in self.warm.get("first", ()))
         for row in self._variants:
             if row.joined and row.params is not None:
-                yield prepared.candidate(row.params).id, row.params
+                yield job.candidate(row.params).id, row.params
 
     def origin(self, candidate: Candidate, *, incumbent: bool = False) -> dict[str, Any]:
         """Where a candidate comes from, for its record; with `cells`, whose results are the other study's."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from offramp.errors import OfframpError
 from offramp.evaluate.evaluator import Evaluator
+from offramp.job.clock import Clock
+from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, Evaluation, Split
 from offramp.search.known import Known
 from offramp.search.leads import Leads
-from offramp.search.limits import Clock
 from offramp.search.optuna_study import Asked, OptunaStudy
 from offramp.search.outcome import Options
-from offramp.search.prepare import ResolvedJob
 from offramp.search.proposals.rounds import Rounds
 from offramp.search.race import Racing
 from offramp.search.unseen import Assignment, Unseen
@@ -37,7 +37,7 @@ class Parts:
         rounds: of proposed instructions; None where the space file wants none.
     """
 
-    prepared: ResolvedJob
+    job: ResolvedJob
     options: Options
     known: Known
     study: OptunaStudy
@@ -53,7 +53,7 @@ class Loop:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._p, self._known, self._study = parts.prepared, parts.known, parts.study
+        self._p, self._known, self._study = parts.job, parts.known, parts.study
         self._unseen = Unseen(self._p.dims, self._p.candidate, parts.options.seed)
         part, examples = self._p.space.search.race, self._p.task.splits.search
         self._race = None if part is None else Racing(part, examples, parts.options.seed)

@@ -9,8 +9,8 @@ from offramp.calls.failures import FatalCallError
 from offramp.errors import OfframpError
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.evaluate.observe import ObservationFailed
+from offramp.job.clock import Interrupted, TimeIsUp
 from offramp.records import Result, ResultState
-from offramp.search.limits import Interrupted, TimeIsUp
 from offramp.search.proposals._base import ProposalFailed
 from offramp.store.budget import BudgetExceeded
 from offramp.study.report import StudyReport

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from offramp.evaluate.evaluator import Evaluator
+from offramp.job.resolve import ResolvedJob
 from offramp.records import Split
 from offramp.search.known import Known
-from offramp.search.prepare import ResolvedJob
 from offramp.search.probe import WARM_UP, probe
 from offramp.store.engine import Store
 from offramp.store.probes import ProbeStore
@@ -27,17 +27,17 @@ class Fits(Protocol):
     def __call__(self, member: Member, runs: int, *, judged: bool = True) -> bool: ...
 
 
-async def score_on_holdout(prepared: ResolvedJob, known: Known, evaluator: Evaluator) -> None:
+async def score_on_holdout(job: ResolvedJob, known: Known, evaluator: Evaluator) -> None:
     """Scores the incumbent and the recommended candidate."""
     for member in decisive(known.report()):
         try:
-            await _score(member, prepared, known, evaluator)
+            await _score(member, job, known, evaluator)
         finally:
             known.refresh(Split.HOLDOUT, member.candidate)
 
 
 async def score_rest(
-    prepared: ResolvedJob, known: Known, evaluator: Evaluator, store: Store, fits: Fits,
+    job: ResolvedJob, known: Known, evaluator: Evaluator, store: Store, fits: Fits,
     check: Callable[[], None],
 ) -> None:  # fmt: skip
     """Scores the rest of the front and times all of them, as far as the space file wants it and the caps go.
@@ -49,7 +49,7 @@ async def score_rest(
     Raises:
         BudgetExceeded, TimeIsUp: they did not; what is complete is kept.
     """
-    report, part, examples = known.report(), prepared.space.verify, prepared.task.splits.holdout
+    report, part, examples = known.report(), job.space.verify, job.task.splits.holdout
     first = decisive(report)
     rest = standing(report)[len(first) :] if part.front else ()
     for member in rest:
@@ -57,16 +57,16 @@ async def score_rest(
         if member.holdout is not None and member.holdout.n == len(examples):
             known.reuse(known.candidate(member.candidate, member.params), Split.HOLDOUT)
         elif fits(member, sum(example.id not in there for example in examples)):
-            await _score(member, prepared, known, evaluator)
+            await _score(member, job, known, evaluator)
             known.refresh(Split.HOLDOUT, member.candidate)  # not before it is complete: a part is compared with nothing
-    await _time((*first, *rest), prepared, known, evaluator, store, fits, check)
+    await _time((*first, *rest), job, known, evaluator, store, fits, check)
 
 
 async def _time(
-    members: Sequence[Member], prepared: ResolvedJob, known: Known, evaluator: Evaluator, store: Store,
+    members: Sequence[Member], job: ResolvedJob, known: Known, evaluator: Evaluator, store: Store,
     fits: Fits, check: Callable[[], None],
 ) -> None:  # fmt: skip
-    part, probes = prepared.space.verify, ProbeStore(store)
+    part, probes = job.space.verify, ProbeStore(store)
     if not part.probe or probes.all(known.name).keys() >= {member.candidate for member in members}:
         return
     runs = len(members) * (part.probe + WARM_UP)
@@ -75,7 +75,7 @@ async def _time(
     candidates = [known.candidate(member.candidate, member.params) for member in members]
     known.begin(candidates[0], range(runs), phase="probe")
     timed = await probe(
-        evaluator, candidates, prepared.task.splits.holdout, runs=part.probe, concurrency=part.concurrency, check=check
+        evaluator, candidates, job.task.splits.holdout, runs=part.probe, concurrency=part.concurrency, check=check
     )
     probes.put(known.name, timed, concurrency=part.concurrency)
 
@@ -92,8 +92,8 @@ def standing(report: StudyReport) -> tuple[Member, ...]:
     return tuple({member.candidate: member for member in (*decisive(report), *rest)}.values())
 
 
-async def _score(member: Member, prepared: ResolvedJob, known: Known, evaluator: Evaluator) -> None:
-    examples = prepared.task.splits.holdout
+async def _score(member: Member, job: ResolvedJob, known: Known, evaluator: Evaluator) -> None:
+    examples = job.task.splits.holdout
     candidate = known.candidate(member.candidate, member.params)
     known.begin(candidate, examples, phase="holdout")
     known.reuse(candidate, Split.HOLDOUT)

@@ -18,16 +18,16 @@ from offramp.calls.caller import Caller, open_caller
 from offramp.errors import UsageError, problem
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.ids import derived_seed
+from offramp.job.clock import Clock, TimeIsUp
+from offramp.job.loaded import LoadedStudy
 from offramp.models.server import LocalServers
 from offramp.records import Candidate, Purpose, ResultState, Split
 from offramp.search.judging import Judges, Judging
 from offramp.search.kept_back import need_of, runs_of
 from offramp.search.leases import held_lease
-from offramp.search.limits import Clock, TimeIsUp
 from offramp.search.outcome import reason_of
 from offramp.search.parts import model_identity
 from offramp.search.probe import WARM_UP, probe
-from offramp.search.reopen import LoadedStudy
 from offramp.search.verdict import standing
 from offramp.store.budget import Budget, BudgetExceeded, read_budget
 from offramp.store.candidates import CandidateStore
@@ -108,7 +108,7 @@ class Verification:
         self, opened: LoadedStudy, options: VerifyOptions, store: Store, *, servers: LocalServers | None = None,
         progress: Progress | None = None,
     ) -> None:  # fmt: skip
-        self._row, self._p, self._o, self._store = opened.row, opened.prepared, options, store
+        self._row, self._p, self._o, self._store = opened.row, opened.job, options, store
         self._servers, self._progress = servers or LocalServers(), progress
         self._results, self._summaries = ResultStore(store, self._p.space.store_text), SummaryStore(store)
         self._done = 0

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offramp.errors import JobError, UsageError
+from offramp.job.clock import Interrupted
+from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.baseline import read_baseline
 from offramp.lifecycle.migration.candidates import NotTried, choose, notice_of
@@ -31,9 +33,7 @@ from offramp.models.retirement.standing import Standing
 from offramp.promote.folder import FeatureFolder
 from offramp.records import Candidate, Split
 from offramp.search.api import refuse_impossible
-from offramp.search.limits import Interrupted
 from offramp.search.outcome import JobResult
-from offramp.search.prepare import ResolvedJob, prepare
 from offramp.space.model import ModelPart
 from offramp.study.api import default_storage
 from offramp.study.members import Member
@@ -195,7 +195,7 @@ class _Work:
         if chosen is None:
             why = "; ".join(f"{item.name}: {item.why}" for item in (*left_out, *self._left_out))
             raise JobError(f"{origin.promotion.feature}: no candidate could be measured ({why})")
-        prepared = prepare(spaces.alone(origin, chosen.candidate, spaces.model_part(origin, chosen.candidate.model)))
+        job = resolve_job(spaces.alone(origin, chosen.candidate, spaces.model_part(origin, chosen.candidate.model)))
         return Migration(
             feature=origin.promotion.feature,
             label=origin.label,
@@ -209,8 +209,8 @@ class _Work:
             left_out=(*left_out, *self._left_out),
             trials=self._trials,
             stopped=self._stopped,
-            metric=prepared.task.metric.name,
-            examples=shown(prepared),
+            metric=job.task.metric.name,
+            examples=shown(job),
             reference=self._reference,
             spent=self._runs.spent,
         )
@@ -251,7 +251,7 @@ def searchable(
     for name in names:
         part = spaces.model_part(origin, name)
         try:
-            prepare(spaces.searched(origin, [part], incumbent=False, refusing=refusing), to_run=True)
+            resolve_job(spaces.searched(origin, [part], incumbent=False, refusing=refusing), to_run=True)
         except UsageError as error:
             refused.append(NotTried(name=name, why=str(error)))
         else:
@@ -259,13 +259,13 @@ def searchable(
     return parts, refused
 
 
-def shown(prepared: ResolvedJob) -> Mapping[str, Shown]:
+def shown(job: ResolvedJob) -> Mapping[str, Shown]:
     """The holdout for people, by id."""
-    fields = prepared.task.fields
+    fields = job.task.fields
     return {
         example.id: Shown(
             inputs={name: example.values.get(name) for name in fields.inputs},
             gold={name: example.values[name] for name in fields.outputs if name in example.values},
         )
-        for example in prepared.task.splits.holdout
+        for example in job.task.splits.holdout
     }

@@ -16,11 +16,11 @@ from typing import Any
 
 from offramp.errors import StorageError, UsageError, problem
 from offramp.ids import canonical_json, content_hash
+from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.origin import Origin, Recorded
 from offramp.lifecycle.migration.record import Baseline, Basis, figures
 from offramp.records import Example, Result, ResultState, Split
-from offramp.search.prepare import ResolvedJob, prepare
 from offramp.space.model import (
     DatasetPart,
     DemosPart,
@@ -51,22 +51,22 @@ def by_answers(origin: Origin, results: Path) -> Referenced:
     Raises:
         UsageError: no answers were recorded. StorageError: the dataset cannot be written.
     """
-    prepared = prepare(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
-    rows = list(_rows(prepared, origin.recorded))
+    job = resolve_job(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
+    rows = list(_rows(job, origin.recorded))
     for split in (Split.SEARCH, Split.HOLDOUT):
         if sum(row[SPLIT] == split.value for row in rows) < LEAST:
             what = f"no recorded answers on the {split} split to judge by"
             do = "Name the storage of its study with --storage, or judge by labels."
             raise UsageError(problem(origin.promotion.feature, what, do=do))
     path = _written(rows, results / "references")
-    return Referenced(origin=replace(origin, space=_space(origin, prepared, path)), baseline=_baseline(origin.recorded))
+    return Referenced(origin=replace(origin, space=_space(origin, job, path)), baseline=_baseline(origin.recorded))
 
 
-def _rows(prepared: ResolvedJob, recorded: Recorded) -> Iterator[dict[str, Any]]:
+def _rows(job: ResolvedJob, recorded: Recorded) -> Iterator[dict[str, Any]]:
     answers = {Split.SEARCH: recorded.search, Split.HOLDOUT: recorded.holdout}
-    outputs = list(prepared.task.fields.outputs)
+    outputs = list(job.task.fields.outputs)
     for split in Split:
-        for example in prepared.task.splits.of(split):
+        for example in job.task.splits.of(split):
             told = _told(example, outputs) if split is Split.TRAIN else _answered(answers[split].get(example.id))
             if told is not None:
                 yield {**example.values, **told, ID: example.id, SPLIT: split.value}
@@ -94,22 +94,22 @@ def _written(rows: list[dict[str, Any]], folder: Path) -> Path:
     return path.absolute()
 
 
-def _space(origin: Origin, prepared: ResolvedJob, path: Path) -> Any:
-    splits = prepared.task.splits
-    labelled = any(_told(example, list(prepared.task.fields.outputs)) is not None for example in splits.train)
+def _space(origin: Origin, job: ResolvedJob, path: Path) -> Any:
+    splits = job.task.splits
+    labelled = any(_told(example, list(job.task.fields.outputs)) is not None for example in splits.train)
     changes: dict[str, Any] = {
         "dataset": DatasetPart(path=str(path), id=ID),
         "splits": SplitsPart(column=SPLIT, train=["train"], search=["search"], holdout=["holdout"]),
-        "metric": agreement(prepared),
+        "metric": agreement(job),
     }
     if not labelled:
         changes["demos"] = DemosPart(kind="none", count=0)
     return origin.space.changed(**changes)
 
 
-def agreement(prepared: ResolvedJob) -> Metric:
+def agreement(job: ResolvedJob) -> Metric:
     """How far an answer is the same, field by field: words of free text, items of lists and objects, else equality."""
-    parts: list[Metric] = [_same(name, field.type) for name, field in prepared.task.fields.outputs.items()]
+    parts: list[Metric] = [_same(name, field.type) for name, field in job.task.fields.outputs.items()]
     return parts[0] if len(parts) == 1 else MixMetric(kind="mix", parts=parts)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from offramp.errors import JobError
+from offramp.job.clock import Interrupted
 from offramp.lifecycle.migration.record import Spent
 from offramp.records import Candidate, Result, Split
 from offramp.search import api
-from offramp.search.limits import Interrupted
 from offramp.search.outcome import JobResult
 from offramp.search.progress import Progress
 from offramp.space.load import LoadedSpace

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from offramp.job.resolve import ResolvedJob
 from offramp.search.outcome import Options
-from offramp.search.prepare import ResolvedJob
 
 SUMMARY_REQUESTS = 3
 
@@ -18,14 +18,14 @@ class ProposerEffort:
     observed: int = 0
 
 
-def proposer_effort(prepared: ResolvedJob, options: Options) -> ProposerEffort:
+def proposer_effort(job: ResolvedJob, options: Options) -> ProposerEffort:
     """Of the rounds that fit into the trials: a reflection runs one batch of examples, the summary asks three times."""
-    part = prepared.space.propose
+    part = job.space.propose
     if part is None:
         return ProposerEffort()
     texts = min(part.rounds, options.trials // part.every) * part.count
     kinds = [part.kinds[i % len(part.kinds)] for i in range(texts)]
-    predictors, batch = len(prepared.texts), min(part.examples, len(prepared.task.splits.train))
+    predictors, batch = len(job.texts), min(part.examples, len(job.task.splits.train))
     return ProposerEffort(
         written=texts * predictors + (SUMMARY_REQUESTS if "data" in kinds else 0),
         observed=kinds.count("reflection") * predictors * batch,

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, Scalar
-from offramp.search.prepare import ResolvedJob
 from offramp.search.samplers import rounded
 from offramp.space.dimensions import Dimension, Texts, choose, instruction_param, values_in
 
@@ -29,10 +29,10 @@ def wanted_of(candidate: Candidate, texts: Texts) -> dict[str, Scalar]:
     return wanted
 
 
-def fitted(candidate: Candidate, prepared: ResolvedJob, **changes: Scalar) -> Assignment:
+def fitted(candidate: Candidate, job: ResolvedJob, **changes: Scalar) -> Assignment:
     """The assignment of this space that is nearest to the candidate, with `changes` (such as another model)."""
-    wanted = {**wanted_of(candidate, prepared.all_texts), **changes}
-    return choose(prepared.dims, lambda dim: nearest_value(dim, wanted.get(dim.name)))
+    wanted = {**wanted_of(candidate, job.all_texts), **changes}
+    return choose(job.dims, lambda dim: nearest_value(dim, wanted.get(dim.name)))
 
 
 def nearest_value(dim: Dimension, value: Scalar) -> Scalar:
@@ -52,9 +52,7 @@ def nearest_value(dim: Dimension, value: Scalar) -> Scalar:
     return min(numbers, key=lambda v: abs(v - number))
 
 
-def held(candidate: Candidate, prepared: ResolvedJob) -> dict[str, Scalar]:
+def held(candidate: Candidate, job: ResolvedJob) -> dict[str, Scalar]:
     """The searched params of a candidate that this space has as they are: what a sampler can learn from."""
-    wanted = wanted_of(candidate, prepared.all_texts)
-    return {
-        d.name: wanted[d.name] for d in prepared.dims if d.searched and d.name in wanted and d.holds(wanted[d.name])
-    }
+    wanted = wanted_of(candidate, job.all_texts)
+    return {d.name: wanted[d.name] for d in job.dims if d.searched and d.name in wanted and d.holds(wanted[d.name])}

@@ -12,9 +12,9 @@ from typing import Any
 
 from offramp.errors import UsageError, nearest, problem
 from offramp.ids import content_hash
+from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, DemoKind, Split
 from offramp.search.parts import model_identity
-from offramp.search.prepare import ResolvedJob
 from offramp.space.load import space_from_json
 from offramp.space.model import SpaceFile, model_name
 from offramp.store.candidates import CandidateRow, CandidateStore
@@ -59,25 +59,22 @@ class Source:
         members = sorted(self.report.front, key=lambda m: (-(m.utility or 0.0), -(m.quality or 0.0), m.candidate))
         return tuple(rows[member.candidate] for member in members)
 
-    def answers_for(self, candidate: Candidate, prepared: ResolvedJob) -> bool:
+    def answers_for(self, candidate: Candidate, job: ResolvedJob) -> bool:
         """Whether this candidate's results of that study are what this job would get: same model, demos, task."""
-        model = prepared.models.get(candidate.model)
+        model = job.models.get(candidate.model)
         kept = self.row.extra.get("models", {}).get(candidate.model)
         return (
-            self.same_task
-            and model is not None
-            and kept == model_identity(model)
-            and self._same_demos(candidate, prepared)
+            self.same_task and model is not None and kept == model_identity(model) and self._same_demos(candidate, job)
         )
 
-    def _same_demos(self, candidate: Candidate, prepared: ResolvedJob) -> bool:
-        old, new = self.space.demos, prepared.space.demos
+    def _same_demos(self, candidate: Candidate, job: ResolvedJob) -> bool:
+        old, new = self.space.demos, job.space.demos
         if candidate.demo_kind is DemoKind.BALANCED:
             return old.balance_by == new.balance_by
         return candidate.demo_kind is not DemoKind.BOOTSTRAPPED or old.min_score == new.min_score
 
 
-def full_source_name(store: Store, name: str, prepared: ResolvedJob, seed: int) -> str:
+def full_source_name(store: Store, name: str, job: ResolvedJob, seed: int) -> str:
     """The study that `name` means: its name, or the beginning of it where that names one; `latest` for the newest.
 
     A study that this job itself made, or is about to continue, is not meant: the same command again means the same.
@@ -87,7 +84,7 @@ def full_source_name(store: Store, name: str, prepared: ResolvedJob, seed: int) 
     """
     refuse_blank("--from", name)
     names = [row.name for row in StudyStore(store).list()]
-    own = {replace(prepared, started_from=known).study_name(seed) for known in names}
+    own = {replace(job, started_from=known).study_name(seed) for known in names}
     hits = [known for known in names if known not in own and (name == "latest" or known.startswith(name))]
     if name in names:
         return name
@@ -99,7 +96,7 @@ def full_source_name(store: Store, name: str, prepared: ResolvedJob, seed: int) 
     return hits[0]
 
 
-def read_source(store: Store, name: str, prepared: ResolvedJob) -> Source:
+def read_source(store: Store, name: str, job: ResolvedJob) -> Source:
     """The study, and what can be used of it.
 
     Raises:
@@ -108,23 +105,23 @@ def read_source(store: Store, name: str, prepared: ResolvedJob) -> Source:
     """
     row = StudyStore(store).get(name)
     space = space_from_json(row.space_json)
-    _refuse_another_program(row, space, prepared)
+    _refuse_another_program(row, space, job)
     report = build_report(store, name)
     if not report.front:
         do = "Let it run first, or leave --from out."
         raise UsageError(problem("--from", f"study {name} has no candidate with a full evaluation", do=do))
-    same = row.task_hash == prepared.task.hash
+    same = row.task_hash == job.task.hash
     return Source(
         store=store, row=row, space=space, rows=CandidateStore(store).all(name), report=report, same_task=same,
-        notes=() if same else tuple(_what_differs(store, row, prepared)),
+        notes=() if same else tuple(_what_differs(store, row, job)),
     )  # fmt: skip
 
 
-def _refuse_another_program(row: StudyRow, space: SpaceFile, prepared: ResolvedJob) -> None:
+def _refuse_another_program(row: StudyRow, space: SpaceFile, job: ResolvedJob) -> None:
     fields = task_fields(space.task, row.name)
-    if space.task.module != prepared.space.task.module or fields.hash != prepared.task.fields.hash:
+    if space.task.module != job.space.task.module or fields.hash != job.task.fields.hash:
         got = f"{', '.join(fields.inputs)} -> {', '.join(fields.outputs)}"
-        mine = prepared.task.fields
+        mine = job.task.fields
         expected = (
             f"the program of this job: {', '.join(mine.inputs)} -> {', '.join(mine.outputs)}, with the same types"
         )
@@ -132,8 +129,8 @@ def _refuse_another_program(row: StudyRow, space: SpaceFile, prepared: ResolvedJ
         raise UsageError(problem("--from", f"study {row.name} is of another task", got=got, expected=expected, do=do))
 
 
-def _what_differs(store: Store, row: StudyRow, prepared: ResolvedJob) -> list[str]:
-    task = prepared.task
+def _what_differs(store: Store, row: StudyRow, job: ResolvedJob) -> list[str]:
+    task = job.task
     mine = {"dataset": task.dataset_hash, "splits": task.splits_hash, "metric": content_hash(task.metric.fingerprint)}
     old: Mapping[str, Any] = row.extra.get("task", {})
     names = [words for part, words in _PARTS.items() if old.get(part) != mine[part]]

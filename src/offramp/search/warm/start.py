@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, Result, ResultState, Split
 from offramp.search.outcome import Options
 from offramp.search.parts import study_row
-from offramp.search.prepare import ResolvedJob
 from offramp.search.proposals.build import leak_check
 from offramp.search.warm.fit import fitted, held
 from offramp.search.warm.source import Source, full_source_name, read_source
@@ -34,45 +34,45 @@ class Start:
     """What is taken over from a study.
 
     Attributes:
-        prepared: the job, with the texts of the old front that its file lacks.
+        job: the job, with the texts of the old front that its file lacks.
         variants: those texts.
         cells: results that need not be paid for, by split.
         record: what the study's record says: `study`, `first` (assignments), `prior` (trials), `cells`, `notes`.
     """
 
-    prepared: ResolvedJob
+    job: ResolvedJob
     variants: tuple[Variant, ...]
     cells: dict[Split, list[Result]]
     record: dict[str, Any]
 
 
-def start_from(prepared: ResolvedJob, options: Options, store: Store, source: Store, study: str) -> ResolvedJob:
+def start_from(job: ResolvedJob, options: Options, store: Store, source: Store, study: str) -> ResolvedJob:
     """The job as one that starts from `study`; its record is written where it is not there yet.
 
     Raises:
         UsageError: that study cannot be used for this job; nothing was written.
     """
-    named = replace(prepared, started_from=full_source_name(source, study, prepared, options.seed))
+    named = replace(job, started_from=full_source_name(source, study, job, options.seed))
     name, studies = named.study_name(options.seed), StudyStore(store)
     if studies.find(name) is not None:
         return named.with_joined(texts_of(VariantStore(store).all(name)))
     start = plan_start(named, source)
-    results = ResultStore(store, prepared.space.store_text)
+    results = ResultStore(store, job.space.store_text)
     for split, cells in start.cells.items():
         results.put(name, split, cells)
     VariantStore(store).put(name, *start.variants)
     row = study_row(named, options)
     studies.create_or_get(replace(row, extra={**row.extra, "warm": start.record}))
-    return start.prepared
+    return start.job
 
 
 def plan_start(named: ResolvedJob, source_store: Store) -> Start:
     """What would be taken over. Writes nothing; raises as `start_from`."""
     source = read_source(source_store, str(named.started_from), named)
     variants = tuple(_missing_texts(source, named))
-    prepared = named.with_joined(texts_of(variants))
-    first = list(_first(source, prepared))
-    cells = {split: list(_cells(source, prepared, split)) for split in (Split.SEARCH, Split.HOLDOUT)}
+    job = named.with_joined(texts_of(variants))
+    first = list(_first(source, job))
+    cells = {split: list(_cells(source, job, split)) for split in (Split.SEARCH, Split.HOLDOUT)}
     counts: dict[str, int] = {}
     for result in cells[Split.SEARCH]:
         counts[result.candidate] = counts.get(result.candidate, 0) + 1
@@ -82,10 +82,10 @@ def plan_start(named: ResolvedJob, source_store: Store) -> Start:
         "same_task": source.same_task,
         "notes": list(source.notes),
         "first": first,
-        "prior": list(_prior(source, prepared, {lead["candidate"] for lead in first})),
+        "prior": list(_prior(source, job, {lead["candidate"] for lead in first})),
         "cells": counts,
     }
-    return Start(prepared=prepared, variants=variants, cells=cells, record=record)
+    return Start(job=job, variants=variants, cells=cells, record=record)
 
 
 def _missing_texts(source: Source, named: ResolvedJob) -> Iterator[Variant]:
@@ -122,16 +122,16 @@ def _free_name(old: str, named: ResolvedJob, texts: Texts | dict[str, str]) -> s
     return next(name for name in (f"old-{n}" if n in taken else n for n in names) if name not in taken)
 
 
-def _first(source: Source, prepared: ResolvedJob) -> Iterator[dict[str, Any]]:
+def _first(source: Source, job: ResolvedJob) -> Iterator[dict[str, Any]]:
     """The old front, best first; then, for models that it never saw, the old front on each of them."""
-    models = prepared.searched_models
+    models = job.searched_models
     new = [name for name in models if name not in source.searched_models]
     seen: set[str] = set()
     plans = [(row, row.candidate.model) for row in source.front() if row.candidate.model in models]
     plans += [(row, model) for row in source.front() for model in (new or _others(row, models))]
     for row, model in plans:
-        params = fitted(row.candidate, prepared, model=model)
-        candidate = prepared.candidate(params)
+        params = fitted(row.candidate, job, model=model)
+        candidate = job.candidate(params)
         if candidate.id not in seen:
             seen.add(candidate.id)
             yield {
@@ -144,14 +144,14 @@ def _others(row: CandidateRow, models: tuple[str, ...]) -> tuple[str, ...]:
     return () if row.candidate.model in models else models
 
 
-def _cells(source: Source, prepared: ResolvedJob, split: Split) -> Iterator[Result]:
+def _cells(source: Source, job: ResolvedJob, split: Split) -> Iterator[Result]:
     """Results that are this job's as well, at today's prices; a request there is an answer for nothing here."""
     results = ResultStore(source.store).all(source.row.name, split)
-    ids = {example.id for example in prepared.task.splits.of(split)}
+    ids = {example.id for example in job.task.splits.of(split)}
     for row in source.rows:
-        if not _is_ours(row.candidate, prepared) or not source.answers_for(row.candidate, prepared):
+        if not _is_ours(row.candidate, job) or not source.answers_for(row.candidate, job):
             continue
-        price = prepared.models[row.candidate.model].price
+        price = job.models[row.candidate.model].price
         for result in results.get(row.id, {}).values():
             if result.state is not ResultState.FAILED and result.example in ids:
                 cost = None if price is None else price.cost_usd(result.usage)
@@ -160,23 +160,23 @@ def _cells(source: Source, prepared: ResolvedJob, split: Split) -> Iterator[Resu
                 )  # fmt: skip
 
 
-def _is_ours(candidate: Candidate, prepared: ResolvedJob) -> bool:
-    incumbent = prepared.incumbent
+def _is_ours(candidate: Candidate, job: ResolvedJob) -> bool:
+    incumbent = job.incumbent
     if incumbent is not None and incumbent.id == candidate.id:
         return True
-    return prepared.candidate(fitted(candidate, prepared)).id == candidate.id
+    return job.candidate(fitted(candidate, job)).id == candidate.id
 
 
-def _prior(source: Source, prepared: ResolvedJob, first: set[str]) -> Iterator[dict[str, Any]]:
+def _prior(source: Source, job: ResolvedJob, first: set[str]) -> Iterator[dict[str, Any]]:
     """Finished trials of that study that this one does not run itself, as far as their params are searched here."""
     if not source.same_task:
         return
     summaries = SummaryStore(source.store).all(source.row.name, Split.SEARCH)
     for row in source.rows:
-        params = held(row.candidate, prepared)
+        params = held(row.candidate, job)
         if row.state is not CandidateState.COMPLETE or row.id in first or not params or row.id not in summaries:
             continue
-        price = prepared.models[row.candidate.model].price if row.candidate.model in prepared.models else None
+        price = job.models[row.candidate.model].price if row.candidate.model in job.models else None
         seen = Priced(summary=summaries[row.id], price=price)
         cost = seen.cost_usd if price is not None else _old_cost(source, row.id)
         yield {

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from offramp.search import limits
-from offramp.search.limits import Clock, Interrupted, TimeIsUp, search_share
+from offramp.job.clock import Clock, Interrupted, TimeIsUp
+from offramp.search.kept_back import search_share
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import essence, patched, reply_to, run_job, write_space
 
@@ -30,15 +30,15 @@ def test_time_counts_from_the_start_of_the_run(now):
     clock = Clock(minutes=2, now=now)
     now.seconds += 90
     assert clock.elapsed_s == 90
-    assert clock.left_s == 30
+    assert clock.remaining_s == 30
 
 
 def test_without_a_cap_time_is_never_up(now):
     clock = Clock(minutes=None, now=now)
     now.seconds += 1e9
-    clock.keep_back(1e9)
+    clock.reserve(1e9)
     clock.check()
-    assert clock.left_s is None
+    assert clock.remaining_s is None
 
 
 def test_the_time_is_up_at_the_cap_and_not_before(now):
@@ -52,19 +52,19 @@ def test_the_time_is_up_at_the_cap_and_not_before(now):
 
 def test_time_kept_back_for_the_holdout_is_taken_from_the_search(now):
     clock = Clock(minutes=1, now=now)
-    clock.keep_back(20)
+    clock.reserve(20)
     now.seconds += 39
     clock.check()
     now.seconds += 1
     with pytest.raises(TimeIsUp):
         clock.check()
-    clock.keep_back(0)
+    clock.reserve(0)
     clock.check()
 
 
 def test_at_most_40_percent_of_the_time_is_kept_back(now):
     clock = Clock(minutes=10, now=now)
-    clock.keep_back(1e6)
+    clock.reserve(1e6)
     now.seconds += 0.6 * 600 - 1
     clock.check()
 
@@ -102,7 +102,7 @@ class Hanging(FunctionTransport):
 
 
 def test_a_job_of_seven_minutes_whose_model_hangs_does_not_take_fifteen(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "GRACE_S", 0.2)
+    monkeypatch.setattr("offramp.job.clock.GRACE_S", 0.2)
     transport = Hanging(reply_to)
     patched(monkeypatch, transport)
     begun = time.monotonic()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from offramp.errors import UsageError, problem
 from offramp.ids import content_hash
-from offramp.search.prepare import ResolvedJob, prepare
+from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.space.load import LoadedSpace, space_from_json
 from offramp.store.engine import Store
 from offramp.store.studies import StudyRow, StudyStore
@@ -25,11 +25,11 @@ class LoadedStudy:
     """
 
     row: StudyRow
-    prepared: ResolvedJob
+    job: ResolvedJob
     space_file: Path
 
 
-def reopen(store: Store, study: str, space_file: str | Path | None = None) -> LoadedStudy:
+def load_study(store: Store, study: str, space_file: str | Path | None = None) -> LoadedStudy:
     """The study with its data and metric.
 
     Args:
@@ -51,8 +51,8 @@ def reopen(store: Store, study: str, space_file: str | Path | None = None) -> Lo
     space = space_from_json(row.space_json)
     text_hash = content_hash(row.space_json)
     loaded = LoadedSpace(path=path, base=path.parent, space=space, lines={}, text_hash=text_hash)
-    prepared = prepare(loaded, stored=True)
-    if prepared.task.hash != row.task_hash:
+    job = resolve_job(loaded, stored=True)
+    if job.task.hash != row.task_hash:
         what = "its data, splits or metric have changed since it ran"
         raise UsageError(problem(study, what, do="Bring them back, or run `offramp optimize` on them as they are."))
-    return LoadedStudy(row=row, prepared=prepared, space_file=path)
+    return LoadedStudy(row=row, job=job, space_file=path)

@@ -1,7 +1,7 @@
-"""When a job has to end: by trials, time, or an exhausted budget; and what it keeps back for the holdout.
+"""The clock of a run: how long it may take, whether a person asked it to stop, and the time reserved for its end.
 
-The last thing a job does is to score the incumbent and the recommended candidate on the holdout. Calls and time for
-that are kept back while the search runs, so that a cap never takes the verdict away; at most 40% of a cap is kept back.
+The last thing a job does is to score the incumbent and the recommended candidate on the holdout. Time for that is
+reserved while the search runs, so that the cap never takes the holdout evaluation away; at most 40% of it is reserved.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 from offramp.errors import JobError
 
-KEPT_BACK = 0.4
+MOST_RESERVED = 0.4
+"""The share of a cap that may be reserved for the holdout."""
 GRACE_S = 10.0
-"""What is in flight when the time is up may take so long to come back, since it is paid for."""
+"""Requests in flight when the time is up may take this long to come back, since they are paid for."""
 
 
 class TimeIsUp(JobError):
@@ -42,7 +43,7 @@ class Clock:
     now: Callable[[], float] = time.monotonic
     started: float = field(init=False)
     interrupted: bool = False
-    kept_back_s: float = 0.0
+    reserved_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.started = self.now()
@@ -53,26 +54,26 @@ class Clock:
         return self.now() - self.started
 
     @property
-    def left_s(self) -> float | None:
+    def remaining_s(self) -> float | None:
         """Seconds until the cap; None without one."""
         return None if self.minutes is None else self.minutes * 60 - self.elapsed_s
 
-    def keep_back(self, seconds: float) -> None:
-        """Keeps time back for the holdout, up to a share of the cap."""
-        self.kept_back_s = 0.0 if self.minutes is None else min(seconds, KEPT_BACK * self.minutes * 60)
+    def reserve(self, seconds: float) -> None:
+        """Reserves time for the holdout, up to a share of the cap."""
+        self.reserved_s = 0.0 if self.minutes is None else min(seconds, MOST_RESERVED * self.minutes * 60)
 
     def check(self) -> None:
         """Raises TimeIsUp or Interrupted when the job has to stop before its next example."""
         if self.interrupted:
             raise Interrupted("interrupted; run the same command again to go on where it stopped.")
-        if self.left_s is not None and self.left_s <= self.kept_back_s:
+        if self.remaining_s is not None and self.remaining_s <= self.reserved_s:
             raise self._up()
 
     @asynccontextmanager
     async def within(self) -> AsyncIterator[None]:
         """Cuts off what runs inside when the time is up and `GRACE_S` more have passed. Raises TimeIsUp."""
-        left_s = self.left_s
-        timer = asyncio.timeout(None if left_s is None else max(0.0, left_s - self.kept_back_s) + GRACE_S)
+        remaining_s = self.remaining_s
+        timer = asyncio.timeout(None if remaining_s is None else max(0.0, remaining_s - self.reserved_s) + GRACE_S)
         try:
             async with timer:
                 yield
@@ -83,8 +84,3 @@ class Clock:
 
     def _up(self) -> TimeIsUp:
         return TimeIsUp(f"the job's {self.minutes:g} minutes are used up")
-
-
-def search_share(cap: float | None, holdout: float) -> float | None:
-    """How much of a cap the search may use when the holdout needs `holdout` of it. None: no cap."""
-    return None if cap is None else cap - min(holdout, KEPT_BACK * cap)

@@ -1,0 +1,1 @@
+"""A space resolved into what can run, and the one composition that runs candidates."""

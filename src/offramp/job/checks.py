@@ -1,0 +1,209 @@
+"""What has to hold before a job makes its first call. Each check raises a UsageError: where, what, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from offramp.errors import DatasetError, ModelError, SpaceError, nearest, problem
+from offramp.models import embedded
+from offramp.models.keys import missing_key
+from offramp.records import DemoKind, Model
+from offramp.space.dimensions import Dimension
+from offramp.space.model import LONGEST_NAME, JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
+from offramp.study.regressions import check_budget
+from offramp.task.metrics import build_metric
+
+if TYPE_CHECKING:
+    from offramp.job.resolve import ResolvedJob
+
+Part = TypeVar("Part")
+
+
+def metric_parts(metric: Any, kind: type[Part]) -> Iterator[Part]:
+    """The parts of one kind, however deep in a mix."""
+    if isinstance(metric, kind):
+        yield metric
+    elif isinstance(metric, MixMetric):
+        for part in metric.parts:
+            yield from metric_parts(part, kind)
+
+
+def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
+    """Every check that needs the data and the models.
+
+    Args:
+        stored: a study has run on it, so checks that came later do not apply to it.
+    """
+    _try_metrics(job)
+    _check_params(job)
+    check_prices(job, usd=job.space.budget.usd)
+    _check_scales(job)
+    check_budget(job.space, job.task.splits, job.incumbent, job.loaded.where("constraints.regressions"))
+    _check_demos(job)
+    _check_propose(job)
+    if not stored:
+        _check_race(job)
+        _check_ids(job)
+
+
+def _check_params(job: ResolvedJob) -> None:
+    """A searched or fixed request parameter that a model does not take is refused before the first call."""
+    for dim in job.dims:
+        if dim.group != "request" or set(dim.choices) == {None}:
+            continue
+        names = [n for n in job.searched_models if dim.applies({**_any(dim), "model": n})]
+        refusing = [n for n in names if not _takes(job.models[n], dim.name)]
+        if refusing:
+            taking = [n for n in job.searched_models if n not in refusing]
+            known = {name for n in refusing for name in job.models[n].supported_params or ()}
+            do = f"Add `when: {{model: {taking}}}`" if taking else "Remove it"
+            do = f"{nearest(dim.name, known)} {do}".strip()
+            raise SpaceError(
+                problem(
+                    job.loaded.where(f"params.{dim.name}"), f"params.{dim.name} is not taken by {refusing}",
+                    do=f"{do}, or list it under the model's `supports` if it does take it.",
+                )
+            )  # fmt: skip
+    if job.incumbent is not None:
+        model = job.models[job.incumbent.model]
+        for name in job.incumbent.request_params:
+            if not _takes(model, name):
+                where = job.loaded.where(f"incumbent.params.{name}")
+                raise SpaceError(
+                    problem(where, f"incumbent.params.{name} is not taken by {model.name!r}", do="Remove it.")
+                )
+
+
+def _try_metrics(job: ResolvedJob) -> None:
+    """Calls the user's metric functions with gold answers as predictions, so that a wrong return value shows before
+    a call is paid for.
+    """
+    task, outputs = job.task, job.task.fields.outputs
+    for part in metric_parts(job.space.metric, PythonMetric):
+        metric = build_metric(part, fields=task.fields, base=job.loaded.base, models=job.models)
+        for example in (*task.splits.train[:1], *task.splits.search[:2]):
+            if all(name in example.values for name in outputs):
+                asyncio.run(metric.score(example, {name: example.values[name] for name in outputs}, None))
+
+
+def _check_propose(job: ResolvedJob) -> None:
+    part = job.space.propose
+    if part is None:
+        return
+    where, model = job.loaded.where("propose"), job.models[model_name(part.model)]
+    if not job.task.splits.train:
+        do = "Give the train split examples, or leave `propose` out."
+        raise SpaceError(problem(where, "propose: instructions are written from a train split", do=do))
+    refused = [name for name, value in part.params.items() if value is not None and not _takes(model, name)]
+    if refused:
+        do = "Remove it, or list it under the model's `supports`."
+        raise SpaceError(problem(where, f"propose.params.{refused[0]} is not taken by {model.name!r}", do=do))
+
+
+def _check_race(job: ResolvedJob) -> None:
+    """A first block of all examples would turn racing off."""
+    race, examples = job.space.search.race, len(job.task.splits.search)
+    if race is not None and race.block is not None and race.block >= examples:
+        expected = f"less than {examples}, the size of the search split"
+        do = "Lower it, or write `race: null` to run every candidate on all examples."
+        where = job.loaded.where("search.race.block")
+        raise SpaceError(problem(where, "search.race.block", got=race.block, expected=expected, do=do))
+
+
+def _check_ids(job: ResolvedJob) -> None:
+    """Ids that every storage keeps as they are: PostgreSQL neither cuts nor takes longer ones."""
+    part, splits = job.space.dataset, job.task.splits
+    for example in (*splits.train, *splits.search, *splits.holdout):
+        if len(example.id) > LONGEST_NAME:
+            where, do = f"{part.path or part.hub}: row {example.row}", "Leave `dataset.id` out to go by content."
+            expected = f"at most {LONGEST_NAME}, as a storage keeps them"
+            raise DatasetError(problem(where, "characters of the id", got=len(example.id), expected=expected, do=do))
+
+
+def _any(dim: Dimension) -> dict[str, Any]:
+    return {name: values[0] for name, values in dim.when.items()}
+
+
+def _takes(model: Model, param: str) -> bool:
+    return model.supported_params is None or param in model.supported_params
+
+
+def check_prices(job: ResolvedJob, *, usd: float | None) -> None:
+    """Raises ModelError where a price is not known that a cap in USD, an objective or a constraint needs."""
+    space = job.space
+    needs = {
+        "the cost objective (`objectives.cost: null`)": space.objectives.cost is not None,
+        "the cap in USD": usd is not None,
+        "constraints.cost_usd_max": space.constraints.cost_usd_max is not None,
+    }
+    why = [name for name, needed in needs.items() if needed]
+    for model in job.models.values():
+        if why and (model.price is None or not model.price.known):
+            do = f"State `price` for it under `models`, or drop {' and '.join(why)}."
+            raise ModelError(problem(str(job.loaded.path), f"the price of {model.name!r} is not known", do=do))
+
+
+def _check_scales(job: ResolvedJob) -> None:
+    open_scales = [o.name for o in job.objectives if o.scale is None]
+    if open_scales and job.incumbent is None:
+        name = open_scales[0]
+        raise SpaceError(
+            problem(
+                str(job.loaded.path), f"objectives.{name}.scale is taken from the incumbent, and there is none",
+                do=f"State `scale: [worst, best]` for {' and '.join(open_scales)}, or name an incumbent.",
+            )
+        )  # fmt: skip
+
+
+def _check_demos(job: ResolvedJob) -> None:
+    kinds = {str(k) for dim in job.dims if dim.name == "demos" for k in dim.choices} - {"none"}
+    if job.incumbent is not None and job.incumbent.demo_kind is not DemoKind.NONE:
+        kinds.add(job.incumbent.demo_kind.value)
+    if kinds and not job.task.splits.train:
+        do = "Give the train split examples, or set `demos.kind: none`."
+        raise SpaceError(problem(str(job.loaded.path), f"demos of kind {sorted(kinds)} need a train split", do=do))
+    _check_demo_counts(job)
+
+
+def _check_demo_counts(job: ResolvedJob) -> None:
+    """A count beyond the train split would be another count under a wrong name."""
+    size = len(job.task.splits.train)
+    counts = [value for dim in job.dims if dim.name == "demos.count" for value in (*dim.choices, dim.high)]
+    most = max((int(value) for value in counts if value is not None), default=0)
+    if most > size:
+        where = job.loaded.where("demos.count")
+        raise SpaceError(
+            problem(where, "demos.count", got=most, expected=f"at most {size}, the size of the train split")
+        )
+
+
+def _check_file(model: Model) -> None:
+    """A file that is missing, or is not the pinned one, is found before anything is written."""
+    if not embedded.is_pulled(model.route):
+        raise ModelError(problem(model.name, "its file is not here", do=f"Run `offramp models pull {model.route}`."))
+    embedded.path(model.route)
+
+
+def check_runnable(job: ResolvedJob) -> None:
+    """Raises ModelError where a model's file or key is missing on this machine."""
+    for model in job.models.values():
+        if model.name in _leaving(job):
+            continue
+        if model.local:
+            _check_file(model)
+        variable = missing_key(model)
+        if variable is not None:
+            do = f"Set it: export {variable}=..."
+            raise ModelError(
+                problem(model.name, f"its key is missing: environment variable {variable} is not set", do=do)
+            )
+
+
+def _leaving(job: ResolvedJob) -> set[str]:
+    """The incumbent's model where the file states it and does not search it: it may be gone, its results kept."""
+    judges = {part.model for part in metric_parts(job.space.metric, JudgeMetric)}
+    stated = {part.name for part in job.space.models if isinstance(part, ModelPart) and not part.searched}
+    incumbent = job.incumbent
+    return set() if incumbent is None else ({incumbent.model} & stated) - judges

@@ -1,0 +1,235 @@
+"""A space file resolved into a job: its models, data, metric, dimensions and incumbent.
+
+Invariant: what `resolve_job` returns can be run. What cannot be run ends here with a UsageError, before anything is
+written or spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from offramp.errors import SpaceError, nearest, problem
+from offramp.ids import canonical_json, content_hash
+from offramp.job.checks import check_job, check_runnable, metric_parts
+from offramp.models.capabilities import with_capabilities
+from offramp.models.catalogue import resolve
+from offramp.program.module import ModuleFactory, check_forms, import_module_factory, predictors_of
+from offramp.records import Candidate, Model
+from offramp.space.check import check_space
+from offramp.space.check_params import many
+from offramp.space.dimensions import (
+    MAIN,
+    Dimension,
+    Texts,
+    assignments,
+    candidate_of,
+    dimensions,
+    incumbent_params,
+    narrowed,
+)
+from offramp.space.load import LoadedSpace, instruction_texts
+from offramp.space.model import JudgeMetric, ModelPart, SpaceFile, model_name
+from offramp.study.objectives import Objective, objectives_of
+from offramp.task.load import Task, load_task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedJob:
+    """A job that can be run.
+
+    Attributes:
+        models: every model the job may call, judge and incumbent included, by name.
+        searched_models: names of those that are searched.
+        texts: instruction texts by predictor and variant.
+        incumbent: None where the file names none.
+        factory: makes one's own module; None for a task given by a signature.
+        predictors: number of predictors, the least number of calls of one run.
+        balance_by: column that balanced demos balance.
+        joined: texts beside those of the file, by predictor and variant: proposed, or of the study it starts from.
+        started_from: name of the study that this one starts from; None for a start from nothing.
+    """
+
+    loaded: LoadedSpace
+    models: Mapping[str, Model]
+    searched_models: tuple[str, ...]
+    texts: Texts
+    task: Task
+    dims: tuple[Dimension, ...]
+    objectives: tuple[Objective, ...]
+    incumbent: Candidate | None
+    factory: ModuleFactory | None
+    predictors: int
+    balance_by: str | None
+    joined: Texts = field(default_factory=dict)
+    started_from: str | None = None
+
+    @property
+    def space(self) -> SpaceFile:
+        """The space file."""
+        return self.loaded.space
+
+    def candidate(self, params: Mapping[str, Any]) -> Candidate:
+        """The candidate of an assignment."""
+        return candidate_of(params, space=self.space, texts=self.all_texts, models=self.models, dims=self.dims)
+
+    @property
+    def all_texts(self) -> Texts:
+        """Every instruction that can be chosen today: those of the file, then those that joined."""
+        return {name: {**variants, **self.joined.get(name, {})} for name, variants in self.texts.items()}
+
+    def with_joined(self, texts: Texts) -> ResolvedJob:
+        """The same job with these texts beside those of the file. Its name and hash stay."""
+        searched = {name: self.models[name] for name in self.searched_models}
+        wider = replace(self, joined=texts)
+        return replace(wider, dims=dimensions(self.space, wider.all_texts, searched))
+
+    @property
+    def filled_dims(self) -> tuple[Dimension, ...]:
+        """The dimensions as they are when every text that may be proposed has joined."""
+        return tuple(dim.filled for dim in self.dims)
+
+    @property
+    def incumbent_outside(self) -> bool:
+        """Whether no assignment gives the incumbent, so that it is one candidate more."""
+        incumbent = self.incumbent
+        if incumbent is None:
+            return False
+        near = [narrowed(dim, incumbent.params.get(dim.name)) for dim in self.dims]
+        return all(self.candidate(params).id != incumbent.id for params in assignments(near))
+
+    def hash(self, seed: int) -> str:
+        """Content hash of everything that decides what the study finds, given the models' answers.
+
+        Budget, number of trials and concurrency are left out: a study can be continued with more of them.
+        """
+        part = self.space.model_dump(
+            mode="json", exclude={"budget", "calls", "description", "store_text", "propose", "verify"}
+        )
+        search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})
+        part["search"] = {**search, "seed": seed}
+        revisions = {name: [m.route, m.revision, m.api_base] for name, m in self.models.items()}
+        texts = {predictor: dict(variants) for predictor, variants in self.texts.items()}
+        propose = None if self.space.propose is None else self.space.propose.model_dump(mode="json")
+        more = {"propose": propose, "started_from": self.started_from, "incumbent": self._own_numbers()}
+        stated = {name: value for name, value in more.items() if value is not None}
+        return content_hash([part, texts, revisions, self.task.hash, *([stated] if stated else [])])
+
+    def _own_numbers(self) -> Mapping[str, Any] | None:
+        """The incumbent's params where one is not as the file has it, but as a dimension (0.0 for 0); else None.
+
+        Earlier studies of such a file have another incumbent, and are not continued with this one.
+        """
+        stated = {} if self.space.incumbent is None else self.space.incumbent.params
+        meant = {} if self.incumbent is None else {name: self.incumbent.params[name] for name in stated}
+        return None if canonical_json(meant) == canonical_json(stated) else meant
+
+    def study_name(self, seed: int) -> str:
+        """Name of the study of this job: the space's name, and what makes it this one."""
+        return f"{self.space.name}-{self.hash(seed)[:8]}"
+
+
+def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = False) -> ResolvedJob:
+    """Checks a loaded space against its data and models.
+
+    Args:
+        to_run: also ask for keys and model files, which a check on another machine need not have.
+        stored: a study has run on it, so that the file itself is taken as it is: it passed the checks of its day.
+
+    Raises:
+        UsageError: (one of its kinds) with where, what, and what to do.
+    """
+    if not stored:
+        check_space(loaded)
+    space, where = loaded.space, str(loaded.path)
+    models, searched = _models(loaded)
+    texts = instruction_texts(loaded)
+    task = load_task(space, base=loaded.base, models=models, where=where)
+    factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
+    predictors = _predictors(factory, texts, where)
+    if factory is None:
+        check_forms(_forms(space), task.fields, loaded.where("task"))
+    dims = dimensions(space, texts, {name: models[name] for name in searched})
+    chosen = incumbent_params(space, texts, dims)
+    job = ResolvedJob(
+        loaded=loaded,
+        models=models,
+        searched_models=searched,
+        texts=texts,
+        task=task,
+        dims=dims,
+        objectives=objectives_of(space),
+        incumbent=None if chosen is None else _incumbent(chosen, space, texts, models, dims),
+        factory=factory,
+        predictors=predictors,
+        balance_by=_balance_by(space, task, where),
+    )
+    check_job(job, stored=stored)
+    if to_run:
+        check_runnable(job)
+    return job
+
+
+def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
+    space, where = loaded.space, str(loaded.path)
+    found: dict[str, Model] = {}
+    for index, part in enumerate(space.models):
+        model = with_capabilities(resolve(part, loaded.where(f"models.{index}")))
+        found[model.name] = model
+    known_only = {part.name for part in space.models if isinstance(part, ModelPart) and not part.searched}
+    searched = tuple(name for name in found if name not in known_only)
+    if not searched:
+        do = "Set `searched: true` for one, or name another."
+        raise SpaceError(problem(loaded.where("models"), "no model is left to search", do=do))
+    others = [("metric.model", part.model) for part in metric_parts(space.metric, JudgeMetric)]
+    if space.incumbent is not None:
+        others.append(("incumbent.model", space.incumbent.model))
+    for key, name in others:
+        if name not in found:
+            found[name] = with_capabilities(resolve(name, f"{where}: {key}"))
+    if space.propose is not None and model_name(space.propose.model) not in found:
+        writer = with_capabilities(resolve(space.propose.model, loaded.where("propose.model")))
+        found[writer.name] = writer
+    return found, searched
+
+
+def _predictors(factory: ModuleFactory | None, texts: Texts, where: str) -> int:
+    names = list(predictors_of(factory())) if factory is not None else [MAIN]
+    for predictor in texts:
+        if predictor not in names:
+            do = nearest(predictor, names) or f"Its predictors are {names}."
+            raise SpaceError(
+                problem(where, "instructions", got=predictor, expected="a predictor of the program", do=do)
+            )
+    return len(names)
+
+
+def _forms(space: SpaceFile) -> set[str]:
+    incumbent = space.incumbent.form if space.incumbent is not None else None
+    return {*many(space.program.form), *([incumbent] if incumbent else [])}
+
+
+def _incumbent(
+    chosen: Mapping[str, Any], space: SpaceFile, texts: Texts, models: Mapping[str, Model], dims: Any
+) -> Candidate:
+    candidate = candidate_of(chosen, space=space, texts=texts, models=models, dims=dims)
+    extra = space.incumbent.params if space.incumbent is not None else {}
+    known = {**candidate.request_params, **{name: chosen[name] for name in extra if chosen[name] is not None}}
+    return Candidate(**{**_fields(candidate), "request_params": known})
+
+
+def _fields(candidate: Candidate) -> dict[str, Any]:
+    return {name: getattr(candidate, name) for name in candidate.__dataclass_fields__}
+
+
+def _balance_by(space: SpaceFile, task: Task, where: str) -> str | None:
+    enums = [name for name, output in task.fields.outputs.items() if output.type == "enum"]
+    column = space.demos.balance_by or next(iter(enums), None)
+    kinds = space.demos.kind if isinstance(space.demos.kind, list) else [space.demos.kind]
+    if "balanced" in kinds:
+        columns = set(task.splits.search[0].values)
+        if column is None or column not in columns:
+            do = nearest(column or "", columns) or "Name a column of the dataset in `demos.balance_by`."
+            raise SpaceError(problem(where, "demos.balance_by", got=column, expected="a column to balance", do=do))
+    return column
