@@ -14,7 +14,8 @@ from offramp.store.engine import open_store
 from offramp.store.studies import StudyStatus, StudyStore
 from offramp.store.summaries import SummaryStore
 from offramp.study import api
-from offramp.study.report import build_report, reweigh, ruler_of
+from offramp.study.queries import scoring_context
+from offramp.study.report import build_report, reweigh
 from offramp.study.spending import spending
 
 Study = tuple[Path, str]
@@ -23,7 +24,7 @@ Study = tuple[Path, str]
 def test_virtual_and_physical_money_are_the_sums_of_what_is_stored(study: Study) -> None:
     folder, name = study
     with open_store(api.default_storage(folder), write_probe=False) as store:
-        rows, prices = CandidateStore(store).all(name), ruler_of(StudyStore(store).get(name)).prices
+        rows, prices = CandidateStore(store).all(name), scoring_context(StudyStore(store).get(name)).prices
         found = spending(store, name, rows, prices)
         models = {row.id: row.candidate.model for row in rows}
         by_hand = sum(
@@ -44,7 +45,7 @@ def test_virtual_and_physical_money_are_the_sums_of_what_is_stored(study: Study)
 def test_a_model_without_a_price_makes_the_sum_unknown_and_never_less(study: Study) -> None:
     folder, name = study
     with open_store(api.default_storage(folder), write_probe=False) as store:
-        rows, prices = CandidateStore(store).all(name), dict(ruler_of(StudyStore(store).get(name)).prices)
+        rows, prices = CandidateStore(store).all(name), dict(scoring_context(StudyStore(store).get(name)).prices)
         found = spending(store, name, rows, {**prices, "large": None})
     assert found.virtual_usd is None and found.physical_usd is None and found.by_model["large"] is None
 

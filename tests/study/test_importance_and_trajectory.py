@@ -12,7 +12,7 @@ from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.store.results import CallCounts
 from offramp.store.summaries import Summary
 from offramp.study.importance import importances
-from offramp.study.members import Member, Ruler
+from offramp.study.members import Member, ScoringContext
 from offramp.study.objectives import Objective
 from offramp.study.trajectory import thinned, trajectory
 
@@ -81,11 +81,11 @@ def test_hypervolume_grows_with_the_front_alone_and_spend_with_every_physical_ca
     counts = {row.id: CallCounts(calls=10, cached_calls=0) for row in rows} | {
         rows[3].id: CallCounts(calls=5, cached_calls=5)
     }
-    ruler = Ruler(
+    scoring = ScoringContext(
         objectives=(Objective(name="quality", weight=1.0, scale=(0.0, 1.0)),), constraints=ConstraintsPart(),
         prices={"m": Price(input_usd=1.0, output_usd=1.0)}, incumbent=None,
     )  # fmt: skip
-    steps = trajectory(rows, summaries, counts, ruler)
+    steps = trajectory(rows, summaries, counts, scoring)
     assert [step.hypervolume for step in steps] == [0.5, 0.5, 0.5, 0.75]
     assert [step.calls for step in steps] == [10, 20, 30, 35]
     assert [step.spent_usd for step in steps] == pytest.approx([0.01, 0.02, 0.03, 0.035])

@@ -19,10 +19,11 @@ from offramp.promote.gate import GateRules, refusals, retiring
 from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.store import PromotionStore, sealed
-from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
+from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.study.api import full_name, open_looking
 from offramp.study.pick import find_candidate
-from offramp.study.report import build_report
+from offramp.study.queries import read_study_rows
+from offramp.study.report import report_of
 
 
 class PromotionRefused(GateRefused):
@@ -87,9 +88,9 @@ def promote(
     calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
     with open_looking(storage, results) as store:
         name = full_name(store, study)
-        rows = CandidateStore(store).all(name)
-        report = build_report(store, name, rows=rows)
-        row = find_candidate(store, report, rows, pick, where="--pick")
+        rows = read_study_rows(store, name)
+        report = report_of(rows)
+        row = find_candidate(store, report, rows.candidates, pick, where="--pick")
         opened = load_study(store, name, space)
         root = default_folder(promotions)
         ask = Ask(

@@ -1,6 +1,6 @@
 """A study as a page: everything that the report and the live page show, read from the storage in a few queries.
 
-Invariant: numbers are those of `study.report.build_report`, the source of the command line's tables and JSON; nothing
+Invariant: numbers are those of `study.report.report_of`, the source of the command line's tables and JSON; nothing
 here ranks or prices anew.
 """
 
@@ -20,16 +20,17 @@ from offramp.review.headline import Verdict, verdict
 from offramp.review.own_demos import OwnDemos, Shown
 from offramp.review.provenance import provenance
 from offramp.review.rows import MOST_OTHERS, Labels, Row, quality_interval, rows_of, script_data, shares_of, spoken
-from offramp.store.candidates import CandidateRow, CandidateStore
+from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.store.studies import StudyRow, StudyStore
+from offramp.store.studies import StudyRow
 from offramp.store.summaries import SummaryStore
 from offramp.study.compare import Comparison, Sides, compare_sides
 from offramp.study.dataset import Dataset, read_dataset
 from offramp.study.importance import Importance, importances
+from offramp.study.queries import read_study_rows
 from offramp.study.recommend import choose
-from offramp.study.report import Choice, StudyReport, build_report, reweigh, ruler_of
+from offramp.study.report import Choice, StudyReport, report_of, reweigh
 from offramp.study.spending import Spending, spending
 from offramp.study.trajectory import thinned, trajectory
 from offramp.study.wording import STOPPED
@@ -114,11 +115,11 @@ class StudySource:
 
     def __init__(self, store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> None:
         self.store, self.name = store, name
-        self.row = StudyStore(store).get(name)
-        self.candidates = CandidateStore(store).all(name)
-        self.report = build_report(store, name, weights=weights, rows=self.candidates)
-        self.ruler = ruler_of(self.row, weights)
-        self.own_weights = [o.weight for o in ruler_of(self.row).objectives]
+        rows = read_study_rows(store, name)
+        self.row, self.candidates = rows.study, rows.candidates
+        self.report = report_of(rows, weights)
+        self.scoring = replace(rows.scoring, objectives=self.report.objectives)
+        self.own_weights = [o.weight for o in rows.scoring.objectives]
         self._dataset: Dataset | None = None
         self._ways: tuple[tuple[str, Choice], ...] | None = None
         self._importance: tuple[Importance, ...] | None = None
@@ -133,7 +134,7 @@ class StudySource:
         """The same source by other weights; what does not depend on them is not read again."""
         other = copy.copy(self)
         other.report = reweigh(self.report, weights)
-        other.ruler = replace(self.ruler, objectives=other.report.objectives)
+        other.scoring = replace(self.scoring, objectives=other.report.objectives)
         other._by_id = {member.candidate: member for member in other.report.members}
         return other
 
@@ -232,7 +233,7 @@ class StudySource:
         if self._lines is None:
             summaries = SummaryStore(self.store).all(self.name, Split.SEARCH)
             counts = ResultStore(self.store).call_counts(self.name, Split.SEARCH)
-            self._lines = line_charts(thinned(trajectory(self.candidates, summaries, counts, self.ruler)))
+            self._lines = line_charts(thinned(trajectory(self.candidates, summaries, counts, self.scoring)))
         return self._lines
 
     def ways(self) -> tuple[tuple[str, Choice], ...]:
@@ -282,8 +283,8 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
         charts=front_charts(crowd_of(report), [o.name for o in report.objectives]),
         lines=source.lines() if whole else (),
         importance=source.importance,
-        spending=spending(source.store, source.name, source.candidates, source.ruler.prices),
-        provenance=provenance(source.row, source.ruler),
+        spending=spending(source.store, source.name, source.candidates, source.scoring.prices),
+        provenance=provenance(source.row, source.scoring),
         details=tuple(detail for detail in details if detail is not None),
         undetailed=max(0, front - sum(row.front for row in wanted)) if whole else 0,
         choices=source.ways() if report.front else (),

@@ -9,14 +9,14 @@ from typing import Any
 from offramp.records import Price
 from offramp.space.model import SpaceFile
 from offramp.store.studies import StudyRow
-from offramp.study.members import Ruler
+from offramp.study.members import ScoringContext
 from offramp.study.wording import STOPPED
 
 
-def provenance(row: StudyRow, ruler: Ruler) -> tuple[tuple[str, str], ...]:
+def provenance(row: StudyRow, scoring: ScoringContext) -> tuple[tuple[str, str], ...]:
     """Names and values, in the order of reading."""
     space = SpaceFile.model_validate_json(row.space_json)
-    return (*_study(row, space), *_data(row, space), *_measured(ruler), *_prices(ruler), *_versions(row))
+    return (*_study(row, space), *_data(row, space), *_measured(scoring), *_prices(scoring), *_versions(row))
 
 
 def _study(row: StudyRow, space: SpaceFile) -> Iterator[tuple[str, str]]:
@@ -48,17 +48,17 @@ def _metric(part: dict[str, Any]) -> str:
     return f"{part.get('kind', '')} ({', '.join(rest)})" if rest else str(part.get("kind", ""))
 
 
-def _measured(ruler: Ruler) -> Iterator[tuple[str, str]]:
-    for o in ruler.objectives:
+def _measured(scoring: ScoringContext) -> Iterator[tuple[str, str]]:
+    for o in scoring.objectives:
         scale = "not fixed yet" if o.scale is None else f"worst {o.scale[0]:g}, best {o.scale[1]:g}"
         statistic = f"{o.statistic}, " if o.name == "latency" else ""
         yield f"objective {o.name}", f"{statistic}scale {scale}"
-    for name, limit in ruler.constraints.model_dump(mode="json", exclude_none=True).items():
+    for name, limit in scoring.constraints.model_dump(mode="json", exclude_none=True).items():
         yield f"constraint {name}", str(limit)
 
 
-def _prices(ruler: Ruler) -> Iterator[tuple[str, str]]:
-    for model, price in ruler.prices.items():
+def _prices(scoring: ScoringContext) -> Iterator[tuple[str, str]]:
+    for model, price in scoring.prices.items():
         yield f"price of {model}", price_words(price)
 
 

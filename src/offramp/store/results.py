@@ -62,6 +62,17 @@ class ResultStore:
         """Results of some candidates: by candidate, then by example id; those that never ran are left out."""
         return self._select(study, split, results.c.candidate.in_(list(candidates)))
 
+    def scores(self, study: str, split: Split | str, candidates: Collection[str]) -> dict[str, dict[str, float]]:
+        """The scores alone: by each of these candidates, then by example id; results without a score are left out."""
+        c = results.c
+        where = (c.study == study, c.split == str(split), c.candidate.in_(list(candidates)), c.score.is_not(None))
+        select = sa.select(c.candidate, c.example, c.score).where(*where).order_by(c.candidate, c.example)
+        found: dict[str, dict[str, float]] = {candidate: {} for candidate in candidates}
+        with self._store.reading() as conn:
+            for candidate, example, score in conn.execute(select):
+                found[candidate][example] = score
+        return found
+
     def call_counts(self, study: str, split: Split | str) -> dict[str, CallCounts]:
         """Calls by candidate. Reads every result of the split: a second or two for a million."""
         c = results.c

@@ -15,15 +15,16 @@ from offramp.errors import UsageError, nearest, problem
 from offramp.records import Result, Scalar, Split
 from offramp.space.model import RegressionsPart, SpaceFile
 from offramp.stats.intervals import share_at_most
-from offramp.store.candidates import CandidateRow, CandidateStore
+from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.store.studies import StudyRow, StudyStore
+from offramp.store.studies import StudyRow
 from offramp.store.summaries import SummaryStore
 from offramp.study.dataset import Dataset, read_dataset
 from offramp.study.holdout import tallies_against
 from offramp.study.pick import find_candidate
-from offramp.study.report import StudyReport, build_report
+from offramp.study.queries import holdout_scores, read_study_rows
+from offramp.study.report import StudyReport, report_of
 from offramp.study.tally import CONFIDENCE, MARGIN, SAME, Tally, holm_corrected, tally
 
 
@@ -145,9 +146,11 @@ def compare(
         UsageError: no such candidate, no example in common, a column that the dataset does not have, or no margin.
     """
     check_margin(margin)
-    row, rows = StudyStore(store).get(study), CandidateStore(store).all(study)
-    report = build_report(store, study, rows=rows)
-    one, other = (find_candidate(store, report, rows, pick, where=name) for name, pick in (("A", a), ("B", b)))
+    rows = read_study_rows(store, study)
+    row, report = rows.study, report_of(rows)
+    one, other = (
+        find_candidate(store, report, rows.candidates, pick, where=name) for name, pick in (("A", a), ("B", b))
+    )
     if one.id == other.id:
         raise UsageError(problem("offramp compare", "A and B are the same candidate", got=one.id, do="Name another."))
     dataset = read_dataset(row, space_file)
@@ -212,7 +215,7 @@ def _holm(sides: Sides, report: StudyReport | None, otherwise: float) -> float:
     known = None if member is None or member.holdout is None else member.holdout.against
     if known is not None and report is not None and report.incumbent and report.incumbent.candidate == sides.b.id:
         return known.p_corrected
-    found = tallies_against(sides.store, sides.row.name, sides.b.id).get(sides.a.id)
+    found = tallies_against(sides.b.id, holdout_scores(sides.store, sides.row.name)).get(sides.a.id)
     return otherwise if found is None else found.p_corrected
 
 

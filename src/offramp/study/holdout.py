@@ -10,28 +10,28 @@ from dataclasses import replace
 
 import numpy as np
 
-from offramp.records import Split
 from offramp.stats.pareto import non_dominated
-from offramp.store.engine import Store
-from offramp.store.results import ResultStore
-from offramp.store.summaries import SummaryStore
 from offramp.study.members import Against, HoldoutScore, Member
 from offramp.study.objectives import Objective
-from offramp.study.pairs import paired, scores_of
+from offramp.study.pairs import paired
 from offramp.study.tally import Tally, holm_corrected
+
+Scores = Mapping[str, Mapping[str, float]]
+"""By candidate id, the score of each example that has one."""
 
 
 def judged(
-    store: Store, study: str, members: Sequence[Member], objectives: Sequence[Objective], incumbent: str | None
+    members: Sequence[Member], objectives: Sequence[Objective], incumbent: str | None, scores: Scores
 ) -> dict[str, HoldoutScore]:
     """The holdout scores of these members, by candidate: with who is on the front there, and against the incumbent.
 
     Args:
         members: the front, the recommended one and the incumbent; those that were not scored there are left out.
+        scores: of every candidate with results on the holdout.
     """
     scored = {m.candidate: m.holdout for m in members if m.holdout is not None}
     on_front = _front(scored, objectives)
-    against = {} if incumbent is None or incumbent not in scored else tallies_against(store, study, incumbent)
+    against = {} if incumbent is None or incumbent not in scored else tallies_against(incumbent, scores)
     return {
         candidate: replace(
             score, on_front=candidate in on_front, against=_seen(against[candidate]) if candidate in against else None
@@ -54,16 +54,17 @@ def _value(score: HoldoutScore, objective: str) -> float:
     return float("nan") if value is None else value
 
 
-def tallies_against(store: Store, study: str, before: str) -> dict[str, Tally]:
-    """Whoever has complete results on the holdout against one of them, on the examples that both have a score for.
+def tallies_against(before: str, scores: Scores) -> dict[str, Tally]:
+    """Whoever has results on the holdout against one of them, on the examples that both have a score for.
 
     `p_corrected` is Holm's over all of them, so that it is the same wherever two are compared on the holdout.
     Those without a common example are left out.
+
+    Args:
+        scores: of every candidate with results on the holdout, `before` among them.
     """
-    names = [candidate for candidate in SummaryStore(store).all(study, Split.HOLDOUT) if candidate != before]
-    found = ResultStore(store).some(study, Split.HOLDOUT, (before, *names))
-    base = scores_of(found.get(before, {}))
-    tallies = holm_corrected([paired(scores_of(found.get(name, {})), base) for name in names])
+    names = [name for name in scores if name != before]
+    tallies = holm_corrected([paired(scores[name], scores.get(before, {})) for name in names])
     return {name: one for name, one in zip(names, tallies, strict=True) if one.n}
 
 

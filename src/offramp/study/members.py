@@ -1,27 +1,23 @@
 """The candidates of a study with their aggregates, ready to be ranked and shown.
 
-Everything is read from the storage, in a few queries whatever the number of results; tokens are priced when they are
-read, so that a price change re-prices an old study.
+Tokens are priced here and not when they are stored, so that a price change re-prices an old study.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from offramp.records import Price, Scalar, Split
+from offramp.records import Price, Scalar
 from offramp.space.model import ConstraintsPart
 from offramp.stats.intervals import Interval
 from offramp.stats.means import mean_interval_of
-from offramp.store.candidates import CandidateRow, CandidateState
-from offramp.store.engine import Store
-from offramp.store.paired import counts_against
-from offramp.store.probes import ProbeRuns, ProbeStore
-from offramp.store.summaries import Summary, SummaryStore
+from offramp.store.candidates import CandidateRow
+from offramp.store.probes import ProbeRuns
+from offramp.store.summaries import Summary
 from offramp.study.limits import broken_limits
 from offramp.study.objectives import Objective, utility, values_of, violations
 from offramp.study.probe import Probe, probe_of
-from offramp.study.regressions import regressed_by_counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +127,8 @@ class Priced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ruler:
-    """What members of one study are measured with."""
+class ScoringContext:
+    """What the candidates of one study are scored with."""
 
     objectives: tuple[Objective, ...]
     constraints: ConstraintsPart
@@ -140,50 +136,37 @@ class Ruler:
     incumbent: str | None
 
 
-def read_members(store: Store, study: str, ruler: Ruler, rows: Sequence[CandidateRow]) -> tuple[Member, ...]:
-    """Those of the candidates that have a complete evaluation, in the order of their trials."""
-    search, holdout = (SummaryStore(store).all(study, split) for split in (Split.SEARCH, Split.HOLDOUT))
-    complete = [row for row in rows if row.state is CandidateState.COMPLETE and row.id in search]
-    regressed, probes = _regressed(store, study, ruler), ProbeStore(store).all(study)
-    return tuple(
-        _member(row, search[row.id], holdout.get(row.id), ruler, regressed(row.id), probes.get(row.id))
-        for row in complete
-    )
-
-
-def _regressed(store: Store, study: str, ruler: Ruler) -> Callable[[str], float | None]:
-    """By candidate, the bound that a regression budget holds against; always None without a budget."""
-    budget, incumbent = ruler.constraints.regressions, ruler.incumbent
-    if budget is None or incumbent is None:
-        return lambda _: None
-    counts, confidence = counts_against(store, study, Split.SEARCH, incumbent), budget.confidence
-    return lambda name: 0.0 if name == incumbent else regressed_by_counts(counts.get(name), confidence)
-
-
-def _member(
-    row: CandidateRow, search: Summary, holdout: Summary | None, ruler: Ruler, regressed_at_most: float | None,
-    runs: ProbeRuns | None,
+def member_of(
+    row: CandidateRow, search: Summary, holdout: Summary | None, scoring: ScoringContext, *,
+    regressed_at_most: float | None = None, runs: ProbeRuns | None = None,
 ) -> Member:  # fmt: skip
-    seen = Priced(summary=search, price=ruler.prices.get(row.candidate.model))
+    """One candidate with its aggregates at the prices of the context.
+
+    Args:
+        holdout: None where it was not scored there.
+        regressed_at_most: as `violations` takes it.
+        runs: its timed runs; None where there are none.
+    """
+    seen = Priced(summary=search, price=scoring.prices.get(row.candidate.model))
     interval = _interval(search)
-    values = values_of(ruler.objectives, seen)
-    fixed = all(objective.scale is not None for objective in ruler.objectives)
-    missed = violations(ruler.constraints, seen, regressed_at_most)
+    values = values_of(scoring.objectives, seen)
+    fixed = all(objective.scale is not None for objective in scoring.objectives)
+    missed = violations(scoring.constraints, seen, regressed_at_most)
     return Member(
         candidate=row.id,
         params=row.params,
         quality=seen.quality,
         cost_usd=seen.cost_usd,
-        latency_s=seen.latency_s(_statistic(ruler.objectives)),
+        latency_s=seen.latency_s(_statistic(scoring.objectives)),
         latency_p95_s=seen.latency_s("p95"),
         n=search.n,
         n_fault=search.n_fault,
         n_failed=search.n_failed,
-        utility=utility(ruler.objectives, values) if values is not None and fixed else None,
+        utility=utility(scoring.objectives, values) if values is not None and fixed else None,
         feasible=all(m <= 0 for m in missed.values()),
-        breaks=broken_limits(missed, ruler.constraints, seen, regressed_at_most),
-        incumbent=row.id == ruler.incumbent,
-        holdout=None if holdout is None else _holdout(Priced(summary=holdout, price=seen.price), ruler),
+        breaks=broken_limits(missed, scoring.constraints, seen, regressed_at_most),
+        incumbent=row.id == scoring.incumbent,
+        holdout=None if holdout is None else _holdout(Priced(summary=holdout, price=seen.price), scoring),
         quality_low=None if interval is None else interval.low,
         quality_high=None if interval is None else interval.high,
         probe=None if runs is None else probe_of(runs),
@@ -197,14 +180,14 @@ def _interval(summary: Summary) -> Interval | None:
     return mean_interval_of(n=summary.n, mean=summary.quality, mean_square=summary.quality_square)
 
 
-def _holdout(seen: Priced, ruler: Ruler) -> HoldoutScore | None:
+def _holdout(seen: Priced, scoring: ScoringContext) -> HoldoutScore | None:
     if not seen.summary.n:
         return None
     interval = _interval(seen.summary)
     return HoldoutScore(
         quality=seen.quality,
         cost_usd=seen.cost_usd,
-        latency_s=seen.latency_s(_statistic(ruler.objectives)),
+        latency_s=seen.latency_s(_statistic(scoring.objectives)),
         n=seen.summary.n,
         quality_low=None if interval is None else interval.low,
         quality_high=None if interval is None else interval.high,

@@ -24,6 +24,7 @@ from offramp.store.results import ResultStore
 from offramp.study.holdout import tallies_against
 from offramp.study.members import Member
 from offramp.study.pairs import paired, scores_of
+from offramp.study.queries import holdout_scores
 from offramp.study.report import Choice, StudyReport, recommend
 from offramp.study.tally import Tally, holm_corrected
 from offramp.study.wording import number, per_thousand, points, seconds
@@ -151,7 +152,7 @@ def _against(store: Store, report: StudyReport, split: Split) -> dict[str, Tally
     """
     assert report.incumbent is not None
     if split is Split.HOLDOUT:
-        return tallies_against(store, report.study, report.incumbent.candidate)
+        return tallies_against(report.incumbent.candidate, holdout_scores(store, report.study))
     before = _scores(store, report.study, split, report.incumbent.candidate)
     found: dict[str, Tally] = {}
     for member in report.front:

@@ -1,6 +1,6 @@
 """A study as a report: incumbent, front, recommendation, money. One source for JSON, CSV, table, page and plot.
 
-Everything is read from the storage. Nothing here makes a call.
+A report is a function of the study's rows (`report_of`): stored ones, or those that a running job has in memory.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from offramp.space.model import SpaceFile
 from offramp.stats.pareto import non_dominated
-from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
+from offramp.store.candidates import CandidateState
 from offramp.store.engine import Store
-from offramp.store.studies import StudyRow, StudyStore
-from offramp.store.variants import Variant, VariantStore
-from offramp.study.holdout import judged
-from offramp.study.members import HoldoutScore, Member, Ruler, read_members
-from offramp.study.objectives import Objective, objectives_from_json, reweighted, utility
-from offramp.study.prices import current_prices
+from offramp.store.variants import Variant
+from offramp.study.holdout import Scores, judged
+from offramp.study.members import HoldoutScore, Member, ScoringContext, member_of
+from offramp.study.objectives import Objective, reweighted, utility
+from offramp.study.queries import StudyRows, read_study_rows
+from offramp.study.regressions import regressed_by_counts
 
 __all__ = [
     "Choice",
@@ -32,6 +31,7 @@ __all__ = [
     "build_report",
     "front_of",
     "recommend",
+    "report_of",
     "summary_text",
 ]
 
@@ -118,39 +118,69 @@ def _choice_json(choice: Choice | None) -> dict[str, Any] | None:
     return None if choice is None else {**asdict(choice), "member": _member_json(choice.member)}
 
 
-def build_report(
-    store: Store, name: str, *, weights: Mapping[str, float] | None = None, rows: Sequence[CandidateRow] | None = None
-) -> StudyReport:
-    """The report of a study.
-
-    Args:
-        rows: its candidates, where they are at hand; read from the storage for None.
+def build_report(store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> StudyReport:
+    """The report of a stored study.
 
     Raises:
         StorageError: no such study. UsageError: weights that do not fit its objectives.
     """
-    row = StudyStore(store).get(name)
-    ruler = ruler_of(row, weights)
-    rows = CandidateStore(store).all(name) if rows is None else rows
-    members = read_members(store, name, ruler, rows)
-    front = front_of(members, ruler.objectives)
-    members, front = _with_holdout(store, name, members, front, ruler)
+    return report_of(read_study_rows(store, name), weights)
+
+
+def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> StudyReport:
+    """The report of a study, from its rows alone.
+
+    Args:
+        weights: other weights; the study's own for None.
+
+    Raises:
+        UsageError: weights that do not fit its objectives.
+    """
+    scoring = replace(rows.scoring, objectives=reweighted(rows.scoring.objectives, weights))
+    members = _members(rows, scoring)
+    front = front_of(members, scoring.objectives)
+    members, front = _with_holdout(members, front, scoring, rows.holdout_scores)
+    study = rows.study
     return StudyReport(
-        study=name,
-        space=row.space_name,
-        seed=row.seed,
-        status=str(row.status),
-        stop_reason=row.stop_reason,
-        objectives=ruler.objectives,
-        trials=len(rows),
-        stopped=sum(row.state is CandidateState.STOPPED for row in rows),
+        study=study.name,
+        space=study.space_name,
+        seed=study.seed,
+        status=str(study.status),
+        stop_reason=study.stop_reason,
+        objectives=scoring.objectives,
+        trials=len(rows.candidates),
+        stopped=sum(row.state is CandidateState.STOPPED for row in rows.candidates),
         members=members,
         front=front,
         incumbent=next((member for member in members if member.incumbent), None),
         recommended=recommend(front),
-        started_from=_start(row.extra.get("warm")),
-        proposals=VariantStore(store).all(name),
+        started_from=_start(study.extra.get("warm")),
+        proposals=rows.variants,
     )
+
+
+def _members(rows: StudyRows, scoring: ScoringContext) -> tuple[Member, ...]:
+    """Those of the candidates that have a complete evaluation, in the order of their trials."""
+    return tuple(
+        member_of(
+            row,
+            rows.search[row.id],
+            rows.holdout.get(row.id),
+            scoring,
+            regressed_at_most=_regressed(row.id, rows),
+            runs=rows.probes.get(row.id),
+        )
+        for row in rows.candidates
+        if row.state is CandidateState.COMPLETE and row.id in rows.search
+    )
+
+
+def _regressed(candidate: str, rows: StudyRows) -> float | None:
+    """The bound that a regression budget holds against; None without a budget or an incumbent."""
+    budget, incumbent = rows.scoring.constraints.regressions, rows.scoring.incumbent
+    if budget is None or incumbent is None:
+        return None
+    return 0.0 if candidate == incumbent else regressed_by_counts(rows.search_counts.get(candidate), budget.confidence)
 
 
 def _start(warm: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -162,11 +192,11 @@ def _start(warm: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _with_holdout(
-    store: Store, study: str, members: tuple[Member, ...], front: tuple[Member, ...], ruler: Ruler
+    members: tuple[Member, ...], front: tuple[Member, ...], scoring: ScoringContext, holdout_scores: Scores
 ) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
     """Members and front, with what became of front, recommended and incumbent on the holdout."""
     chosen = {m.candidate: m for m in (*front, *(m for m in members if m.incumbent))}
-    scores = judged(store, study, tuple(chosen.values()), ruler.objectives, ruler.incumbent)
+    scores = judged(tuple(chosen.values()), scoring.objectives, scoring.incumbent, holdout_scores)
     after = {name: replace(chosen[name], holdout=score) for name, score in scores.items()}
     return tuple(after.get(m.candidate, m) for m in members), tuple(after.get(m.candidate, m) for m in front)
 
@@ -194,16 +224,6 @@ def reweigh(report: StudyReport, weights: Mapping[str, float]) -> StudyReport:
 def _utility(member: Member, objectives: Sequence[Objective]) -> float | None:
     known = [value for value in _values(member, objectives) if value is not None]
     return utility(objectives, known) if len(known) == len(objectives) else None
-
-
-def ruler_of(row: StudyRow, weights: Mapping[str, float] | None = None) -> Ruler:
-    """What the members of a study are measured with: its objectives (weighed anew), constraints and today's prices."""
-    return Ruler(
-        objectives=reweighted(objectives_from_json(row.extra.get("objectives", [])), weights),
-        constraints=SpaceFile.model_validate_json(row.space_json).constraints,
-        prices=current_prices(row),
-        incumbent=row.extra.get("incumbent"),
-    )
 
 
 def front_of(members: Sequence[Member], objectives: Sequence[Objective]) -> tuple[Member, ...]:

@@ -7,7 +7,7 @@ would have cost without the ledger. The two are never added up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from offramp.records import Price
@@ -55,7 +55,7 @@ def verify_budget(study: str) -> str:
     return f"{study}:verify"
 
 
-def spending(store: Store, study: str, rows: tuple[CandidateRow, ...], prices: Mapping[str, Price | None]) -> Spending:
+def spending(store: Store, study: str, rows: Sequence[CandidateRow], prices: Mapping[str, Price | None]) -> Spending:
     """The money of a study, read from the storage."""
     ledger = Ledger(store, study)
     totals = ledger.totals()
@@ -73,7 +73,7 @@ def spending(store: Store, study: str, rows: tuple[CandidateRow, ...], prices: M
 
 
 def _virtual(
-    store: Store, study: str, rows: tuple[CandidateRow, ...], prices: Mapping[str, Price | None]
+    store: Store, study: str, rows: Sequence[CandidateRow], prices: Mapping[str, Price | None]
 ) -> float | None:
     used = SummaryStore(store).usage_by(study, {row.id: row.candidate.model for row in rows})
     costs = [None if (price := prices.get(model)) is None else price.cost_usd(u) for model, (_, u) in used.items()]

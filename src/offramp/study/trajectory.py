@@ -16,7 +16,7 @@ from offramp.stats.pareto import non_dominated
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.store.results import CallCounts
 from offramp.store.summaries import Summary
-from offramp.study.members import Priced, Ruler
+from offramp.study.members import Priced, ScoringContext
 from offramp.study.objectives import values_of
 
 
@@ -37,7 +37,10 @@ class Step:
 
 
 def trajectory(
-    rows: Sequence[CandidateRow], summaries: Mapping[str, Summary], counts: Mapping[str, CallCounts], ruler: Ruler
+    rows: Sequence[CandidateRow],
+    summaries: Mapping[str, Summary],
+    counts: Mapping[str, CallCounts],
+    scoring: ScoringContext,
 ) -> tuple[Step, ...]:
     """One step per candidate, in the order of trials.
 
@@ -45,14 +48,14 @@ def trajectory(
         counts: physical calls and answers from the ledger by candidate.
     """
     steps: list[Step] = []
-    calls, spent, cover = 0, 0.0, _Cover(len(ruler.objectives))
+    calls, spent, cover = 0, 0.0, _Cover(len(scoring.objectives))
     known: float | None = spent
     for row in rows:
         count = counts.get(row.id, CallCounts(calls=0, cached_calls=0))
         calls += count.calls
-        known = _plus(known, _paid(row, summaries.get(row.id), count, ruler))
+        known = _plus(known, _paid(row, summaries.get(row.id), count, scoring))
         if row.state is CandidateState.COMPLETE:
-            cover.add(_scaled(row, summaries.get(row.id), ruler))
+            cover.add(_scaled(row, summaries.get(row.id), scoring))
         steps.append(Step(number=row.number, calls=calls, spent_usd=known, hypervolume=cover.value))
     return tuple(steps)
 
@@ -66,11 +69,11 @@ def thinned(steps: Sequence[Step], most: int = 400) -> tuple[Step, ...]:
     return tuple(kept)
 
 
-def _paid(row: CandidateRow, summary: Summary | None, count: CallCounts, ruler: Ruler) -> float | None:
+def _paid(row: CandidateRow, summary: Summary | None, count: CallCounts, scoring: ScoringContext) -> float | None:
     """The part of a candidate's cost that went over the wire; the rest came from the ledger."""
     if not count.calls or summary is None:
         return 0.0
-    cost = summary.cost_usd(ruler.prices.get(row.candidate.model))
+    cost = summary.cost_usd(scoring.prices.get(row.candidate.model))
     return None if cost is None else cost * summary.n * count.calls / (count.calls + count.cached_calls)
 
 
@@ -78,11 +81,11 @@ def _plus(total: float | None, more: float | None) -> float | None:
     return None if total is None or more is None else total + more
 
 
-def _scaled(row: CandidateRow, summary: Summary | None, ruler: Ruler) -> list[float] | None:
-    if summary is None or any(objective.scale is None for objective in ruler.objectives):
+def _scaled(row: CandidateRow, summary: Summary | None, scoring: ScoringContext) -> list[float] | None:
+    if summary is None or any(objective.scale is None for objective in scoring.objectives):
         return None
-    values = values_of(ruler.objectives, Priced(summary=summary, price=ruler.prices.get(row.candidate.model)))
-    return None if values is None else [o.scaled(v) for o, v in zip(ruler.objectives, values, strict=True)]
+    values = values_of(scoring.objectives, Priced(summary=summary, price=scoring.prices.get(row.candidate.model)))
+    return None if values is None else [o.scaled(v) for o, v in zip(scoring.objectives, values, strict=True)]
 
 
 class _Cover:
