@@ -18,14 +18,11 @@ import numpy as np
 
 from offramp.stats import (
     Interval,
-    bootstrap_mean,
-    clopper_pearson,
     difference_interval,
     mean_interval,
-    paired_bootstrap,
+    mean_interval_of,
     quantile,
     share_at_most,
-    wilson,
 )
 from offramp.study.tally import holm_corrected, tally
 
@@ -33,8 +30,6 @@ Sample = tuple[np.ndarray, float]
 Family = Callable[[np.random.Generator, int], Sample]
 SIZES = (5, 10, 20, 50, 100, 500)
 CONFIDENCES = (0.90, 0.95)
-RESAMPLES = np.random.default_rng(1)
-"""Goes on from sample to sample: one seed for all of them would be off for all of them in the same direction."""
 
 
 # ------------------------------------------------------------------------------------ families of distributions
@@ -174,6 +169,19 @@ def pairs_lopsided(rng: np.random.Generator, n: int) -> Sample:
 # ------------------------------------------------------------------------------------------------- measurements
 
 
+def share_interval(ones: int, n: int, *, confidence: float) -> Interval:
+    """The interval of 0/1 scores, which is Wilson's."""
+    return mean_interval_of(n=n, mean=ones / n, mean_square=ones / n, confidence=confidence)
+
+
+def clopper_pearson(ones: int, n: int, *, confidence: float) -> Interval:
+    """The interval that never covers less often than it says, for comparison."""
+    from scipy.stats import binomtest
+
+    ends = binomtest(ones, n).proportion_ci(confidence, method="exact")
+    return Interval(low=float(ends.low), high=float(ends.high), confidence=confidence)
+
+
 def coverage_of_shares(interval: Callable[..., Interval], n: int, confidence: float) -> tuple[float, float]:
     """Mean coverage over uniform shares, and the lowest over shares from 0.05 to 0.95; exact sums, no draws."""
     ends = [interval(x, n, confidence=confidence) for x in range(n + 1)]
@@ -237,16 +245,6 @@ def _binomial(n: int, p: np.ndarray) -> np.ndarray:
     return np.asarray(binom.pmf(np.arange(n + 1)[:, None], n, p))
 
 
-def _bootstrap(values: np.ndarray, *, confidence: float) -> Interval:
-    low = -1.0 if (values < 0).any() else 0.0
-    return bootstrap_mean(values, RESAMPLES, confidence=confidence, resamples=500, bounds=(low, 1.0))
-
-
-def _paired_bootstrap(values: np.ndarray, *, confidence: float) -> Interval:
-    a, b = np.maximum(values, 0.0), np.maximum(-values, 0.0)
-    return paired_bootstrap(a, b, RESAMPLES, confidence=confidence, resamples=500)
-
-
 def _row(name: str, cells: Sequence[str]) -> None:
     print(f"{name:34}" + "".join(f"{cell:>15}" for cell in cells))
 
@@ -263,14 +261,14 @@ def main() -> None:
     for confidence in CONFIDENCES:
         print(f"\nnominal {confidence:.2f}: coverage by number of examples; shares: mean (lowest)")
         _row("", [str(n) for n in SIZES])
-        for name, method in (("share: wilson", wilson), ("share: clopper_pearson", clopper_pearson)):
+        for name, method in (("share: Wilson", share_interval), ("share: Clopper-Pearson", clopper_pearson)):
             pairs = (coverage_of_shares(method, n, confidence) for n in SIZES)
             _row(name, [f"{mean:.3f} ({least:.3f})" for mean, least in pairs])
         bounds = (coverage_of_bound(n, confidence) for n in SIZES)
         _row("share_at_most (one-sided)", [f"{mean:.3f} ({least:.3f})" for mean, least in bounds])
 
-        def of(family: Family, interval: Callable[..., Interval], count: int = repeats) -> Callable[[int], float]:
-            return partial(coverage, family, interval, confidence=confidence, repeats=count)  # noqa: B023
+        def of(family: Family, interval: Callable[..., Interval]) -> Callable[[int], float]:
+            return partial(coverage, family, interval, confidence=confidence, repeats=repeats)  # noqa: B023
 
         rows = {k: _measured(f"mean_interval: {k}", confidence, of(f, mean_interval)) for k, f in SCORES.items()}
         _row("mean_interval: graded, all", [f"{c:.3f} " for c in np.mean([rows[name] for name in GRADED], axis=0)])
@@ -279,8 +277,6 @@ def main() -> None:
         for q in (0.5, 0.95):
             of_quantile = partial(coverage_of_quantile, q, confidence=confidence, repeats=repeats // 4)
             _measured(f"quantile: p{q * 100:.0f}", confidence, of_quantile)
-        _measured("bootstrap_mean: smooth", confidence, of(smooth, _bootstrap, repeats // 20))
-        _measured("paired_bootstrap: pairs_tied", confidence, of(pairs_tied, _paired_bootstrap, repeats // 20))
     print("\none of 20 equal candidates called better (Holm, level 0.05)")
     _row("", [str(n) for n in SIZES])
     for name, family in (*PAIRS.items(), ("pairs_lopsided", pairs_lopsided)):

@@ -31,7 +31,7 @@ from offramp.records import Split
 from offramp.search.racing import COST, LATENCY, QUALITY
 from offramp.search.recorded import Recorded, read_recorded
 from offramp.search.replay import raced
-from offramp.stats import hypervolume, non_dominated, ranks
+from offramp.stats import hypervolume, non_dominated
 
 OBJECTIVES = {"score": QUALITY, "cost_usd": COST, "latency_s": LATENCY}
 CLOSE = 0.05
@@ -114,6 +114,15 @@ def _full(truth: Truth, seen: list[int]) -> list[int]:
     return [seen[i] for i in truth.front(truth.norm[seen])] if seen else []
 
 
+def _front_numbers(truth: Truth, means: np.ndarray) -> np.ndarray:
+    """0 for the front, 1 for the front of the rest, and so on."""
+    rank, rest, number = np.zeros(len(means), dtype=int), np.arange(len(means)), 0
+    while len(rest):
+        rank[rest] = number
+        rest, number = np.delete(rest, truth.front(means[rest])), number + 1
+    return rank
+
+
 def halving(truth: Truth, cells: int, seed: int, first: int, eta: int) -> list[int]:
     order, alive = np.random.default_rng(seed).permutation(truth.k), np.arange(truth.n)
     used = before = 0
@@ -127,7 +136,7 @@ def halving(truth: Truth, cells: int, seed: int, first: int, eta: int) -> list[i
         found = alive[truth.front(means)].tolist()
         if rung == truth.k:
             return found
-        rank = ranks(means, maximise=[False] * truth.m)
+        rank = _front_numbers(truth, means)
         target = max(len(found), -(-len(alive) // eta))
         last = np.sort(rank)[target - 1]
         alive, before, rung = alive[rank <= last], rung, rung * eta

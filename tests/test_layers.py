@@ -28,7 +28,7 @@ DOORS = {
     "gepa": ("search/proposals/",),
     "torch": ("tune/",),
 }
-HEAVY = ("dspy", "litellm", "optuna", "pandas", "torch")
+HEAVY = ("dspy", "litellm", "optuna", "scipy", "pandas", "torch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,25 +1,48 @@
-"""Intervals: against exact sums where these exist, and never narrower than the evidence allows."""
+"""Intervals of means and shares: against other formulas, and by how often they cover the truth."""
 
+import importlib.util
 import math
-from fractions import Fraction
-from itertools import product
+import sys
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
-from offramp.stats import bootstrap_mean, quantile, wilson
+from offramp.stats import (
+    difference_interval,
+    mean_interval,
+    mean_interval_of,
+    share_at_most,
+)
 
-SCORES = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), max_size=12)
+
+def benchmark():
+    """The measurements of benchmarks/coverage.py, the same that people run."""
+    path = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["coverage_benchmark"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+COVERAGE = benchmark()
+SCORES = st.lists(st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1)), max_size=15)
+DIFFERENCES = st.lists(st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1, 1)), max_size=15)
+
+
+# --------------------------------------------------------------------------------------------------------- shares
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 300), st.data(), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
-def test_wilson_s_ends_are_where_the_score_test_just_rejects(n, data, confidence):
-    successes = data.draw(st.integers(0, n))
-    interval = wilson(successes, n, confidence=confidence)
+def test_the_ends_of_a_share_s_interval_are_where_the_score_test_just_rejects(n, data, confidence):
+    ones = data.draw(st.integers(0, n))
+    interval = mean_interval([1.0] * ones + [0.0] * (n - ones), confidence=confidence)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     assert 0 <= interval.low < interval.high <= 1
     if n == 0:
@@ -27,166 +50,168 @@ def test_wilson_s_ends_are_where_the_score_test_just_rejects(n, data, confidence
         return
     for end in (interval.low, interval.high):
         if 0 < end < 1:
-            assert abs(successes / n - end) / math.sqrt(end * (1 - end) / n) == pytest.approx(z, rel=1e-6)
-    assert interval.low <= successes / n <= interval.high
+            assert abs(ones / n - end) / math.sqrt(end * (1 - end) / n) == pytest.approx(z, rel=1e-6)
+    assert interval.low <= ones / n <= interval.high
 
 
-def test_wilson_gives_the_textbook_numbers():
-    interval = wilson(8, 10)
-    assert (interval.low, interval.high) == pytest.approx((0.490162, 0.943318), abs=1e-6)
+@given(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=30), st.sampled_from([0.5, 0.9, 0.95]))
+def test_zeros_and_ones_get_wilson_s_interval(scores, confidence):
+    found = mean_interval(scores, confidence=confidence)
+    wilson = binomtest(int(sum(scores)), len(scores)).proportion_ci(confidence, method="wilson")
+    assert (found.low, found.high) == pytest.approx((wilson.low, wilson.high), abs=1e-9)
 
 
 @given(st.integers(1, 50))
 def test_all_right_is_no_proof_of_perfection(n):
-    assert wilson(n, n).high == 1.0
-    assert wilson(n, n).low < 1.0
-    assert wilson(0, n).low == 0.0
+    assert mean_interval([1.0] * n).high == 1.0
+    assert mean_interval([1.0] * n).low < 1.0
+    assert mean_interval([0.0] * n).low == 0.0
 
 
-@pytest.mark.parametrize(("successes", "n"), [(-1, 3), (4, 3), (math.nan, 3), (0, -1)])
-def test_wilson_refuses_impossible_counts(successes, n):
-    with pytest.raises(ValueError, match="successes"):
-        wilson(successes, n)
-
-
-@settings(max_examples=200, deadline=None)
-@given(SCORES, st.integers(0, 5), st.sampled_from([0.1, 0.9, 0.95]))
-def test_a_bootstrap_interval_has_width_and_stays_in_bounds(scores, seed, confidence):
-    interval = bootstrap_mean(scores, np.random.default_rng(seed), confidence=confidence, resamples=200)
-    assert 0.0 <= interval.low < interval.high <= 1.0
-    if len(scores) < 2:
-        assert (interval.low, interval.high) == (0.0, 1.0)
-
-
-@settings(max_examples=100, deadline=None)
-@given(SCORES, st.randoms(use_true_random=False))
-def test_the_same_seed_gives_the_same_interval_in_any_order(scores, random):
-    shuffled = random.sample(scores, len(scores))
-    first = bootstrap_mean(scores, np.random.default_rng(0), resamples=100)
-    assert bootstrap_mean(shuffled, np.random.default_rng(0), resamples=100) == first
-
-
-def test_the_global_random_state_is_not_touched():
-    np.random.seed(3)
-    before = np.random.get_state()[1].tolist()
-    bootstrap_mean([0.0, 1.0, 0.5], np.random.default_rng(0))
-    assert np.random.get_state()[1].tolist() == before
-
-
-@pytest.mark.parametrize("values", [[0.0, 0.0, 1.0, 1.0, 0.5], [0.0, 0.25, 1.0, 1.0, 1.0, 1.0]])
-def test_the_bootstrap_agrees_with_all_resamples_written_out(values):
-    means = sorted(sum(resample) / len(values) for resample in product(values, repeat=len(values)))
-    n = len(values)
-    tail = NormalDist().cdf({5: -2.1318468, 6: -2.0150484}[n] * math.sqrt(n / (n - 1)))
-    expected = np.quantile(means, [tail, 1 - tail])
-    interval = bootstrap_mean(values, np.random.default_rng(1), confidence=0.9, resamples=20_000)
-    assert (interval.low, interval.high) == pytest.approx(tuple(expected), abs=0.051)
-
-
-def test_equal_scores_get_wilson_s_interval():
-    interval = bootstrap_mean([1.0] * 10, np.random.default_rng(0))
-    assert interval == wilson(10, 10)
-    paired = bootstrap_mean([0.0] * 10, np.random.default_rng(0), bounds=(-1.0, 1.0))
-    assert paired.low == pytest.approx(-paired.high)
-    assert paired.low < -0.2
-
-
-def test_scores_that_differ_by_rounding_only_count_as_equal():
-    assert bootstrap_mean([0.9, 0.9, 0.9 + 1e-15], np.random.default_rng(0)).width > 0.1
-
-
-def test_many_values_do_not_fill_the_memory():
-    values = np.random.default_rng(0).random(200_000)
-    interval = bootstrap_mean(values, np.random.default_rng(0), resamples=50)
-    assert interval.low < 0.5 < interval.high + 0.005
-
-
-@pytest.mark.parametrize(
-    ("values", "options"),
-    [
-        ([0.5, 1.5], {}),
-        ([0.5, math.nan], {}),
-        ([[0.5]], {}),
-        ([0.5], {"confidence": 1.0}),
-        ([0.5], {"resamples": 0}),
-        ([0.5], {"bounds": (0.0, math.inf)}),
-    ],
-)
-def test_the_bootstrap_refuses_what_it_cannot_answer(values, options):
-    with pytest.raises(ValueError, match=r"values|confidence|resamples|bounds"):
-        bootstrap_mean(values, np.random.default_rng(0), **options)
-
-
-def exact_cdf(n, q):
-    terms = [math.comb(n, r) * q**r * (1 - q) ** (n - r) for r in range(n + 1)]
-    return [sum(terms[: r + 1]) for r in range(n + 1)]
+def binomial_cdf(x, n, p):
+    return math.fsum(math.comb(n, r) * p**r * (1 - p) ** (n - r) for r in range(x + 1))
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 120), st.sampled_from([Fraction(1, 2), Fraction(9, 10), Fraction(19, 20)]))
-def test_a_quantile_s_ends_lie_between_the_ranks_that_cover_enough_and_too_little(n, q):
-    values = list(range(1, n + 1))
-    interval = quantile(values, float(q), bounds=(0, math.inf))
-    below = exact_cdf(n, q)
-    tail = Fraction(25, 1000)
-    low = max([a for a in values if below[a - 1] <= tail], default=None)
-    high = min([b for b in values if below[b - 1] >= 1 - tail], default=None)
-    if low is not None and high is not None:
-        assert low <= interval.low <= low + 1
-        assert high - 1 <= interval.high <= high
-    elif low is not None:
-        one_sided = max(a for a in values if below[a - 1] <= 2 * tail)
-        assert one_sided <= interval.low <= one_sided + (1 if n >= 10 else 0)
-        assert interval.high == math.inf
-    elif n == 5 and q == Fraction(1, 2):
-        assert (interval.low, interval.high) == (1, 5)
-    else:
-        assert (interval.low, interval.high) == (0, math.inf)
+@given(st.integers(1, 60), st.data(), st.sampled_from([0.8, 0.9, 0.95]))
+def test_the_upper_bound_of_a_share_is_where_so_few_become_too_unlikely(n, data, confidence):
+    x = data.draw(st.integers(0, n))
+    bound = share_at_most(x, n, confidence=confidence)
+    assert 0 < bound <= 1
+    if x < n:
+        assert binomial_cdf(x, n, bound) == pytest.approx(1 - confidence, rel=1e-6)
 
 
-def test_the_median_of_five_lies_between_the_smallest_and_the_largest_in_94_percent():
-    assert 1 - 2 * 0.5**5 == 0.9375
-    assert (quantile([3, 1, 5, 2, 4], 0.5).low, quantile([3, 1, 5, 2, 4], 0.5).high) == (1, 5)
-    assert quantile([1, 2, 3, 4], 0.5).high == math.inf
+def test_three_percent_at_ninety_takes_76_examples_without_a_loss():
+    assert share_at_most(0, 75, confidence=0.9) > 0.03 >= share_at_most(0, 76, confidence=0.9)
 
 
-@pytest.mark.parametrize("n", [10, 20, 50, 100])
-@pytest.mark.parametrize("q", [0.5, 0.95])
-def test_quantiles_of_latencies_are_covered_within_two_points(q, n):
-    rng, truth = np.random.default_rng(n), math.exp(0.5 * NormalDist().inv_cdf(q))
-    found = [quantile(row, q) for row in np.exp(0.5 * rng.standard_normal((1500, n)))]
-    share = sum(f.low <= truth <= f.high for f in found) / 1500
-    assert abs(share - 0.95) <= 0.02 + 2 * math.sqrt(0.95 * 0.05 / 1500)
+@given(st.integers(0, 60), st.data(), st.sampled_from([0.8, 0.9, 0.95]))
+def test_the_upper_bound_of_a_share_is_clopper_and_pearson_s(n, data, confidence):
+    x = data.draw(st.integers(0, n))
+    expected = binomtest(x, n, alternative="less").proportion_ci(confidence, method="exact").high if n else 1.0
+    assert share_at_most(x, n, confidence=confidence) == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_median_s_ends_between_values_are_hettmansperger_and_sheather_s():
-    n, r, tail = 10, 2, 0.025  # between the second and the third of ten
-    below = [float(x) for x in exact_cdf(n, Fraction(1, 2))]
-    share = (tail - below[r - 1]) / (below[r] - below[r - 1])
-    way = (n - r) * share / (r + (n - 2 * r) * share)
-    interval = quantile(range(1, n + 1), 0.5)
-    assert interval.low == pytest.approx(r + way)
-    assert interval.high == pytest.approx(n + 1 - r - way)
+@pytest.mark.parametrize(("successes", "n"), [(-1, 3), (4, 3), (math.nan, 3), (0, -1)])
+def test_the_upper_bound_of_a_share_refuses_impossible_counts(successes, n):
+    with pytest.raises(ValueError, match="successes"):
+        share_at_most(successes, n)
 
 
-@given(st.lists(st.floats(0, 10), max_size=40), st.sampled_from([0.1, 0.5, 0.95]))
-def test_a_quantile_of_mirrored_values_is_the_mirrored_interval(values, q):
-    one = quantile(values, q, bounds=(0, 10))
-    other = quantile([10 - v for v in values], 1 - q, bounds=(0, 10))
-    assert (10 - other.high, 10 - other.low) == pytest.approx((one.low, one.high), abs=1e-6)
+@pytest.mark.parametrize("n", [5, 8, 13, 20, 50, 200, 500])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_shares_are_covered_as_often_as_stated_on_average_and_by_their_upper_bound_always(n, confidence):
+    mean, _ = COVERAGE.coverage_of_shares(COVERAGE.share_interval, n, confidence)
+    assert abs(mean - confidence) <= 0.02
+    assert COVERAGE.coverage_of_bound(n, confidence)[1] >= confidence - 1e-9
 
 
-def test_p95_needs_72_values_for_an_upper_end():
-    assert quantile(range(71), 0.95).high == math.inf
-    assert 70 <= quantile(range(72), 0.95).high <= 71
+# ---------------------------------------------------------------------------------------------------------- means
 
 
-def test_a_quantile_of_nothing_is_unbounded():
-    interval = quantile([], 0.5)
-    assert (interval.low, interval.high) == (0.0, math.inf)
+@settings(max_examples=300, deadline=None)
+@given(SCORES, st.sampled_from([0.5, 0.9, 0.95]))
+def test_the_interval_of_a_mean_has_width_holds_the_mean_and_stays_in_bounds(scores, confidence):
+    interval = mean_interval(scores, confidence=confidence)
+    assert 0.0 <= interval.low < interval.high <= 1.0
+    if scores:
+        assert interval.low - 1e-9 <= sum(scores) / len(scores) <= interval.high + 1e-9
+    assert mean_interval(scores[::-1], confidence=confidence) == interval
 
 
-@pytest.mark.parametrize(("values", "q"), [([1.0], 0.0), ([1.0], 1.0), ([math.nan], 0.5), ([-1.0], 0.5)])
-def test_a_quantile_refuses_what_it_cannot_answer(values, q):
-    with pytest.raises(ValueError, match=r"q has|values have"):
-        quantile(values, q)
+@given(st.floats(0, 1), st.integers(1, 30))
+def test_equal_scores_are_no_proof_of_anything(score, n):
+    interval = mean_interval([score] * n)
+    assert 0.0 <= interval.low < interval.high <= 1.0
+    for end in (interval.low, interval.high):
+        if 1e-6 < end < 1 - 1e-6:  # where the score test just rejects
+            assert abs(score - end) / math.sqrt(end * (1 - end) / n) == pytest.approx(1.959964, rel=1e-4)
+
+
+def test_far_from_the_bounds_and_with_many_scores_it_is_student_s_interval():
+    scores = np.random.default_rng(0).normal(0.5, 0.05, 400)
+    half = NormalDist().inv_cdf(0.975) * scores.std(ddof=1) / 20
+    interval = mean_interval(scores)
+    assert (interval.low, interval.high) == pytest.approx((scores.mean() - half, scores.mean() + half), abs=1e-4)
+
+
+@given(SCORES)
+def test_sums_give_the_interval_that_the_scores_give(scores):
+    if scores:
+        array = np.sort(np.array(scores))
+        sums = {"n": len(array), "mean": array.mean(), "mean_square": (array**2).mean()}
+        assert mean_interval_of(**sums) == mean_interval(scores)
+
+
+@pytest.mark.parametrize("family", [name for name in COVERAGE.GRADED if name != "quarters"])
+@pytest.mark.parametrize("n", [10, 12, 20, 50, 200, 500])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_graded_scores_are_covered_within_two_points_from_ten_examples_on(family, n, confidence):
+    assert within_two_points(COVERAGE.SCORES[family], mean_interval, n, confidence)
+
+
+@pytest.mark.parametrize("family", ["shaped", "narrow", "mixed"])
+@pytest.mark.parametrize("n", [5, 7])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_scores_that_do_not_hide_a_rare_kind_are_covered_within_two_points_from_five_on(family, n, confidence):
+    assert within_two_points(COVERAGE.SCORES[family], mean_interval, n, confidence)
+
+
+@pytest.mark.parametrize("n", [5, 7, 10])
+def test_few_grades_are_covered_at_least_as_often_as_stated(n):
+    assert covered(COVERAGE.SCORES["quarters"], mean_interval, n, 0.95) >= 0.95
+
+
+def covered(family, interval, n, confidence):
+    return COVERAGE.coverage(family, interval, n, confidence=confidence, repeats=2500)
+
+
+def within_two_points(family, interval, n, confidence):
+    noise = 2.5 * math.sqrt(confidence * (1 - confidence) / 2500)
+    return abs(covered(family, interval, n, confidence) - confidence) <= 0.02 + noise
+
+
+# ---------------------------------------------------------------------------------------------------- differences
+
+
+@settings(max_examples=300, deadline=None)
+@given(DIFFERENCES, st.sampled_from([0.5, 0.9, 0.95]))
+def test_the_interval_of_a_difference_has_width_and_mirrors(differences, confidence):
+    interval = difference_interval(differences, confidence=confidence)
+    assert -1.0 <= interval.low < interval.high <= 1.0
+    mirrored = difference_interval([-d for d in differences], confidence=confidence)
+    assert (-mirrored.high, -mirrored.low) == pytest.approx((interval.low, interval.high), abs=1e-7)
+    if len(differences) < 2:
+        assert (interval.low, interval.high) == (-1.0, 1.0)
+
+
+def test_agresti_and_min_s_example():
+    differences = [1.0] * 40 + [-1.0] * 20 + [0.0] * 40
+    n, b, c = 102, 40.5, 20.5
+    half = NormalDist().inv_cdf(0.975) * math.sqrt((b + c) - (b - c) ** 2 / n) / n
+    interval = difference_interval(differences)
+    assert (interval.low, interval.high) == pytest.approx(((b - c) / n - half, (b - c) / n + half))
+
+
+@pytest.mark.parametrize("family", [name for name in COVERAGE.PAIRS if name != "pairs_mixed"])
+@pytest.mark.parametrize("n", [5, 7, 10, 20, 50, 200, 500])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_differences_are_covered_within_two_points(family, n, confidence):
+    assert within_two_points(COVERAGE.PAIRS[family], difference_interval, n, confidence)
+
+
+@pytest.mark.parametrize("n", [10, 20, 50, 200, 500])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_differences_of_mixed_metrics_are_covered_within_two_points_from_ten_on(n, confidence):
+    assert within_two_points(COVERAGE.PAIRS["pairs_mixed"], difference_interval, n, confidence)
+
+
+def test_ties_hide_differences_that_were_not_seen():
+    """Half a pair as large as those seen, in proportion to the ties."""
+    differences = [0.5, -0.25] + [0.0] * 8
+    unit = [(1 + d) / 2 for d in differences]
+    square = np.mean(np.square(unit)) + 0.5 * 0.8 / 10 * np.mean([0.25**2, 0.125**2])
+    expected = mean_interval_of(n=10, mean=np.mean(unit), mean_square=square)
+    found = difference_interval(differences)
+    assert (found.low, found.high) == pytest.approx((2 * expected.low - 1, 2 * expected.high - 1))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.stats import non_dominated, ranks
+from offramp.stats import non_dominated
 
 # Few different values, so that ties, duplicates, NaN and infinities are common.
 VALUES = st.sampled_from([0.0, -0.0, 1.0, 2.0, 3.0, 0.5, math.inf, -math.inf, math.nan])
@@ -35,31 +35,11 @@ def oracle(rows, maximise):
     ]
 
 
-def oracle_ranks(rows, maximise):
-    rank, left, number = [-1] * len(rows), list(range(len(rows))), 0
-    while True:
-        mask = oracle([rows[i] for i in left], maximise)
-        front = [i for i, member in zip(left, mask, strict=True) if member]
-        if not front:
-            return rank
-        for i in front:
-            rank[i] = number
-        left = [i for i in left if i not in front]
-        number += 1
-
-
 @settings(max_examples=600, deadline=None)
 @given(problems())
 def test_the_mask_is_what_the_definition_says(problem):
     rows, maximise = problem
     assert non_dominated(rows, maximise=maximise).tolist() == oracle(rows, maximise)
-
-
-@settings(max_examples=200, deadline=None)
-@given(problems())
-def test_ranks_are_fronts_of_what_is_left(problem):
-    rows, maximise = problem
-    assert ranks(rows, maximise=maximise).tolist() == oracle_ranks(rows, maximise)
 
 
 @settings(max_examples=200, deadline=None)
@@ -111,7 +91,6 @@ def test_a_row_with_nan_neither_joins_nor_dominates():
 def test_no_points_make_an_empty_mask():
     assert non_dominated([], maximise=[True, False]).shape == (0,)
     assert non_dominated(np.empty((0, 3)), maximise=[True] * 3).dtype == bool
-    assert ranks(np.empty((0, 2)), maximise=[True] * 2).shape == (0,)
 
 
 def test_the_caller_s_array_is_left_alone():

@@ -7,7 +7,7 @@ import pytest
 
 from offramp.records import Candidate, DemoKind, Price, Usage
 from offramp.space.model import ConstraintsPart
-from offramp.stats.effects import explained_share
+from offramp.stats import explained_share
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.store.results import CallCounts
 from offramp.store.summaries import Summary

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from offramp.review.scales import Axis, Words, axis
-from offramp.stats.intervals import Interval
+from offramp.stats import Interval
 from offramp.study.importance import value_of
 from offramp.study.members import Member
 from offramp.study.trajectory import Step

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from offramp.stats.intervals import Interval
+from offramp.stats import Interval
 from offramp.study.importance import value_of
 from offramp.study.members import Member
 from offramp.study.objectives import Objective

@@ -5,16 +5,13 @@ All tests are exact: they reject a true null hypothesis at most as often as they
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from offramp.stats._arrays import sorted_within
-from offramp.stats.intervals import check_confidence
-from offramp.stats.means import difference_interval
+from offramp.stats.intervals import check_confidence, difference_interval, sorted_within
 from offramp.stats.pareto import Floats
 
 EXACT = 14  # differences up to which every assignment of signs is looked at
@@ -51,9 +48,9 @@ def sign_test(wins: int, losses: int) -> float:
     """
     if wins < 0 or losses < 0:
         raise ValueError(f"wins and losses are counts, got {wins!r} and {losses!r}")
-    n, fewer = wins + losses, min(wins, losses)
-    log_p = [math.lgamma(n + 1) - math.lgamma(r + 1) - math.lgamma(n - r + 1) for r in range(fewer + 1)]
-    return min(1.0, 2 * math.fsum(math.exp(term - n * math.log(2)) for term in log_p))
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
 def sign_flip_test(differences: ArrayLike, generator: np.random.Generator) -> float:

@@ -1,10 +1,10 @@
-"""Which points no other point dominates.
+"""Which points no other point dominates, and which of them is the knee.
 
 A point dominates another when it is at least as good in every objective and better in one. So equal points do not
 dominate each other: ties and duplicates all stay on the front. A row with NaN is not known: it is never a member and
 never dominates. Infinities are ordinary values.
 
-Invariant: the answer depends on comparisons alone; nothing is added, scaled or rounded.
+Invariant: the front depends on comparisons alone; nothing is added, scaled or rounded.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+
+_DIGITS = 12  # equal up to here are equal bulges
 
 
 def non_dominated(points: ArrayLike, *, maximise: Sequence[bool]) -> Bools:
@@ -46,22 +48,38 @@ def non_dominated(points: ArrayLike, *, maximise: Sequence[bool]) -> Bools:
     return mask
 
 
-def ranks(points: ArrayLike, *, maximise: Sequence[bool]) -> NDArray[np.int64]:
-    """Front number of each row: 0 for the front, 1 for the front of the rest, and so on; -1 for rows with NaN.
+def knee(points: ArrayLike) -> int:
+    """Index of the knee, where a little more of one objective begins to cost a lot of another.
 
-    Source: Goldberg, "Genetic Algorithms in Search, Optimization, and Machine Learning", 1989, p. 201; as used in
-    NSGA-II (Deb et al., IEEE Trans. Evol. Comp. 6(2), 2002).
+    It is the front's point that bulges farthest beyond the plane through its extremes: a hint for people who have not
+    stated weights, and no part of a search. Neither row order nor the unit of an objective changes which point it is.
+
+    Each objective is stretched so that the front's worst value is 0 and its best is 1; then the plane through the
+    extremes is "sum = 1", and the distance to it grows with the sum. Of equal bulges the most even point is taken (the
+    largest smallest value), then the lexicographically largest, then the first.
+
+    Args:
+        points: shape (n, k), scaled so that 1 is best and 0 worst. Rows with NaN or infinities are passed over.
+
+    Raises:
+        ValueError: no row is finite, or the shape is not (n, k).
+
+    Source: Das, "On characterizing the 'knee' of the Pareto curve based on Normal-Boundary Intersection", Structural
+    Optimization 18, 1999; with the axes' end points for the individual minima, so that k > 2 cannot degenerate.
     """
-    losses = as_losses(points, maximise)
-    rank = np.full(len(losses), -1, dtype=np.int64)
-    left = np.flatnonzero(~np.isnan(losses).any(axis=1))
-    number = 0
-    while len(left):
-        front = _minimal(losses[left])
-        rank[left[front]] = number
-        left = left[~front]
-        number += 1
-    return rank
+    array = np.asarray(points, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"points have shape {array.shape}, expected (n, k)")
+    finite = np.flatnonzero(np.isfinite(array).all(axis=1))
+    if not len(finite):
+        raise ValueError("no row of points is finite: there is no knee")
+    members = finite[non_dominated(array[finite], maximise=[True] * array.shape[1])]
+    front = array[members]
+    low, span = front.min(axis=0), np.ptp(front, axis=0)
+    stretched = np.round((front - low) / np.where(span > 0, span, 1.0), _DIGITS)
+    bulge = np.round(stretched.sum(axis=1), _DIGITS)
+    keys = (-members, *stretched.T[::-1], stretched.min(axis=1), bulge)  # lexsort: the last key counts first
+    return int(members[np.lexsort(keys)[-1]])
 
 
 def as_losses(points: ArrayLike, maximise: Sequence[bool]) -> Floats:

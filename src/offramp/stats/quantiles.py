@@ -8,13 +8,11 @@ out of reach (the median of five), the interval is from the smallest value to th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from offramp.stats._arrays import sorted_within
-from offramp.stats.intervals import Interval, check_confidence
+from offramp.stats.intervals import Interval, check_confidence, sorted_within
 from offramp.stats.pareto import Floats
 
 _BETWEEN = 10  # values from which an end that takes the whole error may lie between two of them
@@ -64,7 +62,9 @@ def _lower_end(array: Floats, q: float, tail: float, *, between: bool = True) ->
     n = len(array)
     if n == 0 or (1 - q) ** n > tail:
         return None
-    below = _binomial_cdf(n, q)  # below[r - 1]: chance that the quantile is under the r-th smallest value
+    from scipy.special import bdtr
+
+    below = bdtr(np.arange(n + 1), n, q)  # below[r - 1]: chance that the quantile is under the r-th smallest value
     rank = int(np.searchsorted(below, tail, side="right"))
     if rank == n or not between:
         return float(array[rank - 1])
@@ -72,12 +72,3 @@ def _lower_end(array: Floats, q: float, tail: float, *, between: bool = True) ->
     odds = rank * (1 - q) * (upper - tail) / ((n - rank) * q * max(tail - lower, 1e-300))
     way = 1 / (1 + odds)
     return float(array[rank - 1] + way * (array[rank] - array[rank - 1]))
-
-
-def _binomial_cdf(n: int, q: float) -> Floats:
-    """P(X <= r) for r = 0..n, X binomial(n, q); in logarithms, so that no n overflows."""
-    factorials: Sequence[float] = [math.lgamma(i + 1) for i in range(n + 1)]
-    log_f = np.asarray(factorials)
-    r = np.arange(n + 1)
-    log_p = log_f[n] - log_f - log_f[::-1] + r * math.log(q) + (n - r) * math.log1p(-q)
-    return np.asarray(np.minimum(1.0, np.cumsum(np.exp(log_p))))

@@ -14,7 +14,7 @@ from typing import Any
 from offramp.errors import UsageError, nearest, problem
 from offramp.records import Result, Scalar, Split
 from offramp.space.model import RegressionsPart, SpaceFile
-from offramp.stats.intervals import share_at_most
+from offramp.stats import share_at_most
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore

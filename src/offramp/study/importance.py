@@ -14,7 +14,7 @@ from typing import TypeGuard
 import numpy as np
 
 from offramp.records import Scalar
-from offramp.stats.effects import explained_share
+from offramp.stats import explained_share
 from offramp.stats.pareto import Floats
 from offramp.study.members import Member
 from offramp.study.objectives import Objective

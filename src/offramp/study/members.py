@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from offramp.records import Price, Scalar
 from offramp.space.model import ConstraintsPart
-from offramp.stats.intervals import Interval
-from offramp.stats.means import mean_interval_of
+from offramp.stats import Interval, mean_interval_of
 from offramp.store.candidates import CandidateRow
 from offramp.store.probes import ProbeRuns
 from offramp.store.summaries import Summary

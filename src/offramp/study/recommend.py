@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from offramp.errors import UsageError, nearest, problem
 from offramp.records import Split
-from offramp.stats.knee import knee
+from offramp.stats import knee
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.study.holdout import tallies_against

@@ -11,7 +11,7 @@ import math
 from offramp.errors import SpaceError, problem
 from offramp.records import Evaluation, Split, Splits
 from offramp.space.model import RegressionsPart, SpaceFile
-from offramp.stats.intervals import share_at_most
+from offramp.stats import share_at_most
 from offramp.store.paired import SAME, PairedCounts
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from offramp.stats.intervals import Interval, share_at_most
-from offramp.stats.means import difference_interval
+from offramp.stats import Interval, difference_interval, share_at_most
 from offramp.stats.paired import NonInferiority, holm, non_inferiority, sign_flip_test
 
 SAME = 1e-9

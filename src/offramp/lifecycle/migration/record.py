@@ -11,7 +11,7 @@ from typing import Any
 from offramp.lifecycle.migration.candidates import NotTried
 from offramp.lifecycle.watch import Watched
 from offramp.records import Candidate, Evaluation, Result
-from offramp.stats.means import mean_interval
+from offramp.stats import mean_interval
 from offramp.study.tally import Tally
 
 
