@@ -8,20 +8,17 @@ Invariant: `load_space` returns a `LoadedSpace` or raises SpaceError, whatever t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from offramp.errors import SpaceError, nearest, problem
 from offramp.ids import content_hash
 from offramp.space.messages import Problem, SpaceErrors, at, line_of, say
 from offramp.space.model import SCHEMA_VERSION, FileText, SpaceFile
-from offramp.space.walk import Walk
-from offramp.space.yaml_tree import MOST_BYTES, Tree, decode, read_tree
+from offramp.space.validation import validated
+from offramp.space.yaml_tree import MOST_BYTES, decode, read_tree
 
 MAIN = "main"
 """Name of the only predictor of a task that is given by a signature."""
@@ -73,7 +70,7 @@ def load_space(path: Path) -> LoadedSpace:
     where = str(path)
     text = decode(_read(path, ".yaml", ".yml"), where)
     tree = read_tree(text, where, version=SCHEMA_VERSION)
-    space = _space(tree, where)
+    space = validated(SpaceFile, tree, where)
     return LoadedSpace(path=path, base=path.parent, space=space, lines=tree.lines, text_hash=content_hash(text))
 
 
@@ -100,12 +97,7 @@ def space_from_json(text: str) -> SpaceFile:
     Raises:
         ValidationError: of pydantic; the record is not of this version.
     """
-    stated = _from_data(json.loads(text)).model_dump(exclude_defaults=True)
-    return _from_data(stated)
-
-
-def _from_data(data: Mapping[str, Any]) -> SpaceFile:
-    return SpaceFile.model_validate({**data, "instructions": _with_files(data["instructions"])})
+    return SpaceFile.model_validate(SpaceFile.model_validate_json(text).model_dump(exclude_defaults=True))
 
 
 def _read(path: Path, *endings: str) -> bytes:
@@ -128,49 +120,6 @@ def _beside(path: Path, endings: tuple[str, ...]) -> str:
     except OSError:
         return "The folder does not exist either."
     return nearest(path.name, names) or "Check the path."
-
-
-def _space(tree: Tree, where: str) -> SpaceFile:
-    problems = [*tree.problems, *_findings(tree, where)]
-    if problems:
-        raise SpaceErrors(sorted(problems, key=lambda item: item.line or 0))
-    return _validated(tree.data, where)
-
-
-def _problem(where: str, tree: Tree, key: str, message: str) -> Problem:
-    return Problem(where=where, line=line_of(tree.lines, key), key=key, message=message)
-
-
-def _findings(tree: Tree, where: str) -> list[Problem]:
-    """Problems of the walk, but for those that only follow from what is already known to be wrong."""
-    known = {item.key for item in tree.problems}
-    found = Walk(raw=tree.raw).model(SpaceFile, tree.data, "")
-    return [_problem(where, tree, key, message) for key, message in found if not _follows(key, known)]
-
-
-def _follows(key: str, known: set[str]) -> bool:
-    return any(key == other or other.startswith(f"{key}.") for other in known if other)
-
-
-def _validated(data: Mapping[str, Any], where: str) -> SpaceFile:
-    try:
-        return _from_data(data)
-    except ValidationError as error:
-        keys = sorted({".".join(map(str, detail["loc"][:2])) for detail in error.errors(include_url=False)})
-        raise SpaceError(problem(where, f"{', '.join(keys)} cannot be what the file says")) from None
-
-
-def _with_files(instructions: Mapping[str, Any]) -> dict[str, Any]:
-    """Instructions with `{file: ...}` made a `FileText`: to pydantic it is as good a mapping of variants."""
-    return {name: _with_file(text) for name, text in instructions.items()}
-
-
-def _with_file(text: Any) -> Any:
-    if not isinstance(text, Mapping):
-        return text
-    if set(text) == {"file"} and isinstance(text["file"], str):
-        return FileText(file=text["file"])
-    return {name: _with_file(inner) for name, inner in text.items()}
 
 
 # ------------------------------------------------------------------------------------------ instructions

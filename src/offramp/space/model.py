@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from offramp.errors import problem
 
@@ -21,6 +21,15 @@ LONGEST_NAME = 255
 MOST_EXAMPLES = 1_000_000_000
 MOST_WEIGHT = 1_000_000
 """Only the proportions of weights count, and sums of the largest floats are no numbers. Asked for in `check.py`."""
+
+
+def _whole(value: object) -> object:
+    """YAML's `1e2` and `20.0` are whole numbers too."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -151,7 +160,9 @@ class DatasetPart(_Part):
     fields: dict[FieldName, str] = Field(
         default_factory=dict, description="Field name to column name, where they differ."
     )
-    limit: int | None = Field(None, ge=2, description="Use a seeded choice of this many rows.")
+    limit: Annotated[int, Field(ge=2), BeforeValidator(_whole)] | None = Field(
+        None, description="Use a seeded choice of this many rows."
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> DatasetPart:
@@ -177,7 +188,7 @@ class SplitsPart(_Part):
     )
     column: str | None = Field(None, description="Column that says which split a row is in.")
     stratify: str | None = Field(None, description="Column whose values keep their proportions in each split.")
-    seed: int = Field(0, description="Seed of the deal.")
+    seed: Whole = Field(0, description="Seed of the deal.")
 
     @model_validator(mode="after")
     def _kinds(self) -> SplitsPart:
@@ -263,9 +274,9 @@ class LengthMetric(_MetricPart):
 
     kind: Literal["length"] = Field(description="Kind of metric.")
     field: FieldName = Field(description="Output that is scored.")
-    max_words: int | None = Field(None, ge=1, description="Most words, the same for every example.")
+    max_words: Count | None = Field(None, description="Most words, the same for every example.")
     max_words_from: str | None = Field(None, description="Column with the limit of each example.")
-    min_words: int = Field(1, ge=0, description="Fewest words.")
+    min_words: Whole = Field(1, ge=0, description="Fewest words.")
 
 
 class JsonFieldsMetric(_MetricPart):
@@ -302,7 +313,7 @@ class JudgeMetric(_MetricPart):
     show: list[str] = Field(
         default_factory=list, description="Further columns shown to the judge, such as a gold answer."
     )
-    points: int = Field(5, ge=2, le=10, description="Best grade; the worst is 1.")
+    points: Whole = Field(5, ge=2, le=10, description="Best grade; the worst is 1.")
     params: dict[str, Any] = Field(default_factory=dict, description="Request parameters for the judge.")
 
 
@@ -371,7 +382,7 @@ class ModelPart(_Part):
     json_schema_output: bool | None = Field(
         None, description="Whether the model can be held to a JSON schema, where the catalogue does not know."
     )
-    context_tokens: int | None = Field(None, ge=1, description="Most tokens of one request and its answer.")
+    context_tokens: Count | None = Field(None, description="Most tokens of one request and its answer.")
     retirement_date: str | None = Field(
         None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="Day from which the model no longer answers."
     )
@@ -456,11 +467,11 @@ class DemosPart(_Part):
     """Worked examples from the train split. One value or a list each; count 0 means none."""
 
     kind: Kind | list[Kind] = Field("none", description="How demos are chosen.")
-    count: int | list[int] = Field(0, description="How many demos; 0 means none.")
+    count: Whole | list[Whole] = Field(0, description="How many demos; 0 means none.")
     balance_by: str | None = Field(
         None, description="Column that `balanced` balances; the first enum output by default."
     )
-    seed: int = Field(0, description="Seed of the choice.")
+    seed: Whole = Field(0, description="Seed of the choice.")
     min_score: float = Field(1.0, ge=0, le=1, description="Bootstrapped demos score at least this much.")
 
 
@@ -475,7 +486,7 @@ class IncumbentPart(_Part):
     format: Format | None = Field(None, description="Message format.")
     constrained: bool | None = Field(None, description="Whether the decoder is held to the output schema.")
     demos: Kind | None = Field(None, description="Kind of demos.")
-    demo_count: int = Field(0, ge=0, description="Number of demos.")
+    demo_count: Whole = Field(0, ge=0, description="Number of demos.")
     params: dict[str, str | int | float | bool | None] = Field(default_factory=dict, description="Request parameters.")
 
 
@@ -543,7 +554,7 @@ class BudgetPart(_Part):
     """Caps of the whole job, judge, proposer, retries and holdout included. None: no cap of that kind."""
 
     usd: float | None = Field(None, gt=0, description="Most money.")
-    calls: int | None = Field(None, ge=1, description="Most requests.")
+    calls: Count | None = Field(None, description="Most requests.")
     minutes: float | None = Field(None, gt=0, description="Most wall clock.")
 
 
@@ -555,10 +566,10 @@ class VerifyPart(_Part):
     """
 
     front: bool = Field(True, description="Whether the rest of the front is scored on the holdout too.")
-    probe: int = Field(
+    probe: Whole = Field(
         0, ge=0, le=10_000, description="Timed runs of each of them, apart from the search and never from the ledger."
     )
-    concurrency: int = Field(1, ge=1, le=64, description="Timed runs at the same time.")
+    concurrency: Whole = Field(1, ge=1, le=64, description="Timed runs at the same time.")
 
 
 class RacePart(_Part):
@@ -576,9 +587,8 @@ class RacePart(_Part):
         lt=0.5,
         description="Being ahead by less counts for nothing: in score, and as a share of cost and time.",
     )
-    block: int | None = Field(
+    block: Count | None = Field(
         None,
-        ge=1,
         description="Examples between two looks, fewer than search has; an eighth, and 5 or more, by default.",
     )
 
@@ -591,12 +601,12 @@ class SearchPart(_Part):
         description="Who proposes candidates: Optuna's samplers. `gp` needs the `gp` extra, `grid` a finite space.",
     )
     mode: Literal["pareto", "utility"] = Field("pareto", description="`utility` maximises the weighted utility alone.")
-    trials: int = Field(20, ge=1, description="Different candidates to evaluate, the incumbent included.")
+    trials: Whole = Field(20, ge=1, description="Different candidates to evaluate, the incumbent included.")
     race: RacePart | None = Field(
         RacePart(), description="When to stop a candidate before its last example; null runs every candidate on all."
     )
-    seed: int = Field(0, ge=0, description="Seed of every draw.")
-    concurrency: int = Field(4, ge=1, le=1024, description="Requests in flight at the same time.")
+    seed: Whole = Field(0, ge=0, description="Seed of every draw.")
+    concurrency: Whole = Field(4, ge=1, le=1024, description="Requests in flight at the same time.")
 
 
 class ProposePart(_Part):
@@ -611,14 +621,14 @@ class ProposePart(_Part):
     model: str | ModelPart = Field(
         description="Model that writes: a name, or a mapping as under `models`, of which it need not be one."
     )
-    rounds: int = Field(2, ge=1, le=20, description="Rounds.")
-    count: int = Field(2, ge=1, le=20, description="Texts of one round, for each predictor.")
-    every: int = Field(4, ge=1, description="Candidates between two rounds, and before the first.")
+    rounds: Whole = Field(2, ge=1, le=20, description="Rounds.")
+    count: Whole = Field(2, ge=1, le=20, description="Texts of one round, for each predictor.")
+    every: Whole = Field(4, ge=1, description="Candidates between two rounds, and before the first.")
     kinds: list[Literal["data", "reflection"]] = Field(
         ["reflection", "data"], min_length=1, description="How texts are written, in turn."
     )
-    max_chars: int = Field(1200, ge=20, description="A longer text is dropped.")
-    examples: int = Field(8, ge=1, le=50, description="Train examples that one text is written from.")
+    max_chars: Whole = Field(1200, ge=20, description="A longer text is dropped.")
+    examples: Whole = Field(8, ge=1, le=50, description="Train examples that one text is written from.")
     params: dict[str, str | int | float | bool | None] = Field(
         {"temperature": 1.0, "max_tokens": 600}, description="Request parameters for the proposer."
     )
@@ -629,7 +639,7 @@ class CallsPart(_Part):
 
     timeout_s: Positive = Field(60.0, description="For one attempt.")
     deadline_s: Positive = Field(300.0, description="For all attempts of one request together.")
-    attempts: int = Field(5, ge=1, le=20, description="Attempts of one request, the first included.")
+    attempts: Whole = Field(5, ge=1, le=20, description="Attempts of one request, the first included.")
     max_failed_share: float = Field(0.2, gt=0, le=1, description="The job stops when more requests than this fail.")
 
 
@@ -652,7 +662,9 @@ class SpaceFile(_Part):
     models: list[str | ModelPart] = Field(
         min_length=1, description="Models to search over: names, or mappings with what the catalogue does not know."
     )
-    instructions: dict[str, str | FileText | dict[str, str | FileText]] = Field(
+    instructions: dict[
+        str, Annotated[str | FileText | dict[str, str | FileText], Field(union_mode="left_to_right")]
+    ] = Field(
         min_length=1, description="Variant name to text (or file); with several predictors: predictor to variants."
     )
     program: ProgramPart = Field(ProgramPart(), description="Forms and formats to search over.")

@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from offramp.errors import UsageError, problem
 from offramp.models.retirement.policies import Policy
 from offramp.models.table import valid_date
-from offramp.space.messages import Problem, SpaceErrors, line_of
+from offramp.space.model import Whole
 from offramp.space.schema import DIALECT
-from offramp.space.walk import Walk
-from offramp.space.yaml_tree import MOST_BYTES, Tree, decode, read_tree
+from offramp.space.validation import validated
+from offramp.space.yaml_tree import MOST_BYTES, decode, read_tree
 
 DEFAULT_FILE = Path("lifecycle.yaml")
 
@@ -70,7 +70,7 @@ class OwnPolicy(_Part):
     """For how long at least a vendor serves its models, from the day that a model's name carries."""
 
     models: _Text = Field(description="Glob over model names with their provider, such as `mistral/*`.")
-    days_after_release: int = Field(ge=1, le=36_500, description="Days from release to the earliest retirement.")
+    days_after_release: Whole = Field(ge=1, le=36_500, description="Days from release to the earliest retirement.")
     source: str = Field(description="Where the vendor says so: a web address.")
 
     @field_validator("source")
@@ -109,7 +109,7 @@ def read_notices(path: Path | None) -> LifecycleFile:
         return LifecycleFile(schema_version=1)
     where = str(place)
     text = decode(_read(place), where)
-    return _validated(read_tree(text, where, version=SCHEMA_VERSION, first_key="retirements"), where)
+    return validated(LifecycleFile, read_tree(text, where, version=SCHEMA_VERSION, first_key="retirements"), where)
 
 
 def _read(path: Path) -> bytes:
@@ -119,21 +119,6 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         do = "Check the path given with --lifecycle."
         raise UsageError(problem(str(path), f"cannot be read ({error.strerror})", do=do)) from None
-
-
-def _validated(tree: Tree, where: str) -> LifecycleFile:
-    problems = [*tree.problems, *_findings(tree, where)]
-    if problems:
-        raise SpaceErrors(sorted(problems, key=lambda item: item.line or 0))
-    try:
-        return LifecycleFile.model_validate(tree.data)
-    except ValidationError as error:
-        raise UsageError(problem(where, str(error.errors(include_url=False)[0]["msg"]))) from None
-
-
-def _findings(tree: Tree, where: str) -> list[Problem]:
-    found = Walk(raw=tree.raw).model(LifecycleFile, tree.data, "")
-    return [Problem(where=where, line=line_of(tree.lines, key), key=key, message=text) for key, text in found]
 
 
 def lifecycle_schema() -> Mapping[str, Any]:
