@@ -1,11 +1,11 @@
-"""How much of the true front a replay declares, next to plain methods at the same cells.
+"""How much of the true front a replay declares, next to baseline methods at the same cells.
 
     python benchmarks/replay.py [--quick] [--seeds 10] [--landscapes 1] [--shares 0.05,0.1] [--optuna] [TABLE.parquet | SHAPE ...]
 
 Without names: every shape of replay_tables.py, each with as many landscapes as asked for. One line of Markdown a table and share:
 median and lowest share of the true hypervolume of the declared front, scored with full-table means and normalised by their span;
-median precision, the share of members that nobody beats by more than 0.05 in every objective; members; the plain method with the
-best median share, its median and lowest share; `ahead`, the median of racing less that of the best plain method, in the landscape
+median precision, the share of members that nobody beats by more than 0.05 in every objective; members; the baseline with the
+best median share, its median and lowest share; `ahead`, the median of racing less that of the best baseline, in the landscape
 where that is least; and seconds of CPU of one race.
 
 Plain methods: `halving 5/3` and `halving 10/2`, successive halving by non-domination rank with a shared example order, r0 and eta
@@ -209,7 +209,7 @@ def main() -> None:
     given = parser.parse_args()
     seeds, shares = (3, "0.05") if given.quick else (given.seeds, given.shares)
     small = [name for name, shape in SHAPES.items() if not given.quick or shape.candidates < LARGE]
-    print("| table | cells | racing | lowest | precision | members | best plain | its lowest | ahead | CPU s |")
+    print("| table | cells | racing | lowest | precision | members | best baseline | its lowest | ahead | CPU s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name in given.tables or small:
         truths = tables(name, given.landscapes)
