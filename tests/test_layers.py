@@ -5,9 +5,12 @@ counts as well; imports for type checkers only do not count for the order, since
 """
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -133,6 +136,21 @@ def test_each_heavy_library_has_one_door(library):
         if item.module.split(".")[0] == library and not item.file.startswith((*DOORS[library], "testing/"))
     ]
     assert wrong == []
+
+
+UNDECLARED = {"mlflow", "pytest"}
+"""What is only imported where the user has it: an export asks for it, and a plugin is loaded by it."""
+
+
+def test_what_is_imported_is_declared():
+    project = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "dev"}
+    texts = [*project["dependencies"], *(text for wanted in extras.values() for text in wanted)]
+    declared = {re.split(r"[^\w.-]", text)[0].lower().replace("_", "-") for text in texts}
+    packages = packages_distributions()
+    imported = {item.module.split(".")[0] for item in IMPORTS} - sys.stdlib_module_names - {"offramp"} - UNDECLARED
+    named = {name: {d.lower().replace("_", "-") for d in packages.get(name, [name])} for name in sorted(imported)}
+    assert {name for name, distributions in named.items() if not distributions & declared} == set()
 
 
 def test_stats_knows_numpy_and_scipy_alone():
