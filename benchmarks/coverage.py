@@ -48,7 +48,7 @@ def smooth(rng: np.random.Generator, n: int) -> Sample:
 
 
 def faulty(rng: np.random.Generator, n: int) -> Sample:
-    """Beta scores of which up to 30 % are zeros by fault."""
+    """Beta scores of which up to 30 % are zeros from program errors."""
     mean, size, share = rng.uniform(0.3, 0.98), np.exp(rng.uniform(0, np.log(20))), rng.uniform(0, 0.3)
     scores = rng.beta(mean * size, (1 - mean) * size, n)
     return np.where(rng.random(n) < share, 0.0, scores), mean * (1 - share)
