@@ -1,4 +1,4 @@
-# Everything a person or CI runs. `make help` lists it. Needs make and Python 3.11 or newer, nothing else.
+# All commands for people and CI. `make help` lists them. Needs only make and Python 3.11 or newer.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -7,7 +7,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3
-# The stamp names the folder it was made in, so a copied or moved checkout sets itself up anew.
+# The stamp names the folder it was made in, so a copied or moved checkout is set up again.
 STAMP := $(VENV)/.installed-$(firstword $(shell pwd | cksum))
 MODELS := local/smollm2-135m local/gemma-3-270m local/qwen2.5-coder-0.5b
 SPACE ?= search_spaces/support_triage.yaml
@@ -35,13 +35,13 @@ models: install ## Fetch the embedded models, once, and check their sha256.
 optimize: models ## Run the example job: SPACE=search_spaces/support_triage.yaml.
 	$(BIN)/offramp optimize $(SPACE)
 
-story: models ## Promote, retire, migrate, promote again, roll back: the whole story on real models.
+story: models ## Promote, retire, migrate, promote again, roll back: the full story on real models.
 	@OFFRAMP=$(abspath $(BIN)/offramp) PYTHON=$(abspath $(BIN)/python) scripts/story.sh
 
 test: lint types peers ## Lint, check types, then run all tests. PYTEST_ARGS replaces `-n auto`.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-peers: install ## Install MLflow, Langfuse and promptfoo into build/peers, which exports are tried in; once.
+peers: install ## Install MLflow, Langfuse and promptfoo into build/peers, to test exports with; once.
 	@tools/make-peers build/peers $(PYTHONS)
 
 lint: install ## Check style and format.
@@ -51,7 +51,7 @@ lint: install ## Check style and format.
 types: install ## Check types strictly.
 	$(BIN)/mypy
 
-lock: pyproject.toml tools/make-venv ## Write requirements.lock anew: the newest versions that fit pyproject.toml.
+lock: pyproject.toml tools/make-venv ## Update requirements.lock to the newest versions that fit pyproject.toml.
 	@tools/make-venv build/lock-venv $(PYTHONS)
 	@build/lock-venv/bin/python -m pip install -qq --disable-pip-version-check uv
 	@tools/write-lock build/lock-venv/bin/uv requirements.lock
@@ -65,6 +65,6 @@ schema: install ## Write the JSON schemas of space, lifecycle and promotion file
 	$(BIN)/python -c 'from offramp.models.retirement.notices import schema_text; print(schema_text(), end="")' > schemas/.new && mv schemas/.new schemas/lifecycle.schema.json
 	$(BIN)/python -m offramp.promote.schema > schemas/.new && mv schemas/.new schemas/promotion.schema.json
 
-clean: ## Remove what was built; results, models and studies stay.
+clean: ## Remove build output; keep results, models and studies.
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

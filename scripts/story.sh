@@ -1,6 +1,6 @@
 #!/bin/sh
-# The whole story on real models, as a project of its own: a feature is promoted, its model retires, watch warns, migrate
-# proposes a better successor, the successor is promoted, and one step goes back. Stops where something is not as it should be.
+# The whole story on real models, in a separate project: a feature is promoted, its model retires, watch warns, migrate
+# proposes a better successor, the successor is promoted and then rolled back. Stops at the first unexpected outcome.
 #
 #   scripts/story.sh [FOLDER]     (make story)
 #
@@ -21,7 +21,7 @@ export OFFRAMP_BY="${OFFRAMP_BY:-you}" COLUMNS=160
 
 say() { printf '\n# %s\n' "$*"; }
 
-# expect CODE FILTER COMMAND...: shows the command, runs it, shows its output through FILTER, and checks how it ends.
+# expect CODE FILTER COMMAND...: shows the command, runs it, shows its output through FILTER, and checks its exit code.
 expect() {
     code=$1
     filter=$2
@@ -54,11 +54,11 @@ found='sed -n "1p;/^Holdout/p;/^Ended/p"'
 written='sed -n "/ is [0-9a-f]* (/,\$p"'
 to=local/qwen2.5-coder-0.5b
 
-say 'Today: a small model and a prompt that somebody wrote once. Search what it can do; promote the winner with its evidence.'
+say 'Today: a small model and a quickly written prompt. Search for the best it can do; promote the winner with its evidence.'
 expect 0 "$found" offramp optimize examples/retirement/support_triage.yaml
 expect 0 "$written" offramp promote latest --why 'first promotion'
 
-say 'An app loads it in five lines, and CI checks that it still holds.'
+say 'An app loads it in five lines, and CI checks that it still performs.'
 cat >app.py <<'APP'
 import offramp
 
@@ -70,7 +70,7 @@ expect 0 cat cat app.py
 expect 0 cat python app.py
 expect 0 cat offramp check support-triage --concurrency 2
 
-say 'A notice comes: the model retires. It goes into a file; watch ends with 3, so that a nightly job warns.'
+say 'The vendor announces that the model retires. Write it to a file; watch exits with 3, so a nightly job warns.'
 yesterday=$("$PYTHON" -c 'import datetime as d; print(d.datetime.now(d.UTC).date() - d.timedelta(days=1))')
 cat >lifecycle.yaml <<NOTICE
 schema_version: 1
@@ -85,7 +85,7 @@ expect 3 cat offramp watch
 say "From the notice to a proposal: today's config on the successor, then a search on it, then the holdout."
 expect 0 cat offramp migrate support-triage --to "$to" --out proposal.md
 
-say 'Is it better, and not only not worse? The same command again makes no call; its JSON has the figures.'
+say 'Is it really better, not just no worse? The same command again makes no call; its JSON has the figures.'
 run offramp migrate support-triage --to "$to" --out proposal.md --json >migration.json
 "$PYTHON" - <<'CHECK'
 import json
@@ -102,13 +102,13 @@ print(f"{gain['wins']} better, {gain['losses']} worse, {gain['ties']} the same")
 sys.exit(None if after > before else "story: expected a proposal that is better than what runs today")
 CHECK
 
-say 'The proposal names the command. The same five lines answer by the new model; one step goes back if users complain.'
+say 'The proposal names the command. The same five lines now use the new model; one step rolls back if users complain.'
 promote=$(sed -n 's/^\$ \(offramp promote .*\)$/\1/p' proposal.md)
 expect 0 "$written" $promote --why 'smollm2 has retired'
 expect 0 cat python app.py
 expect 0 cat offramp watch
 expect 0 cat offramp check support-triage --concurrency 2
-expect 0 "$written" offramp rollback support-triage --why 'only to show it'
+expect 0 "$written" offramp rollback support-triage --why 'just to show it'
 expect 0 cat offramp history support-triage
 rm -f .output
 say "Done. Everything is in $folder."
