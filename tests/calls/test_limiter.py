@@ -3,9 +3,9 @@ import asyncio
 import pytest
 from support_calls import FakeTime, make_model
 
-from offramp.calls.deadline import Deadline, current_deadline
 from offramp.calls.failures import DeadlineExceeded, RateLimited, ServerFailed
 from offramp.calls.limiter import Limiter
+from offramp.calls.retries import Deadline
 
 ONE, TWO = make_model(route="openai/a"), make_model(route="anthropic/b")
 
@@ -31,14 +31,14 @@ class Watch:
         self.limiter, self.inside, self.most, self.order = limiter, 0, 0, []
 
     async def visit(self, name, model=ONE):
-        async with self.limiter.place(model):
+        async with self.limiter.slot(model):
             self.inside += 1
             self.most, self.order = max(self.most, self.inside), [*self.order, name]
             await settle()
             self.inside -= 1
 
 
-def test_never_more_in_flight_than_places_and_all_get_one_in_order():
+def test_never_more_in_flight_than_slots_and_all_get_one_in_order():
     async def scene():
         watch = Watch(made(3))
         await asyncio.gather(*(watch.visit(n) for n in range(20)))
@@ -48,7 +48,7 @@ def test_never_more_in_flight_than_places_and_all_get_one_in_order():
     assert watch.most == 3 and watch.order == list(range(20))
 
 
-def test_the_places_of_all_providers_together_are_limited():
+def test_the_slots_of_all_providers_together_are_limited():
     async def scene():
         watch = Watch(made(2))
         await asyncio.gather(*(watch.visit(n, model) for n in range(5) for model in (ONE, TWO)))
@@ -69,7 +69,7 @@ def test_local_models_share_the_slots_of_the_machine():
 
 async def limited(limiter, model=ONE, after=None):
     with pytest.raises(RateLimited):
-        async with limiter.place(model):
+        async with limiter.slot(model):
             raise RateLimited("x", retry_after_s=after)
 
 
@@ -79,7 +79,7 @@ def test_a_429_halves_the_limit_and_successes_bring_it_back():
         await limited(limiter)
         halved = limiter.limit(ONE)
         for _ in range(60):
-            async with limiter.place(ONE):
+            async with limiter.slot(ONE):
                 pass
         return halved, limiter.limit(ONE), limiter.limit(TWO)
 
@@ -93,7 +93,7 @@ def test_many_429_that_left_together_halve_the_limit_once():
 
         async def burst():
             with pytest.raises(RateLimited):
-                async with limiter.place(ONE):
+                async with limiter.slot(ONE):
                     await settle()
                     time_.now += 1
                     raise RateLimited("x")
@@ -109,7 +109,7 @@ def test_the_limit_never_falls_below_one():
         limiter = made(2)
         for _ in range(6):
             await limited(limiter)
-        async with limiter.place(ONE):
+        async with limiter.slot(ONE):
             return limiter.limit(ONE)
 
     assert run(scene()) == 1.0
@@ -120,15 +120,15 @@ def test_a_closed_provider_lets_the_others_pass_and_opens_in_time():
         time_ = FakeTime()
         limiter = made(2, time_)
         await limited(limiter, after=30.0)
-        async with limiter.place(TWO) as place:
-            assert place.queue_s == 0.0 and time_.now == 1000.0
-        async with limiter.place(ONE) as place:
-            return place.queue_s
+        async with limiter.slot(TWO) as slot:
+            assert slot.queue_s == 0.0 and time_.now == 1000.0
+        async with limiter.slot(ONE) as slot:
+            return slot.queue_s
 
     assert run(scene()) == 30.0
 
 
-def test_who_waited_for_a_place_when_the_door_closed_still_gets_in():
+def test_who_waited_for_a_slot_when_the_provider_closed_still_gets_in():
     async def scene():
         limiter = made(1)
         watch = Watch(limiter)
@@ -136,7 +136,7 @@ def test_who_waited_for_a_place_when_the_door_closed_still_gets_in():
 
         async def holder():
             with pytest.raises(RateLimited):
-                async with limiter.place(ONE):
+                async with limiter.slot(ONE):
                     await leave.wait()
                     raise RateLimited("x", retry_after_s=5.0)
 
@@ -151,20 +151,20 @@ def test_who_waited_for_a_place_when_the_door_closed_still_gets_in():
     assert sorted(run(scene())) == [0, 1, 2]
 
 
-def test_a_server_error_with_retry_after_closes_the_door_without_halving():
+def test_a_server_error_with_retry_after_closes_the_provider_without_halving():
     async def scene():
         time_ = FakeTime()
         limiter = made(4, time_)
         with pytest.raises(ServerFailed):
-            async with limiter.place(ONE):
+            async with limiter.slot(ONE):
                 raise ServerFailed("x", retry_after_s=3.0)
-        async with limiter.place(ONE) as place:
-            return place.queue_s, limiter.limit(ONE)
+        async with limiter.slot(ONE) as slot:
+            return slot.queue_s, limiter.limit(ONE)
 
     assert run(scene()) == (3.0, 4.0)
 
 
-def test_who_goes_away_while_waiting_or_inside_leaves_no_place_taken():
+def test_who_goes_away_while_waiting_or_inside_leaves_no_slot_taken():
     async def scene():
         limiter = made(1)
         inside = asyncio.create_task(Watch(limiter).visit("in"))
@@ -174,8 +174,8 @@ def test_who_goes_away_while_waiting_or_inside_leaves_no_place_taken():
         for task in (waiting[0], inside, waiting[2]):
             task.cancel()
         await asyncio.gather(inside, *waiting, return_exceptions=True)
-        async with limiter.place(ONE) as place:
-            return place.queue_s
+        async with limiter.slot(ONE) as slot:
+            return slot.queue_s
 
     assert run(scene()) == 0.0
 
@@ -206,11 +206,7 @@ def test_a_deadline_runs_down_except_while_paused():
     time_.now += 4
     with deadline.paused():
         time_.now += 100
-    assert deadline.left_s == 6.0
+    assert deadline.remaining_s == 6.0
     deadline.check(5.9)
     with pytest.raises(DeadlineExceeded, match=r"10 s.*slow"):
         deadline.check(6.0, "slow")
-
-
-def test_outside_of_a_request_there_is_no_deadline():
-    assert current_deadline().left_s == float("inf")

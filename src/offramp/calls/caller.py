@@ -1,61 +1,179 @@
-"""The chain put together: ledger, deadline, retries, booking (place, money, record), transport."""
+"""The only way to a model: ledger, deadline and retries, slot, budget, transport.
+
+A request whose answer the ledger has costs nothing, keeps the latency and tokens of its physical request, and counts as
+cached. Equal requests under way at the same time share one physical request; a replicate is another request. What has
+to be sent gets a deadline and its retries, and every attempt a slot in the limiter and a reservation in the budget.
+
+Invariant: bill and record of an attempt are written in one transaction, on every exit, cancellation included.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import random
+import time
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from offramp.calls._base import Clock, Sender, Sleep, real_clock, real_sleep
+from offramp.calls._base import Clock, Preparing, Sender, Sleep, real_clock, real_sleep
 from offramp.calls._worker import Worker
-from offramp.calls.booking import Booking
-from offramp.calls.deadline import DeadlineRing
-from offramp.calls.ledger_ring import LedgerRing
+from offramp.calls.estimate import completed_usage, worst_usd
+from offramp.calls.failures import CallError, Refused
 from offramp.calls.limiter import Limiter
-from offramp.calls.retries import RetryRing
-from offramp.calls.tally import CallStats, Tally
+from offramp.calls.retries import Deadline, RetryPolicy
+from offramp.calls.tally import Bill, CallCounter, CallStats, bill_of_failure, bill_of_reply
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
+from offramp.errors import JobError, ModelError, problem
 from offramp.records import CallReply, CallRequest, Purpose
-from offramp.store.budget import Budget
+from offramp.store.budget import Budget, BudgetExceeded, Reservation
 from offramp.store.engine import Store
-from offramp.store.ledger import Ledger
+from offramp.store.ledger import CallAttempt, CallStatus, Ledger
 
 if TYPE_CHECKING:
     from offramp.space.model import CallsPart
 
+_ROOM_S = 0.05
+_ROOM_LONGEST_S = 1.0
+
 
 class Caller:
-    """Sends requests for one study; the only way to a model. Several event loops may use it, one after another."""
+    """Sends requests for one study. Several event loops may use it, one after another. Made by `open_caller`."""
 
     def __init__(
-        self, outer: Sender, transport: Sender, budget: Budget, worker: Worker, tally: Tally, *, fresh: Sender
-    ) -> None:
-        self._outer, self._transport, self._budget, self._fresh = outer, transport, budget, fresh
-        self._worker, self._tally = worker, tally
+        self, transport: Sender, *, store: Store, ledger: Ledger, budget: Budget, limiter: Limiter,
+        retries: RetryPolicy, timeout_s: float,
+    ) -> None:  # fmt: skip
+        self._transport, self._store, self._ledger, self._budget = transport, store, ledger, budget
+        self._limiter, self._retries, self._timeout_s = limiter, retries, timeout_s
+        self._worker, self._counter = Worker(), CallCounter()
+        self._prepare = transport.prepare if isinstance(transport, Preparing) else None
+        self._flights: dict[tuple[int, str], asyncio.Future[CallReply | None]] = {}
 
-    async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
+    async def send(self, request: CallRequest) -> CallReply:
         """The answer to `request`; a probe's is never from the ledger, since it is there to be timed.
 
         Raises:
-            ProgramFault: the program's own fault, a real zero.
+            ProgramFault: the program's own error, a real zero.
             InfrastructureFailure: no answer after all attempts.
             FatalCallError: no request of this kind can work.
-            BudgetExceeded: a cap is reached.
+            ModelError: money has a cap and the model no price.
+            BudgetExceeded: a cap has no room, and no request in flight could leave any.
             StorageFullError, JobError: the storage failed.
         """
-        asked = self._fresh if request.purpose is Purpose.PROBE else self._outer
-        return await asked.send(request, attempt)
+        if request.purpose is Purpose.PROBE:
+            return await self._retries.run(partial(self._attempt, request))
+        loop = asyncio.get_running_loop()
+        key = (id(loop), request.hash)
+        while (flight := self._flights.get(key)) is not None:
+            shared = await asyncio.shield(flight)
+            if shared is not None:  # None: whoever sent it went away; look again
+                self._counter.add_cached()
+                return replace(shared, cached=True, queue_s=0.0)
+        flight = self._flights[key] = loop.create_future()
+        try:
+            reply = await self._recorded(request) or await self._retries.run(partial(self._attempt, request))
+            flight.set_result(reply)
+        except (CallError, JobError) as error:
+            flight.set_exception(error)
+            flight.exception()  # seen here, so that nobody warns when no one shares the flight
+            raise
+        finally:
+            self._flights.pop(key, None)
+            if not flight.done():
+                flight.set_result(None)
+        return reply
 
     def stats(self) -> CallStats:
         """Counts of this caller and money of its budget."""
         state = self._budget.state()
-        return self._tally.stats(spent_usd=state.spent_usd, reserved_usd=state.reserved_usd)
+        return self._counter.stats(spent_usd=state.spent_usd, reserved_usd=state.reserved_usd)
 
     async def aclose(self) -> None:
         """Close connections and threads; the store stays open."""
         if (close := getattr(self._transport, "aclose", None)) is not None:
             await close()
         self._worker.close()
+
+    async def _recorded(self, request: CallRequest) -> CallReply | None:
+        """The ledger's answer; None where it has none. Raises Refused when that was the answer."""
+        reply = await self._worker.run(self._ledger.find, request.hash)
+        if reply is not None:
+            self._counter.add_cached()
+            return reply
+        refusal = await self._worker.run(self._ledger.find_refusal, request.hash)
+        if refusal is not None:
+            self._counter.add_cached()
+            text = (refusal.error or "refused").removeprefix("Refused: ")
+            raise Refused(text, usage=refusal.usage, latency_s=refusal.latency_s, cached=True)
+        return None
+
+    async def _attempt(self, request: CallRequest, number: int, deadline: Deadline) -> CallReply:
+        """One physical attempt: a slot, money reserved, the request, bill and record."""
+        price = request.model.price
+        if self._budget.capped_usd and (price is None or not price.known):
+            where = f"models.{request.model.name}"
+            raise ModelError(problem(where, "price unknown under a cap in USD", do="Give its price in the space file."))
+        if self._prepare is not None:
+            with deadline.paused():
+                await self._prepare(request.model)
+        async with self._limiter.slot(request.model, deadline) as slot:
+            reservation = await self._reserve(request, deadline)
+            row = self._row(request, number, slot.queue_s)
+            began = time.perf_counter()
+            try:
+                async with deadline.attempt(self._timeout_s):
+                    reply = await self._transport.send(request, number)
+            except BaseException as error:
+                await self._book(reservation, bill_of_failure(row, request, error, time.perf_counter() - began))
+                raise
+            usage, estimated = completed_usage(request, reply)
+            reply = replace(reply, usage=usage, queue_s=slot.queue_s, attempt=number, cached=False)
+            await self._book(reservation, bill_of_reply(row, request, reply, estimated=estimated))
+            return reply
+
+    async def _reserve(self, request: CallRequest, deadline: Deadline) -> Reservation:
+        """Reserve the worst case; while only requests in flight stand in the way, wait for them to be settled."""
+        usd, pause, waited = worst_usd(request, self._timeout_s), _ROOM_S, 0.0
+        while True:
+            try:
+                return await self._worker.run_or_undo(lambda: self._budget.reserve(usd), self._budget.release)
+            except BudgetExceeded as error:
+                if not error.may_free_up or waited > self._timeout_s:
+                    raise
+            with deadline.paused():
+                await self._retries.sleep(pause)
+            waited, pause = waited + pause, min(_ROOM_LONGEST_S, pause * 1.5)
+
+    def _row(self, request: CallRequest, number: int, queue_s: float) -> CallAttempt:
+        """The ledger's row of an attempt that begins now."""
+        return CallAttempt(
+            request_hash=request.hash,
+            study=self._ledger.study,
+            purpose=request.purpose,
+            model=request.model.name,
+            provider=request.model.provider,
+            replicate=request.replicate,
+            attempt=number,
+            status=CallStatus.OK,
+            queue_s=queue_s,
+            started_at=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
+            request_json={"messages": [dict(m) for m in request.messages], "params": dict(request.params)},
+        )
+
+    async def _book(self, reservation: Reservation, bill: Bill) -> None:
+        self._counter.add(bill)
+        await self._worker.run(self._write, reservation, bill)
+
+    def _write(self, reservation: Reservation, bill: Bill) -> None:
+        with self._store.transaction() as conn:
+            self._ledger.record(bill.attempt, within=conn)
+            if bill.usd is None:
+                self._budget.release(reservation, within=conn)
+            else:
+                self._budget.settle(reservation, bill.usd, assumed=bill.assumed, within=conn)
 
 
 def open_caller(
@@ -73,7 +191,7 @@ def open_caller(
     sleep: Sleep = real_sleep,
     clock: Clock = real_clock,
 ) -> Caller:
-    """Put the chain together, and settle what dead processes of this budget had reserved.
+    """A caller for one study; settles what dead processes of its budget had reserved.
 
     Args:
         servers: where local models are served; None where there are none.
@@ -83,21 +201,12 @@ def open_caller(
         sleep, clock: replaced in tests.
     """
     budget.recover()
-    worker, tally = Worker(), Tally()
-    ledger = Ledger(store, study, store_text)
-    end: Sender = transport if transport is not None else RouteTransport(servers, timeout_s=calls.timeout_s)
-    booking = Booking(
-        end,
+    return Caller(
+        transport if transport is not None else RouteTransport(servers, timeout_s=calls.timeout_s),
         store=store,
-        ledger=ledger,
+        ledger=Ledger(store, study, store_text),
         budget=budget,
         limiter=Limiter(concurrency, local_slots=local_slots, clock=clock, sleep=sleep),
-        worker=worker,
-        tally=tally,
+        retries=RetryPolicy(attempts=calls.attempts, deadline_s=calls.deadline_s, rng=rng, sleep=sleep, clock=clock),
         timeout_s=calls.timeout_s,
-        sleep=sleep,
     )
-    retries = RetryRing(booking, attempts=calls.attempts, rng=rng, sleep=sleep)
-    deadline = DeadlineRing(retries, calls.deadline_s, clock)
-    outer = LedgerRing(deadline, ledger, worker, tally.add_cached)
-    return Caller(outer, end, budget, worker, tally, fresh=deadline)

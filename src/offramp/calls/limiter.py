@@ -1,10 +1,10 @@
-"""Places for requests in flight: so many in all, and so many by provider and key, adapted to what the provider bears.
+"""Slots for requests in flight: so many in all, and so many by provider and key, adapted to what the provider accepts.
 
 A bucket is one provider, address and key. Its limit is halved when a 429 comes back and grows by one for every round of
-successes (additive increase, multiplicative decrease); a Retry-After closes it until that moment. Places are given in
-order of asking, except that a closed bucket lets the others pass.
+successes (additive increase, multiplicative decrease); a Retry-After closes it until that moment. Slots are given in
+the order of requests, except that a closed bucket lets the others pass.
 
-Invariant: nobody sleeps holding the lock or a place, and a place is given back on every exit, cancellation included.
+Invariant: nobody sleeps holding the lock or a slot, and a slot is given back on every exit, cancellation included.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from offramp.calls._base import Clock, Sleep, real_clock, real_sleep
-from offramp.calls.deadline import current_deadline
 from offramp.calls.failures import RateLimited, ServerFailed
+from offramp.calls.retries import Deadline
 from offramp.records import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A place in flight. `queue_s`: how long it was waited for."""
+class Slot:
+    """Room for one request in flight. `queue_s`: how long the request waited for it."""
 
     queue_s: float
 
@@ -67,22 +67,22 @@ class _Bucket:
     def succeeded(self) -> None:
         self.limit = min(float(self.most), self.limit + 1.0 / self.limit)
 
-    def limited(self, begun: float, now: float, wait_s: float | None) -> None:
+    def limited(self, began: float, now: float, wait_s: float | None) -> None:
         """Requests that left together and came back with 429 together halve the limit once."""
-        if begun >= self.halved_at:
+        if began >= self.halved_at:
             self.limit, self.halved_at = max(1.0, self.limit / 2), now
-        self.closed(now, wait_s)
+        self.close(now, wait_s)
 
-    def closed(self, now: float, wait_s: float | None) -> None:
+    def close(self, now: float, wait_s: float | None) -> None:
         self.not_before = max(self.not_before, now + (wait_s or 0.0))
 
 
 class Limiter:
-    """Hands out places.
+    """Hands out slots.
 
     Args:
         most: requests in flight at the same time, all buckets together.
-        local_slots: places of llama.cpp on this machine, one bucket for all local models.
+        local_slots: slots of llama.cpp on this machine, one bucket for all local models.
     """
 
     def __init__(
@@ -95,19 +95,32 @@ class Limiter:
         self._numbers = itertools.count()
 
     @asynccontextmanager
-    async def place(self, model: Model) -> AsyncIterator[Place]:
-        """A place for one attempt; what the attempt raises teaches the bucket.
+    async def slot(self, model: Model, deadline: Deadline | None = None) -> AsyncIterator[Slot]:
+        """A slot for one attempt; what the attempt raises changes the limit of its bucket.
+
+        Args:
+            deadline: of the request; waiting for a slot does not count, waiting for a closed provider does.
 
         Raises:
-            DeadlineExceeded: the provider closed the door for longer than the request has left.
+            DeadlineExceeded: the provider asked to come back later than the deadline allows.
         """
         bucket = self._bucket(model)
         asked = self._clock()
-        await self._enter(bucket)
-        begun = self._clock()
+        await self._enter(bucket, deadline or Deadline())
+        began = self._clock()
         try:
-            with self._lesson(bucket, begun):
-                yield Place(queue_s=max(0.0, begun - asked))
+            yield Slot(queue_s=max(0.0, began - asked))
+        except RateLimited as error:
+            with self._lock:
+                bucket.limited(began, self._clock(), error.retry_after_s)
+            raise
+        except ServerFailed as error:
+            with self._lock:
+                bucket.close(self._clock(), error.retry_after_s)
+            raise
+        else:
+            with self._lock:
+                bucket.succeeded()
         finally:
             self._leave(bucket)
 
@@ -115,32 +128,19 @@ class Limiter:
         """How many requests the bucket of `model` may have in flight now."""
         return self._bucket(model).limit
 
-    @contextmanager
-    def _lesson(self, bucket: _Bucket, begun: float) -> Iterator[None]:
-        try:
-            yield
-        except RateLimited as error:
-            with self._lock:
-                bucket.limited(begun, self._clock(), error.retry_after_s)
-            raise
-        except ServerFailed as error:
-            with self._lock:
-                bucket.closed(self._clock(), error.retry_after_s)
-            raise
-        with self._lock:
-            bucket.succeeded()
-
-    async def _enter(self, bucket: _Bucket) -> None:
+    async def _enter(self, bucket: _Bucket, deadline: Deadline) -> None:
         waiter = _Waiter(next(self._numbers))
         with self._lock:
             bucket.queue.append(waiter)
         try:
             while not self._granted(waiter):
-                if (pause := self._pause_s(bucket)) > 0:
-                    current_deadline().check(pause, "the provider asked to come back later")
-                    await self._sleep(pause)
+                with self._lock:
+                    pause_s = bucket.not_before - self._clock()
+                if pause_s > 0:
+                    deadline.check(pause_s, "the provider asked to come back later")
+                    await self._sleep(pause_s)
                 else:
-                    with current_deadline().paused():
+                    with deadline.paused():
                         await waiter.future
         except BaseException:
             self._withdraw(bucket, waiter)
@@ -155,7 +155,7 @@ class Limiter:
             return waiter.granted
 
     def _grant(self) -> None:
-        """Give free places to the first in line of every open bucket, the longest waiting first."""
+        """Give free slots to the first in line of every open bucket, the longest waiting first."""
         now = self._clock()
         while self._flying < self._most:
             open_ = [bucket for bucket in self._buckets.values() if bucket.open(now)]
@@ -166,16 +166,12 @@ class Limiter:
             bucket.flying, self._flying, waiter.granted = bucket.flying + 1, self._flying + 1, True
             waiter.poke()
 
-    def _pause_s(self, bucket: _Bucket) -> float:
-        with self._lock:
-            return bucket.not_before - self._clock()
-
     def _leave(self, bucket: _Bucket) -> None:
         with self._lock:
             bucket.flying, self._flying = bucket.flying - 1, self._flying - 1
             self._grant()
             for waiter in bucket.queue if bucket.not_before > self._clock() else ():
-                waiter.poke()  # the door has just been closed: wait by the clock instead
+                waiter.poke()  # the bucket has just been closed: wait by the clock instead
 
     def _withdraw(self, bucket: _Bucket, waiter: _Waiter) -> None:
         with self._lock:

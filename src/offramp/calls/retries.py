@@ -1,57 +1,111 @@
-"""Trying again, for failures that are nobody's fault.
+"""Retries within a deadline, for failures that are not the program's own.
 
 Exponential back-off with full jitter (Source: Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog 2015);
-a provider that says when to come back is taken at its word. Faults of the program and fatal errors are raised at once.
+when a provider says how long to wait, that is waited. The program's own errors and fatal errors are raised at once.
+
+The deadline covers all attempts of one request, with the pauses between them. Waiting for a free slot or for room in
+the budget does not count (a thousand requests may queue behind four slots, and none of them is late); waiting because
+the provider said "later" does.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import random
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from offramp.calls._base import Sender, Sleep, real_sleep
-from offramp.calls.deadline import current_deadline
-from offramp.calls.failures import DeadlineExceeded, InfrastructureFailure
-from offramp.records import CallReply, CallRequest
+from offramp.calls._base import Clock, Sleep, real_clock, real_sleep
+from offramp.calls.failures import DeadlineExceeded, InfrastructureFailure, TimedOut
+from offramp.records import CallReply
 
 _BASE_S = 0.5
 _LONGEST_S = 60.0
 
 
-class RetryRing:
-    """Sends up to `attempts` times.
+class Deadline:
+    """Seconds that run down except while paused."""
 
-    Args:
-        inner: what one attempt is.
-        attempts: how many tries in all.
+    def __init__(self, seconds: float = float("inf"), clock: Clock = real_clock) -> None:
+        self.seconds, self._clock = seconds, clock
+        self._end = clock() + seconds
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left; negative after the deadline."""
+        return self._end - self._clock()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time within does not count."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self._end += self._clock() - began
+
+    def check(self, wait_s: float = 0.0, why: str = "") -> None:
+        """Raise DeadlineExceeded when `wait_s` more seconds would end at or after the deadline."""
+        if self.remaining_s <= wait_s:
+            tail = f"; the last failure was: {why}" if why else ""
+            raise DeadlineExceeded(f"no answer within the deadline of {self.seconds:g} s for all attempts{tail}")
+
+    @asynccontextmanager
+    async def attempt(self, timeout_s: float) -> AsyncIterator[None]:
+        """One attempt: at most `timeout_s`, or what remains.
+
+        Raises:
+            DeadlineExceeded: nothing remains.
+            TimedOut: the attempt took too long.
+        """
+        self.check()
+        limit_s, began = min(timeout_s, self.remaining_s), time.perf_counter()
+        try:
+            async with asyncio.timeout(limit_s):
+                yield
+        except TimeoutError:
+            raise TimedOut(f"no reply within {limit_s:.3g} s", latency_s=time.perf_counter() - began) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how long a request is tried.
+
+    Attributes:
+        attempts: at most so many, 1 or more.
+        deadline_s: for all of them together.
         rng: where jitter comes from.
+        sleep, clock: replaced in tests.
     """
 
-    def __init__(self, inner: Sender, *, attempts: int, rng: random.Random, sleep: Sleep = real_sleep) -> None:
-        self._inner, self._attempts, self._rng, self._sleep = inner, attempts, rng, sleep
+    attempts: int
+    deadline_s: float
+    rng: random.Random
+    sleep: Sleep = real_sleep
+    clock: Clock = real_clock
 
-    async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
-        """The first reply, or the last failure."""
-        deadline = current_deadline()
-        for number in range(attempt, attempt + self._attempts):
+    async def run(self, attempt: Callable[[int, Deadline], Awaitable[CallReply]]) -> CallReply:
+        """The first reply of `attempt(number, deadline)`, numbers counted from 1. Raises the last failure."""
+        deadline = Deadline(self.deadline_s, self.clock)
+        for number in range(1, self.attempts + 1):
             try:
-                return await self._inner.send(request, number)
+                return await attempt(number, deadline)
             except DeadlineExceeded:
                 raise
             except InfrastructureFailure as error:
-                if number == attempt + self._attempts - 1:
+                if number == self.attempts:
                     raise
-                pause = self._pause_s(number - attempt, error)
-                deadline.check(pause, str(error))
-            await self._sleep(pause)
+                pause_s = self.rng.uniform(0.0, min(_LONGEST_S, _BASE_S * 2.0 ** (number - 1)))
+                requested_s: float | None = getattr(error, "retry_after_s", None)
+                if requested_s is not None:
+                    pause_s = requested_s + 0.1 * pause_s
+                deadline.check(pause_s, str(error))
+            await self.sleep(pause_s)
         raise AssertionError("unreachable: attempts is at least 1")
-
-    def _pause_s(self, failures: int, error: InfrastructureFailure) -> float:
-        jitter = self._rng.uniform(0.0, min(_LONGEST_S, _BASE_S * 2.0**failures))
-        told: float | None = getattr(error, "retry_after_s", None)
-        return jitter if told is None else told + 0.1 * jitter
 
 
 def retry_after_s(value: str | None, now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)) -> float | None:
@@ -61,11 +115,9 @@ def retry_after_s(value: str | None, now: Callable[[], dt.datetime] = lambda: dt
     try:
         seconds = float(value)
     except ValueError:
-        return _until(value, now)
-    return seconds if 0 <= seconds < float("inf") else None
-
-
-def _until(value: str, now: Callable[[], dt.datetime]) -> float | None:
+        pass
+    else:
+        return seconds if 0 <= seconds < float("inf") else None
     try:
         when = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError):

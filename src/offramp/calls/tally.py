@@ -1,15 +1,76 @@
-"""Counts of one process's calls, for progress lines and stop rules. The storage holds the lasting truth."""
+"""What one physical attempt is booked as, and the counts of one process's calls.
+
+An attempt that came back without a bill costs nothing where it certainly was not billed (it never left, 4xx, 429, 5xx);
+time-outs, broken connections and unreadable replies cost an upper estimate of the prompt, marked as assumed. A bill
+above the reservation is booked as it is, and the budget reserves more from then on.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from offramp.calls.estimate import input_usd
+from offramp.calls.failures import CallError, certainly_unbilled, never_left
+from offramp.calls.scrub import scrubbed
+from offramp.records import CallReply, CallRequest, Usage
 from offramp.store.ledger import CallAttempt, CallStatus
 
 _NO_ANSWER = frozenset(CallStatus) - {CallStatus.OK, CallStatus.REFUSED, CallStatus.TOO_LONG}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """What to book for one attempt.
+
+    Attributes:
+        attempt: the ledger's row.
+        usd: None when the request never left.
+        assumed: whether the amount is an estimate.
+    """
+
+    attempt: CallAttempt
+    usd: float | None
+    assumed: bool = False
+
+
+def bill_of_reply(attempt: CallAttempt, request: CallRequest, reply: CallReply, *, estimated: bool) -> Bill:
+    """The bill of a reply. `estimated`: the provider did not count the tokens."""
+    note = "estimated usage: the reply named no tokens, they are an upper estimate from its length"
+    attempt = replace(
+        attempt,
+        usage=reply.usage,
+        latency_s=reply.latency_s,
+        reply_text=reply.text,
+        finish_reason=reply.finish_reason,
+        error=note if estimated else None,
+    )
+    return Bill(attempt=attempt, usd=_usd(request, reply.usage), assumed=estimated)
+
+
+def bill_of_failure(attempt: CallAttempt, request: CallRequest, error: BaseException, elapsed_s: float) -> Bill:
+    """The bill of an attempt that raised, cancellation included."""
+    attempt = replace(attempt, latency_s=elapsed_s, error=scrubbed(f"{type(error).__name__}: {error}"))
+    if not isinstance(error, CallError):
+        cancelled = isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit)
+        status = CallStatus.CANCELLED if cancelled else CallStatus.CRASHED
+        return Bill(attempt=replace(attempt, status=status), usd=input_usd(request), assumed=True)
+    latency_s = elapsed_s if error.latency_s is None and not never_left(error) else error.latency_s
+    attempt = replace(attempt, status=error.status, latency_s=latency_s, usage=error.usage or Usage())
+    if error.usage is not None:
+        return Bill(attempt=attempt, usd=_usd(request, error.usage))
+    if certainly_unbilled(error):
+        return Bill(attempt=attempt, usd=None if never_left(error) else 0.0)
+    return Bill(attempt=attempt, usd=input_usd(request), assumed=True)
+
+
+def _usd(request: CallRequest, usage: Usage) -> float:
+    """Cost of the usage; 0.0 where the price is unknown, which only happens without a cap in USD."""
+    price = request.model.price
+    return (None if price is None else price.cost_usd(usage)) or 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,21 +95,21 @@ class CallStats:
     by_purpose_usd: Mapping[str, float]
 
 
-class Tally:
-    """Thread-safe counters."""
+class CallCounter:
+    """Thread-safe counts, for progress lines and stop rules; the lasting truth is in the storage."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls = self._cached = self._failed = self._retried = 0
         self._usd: dict[str, float] = defaultdict(float)
 
-    def add(self, attempt: CallAttempt, usd: float | None) -> None:
-        """Count one attempt; `usd` None: it never left."""
+    def add(self, bill: Bill) -> None:
+        """Count one attempt."""
         with self._lock:
-            self._calls += usd is not None
-            self._failed += attempt.status in _NO_ANSWER
-            self._retried += attempt.attempt > 1
-            self._usd[attempt.purpose.value] += usd or 0.0
+            self._calls += bill.usd is not None
+            self._failed += bill.attempt.status in _NO_ANSWER
+            self._retried += bill.attempt.attempt > 1
+            self._usd[bill.attempt.purpose.value] += bill.usd or 0.0
 
     def add_cached(self) -> None:
         """Count an answer that was not sent for."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from offramp.calls._base import Sender
-from offramp.calls.direct import direct_sender
+from offramp.calls.direct import DirectSender
 from offramp.models.server import LocalServers
 from offramp.program.background import BACKGROUND
 from offramp.program.deployed import DeployedProgram
@@ -49,13 +49,13 @@ def load(
     """
     folder = FeatureFolder(promotions, feature)
     addresses = Addresses(api_base=api_base, api_key_env=api_key_env)
-    senders: dict[int, Sender] = {}
+    senders: dict[int, DirectSender] = {}
 
-    def sender() -> Sender:
+    def sender() -> DirectSender:
         """The way to the models; a forked child has its own."""
         if os.getpid() not in senders:
             servers = LocalServers() if transport is None else None
-            senders[os.getpid()] = direct_sender(
+            senders[os.getpid()] = DirectSender(
                 timeout_s=timeout_s, deadline_s=deadline_s, attempts=attempts, transport=transport, servers=servers
             )
         return senders[os.getpid()]
