@@ -39,7 +39,7 @@ BAD = {
     "a logarithm with steps": (
         [("{low: 0, high: 1.5}", "{low: 0.5, high: 1.5, log: true, step: 0.5}")],
         [
-            "job.yaml:37: params.temperature.step: got 0.5, expected none with `log: true`. Remove one of them.",
+            "job.yaml:37: params.temperature.step: got 0.5, expected no `step` with `log: true`. Remove one of them.",
         ],
     ),
     "a step of nothing": (
@@ -63,14 +63,14 @@ BAD = {
     "one number as two choices": (
         [("{low: 0, high: 1.5}", "{choices: [1, 0.5, 1.0]}")],
         [
-            "job.yaml:37: params.temperature.choices.2: got 1.0, expected a value that does not equal 1, which is there. Remove one of them.",
+            "job.yaml:37: params.temperature.choices.2: duplicate choice: 1.0 equals 1. Remove one of them.",
         ],
     ),
     "a switch and a number as two choices": (
         [("max_tokens: {choices: [32, 64]}", "logprobs: {choices: [true, 1, null, null]}")],
         [
-            "job.yaml:38: params.logprobs.choices.1: got 1, expected a value that does not equal true, which is there. Remove one of them.",
-            "job.yaml:38: params.logprobs.choices.3: got null, expected a value that does not equal null, which is there. Remove one of them.",
+            "job.yaml:38: params.logprobs.choices.1: duplicate choice: 1 equals true. Remove one of them.",
+            "job.yaml:38: params.logprobs.choices.3: duplicate choice null. Remove one of them.",
         ],
     ),
     "a whole number beyond 64 bits": (
@@ -82,7 +82,7 @@ BAD = {
     "labels for text": (
         [("{type: int}", "{type: str, values: [a, b]}")],
         [
-            "job.yaml:11: task.signature.outputs.urgency.values: got a list, expected none with `type: str`. Remove it, or set `type: enum`.",
+            "job.yaml:11: task.signature.outputs.urgency.values: got a list, expected no `values` with `type: str`. Remove it, or set `type: enum`.",
         ],
     ),
     "a label twice": (
@@ -149,8 +149,8 @@ BAD = {
     "prices beyond all reason": (
         [("api_base: http://127.0.0.1:8080/v1", "price: {input_usd: 1.0e+300, output_usd: 1}\n    route: ' '")],
         [
-            "job.yaml:27: models.1.price.input_usd: got 1e+300, expected at most 100,000 USD a million tokens.",
-            "job.yaml:28: models.1.route: got ' ', expected a LiteLLM name. Leave it out for `name`.",
+            "job.yaml:27: models.1.price.input_usd: got 1e+300, expected at most 100,000 USD per million tokens.",
+            "job.yaml:28: models.1.route: got ' ', expected a LiteLLM model name. Leave it out to call `name`.",
         ],
     ),
     "a number where the name of a key's variable belongs": (
@@ -225,19 +225,19 @@ BAD = {
     "on as the name of a variant": (
         [("  short: Sort the message.\n", "  on: Sort the message.\n")],
         [
-            "job.yaml:29: instructions.on: a key: got on, which YAML reads as true, expected text. Quote it: 'on'.",
+            "job.yaml:29: instructions.on: the key: got on, which YAML reads as true, expected text. Quote it: 'on'.",
         ],
     ),
     "a number as the name of a variant": (
         [("  short: Sort the message.\n", "  1: Sort the message.\n")],
         [
-            "job.yaml:29: instructions.1: a key: got 1, expected text. Quote it: '1'.",
+            "job.yaml:29: instructions.1: the key: got 1, expected text. Quote it: '1'.",
         ],
     ),
     "a file of a later version": (
         [("schema_version: 1", "schema_version: 2")],
         [
-            "job.yaml:1: schema_version: got 2, expected 1, the version that this release of offramp reads. Upgrade offramp, or write the file for this version.",
+            "job.yaml:1: schema_version: got 2, expected 1, the version that this release of offramp reads. Upgrade offramp, or rewrite the file for this version.",
         ],
     ),
     "the version in quotes": (
@@ -285,7 +285,7 @@ BAD = {
     "an enum without values": (
         [("        values: [billing, shipping, returns]\n", "")],
         [
-            "job.yaml:8: task.signature.outputs.category.values: got none, expected some with `type: enum`. Add `values:`.",
+            "job.yaml:8: task.signature.outputs.category.values: got none, expected `values` with `type: enum`. Add `values:`.",
         ],
     ),
     "a misspelt type": (
@@ -344,7 +344,7 @@ BAD = {
     "an api key in the file": (
         [("api_base: http://127.0.0.1:8080/v1", "api_key: sk-abcdefg")],
         [
-            "job.yaml:27: models.1.api_key: unknown key. A key belongs in an environment variable: name that with `api_key_env`.",
+            "job.yaml:27: models.1.api_key: unknown key. Put the key into an environment variable, and name that with `api_key_env`.",
         ],
     ),
     "a key where its variable is named": (
@@ -356,19 +356,19 @@ BAD = {
     "a model twice": (
         [("name: house", "name: openai/gpt-4o")],
         [
-            "job.yaml:26: models.1: 'openai/gpt-4o' is there twice, first in line 25. Remove one of them.",
+            "job.yaml:26: models.1: duplicate model 'openai/gpt-4o', first listed in line 25. Remove one of them.",
         ],
     ),
     "a key twice": (
         [("budget: {usd: 5}", "budget: {usd: 5}\nsearch: {}")],
         [
-            "job.yaml:47: search: the key is there twice, first in line 46. Remove one of them.",
+            "job.yaml:47: search: duplicate key, first in line 46. Remove one of them.",
         ],
     ),
     "a colon in a text": (
         [("  short: Sort the message.\n", "  short: Sort: the message.\n")],
         [
-            "job.yaml:29: not YAML: a `:` where no key can be. Quote text with `: `, and check the indent.",
+            "job.yaml:29: not YAML: a `:` in the wrong place. Quote text with `: `, and check the indent.",
         ],
     ),
     "a tab as indent": (
@@ -380,7 +380,7 @@ BAD = {
     "a wrong indent": (
         [("  short: Sort the message.\n", " short: Sort the message.\n")],
         [
-            "job.yaml:30: not YAML: a `:` where no key can be. Quote text with `: `, and check the indent.",
+            "job.yaml:30: not YAML: a `:` in the wrong place. Quote text with `: `, and check the indent.",
         ],
     ),
     "an open quote": (
@@ -392,7 +392,7 @@ BAD = {
     "braces without quotes": (
         [("  short: Sort the message.\n", "  short: {{message}}\n")],
         [
-            "job.yaml:29: instructions.short: a key that is a list or a mapping: expected text. Quote text that starts with `{` or `[`.",
+            "job.yaml:29: instructions.short: the key is a list or a mapping: expected text. Quote text that starts with `{` or `[`.",
         ],
     ),
     "an open brace": (
@@ -404,25 +404,25 @@ BAD = {
     "a tag that would make an object": (
         [("  short: Sort the message.\n", "  short: !!python/name:os.system x\n")],
         [
-            "job.yaml:29: instructions.short: a tag that is not plain: got 'tag:yaml.org,2002:python/name:os.system'. Remove the tag.",
+            "job.yaml:29: instructions.short: YAML tags are not supported: got 'tag:yaml.org,2002:python/name:os.system'. Remove the tag.",
         ],
     ),
     "a tag of one's own": (
         [("budget: {usd: 5}", "budget: !my {usd: 5}")],
         [
-            "job.yaml:45: budget: a tag that is not plain: got '!my'. Remove the tag.",
+            "job.yaml:45: budget: YAML tags are not supported: got '!my'. Remove the tag.",
         ],
     ),
     "an infinite budget": (
         [("usd: 5", "usd: .inf")],
         [
-            "job.yaml:45: budget.usd: got .inf, expected a finite number that fits 64 bits.",
+            "job.yaml:45: budget.usd: got .inf, expected a finite number that fits into 64 bits.",
         ],
     ),
     "a number beyond 64 bits": (
         [("usd: 5", "usd: 999999999999999999999999")],
         [
-            "job.yaml:45: budget.usd: got 999999999999999999999999, expected a finite number that fits 64 bits.",
+            "job.yaml:45: budget.usd: got 999999999999999999999999, expected a finite number that fits into 64 bits.",
         ],
     ),
     "a budget of millions": (
@@ -447,7 +447,7 @@ BAD = {
     "a scale the wrong way round": (
         [("scale: [0.01, 0]", "scale: [0, 0.01]")],
         [
-            "job.yaml:44: objectives.cost.scale: got [0, 0.01], expected [worst, best], and less is better. Turn them round: [0.01, 0].",
+            "job.yaml:44: objectives.cost.scale: got [0, 0.01], expected [worst, best], and less is better. Swap them: [0.01, 0].",
         ],
     ),
     "a scale of three": (
@@ -465,7 +465,7 @@ BAD = {
     "weights of nothing": (
         [("weight: 0.8", "weight: 0"), ("weight: 0.2", "weight: 0"), ("budget: {usd: 5}", "  latency: null")],
         [
-            "job.yaml:42: objectives: got weights of 0 alone, expected one `weight` above 0 at least. Raise one.",
+            "job.yaml:42: objectives: got only weights of 0, expected at least one `weight` above 0. Raise one.",
         ],
     ),
     "a misspelt variant of the incumbent": (
@@ -501,7 +501,7 @@ BAD = {
     "a condition on itself": (
         [("when: {model: [openai/*]}", "when: {reasoning_effort: [low]}")],
         [
-            "job.yaml:41: params.reasoning_effort.when.reasoning_effort: a param cannot wait for itself. Name another param.",
+            "job.yaml:41: params.reasoning_effort.when.reasoning_effort: a param cannot depend on itself. Name another param.",
         ],
     ),
     "a condition on text for a number": (
@@ -516,20 +516,20 @@ BAD = {
             ("when: {model: [openai/*]}", "when: {max_tokens: [32]}"),
         ],
         [
-            "job.yaml:38: params.max_tokens.when: the conditions of `max_tokens` and `reasoning_effort` wait for each other. Remove one of them.",
+            "job.yaml:38: params.max_tokens.when: the conditions of `max_tokens` and `reasoning_effort` depend on each other. Remove one of them.",
         ],
     ),
     "a param called model": (
         [("max_tokens: {", "model: {")],
         [
-            "job.yaml:38: params.model: the name is taken by the program's own params. List models under `models`.",
+            "job.yaml:38: params.model: the name is reserved for a param of the program. List models under `models`.",
         ],
     ),
     "params that are not for the file to set": (
         [("max_tokens: {choices: [32, 64]}", "demos.count: 4\n  n: 3")],
         [
-            "job.yaml:38: params.demos.count: the name is taken by the program's own params. Set them under `demos`.",
-            "job.yaml:39: params.n: not for a space file to set. One answer is asked for at a time.",
+            "job.yaml:38: params.demos.count: the name is reserved for a param of the program. Set them under `demos`.",
+            "job.yaml:39: params.n: a space file cannot set this parameter. One answer is asked for at a time.",
         ],
     ),
     "bad values of max_tokens": (
@@ -553,19 +553,19 @@ BAD = {
             ("{kind: number, field: urgency}", "{kind: exact, field: urgency}"),
         ],
         [
-            "job.yaml:32: program.constrained: the plain format cannot be held to lists and objects (`urgency`). Use the json format (`format: json`), or set false.",
+            "job.yaml:32: program.constrained: the plain format cannot be constrained for lists and objects (`urgency`). Use the json format (`format: json`), or set it to false.",
         ],
     ),
     "demos without a train split": (
         [("train: 10", "train: 0")],
         [
-            "job.yaml:34: demos.kind: demos of kind random need a train split, and `splits.train` is empty. Give it a share or a count, or set the kind to none.",
+            "job.yaml:34: demos.kind: random demos come from the train split, and `splits.train` is empty. Give it a share or a count, or set the kind to none.",
         ],
     ),
     "demos without a count": (
         [("count: [2, 4]", "count: 0")],
         [
-            "job.yaml:35: demos.count: got 0, expected 1 or more with demos of any kind. Give a count, or set `kind: none` instead of random.",
+            "job.yaml:35: demos.count: got 0, expected 1 or more, since `demos.kind` asks for demos. Give a count, or set `kind: none` instead of random.",
         ],
     ),
     "counts of demos out of range": (
@@ -578,7 +578,7 @@ BAD = {
     "a grid over an open range": (
         [("sampler: tpe", "sampler: grid")],
         [
-            "job.yaml:37: params.temperature: the range has no end of values, and search.sampler is grid. Give it a `step`, write `choices`, or use another `search.sampler`.",
+            "job.yaml:37: params.temperature: a range without a `step` has no finite number of values, and search.sampler is grid. Give it a `step`, write `choices`, or use another `search.sampler`.",
         ],
     ),
     "a metric of an unknown field": (
@@ -596,7 +596,7 @@ BAD = {
     "a misspelt file key": (
         [("short: Sort the message.", "short: {flie: none.txt}")],
         [
-            "job.yaml:29: instructions.short: a mapping of variants: expected a text. Write `name: text`, or `name: {file: path}`; only a module has predictors with names.",
+            "job.yaml:29: instructions.short: a mapping of variants: expected text. Write `name: text`, or `name: {file: path}`; only a module has named predictors.",
         ],
     ),
     "texts beside predictors": (

@@ -76,12 +76,12 @@ def test_constrained_lists_are_fine_where_json_is_among_the_formats(problems):
     changes = [("type: int", "type: 'list[str]'"), ("{kind: number, field: urgency}", "{kind: exact, field: urgency}")]
     assert problems(*changes, ("format: [plain, json]", "format: [plain, json]\n  constrained: true")) == []
     (message,) = problems(*changes, ("format: [plain, json]", "format: plain\n  constrained: [false, true]"))
-    assert "cannot be held to lists and objects (`urgency`)" in message
+    assert "cannot be constrained for lists and objects (`urgency`)" in message
 
 
 def test_the_chat_format_alone_cannot_be_constrained(problems):
     (message,) = problems(("format: [plain, json]", "format: chat\n  constrained: true"))
-    assert message.startswith("program.constrained: the chat format cannot be held to a schema.")
+    assert message.startswith("program.constrained: the chat format cannot be constrained to a schema.")
 
 
 def test_a_constrained_incumbent_is_held_to_its_own_format(problems):
@@ -92,12 +92,12 @@ def test_a_constrained_incumbent_is_held_to_its_own_format(problems):
 @pytest.mark.parametrize("key", ["form", "format", "constrained"])
 def test_a_list_of_nothing_to_search_is_refused(problems, key):
     (message,) = problems(("format: [plain, json]", f"{key}: []"))
-    assert message == f"program.{key}: got an empty list, expected one value or more."
+    assert message == f"program.{key}: got an empty list, expected at least one value."
 
 
 def test_a_value_is_searched_once(problems):
     (message,) = problems(("[plain, json]", "[plain, plain]"))
-    assert message == "program.format: the same value is there twice: got 'plain'. Remove one of them."
+    assert message == "program.format: duplicate value: got 'plain'. Remove one of them."
 
 
 # -------------------------------------------------------------------------------------------- demos
@@ -108,7 +108,7 @@ def test_balanced_demos_need_something_to_balance(problems):
     kind = ("kind: [none, random]", "kind: balanced")
     assert problems(kind) == []
     (message,) = problems(kind, (labels, "      category: {}\n"))
-    assert message.startswith("demos.kind: balanced demos need a column to balance, and no output is an enum.")
+    assert message.startswith("demos.kind: balanced demos need a column to balance by, and no output is an enum.")
     assert problems(kind, (labels, "      category: {}\n"), ("count: [2, 4]", "count: 2\n  balance_by: team")) == []
 
 
@@ -127,7 +127,7 @@ def test_a_share_for_train_is_enough_for_demos(problems):
 
 def test_the_incumbents_demos_need_a_count_and_a_kind(problems):
     (message,) = problems(("instruction: short", "instruction: short\n  demos: random"))
-    assert message.startswith("incumbent.demos: demos of kind random without a count.")
+    assert message.startswith("incumbent.demos: random demos without a count.")
     (message,) = problems(("instruction: short", "instruction: short\n  demo_count: 3"))
     assert message.startswith("incumbent.demo_count: a count without a kind of demos: got 3.")
     (message,) = problems(("instruction: short", "instruction: short\n  demos: random\n  demo_count: 30"))
@@ -184,7 +184,7 @@ def test_a_step_fits_into_its_range(problems):
 @pytest.mark.parametrize("name", ["model", "form", "format", "constrained", "instruction.x", "demos", "demos.count"])
 def test_names_of_the_program_are_not_for_params(problems, name):
     (message,) = problems(("max_tokens: {choices", f"{name}: {{choices"))
-    assert message.startswith(f"params.{name}: the name is taken by the program's own params.")
+    assert message.startswith(f"params.{name}: the name is reserved for a param of the program.")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_condition_may_write_a_number_in_another_way(problems):
         ("{constrained: [true]}", "got true, expected a value of that param (false)"),
         ("{demos.count: [2.5]}", "got 2.5, expected a value of that param (2, 4)"),
         ("{temperature: [1.6]}", "got 1.6, expected a number in [0, 1.5], the range of that param"),
-        ("{max_tokens: []}", "got an empty list, expected a list of one value or more"),
+        ("{max_tokens: []}", "got an empty list, expected a list of at least one value"),
         ("{instruction: [shrt]}", "Did you mean 'short'?"),
         ("{model: [[a]]}", "got a list, expected a value of that param"),
     ],
@@ -265,7 +265,7 @@ def test_gp_says_how_to_install_what_it_needs(problems, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else found(name))
     (message,) = problems(("sampler: tpe", "sampler: gp"))
     assert message == (
-        "search.sampler: sampler gp needs `torch`, which is not installed. Run: pip install 'offramp[gp]'"
+        "search.sampler: the sampler gp needs `torch`, which is not installed. Run: pip install 'offramp[gp]'"
     )  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def test_a_bomb_of_aliases_is_refused(load):
     rows += [f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in zip("abcdef", "bcdefg", strict=True)]
     message = refused(load, "\n".join(rows))
     assert (
-        message == f": more than {MOST_NODES:,} values, aliases counted each time they are used. Make the file smaller."
+        message == f": more than {MOST_NODES:,} values (an alias counts each time it is used). Make the file smaller."
     )
 
 
@@ -152,7 +152,9 @@ def test_merge_keys_fill_what_a_mapping_does_not_say():
 def test_a_merge_of_a_list_takes_the_first_and_of_a_word_is_refused():
     tree = read_tree("a: &a {x: 1}\nb: &b {x: 2, y: 2}\nc: {<<: [*a, *b]}\nd: {<<: word}\n", "x")
     assert tree.data["c"] == {"x": 1, "y": 2}
-    assert [str(item) for item in tree.problems] == ["x:4: d.<<: expected a mapping, or a list of mappings, to merge."]
+    assert [str(item) for item in tree.problems] == [
+        "x:4: d.<<: what is merged: expected a mapping or a list of mappings."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -288,5 +290,5 @@ def test_a_predictor_without_variants_is_refused(load):
     nested = broken(
         ("short: Sort the message.", "short: {}"), ("  long: Sort the message and say how urgent it is.\n", "")
     )
-    with pytest.raises(SpaceError, match=r"instructions\.short: no variant\. Give it a text\."):
+    with pytest.raises(SpaceError, match=r"instructions\.short: no variants\. Add at least one\."):
         instruction_texts(load(nested))

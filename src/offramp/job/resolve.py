@@ -18,7 +18,6 @@ from offramp.models.catalogue import resolve
 from offramp.program.module import ModuleFactory, check_forms, import_module_factory, predictors_of
 from offramp.records import Candidate, Model
 from offramp.space.check import check_space
-from offramp.space.check_params import many
 from offramp.space.dimensions import (
     MAIN,
     Dimension,
@@ -30,7 +29,7 @@ from offramp.space.dimensions import (
     narrowed,
 )
 from offramp.space.load import LoadedSpace, instruction_texts
-from offramp.space.model import JudgeMetric, ModelPart, SpaceFile, model_name
+from offramp.space.model import JudgeMetric, ModelPart, SpaceFile, as_list, model_name
 from offramp.study.objectives import Objective, objectives_of
 from offramp.task.load import Task, load_task
 
@@ -207,7 +206,7 @@ def _predictors(factory: ModuleFactory | None, texts: Texts, where: str) -> int:
 
 def _forms(space: SpaceFile) -> set[str]:
     incumbent = space.incumbent.form if space.incumbent is not None else None
-    return {*many(space.program.form), *([incumbent] if incumbent else [])}
+    return {*as_list(space.program.form), *([incumbent] if incumbent else [])}
 
 
 def _incumbent(

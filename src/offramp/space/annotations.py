@@ -1,16 +1,13 @@
-"""What a field of the space file may hold, read from its annotation, and that in words.
+"""What a field of the space file may hold, read from its annotation, and put into words.
 
-Used for messages (`expected a number above 0`) and for the tables of docs/space-file.md, so that both say the same.
+Messages (`expected a number above 0`) and the tables of docs/space-file.md both use it, so that they say the same.
 
-Invariant: what is said follows from the models alone; nothing about single fields is written here.
+Invariant: the words follow from the models alone; nothing about single fields is written here.
 """
 
 from __future__ import annotations
 
-import operator
-import re
 import types
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -19,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "a name of letters, digits, `.`, `_` and `-` (at most 64)",
-    r"^[A-Za-z_][A-Za-z0-9_]{0,63}$": "a name of letters, digits and `_` that starts with no digit (at most 64)",
+    r"^[A-Za-z_][A-Za-z0-9_]{0,63}$": "a name of letters, digits and `_` that does not start with a digit (at most 64)",
     r"^\d{4}-\d{2}-\d{2}$": "a date such as 2027-01-31",
 }
 _WORDS: dict[Any, str] = {
@@ -29,6 +26,8 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     Any: "any value",
 }
+_SCALARS = {_WORDS[type_] for type_ in (str, int, float, bool)}
+"""A field that takes all of these takes `a plain value`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +36,13 @@ class Kind:
 
     Attributes:
         base: a scalar type, a Literal, a list, dict or tuple type, or a model.
-        limits: pydantic's metadata: bounds, length, pattern.
-        members: kinds of which the value is one; then `base` means nothing.
-        discriminator: key that tells the members apart.
+        metadata: pydantic's: bounds, length, pattern.
+        members: for a union, the kinds of which the value is one; then `base` means nothing.
+        discriminator: key that tells the members of a union apart; None if no key does.
     """
 
     base: Any = None
-    limits: tuple[Any, ...] = ()
+    metadata: tuple[Any, ...] = ()
     members: tuple[Kind, ...] = ()
     discriminator: str | None = None
 
@@ -52,33 +51,9 @@ class Kind:
         """Whether it is a part of the file with keys of its own."""
         return isinstance(self.base, type) and issubclass(self.base, BaseModel)
 
-    @property
-    def is_container(self) -> bool:
-        """Whether it is no scalar."""
-        return self.is_model or get_origin(self.base) in (list, dict, tuple)
-
-    def limit(self, name: str) -> Any:
+    def bound(self, name: str) -> Any:
         """A bound by its attribute name (`ge`, `min_length`, `pattern`, ...), or None."""
-        return next((value for part in self.limits if (value := getattr(part, name, None)) is not None), None)
-
-    def accepts(self, value: Any) -> bool:
-        """Whether a scalar of the right type keeps the limits."""
-        if isinstance(value, str):
-            pattern = self.limit("pattern")
-            return self.accepts_length(len(value)) and (
-                pattern is None or re.search(_whole(pattern), value) is not None
-            )
-        checks = (("ge", operator.ge), ("gt", operator.gt), ("le", operator.le), ("lt", operator.lt))
-        return all(bound is None or holds(value, bound) for name, holds in checks for bound in [self.limit(name)])
-
-    def accepts_length(self, length: int) -> bool:
-        """Whether a list or mapping may have so many entries."""
-        return length >= (self.limit("min_length") or 0)
-
-
-def _whole(pattern: str) -> str:
-    """The pattern with an end that does not forgive a line break, as pydantic has it."""
-    return pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
+        return next((value for part in self.metadata if (value := getattr(part, name, None)) is not None), None)
 
 
 def kinds_of_field(field: FieldInfo) -> Kind:
@@ -87,28 +62,24 @@ def kinds_of_field(field: FieldInfo) -> Kind:
     return kind_of(field.annotation, tuple(field.metadata), tag)
 
 
-def kind_of(annotation: Any, limits: tuple[Any, ...] = (), discriminator: str | None = None) -> Kind:
-    """What an annotation allows; limits of a union hold for each member that is not null."""
+def kind_of(annotation: Any, metadata: tuple[Any, ...] = (), discriminator: str | None = None) -> Kind:
+    """What an annotation allows; metadata of a union hold for each of its members."""
     if get_origin(annotation) is Annotated:
-        inner, *metadata = get_args(annotation)
-        for part in metadata:
+        inner, *more = get_args(annotation)
+        for part in more:
             if isinstance(part, FieldInfo):
-                limits += tuple(part.metadata)
+                metadata += tuple(part.metadata)
                 discriminator = part.discriminator if isinstance(part.discriminator, str) else discriminator
             else:
-                limits += (part,)
-        return kind_of(inner, limits, discriminator)
-    if get_origin(annotation) in (Union, types.UnionType):
-        return Kind(members=tuple(_members(annotation, limits)), discriminator=discriminator)
-    return Kind(base=annotation, limits=limits)
-
-
-def _members(annotation: Any, limits: tuple[Any, ...]) -> Sequence[Kind]:
-    found: list[Kind] = []
-    for part in get_args(annotation):
-        kind = kind_of(part, () if part is types.NoneType else limits)
-        found.extend(kind.members or (kind,))
-    return found
+                metadata += (part,)
+        return kind_of(inner, metadata, discriminator)
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return Kind(base=annotation, metadata=metadata)
+    members: list[Kind] = []
+    for arg in get_args(annotation):
+        kind = kind_of(arg, metadata)
+        members.extend(kind.members or (kind,))
+    return Kind(members=tuple(members), discriminator=discriminator)
 
 
 # ------------------------------------------------------------------------------------------------ in words
@@ -121,9 +92,13 @@ def describe(kind: Kind) -> str:
             return f"a mapping with `{kind.discriminator}`"
         parts = [describe(m) for m in kind.members if m.base is not types.NoneType]
         parts += ["null"] * (len(parts) < len(kind.members))
-        return _either(list(dict.fromkeys(_alternatives(parts))))
+        if set(parts) >= _SCALARS:
+            parts = ["a plain value", *(part for part in parts if part not in _SCALARS)]
+        parts = list(dict.fromkeys(parts))
+        return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"
     if kind.is_model:
-        return _describe_model(kind.base)
+        required = [f"`{name}`" for name, field in kind.base.model_fields.items() if field.is_required()]
+        return f"a mapping with {' and '.join(required)}" if required else "a mapping"
     origin = get_origin(kind.base)
     if origin is Literal:
         options = [str(option) for option in get_args(kind.base)]
@@ -133,47 +108,30 @@ def describe(kind: Kind) -> str:
     return _describe_scalar(kind)
 
 
-def _either(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"
-
-
-def _alternatives(parts: list[str]) -> list[str]:
-    """Scalars of every type are one word: a plain value."""
-    if {"text", "a whole number", "a number", "true or false"} <= set(parts):
-        rest = [p for p in parts if p not in ("text", "a whole number", "a number", "true or false")]
-        return ["a plain value", *rest]
-    return parts
-
-
-def _describe_model(cls: type[BaseModel]) -> str:
-    required = [f"`{name}`" for name, field in cls.model_fields.items() if field.is_required()]
-    return f"a mapping with {' and '.join(required)}" if required else "a mapping"
-
-
 def _describe_container(kind: Kind, origin: Any) -> str:
     args = get_args(kind.base)
     if origin is tuple:
         return f"a list of {len(args)} numbers"
     if origin is dict:
-        return "a mapping with one key or more" if kind.limit("min_length") else "a mapping"
-    few = "of one or more" if kind.limit("min_length") else "of"
+        return "a mapping with at least one key" if kind.bound("min_length") else "a mapping"
+    few = "of one or more" if kind.bound("min_length") else "of"
     inner = kind_of(args[0])
     words = {str: "texts", int: "whole numbers", float: "numbers", bool: "true and false"}
     return f"a list {few} {words.get(inner.base, 'values')}"
 
 
 def _describe_scalar(kind: Kind) -> str:
-    pattern = kind.limit("pattern")
+    pattern = kind.bound("pattern")
     if pattern is not None:
         return _PATTERNS.get(pattern, f"text that matches {pattern}")
     word = _WORDS.get(kind.base, "null")
-    if kind.base is str and kind.limit("min_length"):
-        return f"text of {kind.limit('min_length')} characters or more"
+    if kind.base is str and kind.bound("min_length"):
+        return f"text of {kind.bound('min_length')} characters or more"
     return f"{word}{_bounds(kind)}"
 
 
 def _bounds(kind: Kind) -> str:
-    ge, gt, le, lt = (kind.limit(name) for name in ("ge", "gt", "le", "lt"))
+    ge, gt, le, lt = (kind.bound(name) for name in ("ge", "gt", "le", "lt"))
     low, high = gt if ge is None else ge, lt if le is None else le
     if low is not None and high is not None:
         return f" in {'(' if ge is None else '['}{low:g}, {high:g}{')' if le is None else ']'}"

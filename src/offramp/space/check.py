@@ -1,8 +1,10 @@
-"""Whether the parts of a space file fit together: all that can be known without data, models or network.
+"""Whether the parts of a space file fit together: everything that can be known without data, models or a network.
 
-Each check is a generator of problems about one part of the file; all of them run, so that a file is mended in one go.
+Each check is a generator of problems about one part of the file. All of them run, so that a file can be fixed at once.
+Checks of `params` and their conditions are in `check_params.py`. Sizes of splits are judged by the counts that the file
+states; what a share comes to is known when the data is there.
 
-Invariant: nothing is imported, opened or asked for here, but for the look whether the package of a sampler is there.
+Invariant: nothing is opened or called here, and the packages of a sampler are looked up but not imported.
 """
 
 from __future__ import annotations
@@ -12,25 +14,39 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from offramp.space.check_demos import check_demos, check_splits
-from offramp.space.check_incumbent import check_incumbent
-from offramp.space.check_metric import check_metric, check_weight
-from offramp.space.check_params import check_grid, check_params, distinct, many
-from offramp.space.check_propose import check_propose
-from offramp.space.check_when import check_circles, check_conditions
+from offramp.errors import nearest
+from offramp.space.check_params import (
+    check_circular_conditions,
+    check_conditions,
+    check_fixed_params,
+    check_grid,
+    check_known_params,
+    check_params,
+)
+from offramp.space.dimensions import proposal_names
 from offramp.space.load import MAIN, LoadedSpace, variant_names
 from offramp.space.messages import AsWritten, Problem, SpaceErrors, listing, shown
-from offramp.space.model import LONGEST_NAME, ModelPart, model_name
-from offramp.space.outputs import output_types
+from offramp.space.model import (
+    LONGEST_NAME,
+    MOST_WEIGHT,
+    JsonFieldsMetric,
+    JudgeMetric,
+    MixMetric,
+    ModelPart,
+    PythonMetric,
+    as_list,
+    model_name,
+)
+from offramp.space.signature import output_types
 
 MOST_USD = 100_000.0
-"""A cap above this is taken for a slip of units."""
+"""An amount above this is taken for a mistake in the unit."""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 def check_space(loaded: LoadedSpace) -> None:
-    """Raises `SpaceErrors` (a SpaceError) with every problem, in the order of the file; returns where there is none."""
+    """Raises `SpaceErrors` (a SpaceError) with every problem, in the order of the file; returns if there is none."""
     problems = find_problems(loaded)
     if problems:
         raise SpaceErrors(problems)
@@ -43,13 +59,32 @@ def find_problems(loaded: LoadedSpace) -> tuple[Problem, ...]:
         return named
     try:
         variant_names(loaded)
-    except SpaceErrors as error:  # other checks ask for the variants
+    except SpaceErrors as error:  # the other checks need the names of the variants
         return error.problems
     found = dict.fromkeys(item for check in _CHECKS for item in check(loaded))
     return tuple(sorted(found, key=lambda item: item.line or 0))
 
 
-# ------------------------------------------------------------------------------------- data, models and program
+def _instructions(loaded: LoadedSpace) -> Iterator[Problem]:
+    """A task given by a signature has one predictor."""
+    if loaded.space.task.module is not None:
+        return
+    for name, part in loaded.space.instructions.items():
+        if isinstance(part, dict) and name != MAIN:
+            do = "Write `name: text`, or `name: {file: path}`; only a module has named predictors."
+            yield loaded.problem(f"instructions.{name}", "a mapping of variants", expected="text", do=do)
+
+
+def _distinct(loaded: LoadedSpace, key: str, value: Any) -> Iterator[Problem]:
+    """A list of values to search has at least one value, and no duplicates."""
+    if isinstance(value, list) and not value:
+        yield loaded.problem(key, got=shown(value), expected="at least one value")
+    elif isinstance(value, list) and len(set(value)) < len(value):
+        duplicate = next(one for index, one in enumerate(value) if one in value[:index])
+        yield loaded.problem(key, "duplicate value", got=shown(duplicate), do="Remove one of them.")
+
+
+# ---------------------------------------------------------------------------------- dataset, splits and models
 
 
 def _dataset(loaded: LoadedSpace) -> Iterator[Problem]:
@@ -59,31 +94,42 @@ def _dataset(loaded: LoadedSpace) -> Iterator[Problem]:
             yield loaded.problem(f"dataset.{name}", got=given, expected="text that is not blank")
 
 
+def _splits(loaded: LoadedSpace) -> Iterator[Problem]:
+    splits, limit = loaded.space.splits, loaded.space.dataset.limit
+    sizes = [part for part in (splits.train, splits.search, splits.holdout) if not isinstance(part, list)]
+    counts = sum(size for size in sizes if size >= 1)
+    if limit is not None and counts > limit:
+        expected = f"{counts:g} or more, the sum of the splits"
+        yield loaded.problem("dataset.limit", got=limit, expected=expected, do="Raise it, or lower the counts.")
+
+
 def _models(loaded: LoadedSpace) -> Iterator[Problem]:
     seen: dict[str, int] = {}
     for index, part in enumerate(loaded.space.models):
-        name = part if isinstance(part, str) else part.name
-        key = f"models.{index}"
+        name, key = model_name(part), f"models.{index}"
         if not name.strip():
             yield loaded.problem(key, got=name, expected="the name of a model")
         elif isinstance(part, ModelPart) and part.route is not None and not part.route.strip():
-            yield loaded.problem(
-                f"{key}.route", got=part.route, expected="a LiteLLM name", do="Leave it out for `name`."
-            )
+            do = "Leave it out to call `name`."
+            yield loaded.problem(f"{key}.route", got=part.route, expected="a LiteLLM model name", do=do)
         elif name in seen:
-            first = loaded.line(f"models.{seen[name]}")
-            yield loaded.problem(key, f"{name!r} is there twice, first in line {first}", do="Remove one of them.")
+            note = f"duplicate model {name!r}, first listed in line {loaded.line(f'models.{seen[name]}')}"
+            yield loaded.problem(key, note, do="Remove one of them.")
         seen.setdefault(name, index)
         if isinstance(part, ModelPart) and part.api_key_env is not None and not _ENV_NAME.match(part.api_key_env):
             expected = "the name of an environment variable, such as OPENAI_API_KEY"
             do = "Keep the key itself out of the file."
             yield loaded.problem(f"{key}.api_key_env", expected=expected, do=do)
-        if isinstance(part, ModelPart):
-            yield from _price(loaded, key, part)
+        prices = part.price.model_dump(exclude_none=True) if isinstance(part, ModelPart) and part.price else {}
+        for field, usd in prices.items():
+            if usd > MOST_USD:
+                unit = "hour" if field == "compute_usd_per_hour" else "million tokens"
+                expected = f"at most {MOST_USD:,.0f} USD per {unit}"
+                yield loaded.problem(f"{key}.price.{field}", got=shown(usd), expected=expected)
 
 
 def _names(loaded: LoadedSpace) -> Iterator[Problem]:
-    """Names that the space file leaves free, and the storage keeps."""
+    """Names that the space file is free to choose have to fit into the storage."""
     space = loaded.space
     names = {f"models.{i}": model_name(part) for i, part in enumerate(space.models)}
     names |= {f"params.{name}": name for name in space.params}
@@ -96,64 +142,173 @@ def _names(loaded: LoadedSpace) -> Iterator[Problem]:
         names["propose.model"] = model_name(space.propose.model)
     for key, name in names.items():
         if len(name) > LONGEST_NAME:
-            expected = f"at most {LONGEST_NAME} characters, as a storage keeps them"
+            expected = f"at most {LONGEST_NAME}, which is what a storage can keep"
             yield loaded.problem(key, f"the name has {len(name)} characters", expected=expected)
 
 
-def _price(loaded: LoadedSpace, key: str, part: ModelPart) -> Iterator[Problem]:
-    stated = {} if part.price is None else part.price.model_dump(exclude_none=True)
-    for name, usd in stated.items():
-        if usd > MOST_USD:
-            unit = "an hour" if name == "compute_usd_per_hour" else "a million tokens"
-            yield loaded.problem(f"{key}.price.{name}", got=shown(usd), expected=f"at most {MOST_USD:,.0f} USD {unit}")
+# ------------------------------------------------------------------------------------------ program and demos
 
 
 def _program(loaded: LoadedSpace) -> Iterator[Problem]:
     program, module = loaded.space.program, loaded.space.task.module
     for name in ("form", "format", "constrained"):
-        yield from distinct(loaded, f"program.{name}", getattr(program, name))
-    forms = many(program.form)
+        yield from _distinct(loaded, f"program.{name}", getattr(program, name))
+    forms = as_list(program.form)
     if module is None and "own" in forms:
         do = "Use predict or chain_of_thought, or give `task.module`."
         yield loaded.problem("program.form", got="own", expected="a form that fits `task.signature`", do=do)
     others = [form for form in forms if form != "own"]
     if module is not None and "form" in program.model_fields_set and others:
-        do = "The module has a form of its own: write `own`, or leave `form` out."
+        do = "The module decides its own form: write `own`, or leave `form` out."
         yield loaded.problem("program.form", got=others[0], expected="own with `task.module`", do=do)
 
 
 def _constrained(loaded: LoadedSpace) -> Iterator[Problem]:
     program, incumbent = loaded.space.program, loaded.space.incumbent
-    yield from _held(loaded, "program.constrained", many(program.constrained), many(program.format))
+    formats = as_list(program.format)
+    if True in as_list(program.constrained):
+        yield from _can_constrain(loaded, "program.constrained", formats)
     if incumbent is not None and incumbent.constrained:
-        yield from _held(loaded, "incumbent.constrained", [True], [incumbent.format or many(program.format)[0]])
+        own = [incumbent.format] if incumbent.format else formats[:1]
+        yield from _can_constrain(loaded, "incumbent.constrained", own)
 
 
-def _held(loaded: LoadedSpace, key: str, values: Sequence[Any], formats: Sequence[Any]) -> Iterator[Problem]:
-    """A decoder can be held to a schema in the json format, and in the plain one to values that fit on a line."""
-    if True not in values or "json" in formats or not formats:
+def _can_constrain(loaded: LoadedSpace, key: str, formats: Sequence[Any]) -> Iterator[Problem]:
+    """Decoding can follow a schema in the json format, and in the plain one for values that fit on one line."""
+    if "json" in formats or not formats:
         return
     if "plain" not in formats:
-        yield loaded.problem(key, "the chat format cannot be held to a schema", do="Add the json format, or set false.")
+        note = "the chat format cannot be constrained to a schema"
+        yield loaded.problem(key, note, do="Add the json format, or set it to false.")
         return
     types = output_types(loaded.space.task)
     deep = [name for name, kind in types.items() if kind is not None and kind.startswith(("list", "object"))]
     if deep:
-        note = f"the plain format cannot be held to lists and objects ({listing(deep, 'and')})"
-        yield loaded.problem(key, note, do="Use the json format (`format: json`), or set false.")
+        note = f"the plain format cannot be constrained for lists and objects ({listing(deep, 'and')})"
+        yield loaded.problem(key, note, do="Use the json format (`format: json`), or set it to false.")
 
 
-def _instructions(loaded: LoadedSpace) -> Iterator[Problem]:
-    """A task given by a signature has one predictor."""
-    if loaded.space.task.module is not None:
+def _demos(loaded: LoadedSpace) -> Iterator[Problem]:
+    demos = loaded.space.demos
+    kinds, counts = as_list(demos.kind), as_list(demos.count)
+    yield from _distinct(loaded, "demos.kind", demos.kind)
+    yield from _distinct(loaded, "demos.count", demos.count)
+    for index, count in enumerate(counts):
+        if count < 0:
+            key = f"demos.count.{index}" if isinstance(demos.count, list) else "demos.count"
+            yield loaded.problem(key, got=count, expected="a whole number of 0 or more")
+    used = [kind for kind in kinds if kind != "none"]
+    if used and counts and max(counts) == 0:
+        do = f"Give a count, or set `kind: none` instead of {used[0]}."
+        yield loaded.problem("demos.count", got=0, expected="1 or more, since `demos.kind` asks for demos", do=do)
+    if "count" in demos.model_fields_set and "kind" not in demos.model_fields_set and any(counts):
+        do = "Add `kind:`, such as random."
+        yield loaded.problem("demos.count", "a count without a kind of demos", got=shown(demos.count), do=do)
+    yield from _train(loaded, ("demos.kind", "demos.count"), used, max(counts, default=0))
+    types = output_types(loaded.space.task)
+    if "balanced" in used and demos.balance_by is None and types and "enum" not in types.values():
+        note = "balanced demos need a column to balance by, and no output is an enum"
+        yield loaded.problem("demos.kind", note, do="Name a column in `demos.balance_by`.")
+
+
+def _train(loaded: LoadedSpace, keys: tuple[str, str], kinds: Sequence[Any], count: int) -> Iterator[Problem]:
+    """Demos come from the train split. `keys` are those of kind and count."""
+    train = loaded.space.splits.train
+    if not kinds:
         return
-    for name, part in loaded.space.instructions.items():
-        if isinstance(part, dict) and name != MAIN:
-            do = "Write `name: text`, or `name: {file: path}`; only a module has predictors with names."
-            yield loaded.problem(f"instructions.{name}", "a mapping of variants", expected="a text", do=do)
+    if not train:
+        note = f"{kinds[0]} demos come from the train split, and `splits.train` is empty"
+        yield loaded.problem(keys[0], note, do="Give it a share or a count, or set the kind to none.")
+    elif not isinstance(train, list) and 1 <= train < count:
+        yield loaded.problem(keys[1], got=count, expected=f"at most {int(train)}, the size of `splits.train`")
 
 
-# --------------------------------------------------------------------------- objectives, limits and search
+# --------------------------------------------------------------------------------------------------- incumbent
+
+
+def _incumbent(loaded: LoadedSpace) -> Iterator[Problem]:
+    """What the incumbent names has to be in the file; its values need not be among those that are searched.
+
+    Its model may be one that is not searched, as in a migration away from it. Whether that model is known is checked
+    when models are resolved.
+    """
+    part = loaded.space.incumbent
+    if part is None:
+        return
+    yield from _incumbent_instruction(loaded, part.instruction)
+    own = loaded.space.task.module is not None
+    if part.form is not None and (part.form == "own") != own:
+        expected = "own with `task.module`" if own else "predict or chain_of_thought with `task.signature`"
+        yield loaded.problem("incumbent.form", got=part.form, expected=expected)
+    yield from check_fixed_params(loaded, "incumbent.params", part.params)
+    yield from check_known_params(loaded, "incumbent.params", part.params)
+    if part.demos not in (None, "none"):
+        if part.demo_count == 0:
+            note = f"{part.demos} demos without a count"
+            yield loaded.problem("incumbent.demos", note, do="Add `demo_count:`, or set it to none.")
+        yield from _train(loaded, ("incumbent.demos", "incumbent.demo_count"), [part.demos], part.demo_count)
+    elif part.demo_count:
+        do = "Add `demos:`, such as random."
+        yield loaded.problem("incumbent.demo_count", "a count without a kind of demos", got=part.demo_count, do=do)
+
+
+def _incumbent_instruction(loaded: LoadedSpace, given: str | dict[str, str] | None) -> Iterator[Problem]:
+    known = variant_names(loaded)
+    named = {"": given} if isinstance(given, str) else given or {}
+    for predictor, variant in named.items():
+        key = f"incumbent.instruction.{predictor}" if predictor else "incumbent.instruction"
+        if predictor and predictor not in known:
+            do = nearest(predictor, known) or f"There are {listing(list(known), 'and')}."
+            yield loaded.problem(key, "no such predictor under `instructions`", do=do)
+            continue
+        for name in [predictor] if predictor else known:
+            if variant not in known[name]:
+                of = f" of {name}" if not predictor and name != MAIN else ""
+                expected = f"a variant under `instructions`{of} ({', '.join(known[name])})"
+                yield loaded.problem(key, got=shown(variant), expected=expected, do=nearest(variant, known[name]))
+
+
+# ------------------------------------------------------------------------------------------ metric and weights
+
+
+def _metric(loaded: LoadedSpace) -> Iterator[Problem]:
+    """Fields that a metric names are outputs of the task; columns are checked against the data."""
+    outputs = list(output_types(loaded.space.task))
+    if outputs:
+        yield from _metric_part(loaded, "metric", loaded.space.metric, outputs)
+
+
+def _metric_part(loaded: LoadedSpace, key: str, part: Any, outputs: Sequence[str]) -> Iterator[Problem]:
+    yield from _weight(loaded, f"{key}.weight", part.weight)
+    if isinstance(part, MixMetric):
+        for index, one in enumerate(part.parts):
+            yield from _metric_part(loaded, f"{key}.parts.{index}", one, outputs)
+        return
+    if isinstance(part, JudgeMetric):
+        yield from check_fixed_params(loaded, f"{key}.params", part.params)
+    if isinstance(part, JsonFieldsMetric | JudgeMetric):
+        named = [(f"{key}.fields.{i}", name) for i, name in enumerate(part.fields or [])]
+    else:
+        named = [] if isinstance(part, PythonMetric) else [(f"{key}.field", part.field)]
+    for inner, name in named:
+        if name not in outputs:
+            expected = f"an output of the task ({', '.join(outputs)})"
+            yield loaded.problem(inner, got=shown(name), expected=expected, do=nearest(name, outputs))
+    if isinstance(part, JsonFieldsMetric):
+        for field, weight in part.weights.items():
+            yield from _weight(loaded, f"{key}.weights.{field}", weight)
+            if field not in part.fields:
+                expected = f"a field of this metric ({', '.join(part.fields)})"
+                yield loaded.problem(f"{key}.weights.{field}", "unknown field", got=shown(field), expected=expected)
+
+
+def _weight(loaded: LoadedSpace, key: str, weight: float) -> Iterator[Problem]:
+    if weight > MOST_WEIGHT:
+        do = "Only the proportions count."
+        yield loaded.problem(key, got=shown(weight), expected=f"at most {MOST_WEIGHT:,.0f}", do=do)
+
+
+# ------------------------------------------------------------------------- objectives, budget, search, proposals
 
 
 def _objectives(loaded: LoadedSpace) -> Iterator[Problem]:
@@ -163,36 +318,33 @@ def _objectives(loaded: LoadedSpace) -> Iterator[Problem]:
         if part is None:
             continue
         key = f"objectives.{name}"
-        yield from check_weight(loaded, f"{key}.weight", part.weight)
+        yield from _weight(loaded, f"{key}.weight", part.weight)
         if isinstance(part.scale, tuple):
-            yield from _scale(loaded, key, name, part.scale)
+            yield from _scale(loaded, f"{key}.scale", name, part.scale)
         elif part.scale == "incumbent" and name == "quality":
             yield loaded.problem(f"{key}.scale", got="incumbent", expected="[worst, best], such as [0, 1]")
         if "statistic" in part.model_fields_set and name != "latency":
-            yield loaded.problem(f"{key}.statistic", "only latency has one", do="Remove it.")
+            yield loaded.problem(f"{key}.statistic", "only latency has a statistic", do="Remove it.")
 
 
 def _scale(loaded: LoadedSpace, key: str, name: str, scale: tuple[float, float]) -> Iterator[Problem]:
     worst, best = scale
+    got = AsWritten(f"[{worst:g}, {best:g}]")
     if worst == best:
-        yield loaded.problem(f"{key}.scale", got=_pair(scale), expected="two different numbers, [worst, best]")
+        yield loaded.problem(key, got=got, expected="two different numbers, [worst, best]")
     elif (best > worst) != (name == "quality"):
-        do = f"Turn them round: [{best:g}, {worst:g}]."
         more = "more" if name == "quality" else "less"
-        yield loaded.problem(f"{key}.scale", got=_pair(scale), expected=f"[worst, best], and {more} is better", do=do)
+        do = f"Swap them: [{best:g}, {worst:g}]."
+        yield loaded.problem(key, got=got, expected=f"[worst, best], and {more} is better", do=do)
 
 
-def _pair(numbers: Sequence[float]) -> AsWritten:
-    return AsWritten(f"[{', '.join(f'{n:g}' for n in numbers)}]")
-
-
-def _limits(loaded: LoadedSpace) -> Iterator[Problem]:
+def _caps(loaded: LoadedSpace) -> Iterator[Problem]:
     budget, constraints = loaded.space.budget, loaded.space.constraints
     if budget.usd is not None and budget.usd > MOST_USD:
-        do = "Leave it out for no cap."
-        yield loaded.problem("budget.usd", got=shown(budget.usd), expected=f"at most {MOST_USD:,.0f} USD", do=do)
+        expected = f"at most {MOST_USD:,.0f} USD"
+        yield loaded.problem("budget.usd", got=shown(budget.usd), expected=expected, do="Leave it out for no cap.")
     if budget.usd is not None and constraints.cost_usd_max is not None and constraints.cost_usd_max > budget.usd:
-        expected = f"at most {budget.usd:g}, the budget of the whole job (USD per run)"
+        expected = f"at most {budget.usd:g}, the budget of the whole job (this is USD per run)"
         yield loaded.problem("constraints.cost_usd_max", got=shown(constraints.cost_usd_max), expected=expected)
 
 
@@ -201,11 +353,33 @@ def _sampler(loaded: LoadedSpace) -> Iterator[Problem]:
         return
     missing = [name for name in ("torch", "scipy") if importlib.util.find_spec(name) is None]
     if missing:
-        note = f"sampler gp needs {listing(missing, 'and')}, which is not installed"
+        note = f"the sampler gp needs {listing(missing, 'and')}, which is not installed"
         yield loaded.problem("search.sampler", note, do="Run: pip install 'offramp[gp]'")
 
 
+def _propose(loaded: LoadedSpace) -> Iterator[Problem]:
+    """What proposals are written from, that a round can start at all, and that their names are free."""
+    part = loaded.space.propose
+    if part is None:
+        return
+    yield from _distinct(loaded, "propose.kinds", part.kinds)
+    yield from check_fixed_params(loaded, "propose.params", part.params)
+    if not loaded.space.splits.train:
+        do = "Give it a share or a count, or leave `propose` out."
+        yield loaded.problem("splits.train", "`propose` writes from train examples, and there are none", do=do)
+    trials = loaded.space.search.trials
+    if part.every >= trials:
+        expected = f"less than search.trials ({trials}): the first round starts after that many candidates"
+        yield loaded.problem("propose.every", got=part.every, expected=expected)
+    taken = set(proposal_names(loaded.space))
+    for predictor, names in variant_names(loaded).items():
+        for name in sorted(taken & set(names)):
+            flat = f"instructions.{name}"
+            key = flat if flat in loaded.lines else f"instructions.{predictor}.{name}"
+            yield loaded.problem(key, "the name is reserved for a proposed instruction", do="Rename it.")
+
+
 _CHECKS: tuple[Callable[[LoadedSpace], Iterator[Problem]], ...] = (
-    _dataset, _names, _models, _program, _constrained, check_demos, check_splits, check_incumbent, check_params,
-    check_conditions, check_circles, check_grid, check_metric, _objectives, _limits, _sampler, check_propose,
+    _dataset, _names, _models, _program, _constrained, _demos, _splits, _incumbent, check_params,
+    check_conditions, check_circular_conditions, check_grid, _metric, _objectives, _caps, _sampler, _propose,
 )  # fmt: skip

@@ -1,10 +1,13 @@
-"""Checks of what is sent along with a request: `params`, and the incumbent's and judge's own.
+"""Checks of what is sent along with a request: `params`, their conditions (`when`), the incumbent's and judge's own.
 
-Invariant: nothing is asked of a catalogue here; which model takes which parameter is checked when models are resolved.
+No catalogue is asked here; which model takes which parameter is checked when models are resolved.
+
+Invariant: a condition without a problem here holds for at least one value of every param that it names.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +15,10 @@ from typing import Any
 
 from offramp.errors import SpaceError, nearest
 from offramp.records import Scalar
-from offramp.space.dimensions import Dimension, dimensions
+from offramp.space.dimensions import dimensions, instruction_param, same_value
 from offramp.space.load import LoadedSpace, variant_names
-from offramp.space.messages import AsWritten, Problem, shown
-from offramp.space.model import Choices, Fixed, ModelPart, Range
+from offramp.space.messages import Problem, listing, shown
+from offramp.space.model import Choices, Fixed, ModelPart, Range, as_list, model_name
 
 PROGRAM_PARAMS: Mapping[str, str] = {
     "model": "List models under `models`.",
@@ -25,9 +28,9 @@ PROGRAM_PARAMS: Mapping[str, str] = {
     "instruction": "Write texts under `instructions`.",
     "demos": "Set them under `demos`.",
 }
-"""Names that the file searches elsewhere, with their place; also all that begin with them and a dot."""
+"""Names that the file sets elsewhere, with their place; the same holds for a name that begins with one and a dot."""
 
-KEPT_BACK: Mapping[str, str] = {
+NOT_SETTABLE: Mapping[str, str] = {
     "messages": "They are made from the program.",
     "prompt": "It is made from the program.",
     "stream": "Answers are read as a whole.",
@@ -42,14 +45,17 @@ KEPT_BACK: Mapping[str, str] = {
     "timeout": "Set `calls.timeout_s`.",
     "num_retries": "Set `calls.attempts`.",
     "max_retries": "Set `calls.attempts`.",
-    "cache": "Answers are reused by the ledger.",
+    "cache": "The ledger reuses answers.",
 }
-"""Request parameters that are not for the file to set, with the reason or the place."""
+"""Request parameters that a file cannot set, with the reason or the place."""
 
 COMMON = (
     "temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "seed", "stop", "presence_penalty",
     "frequency_penalty", "repeat_penalty", "reasoning_effort", "verbosity", "logprobs", "service_tier",
 )  # fmt: skip
+
+MOST_NUMBER = 10**15
+"""Largest bound of a range: floats beyond it do not tell whole numbers apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +74,8 @@ class Bounds:
         high = f"{self.high:,}" if self.whole else f"{self.high:g}"
         return f"{word} in {'(' if self.low_open else '['}{self.low:g}, {high}]"
 
-    def wrong(self, value: Any) -> str | None:
-        """What to do about a value; an empty string where there is nothing better to say; None where it is right."""
+    def advice(self, value: Any) -> str | None:
+        """What to do about a wrong value, empty if there is nothing to add; None if the value is right."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return ""
         if value < self.low or (value == self.low and self.low_open):
@@ -78,9 +84,6 @@ class Bounds:
             return "Lower it."
         return "" if self.whole and value != int(value) else None
 
-
-MOST_NUMBER = 10**15
-"""Of a range: whole numbers beyond are no longer told apart."""
 
 BOUNDS: Mapping[str, Bounds] = {
     "temperature": Bounds(low=0, high=2),
@@ -96,19 +99,29 @@ BOUNDS: Mapping[str, Bounds] = {
 }
 
 
+# ----------------------------------------------------------------------------------------------------- names
+
+
 def check_params(loaded: LoadedSpace) -> Iterator[Problem]:
-    """Names and bounds of `params`."""
+    """Names and values of `params`."""
     for name, part in loaded.space.params.items():
         key = f"params.{name}"
         yield from _name(loaded, key, name)
-        yield from _values(loaded, key, name, part)
+        if isinstance(part, Range):
+            yield from _range(loaded, key, name, part)
+        elif isinstance(part, Choices):
+            yield from _choices(loaded, f"{key}.choices", name, part.choices)
+        elif isinstance(part, Fixed):
+            yield from _value(loaded, f"{key}.value", name, part.value)
+        else:
+            yield from _value(loaded, key, name, part)
 
 
 def check_fixed_params(loaded: LoadedSpace, key: str, params: Mapping[str, Any]) -> Iterator[Problem]:
-    """Names and bounds of parameters with one value each, such as the incumbent's."""
+    """Names and values of parameters with one value each, such as the incumbent's."""
     for name, value in params.items():
         yield from _name(loaded, f"{key}.{name}", name)
-        yield from _bounds(loaded, f"{key}.{name}", name, value)
+        yield from _value(loaded, f"{key}.{name}", name, value)
 
 
 def check_known_params(loaded: LoadedSpace, key: str, params: Mapping[str, Any]) -> Iterator[Problem]:
@@ -116,81 +129,57 @@ def check_known_params(loaded: LoadedSpace, key: str, params: Mapping[str, Any])
     supported = [name for m in loaded.space.models if isinstance(m, ModelPart) for name in m.supports or ()]
     known = {*loaded.space.params, *COMMON, *supported}
     for name in params:
-        if name not in known and not _taken(name) and name not in KEPT_BACK:
-            do = nearest(name, known) or "Name it under `params` or in a model's `supports` if it is right."
+        if name not in known and not _place(name) and name not in NOT_SETTABLE:
+            do = nearest(name, known) or "If it is right, list it under `params` or in a model's `supports`."
             yield loaded.problem(f"{key}.{name}", "unknown parameter", do=do)
 
 
-def check_grid(loaded: LoadedSpace) -> Iterator[Problem]:
-    """A grid is finite."""
-    if loaded.space.search.sampler != "grid":
-        return
-    for dim in _dimensions(loaded):
-        if dim.group == "request" and dim.size == float("inf"):
-            do = "Give it a `step`, write `choices`, or use another `search.sampler`."
-            note = "the range has no end of values, and search.sampler is grid"
-            yield loaded.problem(f"params.{dim.name}", note, do=do)
-
-
-def _dimensions(loaded: LoadedSpace) -> Sequence[Dimension]:
-    texts = {predictor: dict.fromkeys(names, "") for predictor, names in variant_names(loaded).items()}
-    try:
-        return dimensions(loaded.space, texts, {})
-    except SpaceError:  # a condition that is reported by its own check
-        return ()
-
-
-def _taken(name: str) -> str:
+def _place(name: str) -> str:
+    """Where the file sets a param of the program, as advice; empty for the name of any other param."""
     return next((do for start, do in PROGRAM_PARAMS.items() if name == start or name.startswith(f"{start}.")), "")
 
 
 def _name(loaded: LoadedSpace, key: str, name: str) -> Iterator[Problem]:
-    place = _taken(name)
-    if place:
-        yield loaded.problem(key, "the name is taken by the program's own params", do=place)
-    elif name in KEPT_BACK:
-        yield loaded.problem(key, "not for a space file to set", do=KEPT_BACK[name])
+    if place := _place(name):
+        yield loaded.problem(key, "the name is reserved for a param of the program", do=place)
+    elif name in NOT_SETTABLE:
+        yield loaded.problem(key, "a space file cannot set this parameter", do=NOT_SETTABLE[name])
 
 
-# ------------------------------------------------------------------------------------------------ values
+# ---------------------------------------------------------------------------------------------------- values
 
 
-def _values(loaded: LoadedSpace, key: str, name: str, part: Any) -> Iterator[Problem]:
-    if isinstance(part, Range):
-        yield from _range(loaded, key, name, part)
-    elif isinstance(part, Choices):
-        for index, value in enumerate(part.choices):
-            yield from _bounds(loaded, f"{key}.choices.{index}", name, value)
-            yield from _equal(loaded, f"{key}.choices.{index}", value, part.choices[:index])
-    elif isinstance(part, Fixed):
-        yield from _bounds(loaded, f"{key}.value", name, part.value)
-    else:
-        yield from _bounds(loaded, key, name, part)
+def _value(loaded: LoadedSpace, key: str, name: str, value: Any) -> Iterator[Problem]:
+    if name not in BOUNDS or value is None:
+        return
+    do = BOUNDS[name].advice(value)
+    if do is not None:
+        yield loaded.problem(key, got=shown(value), expected=str(BOUNDS[name]), do=do)
 
 
-def _equal(loaded: LoadedSpace, key: str, value: Scalar, before: Sequence[Scalar]) -> Iterator[Problem]:
-    """1, 1.0 and true are one choice to the search, and would be several candidates of one setting."""
-    for other in before:
-        if value == other:
-            expected = f"a value that does not equal {json.dumps(other)}, which is there"
-            got = AsWritten(json.dumps(value))
-            yield loaded.problem(key, got=got, expected=expected, do="Remove one of them.")
-            return
+def _choices(loaded: LoadedSpace, key: str, name: str, choices: Sequence[Scalar]) -> Iterator[Problem]:
+    """1, 1.0 and true are one choice to the search, and would be several candidates with the same settings."""
+    for index, value in enumerate(choices):
+        yield from _value(loaded, f"{key}.{index}", name, value)
+        equal = next((other for other in choices[:index] if value == other), ...)
+        if equal is not ...:
+            new, old = json.dumps(value), json.dumps(equal)
+            note = f"duplicate choice: {new} equals {old}" if new != old else f"duplicate choice {new}"
+            yield loaded.problem(f"{key}.{index}", note, do="Remove one of them.")
 
 
 def _range(loaded: LoadedSpace, key: str, name: str, part: Range) -> Iterator[Problem]:
-    for bound in ("low", "high"):
-        if abs(getattr(part, bound)) > MOST_NUMBER and name not in BOUNDS:
+    bounds = BOUNDS.get(name)
+    for bound, value in (("low", part.low), ("high", part.high)):
+        if abs(value) > MOST_NUMBER and bounds is None:
             expected = f"a number in [-{MOST_NUMBER:,}, {MOST_NUMBER:,}]"
-            yield loaded.problem(f"{key}.{bound}", got=shown(getattr(part, bound)), expected=expected)
-    yield from _bounds(loaded, f"{key}.low", name, _number(part.low))
-    yield from _bounds(loaded, f"{key}.high", name, _number(part.high))
-    whole = part.type == "int" or (name in BOUNDS and BOUNDS[name].whole)
-    if whole and part.type == "float":
+            yield loaded.problem(f"{key}.{bound}", got=shown(value), expected=expected)
+        yield from _value(loaded, f"{key}.{bound}", name, int(value) if value == int(value) else value)
+    if bounds is not None and bounds.whole and part.type == "float":
         yield loaded.problem(f"{key}.type", got="float", expected=f"int for {name}")
-    for bound, value in (("low", part.low), ("high", part.high), ("step", part.step)):
-        if part.type == "int" and value is not None and value != int(value) and name not in BOUNDS:
-            yield loaded.problem(f"{key}.{bound}", got=value, expected="a whole number, as `type: int` says")
+    for bound, number in (("low", part.low), ("high", part.high), ("step", part.step)):
+        if part.type == "int" and bounds is None and number is not None and number != int(number):
+            yield loaded.problem(f"{key}.{bound}", got=number, expected="a whole number, since `type` is int")
     span = part.high - part.low
     if part.step is not None and not span / MOST_NUMBER <= part.step <= span:
         expected = f"at most {span:g}, the distance from `low` to `high`"
@@ -198,27 +187,94 @@ def _range(loaded: LoadedSpace, key: str, name: str, part: Range) -> Iterator[Pr
         yield loaded.problem(f"{key}.step", got=shown(part.step), expected=expected)
 
 
-def _number(value: float) -> float | int:
-    return int(value) if value == int(value) else value
-
-
-def _bounds(loaded: LoadedSpace, key: str, name: str, value: Any) -> Iterator[Problem]:
-    if name not in BOUNDS or value is None:
+def check_grid(loaded: LoadedSpace) -> Iterator[Problem]:
+    """A grid is finite."""
+    if loaded.space.search.sampler != "grid":
         return
-    do = BOUNDS[name].wrong(value)
-    if do is not None:
-        yield loaded.problem(key, got=shown(value), expected=str(BOUNDS[name]), do=do)
+    texts = {predictor: dict.fromkeys(names, "") for predictor, names in variant_names(loaded).items()}
+    try:
+        dims = dimensions(loaded.space, texts, {})
+    except SpaceError:  # a condition that has a problem of its own
+        return
+    for dim in dims:
+        if dim.group == "request" and dim.size == float("inf"):
+            note = "a range without a `step` has no finite number of values, and search.sampler is grid"
+            do = "Give it a `step`, write `choices`, or use another `search.sampler`."
+            yield loaded.problem(f"params.{dim.name}", note, do=do)
 
 
-def many(value: Any) -> list[Any]:
-    """One value or a list, as a list."""
-    return list(value) if isinstance(value, list) else [value]
+# ------------------------------------------------------------------------------------------------ conditions
 
 
-def distinct(loaded: LoadedSpace, key: str, value: Any) -> Iterator[Problem]:
-    """A list of values has one or more, and none twice."""
-    if isinstance(value, list) and not value:
-        yield loaded.problem(key, got=shown(value), expected="one value or more")
-    elif isinstance(value, list) and len(set(value)) < len(value):
-        twice = next(one for index, one in enumerate(value) if one in value[:index])
-        yield loaded.problem(key, "the same value is there twice", got=shown(twice), do="Remove one of them.")
+def check_conditions(loaded: LoadedSpace) -> Iterator[Problem]:
+    """Params and values that conditions name."""
+    known = _known_values(loaded)
+    for own, part in loaded.space.params.items():
+        for name, options in _when(part).items():
+            key = f"params.{own}.when.{name}"
+            if name == own:
+                yield loaded.problem(key, "a param cannot depend on itself", do="Name another param.")
+            elif name not in known:
+                do = nearest(name, known) or f"There are {listing(sorted(known), 'and')}."
+                yield loaded.problem(key, "unknown param", do=do)
+            elif not options:
+                yield loaded.problem(key, got=shown(options), expected="a list of at least one value")
+            else:
+                for index, option in enumerate(options):
+                    yield from _option(loaded, f"{key}.{index}", option, known[name])
+
+
+def check_circular_conditions(loaded: LoadedSpace) -> Iterator[Problem]:
+    """Conditions that depend on each other."""
+    waiting = {name: set(_when(part)) & set(loaded.space.params) for name, part in loaded.space.params.items()}
+    while ready := [name for name, others in waiting.items() if not others & set(waiting)]:
+        for name in ready:
+            del waiting[name]
+    circle = [name for name in waiting if name not in waiting[name]]
+    if circle:
+        note = f"the conditions of {listing(circle, 'and')} depend on each other"
+        yield loaded.problem(f"params.{circle[0]}.when", note, do="Remove one of them.")
+
+
+def _when(part: Any) -> Mapping[str, list[Any]]:
+    return part.when if isinstance(part, Range | Choices | Fixed) else {}
+
+
+def _known_values(loaded: LoadedSpace) -> dict[str, Any]:
+    """Every param to its values: a list, or the `Range`."""
+    space = loaded.space
+    known: dict[str, Any] = {
+        "model": [model_name(part) for part in space.models],
+        "form": ["own"] if space.task.module is not None else as_list(space.program.form),
+        "format": as_list(space.program.format),
+        "constrained": as_list(space.program.constrained),
+        "demos": as_list(space.demos.kind),
+    }
+    for predictor, variants in variant_names(loaded).items():
+        known[instruction_param(predictor)] = list(variants)
+    if set(known["demos"]) != {"none"}:
+        known["demos.count"] = as_list(space.demos.count)
+    for name, part in space.params.items():
+        values = part.choices if isinstance(part, Choices) else [part.value if isinstance(part, Fixed) else part]
+        known.setdefault(name, part if isinstance(part, Range) else values)
+    return known
+
+
+def _option(loaded: LoadedSpace, key: str, option: Any, values: Any) -> Iterator[Problem]:
+    if isinstance(values, Range):
+        if isinstance(option, bool) or not isinstance(option, int | float) or not values.low <= option <= values.high:
+            expected = f"a number in [{values.low:g}, {values.high:g}], the range of that param"
+            yield loaded.problem(key, got=shown(option), expected=expected)
+    elif not any(_same(option, value) for value in values):
+        texts = [value for value in values if isinstance(value, str)]
+        do = nearest(option, texts) if isinstance(option, str) else None
+        shortest = ", ".join(str(shown(value)) for value in values[:12])
+        raw = str(option) if isinstance(option, float) else None
+        yield loaded.problem(key, got=shown(option, raw), expected=f"a value of that param ({shortest})", do=do)
+
+
+def _same(option: Any, value: Any) -> bool:
+    """As the search compares them: texts by glob, numbers by value."""
+    if isinstance(option, str) and isinstance(value, str):
+        return fnmatch.fnmatchcase(value, option)
+    return same_value(option, value)

@@ -19,8 +19,8 @@ from typing import Any, Literal, overload
 
 from offramp.errors import SpaceError, problem
 from offramp.records import Candidate, DemoKind, Model, Scalar
-from offramp.space.model import Choices, Fixed, IncumbentPart, Range, SpaceFile
-from offramp.space.outputs import output_types
+from offramp.space.model import Choices, Fixed, Param, Range, SpaceFile, as_list
+from offramp.space.signature import output_types
 
 Texts = Mapping[str, Mapping[str, str]]
 """Instruction texts: predictor name to variant name to text."""
@@ -30,8 +30,10 @@ PROPOSED = "proposed"
 """Proposed instructions are called `proposed-1`, `proposed-2`, ..."""
 
 _ROUNDING = 1e-9
-"""In steps: what floats may be off from the grid."""
+"""How far a float may be off the grid, in steps."""
 _MOST_VALUES = 2**53
+_FRACTIONS = frozenset({"temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty"})
+"""Parameters whose ranges are never of whole numbers, whatever their bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class Dimension:
         when: params (earlier ones) to the values under which this one applies; strings may be globs.
         group: `program` for what shapes the prompt, `request` for what is sent along with it.
         reserved: names of values that may join `choices` later, such as instructions not yet proposed. They are in no
-            assignment, but storages that want all choices from the start are told of them.
+            assignment, but an Optuna distribution lists them, since it has to name all choices from the start.
     """
 
     name: str
@@ -65,12 +67,12 @@ class Dimension:
 
     @property
     def filled(self) -> Dimension:
-        """The dimension as it is when everything that may join has joined."""
+        """The dimension once everything that may join has joined."""
         return replace(self, choices=(*self.choices, *self.reserved), reserved=())
 
     @property
     def size(self) -> float:
-        """Number of values; infinite for a range without step, or with more values than anybody could count."""
+        """Number of values; infinite for a range without step, or too many to count."""
         if self.choices:
             return len(self.choices)
         step = self.step or (1 if self.whole else None)
@@ -78,7 +80,7 @@ class Dimension:
         return math.floor(steps) + 1 if steps < _MOST_VALUES else math.inf
 
     def holds(self, value: Scalar) -> bool:
-        """Whether this is one of its values; a whole number stands for the float that equals it."""
+        """Whether this is one of its values; a whole number counts as the float that equals it."""
         if self.choices:
             return any(same_value(choice, value) for choice in self.choices)
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
@@ -89,7 +91,7 @@ class Dimension:
         return abs(steps - round(steps)) <= _ROUNDING
 
     def own(self, value: Scalar) -> Scalar:
-        """The value as this dimension has it, so that 0 and 0.0 make one candidate; as it is where it has it not."""
+        """The value as this dimension spells it, so that 0 and 0.0 make one candidate; unchanged if it is not one."""
         if not self.holds(value):
             return value
         if self.choices:
@@ -98,20 +100,21 @@ class Dimension:
 
     def applies(self, chosen: Mapping[str, Scalar]) -> bool:
         """Whether the condition holds for the values chosen so far."""
-        return all(name in chosen and _matches(chosen[name], allowed) for name, allowed in self.when.items())
+        return all(
+            name in chosen and any(_allows(option, chosen[name]) for option in allowed)
+            for name, allowed in self.when.items()
+        )
 
 
-def _matches(value: Scalar, allowed: Sequence[Any]) -> bool:
-    return any(same_value(option, value) or _is_like(option, value) for option in allowed)
+def _allows(option: Any, value: Scalar) -> bool:
+    if isinstance(option, str) and isinstance(value, str):
+        return fnmatch.fnmatchcase(value, option) or option == value
+    return same_value(option, value)
 
 
 def same_value(option: Any, value: Scalar) -> bool:
     """Equal, where true is not 1."""
     return isinstance(option, bool) == isinstance(value, bool) and option == value
-
-
-def _is_like(glob: Any, value: Scalar) -> bool:
-    return isinstance(glob, str) and isinstance(value, str) and fnmatch.fnmatchcase(value, glob)
 
 
 def dimensions(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> tuple[Dimension, ...]:
@@ -122,31 +125,58 @@ def dimensions(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> t
         models: resolved models by name, in the order of the file.
 
     Raises:
-        SpaceError: when conditions form a circle or name a param that does not exist.
+        SpaceError: conditions depend on each other, or name a param that does not exist.
     """
-    program = [
-        *_program_dimensions(space, models),
-        *_instruction_dimensions(texts, proposal_names(space)),
-        *_demo_dimensions(space),
-    ]
+    program = _program_dimensions(space, texts, models)
     request = [_request_dimension(name, part) for name, part in space.params.items()]
     taken = sorted({dim.name for dim in program} & {dim.name for dim in request})
     if taken:
         raise SpaceError(problem("params", f"{taken} are params of the program and cannot be request parameters"))
-    return _in_order(tuple(program), request)
+    ordered, done = [*program], {dim.name for dim in program}
+    while request:
+        ready = [dim for dim in request if set(dim.when) <= done]
+        if not ready:
+            what = (
+                f"the conditions of {sorted(dim.name for dim in request)} depend on each other or on an unknown param"
+            )
+            raise SpaceError(problem("params", what))
+        ordered += ready
+        done |= {dim.name for dim in ready}
+        request = [dim for dim in request if dim not in ready]
+    return tuple(ordered)
 
 
-def _program_dimensions(space: SpaceFile, models: Mapping[str, Model]) -> Iterator[Dimension]:
-    yield Dimension(name="model", choices=tuple(models))
-    yield Dimension(name="form", choices=_many(space.program.form if space.task.module is None else "own"))
-    yield Dimension(name="format", choices=_many(space.program.format))
-    yield Dimension(name="constrained", choices=_many(space.program.constrained))
-
-
-def _instruction_dimensions(texts: Texts, slots: Sequence[str]) -> Iterator[Dimension]:
+def _program_dimensions(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> list[Dimension]:
+    forms, kinds = as_list(space.program.form), tuple(as_list(space.demos.kind))
+    dims = [
+        Dimension(name="model", choices=tuple(models)),
+        Dimension(name="form", choices=tuple(forms) if space.task.module is None else ("own",)),
+        Dimension(name="format", choices=tuple(as_list(space.program.format))),
+        Dimension(name="constrained", choices=tuple(as_list(space.program.constrained))),
+    ]
     for predictor, variants in texts.items():
-        reserved = tuple(name for name in slots if name not in variants)
-        yield Dimension(name=instruction_param(predictor), choices=tuple(variants), reserved=reserved)
+        reserved = tuple(name for name in proposal_names(space) if name not in variants)
+        dims.append(Dimension(name=instruction_param(predictor), choices=tuple(variants), reserved=reserved))
+    dims.append(Dimension(name="demos", choices=kinds))
+    if used := tuple(kind for kind in kinds if kind != "none"):
+        dims.append(Dimension(name="demos.count", choices=tuple(as_list(space.demos.count)), when={"demos": used}))
+    return dims
+
+
+def _request_dimension(name: str, part: Param) -> Dimension:
+    when = {n: tuple(values) for n, values in part.when.items()} if isinstance(part, Choices | Fixed | Range) else {}
+    if isinstance(part, Choices):
+        return Dimension(name=name, choices=tuple(part.choices), when=when, group="request")
+    if not isinstance(part, Range):
+        value = part.value if isinstance(part, Fixed) else part
+        return Dimension(name=name, choices=(value,), when=when, group="request")
+    whole_numbers = all(n == int(n) for n in (part.low, part.high, part.step) if n is not None)
+    if part.type == "int" and not whole_numbers:
+        raise SpaceError(problem(f"params.{name}", "`type: int` needs whole bounds and a whole step"))
+    whole = part.type == "int" or (part.type is None and whole_numbers and name not in _FRACTIONS)
+    return Dimension(
+        name=name, low=part.low, high=part.high, step=part.step, log=part.log, whole=whole, when=when, group="request"
+    )
 
 
 def proposal_names(space: SpaceFile) -> tuple[str, ...]:
@@ -160,59 +190,7 @@ def instruction_param(predictor: str) -> str:
     return "instruction" if predictor == MAIN else f"instruction.{predictor}"
 
 
-def _demo_dimensions(space: SpaceFile) -> Iterator[Dimension]:
-    kinds = _many(space.demos.kind)
-    yield Dimension(name="demos", choices=kinds)
-    others = tuple(kind for kind in kinds if kind != "none")
-    if others:
-        yield Dimension(name="demos.count", choices=_many(space.demos.count), when={"demos": others})
-
-
-def _many(value: Any) -> tuple[Scalar, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _request_dimension(name: str, part: Any) -> Dimension:
-    if isinstance(part, Choices):
-        return Dimension(name=name, choices=tuple(part.choices), when=_when(part.when), group="request")
-    if isinstance(part, Fixed):
-        return Dimension(name=name, choices=(part.value,), when=_when(part.when), group="request")
-    if isinstance(part, Range):
-        numbers = [n for n in (part.low, part.high, part.step) if n is not None]
-        if part.type == "int" and any(n != int(n) for n in numbers):
-            raise SpaceError(problem(f"params.{name}", "`type: int` goes with whole bounds and a whole step"))
-        whole = part.type == "int" or (
-            part.type is None and all(n == int(n) for n in numbers) and not _is_fraction(name)
-        )
-        return Dimension(
-            name=name, low=part.low, high=part.high, step=part.step, log=part.log, whole=whole,
-            when=_when(part.when), group="request",
-        )  # fmt: skip
-    return Dimension(name=name, choices=(part,), group="request")
-
-
-def _is_fraction(name: str) -> bool:
-    return name in {"temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty"}
-
-
-def _when(conditions: Mapping[str, list[Any]]) -> Mapping[str, tuple[Any, ...]]:
-    return {name: tuple(values) for name, values in conditions.items()}
-
-
-def _in_order(first: tuple[Dimension, ...], rest: list[Dimension]) -> tuple[Dimension, ...]:
-    done = {d.name for d in first}
-    ordered = list(first)
-    while rest:
-        ready = [d for d in rest if set(d.when) <= done]
-        if not ready:
-            names = sorted(d.name for d in rest)
-            raise SpaceError(
-                problem("params", f"the conditions of {names} form a circle or name no param of this file")
-            )
-        ordered += ready
-        done |= {d.name for d in ready}
-        rest = [d for d in rest if d not in ready]
-    return tuple(ordered)
+# ----------------------------------------------------------------------------------------------- assignments
 
 
 def choose(dims: Sequence[Dimension], pick: Callable[[Dimension], Scalar]) -> dict[str, Scalar]:
@@ -251,14 +229,14 @@ def assignments(dims: Sequence[Dimension], chosen: Mapping[str, Scalar] | None =
 
 
 def narrowed(dim: Dimension, value: Scalar) -> Dimension:
-    """The dimension with this value alone; choices as they are where it is none of them, a range by its low end."""
+    """The dimension with this value alone. For another value choices stay as they are, a range takes its low end."""
     if dim.holds(value):
         return replace(dim, choices=(value,))
     return dim if dim.choices else replace(dim, choices=(dim.low,))
 
 
 def values_in(dim: Dimension) -> Sequence[Scalar]:
-    """All values of a dimension of finite size; those of a range are worked out one by one."""
+    """All values of a dimension of finite size; those of a range are computed when asked for."""
     return dim.choices or _Steps(dim)
 
 
@@ -282,12 +260,15 @@ class _Steps(Sequence[Scalar]):
         return int(number) if self._dim.whole else round(number, 12)
 
 
+# ------------------------------------------------------------------------------------------------ candidates
+
+
 def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts, models: Mapping[str, Model],
                  dims: Sequence[Dimension]) -> Candidate:  # fmt: skip
     """The candidate for one assignment.
 
-    `constrained` is true only where it can be kept: the plain format on embedded models where there is something to
-    hold (see `fits_lines`), and the json format on models that take a JSON schema. Elsewhere the assignment says
+    `constrained` is true only where it is possible: the plain format on embedded models if there is something to
+    constrain (see `fits_lines`), and the json format on models that take a JSON schema. Elsewhere the assignment says
     False, whatever was chosen.
     """
     model, form, format_ = models[str(params["model"])], str(params["form"]), str(params["format"])
@@ -312,16 +293,16 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
 
 
 def can_constrain(model: Model, format: str) -> bool:
-    """Whether the model's decoder can be held to the output schema in this format."""
+    """Whether the model's decoding can be constrained to the output schema in this format."""
     if format == "plain":
         return model.local
     return format == "json" and model.supports_json_schema
 
 
 def fits_lines(space: SpaceFile, form: str) -> bool:
-    """Whether the plain answer form can be held to: no lists or objects, and more than a mere text.
+    """Whether decoding can be constrained in the plain format: no lists or objects, and more than a single text.
 
-    One's own module has signatures of its own; it counts as fitting.
+    A module of the user's has its own signatures; it counts as fitting.
     """
     kinds = [kind for kind in output_types(space.task).values() if kind is not None]
     if any(kind.startswith(("list", "object")) for kind in kinds):
@@ -332,28 +313,13 @@ def fits_lines(space: SpaceFile, form: str) -> bool:
 def incumbent_params(space: SpaceFile, texts: Texts, dims: Sequence[Dimension]) -> dict[str, Scalar] | None:
     """The incumbent as an assignment. None when the file names none.
 
-    Its values need not be among those that are searched: what runs today is measured as it is. Of what it leaves out,
-    form, format and instruction take the first value of the file and constants of the file hold under their
-    conditions; demos and constrained decoding are off, and searched request parameters are not sent.
+    Its values need not be among those that are searched: what runs today is measured as it is. Where it leaves
+    something out, form, format and instruction take the first value in the file, and constants of the file hold under
+    their conditions; demos and constrained decoding are off, and searched request parameters are not sent.
     """
     part = space.incumbent
     if part is None:
         return None
-    stated = {**_stated(part, texts), **part.params}
-    chosen: dict[str, Scalar] = {}
-    for dim in dims:
-        if dim.name in stated:
-            chosen[dim.name] = dim.own(stated[dim.name])
-        elif dim.applies(chosen) and not (dim.group == "request" and dim.searched):
-            chosen[dim.name] = _first(dim)
-    chosen |= {name: value for name, value in stated.items() if name not in chosen}
-    if stated["demos"] == "none":
-        chosen.pop("demos.count", None)
-    return chosen
-
-
-def _stated(part: IncumbentPart, texts: Texts) -> dict[str, Scalar]:
-    """What the file says of the incumbent's program."""
     stated: dict[str, Scalar] = {
         "model": part.model,
         "constrained": bool(part.constrained),
@@ -365,8 +331,14 @@ def _stated(part: IncumbentPart, texts: Texts) -> dict[str, Scalar]:
         named = part.instruction.get(predictor) if isinstance(part.instruction, dict) else part.instruction
         if named is not None:
             stated[instruction_param(predictor)] = named
-    return stated
-
-
-def _first(dim: Dimension) -> Scalar:
-    return values_in(dim)[0] if dim.size != float("inf") else dim.low
+    stated |= part.params
+    chosen: dict[str, Scalar] = {}
+    for dim in dims:
+        if dim.name in stated:
+            chosen[dim.name] = dim.own(stated[dim.name])
+        elif dim.applies(chosen) and not (dim.group == "request" and dim.searched):
+            chosen[dim.name] = values_in(dim)[0] if dim.size != float("inf") else dim.low
+    chosen |= {name: value for name, value in stated.items() if name not in chosen}
+    if stated["demos"] == "none":
+        chosen.pop("demos.count", None)
+    return chosen

@@ -1,7 +1,7 @@
-"""A space file from disk: read, judged against the models, and remembered with the line of every key.
+"""A space file from disk: read, validated against the models, and kept with the line of every key.
 
-All that is wrong is said at once, one line each with file, line and key, so that a file is mended in one go. Texts of
-instructions that stand in files of their own are read when they are asked for.
+Everything that is wrong is reported at once, one line each with file, line and key. Instructions that are in files of
+their own are read when they are asked for.
 
 Invariant: `load_space` returns a `LoadedSpace` or raises SpaceError, whatever the file holds.
 """
@@ -29,7 +29,7 @@ class LoadedSpace:
     """A space file that has been read.
 
     Attributes:
-        path: as it was named.
+        path: as the caller gave it.
         base: folder that relative paths in the file start from.
         lines: dotted key (list positions included, as in `models.0.name`) to 1-based line.
         text_hash: content hash of the text; comments count.
@@ -42,7 +42,7 @@ class LoadedSpace:
     text_hash: str
 
     def line(self, key: str) -> int | None:
-        """Line of a key, or of the deepest part of it that the file has; None where it has none."""
+        """Line of a key, or of the innermost part around it that has one; None if none has."""
         return line_of(self.lines, key)
 
     def where(self, key: str) -> str:
@@ -50,7 +50,7 @@ class LoadedSpace:
         return at(str(self.path), self.line(key))
 
     def changed(self, **parts: Any) -> LoadedSpace:
-        """The same space with other parts, as a migration makes one. Messages then name the file and no line of it."""
+        """The same space with other parts, as a migration makes one. Messages then name the file without a line."""
         space = self.space.model_copy(update=parts)
         return replace(self, space=space, lines={}, text_hash=content_hash(space.model_dump_json()))
 
@@ -65,7 +65,7 @@ def load_space(path: Path) -> LoadedSpace:
     """Reads a space file.
 
     Raises:
-        SpaceError: it cannot be read, is not YAML, or does not fit the models. `SpaceErrors` lists what is wrong.
+        SpaceError: it cannot be read, is not YAML, or does not fit the models (`SpaceErrors`, with every problem).
     """
     where = str(path)
     text = decode(_read(path, ".yaml", ".yml"), where)
@@ -75,10 +75,10 @@ def load_space(path: Path) -> LoadedSpace:
 
 
 def as_loaded(space: str | Path | LoadedSpace | SpaceFile, *, base: Path = Path()) -> LoadedSpace:
-    """A space however it is given: the path of its file, a file that was read, or one that a program has made.
+    """A space, whether given by its path, as one that was loaded, or as a `SpaceFile` that a program made.
 
     Args:
-        base: folder that relative paths of a `SpaceFile` start from; the others know theirs.
+        base: folder that relative paths of a `SpaceFile` start from.
 
     Raises:
         SpaceError: as `load_space`.
@@ -92,10 +92,10 @@ def as_loaded(space: str | Path | LoadedSpace | SpaceFile, *, base: Path = Path(
 
 
 def space_from_json(text: str) -> SpaceFile:
-    """The space file of a study's record (`StudyRow.space_json`). Defaults count as not stated, as in a file.
+    """The space file in a study's record (`StudyRow.space_json`). Defaults count as not stated, as in a file.
 
     Raises:
-        ValidationError: of pydantic; the record is not of this version.
+        ValidationError: pydantic's, for a record of another version.
     """
     return SpaceFile.model_validate(SpaceFile.model_validate_json(text).model_dump(exclude_defaults=True))
 
@@ -105,40 +105,36 @@ def _read(path: Path, *endings: str) -> bytes:
         with path.open("rb") as stream:
             return stream.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        raise SpaceError(problem(str(path), "there is no such file", do=_beside(path, endings))) from None
+        try:
+            names = [child.name for child in path.parent.iterdir() if not endings or child.suffix in endings]
+            do = nearest(path.name, names) or "Check the path."
+        except OSError:
+            do = "The folder does not exist either."
+        raise SpaceError(problem(str(path), "there is no such file", do=do)) from None
     except IsADirectoryError:
         raise SpaceError(problem(str(path), "is a folder", expected="a file")) from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no path can be like this"
+        reason = error.strerror if isinstance(error, OSError) else "not a valid path"
         raise SpaceError(problem(str(path), f"cannot be read ({reason})")) from None
-
-
-def _beside(path: Path, endings: tuple[str, ...]) -> str:
-    """The nearest name in the same folder with one of the endings (or any), as advice."""
-    try:
-        names = [child.name for child in path.parent.iterdir() if not endings or child.suffix in endings]
-    except OSError:
-        return "The folder does not exist either."
-    return nearest(path.name, names) or "Check the path."
 
 
 # ------------------------------------------------------------------------------------------ instructions
 
 
 def variant_names(loaded: LoadedSpace) -> dict[str, tuple[str, ...]]:
-    """Predictor to the names of its variants. Raises SpaceError where flat and nested forms are mixed."""
+    """Predictor to the names of its variants. Raises SpaceError if some are texts and others predictors."""
     return {predictor: tuple(variants) for predictor, variants in _nested(loaded).items()}
 
 
 def instruction_texts(loaded: LoadedSpace) -> dict[str, dict[str, str]]:
-    """Predictor to variant to text; the predictor is `main` where the file maps variants to texts directly.
+    """Predictor to variant to text; the predictor is `main` if the file maps variants to texts directly.
 
     Raises:
-        SpaceError: forms are mixed, a text is blank, or a file of a text cannot be read.
+        SpaceError: some are texts and others predictors, a text is blank, or its file cannot be read.
     """
     problems: list[Problem] = []
     found: dict[str, dict[str, str]] = {}
-    flat = _is_flat(loaded)
+    flat = not any(isinstance(part, dict) for part in loaded.space.instructions.values())
     for predictor, variants in _nested(loaded).items():
         texts = found.setdefault(predictor, {})
         for name, given in variants.items():
@@ -153,10 +149,6 @@ def instruction_texts(loaded: LoadedSpace) -> dict[str, dict[str, str]]:
     return found
 
 
-def _is_flat(loaded: LoadedSpace) -> bool:
-    return not any(isinstance(part, dict) for part in loaded.space.instructions.values())
-
-
 def _nested(loaded: LoadedSpace) -> dict[str, dict[str, str | FileText]]:
     parts = loaded.space.instructions
     nested = {name: part for name, part in parts.items() if isinstance(part, dict)}
@@ -165,13 +157,12 @@ def _nested(loaded: LoadedSpace) -> dict[str, dict[str, str | FileText]]:
         return {MAIN: flat}
     if flat:
         expected = "either variants with their texts, or predictors with their variants, not both"
-        raise SpaceErrors(
-            [loaded.problem(f"instructions.{next(iter(flat))}", "a text beside predictors", expected=expected)]
-        )
-    bare = [name for name in nested if not nested[name]]
-    empty = [loaded.problem(f"instructions.{name}", "no variant", do="Give it a text.") for name in bare]
+        key = f"instructions.{next(iter(flat))}"
+        raise SpaceErrors([loaded.problem(key, "a text beside predictors", expected=expected)])
+    empty = [name for name in nested if not nested[name]]
     if empty:
-        raise SpaceErrors(empty)
+        do = "Add at least one."
+        raise SpaceErrors([loaded.problem(f"instructions.{name}", "no variants", do=do) for name in empty])
     return nested
 
 

@@ -1,7 +1,7 @@
-"""What is wrong in a space file, and the words for it: one line per problem, in the house form.
+"""Problems of a space file in words: one line each, in the house form.
 
-A `Problem` knows its file, line and key; `SpaceErrors` carries several. What was got is shown as the file has it
-(`yes`, not True), cut short, and never where a key or token may stand.
+A `Problem` knows its file, line and key; `SpaceErrors` carries several. A value is shown as the file has it (`yes`, not
+True), cut short, and not at all where it may be a secret.
 
 Invariant: no message holds words of the validation library, and none is longer than a few lines of a terminal.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from offramp.errors import SpaceError, problem
 
 AT_MOST = 10
-"""Problems shown together; the rest are counted."""
+"""Problems shown together; the rest are only counted."""
 
 _LONGEST = 80
 _SECRET = re.compile(r"(^|[._-])(api_?key|key|token|secret|password|authorization)(_?env)?$", re.IGNORECASE)
@@ -28,7 +28,7 @@ class Problem:
 
     Attributes:
         where: the space file, as it was named.
-        line: 1-based; None where nothing in the file can be pointed at.
+        line: 1-based; None if the problem is in no line.
         key: dotted key, list positions included (`models.0.name`); empty for the file as a whole.
         message: what is wrong and what to do, without file and line.
     """
@@ -43,17 +43,13 @@ class Problem:
 
 
 class SpaceErrors(SpaceError):
-    """A space file with one or more problems, the first one's first."""
+    """A space file with one or more problems."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(_lines(self.problems)))
-
-
-def _lines(problems: Sequence[Problem]) -> list[str]:
-    lines = [str(item) for item in problems[:AT_MOST]]
-    more = len(problems) - AT_MOST
-    return [*lines, f"... and {more} more."] if more > 0 else lines
+        more = len(self.problems) - AT_MOST
+        lines = [*map(str, self.problems[:AT_MOST]), *([f"... and {more} more."] if more > 0 else [])]
+        super().__init__("\n".join(lines))
 
 
 def at(path: str, line: int | None) -> str:
@@ -62,7 +58,7 @@ def at(path: str, line: int | None) -> str:
 
 
 def line_of(lines: Mapping[str, int], key: str) -> int | None:
-    """Line of the deepest known key on the way to `key`; None when only the file is known."""
+    """Line of `key`, or of the innermost part around it that has one; None if none has."""
     while key:
         if key in lines:
             return lines[key]
@@ -85,10 +81,10 @@ class AsWritten(str):
 
 
 def shown(value: Any, raw: str | None = None) -> object:
-    """What a message says it got: the file's own spelling for what YAML turned into something else.
+    """What a message says it got: the file's own spelling of what YAML turned into something else.
 
     Args:
-        raw: the scalar as the file has it, where it was not in quotes.
+        raw: the scalar as the file has it; None if it was in quotes.
     """
     if isinstance(value, Mapping):
         return AsWritten("a mapping")
@@ -97,37 +93,27 @@ def shown(value: Any, raw: str | None = None) -> object:
     if isinstance(value, str):
         return value if len(value) <= _LONGEST else value[: _LONGEST - 3] + "..."
     if isinstance(value, bool) or value is None:
-        return _keyword(value, raw)
+        usual = "null" if value is None else str(value).lower()
+        is_usual = raw is None or raw.lower() in (usual, "")
+        return AsWritten(usual if is_usual else f"{raw}, which YAML reads as {usual}")
     if raw is None and isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
     return AsWritten((raw or str(value))[:_LONGEST])
 
 
-def _keyword(value: bool | None, raw: str | None) -> AsWritten:
-    usual = "null" if value is None else str(value).lower()
-    if raw is None or raw.lower() in (usual, ""):
-        return AsWritten(usual)
-    return AsWritten(f"{raw}, which YAML reads as {usual}")
-
-
 def is_secret(key: str) -> bool:
-    """Whether the value under this key may be a secret, and so is never shown."""
+    """Whether the value of this key may be a secret; then it is never shown."""
     return _SECRET.search(key) is not None
 
 
 def say(
     key: str, note: str = "", *, got: object = None, expected: str | None = None, do: str | None = None
 ) -> str:  # fmt: skip
-    """One message about a key. `got` is left out where it may be a secret."""
-    name = _one_line(key)
+    """One message about a key. `got` is left out if it may be a secret."""
+    name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in key)  # on one line, and not longer than a line
+    name = name if len(name) <= 2 * _LONGEST else name[: 2 * _LONGEST] + "..."
     what = f"{name}: {note}" if name and note else name or note
     return problem("", what, got=None if is_secret(key) else got, expected=expected, do=do or None)
-
-
-def _one_line(key: str) -> str:
-    """A key as a message can hold it: on one line, and not longer than a line."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in key)
-    return text if len(text) <= 2 * _LONGEST else text[: 2 * _LONGEST] + "..."
 
 
 def listing(names: Sequence[str], word: str = "or") -> str:

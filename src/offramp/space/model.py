@@ -1,7 +1,7 @@
-"""The space file as typed records: what may be searched, on which data, judged how, within which limits.
+"""The space file as typed records: what is searched, on which data, how answers are scored, and under which caps.
 
 These are pydantic models because people write the file; unknown keys are errors. Defaults are stated here and nowhere
-else. Reading, line numbers and messages are in `load.py`; checks that need the data or the models are in `check.py`.
+else. `load.py` reads a file, `validation.py` words what does not fit a model, `check.py` what does not fit together.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ SCHEMA_VERSION = 1
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 LONGEST_NAME = 255
-"""Characters of a name or id that every storage keeps. Asked for in `check.py`, and of examples before a job."""
+"""Most characters of a name or id that every storage can keep. Checked in `check.py`, and for examples before a job."""
 MOST_EXAMPLES = 1_000_000_000
 MOST_WEIGHT = 1_000_000
-"""Only the proportions of weights count, and sums of the largest floats are no numbers. Asked for in `check.py`."""
+"""Only the proportions of weights count, and the largest floats have no finite sum. Checked in `check.py`."""
 
 
 def _whole(value: object) -> object:
-    """YAML's `1e2` and `20.0` are whole numbers too."""
+    """`1e2` and `20.0` are whole numbers too."""
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
 
 
@@ -35,11 +35,11 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Misfit(ValueError):
-    """A field that is right by itself and does not go with the others of its part.
+    """A field that is valid by itself but does not fit the others of its part.
 
     Attributes:
-        name: of the field; empty where it is the part as a whole.
-        got: where that is not what the file has there.
+        name: of the field; empty for the part as a whole.
+        got: what a message shows, if that is not what the file has there.
         expected, do: as in `offramp.errors.problem`.
     """
 
@@ -53,7 +53,7 @@ class _Part(BaseModel):
 
 
 def _one_of(**given: object) -> None:
-    """Refuses both of two fields, and neither."""
+    """Exactly one of two fields has to be given."""
     missing = [value is None for value in given.values()]
     if any(missing) and not all(missing):
         return
@@ -66,7 +66,7 @@ def _one_of(**given: object) -> None:
 
 
 class InputField(_Part):
-    """One input of the program, read from the dataset column of the same name unless `dataset.fields` says else."""
+    """One input of the program, read from the column of the same name unless `dataset.fields` says otherwise."""
 
     desc: str | None = Field(None, description="What the input is, for the prompt.")
 
@@ -75,7 +75,7 @@ class OutputField(_Part):
     """One output of the program.
 
     `type` is one of: str, int, float, bool, enum (with `values`), `list[str]`, `list[object]` or `object`
-    (with `fields`: name to type). An enum is what a constrained decoder is held to.
+    (with `fields`: name to type). Constrained decoding keeps to the values of an enum.
     """
 
     type: Literal["str", "int", "float", "bool", "enum", "list[str]", "object", "list[object]"] = Field(
@@ -85,38 +85,35 @@ class OutputField(_Part):
     fields: dict[FieldName, Literal["str", "int", "float", "bool"]] | None = Field(
         None, description="Names of an object's fields and their types."
     )
-    optional: bool = Field(False, description="Whether null is an answer too.")
+    optional: bool = Field(False, description="Whether null is a valid answer.")
     desc: str | None = Field(None, description="What the output is, for the prompt.")
 
     @model_validator(mode="after")
     def _shape(self) -> OutputField:
-        self._goes_with("values", self.type == "enum", "`type: enum`")
-        self._goes_with("fields", self.type in ("object", "list[object]"), "`type: object` or `type: list[object]`")
+        for name, types in (("values", ("enum",)), ("fields", ("object", "list[object]"))):
+            given, allowed = getattr(self, name) is not None, " or ".join(f"`type: {type_}`" for type_ in types)
+            if self.type in types and not given:
+                raise Misfit(name, f"`{name}` with `type: {self.type}`", got="none", do=f"Add `{name}:`.")
+            if given and self.type not in types:
+                raise Misfit(name, f"no `{name}` with `type: {self.type}`", do=f"Remove it, or set {allowed}.")
         if self.values is not None and (len(self.values) < 2 or len(set(self.values)) != len(self.values)):
             raise Misfit("values", "two or more different labels", got=", ".join(self.values) or None)
         return self
-
-    def _goes_with(self, name: str, needed: bool, types: str) -> None:
-        given = getattr(self, name) is not None
-        if needed and not given:
-            raise Misfit(name, f"some with `type: {self.type}`", got="none", do=f"Add `{name}:`.")
-        if given and not needed:
-            raise Misfit(name, f"none with `type: {self.type}`", do=f"Remove it, or set {types}.")
 
 
 class Signature(_Part):
     """Typed fields of the task; instructions come from `instructions`."""
 
     inputs: dict[FieldName, InputField | None] = Field(
-        min_length=1, description="Input names in order, each with what is said about it."
+        min_length=1, description="Input names in order, each with its description (or null)."
     )
     outputs: dict[FieldName, OutputField | None] = Field(
-        min_length=1, description="Output names in order, each with its type."
+        min_length=1, description="Output names in order, each with its type (text when null)."
     )
 
 
 class TaskPart(_Part):
-    """What the program does: a signature (string or typed fields), or one's own `dspy.Module`.
+    """What the program does: a signature (string or typed fields), or a `dspy.Module` of your own.
 
     With a module, `inputs` and `outputs` name its fields.
     """
@@ -139,7 +136,7 @@ class TaskPart(_Part):
                 do = f"Write `{name}: [...]`."
                 raise Misfit(name, "the names of the module's fields", got="none", do=do)
             if self.module is None and getattr(self, name) is not None:
-                raise Misfit(name, "none with `signature`, which names its own fields", do="Remove it.")
+                raise Misfit(name, f"no `{name}` with `signature`, which names its own fields", do="Remove it.")
         return self
 
 
@@ -147,7 +144,7 @@ class TaskPart(_Part):
 
 
 class DatasetPart(_Part):
-    """Where the examples are: a local file (JSONL, CSV, Parquet by ending) or a dataset on the Hugging Face hub."""
+    """Where the examples are: a local file (JSONL, CSV or Parquet) or a dataset on the Hugging Face hub."""
 
     path: str | None = Field(
         None, description="File with the examples, relative to the space file: JSONL, CSV or Parquet by its ending."
@@ -161,7 +158,7 @@ class DatasetPart(_Part):
         default_factory=dict, description="Field name to column name, where they differ."
     )
     limit: Annotated[int, Field(ge=2), BeforeValidator(_whole)] | None = Field(
-        None, description="Use a seeded choice of this many rows."
+        None, description="Use this many rows, chosen by `splits.seed`."
     )
 
     @model_validator(mode="after")
@@ -171,10 +168,10 @@ class DatasetPart(_Part):
 
 
 class SplitsPart(_Part):
-    """How examples are dealt into train, search and holdout.
+    """How examples are divided into train, search and holdout.
 
-    Numbers below 1 are shares, whole numbers from 1 are counts; `train: 0` is allowed. With `column`, the data says:
-    then train, search and holdout list the values of that column.
+    Numbers below 1 are shares, whole numbers from 1 are counts; `train: 0` is allowed. With `column` the data decides:
+    train, search and holdout then list values of that column.
     """
 
     train: float | list[str] = Field(
@@ -184,11 +181,11 @@ class SplitsPart(_Part):
         0.35, description="All that the search sees: share, count, or values of `column`."
     )
     holdout: float | list[str] = Field(
-        0.35, description="Read only for the final verdict: share, count, or values of `column`."
+        0.35, description="Read only for the final evaluation: share, count, or values of `column`."
     )
     column: str | None = Field(None, description="Column that says which split a row is in.")
     stratify: str | None = Field(None, description="Column whose values keep their proportions in each split.")
-    seed: Whole = Field(0, description="Seed of the deal.")
+    seed: Whole = Field(0, description="Seed of the split.")
 
     @model_validator(mode="after")
     def _kinds(self) -> SplitsPart:
@@ -202,8 +199,8 @@ class SplitsPart(_Part):
                 raise Misfit(name, f"a share below 1, or a whole count up to {MOST_EXAMPLES:,}")
         shares = {name: part for name, part in parts.items() if not isinstance(part, list) and part < 1}
         if sum(shares.values()) > 1 + 1e-9:
-            told = " + ".join(f"{name} {part:g}" for name, part in shares.items())
-            raise Misfit("", "shares that add up to 1 or less", got=told, do="Lower one of them.")
+            got = " + ".join(f"{name} {part:g}" for name, part in shares.items())
+            raise Misfit("", "shares that add up to 1 or less", got=got, do="Lower one of them.")
         return self
 
 
@@ -211,16 +208,16 @@ class SplitsPart(_Part):
 
 
 class _MetricPart(_Part):
-    weight: Positive = Field(1.0, description="Share in a mix; of no meaning alone.")
-    name: str | None = Field(None, description="Name of this part in reports; the kind and field by default.")
+    weight: Positive = Field(1.0, description="Share in a mix; ignored elsewhere.")
+    name: str | None = Field(None, description="Name of this part in reports; by default its kind and field.")
 
 
 class ExactMetric(_MetricPart):
-    """1 when the answer equals the gold value, else 0. Case and surrounding space do not count unless told."""
+    """1 when the answer equals the gold value, else 0. Surrounding space does not count, nor does case by default."""
 
     kind: Literal["exact"] = Field(description="Kind of metric.")
     field: FieldName = Field(description="Output that is scored.")
-    gold: str | None = Field(None, description="Gold column; the field's own by default.")
+    gold: str | None = Field(None, description="Gold column; by default that of the field's name.")
     case_sensitive: bool = Field(False, description="Whether upper and lower case differ.")
 
 
@@ -229,7 +226,7 @@ class TokenF1Metric(_MetricPart):
 
     kind: Literal["token_f1"] = Field(description="Kind of metric.")
     field: FieldName = Field(description="Output that is scored.")
-    gold: str | None = Field(None, description="Gold column; the field's own by default.")
+    gold: str | None = Field(None, description="Gold column; by default that of the field's name.")
 
 
 class ContainsMetric(_MetricPart):
@@ -264,18 +261,18 @@ class NumberMetric(_MetricPart):
 
     kind: Literal["number"] = Field(description="Kind of metric.")
     field: FieldName = Field(description="Output that is scored.")
-    gold: str | None = Field(None, description="Gold column; the field's own by default.")
+    gold: str | None = Field(None, description="Gold column; by default that of the field's name.")
     absolute: float = Field(0.0, ge=0, description="Tolerance in the number's own unit.")
     relative: float = Field(1e-6, ge=0, description="Tolerance as a share of the gold number.")
 
 
 class LengthMetric(_MetricPart):
-    """1 when the answer has at most (and at least) so many words; falls linearly to 0 at twice the limit."""
+    """1 when the answer has `min_words` to `max_words` words; falls linearly to 0 at none and at twice the most."""
 
     kind: Literal["length"] = Field(description="Kind of metric.")
     field: FieldName = Field(description="Output that is scored.")
     max_words: Count | None = Field(None, description="Most words, the same for every example.")
-    max_words_from: str | None = Field(None, description="Column with the limit of each example.")
+    max_words_from: str | None = Field(None, description="Column with the most words of each example.")
     min_words: Whole = Field(1, ge=0, description="Fewest words.")
 
 
@@ -304,12 +301,12 @@ class PythonMetric(_MetricPart):
 
 
 class JudgeMetric(_MetricPart):
-    """A model grades the answer by a rubric on a scale of 1 to `points`; its spend is booked apart."""
+    """A model grades the answer by a rubric on a scale of 1 to `points`; its cost is counted separately."""
 
     kind: Literal["judge"] = Field(description="Kind of metric.")
     model: str = Field(description="Model that judges, by name.")
     rubric: str = Field(min_length=10, description="What a good answer is, in words.")
-    fields: list[FieldName] | None = Field(None, description="Output fields shown to the judge; all by default.")
+    fields: list[FieldName] | None = Field(None, description="Output fields shown to the judge; by default all.")
     show: list[str] = Field(
         default_factory=list, description="Further columns shown to the judge, such as a gold answer."
     )
@@ -344,9 +341,9 @@ MixMetric.model_rebuild()
 
 
 class PricePart(_Part):
-    """USD per million tokens by class, or USD per hour for a machine of one's own."""
+    """USD per million tokens by class, or USD per hour for a machine of your own."""
 
-    input_usd: float | None = Field(None, ge=0, description="Input tokens that are read anew.")
+    input_usd: float | None = Field(None, ge=0, description="Input tokens that are not cached.")
     cached_input_usd: float | None = Field(
         None, ge=0, description="Input tokens from the provider's cache; as `input_usd` when left out."
     )
@@ -365,16 +362,16 @@ class PricePart(_Part):
 class ModelPart(_Part):
     """One model to search over: a catalogue or LiteLLM name, with what the file has to add."""
 
-    name: str = Field(description="What the `model` param is called; also what is asked for unless `route` is given.")
+    name: str = Field(description="Value of the `model` param; also the model that is called unless `route` is given.")
     route: str | None = Field(
         None, description="LiteLLM name to call, such as `openai/my-model`, where `name` is an alias."
     )
     api_base: str | None = Field(None, description="Address of an OpenAI-compatible server.")
     api_key_env: str | None = Field(
-        None, description="Environment variable that holds the key; the provider's usual one by default."
+        None, description="Environment variable that holds the key; by default the provider's usual one."
     )
     price: PricePart | None = Field(
-        None, description="Goes before the catalogue; needed where that has none and cost is an objective."
+        None, description="Overrides the catalogue; required if that has no price and cost is an objective."
     )
     supports: list[str] | None = Field(
         None, description="Request parameters that the model takes, where the catalogue does not know."
@@ -384,10 +381,11 @@ class ModelPart(_Part):
     )
     context_tokens: Count | None = Field(None, description="Most tokens of one request and its answer.")
     retirement_date: str | None = Field(
-        None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="Day from which the model no longer answers."
+        None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="First day on which the model no longer answers."
     )
     searched: bool = Field(
-        True, description="false: known here for what else names it (the incumbent, a judge), and not searched."
+        True,
+        description="false: described here because something else names it (the incumbent, a judge), and not searched.",
     )
 
 
@@ -397,18 +395,18 @@ class FileText(_Part):
     file: str = Field(description="Path of a UTF-8 text file, relative to the space file.")
 
 
+_WHEN = "Other params with the values under which this one applies; texts may be globs such as `openai/*`."
+
+
 class Range(_Part):
-    """A searched number. Whole bounds make whole numbers unless `type: float` (temperature and its like never do)."""
+    """A searched number. Whole bounds make whole numbers unless `type: float` (never for temperature and its like)."""
 
     low: float = Field(allow_inf_nan=False, description="Smallest value.")
     high: float = Field(allow_inf_nan=False, description="Largest value.")
     step: Positive | None = Field(None, description="Distance between values; any value in between when left out.")
     log: bool = Field(False, description="Search on a logarithmic scale.")
     type: Literal["int", "float"] | None = Field(None, description="Whole numbers or not; by the bounds when left out.")
-    when: dict[str, list[Any]] = Field(
-        default_factory=dict,
-        description="Params to the values under which this one applies; texts may be globs such as `openai/*`.",
-    )
+    when: dict[str, list[Any]] = Field(default_factory=dict, description=_WHEN)
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
@@ -418,7 +416,7 @@ class Range(_Part):
         if self.log and self.low <= 0:
             raise Misfit("low", "a number above 0 with `log: true`", do="Raise it, or remove `log`.")
         if self.log and self.step is not None:
-            raise Misfit("step", "none with `log: true`", do="Remove one of them.")
+            raise Misfit("step", "no `step` with `log: true`", do="Remove one of them.")
         return self
 
 
@@ -428,20 +426,14 @@ class Choices(_Part):
     choices: list[str | int | float | bool | None] = Field(
         min_length=1, description="The values; `null` leaves the parameter out."
     )
-    when: dict[str, list[Any]] = Field(
-        default_factory=dict,
-        description="Params to the values under which this one applies; texts may be globs such as `openai/*`.",
-    )
+    when: dict[str, list[Any]] = Field(default_factory=dict, description=_WHEN)
 
 
 class Fixed(_Part):
     """A constant that holds only under a condition."""
 
     value: str | int | float | bool | None = Field(description="The value; `null` leaves the parameter out.")
-    when: dict[str, list[Any]] = Field(
-        default_factory=dict,
-        description="Params to the values under which this one applies; texts may be globs such as `openai/*`.",
-    )
+    when: dict[str, list[Any]] = Field(default_factory=dict, description=_WHEN)
 
 
 Param = Range | Choices | Fixed | str | int | float | bool
@@ -451,15 +443,17 @@ Kind = Literal["none", "random", "balanced", "bootstrapped", "nearest"]
 
 
 class ProgramPart(_Part):
-    """Program form, message format, and whether decoding is held to the output schema. One value or a list each."""
+    """Program form (DSPy's module), message format (DSPy's adapter), constrained decoding. One value or a list each."""
 
-    form: Form | list[Form] = Field("predict", description="`predict`, `chain_of_thought`, or `own` for `task.module`.")
+    form: Form | list[Form] = Field(
+        "predict", description="Program module: `predict`, `chain_of_thought`, or `own` for `task.module`."
+    )
     format: Format | list[Format] = Field(
         "plain",
-        description="Message format: the bare answer (`plain`), DSPy's own (`chat`), or a JSON object (`json`).",
+        description="Adapter: the bare answer (`plain`), DSPy's own format (`chat`), or a JSON object (`json`).",
     )
     constrained: bool | list[bool] = Field(
-        False, description="Whether the decoder is held to the output schema, where model and format can."
+        False, description="Whether decoding is constrained to the output schema, where model and format allow it."
     )
 
 
@@ -469,7 +463,7 @@ class DemosPart(_Part):
     kind: Kind | list[Kind] = Field("none", description="How demos are chosen.")
     count: Whole | list[Whole] = Field(0, description="How many demos; 0 means none.")
     balance_by: str | None = Field(
-        None, description="Column that `balanced` balances; the first enum output by default."
+        None, description="Column that `balanced` balances by; by default the first enum output."
     )
     seed: Whole = Field(0, description="Seed of the choice.")
     min_score: float = Field(1.0, ge=0, le=1, description="Bootstrapped demos score at least this much.")
@@ -480,17 +474,17 @@ class IncumbentPart(_Part):
 
     model: str = Field(description="Model by name; it need not be one of `models`.")
     instruction: str | dict[FieldName, str] | None = Field(
-        None, description="Variant name, by predictor where several."
+        None, description="Name of a variant; with several predictors, predictor to variant."
     )
-    form: Form | None = Field(None, description="Program form.")
-    format: Format | None = Field(None, description="Message format.")
-    constrained: bool | None = Field(None, description="Whether the decoder is held to the output schema.")
+    form: Form | None = Field(None, description="Program form (module).")
+    format: Format | None = Field(None, description="Message format (adapter).")
+    constrained: bool | None = Field(None, description="Whether decoding is constrained to the output schema.")
     demos: Kind | None = Field(None, description="Kind of demos.")
     demo_count: Whole = Field(0, ge=0, description="Number of demos.")
     params: dict[str, str | int | float | bool | None] = Field(default_factory=dict, description="Request parameters.")
 
 
-# --------------------------------------------------------------------------- objectives, limits, search
+# --------------------------------------------------------------------------- objectives, caps, search
 
 
 class ObjectivePart(_Part):
@@ -524,72 +518,75 @@ class ObjectivesPart(_Part):
     def _some_weight(self) -> ObjectivesPart:
         given = [part for part in (self.quality, self.cost, self.latency) if part is not None]
         if not any(part.weight > 0 for part in given):
-            raise Misfit("", "one `weight` above 0 at least", got="weights of 0 alone", do="Raise one.")
+            raise Misfit("", "at least one `weight` above 0", got="only weights of 0", do="Raise one.")
         return self
 
 
 class RegressionsPart(_Part):
-    """How many examples may get worse than they are with the incumbent, and how sure that has to be.
+    """How many examples may get worse than with the incumbent, and how sure that has to be.
 
-    Kept when the upper bound of their share (Clopper and Pearson, one-sided) is at most `max`. It needs enough examples
-    for that to be possible at all: 76 without a single loss for `max: 0.03, confidence: 0.9`.
+    Satisfied when the upper bound of their share (Clopper and Pearson, one-sided) is at most `max`. That takes enough
+    examples: `max: 0.03, confidence: 0.9` needs 76 without a single loss.
     """
 
-    max: float = Field(gt=0, lt=1, description="Most examples that may get worse, as a share.")
-    confidence: float = Field(0.9, gt=0.5, lt=1, description="How sure it has to be that the true share is no larger.")
+    max: float = Field(gt=0, lt=1, description="Largest share of examples that may get worse.")
+    confidence: float = Field(0.9, gt=0.5, lt=1, description="Confidence that the true share is no larger.")
 
 
 class ConstraintsPart(_Part):
-    """What a recommended candidate has to keep: floors and ceilings on the search split."""
+    """What a recommended candidate has to satisfy on the search split."""
 
-    quality_min: float | None = Field(None, ge=0, le=1, description="Least mean score.")
-    cost_usd_max: float | None = Field(None, gt=0, description="Most USD per run.")
-    latency_p95_s_max: float | None = Field(None, gt=0, description="Most seconds per run, 95th percentile.")
+    quality_min: float | None = Field(None, ge=0, le=1, description="Lowest mean score.")
+    cost_usd_max: float | None = Field(None, gt=0, description="Highest USD per run.")
+    latency_p95_s_max: float | None = Field(None, gt=0, description="Highest seconds per run, 95th percentile.")
     regressions: RegressionsPart | None = Field(
-        None, description="Most examples that may get worse than with the incumbent; also kept by promotions."
+        None, description="How many examples may get worse than with the incumbent; promotions have to satisfy it too."
     )
 
 
 class BudgetPart(_Part):
-    """Caps of the whole job, judge, proposer, retries and holdout included. None: no cap of that kind."""
+    """Caps of the whole job, judge, proposer, retries and holdout included. null: no cap of that kind."""
 
-    usd: float | None = Field(None, gt=0, description="Most money.")
+    usd: float | None = Field(None, gt=0, description="Most USD.")
     calls: Count | None = Field(None, description="Most requests.")
-    minutes: float | None = Field(None, gt=0, description="Most wall clock.")
+    minutes: float | None = Field(None, gt=0, description="Most minutes of wall clock.")
 
 
 class VerifyPart(_Part):
-    """What is measured after the search, beside the incumbent and the recommended candidate on the holdout.
+    """What is measured after the search, besides the incumbent and the recommended candidate on the holdout.
 
-    It is done with what the search has left of the job's caps. `offramp verify` does it at any time, from a budget of
+    It uses what the search leaves of the job's caps. `offramp verify` does it at any time, from a budget of
     its own.
     """
 
-    front: bool = Field(True, description="Whether the rest of the front is scored on the holdout too.")
+    front: bool = Field(True, description="Whether the rest of the front is evaluated on the holdout too.")
     probe: Whole = Field(
-        0, ge=0, le=10_000, description="Timed runs of each of them, apart from the search and never from the ledger."
+        0,
+        ge=0,
+        le=10_000,
+        description="Timed runs of each of them, separate from the search and never answered from the ledger.",
     )
     concurrency: Whole = Field(1, ge=1, le=64, description="Timed runs at the same time.")
 
 
 class RacePart(_Part):
-    """Candidates run on growing blocks of examples; one is stopped when it is surely behind the front."""
+    """Candidates run on growing blocks of examples; one is stopped when it is clearly behind the front."""
 
     confidence: float = Field(
         0.95,
         gt=0.5,
         lt=1,
-        description="A candidate that belongs on the front is kept this often, at least.",
+        description="How often, at least, a candidate that belongs on the front is kept.",
     )
     margin: float = Field(
         0.01,
         ge=0,
         lt=0.5,
-        description="Being ahead by less counts for nothing: in score, and as a share of cost and time.",
+        description="A smaller lead does not count: in score, and as a share of cost and time.",
     )
     block: Count | None = Field(
         None,
-        description="Examples between two looks, fewer than search has; an eighth, and 5 or more, by default.",
+        description="Examples between two decisions, fewer than search has; by default an eighth of them, at least 5.",
     )
 
 
@@ -601,7 +598,9 @@ class SearchPart(_Part):
         description="Who proposes candidates: Optuna's samplers. `gp` needs the `gp` extra, `grid` a finite space.",
     )
     mode: Literal["pareto", "utility"] = Field("pareto", description="`utility` maximises the weighted utility alone.")
-    trials: Whole = Field(20, ge=1, description="Different candidates to evaluate, the incumbent included.")
+    trials: Whole = Field(
+        20, ge=1, description="Candidates to evaluate, the incumbent included; duplicates do not count."
+    )
     race: RacePart | None = Field(
         RacePart(), description="When to stop a candidate before its last example; null runs every candidate on all."
     )
@@ -612,23 +611,23 @@ class SearchPart(_Part):
 class ProposePart(_Part):
     """Instructions written by a model, which join the search in rounds.
 
-    A round comes after every `every` candidates, or earlier where the space has no candidate left. It asks for `count`
+    A round starts after every `every` candidates, or earlier if the space has no candidate left. It asks for `count`
     texts for each predictor, the `kinds` in turn: `data` writes from the task and train examples, `reflection` from
-    what a good candidate got wrong on train examples. A text that is empty, too long, known already, or that gives
-    away examples is dropped.
+    what a good candidate got wrong on train examples. A text that is empty, too long, a duplicate, or that gives
+    examples away is dropped.
     """
 
     model: str | ModelPart = Field(
-        description="Model that writes: a name, or a mapping as under `models`, of which it need not be one."
+        description="Model that writes: a name, or a mapping as under `models`; it need not be listed there."
     )
-    rounds: Whole = Field(2, ge=1, le=20, description="Rounds.")
-    count: Whole = Field(2, ge=1, le=20, description="Texts of one round, for each predictor.")
-    every: Whole = Field(4, ge=1, description="Candidates between two rounds, and before the first.")
+    rounds: Whole = Field(2, ge=1, le=20, description="Number of rounds.")
+    count: Whole = Field(2, ge=1, le=20, description="Texts per round and predictor.")
+    every: Whole = Field(4, ge=1, description="Candidates between two rounds and before the first.")
     kinds: list[Literal["data", "reflection"]] = Field(
-        ["reflection", "data"], min_length=1, description="How texts are written, in turn."
+        ["reflection", "data"], min_length=1, description="How texts are written; taken in turn."
     )
     max_chars: Whole = Field(1200, ge=20, description="A longer text is dropped.")
-    examples: Whole = Field(8, ge=1, le=50, description="Train examples that one text is written from.")
+    examples: Whole = Field(8, ge=1, le=50, description="Train examples that a text is written from.")
     params: dict[str, str | int | float | bool | None] = Field(
         {"temperature": 1.0, "max_tokens": 600}, description="Request parameters for the proposer."
     )
@@ -637,10 +636,15 @@ class ProposePart(_Part):
 class CallsPart(_Part):
     """How one request is made."""
 
-    timeout_s: Positive = Field(60.0, description="For one attempt.")
-    deadline_s: Positive = Field(300.0, description="For all attempts of one request together.")
+    timeout_s: Positive = Field(60.0, description="For one attempt, in seconds.")
+    deadline_s: Positive = Field(300.0, description="For all attempts of one request together, in seconds.")
     attempts: Whole = Field(5, ge=1, le=20, description="Attempts of one request, the first included.")
-    max_failed_share: float = Field(0.2, gt=0, le=1, description="The job stops when more requests than this fail.")
+    max_failed_share: float = Field(0.2, gt=0, le=1, description="The job stops when a larger share of requests fails.")
+
+
+def as_list(value: Any) -> list[Any]:
+    """The values to search, of a field that takes one value or a list of them."""
+    return list(value) if isinstance(value, list) else [value]
 
 
 def model_name(part: str | ModelPart) -> str:
@@ -656,8 +660,8 @@ class SpaceFile(_Part):
     description: str | None = Field(None, description="What the job is for.")
     task: TaskPart = Field(description="What the program does.")
     dataset: DatasetPart = Field(description="Where the examples are.")
-    splits: SplitsPart = Field(SplitsPart(), description="How examples are dealt.")
-    metric: Metric = Field(description="What is a good answer, 0..1.")
+    splits: SplitsPart = Field(SplitsPart(), description="How examples are divided into splits.")
+    metric: Metric = Field(description="How an answer is scored, 0..1.")
     incumbent: IncumbentPart | None = Field(None, description="What runs today.")
     models: list[str | ModelPart] = Field(
         min_length=1, description="Models to search over: names, or mappings with what the catalogue does not know."
@@ -665,18 +669,18 @@ class SpaceFile(_Part):
     instructions: dict[
         str, Annotated[str | FileText | dict[str, str | FileText], Field(union_mode="left_to_right")]
     ] = Field(
-        min_length=1, description="Variant name to text (or file); with several predictors: predictor to variants."
+        min_length=1, description="Variant name to text (or file); with several predictors, predictor to variants."
     )
-    program: ProgramPart = Field(ProgramPart(), description="Forms and formats to search over.")
+    program: ProgramPart = Field(ProgramPart(), description="Modules and adapters to search over.")
     demos: DemosPart = Field(DemosPart(), description="Worked examples to search over.")
     params: dict[str, Param] = Field(
         default_factory=dict, description="Request parameters: constant, range or choices."
     )
-    objectives: ObjectivesPart = Field(ObjectivesPart(), description="What is weighed.")
-    constraints: ConstraintsPart = Field(ConstraintsPart(), description="What a recommended candidate has to keep.")
+    objectives: ObjectivesPart = Field(ObjectivesPart(), description="What is optimised, and how it is weighed.")
+    constraints: ConstraintsPart = Field(ConstraintsPart(), description="What a recommended candidate has to satisfy.")
     budget: BudgetPart = Field(BudgetPart(), description="Caps of the whole job.")
     search: SearchPart = Field(SearchPart(), description="How the search goes.")
     verify: VerifyPart = Field(VerifyPart(), description="What is measured after the search.")
-    propose: ProposePart | None = Field(None, description="Instructions written by a model; none when left out.")
+    propose: ProposePart | None = Field(None, description="Instructions written by a model; none are when left out.")
     calls: CallsPart = Field(CallsPart(), description="How one request is made.")
-    store_text: bool = Field(True, description="false: prompts and answers are not kept, so answers cannot be reused.")
+    store_text: bool = Field(True, description="false: texts are not stored, so answers cannot be reused.")

@@ -25,6 +25,8 @@ from offramp.space.messages import AsWritten, Problem, SpaceErrors, is_secret, j
 from offramp.space.model import Choices, Misfit, SpaceFile
 from offramp.space.yaml_tree import Tree
 
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
 Model = TypeVar("Model", bound=BaseModel)
 
 _LABEL = re.compile(r"(?:function-\w+\[[^,]*, )*(?:constrained-)?(\w+)")
@@ -208,55 +210,37 @@ def _missing(key: str, expected: str) -> str:
 
 def _unknown(place: _Place) -> str:
     parent, _, name = place.key.rpartition(".")
+    hint = ""
     if not parent:
-        hint = _belongs(name)
+        kinds = {part: kinds_of_field(field) for part, field in SpaceFile.model_fields.items() if part != "metric"}
+        homes = [part for part, kind in kinds.items() if kind.is_model and name in kind.base.model_fields]
+        hint = f"It belongs under `{homes[0]}`." if homes else ""
     elif name.lower() in ("api_key", "apikey", "key", "token", "secret", "password"):
-        hint = "A key belongs in an environment variable: name that with `api_key_env`."
-    else:
-        hint = ""
+        hint = "Put the key into an environment variable, and name that with `api_key_env`."
     hint = hint or nearest(name, [field for field in place.part.model_fields if field not in place.holder])
     expected = None if hint else f"one of {listing(list(place.part.model_fields))}"
     return say(place.key, "unknown key", expected=expected, do=hint or None)
 
 
-def _belongs(name: str) -> str:
-    """Where a key that was written at the top would have its place."""
-    for part, field in SpaceFile.model_fields.items():
-        kinds = kinds_of_field(field)
-        if part != "metric" and kinds.is_model and name in kinds.base.model_fields:
-            return f"It belongs under `{part}`."
-    return ""
-
-
 def _advice(kind: Kind, key: str, value: Any, raw: str | None) -> str | None:
-    bases = [m.base for m in kind.members or (kind,)]
+    members = kind.members or (kind,)
+    bases = [member.base for member in members]
     if str in bases and (isinstance(value, bool | int | float) or (value is None and raw and Choices not in bases)):
-        fits = any(m.base is str and m.accepts(raw or "") for m in kind.members or (kind,))
-        return f"Quote it: '{raw}'." if fits and not is_secret(key) else None
+        patterns = [re.compile(m.bound("pattern") or "") for m in members if m.base is str]
+        can_quote = not is_secret(key) and any(pattern.search(raw or "") for pattern in patterns)
+        return f"Quote it: '{raw}'." if can_quote else None
     if isinstance(value, list) and Choices in bases:
         return "Write the values as `{choices: [...]}`."
     if get_origin(kind.base) is list and isinstance(value, str | int | float):
         return f"Write it as a list: [{raw or value}]."
-    if get_origin(kind.base) is list and value is None and kind.accepts_length(0):
+    if get_origin(kind.base) is list and value is None and not kind.bound("min_length"):
         return "Leave it out, or write `[]`."
-    return _advice_for_text(bases, value) if isinstance(value, str) else None
-
-
-def _advice_for_text(bases: Sequence[Any], value: str) -> str | None:
+    if not isinstance(value, str):
+        return None
     options = [option for base in bases if get_origin(base) is Literal for option in get_args(base)]
-    if any(str(option) == value for option in options):
-        return "Remove the quotes."
-    hint = nearest(value, [option for option in options if isinstance(option, str)])
-    if hint:
-        return hint
-    if bool in bases and value.lower() in ("true", "false", "yes", "no"):
-        return "Remove the quotes."
-    return "Remove the quotes." if {int, float} & set(bases) and _is_number(value) else None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    is_quoted = (
+        any(str(option) == value for option in options)
+        or (bool in bases and value.lower() in ("true", "false", "yes", "no"))
+        or ({int, float} & set(bases) and _NUMBER.fullmatch(value))
+    )
+    return "Remove the quotes." if is_quoted else nearest(value, [o for o in options if isinstance(o, str)]) or None
