@@ -1,8 +1,8 @@
 """Reading an answer: one reader of labels, numbers, booleans and JSON, whatever the message format around them.
 
-Models decorate: `Theft.`, `«theft»`, a label with an explanation below, `**Answer:** theft`, JSON in a code fence. What an
-answer says plainly is read the same way in every format, so that comparing formats compares models and not parsers. The
-rules, each with examples, are in docs/answers.md.
+Models decorate: `Theft.`, `«theft»`, a label with an explanation below, `**Answer:** theft`, JSON in a code fence. What
+an answer says plainly is read the same way in every format, so that comparing formats compares models and not parsers.
+The rules, each with examples, are in docs/answers.md.
 
 An answer that names two different labels or numbers where one is asked for is not read: that would be a guess. With
 `strict` an answer has to be exactly of its type, for apps that parse strictly.
@@ -35,7 +35,8 @@ _ANSWER = re.compile(
 )
 _NUMBER = re.compile(
     r"(?<![\w.])([+-]?)(?:[$\u20ac\u00a3\u00a5]\s?)?"
-    r"(\d{1,3}(?:[,_'\u2019\u2009\u202f\u00a0 ]\d{3})+(?!\d)|\d+|(?=\.\d))(\.\d+|\.(?!\w))?(e[+-]?\d{1,3})?(?![\w,.]*\w)",
+    r"(\d{1,3}(?:[,_'\u2019\u2009\u202f\u00a0 ]\d{3})+(?!\d)|\d+|(?=\.\d))"
+    r"(\.\d+|\.(?!\w))?(e[+-]?\d{1,3})?(?![\w,.]*\w)",
     re.I,
 )
 _MARK = re.compile(r"\[\[\s*##\s*([\w ]+?)\s*##\s*\]\]")
