@@ -87,14 +87,17 @@ def mean_interval(scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
     )
 
 
-def mean_interval_of(*, n: int, mean: float, mean_square: float, confidence: float = 0.95) -> Interval:
-    """As `mean_interval`, from the number of scores, their mean and the mean of their squares: what a database sums."""
+def mean_interval_of(*, n: float, mean: float, mean_square: float, confidence: float = 0.95) -> Interval:
+    """As `mean_interval`, from the number of scores, their mean and the mean of their squares: what a database sums.
+
+    Examples that belong together count by their effective number (`groups.effective_n`), which need not be whole.
+    """
     check_confidence(confidence)
     if n == 0:
         return Interval(low=0.0, high=1.0, confidence=confidence)
     mean = min(1.0, max(0.0, mean))
     variance, binomial = mean_square - mean * mean, mean * (1 - mean)
-    if variance <= _ROUNDING or variance >= binomial * (1 - 1e-9):  # all equal, or all at the bounds
+    if n <= 1 or variance <= _ROUNDING or variance >= binomial * (1 - 1e-9):  # all equal, or all at the bounds
         return _score_interval(mean, n, NormalDist().inv_cdf((1 + confidence) / 2), confidence)
     from scipy.special import stdtrit
 

@@ -1,8 +1,8 @@
 """Rows that nearly copy each other: a question asked twice with another greeting, a template with one name changed.
 
 Texts are compared by the Jaccard index of their character 5-grams, after case, space and punctuation at the ends are
-evened out. Pairs that may be alike are found by MinHash in bands, so that a hundred thousand rows take seconds, and then
-compared exactly.
+evened out. Pairs that may be alike are found by MinHash in bands, so that a hundred thousand rows take seconds, and
+then compared exactly.
 
 Source: Broder, "On the resemblance and containment of documents", 1997.
 
