@@ -18,8 +18,8 @@ from offramp.space.model import CallsPart, ExactMetric, JudgeMetric
 from offramp.store.budget import Budget, BudgetExceeded
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
-from offramp.task.load import Task
 from offramp.task.metrics import build_metric
+from offramp.task.task import Task
 from offramp.testing.fakes import FunctionTransport
 from program_runs import HOSTED, LABELS, make_candidate, make_examples, make_fields, roles, user_text
 

@@ -85,7 +85,7 @@ BAD = {
             "job.yaml:11: task.signature.outputs.urgency.values: got a list, expected no `values` with `type: str`. Remove it, or set `type: enum`.",
         ],
     ),
-    "a label twice": (
+    "a duplicate label": (
         [("[billing, shipping, returns]", "[billing, billing]")],
         [
             "job.yaml:10: task.signature.outputs.category.values: got billing, billing, expected two or more different labels.",
@@ -103,13 +103,13 @@ BAD = {
             "job.yaml:3: task.inputs: got none, expected the names of the module's fields. Write `inputs: [...]`.",
         ],
     ),
-    "data from two places": (
+    "two sources of data": (
         [("path: tickets.jsonl", "path: tickets.jsonl\n  hub: a/b")],
         [
             "job.yaml:12: dataset: got both, expected either `path` or `hub`. Remove one of them.",
         ],
     ),
-    "data from nowhere": (
+    "no source of data": (
         [("path: tickets.jsonl", "limit: 20")],
         [
             "job.yaml:12: dataset: got neither, expected either `path` or `hub`. Add `path:`.",
@@ -128,7 +128,7 @@ BAD = {
             "job.yaml:14: splits.train: got -1, expected a share below 1, or a whole count up to 1,000,000,000.",
         ],
     ),
-    "a count that is no count": (
+    "a count that is not whole": (
         [("search: 5", "search: 1.5")],
         [
             "job.yaml:14: splits.search: got 1.5, expected a share below 1, or a whole count up to 1,000,000,000.",
@@ -341,7 +341,7 @@ BAD = {
             "job.yaml:24: models: got 'openai/gpt-4o', expected a list of one or more values. Write it as a list: [openai/gpt-4o].",
         ],
     ),
-    "an api key in the file": (
+    "an API key in the file": (
         [("api_base: http://127.0.0.1:8080/v1", "api_key: sk-abcdefg")],
         [
             "job.yaml:27: models.1.api_key: unknown key. Put the key into an environment variable, and name that with `api_key_env`.",
@@ -353,13 +353,13 @@ BAD = {
             "job.yaml:27: models.1.api_key_env: expected the name of an environment variable, such as OPENAI_API_KEY. Keep the key itself out of the file.",
         ],
     ),
-    "a model twice": (
+    "a duplicate model": (
         [("name: house", "name: openai/gpt-4o")],
         [
             "job.yaml:26: models.1: duplicate model 'openai/gpt-4o', first listed in line 25. Remove one of them.",
         ],
     ),
-    "a key twice": (
+    "a duplicate key": (
         [("budget: {usd: 5}", "budget: {usd: 5}\nsearch: {}")],
         [
             "job.yaml:47: search: duplicate key, first in line 46. Remove one of them.",
@@ -407,7 +407,7 @@ BAD = {
             "job.yaml:29: instructions.short: YAML tags are not supported: got 'tag:yaml.org,2002:python/name:os.system'. Remove the tag.",
         ],
     ),
-    "a tag of one's own": (
+    "a custom tag": (
         [("budget: {usd: 5}", "budget: !my {usd: 5}")],
         [
             "job.yaml:45: budget: YAML tags are not supported: got '!my'. Remove the tag.",
@@ -437,7 +437,7 @@ BAD = {
             "job.yaml:45: budget.usd: got -5, expected a number above 0 or null.",
         ],
     ),
-    "weights whose sum is no number": (
+    "weights without a finite sum": (
         [("weight: 0.8", "weight: 1.0e+308"), ("{kind: exact, field", "{kind: exact, weight: 1.0e+308, field")],
         [
             "job.yaml:18: metric.parts.0.weight: got 1e+308, expected at most 1,000,000. Only the proportions count.",

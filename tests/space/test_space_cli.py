@@ -99,7 +99,7 @@ def test_problems_of_data_are_json_too(job, capsys):
     assert "tickets.jsonl" in problem["message"]
 
 
-def test_a_missing_file_and_a_missing_text_are_told_before_the_search_is_imported(job, capsys, monkeypatch):
+def test_a_missing_file_and_a_missing_text_are_reported_before_the_search_is_imported(job, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "offramp.job.resolve", None)  # importing it would raise
     assert main(["space", "check", "no.yaml"]) == 2
     assert main(["space", "check", job(("short: Sort the message.", "short: {file: no.txt}"))]) == 2

@@ -118,7 +118,7 @@ def test_an_empty_file_says_how_to_begin(load, content):
 
 
 @pytest.mark.parametrize("content", ["- a\n", "hello", "5", "null", "yes"])
-def test_a_file_that_is_no_mapping_is_refused(load, content):
+def test_a_file_that_is_not_a_mapping_is_refused(load, content):
     assert ", expected a mapping. Begin with" in refused(load, content)
 
 
@@ -190,7 +190,7 @@ def test_problems_are_listed_in_the_order_of_the_file_and_counted_above_ten(load
     assert [item.line for item in caught.value.problems] == sorted(item.line for item in caught.value.problems)
 
 
-def test_a_mistake_is_told_once(load):
+def test_a_mistake_is_reported_once(load):
     assert refused(load, broken(("usd: 5", "usd: .inf"))).count("budget") == 1
 
 
@@ -272,7 +272,7 @@ def test_a_text_that_cannot_be_read_is_refused_with_the_line_that_names_it(load,
     assert said in problem.message
 
 
-def test_all_texts_that_cannot_be_read_are_told_at_once(load):
+def test_all_texts_that_cannot_be_read_are_reported_at_once(load):
     loaded = load(
         broken(("Sort the message.\n", "{file: a.txt}\n"), ("Sort the message and say how urgent it is.", "''"))
     )

@@ -16,8 +16,7 @@ from offramp.errors import DatasetError
 from offramp.space.model import DatasetPart, TaskPart
 from offramp.task.dataset import dataset_hash, load_examples
 from offramp.task.fields import task_fields
-from offramp.task.readers.base import NotJson
-from offramp.task.readers.plain import plain
+from offramp.task.readers.base import NotJson, plain
 
 FIELDS = task_fields(TaskPart(signature="text -> label: Literal['NA', 'no']"), "s.yaml")
 ROWS = [{"text": "one", "label": "NA"}, {"text": "two", "label": "no"}]
@@ -47,14 +46,14 @@ def test_jsonl_with_byte_order_mark_blank_lines_and_windows_line_ends_is_read(tm
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not one row"),
-        (b"\n\n", "not one row"),
+        (b"", "has no rows"),
+        (b"\n\n", "has no rows"),
         (b'{"text": "a", "label": "NA"}\n{"text": "\xff"}\n', "d.jsonl:2: not UTF-8: byte 0xff at offset 39"),
         (b"\xff\xfe{\x00", "UTF-16"),
         (b'{"text": NaN, "label": "NA"}\n', "d.jsonl:1: NaN is not a JSON value"),
         (b'{"text": -Infinity, "label": "NA"}\n', "-Infinity is not a JSON value"),
         (b'{"text": 1e999, "label": "NA"}\n', "too large"),
-        (b'{"text": "a", "text": "b"}\n', "'text' is there twice"),
+        (b'{"text": "a", "text": "b"}\n', "duplicate key 'text'"),
         (b'{"text": "\\ud800", "label": "NA"}\n', "unpaired surrogate"),
         (b"[1, 2]\n", "the line is a list"),
         (b'{"text": \n', "d.jsonl:1: not JSON"),
@@ -104,11 +103,11 @@ def test_csv_gold_is_read_by_the_type_of_its_output(tmp_path):
     [
         ("text,label\na,NA\nb\n", "d.csv: row 2: has 1 cells (ends in line 3): expected 2"),
         ("text,label\na,b,NA\n", "d.csv: row 1: has 3 cells"),
-        ("text,text\na,b\n", "'text' twice"),
+        ("text,text\na,b\n", "header: 'text'"),
         ('text,label\n"a,NA\n', "not CSV"),
         ("text;label\na;NA\n", "commas"),
-        ("text,label\n", "not one row"),
-        ("", "not one row"),
+        ("text,label\n", "has no rows"),
+        ("", "has no rows"),
         (b"text,label\na,NA\n\xe9,no\n", "d.csv:3: not UTF-8: byte 0xe9 at offset 16"),
         (b"\xef\xbb\xbftext,label\n\xe9,no\n", "d.csv:2: not UTF-8: byte 0xe9 at offset 14"),
     ],
@@ -158,12 +157,12 @@ def test_parquet_values_become_plain_json(tmp_path):
 
 def test_bytes_in_a_column_that_the_task_needs_are_refused(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"text": [b"a"], "label": ["NA"]}), tmp_path / "d.parquet")
-    with pytest.raises(DatasetError, match=r"row 1: 'text' holds bytes"):
+    with pytest.raises(DatasetError, match=r"row 1: 'text' is bytes"):
         load_examples(DatasetPart(path="d.parquet"), FIELDS, ["label"], tmp_path)
 
 
-def test_a_file_that_is_no_parquet_says_so(tmp_path):
-    with pytest.raises(DatasetError, match=r"not a Parquet file"):
+def test_a_file_that_is_not_parquet_says_so(tmp_path):
+    with pytest.raises(DatasetError, match=r"not a readable Parquet file"):
         _load(tmp_path, b"hello", name="d.parquet")
 
 
@@ -197,7 +196,7 @@ def test_a_folder_and_an_unknown_ending_are_refused(tmp_path):
     (tmp_path / "x.d").mkdir()
     with pytest.raises(DatasetError, match=r"is a folder"):
         load_examples(DatasetPart(path="x.d"), FIELDS, [], tmp_path)
-    with pytest.raises(DatasetError, match=r"one JSON object a line"):
+    with pytest.raises(DatasetError, match=r"one JSON object per line"):
         _load(tmp_path, "[]", name="d.json")
 
 
@@ -206,11 +205,11 @@ def test_columns_are_renamed_and_others_kept(tmp_path):
     (tmp_path / "d.jsonl").write_text(_jsonl(rows))
     examples = load_examples(DatasetPart(path="d.jsonl", fields={"text": "body"}), FIELDS, ["label"], tmp_path)
     assert dict(examples[0].values) == {"text": "a", "label": "NA", "tone": "x"}
-    with pytest.raises(DatasetError, match=r"no column for 'text': got 'bdy'.*Did you mean 'body'"):
+    with pytest.raises(DatasetError, match=r"no such column for 'text': got 'bdy'.*Did you mean 'body'"):
         load_examples(DatasetPart(path="d.jsonl", fields={"text": "bdy"}), FIELDS, ["label"], tmp_path)
 
 
-def test_ids_come_from_the_data_and_twice_is_an_error(tmp_path):
+def test_ids_come_from_the_data_and_duplicates_are_an_error(tmp_path):
     rows = [{**row, "key": key} for row, key in zip(ROWS, (1, "b"), strict=True)]
     assert [e.id for e in _load(tmp_path, _jsonl(rows), id="key")] == ["1", "b"]
     with pytest.raises(DatasetError, match=r"rows 1, 3 have the same id '1'"):

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.records import Example
-from offramp.task.metrics.assignment import EXACT_UP_TO, best_pairing
-from offramp.task.metrics.json_fields import JsonFields, agreement
+from offramp.task.metrics.json_fields import EXACT_UP_TO, JsonFields, agreement, best_pairing
 
 
 def _brute_force(similarity):

@@ -15,7 +15,7 @@ from offramp.space.model import Metric as MetricPart
 from offramp.space.model import TaskPart
 from offramp.task.fields import task_fields
 from offramp.task.metrics import build_metric
-from offramp.task.metrics.judge import JudgeFailed, fenced, neutral, read_verdict
+from offramp.task.metrics.judge import JudgeFailed, fenced, neutral, read_grading
 
 FIELDS = task_fields(TaskPart(signature="q -> a, b"), "s.yaml")
 MODEL = Model(name="j", route="openai/j")
@@ -111,7 +111,7 @@ def test_no_text_can_hold_a_mark(text):
     ],
 )
 def test_replies_are_read_for_their_last_verdict(text, verdict):
-    assert read_verdict(text, 5) == verdict
+    assert read_grading(text, 5) == verdict
 
 
 def test_a_reply_that_cannot_be_read_is_asked_for_once_more_as_a_fresh_answer():
@@ -137,7 +137,7 @@ def test_what_the_call_raises_goes_through():
         asyncio.run(_judge().score(_example(), {}, None))
 
 
-def test_a_judge_that_is_not_there_or_looks_at_no_output_is_refused():
+def test_a_judge_that_does_not_exist_or_looks_at_no_output_is_refused():
     with pytest.raises(ModelError, match=r"metric.model: no such model: got 'jj'. Did you mean 'j'"):
         _missing_judge()
     with pytest.raises(SpaceError, match=r"fields: got 'c'"):

@@ -12,7 +12,7 @@ import pytest
 from offramp.errors import DatasetError, SpaceError
 from offramp.records import Split
 from offramp.space.model import SpaceFile
-from offramp.task.load import load_task
+from offramp.task.task import load_task
 
 ROOT = Path(__file__).parents[2]
 TASKS = Path(os.environ.get("OFFRAMP_TEST_TASKS", ROOT.parent / "shared" / "tasks"))
@@ -75,7 +75,7 @@ def test_a_label_column_of_another_name_is_checked_too(tmp_path):
         _load(tmp_path, rows, metric={"kind": "exact", "field": "label", "gold": "want"})
 
 
-def test_gold_that_is_no_number_is_found_before_a_job(tmp_path):
+def test_gold_that_is_not_a_number_is_found_before_a_job(tmp_path):
     with pytest.raises(DatasetError, match=r"d.jsonl:1: want: got 'a', expected a number"):
         _load(tmp_path, metric={"kind": "number", "field": "city", "gold": "want"})
 
@@ -96,7 +96,7 @@ def test_a_metric_of_an_unknown_field_is_refused_before_the_data_is_read(tmp_pat
 
 def test_loading_a_task_loads_nothing_heavy():
     heavy = "dspy litellm optuna pandas torch pyarrow datasets"
-    code = f"import sys, offramp.task.load; print([m for m in {heavy.split()} if m in sys.modules])"
+    code = f"import sys, offramp.task.task; print([m for m in {heavy.split()} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

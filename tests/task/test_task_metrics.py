@@ -119,7 +119,7 @@ def test_contains_reads_its_strings_from_the_row():
     assert score(metric, {"a": "x y"}, must="X").value == 1
     assert score(metric, {"a": "x y"}, must=["x", "z"]).value == 0.5
     assert score(metric, {"a": "x y"}, must=None).value == 1
-    with pytest.raises(DatasetError, match=r"row 7: 'must' holds no strings"):
+    with pytest.raises(DatasetError, match=r"row 7: 'must' does not hold strings"):
         score(metric, {"a": "x"}, must=[1])
 
 
@@ -208,12 +208,12 @@ def test_a_mix_is_the_weighted_mean_and_keeps_its_parts():
         ({"kind": "contains", "field": "a", "values": []}, "one or more texts"),
         ({"kind": "contains", "field": "a", "values": [" "]}, "none of them blank"),
         ({"kind": "length", "field": "a", "max_words": 2, "min_words": 3}, "at most 2"),
-        ({"kind": "length", "field": "a", "max_words": 2, "max_words_from": "m"}, "either"),
+        ({"kind": "length", "field": "a", "max_words": 2, "max_words_from": "m"}, "both `max_words`"),
         (
             {"kind": "mix", "parts": [{"kind": "exact", "field": "a"}, {"kind": "exact", "field": "b"}]},
             "metric.parts[1]",
         ),
-        ({"kind": "mix", "parts": [{"kind": "exact", "field": "a"}] * 2}, "two parts are called 'exact:a'"),
+        ({"kind": "mix", "parts": [{"kind": "exact", "field": "a"}] * 2}, "several parts are called 'exact:a'"),
     ],
 )
 def test_a_metric_that_does_not_fit_the_task_is_refused_with_the_place(given, words):

@@ -1,4 +1,4 @@
-"""A user's function as a metric: found, called safely, and its bugs told as bugs."""
+"""A user's function as a metric: found, called safely, and its bugs reported as bugs."""
 
 import asyncio
 import threading
@@ -52,7 +52,7 @@ def test_what_counts_as_a_score(tmp_path, body, value, feedback):
 @pytest.mark.parametrize(
     "returned", ["None", "'1'", "float('nan')", "float('inf')", "1.5", "-0.1", "(0.5, 3)", "(1, 2, 3)", "[0.5]", "1j"]
 )
-def test_what_is_no_score_is_an_error_with_function_value_and_row(tmp_path, returned):
+def test_a_value_that_is_not_a_score_is_an_error_with_function_value_and_row(tmp_path, returned):
     metric = _metric(tmp_path, f"def f(example, prediction):\n    return {returned}\n")
     with pytest.raises(MetricError, match=r"^m.py:f: row 7: what it returned: got ") as caught:
         _score(metric)
@@ -80,7 +80,7 @@ def test_neither_example_nor_prediction_can_be_changed(tmp_path):
     assert values == {"a": ["x"]}
 
 
-def test_a_plain_function_runs_apart_and_never_twice_at_a_time(tmp_path):
+def test_calls_of_a_plain_function_run_in_another_thread_and_never_overlap(tmp_path):
     source = (
         "import threading\nbusy = []\nthreads = set()\n"
         "def f(e, p):\n    assert not busy\n    busy.append(1)\n    threads.add(threading.get_ident())\n"

@@ -11,8 +11,7 @@ from offramp.errors import DatasetError
 from offramp.ids import content_hash
 from offramp.records import Example, Split
 from offramp.space.model import SplitsPart
-from offramp.task.rounding import controlled_rounding, largest_remainder
-from offramp.task.splits import split_examples, splits_hash
+from offramp.task.splits import controlled_rounding, largest_remainder, split_examples, splits_hash
 
 
 def _example(i, **values):
@@ -86,16 +85,14 @@ def test_counts_come_first_and_shares_are_of_the_rest():
 
 def test_no_train_rows_are_fine_but_a_search_of_one_row_is_not():
     assert _split(_examples("a" * 10), train=0, search=0.5, holdout=0.5).train == ()
-    with pytest.raises(
-        DatasetError, match=r"splits.search: rows that fall into it, of 10: got 1, expected two or more"
-    ):
+    with pytest.raises(DatasetError, match=r"splits.search: number of rows \(of 10\): got 1, expected 2 or more"):
         _split(_examples("a" * 10), train=0, search=1, holdout=5)
-    with pytest.raises(DatasetError, match=r"splits.holdout: rows that fall into it, of 10: got 0"):
+    with pytest.raises(DatasetError, match=r"splits.holdout: number of rows \(of 10\): got 0"):
         _split(_examples("a" * 10), train=5, search=5, holdout=0)
 
 
 def test_counts_that_ask_for_more_than_there_is_are_refused():
-    with pytest.raises(DatasetError, match=r"the sum of the counts: got 12, expected at most 10, the rows there are"):
+    with pytest.raises(DatasetError, match=r"the sum of the counts: got 12, expected at most 10, the number of rows"):
         _split(_examples("a" * 10), train=2, search=5, holdout=5)
 
 

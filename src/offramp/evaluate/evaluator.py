@@ -28,7 +28,7 @@ from offramp.program.program import Demos, Outcome, Program, labelled_demos
 from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Purpose, Result, ResultState, Split
 from offramp.store.probes import ProbeRun
 from offramp.store.results import ResultStore
-from offramp.task.load import Task
+from offramp.task.task import Task
 
 Within = Callable[[], AbstractAsyncContextManager[None]]
 

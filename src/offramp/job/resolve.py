@@ -31,7 +31,7 @@ from offramp.space.dimensions import (
 from offramp.space.load import LoadedSpace, instruction_texts
 from offramp.space.model import JudgeMetric, ModelPart, SpaceFile, as_list, model_name
 from offramp.study.objectives import Objective, objectives_of
-from offramp.task.load import Task, load_task
+from offramp.task.task import Task, load_task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

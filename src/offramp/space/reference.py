@@ -21,7 +21,7 @@ _MARKED = re.compile(r"(<!-- keys: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(page: str) -> str:
-    """The page with every marked table written anew. Raises KeyError for a model that does not exist."""
+    """The page with every marked table rewritten. Raises KeyError for a model that does not exist."""
     return _MARKED.sub(lambda match: f"{match[1]}{table(part(match[2]))}{match[3]}", page)
 
 

@@ -1,29 +1,30 @@
-"""Examples from a dataset: columns to fields, ids, gold values checked, and a seeded choice where there are too many.
+"""Examples from a dataset: columns renamed to fields, cells typed, gold values checked, ids, and a seeded `limit`.
 
-Everything that would turn into a silent zero later is refused here with the row: a missing column, a null, a label that
-no answer can equal, two rows with one id.
+Everything that would become a silent zero later is refused here with the row: a missing column, a null, a label that no
+answer can equal, two rows with one id. Gold is checked against the labels of an enum in both directions, because
+`refund` in the file and `refunds` in the data make every candidate look worse than it is.
 
-Invariant: an example's id and content hash depend on its own content (and on rows with equal content), never on where
-it stands in the file.
+Invariant: an example's id and content hash depend on its own content (and on rows with equal content), never on its
+position in the file.
 """
 
 from __future__ import annotations
 
-import functools
+import json
+import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, NoReturn
 
 from offramp.errors import DatasetError, nearest, problem
 from offramp.ids import content_hash
 from offramp.records import Example
 from offramp.space.messages import shown
-from offramp.space.model import DatasetPart
-from offramp.task.cells import typed_cell
+from offramp.space.model import DatasetPart, OutputField
 from offramp.task.fields import TaskFields
-from offramp.task.labels import refuse_unknown_labels, refuse_unused_labels
 from offramp.task.readers import Row, Source, read_source
 from offramp.task.readers.base import NotJson, rows_text
 
@@ -40,12 +41,12 @@ def load_examples(
     """The examples of a dataset in file order. Raises DatasetError with the row for data that cannot be used.
 
     Args:
-        part: the `dataset` of a space file. `fields` renames columns; columns of no meaning to the task are kept.
-        fields: the task's fields; inputs have to be there in every row.
-        gold: columns (after renaming) that the metric compares with; they have to be there in every row.
+        part: the `dataset` of a space file. `fields` renames columns; columns that the task does not use are kept.
+        fields: the task's fields; every row has to have the inputs.
+        gold: columns (after renaming) that the metric compares with; every row has to have them.
         base: folder that a relative path starts from.
         seed: decides which rows `limit` keeps.
-        nullable: further gold columns that may be null. Gold for an `optional` output always may.
+        nullable: further gold columns that may be null. Gold for an `optional` output may always be null.
     """
     source = read_source(part, base)
     may_be_null = {*nullable, *(name for name, output in fields.outputs.items() if output.optional)}
@@ -56,8 +57,10 @@ def load_examples(
         rows = [_typed(row, fields, source) for row in rows]
     rows = [_checked(row, needed, may_be_null - {*fields.inputs}, source) for row in rows]
     examples = _examples(rows, {*needed, *fields.outputs}, source, part)
-    refuse_unknown_labels(examples, fields, source.at)
-    refuse_unused_labels(examples, {name: fields.outputs[name] for name in gold if name in fields.outputs}, source.name)
+    for name, output in fields.outputs.items():
+        refuse_unknown_labels(examples, name, output, source.at)
+        if name in gold:
+            _refuse_unused_labels(examples, name, output, source.name)
     return _limited(examples, part.limit, seed)
 
 
@@ -73,17 +76,17 @@ def _refuse_missing_columns(source: Source, part: DatasetPart, needed: Sequence[
             known = f"one of {', '.join(map(repr, columns[:20]))}"
             do = nearest(column, columns) or "Rename it, or map the field to a column under `dataset.fields`."
             where = source.at(source.rows[0].number)
-            raise DatasetError(problem(where, f"there is no column{for_field}", got=column, expected=known, do=do))
+            raise DatasetError(problem(where, f"no such column{for_field}", got=column, expected=known, do=do))
 
 
 def _renamed(row: Row, part: DatasetPart, source: Source, meant: Collection[str]) -> Row:
-    """The row under the task's names. A column that a renamed one takes the name of is left out."""
+    """The row under the task's names. A column whose name a renamed column takes is left out."""
     taken = {*part.fields, *part.fields.values()}
     values = {name: value for name, value in row.values.items() if name not in taken}
     values |= {name: row.values[column] for name, column in part.fields.items() if column in row.values}
     for name in [name for name, value in values.items() if isinstance(value, NotJson)]:
         if name in meant:
-            what = f"{name!r} holds {values[name].kind}"
+            what = f"{name!r} is {values[name].kind}"
             raise DatasetError(problem(source.at(row.number), what, expected="text, a number, a list or an object"))
         del values[name]
     return replace(row, values=values, raw_id=row.values.get(part.id) if part.id else None)
@@ -100,7 +103,7 @@ def _typed(row: Row, fields: TaskFields, source: Source) -> Row:
 
 
 def _checked(row: Row, needed: Sequence[str], may_be_null: Collection[str], source: Source) -> Row:
-    """The row with a null for every nullable value that it leaves out; refuses any other gap."""
+    """The row with null for every nullable value that it leaves out; any other gap is refused."""
     values = dict(row.values)
     for name in needed:
         if name in may_be_null:
@@ -109,7 +112,7 @@ def _checked(row: Row, needed: Sequence[str], may_be_null: Collection[str], sour
             do = nearest(name, values)
             raise DatasetError(problem(source.at(row.number), f"the row has no {name!r}", do=do or None))
         elif values[name] is None:
-            do = "Fill it in, drop the row, or mark the output `optional: true` if null is an answer."
+            do = "Fill it in, drop the row, or mark the output `optional: true` if null is a valid answer."
             raise DatasetError(problem(source.at(row.number), f"{name!r} is null", expected="a value", do=do))
     return replace(row, values=values)
 
@@ -130,37 +133,114 @@ def _ids_from_data(rows: Sequence[Row], source: Source, column: str) -> list[str
     if column not in source.columns():
         do = nearest(column, source.columns()) or "Leave `dataset.id` out to identify rows by their content."
         expected = f"one of {', '.join(map(repr, source.columns()[:20]))}"
-        what = "dataset.id: there is no such column"
+        what = "dataset.id: no such column"
         raise DatasetError(problem(source.name, what, got=column, expected=expected, do=do))
-    ids = [_id(row, source, column) for row in rows]
-    seen = defaultdict(list)
-    for id_, row in zip(ids, rows, strict=True):
-        seen[id_].append(row.number)
+    ids, seen = [], defaultdict(list)
+    for row in rows:
+        id_ = row.raw_id
+        if isinstance(id_, bool) or not isinstance(id_, str | int) or not str(id_).strip() or "\0" in str(id_):
+            expected = "text that is not empty and without NUL, or a whole number"
+            what = f"the id {column!r}"
+            raise DatasetError(problem(source.at(row.number), what, got=shown(id_), expected=expected))
+        ids.append(str(id_))
+        seen[str(id_)].append(row.number)
     for id_, numbers in seen.items():
         if len(numbers) > 1:
             what = f"{rows_text(numbers)} have the same id {id_!r}"
-            raise DatasetError(problem(source.name, what, do="Give each row its own id, or drop the copies."))
+            raise DatasetError(problem(source.name, what, do="Give each row its own id, or drop the duplicates."))
     return ids
 
 
-def _id(row: Row, source: Source, column: str) -> str:
-    value = row.raw_id
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip() or "\0" in str(value):
-        expected = "text that is not empty and without NUL, or a whole number"
-        raise DatasetError(problem(source.at(row.number), f"the id {column!r}", got=shown(value), expected=expected))
-    return str(value)
-
-
 def _ids_from_content(rows: Sequence[Row], hashes: Sequence[str]) -> list[str]:
-    """First 16 characters of the content hash; copies get `-2`, `-3`, in order of their other columns."""
-    copies = defaultdict(list)
+    """First 16 characters of the content hash; duplicates get `-2`, `-3`, in order of their other columns."""
+    duplicates = defaultdict(list)
     for i, hash_ in enumerate(hashes):
-        copies[hash_[:16]].append(i)
+        duplicates[hash_[:16]].append(i)
     ids: dict[int, str] = {}
-    for short, places in copies.items():
+    for short, places in duplicates.items():
         ordered = sorted(places, key=lambda i: content_hash(dict(rows[i].values))) if len(places) > 1 else places
         ids |= {i: short if n == 1 else f"{short}-{n}" for n, i in enumerate(ordered, start=1)}
     return [ids[i] for i in range(len(hashes))]
+
+
+# --------------------------------------------------------------------------------------------------- cells
+
+
+def typed_cell(text: str, output: OutputField, where: str) -> Any:
+    """The value of a cell of a format that has only text, read by the type of its output and nothing else.
+
+    Text and labels stay as they are. An empty cell is null if the output may be null or cannot be text.
+
+    Raises:
+        DatasetError: the text is not of the output's type.
+    """
+    if not text.strip() and (output.optional or output.type not in ("str", "enum")):
+        return None
+    if output.type in ("str", "enum"):
+        return text
+    try:
+        return _parsed(text.strip(), output.type)
+    except (ValueError, KeyError, RecursionError):
+        names = {"int": "a whole number", "float": "a number", "bool": "true or false", "object": "a JSON object"}
+        expected = names.get(output.type, "a JSON list")
+        raise DatasetError(problem(where, "the cell", got=text[:80], expected=expected)) from None
+
+
+def _parsed(text: str, kind: str) -> Any:
+    """Raises ValueError or KeyError for text that is not of the kind."""
+    match kind:
+        case "int":
+            return int(text)
+        case "float":
+            value: Any = float(text)
+            is_right = math.isfinite(value)
+        case "bool":
+            return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
+        case _:
+            value = json.loads(text, parse_constant=_refuse_constant)
+            is_right = isinstance(value, dict if kind == "object" else list)
+    if not is_right:
+        raise ValueError(text)
+    return value
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(text)
+
+
+# -------------------------------------------------------------------------------------------------- labels
+
+
+def refuse_unknown_labels(
+    examples: Iterable[Example], column: str, output: OutputField, at: Callable[[int], str]
+) -> None:
+    """Raises DatasetError for gold that is not among an enum output's `values`. A missing column passes."""
+    labels = output.values
+    if labels is None:
+        return
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for example in examples:
+        value = example.values.get(column, labels[0])
+        if value not in labels and not (value is None and output.optional):
+            rows_of[repr(value)].append(example.row)
+    if rows_of:
+        values = "; ".join(f"{value} ({rows_text(rows)})" for value, rows in list(rows_of.items())[:5])
+        more = f"; and {len(rows_of) - 5} more values" if len(rows_of) > 5 else ""
+        first = min(row for rows in rows_of.values() for row in rows)
+        known = f"one of {', '.join(map(repr, labels[:20]))}"
+        what = f"{column}: not a label: {values}{more}; expected {known}"
+        raise DatasetError(problem(at(first), what, do=nearest(next(iter(rows_of)).strip("'\""), labels) or None))
+
+
+def _refuse_unused_labels(examples: Sequence[Example], column: str, output: OutputField, where: str) -> None:
+    """Raises DatasetError for a label that no example has: nothing could be said about it."""
+    seen = {str(example.values.get(column)) for example in examples}
+    unused = [label for label in output.values or () if label not in seen]
+    if unused:
+        what = f"{column}: no example has the label{'s' if len(unused) > 1 else ''} {', '.join(map(repr, unused))}"
+        hints = {hint for label in unused if (hint := nearest(label, seen - set(output.values or ())))}
+        do = " ".join(sorted(hints)) or "Add examples, or take it out of `values`."
+        raise DatasetError(problem(where, what, do=do))
 
 
 # -------------------------------------------------------------------------------------------------- limit
@@ -170,13 +250,9 @@ def _limited(examples: Sequence[Example], limit: int | None, seed: int) -> tuple
     """A seeded choice that depends on content, kept in file order."""
     if limit is None or limit >= len(examples):
         return tuple(examples)
-    chosen = sorted(examples, key=functools.partial(_draw, seed))[:limit]
+    chosen = sorted(examples, key=lambda e: (content_hash(["limit", seed, e.content_hash]), e.id))[:limit]
     keep = {example.id for example in chosen}
     return tuple(example for example in examples if example.id in keep)
-
-
-def _draw(seed: int, example: Example) -> tuple[str, str]:
-    return content_hash(["limit", seed, example.content_hash]), example.id
 
 
 def dataset_hash(examples: Iterable[Example]) -> str:

@@ -1,8 +1,8 @@
-"""Examples dealt into train, search and holdout so that neither file order nor a copy of a row can move the result.
+"""Examples divided into train, search and holdout, so that neither file order nor a duplicate row can move the result.
 
-Rows are dealt in the order of sha256(seed, content). Rows with equal inputs are one group and stay together; a
+Rows are assigned in the order of sha256(seed, content). Rows with equal inputs are one group and stay together; a
 `stratify` column keeps its proportions by controlled rounding: each count is the exact quota rounded down or up, and
-the totals hold. With `column`, the data says which split a row is in, and copies across splits are an error.
+the totals hold. With `column` the data says which split a row is in, and duplicates in two splits are an error.
 
 Invariant: the splits are disjoint, and no input is in two of them.
 """
@@ -19,10 +19,9 @@ from offramp.ids import canonical_json, content_hash
 from offramp.records import Example, Split, Splits
 from offramp.space.model import SplitsPart
 from offramp.task.readers.base import rows_text
-from offramp.task.rounding import controlled_rounding, largest_remainder
 
 Assignment = Mapping[str, Split]
-"""Example id to split; an id that is not in it is in no split."""
+"""Example id to split; an example without an entry is in no split."""
 
 _SMALLEST = 2
 
@@ -30,26 +29,26 @@ _SMALLEST = 2
 def split_examples(
     examples: Sequence[Example], part: SplitsPart, where: str, *, inputs: Collection[str] = ()
 ) -> Splits:
-    """Deal the examples. Raises DatasetError for splits that cannot be made, are too small, or leak.
+    """Divide the examples. Raises DatasetError for splits that cannot be made, are too small, or leak.
 
-    Shares below 1 are of the rows that whole counts leave. Totals are exact unless copies have to stay together.
+    Shares below 1 are of the rows that whole counts leave. Totals are exact unless duplicates have to stay together.
 
     Args:
         examples: with distinct ids, in any order.
         part: the `splits` of a space file.
         where: dataset or space file, for messages.
-        inputs: names of the task's inputs; rows with equal inputs stay together. Without them only whole copies do.
+        inputs: names of the task's inputs; rows with equal inputs stay together. Without them only full duplicates do.
     """
     keys = {example.id: _group_key(example, inputs) for example in examples}
-    assigned = _by_column(examples, part, where) if part.column is not None else _dealt(examples, part, keys, where)
+    assigned = _by_column(examples, part, where) if part.column is not None else _by_size(examples, part, keys, where)
     _refuse_leaks(examples, assigned, keys, where)
     strata = _strata(examples, part.stratify, where)
     splits = Splits(**{split.value: _ordered(examples, split, assigned, strata, part.seed) for split in Split})
     for split in (Split.SEARCH, Split.HOLDOUT):
         if len(splits.of(split)) < _SMALLEST:
-            what = f"splits.{split}: rows that fall into it, of {len(examples)}"
-            do = "Give it more, or add rows."
-            raise DatasetError(problem(where, what, got=len(splits.of(split)), expected="two or more", do=do))
+            what = f"splits.{split}: number of rows (of {len(examples)})"
+            do = "Give it a larger share, or add rows."
+            raise DatasetError(problem(where, what, got=len(splits.of(split)), expected="2 or more", do=do))
     return splits
 
 
@@ -60,7 +59,7 @@ def _group_key(example: Example, inputs: Collection[str]) -> str:
 
 
 def _strata(examples: Sequence[Example], column: str | None, where: str) -> dict[str, str]:
-    """Example id to stratum; one stratum for all where no column is named."""
+    """Example id to stratum; one stratum for all if no column is named."""
     if column is None:
         return dict.fromkeys((example.id for example in examples), "")
     return {example.id: canonical_json(_value(example, column, "stratify", where)) for example in examples}
@@ -89,15 +88,24 @@ def _ordered(
     return tuple(item[-1] for item in sorted(spread, key=lambda item: item[:3]))
 
 
-# ---------------------------------------------------------------------------------------------- by number
+# -------------------------------------------------------------------------------------- by share and count
 
 
-def _dealt(examples: Sequence[Example], part: SplitsPart, keys: Mapping[str, str], where: str) -> dict[str, Split]:
+def _by_size(examples: Sequence[Example], part: SplitsPart, keys: Mapping[str, str], where: str) -> dict[str, Split]:
+    """For each stratum its groups of rows that stay together, assigned by quota; a group counts for its first row's."""
     targets = _targets(part, len(examples), where)
     strata = _strata(examples, part.stratify, where)
+    groups = defaultdict(list)
+    for example in sorted(examples, key=lambda e: (e.content_hash, e.id)):
+        groups[keys[example.id]].append(example)
+    by_stratum = defaultdict(list)
+    for key in sorted(groups, key=lambda key: content_hash([part.seed, key])):
+        by_stratum[strata[groups[key][0].id]].append(groups[key])
+    names = sorted(by_stratum)
+    sizes = [sum(map(len, by_stratum[name])) for name in names]
     assigned: dict[str, Split] = {}
-    for groups, wanted in _plan(_groups(examples, keys, part.seed), targets, strata):
-        assigned |= _fill(groups, wanted)
+    for name, wanted in zip(names, controlled_rounding(sizes, targets), strict=True):
+        assigned |= _fill(by_stratum[name], wanted)
     return assigned
 
 
@@ -106,41 +114,21 @@ def _targets(part: SplitsPart, n: int, where: str) -> list[int]:
     asked = [float(size) for size in (part.train, part.search, part.holdout) if not isinstance(size, list)]
     counts = [int(size) if size >= 1 else 0 for size in asked]
     if sum(counts) > n:
-        expected, do = f"at most {n}, the rows there are", "Ask for less, or give shares below 1."
+        expected, do = f"at most {n}, the number of rows", "Lower them, or give shares below 1."
         raise DatasetError(problem(where, "splits: the sum of the counts", got=sum(counts), expected=expected, do=do))
     shares = [0.0 if size >= 1 else size for size in asked]
     rest = n - sum(counts)
-    dealt = largest_remainder([*shares, max(0.0, 1.0 - sum(shares))], rest)
-    totals = [count + more for count, more in zip(counts, dealt[:3], strict=True)]
+    by_share = largest_remainder([*shares, max(0.0, 1.0 - sum(shares))], rest)
+    totals = [count + more for count, more in zip(counts, by_share[:3], strict=True)]
     return [*totals, n - sum(totals)]
 
 
-def _groups(examples: Sequence[Example], keys: Mapping[str, str], seed: int) -> list[list[Example]]:
-    """Groups of rows that stay together, in seeded order."""
-    groups = defaultdict(list)
-    for example in sorted(examples, key=lambda e: (e.content_hash, e.id)):
-        groups[keys[example.id]].append(example)
-    return [groups[key] for key in sorted(groups, key=lambda key: content_hash([seed, key]))]
-
-
-def _plan(
-    groups: Sequence[list[Example]], targets: Sequence[int], strata: Mapping[str, str]
-) -> list[tuple[list[list[Example]], list[int]]]:
-    """For each stratum its groups and how many rows go where. A group counts for the stratum of its first row."""
-    by_stratum = defaultdict(list)
-    for group in groups:
-        by_stratum[strata[group[0].id]].append(group)
-    names = sorted(by_stratum)
-    sizes = [sum(map(len, by_stratum[name])) for name in names]
-    return list(zip((by_stratum[name] for name in names), controlled_rounding(sizes, targets), strict=True))
-
-
 def _fill(groups: Sequence[list[Example]], wanted: Sequence[int]) -> dict[str, Split]:
-    """Largest groups first, each to where most is still wanted; single rows then fill every place exactly."""
-    left, assigned = list(wanted), dict[str, Split]()
+    """Largest groups first, each to where most is still wanted; single rows then fill every split exactly."""
+    open_, assigned = list(wanted), dict[str, Split]()
     for group in sorted(groups, key=len, reverse=True):
-        place = max(range(len(left)), key=lambda i: left[i])
-        left[place] -= len(group)
+        place = max(range(len(open_)), key=lambda i: open_[i])
+        open_[place] -= len(group)
         if place < len(Split):
             assigned |= dict.fromkeys((example.id for example in group), list(Split)[place])
     return assigned
@@ -150,41 +138,29 @@ def _fill(groups: Sequence[list[Example]], wanted: Sequence[int]) -> dict[str, S
 
 
 def _by_column(examples: Sequence[Example], part: SplitsPart, where: str) -> dict[str, Split]:
-    column = str(part.column)
-    split_of = _listed(part, where)
-    found: dict[str, list[int]] = defaultdict(list)
-    values = {example.id: _text(_value(example, column, "column", where)) for example in examples}
-    for example in examples:
-        found[values[example.id]].append(example.row)
-    _refuse_unlisted(found, split_of, where)
-    for value in split_of:
-        if value not in found:
-            do = nearest(value, found) or f"The data has {', '.join(map(repr, sorted(found)[:20]))}."
-            raise DatasetError(problem(where, f"splits: no row has this value in {column!r}", got=value, do=do))
-    return {example.id: split_of[values[example.id]] for example in examples}
-
-
-def _listed(part: SplitsPart, where: str) -> dict[str, Split]:
-    split_of: dict[str, Split] = {}
+    column, split_of = str(part.column), dict[str, Split]()
     for split in Split:
         for value in getattr(part, split.value):
             if value in split_of:
                 what = f"splits: {value!r} is listed under {split_of[value]} and {split}"
                 raise DatasetError(problem(where, what, do="List each value once."))
             split_of[value] = split
-    return split_of
-
-
-def _refuse_unlisted(found: Mapping[str, Sequence[int]], split_of: Assignment, where: str) -> None:
+    found: dict[str, list[int]] = defaultdict(list)
+    values: dict[str, str] = {}
+    for example in examples:
+        value = _value(example, column, "column", where)
+        values[example.id] = value if isinstance(value, str) else canonical_json(value)
+        found[values[example.id]].append(example.row)
     unlisted = [value for value in found if value not in split_of]
     if unlisted:
-        shown = "; ".join(f"{value!r} ({rows_text(found[value])})" for value in unlisted[:5])
+        listed = "; ".join(f"{value!r} ({rows_text(found[value])})" for value in unlisted[:5])
         do = nearest(unlisted[0], split_of) or "List each value under train, search or holdout."
-        raise DatasetError(problem(where, f"splits: values that no split lists: {shown}", do=do))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else canonical_json(value)
+        raise DatasetError(problem(where, f"splits: values that no split lists: {listed}", do=do))
+    for value in split_of:
+        if value not in found:
+            do = nearest(value, found) or f"The data has {', '.join(map(repr, sorted(found)[:20]))}."
+            raise DatasetError(problem(where, f"splits: no row has this value in {column!r}", got=value, do=do))
+    return {example.id: split_of[value] for example in examples for value in [values[example.id]]}
 
 
 # ------------------------------------------------------------------------------------------------- leaks
@@ -195,24 +171,92 @@ def _refuse_leaks(examples: Sequence[Example], assigned: Assignment, keys: Mappi
     for example in examples:
         if example.id in assigned:
             groups[keys[example.id]].append(example)
-    pairs = [pair for group in groups.values() if (pair := _leak(group, assigned))]
-    if pairs:
-        shown = "; ".join(_pair_text(a, b, assigned) for a, b in pairs[:5])
-        more = f"; and {len(pairs) - 5} more" if len(pairs) > 5 else ""
-        do = "Drop the copies, or put them into one split."
-        raise DatasetError(problem(where, f"the same content is in two splits: {shown}{more}", do=do))
-
-
-def _leak(group: Sequence[Example], assigned: Assignment) -> tuple[Example, Example] | None:
-    first = group[0]
-    return next(((first, other) for other in group if assigned[other.id] is not assigned[first.id]), None)
-
-
-def _pair_text(a: Example, b: Example, assigned: Assignment) -> str:
-    kind = "" if a.content_hash == b.content_hash else ", equal inputs with different gold"
-    return f"row {a.row} ({assigned[a.id]}) and row {b.row} ({assigned[b.id]}{kind})"
+    leaks = []
+    for group in groups.values():
+        a = group[0]
+        b = next((other for other in group if assigned[other.id] is not assigned[a.id]), None)
+        if b is not None:
+            kind = "" if a.content_hash == b.content_hash else ", equal inputs with different gold"
+            leaks.append(f"row {a.row} ({assigned[a.id]}) and row {b.row} ({assigned[b.id]}{kind})")
+    if leaks:
+        more = f"; and {len(leaks) - 5} more" if len(leaks) > 5 else ""
+        do = "Drop the duplicates, or put them into one split."
+        raise DatasetError(problem(where, f"the same content is in two splits: {'; '.join(leaks[:5])}{more}", do=do))
 
 
 def splits_hash(splits: Splits) -> str:
     """Content hash over which example is in which split, in no particular order."""
     return content_hash({split.value: sorted([e.id, e.content_hash] for e in splits.of(split)) for split in Split})
+
+
+# ----------------------------------------------------------------------------------------------- rounding
+
+
+def largest_remainder(weights: Sequence[float], total: int) -> list[int]:
+    """`total` divided by weight: each gets its quota rounded down, and the rest goes to the largest remainders.
+
+    Remainders that differ by less than 1e-9 are equal, and the earlier one goes first. Weights sum to more than 0.
+    """
+    quotas = [weight / sum(weights) * total for weight in weights]
+    floors = [int(quota + 1e-9) for quota in quotas]
+    by_remainder = sorted(range(len(quotas)), key=lambda i: (-round(quotas[i] - floors[i], 9), i))
+    extra = set(by_remainder[: total - sum(floors)])
+    return [floor + (i in extra) for i, floor in enumerate(floors)]
+
+
+def controlled_rounding(rows: Sequence[int], columns: Sequence[int]) -> list[list[int]]:
+    """A table of whole numbers with these row and column totals, each within one of rows[i] * columns[j] / n.
+
+    Source: Cox 1987. With every entry rounded down or up, a table that keeps all totals always exists, because the
+    network of rows and columns with capacity one has an integral flow.
+
+    Args:
+        rows, columns: totals; both sum to the same n.
+    """
+    n = sum(rows)
+    if n != sum(columns):
+        raise ValueError(f"rows sum to {n}, columns to {sum(columns)}")
+    if n == 0:
+        return [[0] * len(columns) for _ in rows]
+    table = [[row * column // n for column in columns] for row in rows]
+    free = [[bool(row * column % n) for column in columns] for row in rows]
+    room = [column - sum(line[j] for line in table) for j, column in enumerate(columns)]
+    given = [[False] * len(columns) for _ in rows]
+    for i, row in enumerate(rows):
+        order = sorted(range(len(columns)), key=lambda j: (-(row * columns[j] % n), j))
+        for _ in range(row - sum(table[i])):
+            _add_unit(i, order, free, given, room)
+    return [[cell + up for cell, up in zip(*lines, strict=True)] for lines in zip(table, given, strict=True)]
+
+
+def _add_unit(
+    row: int, order: Sequence[int], free: Sequence[Sequence[bool]], given: list[list[bool]], room: list[int]
+) -> None:
+    """One more unit for `row`, by the shortest chain of moves to a column with room."""
+    paths: list[list[tuple[int, int]]] = [[(row, j)] for j in order if free[row][j] and not given[row][j]]
+    seen = {path[0][1] for path in paths}
+    while paths:
+        path = next((path for path in paths if room[path[-1][1]] > 0), None)
+        if path is not None:
+            for (other, j), (_, before) in zip(path[1:], path, strict=False):
+                given[other][before], given[other][j] = False, True
+            given[path[0][0]][path[0][1]] = True
+            room[path[-1][1]] -= 1
+            return
+        paths = [longer for path in paths for longer in _longer(path, free, given, seen)]
+    raise AssertionError("a table of quotas with whole totals can always be rounded")
+
+
+def _longer(
+    path: list[tuple[int, int]], free: Sequence[Sequence[bool]], given: list[list[bool]], seen: set[int]
+) -> list[list[tuple[int, int]]]:
+    """Paths one step on: some other row gives up its unit in the last column for one in a column not yet seen."""
+    full, longer = path[-1][1], []
+    for other, line in enumerate(given):
+        if not line[full]:
+            continue
+        for j in range(len(line)):
+            if free[other][j] and not line[j] and j not in seen:
+                seen.add(j)
+                longer.append([*path, (other, j)])
+    return longer

@@ -1,10 +1,9 @@
-"""Metrics: one prediction on one example to a score in [0, 1]. One file per kind; `build.py` makes them from a file."""
+"""Metrics: one prediction on one example to a score in [0, 1]. One file per kind; `build.py` makes them."""
 
 from __future__ import annotations
 
 from offramp.task.metrics._base import Ask, Metric
-from offramp.task.metrics.build import build_metric
-from offramp.task.metrics.gold import gold_columns, gold_pairs, refuse_bad_gold, show_columns
+from offramp.task.metrics.build import build_metric, gold_columns, gold_pairs, refuse_bad_gold, show_columns
 from offramp.task.metrics.mix import judges_of
 
 __all__ = [

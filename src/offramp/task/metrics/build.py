@@ -1,20 +1,21 @@
-"""A metric from its part of a space file: names checked against the task, code imported, patterns compiled.
+"""A metric from its part of a space file, and the columns of the data that it compares with.
 
-Everything that can be wrong without looking at a prediction is wrong here.
+Names are checked against the task, code is imported and patterns are compiled. Whatever can be wrong without looking at
+a prediction is refused here, so that row 900 does not stop a job at its 900th call.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from offramp.errors import ModelError, SpaceError, nearest, problem
+from offramp.errors import DatasetError, ModelError, SpaceError, nearest, problem
 from offramp.ids import content_hash
-from offramp.records import Model
+from offramp.records import Example, Model
 from offramp.space.model import (
     ContainsMetric,
     ExactMetric,
@@ -30,14 +31,14 @@ from offramp.space.model import (
 from offramp.space.model import Metric as MetricPart
 from offramp.task.fields import TaskFields
 from offramp.task.metrics._base import VERSION, Metric, part_fingerprint
-from offramp.task.metrics.contains import Contains
+from offramp.task.metrics.contains import Contains, strings
 from offramp.task.metrics.exact import Exact
 from offramp.task.metrics.imports import load_function, source_hash
 from offramp.task.metrics.json_fields import JsonFields
 from offramp.task.metrics.judge import PROMPT_VERSION, Judge, judge_params
-from offramp.task.metrics.length import Length
+from offramp.task.metrics.length import Length, word_limit
 from offramp.task.metrics.mix import Mix
-from offramp.task.metrics.number import Number
+from offramp.task.metrics.number import Number, last_number
 from offramp.task.metrics.python import Python
 from offramp.task.metrics.regex import Regex, compiled
 from offramp.task.metrics.token_f1 import TokenF1
@@ -55,15 +56,17 @@ def build_metric(
 ) -> Metric:
     """The metric that a space file describes.
 
-    Raises SpaceError for a field that is not an output, MetricError for a function that does not import, ModelError
-    for a judge that is not among the models.
-
     Args:
         part: the `metric` of a space file.
         fields: the task's fields.
         base: folder that a relative path of a Python metric starts from.
-        models: models by name, judges among them.
+        models: models by name, including judges.
         where: the space file, for messages.
+
+    Raises:
+        SpaceError: a field is not an output, or the parts do not fit together.
+        MetricError: a function does not import.
+        ModelError: a judge is not among the models.
     """
     return _build(part, _Context(fields=fields, base=base, models=models), f"{where}: metric" if where else "metric")
 
@@ -75,7 +78,14 @@ def _build(part: MetricPart, context: _Context, where: str) -> Metric:
         case JudgeMetric():
             return _judge(part, context, where)
         case PythonMetric():
-            return _python(part, context)
+            function = load_function(part.path, context.base)
+            return Python(
+                name=part.name or f"python:{part.path.rpartition(':')[2]}",
+                fingerprint=part_fingerprint(part, source_hash(function)),
+                path=part.path,
+                function=function,
+                executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="offramp-metric"),
+            )
         case JsonFieldsMetric():
             return _json_fields(part, context, where)
         case _:
@@ -122,7 +132,7 @@ def _contains(part: ContainsMetric, name: str, mark: str, where: str) -> Metric:
 
 def _length(part: LengthMetric, name: str, mark: str, where: str) -> Metric:
     if part.max_words is not None and part.max_words_from is not None:
-        raise SpaceError(problem(where, "give either `max_words` or `max_words_from`"))
+        raise SpaceError(problem(where, "both `max_words` and `max_words_from`", do="Remove one of them."))
     if part.max_words is not None and part.min_words > part.max_words:
         raise SpaceError(problem(where, "min_words", got=part.min_words, expected=f"at most {part.max_words}"))
     return Length(
@@ -143,25 +153,14 @@ def _json_fields(part: JsonFieldsMetric, context: _Context, where: str) -> Metri
     if len(set(part.fields)) != len(part.fields):
         raise SpaceError(problem(where, "fields", got=part.fields, expected="each field once"))
     weights = {field: part.weights.get(field, 1.0) for field in part.fields}
-    mark = part_fingerprint(part)
-    return JsonFields(name=part.name or "json_fields", fingerprint=mark, weights=MappingProxyType(weights))
-
-
-def _python(part: PythonMetric, context: _Context) -> Metric:
-    function = load_function(part.path, context.base)
-    return Python(
-        name=part.name or f"python:{part.path.rpartition(':')[2]}",
-        fingerprint=part_fingerprint(part, source_hash(function)),
-        path=part.path,
-        function=function,
-        executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="offramp-metric"),
-    )
+    name = part.name or "json_fields"
+    return JsonFields(name=name, fingerprint=part_fingerprint(part), weights=MappingProxyType(weights))
 
 
 def _judge(part: JudgeMetric, context: _Context, where: str) -> Metric:
     model = context.models.get(part.model)
     if model is None:
-        do = nearest(part.model, context.models) or "List it under `models`, or name one that is."
+        do = nearest(part.model, context.models) or "List it under `models`, or name one that is listed."
         raise ModelError(problem(f"{where}.model", "no such model", got=part.model, do=do))
     fields = tuple(part.fields or context.fields.outputs)
     for field in fields:
@@ -183,9 +182,9 @@ def _judge(part: JudgeMetric, context: _Context, where: str) -> Metric:
 def _mix(part: MixMetric, context: _Context, where: str) -> Metric:
     built = [_build(inner, context, f"{where}.parts[{i}]") for i, inner in enumerate(part.parts)]
     names = [metric.name for metric in built]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        what = f"two parts are called {', '.join(map(repr, twice))}"
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        what = f"several parts are called {', '.join(map(repr, duplicates))}"
         raise SpaceError(problem(where, what, do="Give each a `name` of its own."))
     weights = [inner.weight for inner in part.parts]
     if not math.isfinite(math.fsum(weights)):
@@ -204,3 +203,59 @@ def _refuse_unknown(
     if name not in known:
         expected = f"{kind}: {', '.join(map(repr, known))}"
         raise SpaceError(problem(where, option, got=name, expected=expected, do=nearest(name, known) or None))
+
+
+# ------------------------------------------------------------------------------------------------ columns
+
+
+def _leaves(part: MetricPart) -> Iterator[MetricPart]:
+    """The metric, or the parts of a mix, however deep."""
+    if isinstance(part, MixMetric):
+        for inner in part.parts:
+            yield from _leaves(inner)
+    else:
+        yield part
+
+
+def gold_columns(part: MetricPart) -> set[str]:
+    """Every column that the metric reads by name. What a Python metric reads is not known."""
+    limits = {leaf.max_words_from for leaf in _leaves(part) if isinstance(leaf, LengthMetric) and leaf.max_words_from}
+    return {column for column, _ in gold_pairs(part)} | show_columns(part) | limits
+
+
+def gold_pairs(part: MetricPart) -> set[tuple[str, str]]:
+    """(column, output field) for every gold column that is compared with an output."""
+    pairs: set[tuple[str, str]] = set()
+    for leaf in _leaves(part):
+        if isinstance(leaf, ExactMetric | TokenF1Metric | NumberMetric):
+            pairs.add((leaf.gold or leaf.field, leaf.field))
+        elif isinstance(leaf, JsonFieldsMetric):
+            pairs |= {(field, field) for field in leaf.fields}
+    return pairs
+
+
+def show_columns(part: MetricPart) -> set[str]:
+    """Columns that only a judge sees, and strings to look for: null is a valid value there."""
+    shown = {column for leaf in _leaves(part) if isinstance(leaf, JudgeMetric) for column in leaf.show}
+    return shown | {leaf.values_from for leaf in _leaves(part) if isinstance(leaf, ContainsMetric) and leaf.values_from}
+
+
+def refuse_bad_gold(part: MetricPart, examples: Iterable[Example], at: Callable[[int], str]) -> None:
+    """Raises DatasetError with the row for gold that the metric cannot compare with."""
+    checks = [check for leaf in _leaves(part) if (check := _check(leaf)) is not None]
+    for example in examples:
+        for column, is_good, expected in checks:
+            value = example.values.get(column)
+            if not is_good(value):
+                raise DatasetError(problem(at(example.row), column, got=value, expected=expected))
+
+
+def _check(leaf: MetricPart) -> tuple[str, Callable[[object], bool], str] | None:
+    if isinstance(leaf, NumberMetric):
+        column = leaf.gold or leaf.field
+        return column, lambda value: value is None or last_number(value) is not None, "a number"
+    if isinstance(leaf, LengthMetric) and leaf.max_words_from:
+        return leaf.max_words_from, lambda value: word_limit(value) is not None, "a whole number from 1"
+    if isinstance(leaf, ContainsMetric) and leaf.values_from:
+        return leaf.values_from, lambda value: strings(value) is not None, "text or a list of texts, none blank"
+    return None

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.records import Example, Score
-from offramp.task.metrics._base import Ask
-from offramp.task.metrics._values import same, shown
+from offramp.task.metrics._base import Ask, same, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exact:
-    """Equality as `_values.same` has it: text without surrounding space (and case, unless told)."""
+    """Equality by `_base.same`: text without surrounding space, and without case unless `case_sensitive`."""
 
     name: str
     fingerprint: str

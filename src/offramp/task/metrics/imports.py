@@ -1,7 +1,7 @@
 """A function by import path: `package.module:name` or `path/to/file.py:name`, relative to the space file's folder.
 
-Invariant: whatever keeps it from being imported is one MetricError with the reason, never a traceback from the middle
-of somebody's module.
+Invariant: whatever prevents the import is one MetricError with the reason, never a traceback from the middle of
+somebody's module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from offramp.ids import content_hash
 
 
 def load_function(path: str, base: Path) -> Callable[..., Any]:
-    """The function. Raises MetricError where it does not import, is none, or does not take two arguments."""
+    """The function. Raises MetricError if it does not import, is not a function, or does not take two arguments."""
     place, colon, name = path.rpartition(":")
     if not (colon and place and name):
         raise MetricError(problem(path, "not an import path", expected="`package.module:name` or `file.py:name`"))
@@ -36,9 +36,9 @@ def load_function(path: str, base: Path) -> Callable[..., Any]:
 
 
 def source_hash(function: Callable[..., Any]) -> str:
-    """Content hash of the text of the module that the function is from (its helpers are part of what it does).
+    """Content hash of the source file that the function is from, since its helpers are part of what it does.
 
-    Without a source file, that of its qualified name: then a change cannot be seen.
+    Without a source file, the hash of its qualified name: then a change cannot be noticed.
     """
     inner = inspect.unwrap(function)
     target = inner if inspect.isroutine(inner) else type(inner)
@@ -61,7 +61,7 @@ def _module(place: str, path: str, base: Path) -> ModuleType:
             return _from_file((base / place).resolve()) if is_file else importlib.import_module(place)
     except (Exception, SystemExit) as error:
         what = f"it does not import ({type(error).__name__}: {error})"
-        raise MetricError(problem(path, what, do="Mend the module, or install what it needs.")) from error
+        raise MetricError(problem(path, what, do="Fix the module, or install what it needs.")) from error
 
 
 class _Fresh(importlib.machinery.SourceFileLoader):
@@ -73,7 +73,7 @@ class _Fresh(importlib.machinery.SourceFileLoader):
 
 
 def _from_file(file: Path) -> ModuleType:
-    """Run a file anew under a name of its own, so that two files of one name do not meet."""
+    """Runs a file again under a name of its own, so that two files with the same name do not clash."""
     name = f"_offramp_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, file, loader=_Fresh(name, str(file)))
     if spec is None or spec.loader is None:
@@ -90,7 +90,7 @@ def _from_file(file: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _importable(*folders: Path) -> Iterator[None]:
-    """The folders at the front of the import path for a while."""
+    """With the folders at the front of the import path."""
     before = list(sys.path)
     sys.path[:0] = [str(folder.resolve()) for folder in folders]
     importlib.invalidate_caches()
@@ -107,7 +107,7 @@ def _checked(function: Callable[..., Any], path: str) -> Callable[..., Any]:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return function  # a function in C may not tell
+        return function  # a function in C may not say
     try:
         signature.bind({}, {})
     except TypeError as error:

@@ -1,12 +1,14 @@
 """Agreement of structured answers with gold, field by field.
 
 A field that holds a list scores the F1 of its items as multisets, where a pair of objects counts by the share of their
-fields that agree (the best pairing of items is used); an object scores the mean over its fields; anything else is
-equality as `_values.same` has it. Null, missing, blank and empty are one thing: where both are, the field scores 1.
+fields that agree (the best pairing of items is used); an object scores the mean over its fields; anything else scores
+by equality (`_base.same`). Null, missing, blank and empty all mean "no value": if neither side has one, the field
+scores 1.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,9 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.records import Example, Score
-from offramp.task.metrics._base import Ask
-from offramp.task.metrics._values import is_empty, same, shown
-from offramp.task.metrics.assignment import best_pairing
+from offramp.task.metrics._base import Ask, is_empty, same, shown
+
+EXACT_UP_TO = 64
+"""Items of the longer of two lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,34 +46,42 @@ class JsonFields:
 
 
 def agreement(gold: Any, answer: Any) -> float:
-    """How far an answer agrees with gold, in [0, 1]. JSON text is read where gold is a list or an object."""
+    """How far an answer agrees with gold, in [0, 1]. JSON text is parsed if gold is a list or an object."""
     if isinstance(answer, str) and isinstance(gold, list | dict):
-        answer = _read(answer)
+        with contextlib.suppress(ValueError, RecursionError):
+            answer = json.loads(answer)
     if is_empty(gold) or is_empty(answer):
         return float(is_empty(gold) and is_empty(answer))
-    if isinstance(gold, list) and isinstance(answer, list | tuple):
-        return _lists(gold, answer)
-    if isinstance(gold, Mapping) and isinstance(answer, Mapping):
-        return _objects(gold, answer)
+    if isinstance(gold, list) and isinstance(answer, list | tuple):  # F1: what the best pairing agrees on
+        similarity = [[agreement(one, other) for other in answer] for one in gold]
+        return min(1.0, 2 * best_pairing(similarity) / (len(gold) + len(answer)))
+    if isinstance(gold, Mapping) and isinstance(answer, Mapping):  # mean over the fields that at least one fills in
+        keys = sorted({key for side in (gold, answer) for key, value in side.items() if not is_empty(value)})
+        return math.fsum(agreement(gold.get(key), answer.get(key)) for key in keys) / len(keys)
     return float(same(gold, answer))
 
 
-def _lists(gold: Sequence[Any], answer: Sequence[Any]) -> float:
-    """F1 of two lists in any order: twice what the best pairing agrees on, over the number of items in both."""
-    similarity = [[agreement(one, other) for other in answer] for one in gold]
-    return min(1.0, 2 * best_pairing(similarity) / (len(gold) + len(answer)))
+def best_pairing(similarity: Sequence[Sequence[float]]) -> float:
+    """The largest sum of similarities over pairings that use each row and each column at most once.
 
+    Exact for lists of everyday length. If the longer list has more than `EXACT_UP_TO` items (a model that repeats
+    itself), the pairs are taken greedily, most similar first, which can only lower a score.
 
-def _objects(gold: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
-    """Mean over the fields that at least one of them fills in."""
-    keys = sorted({key for side in (gold, answer) for key, value in side.items() if not is_empty(value)})
-    if not keys:
-        return 1.0
-    return math.fsum(agreement(gold.get(key), answer.get(key)) for key in keys) / len(keys)
+    Args:
+        similarity: rows of equal length, values in [0, 1].
+    """
+    if not similarity or not similarity[0]:
+        return 0.0
+    if max(len(similarity), len(similarity[0])) <= EXACT_UP_TO:
+        from scipy.optimize import linear_sum_assignment
 
-
-def _read(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+        rows, columns = linear_sum_assignment(similarity, maximize=True)
+        return math.fsum(similarity[i][j] for i, j in zip(rows, columns, strict=True))
+    cells = ((-value, i, j) for i, row in enumerate(similarity) for j, value in enumerate(row) if value > 0)
+    used_rows, used_columns, values = set(), set(), []
+    for value, i, j in sorted(cells):
+        if i not in used_rows and j not in used_columns:
+            used_rows.add(i)
+            used_columns.add(j)
+            values.append(-value)
+    return math.fsum(values)

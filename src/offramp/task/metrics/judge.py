@@ -1,8 +1,8 @@
 """A model grades the answer by a rubric.
 
-What is graded is a stranger's text: each piece stands between marked lines, the marks cannot occur inside of it, and
-the judge is told that nothing in there is meant for it. A reply that cannot be read is asked for once more (a fresh
-answer); after that `JudgeFailed` is raised: no score, never a zero for the candidate.
+What is graded is untrusted text: each piece is put between marked lines, the marks cannot occur inside it, and the
+judge is instructed that nothing between them is meant for it. If a reply cannot be read, the judge is asked once more
+(for a new answer); after that `JudgeFailed` is raised: no score, never a zero for the candidate.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from offramp.errors import MetricError, OfframpError, problem
-from offramp.records import CallRequest, Example, Message, Model, Purpose, Score
-from offramp.task.metrics._base import Ask
-from offramp.task.metrics._values import as_text
+from offramp.records import CallRequest, Example, Model, Purpose, Score
+from offramp.task.metrics._base import Ask, as_text
 
 PROMPT_VERSION = "judge-1"
 """Part of the fingerprint: change it with the text below."""
@@ -41,7 +40,7 @@ _LONGEST_WHY = 500
 
 
 class JudgeFailed(OfframpError):
-    """A judge whose replies could not be read. The example has no score; it is tried again on resume."""
+    """A judge whose replies could not be read. The example has no score; it is retried on resume."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +48,10 @@ class Judge:
     """A rubric, the model that applies it, and what it is shown.
 
     Attributes:
-        inputs, show: columns of the example that it sees, apart from the answer.
+        inputs, show: columns of the example that it sees besides the answer.
         fields: output fields that make up the answer.
-        points: grades go from 1 to this.
-        params: request parameters, temperature 0 among them unless told otherwise.
+        points: the best grade; the worst is 1.
+        params: request parameters, with temperature 0 unless the file says otherwise.
     """
 
     name: str
@@ -77,9 +76,9 @@ class Judge:
         request = self.request(example, outputs)
         for replicate in (0, 1):
             reply = await ask(replace(request, replicate=replicate))
-            verdict = read_verdict(reply.text, self.points)
-            if verdict is not None:
-                grade, why = verdict
+            grading = read_grading(reply.text, self.points)
+            if grading is not None:
+                grade, why = grading
                 return Score(value=(grade - 1) / (self.points - 1), feedback=why)
         expected = f'{{"grade": 1 to {self.points}, "why": "..."}}'
         what = f"row {example.row}: two replies of {self.model.name} could not be read"
@@ -87,54 +86,51 @@ class Judge:
 
     def request(self, example: Example, outputs: Mapping[str, Any]) -> CallRequest:
         """What the judge is asked about one answer."""
+        begin, end = _mark("begin", "..."), _mark("end", "...")
+        system = _SYSTEM.format(begin=begin, end=end, rubric=self.rubric.strip(), points=self.points)
         material = [fenced(f"input {name}", example.values.get(name)) for name in self.inputs]
         material += [fenced(f"reference {name}", example.values.get(name)) for name in self.show]
         material += [fenced(f"answer {name}", outputs.get(name)) for name in self.fields]
         return CallRequest(
             model=self.model,
-            messages=(self._system(), {"role": "user", "content": "\n\n".join([*material, _ASK])}),
+            messages=(
+                {"role": "system", "content": system},
+                {"role": "user", "content": "\n\n".join([*material, _ASK])},
+            ),
             params=dict(self.params),
             purpose=Purpose.JUDGE,
         )
 
-    def _system(self) -> Message:
-        begin, end = _mark("begin", "..."), _mark("end", "...")
-        text = _SYSTEM.format(begin=begin, end=end, rubric=self.rubric.strip(), points=self.points)
-        return {"role": "system", "content": text}
-
 
 def judge_params(model: Model, given: Mapping[str, Any], points: int) -> dict[str, Any]:
-    """Request parameters: temperature 0 and the reply's schema where the model takes them, then what the file says."""
+    """Request parameters: temperature 0 and the reply's schema if the model takes them, then what the file says."""
     params: dict[str, Any] = {}
     if model.supported_params is None or "temperature" in model.supported_params:
         params["temperature"] = 0
     if model.supports_json_schema:
-        params["response_format"] = _reply_format(points)
+        properties = {"grade": {"type": "integer", "enum": list(range(1, points + 1))}, "why": {"type": "string"}}
+        schema = {
+            "type": "object",
+            "properties": properties,
+            "required": ["grade", "why"],
+            "additionalProperties": False,
+        }
+        json_schema = {"name": "verdict", "strict": True, "schema": schema}  # the name is part of the request's hash
+        params["response_format"] = {"type": "json_schema", "json_schema": json_schema}
     return {**params, **given}
-
-
-def _reply_format(points: int) -> dict[str, Any]:
-    properties = {"grade": {"type": "integer", "enum": list(range(1, points + 1))}, "why": {"type": "string"}}
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": ["grade", "why"],
-        "additionalProperties": False,
-    }
-    return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
 
 
 # ----------------------------------------------------------------------------------------------- fences
 
 
 def fenced(label: str, value: Any) -> str:
-    """A value between marked lines. Brackets in it that could make a mark are set apart."""
+    """A value between marked lines. Brackets in it that could make a mark are separated."""
     inside, safe = neutral(as_text(value) if value is not None else "(no value)"), neutral(label)
     return f"{_mark('begin', safe)}\n{inside}\n{_mark('end', safe)}"
 
 
 def neutral(text: str) -> str:
-    """The text with no two brackets of one kind side by side, look-alikes and invisible gaps included."""
+    """The text without adjacent brackets of one kind, also where they are look-alikes or have invisible gaps."""
     return _MARKS.sub(lambda match: " ".join(char for char in match[0] if char in "[]\uff3b\uff3d"), text)
 
 
@@ -142,15 +138,12 @@ def _mark(edge: str, label: str) -> str:
     return f"[[[{edge} {label}]]]"
 
 
-# ---------------------------------------------------------------------------------------------- verdicts
+# ----------------------------------------------------------------------------------------------- grades
 
 
-def read_verdict(text: str, points: int) -> tuple[float, str | None] | None:
-    """(grade, why) from a reply, or None. The last object with a grade counts; a cut-off one is read by its grade."""
-    last = None
-    for found in _objects(text):
-        if "grade" in found:
-            last = found
+def read_grading(text: str, points: int) -> tuple[float, str | None] | None:
+    """(grade, why) from a reply, or None. The last object with a grade counts; of a cut-off one, the grade alone."""
+    last = next((found for found in reversed([*_objects(text)]) if "grade" in found), None)
     if last is not None:
         grade, why = _grade(last["grade"], points), last.get("why")
         return None if grade is None else (grade, why[:_LONGEST_WHY] if isinstance(why, str) and why else None)

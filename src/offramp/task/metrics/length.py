@@ -1,4 +1,4 @@
-"""1 when the answer is short (and long enough); falls linearly to 0 at twice the limit, or at no words at all."""
+"""1 when the answer is short (and long enough); falls linearly to 0 at twice the most words, and at none."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 from offramp.errors import DatasetError, problem
 from offramp.records import Example, Score
-from offramp.task.metrics._base import Ask
-from offramp.task.metrics._values import as_text
+from offramp.task.metrics._base import Ask, as_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +24,7 @@ class Length:
     judge_models: tuple[str, ...] = ()
 
     async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
-        """1.0 within the limits, less outside."""
+        """1.0 within the bounds, less outside."""
         n, most = len(as_text(outputs.get(self.field)).split()), self._most(example)
         if n < self.min_words:
             text = f"{self.field} has {n} words, expected at least {self.min_words}"

@@ -1,4 +1,4 @@
-"""Weighted mean of other metrics, with the value of each part kept by name."""
+"""Weighted mean of other metrics, with the value of each part by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from offramp.task.metrics.judge import Judge
 class Mix:
     """Parts with distinct names, each with its weight.
 
-    Parts without a judge come first, and one at a time: where a part fails, no judge after it is paid for.
+    Parts without a judge come first, and one at a time: if a part fails, no judge is paid for.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Mix:
 
     @property
     def judge_models(self) -> tuple[str, ...]:
-        """Judges of all parts, each once."""
+        """Judges of all parts, without duplicates."""
         return tuple(dict.fromkeys(model for part, _ in self.parts for model in part.judge_models))
 
     async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
@@ -36,7 +36,12 @@ class Mix:
         total = math.fsum(weight for _, weight in self.parts)
         mean = math.fsum(weight * scores[part.name].value for part, weight in self.parts) / total
         ordered = {part.name: scores[part.name] for part, _ in self.parts}
-        return Score(value=min(1.0, mean), feedback=_feedback(ordered), parts=_parts(ordered))
+        values: dict[str, float] = {}
+        for name, score in ordered.items():
+            values[name] = score.value
+            values |= {f"{name}/{inner}": value for inner, value in score.parts.items()}
+        feedback = "\n".join(f"{name}: {score.feedback}" for name, score in ordered.items() if score.feedback)
+        return Score(value=min(1.0, mean), feedback=feedback or None, parts=values)
 
 
 def judges_of(metric: Metric) -> Iterator[Judge]:
@@ -46,16 +51,3 @@ def judges_of(metric: Metric) -> Iterator[Judge]:
     elif isinstance(metric, Mix):
         for part, _ in metric.parts:
             yield from judges_of(part)
-
-
-def _feedback(scores: Mapping[str, Score]) -> str | None:
-    said = [f"{name}: {score.feedback}" for name, score in scores.items() if score.feedback]
-    return "\n".join(said) or None
-
-
-def _parts(scores: Mapping[str, Score]) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for name, score in scores.items():
-        values[name] = score.value
-        values |= {f"{name}/{inner}": value for inner, value in score.parts.items()}
-    return values

@@ -1,7 +1,7 @@
 """1 when the last number in the answer is within tolerance of gold.
 
-The last one, because an answer that shows its steps ends in its result. A comma between groups of three digits is a
-thousands mark; currency and percent signs do not count.
+The last one, because an answer that shows its steps ends with its result. A comma between groups of three digits
+separates thousands; currency and percent signs are ignored.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import Any
 
 from offramp.errors import DatasetError, problem
 from offramp.records import Example, Score
-from offramp.task.metrics._base import Ask
-from offramp.task.metrics._values import as_text, shown
+from offramp.task.metrics._base import Ask, as_text, shown
 
 _NUMBER = re.compile(
     r"(?<![\d.])(?P<sign>(?<!\w)[+\-\u2212])?[$\u20ac\u00a3\u00a5]?"
@@ -37,25 +36,19 @@ class Number:
     judge_models: tuple[str, ...] = ()
 
     async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
-        """1.0 or 0.0; an answer without a number scores 1.0 only where gold is null and so is the answer."""
+        """1.0 or 0.0; an answer without a number scores 1.0 only if gold and answer are both null."""
         gold, answer = example.values.get(self.gold), outputs.get(self.field)
         if gold is None:
             right = answer is None
         else:
-            number = last_number(answer)
-            right = number is not None and self._close(number, self._gold(example))
+            number, wanted = last_number(answer), last_number(gold)
+            if wanted is None:
+                what = f"row {example.row}: {self.gold!r}"
+                raise DatasetError(problem(self.name, what, got=shown(gold), expected="a number"))
+            tolerance = max(self.absolute, self.relative * abs(wanted))
+            right = number is not None and abs(number - wanted) <= tolerance
         feedback = None if right else f"{self.field}: expected {shown(gold)}, got {shown(answer)}"
         return Score(value=float(right), feedback=feedback)
-
-    def _close(self, number: float, gold: float) -> bool:
-        return abs(number - gold) <= max(self.absolute, self.relative * abs(gold))
-
-    def _gold(self, example: Example) -> float:
-        number = last_number(example.values.get(self.gold))
-        if number is None:
-            got = shown(example.values.get(self.gold))
-            raise DatasetError(problem(self.name, f"row {example.row}: {self.gold!r}", got=got, expected="a number"))
-        return number
 
 
 def last_number(value: Any) -> float | None:
@@ -64,11 +57,10 @@ def last_number(value: Any) -> float | None:
         return None
     if isinstance(value, int | float):
         return _finite(value)
-    last = None
-    for match in _NUMBER.finditer(as_text(value)):
-        last = match
-    if last is None:
+    matches = [*_NUMBER.finditer(as_text(value))]
+    if not matches:
         return None
+    last = matches[-1]
     size = _finite(last["digits"].replace(",", "") + (last["power"] or ""))
     return -size if size is not None and last["sign"] not in (None, "+") else size
 

@@ -1,8 +1,8 @@
 """A function of the user's as a metric.
 
-What it returns is checked every time: a text, a null, NaN or 1.5 is the function's bug and stops the job with the row
-and the value; it is never a zero for the candidate. A plain function runs in one thread of its own, so that a slow one
-delays no request in flight and needs no locks.
+What it returns is checked every time: text, null, NaN or 1.5 is the function's bug and stops the job with the row and
+the value; it is never a zero for the candidate. A plain function runs in one thread of its own, so that a slow one does
+not delay requests in flight and needs no locks.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Python:
     judge_models: tuple[str, ...] = ()
 
     async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
-        """What the function returns. Raises MetricError where it raises, or returns what is not a score."""
+        """What the function returns. Raises MetricError if it raises, or returns something that is not a score."""
         try:
             returned = await self._call(_read_only(example.values), _read_only(outputs))
         except OfframpError:
             raise
         except (Exception, SystemExit) as error:
             what = f"row {example.row}: it raised {type(error).__name__}: {error}"
-            raise MetricError(problem(self.path, what, do="Mend the function.")) from error
+            raise MetricError(problem(self.path, what, do="Fix the function.")) from error
         return _score(returned, self.path, example.row)
 
     async def _call(self, example: Mapping[str, Any], prediction: Mapping[str, Any]) -> Any:
@@ -63,7 +63,7 @@ class Python:
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
-    """Also for an object whose `__call__` is one."""
+    """Whether it is one, or an object whose `__call__` is one."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
@@ -78,12 +78,12 @@ def _score(returned: Any, path: str, row: int) -> Score:
     if number is None or not (feedback is None or isinstance(feedback, str)):
         expected = "a number in [0, 1], a boolean, or (number, feedback)"
         what = f"row {row}: what it returned"
-        raise MetricError(problem(path, what, got=_Shown(returned), expected=expected, do="Mend the function."))
+        raise MetricError(problem(path, what, got=_Shown(returned), expected=expected, do="Fix the function."))
     return Score(value=number, feedback=feedback)
 
 
 def _number(value: Any) -> float | None:
-    """The value as a float in [0, 1] (rounding errors cut off), or None."""
+    """The value as a float in [0, 1] (rounding errors removed), or None."""
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()  # a numpy scalar
     if not isinstance(value, numbers.Real):
@@ -95,7 +95,7 @@ def _number(value: Any) -> float | None:
 
 
 class _Shown:
-    """Shows any value, None too, by its own repr, cut short."""
+    """Shows any value, including None, by its own repr, cut short."""
 
     def __init__(self, value: object) -> None:
         self._value = value

@@ -1,7 +1,7 @@
-"""1 when a pattern is found in the answer (or when it is not), with a time limit on the matching.
+"""1 when a pattern is found in the answer (or when it is not), with a time limit for the matching.
 
-A pattern that backtracks without end is scored 0 with a reason: a stranger's text must not stop a job. The matching
-runs in a thread with the interpreter lock released, so that requests in flight are timed right.
+A pattern that backtracks without end scores 0 with a reason: untrusted text must not stop a job. The matching runs in a
+thread with the interpreter lock released, so that requests in flight are timed correctly.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import regex
 
 from offramp.errors import SpaceError, problem
 from offramp.records import Example, Score
-from offramp.task.metrics._base import Ask
-from offramp.task.metrics._values import as_text, shown
+from offramp.task.metrics._base import Ask, as_text, shown
 
 TIMEOUT_S = 1.0
 
@@ -34,7 +33,7 @@ class Regex:
     judge_models: tuple[str, ...] = ()
 
     async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
-        """1.0 or 0.0; 0.0 with a reason where the matching was cut off."""
+        """1.0 or 0.0; 0.0 with a reason if the matching was cut off."""
         answer = outputs.get(self.field)
         text = as_text(answer)
         try:
@@ -52,7 +51,7 @@ class Regex:
 
 
 def compiled(pattern: str, where: str) -> regex.Pattern[str]:
-    """The pattern, or a SpaceError with the place in it that is wrong."""
+    """The pattern; SpaceError with the position of what is wrong in it."""
     try:
         return regex.compile(pattern)
     except (regex.error, RecursionError, OverflowError) as error:

@@ -1,7 +1,7 @@
 """F1 over the words of answer and gold, as multisets.
 
 Source: Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text": words without case,
-punctuation and the English articles. Where neither has a word left the score is 1, where one has none it is 0.
+punctuation and the English articles. If neither has a word left the score is 1, if only one has none it is 0.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.records import Example, Score
-from offramp.task.metrics._base import Ask
-from offramp.task.metrics._values import as_text, normal, shown
+from offramp.task.metrics._base import Ask, as_text, normal, shown
 
 _ARTICLES = frozenset({"a", "an", "the"})
 

@@ -1,9 +1,9 @@
 """Files and hub datasets as rows of plain JSON values, each with the number a person finds it by.
 
-One file per format. A reader refuses what it cannot read for certain (broken UTF-8, NaN, ragged rows) with the place;
-what the columns mean is decided in `dataset.py`.
+One file per format. A reader refuses with the place what it cannot read with certainty (broken UTF-8, NaN, ragged
+rows); what the columns mean is decided in `dataset.py`.
 
-Invariant: a row holds JSON values only; nothing that was text in the file has become a number, a date or a null.
+Invariant: a row holds only JSON values; nothing that was text in the file has become a number, a date or a null.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ENDINGS = ("jsonl", "ndjson", "csv", "tsv", "parquet")
 
 
 def read_source(part: DatasetPart, base: Path) -> Source:
-    """All rows of a dataset. Raises DatasetError for a file that is missing, unreadable, empty or of unknown kind.
+    """All rows of a dataset. Raises DatasetError for a file that is missing, unreadable, empty or of an unknown format.
 
     Args:
         part: the `dataset` of a space file.
@@ -33,25 +33,22 @@ def read_source(part: DatasetPart, base: Path) -> Source:
     else:
         source = _read_file(base / part.path, part.path)
     if not source.rows:
-        raise DatasetError(problem(source.name, "there is not one row in it", do="Add examples, one a row."))
+        raise DatasetError(problem(source.name, "has no rows", do="Add examples, one per row."))
     return source
 
 
 def _read_file(path: Path, name: str) -> Source:
     try:
+        if path.is_dir():
+            raise DatasetError(problem(name, "is a folder", expected="one file", do="Join the files into one."))
         if not path.is_file():
-            raise DatasetError(_missing(path, name))
+            near = nearest(path.name, (p.name for p in path.parent.iterdir())) if path.parent.is_dir() else ""
+            do = near or "A relative path starts at the folder of the space file."
+            raise DatasetError(problem(name, "there is no such file", do=do))
         return _by_ending(path, name)
     except OSError as error:
         what = f"cannot be read ({error.strerror or type(error).__name__})"
         raise DatasetError(problem(name, what)) from None
-
-
-def _missing(path: Path, name: str) -> str:
-    if path.is_dir():
-        return problem(name, "is a folder", expected="one file", do="Join the files into one.")
-    near = nearest(path.name, (p.name for p in path.parent.iterdir())) if path.parent.is_dir() else ""
-    return problem(name, "there is no such file", do=near or "A relative path starts at the space file's folder.")
 
 
 def _by_ending(path: Path, name: str) -> Source:
@@ -69,6 +66,6 @@ def _by_ending(path: Path, name: str) -> Source:
 
             return read_parquet(path, name)
         case ending:
-            do = "Write one JSON object a line." if ending == ".json" else None
+            do = "Write one JSON object per line." if ending == ".json" else None
             expected = f"one of {', '.join(_ENDINGS)}"
             raise DatasetError(problem(name, "the file's ending", got=ending, expected=expected, do=do))

@@ -1,7 +1,7 @@
-"""Datasets on the Hugging Face hub, through the `datasets` package where it is installed.
+"""Datasets on the Hugging Face hub, through the `datasets` package if it is installed.
 
-Class labels come as their names, not as numbers. Where all splits are read, a column `split` says which one a row is
-from, so that `splits.column: split` can keep the data's own division. Code that comes with a dataset is never run.
+Class labels are read as their names, not as numbers. If all splits are read, a column `split` says which one a row is
+from, so that `splits.column: split` can keep the dataset's own splits. Code that comes with a dataset is never run.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import httpx
 
 from offramp.errors import DatasetError, problem
 from offramp.space.model import DatasetPart
-from offramp.task.readers.base import Row, Source
-from offramp.task.readers.plain import plain
+from offramp.task.readers.base import Row, Source, plain
 
 
 def read_hub(part: DatasetPart) -> Source:
-    """The rows of a hub dataset, or a DatasetError that says how to go on without the package or the network."""
+    """The rows of a hub dataset. Raises DatasetError if the package, the network or the dataset is missing."""
     name = str(part.hub)
     loaded = _load(part, name)
     splits = loaded if isinstance(loaded, Mapping) else {None: loaded}
@@ -50,7 +49,7 @@ def _rows(data: Any, split: str | None) -> Iterator[dict[str, Any]]:
 
 
 def _named(value: Any, name_of: Any) -> Any:
-    """The label's name; -1 is how the hub writes a label that is not known."""
+    """The label's name; the hub writes an unknown label as -1."""
     if name_of is None or value is None:
         return value
     return name_of(value) if value >= 0 else None

@@ -1,7 +1,7 @@
-"""JSON Lines, read line by line so that every complaint has a line number.
+"""JSON Lines, read line by line so that every error has a line number.
 
-Stricter than `json.loads`: NaN, Infinity, numbers that overflow, a key given twice and unpaired surrogates are refused,
-since each would be changed on the way to a model or to the store. A byte order mark and blank lines are accepted.
+Stricter than `json.loads`: NaN, Infinity, numbers that overflow, duplicate keys and unpaired surrogates are refused,
+because each would be changed on the way to a model or the store. A byte order mark and blank lines are accepted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from offramp.errors import DatasetError, problem
 from offramp.task.readers.base import Row, Source
 
 _LONGEST_NUMBER = 300
-"""Digits: what a float can still hold."""
+"""Digits; a longer number cannot be a float."""
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -41,8 +41,10 @@ def _line(raw: bytes, where: str, offset: int) -> dict[str, Any] | None:
         return None
     value = _loaded(text, where)
     if not isinstance(value, dict):
-        do = "Write one object a line, without brackets around the file." if text.startswith("[") else None
-        raise DatasetError(problem(where, f"the line is a {_kind(value)}", expected="a JSON object", do=do))
+        do = "Write one object per line, without brackets around the file." if text.startswith("[") else None
+        kinds = {list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+        what = f"the line is {kinds.get(type(value), 'null')}"
+        raise DatasetError(problem(where, what, expected="a JSON object", do=do))
     return value
 
 
@@ -65,19 +67,19 @@ def _loaded(text: str, where: str) -> Any:
         hint = "Write one whole JSON object on each line." if text in ("{", "[") or error.pos >= len(text) else None
         raise DatasetError(problem(where, f"not JSON: {error.msg} at column {error.colno}", do=hint)) from None
     except RecursionError:
-        raise DatasetError(problem(where, "the JSON is nested too deep")) from None
+        raise DatasetError(problem(where, "the JSON is nested too deeply")) from None
     except ValueError as error:
         raise DatasetError(problem(where, str(error))) from None
     return value
 
 
 def _constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a JSON value; write null where a value is not known")
+    raise ValueError(f"{text} is not a JSON value; write null for an unknown value")
 
 
 def _int(text: str) -> int:
     if len(text) > _LONGEST_NUMBER:
-        raise ValueError(f"the number {text[:40]}... has {len(text)} digits: expected at most {_LONGEST_NUMBER}")
+        raise ValueError(f"the number {text[:40]}... has {len(text)} digits, expected at most {_LONGEST_NUMBER}")
     return int(text)
 
 
@@ -92,8 +94,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"duplicate key {duplicate!r}")
     return values
 
 
@@ -103,9 +105,4 @@ def _refuse_surrogates(text: str, value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError("an unpaired surrogate (\\ud800 to \\udfff) is no character") from None
-
-
-def _kind(value: Any) -> str:
-    kinds = {list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
-    return kinds.get(type(value), "null")
+        raise ValueError("an unpaired surrogate (\\ud800 to \\udfff) is not a character") from None

@@ -1,6 +1,6 @@
-"""CSV and TSV with a header row. Every cell stays the text that it is: `NA`, `007` and `true` survive.
+"""CSV and TSV with a header row. Every cell stays the text that it is, `NA`, `007` and `true` included.
 
-The csv module in strict mode, not pandas: a row that is too short or too long is named, not filled up.
+Read by the csv module in strict mode, not by pandas: a row that is too short or too long is refused, not padded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _text(path: Path, name: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # `start` counts from behind a byte order mark.
+        # `start` counts from after a byte order mark
         at = error.start + (3 if raw.startswith(b"\xef\xbb\xbf") else 0)
         line = raw.count(b"\n", 0, at) + 1
         what = f"not UTF-8: byte 0x{raw[at]:02x} at offset {at} of the file"
@@ -45,7 +45,7 @@ def _text(path: Path, name: str) -> str:
 
 def _records(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of every record that is not blank."""
-    csv.field_size_limit(_LONGEST_CELL)  # the default refuses a cell above 128 KiB, which a document can be
+    csv.field_size_limit(_LONGEST_CELL)  # the default refuses a cell above 128 KiB, and a document can be longer
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
@@ -57,9 +57,10 @@ def _records(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[s
 
 def _header(cells: list[str], name: str) -> list[str]:
     names = [cell.strip() or f"column_{i}" for i, cell in enumerate(cells, start=1)]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise DatasetError(problem(name, f"the header has {', '.join(map(repr, twice))} twice", do="Rename one."))
+    duplicates = sorted({n for n in names if names.count(n) > 1})
+    if duplicates:
+        what = f"duplicate columns in the header: {', '.join(map(repr, duplicates))}"
+        raise DatasetError(problem(name, what, do="Rename one."))
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
         raise DatasetError(problem(name, "the header", got=names[0], expected="columns separated by commas"))
     return names
@@ -68,5 +69,5 @@ def _header(cells: list[str], name: str) -> list[str]:
 def _values(header: list[str], cells: list[str], where: str, line: int) -> dict[str, str]:
     if len(cells) != len(header):
         what = f"has {len(cells)} cells (ends in line {line})"
-        raise DatasetError(problem(where, what, expected=str(len(header)), do="Quote a cell that holds a comma."))
+        raise DatasetError(problem(where, what, expected=str(len(header)), do="Quote a cell that contains a comma."))
     return dict(zip(header, cells, strict=True))

@@ -1,7 +1,7 @@
-"""The task of a space file, ready to be evaluated: fields, examples dealt into splits, and the metric.
+"""The task of a space file, ready to be evaluated: fields, examples in splits, and the metric.
 
-Invariant: `Task.hash` changes when, and only when, something changes that scores depend on: the data, who is in which
-split, the metric's definition, or the fields.
+Invariant: `Task.hash` changes if and only if something changes that scores depend on: the data, which example is in
+which split, the metric's definition, or the fields.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from pathlib import Path
 from offramp.ids import content_hash
 from offramp.records import Example, Model, Splits
 from offramp.space.model import SpaceFile
-from offramp.task.dataset import dataset_hash, load_examples
+from offramp.task.dataset import dataset_hash, load_examples, refuse_unknown_labels
 from offramp.task.fields import TaskFields, task_fields
-from offramp.task.labels import refuse_unknown_labels_in
 from offramp.task.metrics import Metric, build_metric, gold_columns, gold_pairs, refuse_bad_gold, show_columns
 from offramp.task.readers.base import place
 from offramp.task.splits import split_examples, splits_hash
@@ -26,7 +25,7 @@ class Task:
     """What every candidate is evaluated on, and by.
 
     Attributes:
-        dataset_hash: over all columns of the examples in use, file order apart.
+        dataset_hash: over all columns of the examples in use, whatever their order.
         splits_hash: over which example is in which split.
     """
 
@@ -80,6 +79,6 @@ def _examples(space: SpaceFile, fields: TaskFields, base: Path) -> tuple[Example
         return place(part.path or str(part.hub), row, by_line=by_line)
 
     for column, field in sorted(pairs):
-        refuse_unknown_labels_in(examples, column, fields.outputs[field], at)
+        refuse_unknown_labels(examples, column, fields.outputs[field], at)
     refuse_bad_gold(space.metric, examples, at)
     return examples
