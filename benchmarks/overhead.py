@@ -31,8 +31,8 @@ from offramp.store.budget import Budget
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.task.fields import task_fields
-from offramp.task.task import Task
 from offramp.task.metrics import build_metric
+from offramp.task.task import Task
 from offramp.testing.fakes import FunctionTransport
 
 ROUNDS = 5

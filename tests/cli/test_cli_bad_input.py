@@ -137,7 +137,7 @@ def test_a_dataset_that_is_not_there_names_what_is_near(tmp_path, refused):
 def test_an_empty_dataset_is_refused(tmp_path, refused):
     job(tmp_path)
     data(tmp_path, [])
-    assert "rows.jsonl" in refused() and "not one row" in refused()
+    assert "rows.jsonl" in refused() and "has no rows" in refused()
 
 
 @pytest.mark.parametrize(
