@@ -29,8 +29,8 @@ from replay_tables import SHAPES, make_table
 
 from offramp.records import Split
 from offramp.search.racing import COST, LATENCY, QUALITY
-from offramp.search.recorded import Recorded, read_recorded
-from offramp.search.replay import raced
+from offramp.search.replay.run import race_over_table
+from offramp.search.replay.table import RecordedTable, read_table
 from offramp.stats import hypervolume, non_dominated
 
 OBJECTIVES = {"score": QUALITY, "cost_usd": COST, "latency_s": LATENCY}
@@ -43,7 +43,7 @@ Method = Callable[["Truth", int, int], list[int]]
 class Truth:
     """A table with everything known: for scoring, and for the plain methods."""
 
-    def __init__(self, recorded: Recorded) -> None:
+    def __init__(self, recorded: RecordedTable) -> None:
         self.recorded = recorded
         signs = np.array([-1.0 if outcome == "score" else 1.0 for outcome in recorded.outcomes])
         self.losses = recorded.values * signs
@@ -69,7 +69,7 @@ class Truth:
 
 def racing(truth: Truth, cells: int, seed: int) -> list[int]:
     objectives = [OBJECTIVES[outcome] for outcome in truth.recorded.outcomes]
-    return list(raced(truth.recorded, objectives, cells, seed).declare().front)
+    return list(race_over_table(truth.recorded, objectives, cells, seed).declare().front)
 
 
 def random_full(truth: Truth, cells: int, seed: int) -> list[int]:
@@ -194,7 +194,7 @@ def _pooled(parts: Sequence[Runs]) -> Runs:
 def tables(name: str, landscapes: int) -> list[Truth]:
     if name in SHAPES:
         return [Truth(make_table(SHAPES[name], seed)) for seed in range(landscapes)]
-    return [Truth(read_recorded(Path(name))[Split.SEARCH])]
+    return [Truth(read_table(Path(name))[Split.SEARCH])]
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offramp.search.recorded import Recorded
+from offramp.search.replay.table import RecordedTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ SHAPES: Mapping[str, Shape] = {
 }
 
 
-def make_table(shape: Shape, seed: int) -> Recorded:
+def make_table(shape: Shape, seed: int) -> RecordedTable:
     """One table; the same for the same shape and seed."""
     generator = np.random.default_rng(seed)
     codes = _codes(shape, generator)
@@ -86,7 +86,7 @@ def make_table(shape: Shape, seed: int) -> Recorded:
     columns = [scores, 1e-3 * cost, seconds][: 3 if shape.timed else 2]
     values = np.stack(columns, axis=-1)
     values[generator.random(scores.shape) < shape.missing] = np.nan
-    return Recorded(
+    return RecordedTable(
         pool=tuple(_params(shape, codes, i) for i in range(shape.candidates)),
         examples=tuple(f"e{j}" for j in range(shape.examples)),
         outcomes=("score", "cost_usd", "latency_s")[: len(columns)],

@@ -3,7 +3,7 @@
     python benchmarks/stopping.py [--candidates 40] [--seeds 5] [TABLE.parquet | SHAPE ...]
 
 As in a live job, candidates come one after another, at random here, and run on growing blocks of one shared order until
-they are complete or surely behind the front so far (search/racing/behind.py). One line a table, means over seeds: share of the
+they are complete or surely behind the front so far (search/stopping.py). One line a table, means over seeds: share of the
 cells that were run, share of the true front's members that were stopped, and the hypervolume of what was complete
 in the end as a share of that of all these candidates.
 """
@@ -22,8 +22,8 @@ from replay_tables import SHAPES, make_table
 
 from offramp.records import Split
 from offramp.search.race import ends_of, looks_of
-from offramp.search.racing.behind import ahead
-from offramp.search.recorded import read_recorded
+from offramp.search.replay.table import read_table
+from offramp.search.stopping import ahead
 
 
 def raced(truth: Truth, candidates: int, seed: int) -> dict[str, float]:
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     for name in given.tables:
-        truth = Truth(make_table(SHAPES[name], 0) if name in SHAPES else read_recorded(Path(name))[Split.SEARCH])
+        truth = Truth(make_table(SHAPES[name], 0) if name in SHAPES else read_table(Path(name))[Split.SEARCH])
         begin = time.process_time()
         rows = [raced(truth, given.candidates, seed) for seed in range(given.seeds)]
         means = {key: round(statistics.fmean(row[key] for row in rows), 3) for key in rows[0]}

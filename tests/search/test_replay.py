@@ -14,7 +14,7 @@ import offramp
 from offramp.cli.main import main
 from offramp.cli.main import offramp as command
 from offramp.errors import UsageError
-from offramp.search.recorded import PaidCells, Recorded, read_recorded
+from offramp.search.replay.table import PaidCells, RecordedTable, read_table
 
 MODELS = {"small": (0.3, 0.001, 0.2), "middle": (0.6, 0.004, 0.9), "large": (0.9, 0.02, 2.0), "waste": (0.2, 0.03, 3.0)}
 
@@ -80,29 +80,29 @@ def test_what_was_not_read_changes_nothing(path: Path, tmp_path: Path) -> None:
     """Every cell that the first run did not pay for is replaced by nonsense; the second run cannot tell."""
     from offramp.records import Split
     from offramp.search.racing import COST, LATENCY, QUALITY
-    from offramp.search.replay import raced
+    from offramp.search.replay.run import race_over_table
 
-    recorded = read_recorded(path)[Split.SEARCH]
+    recorded = read_table(path)[Split.SEARCH]
     objectives = (QUALITY, COST, LATENCY)
-    race = raced(recorded, objectives, 120, 0)
-    spoilt = np.where(race.cells.asked[:, :, None], recorded.values, 0.77)
-    again = raced(
-        Recorded(pool=recorded.pool, examples=recorded.examples, outcomes=recorded.outcomes, values=spoilt),
+    race = race_over_table(recorded, objectives, 120, 0)
+    spoilt = np.where(race.cells.requested[:, :, None], recorded.values, 0.77)
+    again = race_over_table(
+        RecordedTable(pool=recorded.pool, examples=recorded.examples, outcomes=recorded.outcomes, values=spoilt),
         objectives,
         120,
         0,
     )
-    assert (again.cells.asked == race.cells.asked).all()
+    assert (again.cells.requested == race.cells.requested).all()
     assert again.declare() == race.declare()
 
 
 def test_no_cell_beyond_the_cap_is_given_out() -> None:
-    recorded = Recorded(pool=({}, {}), examples=("a", "b"), outcomes=("score",), values=np.ones((2, 2, 1)))
+    recorded = RecordedTable(pool=({}, {}), examples=("a", "b"), outcomes=("score",), values=np.ones((2, 2, 1)))
     paid = PaidCells(recorded, 2)
     paid.read(0, [0, 1])
     paid.read(0, [0, 1])
-    assert (paid.used, paid.left) == (2, 0)
-    with pytest.raises(ValueError, match="1 cells asked for, 0 left"):
+    assert (paid.used, paid.remaining) == (2, 0)
+    with pytest.raises(ValueError, match="1 cells requested, 0 remaining"):
         paid.read(1, [0])
 
 
@@ -119,11 +119,11 @@ def test_columns_and_cells_may_be_missing(tmp_path: Path) -> None:
 
 def test_json_at_the_command_line(path: Path) -> None:
     done = CliRunner().invoke(command, ["replay", str(path), "--share", "0.1", "--json", "--verify"])
-    told = json.loads(done.output)
-    assert told["cells_used"] == 48
-    assert {"params", "quality", "cost_usd", "latency_s", "holdout_quality"} <= set(told["front"][0])
-    assert told["recommended"] in told["front"]
-    assert set(told["recommended"]["params"]) == {"model", "temperature"}
+    printed = json.loads(done.output)
+    assert printed["cells_used"] == 48
+    assert {"params", "quality", "cost_usd", "latency_s", "holdout_quality"} <= set(printed["front"][0])
+    assert printed["recommended"] in printed["front"]
+    assert set(printed["recommended"]["params"]) == {"model", "temperature"}
     assert "recommended:" in CliRunner().invoke(command, ["replay", str(path), "--cells", "60"]).output
 
 

@@ -55,7 +55,7 @@ def job_summary(job: ResolvedJob) -> list[tuple[str, str]]:
 def _race_told(job: ResolvedJob) -> str:
     """After how many examples a candidate may be stopped."""
     from offramp.search.race import ends_of  # not before it is asked for: scipy takes a while
-    from offramp.search.racing.behind import FEWEST
+    from offramp.search.stopping import FEWEST
 
     part, examples = job.space.search.race, len(job.task.splits.search)
     if part is None:

@@ -19,7 +19,7 @@ import numpy as np
 from offramp.ids import derived_seed
 from offramp.records import Candidate, Evaluation, Example, Result
 from offramp.search.racing import COST, LATENCY, QUALITY, RaceObjective
-from offramp.search.racing.behind import FEWEST, ahead
+from offramp.search.stopping import FEWEST, ahead
 from offramp.space.model import RacePart
 from offramp.stats.pareto import Floats
 from offramp.study.objectives import Objective

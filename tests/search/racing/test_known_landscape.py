@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from offramp.search.racing import COST, LATENCY, QUALITY
-from offramp.search.recorded import Recorded
-from offramp.search.replay import raced
+from offramp.search.replay.run import race_over_table
+from offramp.search.replay.table import RecordedTable
 from offramp.stats import non_dominated
 
 EXAMPLES, CANDIDATES, FRONT = 200, 40, 5
@@ -14,7 +14,7 @@ RUNS = 6
 
 
 def landscape(seed: int) -> np.ndarray:
-    """Cells of 40 candidates of which the first five are the true front by construction; nothing is told by params."""
+    """Cells of 40 candidates of which the first five are the true front by construction; params explain nothing."""
     generator = np.random.default_rng(seed)
     quality = np.concatenate([np.linspace(0.3, 0.9, FRONT), generator.uniform(0.1, 0.6, CANDIDATES - FRONT)])
     price = np.concatenate([np.linspace(1.0, 5.0, FRONT) ** 1.5, np.zeros(CANDIDATES - FRONT)])
@@ -29,8 +29,8 @@ def landscape(seed: int) -> np.ndarray:
     return np.stack([score.astype(float), cost, latency], axis=-1)
 
 
-def recorded(values: np.ndarray) -> Recorded:
-    return Recorded(
+def recorded(values: np.ndarray) -> RecordedTable:
+    return RecordedTable(
         pool=tuple({"prompt": f"p{i}"} for i in range(CANDIDATES)),
         examples=tuple(str(i) for i in range(EXAMPLES)),
         outcomes=("score", "cost_usd", "latency_s"),
@@ -43,9 +43,9 @@ def test_racing_finds_the_front_of_full_evaluation_in_a_quarter_of_the_calls() -
     for seed in range(RUNS):
         table = landscape(seed)
         full = set(np.flatnonzero(non_dominated(table.mean(axis=1), maximise=[True, False, False])).tolist())
-        race = raced(recorded(table), (QUALITY, COST, LATENCY), CANDIDATES * EXAMPLES // 4, seed)
+        race = race_over_table(recorded(table), (QUALITY, COST, LATENCY), CANDIDATES * EXAMPLES // 4, seed)
         front = set(race.declare().front)
-        assert race.cells.read.sum() <= CANDIDATES * EXAMPLES / 4
+        assert race.cells.count.sum() <= CANDIDATES * EXAMPLES / 4
         found_full, found_raced, declared = (
             found_full + len(true & full),
             found_raced + len(true & front),

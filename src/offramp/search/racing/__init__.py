@@ -1,4 +1,4 @@
-"""Racing: which cells to read next, and which front to declare."""
+"""The racing core: which cells (candidate x example) to run next, and which front to declare. numpy and scipy alone."""
 
 from offramp.search.racing.race import Race
 from offramp.search.racing.settings import (
@@ -6,7 +6,7 @@ from offramp.search.racing.settings import (
     LATENCY,
     QUALITY,
     Block,
-    Declared,
+    DeclaredFront,
     Estimate,
     RaceObjective,
     RaceSettings,
@@ -17,7 +17,7 @@ __all__ = [
     "LATENCY",
     "QUALITY",
     "Block",
-    "Declared",
+    "DeclaredFront",
     "Estimate",
     "Race",
     "RaceObjective",

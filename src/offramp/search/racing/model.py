@@ -1,11 +1,11 @@
-"""One objective's posterior: each candidate's mean over the whole example set, with what is not known of it.
+"""The posterior of one objective: each candidate's mean over the whole example set, and what is not known about it.
 
-What is asked for is the mean over the fixed examples, read and unread. Cells that were read are known, so the
-uncertainty of a candidate falls to nothing as its last cell is read: it is a finite population and no abstract "true
-value". Candidates share strength through their params, in their effects and in how examples take to them; one that was
-never tried has a prediction too, as sure as its relatives allow.
+The quantity wanted is the mean over the fixed examples, whether their cells were run or not. Cells that were run are
+known, so a candidate's uncertainty falls to zero as its last cell is run: this is a finite population, not an abstract
+"true value". Candidates share strength through their params, both in their effects and in how examples suit them. A
+candidate that was never run has a prediction too, as certain as similar candidates allow.
 
-Invariant: means and covariances depend on the cells read, and not on the order in which they came.
+Invariant: means and covariances depend on the cells, not on the order in which they came.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from offramp.search.racing.features import Features
-from offramp.search.racing.kernel import Evidence, Kernel, fit
-from offramp.search.racing.summary import Summary, additive, multiplicative, score_of, slope_of
+from offramp.search.racing.kernel import Evidence, Features, Kernel, fit
+from offramp.search.racing.statistics import CellStatistics, additive, multiplicative, score_of, slope_of
 from offramp.stats.pareto import Floats, Ints
 
 TURNS = 2
-"""How often the cells are summed up anew about what the model expects of each candidate."""
+"""How often the cells are summarised again around what the model expects of each candidate."""
 FITTED = 220
-"""Candidates that the kernel is fitted on; those with the most cells."""
+"""The kernel is fitted to at most this many candidates, those with the most cells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +30,10 @@ class Posterior:
     """Joint normal posterior of the full-set means, on the model's scale.
 
     Attributes:
-        mean: shape (n,). covariance: shape (n, n).
-        positive: whether the scale is logarithmic; that of scores is of log odds.
-        kernel: what it was made with; where the next fit starts.
+        mean: shape (n,).
+        covariance: shape (n, n).
+        positive: whether the scale is logarithmic; otherwise it is that of log odds.
+        kernel: what it was computed with; the next fit starts from it.
     """
 
     mean: Floats
@@ -47,42 +47,49 @@ class Posterior:
 
     def sd(self, index: int) -> float:
         """Standard deviation of one candidate's mean, in the objective's unit."""
-        wide = float(np.sqrt(max(0.0, self.covariance[index, index])))
-        return wide * float(np.exp(self.mean[index]) if self.positive else slope_of(self.mean[index]))
+        on_scale = float(np.sqrt(max(0.0, self.covariance[index, index])))
+        return on_scale * float(np.exp(self.mean[index]) if self.positive else slope_of(self.mean[index]))
 
 
 def posterior_of(cells: Floats, features: Features, *, positive: bool, kernel: Kernel | None, refit: bool) -> Posterior:
-    """The posterior after these cells; shape (n, j), NaN where not read."""
+    """The posterior given these cells.
+
+    Args:
+        cells: shape (n, j); NaN where not known.
+        kernel: from before; fitted anew where it is None or `refit` is set.
+    """
     summarise = multiplicative if positive else additive
-    summary = summarise(cells)
-    fitted = _fitted(summary, features, kernel) if refit or kernel is None else kernel
+    statistics = summarise(cells)
+    fitted = _fitted(statistics, features, kernel) if refit or kernel is None else kernel
     for _ in range(TURNS):
-        summary = summarise(cells, _joint(summary, features, fitted, spread=False)[0])
+        statistics = summarise(cells, _joint(statistics, features, fitted, with_covariance=False)[0])
     if refit or kernel is None:
-        fitted = _fitted(summary, features, fitted)
-    mean, covariance = _joint(summary, features, fitted)
+        fitted = _fitted(statistics, features, fitted)
+    mean, covariance = _joint(statistics, features, fitted)
     return Posterior(mean=mean, covariance=covariance, positive=positive, kernel=fitted)
 
 
-def _fitted(summary: Summary, features: Features, start: Kernel | None) -> Kernel:
-    told = np.flatnonzero(summary.count > 0)
-    if not len(told):
-        return start or Kernel(shared=1.0, own=1.0, mixed=0.0, blind=np.full(features.n_dims, 0.5))
-    order = np.argsort(-summary.count[told], kind="stable")
-    rows = np.sort(told[order[:FITTED]])
-    overlap = _overlap(summary, rows)
-    noise = np.diag(summary.noise[rows] / summary.count[rows]) + _shared_doubt(summary, rows)
-    tables = tuple(features.alike(dim, rows, rows) for dim in range(features.n_dims))
-    evidence = Evidence(values=summary.value[rows], noise=noise, overlap=overlap, tables=tables)
+def _fitted(statistics: CellStatistics, features: Features, start: Kernel | None) -> Kernel:
+    known = np.flatnonzero(statistics.count > 0)
+    if not len(known):
+        return start or Kernel(shared=1.0, own=1.0, mixed=0.0, irrelevance=np.full(features.n_params, 0.5))
+    order = np.argsort(-statistics.count[known], kind="stable")
+    rows = np.sort(known[order[:FITTED]])
+    evidence = Evidence(
+        values=statistics.value[rows],
+        noise=np.diag(statistics.noise[rows] / statistics.count[rows]) + _example_doubt(statistics, rows),
+        overlap=_overlap(statistics, rows),
+        tables=tuple(features.similarity(param, rows, rows) for param in range(features.n_params)),
+    )
     kernel = fit(evidence, 0.0 if start is None else start.mixed, start)
-    mixed = _mixed(summary, kernel.alike(features, rows, rows), rows)
-    return Kernel(shared=kernel.shared, own=kernel.own, mixed=mixed, blind=kernel.blind)
+    mixed = _mixed(statistics, kernel.similarity(features, rows, rows), rows)
+    return Kernel(shared=kernel.shared, own=kernel.own, mixed=mixed, irrelevance=kernel.irrelevance)
 
 
-def _mixed(summary: Summary, alike: Floats, rows: Ints) -> float:
-    """How far the rests of like candidates agree on the same examples: slope of their products on the likeness."""
-    rest, seen = summary.rest[rows], summary.seen[rows].astype(float)
-    products, shared = rest @ rest.T, seen @ seen.T
+def _mixed(statistics: CellStatistics, similarity: Floats, rows: Ints) -> float:
+    """How far similar candidates' residuals agree on the same examples: the slope of their products on similarity."""
+    residual, known = statistics.residual[rows], statistics.known[rows].astype(float)
+    products, shared = residual @ residual.T, known @ known.T
     np.fill_diagonal(shared, 0.0)
     weight = np.maximum(0.0, shared - 1.0)
     total = weight.sum()
@@ -90,43 +97,49 @@ def _mixed(summary: Summary, alike: Floats, rows: Ints) -> float:
         return 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         level = np.where(weight > 0, products / weight, 0.0)
-    near = alike - (weight * alike).sum() / total
-    bottom = (weight * near**2).sum()
-    slope = (weight * near * level).sum() / bottom if bottom > 1e-9 else 0.0
-    return float(np.clip(slope, 0.0, 0.9 * np.median(summary.noise[rows])))
+    centred = similarity - (weight * similarity).sum() / total
+    bottom = (weight * centred**2).sum()
+    slope = (weight * centred * level).sum() / bottom if bottom > 1e-9 else 0.0
+    return float(np.clip(slope, 0.0, 0.9 * np.median(statistics.noise[rows])))
 
 
-def _overlap(summary: Summary, rows: Ints) -> Floats:
-    share = summary.seen[rows] / summary.count[rows][:, None]
+def _overlap(statistics: CellStatistics, rows: Ints) -> Floats:
+    share = statistics.known[rows] / statistics.count[rows][:, None]
     return np.asarray(share @ share.T)
 
 
-def _shared_doubt(summary: Summary, rows: Ints) -> Floats:
-    share = summary.seen[rows] / (summary.count * summary.slope)[rows][:, None]
-    return np.asarray((share * summary.doubt[None, :]) @ share.T)
+def _example_doubt(statistics: CellStatistics, rows: Ints) -> Floats:
+    """Covariance that candidates' values share because the examples' effects are not known exactly."""
+    share = statistics.known[rows] / (statistics.count * statistics.slope)[rows][:, None]
+    return np.asarray((share * statistics.doubt[None, :]) @ share.T)
 
 
-def _joint(summary: Summary, features: Features, kernel: Kernel, *, spread: bool = True) -> tuple[Floats, Floats]:
-    """Conditions the full-set means on the means over the cells read; without `spread` the covariance is left out."""
-    n, j = summary.seen.shape
-    everyone, told = np.arange(n), np.flatnonzero(summary.count > 0)
-    rest = np.maximum(0.0, summary.noise - kernel.mixed)
-    alike = kernel.alike(features, everyone, everyone)
-    full = (kernel.shared + kernel.mixed / j) * alike
+def _joint(
+    statistics: CellStatistics, features: Features, kernel: Kernel, *, with_covariance: bool = True
+) -> tuple[Floats, Floats]:
+    """Mean and covariance of the full-set means, given the means of the known cells.
+
+    Without `with_covariance` the covariance is that of the prior, which costs nothing.
+    """
+    n, j = statistics.known.shape
+    everyone, known = np.arange(n), np.flatnonzero(statistics.count > 0)
+    rest = np.maximum(0.0, statistics.noise - kernel.mixed)
+    similarity = kernel.similarity(features, everyone, everyone)
+    full = (kernel.shared + kernel.mixed / j) * similarity
     full[np.diag_indices(n)] += kernel.own + rest / j
-    if not len(told):
+    if not len(known):
         return np.zeros(n), full
-    across = full[:, told]
-    between = alike[np.ix_(told, told)]
-    matrix = between * (kernel.shared + kernel.mixed * _overlap(summary, told)) + _shared_doubt(summary, told)
-    matrix[np.diag_indices(len(told))] += kernel.own + rest[told] / summary.count[told]
+    across = full[:, known]
+    between = similarity[np.ix_(known, known)]
+    matrix = between * (kernel.shared + kernel.mixed * _overlap(statistics, known)) + _example_doubt(statistics, known)
+    matrix[np.diag_indices(len(known))] += kernel.own + rest[known] / statistics.count[known]
     jitter = 1e-9 * float(np.mean(np.diag(matrix))) + 1e-15
-    matrix[np.diag_indices(len(told))] += jitter
+    matrix[np.diag_indices(len(known))] += jitter
     factor = cho_factor(matrix, lower=True)
-    ones = cho_solve(factor, np.ones(len(told)))
-    level = float(ones @ summary.value[told] / ones.sum())
-    mean = level + across @ cho_solve(factor, summary.value[told] - level)
-    if not spread:
+    ones = cho_solve(factor, np.ones(len(known)))
+    level = float(ones @ statistics.value[known] / ones.sum())
+    mean = level + across @ cho_solve(factor, statistics.value[known] - level)
+    if not with_covariance:
         return mean, full
     gain = cho_solve(factor, across.T)
     slack = 1.0 - across @ ones

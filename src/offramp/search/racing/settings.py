@@ -1,4 +1,4 @@
-"""What a race is about and how it is run: objectives, settings, and the records it hands out."""
+"""What a race is given and what it hands out: objectives, settings, blocks of cells, the declared front."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaceObjective:
-    """One objective, a mean over the examples.
+    """One objective: a mean over the examples.
 
     Attributes:
-        name: as it is called in estimates.
-        maximise: direction.
-        positive: whether values are 0 or more and spread in proportion to their size (money, seconds), so that they
+        name: its key in the estimates.
+        maximise: whether larger is better.
+        positive: whether values are non-negative and vary in proportion to their size (money, seconds), so that they
             are modelled on a logarithmic scale; False for scores in 0..1.
         weight: share in the utility, not normalised.
-        scale: (worst, best) in the objective's unit, as fixed for the study; None takes the span of the pool's
+        scale: (worst, best) in the objective's unit, as fixed for the study; None uses the span of the pool's
             expected values.
     """
 
@@ -34,18 +34,18 @@ LATENCY = RaceObjective(name="latency_s", maximise=False, positive=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaceSettings:
-    """How to race.
+    """How a race is run.
 
     Attributes:
-        first: cells of a candidate's first block.
-        block: cells of every later block.
-        first_share: where the pool is too large for the cells, the share of them that first blocks may take; needs
-            `budget`.
-        budget: cells there are in all; None for as many as candidates and examples make.
+        first: cells in a candidate's first block.
+        block: cells in each later block.
+        first_share: the largest share of `budget` that first blocks may use, where the pool is too large to give every
+            candidate one; has no effect without `budget`.
+        budget: cells available in all; None for every cell of every candidate.
         precision: expected share of the declared front that is on the true front or close to it.
-        least_gain: a candidate that adds less than this share of the hypervolume adds nothing.
-        draws, places: how finely volumes are counted.
-        patience: the model is asked anew when the cells have grown by this share.
+        least_gain: a candidate that adds less than this share of the hypervolume is not worth declaring.
+        draws: posterior draws behind each decision. grid_points: points that a hypervolume is counted on.
+        patience: the model is updated when the number of cells has grown by this share.
     """
 
     first: int = 5
@@ -55,13 +55,13 @@ class RaceSettings:
     precision: float = 0.96
     least_gain: float = 1e-4
     draws: int = 64
-    places: int = 1024
+    grid_points: int = 1024
     patience: float = 0.04
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """The next cells to read: a candidate and positions in the example set."""
+    """The cells to run next: one candidate, on the examples at these positions."""
 
     index: int
     positions: tuple[int, ...]
@@ -69,10 +69,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """An objective of one candidate over the whole example set.
+    """One objective of one candidate over the whole example set.
 
     Attributes:
-        mean: in the objective's unit. sd: how far off it may be (one standard deviation); 0 when all cells are read.
+        mean: expected value, in the objective's unit.
+        sd: its standard deviation, in the same unit; 0 when every cell is known.
     """
 
     mean: float
@@ -80,14 +81,14 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
-    """What the race would say if it ended now.
+class DeclaredFront:
+    """The front as far as it is known from the cells so far.
 
     Attributes:
-        front: indices, the recommended one included; best utility first.
-        recommended: index of the member of highest expected utility; None when no cell was read.
-        estimates: by index, then by objective name; of every candidate that has a cell.
-        trust: by index of a member, how likely it is on the true front or close to it.
+        front: indices of the members, highest expected utility first.
+        recommended: the first of them; None before any cell is known.
+        estimates: by index, then by objective name; for every candidate that has a known cell.
+        trust: by index of a member: the probability that it is on the true front or close to it.
     """
 
     front: tuple[int, ...]

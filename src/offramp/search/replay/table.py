@@ -1,10 +1,10 @@
-"""A recorded table of outcomes: one row is one candidate (columns `param.*`) on one example.
+"""A recorded table of outcomes: each row is one candidate (columns `param.*`) on one example.
 
-Rows of the same candidate and example are replicates of one cell and count as their mean. Candidates and examples are
-put in an order of their own, so that the order of the rows means nothing.
+Rows with the same candidate and example are replicates of one cell and count as their mean. Candidates and examples get
+an order of their own, so the order of the rows does not matter.
 
-Invariant: what a search may know of the outcomes goes through `PaidCells.read`, which counts every cell and gives none
-beyond its cap. The table itself stays out of reach.
+Invariant: everything that a race may know of the outcomes goes through `PaidCells.read`, which counts every cell and
+returns none beyond its cap. The table itself stays out of reach.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ OUTCOMES = ("score", "cost_usd", "latency_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class RecordedTable:
     """One split of a table.
 
     Attributes:
-        pool: params by candidate, named as the columns without `param.`.
-        examples: ids. outcomes: the columns of OUTCOMES that are there, `score` first.
-        values: shape (candidates, examples, outcomes); NaN where the table has nothing.
+        pool: params by candidate, named as the columns, without `param.`.
+        examples: ids.
+        outcomes: the columns of OUTCOMES that exist, `score` first.
+        values: shape (candidates, examples, outcomes); NaN where the table has no value.
     """
 
     pool: tuple[Mapping[str, Scalar], ...]
@@ -47,15 +48,16 @@ class Recorded:
 
 
 class PaidCells:
-    """The cells of a table, one by one, for a price of one cell each.
+    """The cells of a table, each paid for once.
 
     Args:
-        recorded: the table. cap: cells that may be read at most.
+        table: where they come from.
+        cap: how many may be read.
     """
 
-    def __init__(self, recorded: Recorded, cap: int) -> None:
-        self.__values = recorded.values
-        self.__paid = np.zeros(recorded.values.shape[:2], dtype=bool)
+    def __init__(self, table: RecordedTable, cap: int) -> None:
+        self.__values = table.values
+        self.__paid = np.zeros(table.values.shape[:2], dtype=bool)
         self.cap = cap
 
     @property
@@ -64,32 +66,32 @@ class PaidCells:
         return int(self.__paid.sum())
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Cells that may still be read."""
         return self.cap - self.used
 
     def read(self, index: int, positions: Sequence[int]) -> Floats:
-        """Outcomes of a candidate on some examples; shape (len(positions), outcomes). Read again, they cost nothing.
+        """Outcomes of a candidate on some examples; shape (len(positions), outcomes). Reading a cell again is free.
 
         Raises:
-            ValueError: more cells than are left.
+            ValueError: more cells than remain.
         """
         new = np.unique([p for p in positions if not self.__paid[index, p]])
-        if len(new) > self.left:
-            raise ValueError(f"{len(new)} cells asked for, {self.left} left")
+        if len(new) > self.remaining:
+            raise ValueError(f"{len(new)} cells requested, {self.remaining} remaining")
         self.__paid[index, new.astype(np.int64)] = True
         return np.array(self.__values[index, list(positions)])
 
 
-def read_recorded(path: Path) -> dict[Split, Recorded]:
-    """The splits of a Parquet or CSV file; without a column `split`, all of it is the search split.
+def read_table(path: Path) -> dict[Split, RecordedTable]:
+    """The splits of a Parquet or CSV file; without a column `split`, every row is in the search split.
 
     Raises:
-        DatasetError: no such file, or a table that is not one of outcomes.
+        DatasetError: there is no such file, or it is not a table of outcomes.
     """
     frame = _frame(path)
-    dims = [name for name in frame.columns if str(name).startswith(PREFIX)]
-    _check(frame, dims, path)
+    params = [name for name in frame.columns if str(name).startswith(PREFIX)]
+    _check(frame, params, path)
     outcomes = tuple(name for name in OUTCOMES if name in frame.columns and frame[name].notna().any())
     splits = frame["split"].astype(str) if "split" in frame.columns else None
     parts = {s: frame if splits is None else frame[splits == s.value] for s in (Split.SEARCH, Split.HOLDOUT)}
@@ -98,7 +100,7 @@ def read_recorded(path: Path) -> dict[Split, Recorded]:
     elif not len(parts[Split.SEARCH]):
         found = sorted(set(splits))[:5]
         raise DatasetError(problem(str(path), "column split", got=found, expected="rows with 'search'"))
-    return {split: _recorded(part, dims, outcomes) for split, part in parts.items() if len(part)}
+    return {split: _table(part, params, outcomes) for split, part in parts.items() if len(part)}
 
 
 def _frame(path: Path) -> pandas.DataFrame:
@@ -118,9 +120,9 @@ def _frame(path: Path) -> pandas.DataFrame:
         ) from None
 
 
-def _check(frame: pandas.DataFrame, dims: Sequence[str], path: Path) -> None:
-    do = "docs/replay.md shows the columns."
-    if not dims:
+def _check(frame: pandas.DataFrame, params: Sequence[str], path: Path) -> None:
+    do = "docs/replay.md lists the columns."
+    if not params:
         raise DatasetError(problem(str(path), "no column begins with 'param.'", got=list(frame.columns)[:8], do=do))
     for name in ("example_id", "score"):
         if name not in frame.columns:
@@ -132,6 +134,7 @@ def _check(frame: pandas.DataFrame, dims: Sequence[str], path: Path) -> None:
 
 
 def _check_numbers(frame: pandas.DataFrame, name: str, path: Path) -> None:
+    """Refuses values out of range, and makes the column one of floats."""
     import pandas
 
     numbers = pandas.to_numeric(frame[name], errors="coerce")
@@ -146,20 +149,21 @@ def _check_numbers(frame: pandas.DataFrame, name: str, path: Path) -> None:
     frame[name] = numbers.astype(float)
 
 
-def _recorded(frame: pandas.DataFrame, dims: Sequence[str], outcomes: tuple[str, ...]) -> Recorded:
+def _table(frame: pandas.DataFrame, params: Sequence[str], outcomes: tuple[str, ...]) -> RecordedTable:
     import pandas
 
-    columns = [[plain_param(value) for value in frame[name].tolist()] for name in dims]
+    columns = [[_plain_param(value) for value in frame[name].tolist()] for name in params]
     keys = [json.dumps(row) for row in zip(*columns, strict=True)]
     examples = [str(value) for value in frame["example_id"].tolist()]
     names, ids = sorted(set(keys)), sorted(set(examples))
     rows, places = pandas.Index(names).get_indexer(keys), pandas.Index(ids).get_indexer(examples)
     values = np.stack([_means(frame[o].to_numpy(), rows, places, (len(names), len(ids))) for o in outcomes], axis=-1)
-    pool = tuple(dict(zip((d.removeprefix(PREFIX) for d in dims), json.loads(name), strict=True)) for name in names)
-    return Recorded(pool=pool, examples=tuple(ids), outcomes=outcomes, values=values)
+    pool = tuple(dict(zip((p.removeprefix(PREFIX) for p in params), json.loads(name), strict=True)) for name in names)
+    return RecordedTable(pool=pool, examples=tuple(ids), outcomes=outcomes, values=values)
 
 
 def _means(values: Floats, rows: Any, places: Any, shape: tuple[int, int]) -> Floats:
+    """Shape `shape`: the mean of the values of each cell; NaN where there is none."""
     known = ~np.isnan(values)
     total, count = np.zeros(shape), np.zeros(shape)
     np.add.at(total, (rows[known], places[known]), values[known])
@@ -168,8 +172,8 @@ def _means(values: Floats, rows: Any, places: Any, shape: tuple[int, int]) -> Fl
         return np.asarray(total / count)
 
 
-def plain_param(value: Any) -> Scalar:
-    """A param as a JSON value: null for what is not there, text for what is neither number, bool nor text."""
+def _plain_param(value: Any) -> Scalar:
+    """A param as a JSON value: null for what is missing, text for anything but numbers, bools and text."""
     if hasattr(value, "item"):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):

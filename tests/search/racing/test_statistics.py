@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.search.racing.features import features_of
+from offramp.search.racing.kernel import features_of
 from offramp.search.racing.model import posterior_of
-from offramp.search.racing.summary import log_odds_of, score_of, slope_of
+from offramp.search.racing.statistics import log_odds_of, score_of, slope_of
 
 
 @given(st.floats(0, 1))

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import t as student
 
 from offramp.search.racing import COST, LATENCY, QUALITY
-from offramp.search.racing.behind import FEWEST, ahead, full_mean
+from offramp.search.stopping import FEWEST, ahead, full_mean
 from offramp.stats import non_dominated
 
 OBJECTIVES = (QUALITY, COST, LATENCY)
@@ -33,10 +33,10 @@ def search(cells, rng, confidence=0.95):
             known[i, :end] = cells[i, :end]
             rivals = [complete[k] for k in front(cells[complete])] if complete else []
             rows = [*rivals, *(c for c in complete if c not in rivals), i]
-            told = ahead(
+            rival = ahead(
                 known[rows], OBJECTIVES, rivals=len(rivals), confidence=confidence, looks=5, margin=0.01, generator=rng
             )
-            if end < j and told is not None:
+            if end < j and rival is not None:
                 stopped.append(i)
                 break
         else:
@@ -58,50 +58,50 @@ def test_members_of_the_front_are_stopped_as_seldom_as_stated_and_calls_are_save
     assert np.mean(shares) < 0.85
 
 
-def two(mine, other, read=20, j=40, noise=0.0):
+def two(own, other, read=20, j=40, noise=0.0):
     """A complete rival and a candidate, with these mean scores, both at the price and speed of 1."""
     rng = np.random.default_rng(1)
     cells = np.ones((2, j, 3))
-    cells[0, :, 0], cells[1, :, 0] = rng.random(j) < other, rng.random(j) < mine
+    cells[0, :, 0], cells[1, :, 0] = rng.random(j) < other, rng.random(j) < own
     cells[:, :, 1:] *= np.exp(noise * rng.normal(size=(2, j, 2)))
     cells[1, read:] = np.nan
     return cells
 
 
-def told(cells, **more):
+def stopped_by(cells, **more):
     given = {"rivals": 1, "confidence": 0.95, "looks": 3, "margin": 0.01, "generator": np.random.default_rng(0), **more}
     return ahead(cells, OBJECTIVES, **given)
 
 
 def test_one_that_is_far_behind_at_the_same_price_is_behind_and_names_its_rival():
-    assert told(two(0.1, 0.95)) == 0
-    assert told(two(0.95, 0.1)) is None
+    assert stopped_by(two(0.1, 0.95)) == 0
+    assert stopped_by(two(0.95, 0.1)) is None
 
 
 @pytest.mark.parametrize("objective", [1, 2])
 def test_one_that_is_cheaper_or_faster_is_not_behind(objective):
     cells = two(0.1, 0.95)
     cells[1, :, objective] *= 0.9
-    assert told(cells) is None
+    assert stopped_by(cells) is None
     cells[1, :, objective] /= 0.9 * 0.999  # by a thousandth: less than the margin
-    assert told(cells) == 0
+    assert stopped_by(cells) == 0
 
 
 def test_nothing_is_said_of_few_values_and_failed_runs_are_no_values():
-    assert told(two(0.0, 1.0, read=FEWEST - 1)) is None
+    assert stopped_by(two(0.0, 1.0, read=FEWEST - 1)) is None
     cells = two(0.0, 1.0, read=30)
     cells[1, FEWEST - 1 : 30, 0] = np.nan
-    assert told(cells) is None
+    assert stopped_by(cells) is None
 
 
 def test_an_objective_that_nobody_knows_stops_nobody():
     cells = two(0.1, 0.95)
     cells[1, :, 1] = np.nan
-    assert told(cells) is None
+    assert stopped_by(cells) is None
 
 
 def test_without_rivals_nobody_is_behind():
-    assert told(two(0.1, 0.95), rivals=0) is None
+    assert stopped_by(two(0.1, 0.95), rivals=0) is None
 
 
 @pytest.mark.parametrize("scale", [1.0, 50.0])
@@ -126,4 +126,4 @@ def test_easy_examples_first_make_nobody_good():
 
 def test_the_same_cells_and_seed_say_the_same():
     cells = two(0.4, 0.6, noise=0.3)
-    assert told(cells) == told(cells)
+    assert stopped_by(cells) == stopped_by(cells)
