@@ -7,11 +7,11 @@
     │   ├── MetricError                 a metric that does not import, or returns what is not a score
     │   ├── ModelError                  a model that is unknown, has no price, no key, or no file
     │   ├── StorageError                a storage URL that cannot be opened or written
-    │   └── PromotionError              a promotion, label or history that is not there, was changed, or cannot be made
+    │   └── PromotionError              a promotion, label or history that is missing, was changed, or cannot be made
     ├── JobError                     1  a job that cannot go on; what it paid for is kept
     │   └── StorageFullError            the disk or database refused a write while a job ran
     ├── GateRefused                  3  a gate that did not hold
-    └── CallError                       one request that gave no answer (see `calls/failures.py` for who is to blame)
+    └── CallError                       one request that gave no answer (see `calls/failures.py` for its kinds)
 
 A message says where, what is wrong, what was got, what was expected, and what to do:
 
@@ -59,7 +59,7 @@ class StorageError(UsageError):
 
 
 class PromotionError(UsageError):
-    """A promotion, label or history that is not there, was changed by hand, or cannot be made as asked."""
+    """A promotion, label or history that is missing, was changed by hand, or cannot be made as asked."""
 
 
 class JobError(OfframpError):

@@ -64,7 +64,7 @@ def test_a_promotion_comes_back_from_its_file_and_texts_are_blocks_to_read(tmp_p
     [
         (b"a: &x [1]\nb: *x\n", "alias"),
         (b"a: !!python/object/apply:os.system ['true']\n", "tag"),
-        (b"a: 1\na: 2\n", "twice"),
+        (b"a: 1\na: 2\n", "duplicate"),
         (b"[" * 100_000, "depth"),
         (b"\xff", "UTF-8"),
         (b"", "empty"),
@@ -128,7 +128,7 @@ def test_a_feature_name_that_cannot_be_is_told_with_one_that_can(tmp_path: Path,
 
 def test_a_promotions_folder_that_is_a_file_is_told_as_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PromotionError, match=r"it is no folder. Name the folder of promotions with --promotions."):
+    with pytest.raises(PromotionError, match=r"it is not a folder. Name the folder of promotions with --promotions."):
         FeatureFolder(tmp_path / "file", "triage").resolve()
 
 
@@ -179,7 +179,7 @@ def test_a_text_that_no_file_can_keep_is_refused_before_anything_is_written(tmp_
 
 
 def test_parsing_says_where(tmp_path: Path) -> None:
-    with pytest.raises(PromotionError, match=r"some/file\.yaml: it is no promotion"):
+    with pytest.raises(PromotionError, match=r"some/file\.yaml: it is not a promotion"):
         parsed_promotion(b"- 1\n", "some/file.yaml")
 
 

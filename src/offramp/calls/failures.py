@@ -4,7 +4,7 @@
     ├── ProgramFault            the program's own: a real zero, counted, never tried again
     │   ├── Refused                the model or its filter refused
     │   └── TooLong                the prompt does not fit the model
-    ├── InfrastructureFailure   nobody's score: tried again, then counted apart
+    ├── InfrastructureFailure   no score: retried, then counted separately
     │   ├── RateLimited            429; may say when to come back
     │   ├── ServerFailed           5xx
     │   ├── TimedOut               no reply within the time of one attempt

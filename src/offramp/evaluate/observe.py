@@ -1,4 +1,4 @@
-"""What a candidate does on train examples, for a proposer that learns from it. No result is kept: these are no scores.
+"""What a candidate does on train examples, for a proposer that learns from it. No result is kept: these are not scores.
 
 Invariant: an observation is of an answer or of the program's own fault, never of the infrastructure's.
 """

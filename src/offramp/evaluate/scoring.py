@@ -20,7 +20,7 @@ async def result_of(
     """The result of one run. A judge that gives no answer is a failure like any other.
 
     Raises:
-        MetricError: the metric is broken; that is the user's to mend and no result.
+        MetricError: the metric is broken; the user has to fix it, and it is not a result.
         JobError, FatalCallError: the judge's request ends the whole job (no budget left, no access).
     """
     try:

@@ -37,7 +37,7 @@ def load_study(store: Store, study: str, space_file: str | Path | None = None) -
             what it said is in the study's record.
 
     Raises:
-        UsageError: a file that is named is not there, nor is the data, or it is not what the study ran on.
+        UsageError: a named file or the data is missing, or is not what the study ran on.
     """
     row = StudyStore(store).get(study)
     path = Path(space_file or row.extra.get("space_file") or "")
@@ -47,7 +47,7 @@ def load_study(store: Store, study: str, space_file: str | Path | None = None) -
         raise UsageError(problem(study, "the study does not say where its space file is", do="Name it with --space."))
     if not path.parent.is_dir():
         do = "Name its space file with --space."
-        raise UsageError(problem(study, "the folder of its space file is not there", got=str(path.parent), do=do))
+        raise UsageError(problem(study, "the folder of its space file does not exist", got=str(path.parent), do=do))
     space = space_from_json(row.space_json)
     text_hash = content_hash(row.space_json)
     loaded = LoadedSpace(path=path, base=path.parent, space=space, lines={}, text_hash=text_hash)

@@ -40,7 +40,7 @@ class AppFile:
 
     Attributes:
         path: relative to the folder that was named, with forward slashes.
-        text: None where it could not be read or is no text.
+        text: None where it could not be read or is not text.
     """
 
     path: str

@@ -21,7 +21,7 @@ def models_in_use(promotions: Path | None = None) -> Iterator[ModelInUse]:
     """The models that labels point at, fallbacks included, by feature and label.
 
     Raises:
-        PromotionError: a promotion that is missing, changed or unreadable, or a folder that is not there.
+        PromotionError: a promotion that is missing, changed or unreadable, or a folder that does not exist.
     """
     root = default_folder(promotions)
     for folder in _features(root):
@@ -34,7 +34,7 @@ def models_in_use(promotions: Path | None = None) -> Iterator[ModelInUse]:
 
 
 def _features(root: Path) -> list[FeatureFolder]:
-    """The features of a folder; none where the usual one is not there yet, an error where another was named."""
+    """The features of a folder; none where the default one does not exist yet, an error where another was named."""
     if not root.is_dir() and root != USUAL_FOLDER:
         do = "Name the folder of promotions with --promotions."
         raise PromotionError(problem(str(root), "there is no such folder", do=do))

@@ -108,7 +108,7 @@ def _lives(item: Successor, until: datetime.date) -> bool:
 
 
 def _fits(row: TableRow, needs: Needs) -> bool:
-    """Whether it can do all that is asked, as far as the table tells; what the table leaves open is no obstacle."""
+    """Whether it can do all that is asked, as far as the table says; what the table leaves open does not exclude it."""
     if stem(row.route) == stem(needs.route) or row.price is None or not row.price.known or not row.price.output_usd:
         return False
     if needs.context_tokens and row.context_tokens and row.context_tokens < needs.context_tokens:

@@ -126,7 +126,7 @@ def _load(path: Path) -> Table:
     except (OSError, ValueError) as error:
         raise ModelError(problem(str(path), "cannot be read as a price table", do="Reinstall litellm.")) from error
     if not isinstance(raw, dict):
-        raise ModelError(problem(str(path), "is no price table", got=type(raw).__name__, expected="an object"))
+        raise ModelError(problem(str(path), "is not a price table", got=type(raw).__name__, expected="an object"))
     rows = [_row(key, facts) for key, facts in raw.items() if _is_model(key, facts)]
     version = f"litellm {_litellm_version()} sha256:{hashlib.sha256(content).hexdigest()[:12]}"
     return Table(by_key={row.key: row for row in rows}, by_route=_routes(rows), version=version)

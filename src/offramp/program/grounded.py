@@ -73,7 +73,7 @@ class Grounded:
             examples: of the train split; shown where they have the predictor's fields.
             history: texts with their quality, the best last.
             tip: a hint, or empty.
-            replicate: another number asks the model anew.
+            replicate: another number asks the model again.
         """
         step = predictors_of(build_module(parent, self._fields, self._factory, {}))[predictor]
         rows = [_cut(row) for row in demo_rows(examples, step)]

@@ -16,7 +16,7 @@ from dspy.adapters.utils import serialize_for_json
 def json_value(value: Any) -> Any:
     """The value as JSON has it. Raises ValueError for a number that JSON cannot hold: no answer of a model is one."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value!r} is no answer: a number has to be finite")
+        raise ValueError(f"{value!r} is not an answer: a number has to be finite")
     if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, Mapping):

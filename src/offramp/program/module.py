@@ -54,7 +54,7 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
 
 
 def _imported(source: str, base: Path, where: str) -> Any:
-    """The module, run anew where it is a file; the folders of the space file and of the file are on the import path."""
+    """The module, run again where it is a file; the folders of the space file and of the file are importable."""
     file = (base / source).resolve() if source.endswith(".py") else None
     if file is not None and not file.is_file():
         names = [found.name for found in file.parent.glob("*.py")]

@@ -9,7 +9,7 @@ A missing output is a fault, but for two that may be missing: one that may be nu
 thought, which no one asked for (demos from a dataset have none either).
 
 Invariant: what `answer_text` writes, `parse` reads back to the same values. Of a single text alone, white space at its
-ends is not kept, and an empty one is no answer.
+ends is not kept, and an empty one is not an answer.
 """
 
 from __future__ import annotations

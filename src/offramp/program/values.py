@@ -134,7 +134,7 @@ def _read_option(text: str, options: Sequence[Any], nullable: bool) -> Any:
         return found[0]
     if nullable and _is_null(text.strip(_AROUND_NULL)):
         return None
-    raise ValueError(f"{text[:80]!r} is none of {list(options)}")
+    raise ValueError(f"{text[:80]!r} is not one of {list(options)}")
 
 
 def _option(text: str, options: Sequence[Any]) -> tuple[Any] | None:
@@ -163,11 +163,11 @@ def _read_bool(text: str) -> bool:
 
 
 def _number(text: str) -> str:
-    """A number as Python writes it. One comma is a thousands separator only before three digits, so `3,14` is none."""
+    """A number as Python writes it. A comma separates thousands only before three digits: `3,14` is not a number."""
     match = _NUMBER.fullmatch(text.strip(_AROUND).replace("\N{MINUS SIGN}", "-"))
     sign, whole, fraction, exponent = match.groups(default="") if match else ("", "", "", "")
     if not (whole or fraction.strip(".")):
-        raise ValueError(f"{text[:80]!r} is no number")
+        raise ValueError(f"{text[:80]!r} is not a number")
     return f"{sign}{re.sub(r'[^0-9]', '', whole) or '0'}{fraction}{exponent}"
 
 
@@ -177,7 +177,7 @@ def _read_whole(text: str) -> int:
         return int(number)
     exact = Decimal(number)
     if exact != exact.to_integral_value():
-        raise ValueError(f"{text[:80]!r} is no whole number")
+        raise ValueError(f"{text[:80]!r} is not a whole number")
     return int(exact)
 
 

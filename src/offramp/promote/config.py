@@ -16,7 +16,7 @@ from offramp.records import Candidate, DemoKind, Model, Price
 
 
 def promoted_model(model: Model, price: Price | None, retirement: Retirement | None) -> PromotedModel:
-    """A model without its address and key; an estimate of its retirement is no date to keep."""
+    """A model without its address and key; an estimate of its retirement is not kept."""
     announced = retirement is not None and retirement.basis is not Basis.ESTIMATE
     stated = {name: usd for name, usd in asdict(price).items() if usd is not None} if price is not None else None
     return PromotedModel(

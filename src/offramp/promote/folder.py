@@ -117,7 +117,7 @@ class FeatureFolder:
         content = self._bytes(path)
         if content is None:
             do = "Bring it back, for example with `git checkout`, or point the label at another version."
-            raise PromotionError(problem(str(path), "the promotion is not there", do=do))
+            raise PromotionError(problem(str(path), "the promotion does not exist", do=do))
         return self._checked(parsed_promotion(content, str(path)), version, path)
 
     def _checked(self, found: Promotion, version: str, path: Path) -> Promotion:
@@ -131,7 +131,7 @@ class FeatureFolder:
         path = self.data_path(ref)
         content = self._bytes(path)
         if content is None:
-            raise PromotionError(problem(str(path), "a file of the promotion is not there", do="Bring it back."))
+            raise PromotionError(problem(str(path), "a file of the promotion is missing", do="Restore it."))
         content = content.replace(b"\r\n", b"\n")  # a checkout may have changed line ends; rows hold none of their own
         if hashlib.sha256(content).hexdigest() != ref.sha256:
             raise PromotionError(problem(str(path), "it was changed after the promotion", do=_RESTORE))
@@ -144,12 +144,12 @@ class FeatureFolder:
             return None
         except NotADirectoryError:
             do = "Name the folder of promotions with --promotions."
-            raise PromotionError(problem(str(self.path), "it is no folder", do=do)) from None
+            raise PromotionError(problem(str(self.path), "it is not a folder", do=do)) from None
         except OSError as error:
             raise PromotionError(problem(str(path), f"cannot be read: {error.strerror}")) from None
 
 
-_RESTORE = "Bring it back as it was; to change something, promote anew."
+_RESTORE = "Restore it as it was; to change something, promote again."
 
 
 def content_of(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,11 +179,11 @@ def _values(content: bytes, where: str) -> Mapping[str, Any]:
     except Unreadable as error:
         raise PromotionError(problem(where, f"cannot be read as a promotion: {error}", do=_RESTORE)) from None
     if not isinstance(values, dict):
-        raise PromotionError(problem(where, "it is no promotion", got=type(values).__name__, expected="a mapping"))
+        raise PromotionError(problem(where, "it is not a promotion", got=type(values).__name__, expected="a mapping"))
     given = values.get("schema_version")
     if type(given) is not int or given != FORMAT_VERSION:
         newer = isinstance(given, int) and given > FORMAT_VERSION
-        do = "Upgrade offramp." if newer else "Promote anew with this release."
+        do = "Upgrade offramp." if newer else "Promote again with this release."
         raise PromotionError(problem(where, "schema_version", got=given, expected=str(FORMAT_VERSION), do=do))
     return values
 
@@ -199,7 +199,7 @@ def labels_in(content: bytes, where: str) -> dict[str, str]:
         what = f"cannot be read: {error}"
         raise PromotionError(problem(where, what, expected="`label: version` lines", do=do)) from None
     if not isinstance(values, dict):
-        raise PromotionError(problem(where, "it is no mapping", expected="`label: version` lines"))
+        raise PromotionError(problem(where, "it is not a mapping", expected="`label: version` lines"))
     for label, version in values.items():
         checked_name(label, f"{where}: label")
         if not (isinstance(version, str) and _VERSION.match(version)):

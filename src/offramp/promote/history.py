@@ -2,7 +2,7 @@
 
 A move is three writes: what is about to happen (`.moving.json`), the label, the line. The label is the moment at which
 it happens. Whoever comes next finishes or forgets what a killed process left: if the label was moved the line is added,
-if not there was no move. Readers see it the same way before that.
+if not there was no move. Readers reach the same conclusion before that.
 
 Invariant: the history, as `moves` gives it, says exactly the moves that labels made, in order.
 """
@@ -49,7 +49,7 @@ class Move:
 
 
 def moves(folder: FeatureFolder) -> tuple[Move, ...]:
-    """All moves in order. Raises PromotionError for a line that is none."""
+    """All moves in order. Raises PromotionError for a line that is not a move."""
     kept = written(folder)
     late = unfinished(folder)
     if late is None or late.id in {move.id for move in kept} or not happened(folder, late):
@@ -107,7 +107,7 @@ def _line(line: bytes, number: int, path: Path) -> Move:
     except (ValueError, Mismatch) as error:
         merging = line.startswith((b"<<<<<<< ", b"=======", b">>>>>>> "))
         do = "Solve the merge: keep the lines of both sides." if merging else "Bring the line back as it was."
-        why = str(error) if isinstance(error, Mismatch) else "it is no JSON"
+        why = str(error) if isinstance(error, Mismatch) else "it is not JSON"
         raise PromotionError(problem(f"{path}:{number}", f"no move of a label: {why}", do=do)) from None
 
 

@@ -17,7 +17,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_text(report: CheckReport) -> str:
-    """The report. Examples that got worse fail where quality does not hold, and are told of where it does."""
+    """The report. Examples that got worse fail where quality does not hold, and are only listed where it does."""
     quality = next(condition for condition in report.conditions if condition.name == "quality")
     broken = {} if quality.holds else {each.example: each for each in report.broken}
     failures = sum(not condition.holds for condition in report.conditions) + len(broken)

@@ -1,7 +1,7 @@
 """`offramp.load_messages`: the request of a promoted feature, for apps that call models their own way.
 
-What was read is kept, and read anew when the files have changed: a promote or a rollback reaches a running app with its
-next request. Nothing here imports dspy, litellm or optuna.
+What was read is kept, and read again when the files have changed: a promotion or a rollback reaches a running app with
+its next request. Nothing here imports dspy, litellm or optuna.
 
 Invariant: a request is of one version as a whole; a file that is not whole never replaces one that was.
 """
@@ -25,7 +25,7 @@ _log = logging.getLogger("offramp")
 
 
 class Watched(Generic[Made]):
-    """What is made from the promotion that a label points at, made anew when the files change.
+    """What is made from the promotion that a label points at, made again when the files change.
 
     Args:
         label: or a version, or the beginning of one.
@@ -68,7 +68,7 @@ class Watched(Generic[Made]):
     def _look(self) -> tuple[Any, ...]:
         """What tells that files have changed, or that this is a forked child, which has none of its parent's threads.
 
-        A file that is not there is a state like any other.
+        A missing file is a state like any other.
         """
         version = self._folder.version_path(self.promotion.version)
         return os.getpid(), _state(self._folder.labels_path), _state(version)

@@ -152,7 +152,7 @@ class SplitEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyProbe:
-    """Latency measured apart from the search: warm, uncached, at a fixed concurrency. Seconds, with 95% intervals.
+    """Latency measured in isolation: warm, uncached, at a fixed concurrency. Seconds, with 95% intervals.
 
     An upper end is None where so few runs have none.
     """
@@ -220,7 +220,7 @@ class Evidence:
         requests_matched: runs on the holdout whose every request is, byte for byte, one that the study measured.
         holdout_results: score, cost and latency by example.
         incumbent: None where the study has none, or it is the incumbent itself.
-        probe: None where latency was not measured apart.
+        probe: None where latency was not measured in isolation.
     """
 
     study: str

@@ -58,7 +58,7 @@ def candidate_of(promotion: Promotion) -> Candidate:
     )
     if candidate.id != promotion.evidence.candidate:
         what = f"its content is candidate {candidate.id}, and its evidence is of {promotion.evidence.candidate}"
-        raise PromotionError(problem(f"{promotion.feature} {promotion.version}", what, do="Promote anew."))
+        raise PromotionError(problem(f"{promotion.feature} {promotion.version}", what, do="Promote again."))
     return candidate
 
 
@@ -92,7 +92,7 @@ def _check_revision(promoted: PromotedModel) -> None:
     here = embedded_model(promoted.route, promoted.name).sha256
     if promoted.revision not in (None, here):
         what = f"this release has another file of it (sha256 {here[:12]})"
-        do = "Install the release that it was promoted with, or promote anew."
+        do = "Install the release that it was promoted with, or promote again."
         raise ModelError(problem(promoted.name, what, expected=f"sha256 {str(promoted.revision)[:12]}", do=do))
 
 
@@ -125,10 +125,10 @@ def _check_module(
 ) -> None:
     own = promotion.program.form == "own"
     if own and factory is None:
-        what = f"it is a module of your own ({promotion.program.module}), and a file is no place to load code from"
+        what = f"it is a module of your own ({promotion.program.module}), and a promotion never names code to load"
         raise UsageError(problem(promotion.feature, what, do="Hand it in: load(..., module=YourModule)."))
     if not own and factory is not None:
-        raise UsageError(problem(promotion.feature, "it is no module of your own", do="Leave `module` out."))
+        raise UsageError(problem(promotion.feature, "it does not run a module of your own", do="Leave `module` out."))
     if own:
         names = predictors_of(build_module(candidate, fields, factory, {}))
         unknown = sorted({*promotion.instructions, *promotion.demos.values} - set(names))

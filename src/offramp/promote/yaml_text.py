@@ -62,7 +62,7 @@ def _check(node: yaml.Node, seen: set[int], depth: int) -> None:
             if not isinstance(name, yaml.ScalarNode) or name.tag != f"{_TAG}str":
                 raise Unreadable(f"line {name.start_mark.line + 1}: a key that is not text")
             if name.value in names:
-                raise Unreadable(f"line {name.start_mark.line + 1}: the key {name.value!r} is there twice")
+                raise Unreadable(f"line {name.start_mark.line + 1}: duplicate key {name.value!r}")
             names.add(name.value)
             _check(name, seen, depth + 1)
             _check(child, seen, depth + 1)

@@ -93,7 +93,7 @@ def is_loopback(host: str) -> bool:
 
 
 def same_origin(headers: Headers) -> bool:
-    """Whether a browser says that a request comes from our own page; a client that says nothing is no browser."""
+    """Whether a browser says that a request comes from our own page; a client that says nothing is not a browser."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None and site != "same-origin":
         return False

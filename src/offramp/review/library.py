@@ -22,7 +22,7 @@ Key = tuple[str, str, tuple[tuple[str, float], ...] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A study as it was at one stamp: money that was spent since then is told with the next candidate."""
+    """A study as it was at one stamp: money spent since then is shown with the next candidate."""
 
     stamp: str
     source: StudySource

@@ -65,7 +65,7 @@ class Promoter:
         self._places = places
 
     def promote(self, study: str, form: Form) -> Done:
-        """Promotes a candidate. A gate that does not hold is told with its reasons; other errors are raised."""
+        """Promotes a candidate. A gate that refuses is shown with its reasons; other errors are raised."""
         from offramp.promote import api  # loads the program's libraries: seconds, and only now
 
         try:

@@ -21,7 +21,7 @@ class Judging:
 
     Attributes:
         judges: that are asked. calls: attempts that this takes.
-        bound_usd: what the dearest request is reserved with.
+        bound_usd: what is reserved for the most expensive request.
         measured: whether `usd` is what was paid, or a bound.
     """
 

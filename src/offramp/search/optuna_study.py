@@ -1,9 +1,9 @@
-"""The only door to optuna: one study, asked and told.
+"""The only door to optuna: ask and tell for one study.
 
 Trials are proposed from the history of finished trials and a seed for each proposal, not from a generator that lives in
 this process: a job that was killed proposes the same next candidate that it would have proposed. A trial that did not
-finish is told as FAIL, so that none stays RUNNING, and is proposed again. (Queueing its params instead would lose what
-a sampler notes on its own proposals: NSGA-II counts no queued trial as one of its population.)
+finish is recorded as FAIL, so that none stays RUNNING, and is proposed again. (Queueing its params would lose what a
+sampler notes on its own proposals: NSGA-II counts no queued trial as one of its population.)
 
 The study lives twice. Proposals are made in memory, where reading two thousand trials costs next to nothing; a trial is
 written to the storage once, when it has ended, with all that samplers noted on it. A killed job leaves no trial
@@ -48,7 +48,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedTrial:
-    """A trial that was told with values.
+    """A trial that ended with values.
 
     Attributes:
         candidate: id.

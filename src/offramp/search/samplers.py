@@ -1,6 +1,6 @@
 """Optuna's samplers and distributions for the dimensions of a space.
 
-A sampler is made for one proposal, with a seed of its own. The population samplers are told which params are searched
+A sampler is made for one proposal, with its own seed. The population samplers are given the params that are searched
 in every trial, since they would otherwise take that from the trials so far: an incumbent whose model is not searched
 would take the model out of it for good.
 """

@@ -1,6 +1,6 @@
 """The candidates of a study: what each is, in full, and how its trial ended.
 
-A row is written when a trial is told, so that a study can be looked at, promoted from and continued from without its
+A row is written when a trial ends, so that a study can be looked at, promoted from and continued from without its
 space file. A later row for the same candidate replaces the earlier one.
 """
 
@@ -40,7 +40,7 @@ class CandidateRow:
         origin: where it came from, by `kind`: `incumbent`, `sampler`, `study` (the front that this study started from)
             or `proposal`, the last two with `parents`. `cells` says which study its first results were copied from.
         reason: why it was stopped; None for a complete one.
-        stored_id: the id it was read by, so that thousands need not be worked out anew; None for one made here.
+        stored_id: the id it was read by, so that thousands need not be recomputed; None for one made here.
     """
 
     candidate: Candidate
@@ -82,7 +82,7 @@ class CandidateStore:
             return conn.scalar(select) or 0
 
     def drop(self, study: str, candidate: str) -> None:
-        """Take a candidate back whose trial was never told."""
+        """Remove a candidate whose trial never ended."""
         where = (candidates.c.study == study, candidates.c.candidate == candidate)
         with self._store.transaction() as conn:
             conn.execute(candidates.delete().where(*where))

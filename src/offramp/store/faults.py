@@ -72,7 +72,7 @@ def running_error(error: BaseException, where: str) -> OfframpError:
         )
     what, _ = _described(error)
     return JobError(
-        problem(where, f"storage {what} while in use", do="Mend it and run the same command again: it resumes.")
+        problem(where, f"storage {what} while in use", do="Fix it and run the same command again: it resumes.")
     )
 
 

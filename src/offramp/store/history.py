@@ -43,7 +43,7 @@ class Effort:
     """What the requests of one purpose took.
 
     Attributes:
-        questions: answered requests; one that was asked anew, since its answer could not be read, counts once.
+        questions: answered requests; one that was asked again, since its answer could not be read, counts once.
         attempts: physical requests, failed ones included.
         usage: of all of them, by model.
     """

@@ -1,7 +1,7 @@
 """Studies by name, and the lease that lets only one process run a study at a time.
 
 Invariant: a lease has one holder. It ends when it is released, when its time is up, or when its process is seen dead on
-this host; a holder that lost it is told at the next renewal and has to stop.
+this host; a holder that lost it learns so at the next renewal and has to stop.
 """
 
 from __future__ import annotations

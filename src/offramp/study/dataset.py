@@ -44,7 +44,7 @@ class Dataset:
 
 
 def read_dataset(row: StudyRow, space_file: str | Path | None = None) -> Dataset:
-    """The dataset of a study; never raises for data that is not there any more.
+    """The dataset of a study; never raises for data that no longer exists.
 
     Args:
         space_file: where the space file is now; where the study was run from by default. Only its folder counts.

@@ -142,7 +142,7 @@ def reweighted(objectives: Sequence[Objective], weights: Mapping[str, float] | N
     """The objectives with other weights; those not named keep theirs out (weight 0).
 
     Raises:
-        UsageError: a name that is no objective of this study, a weight that is none, or no weight above 0.
+        UsageError: a name that is not an objective of this study, a weight that is not a number, or no weight above 0.
     """
     if weights is None:
         return tuple(objectives)

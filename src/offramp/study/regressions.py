@@ -1,7 +1,7 @@
 """The regression budget: how many examples got worse than with the incumbent, and how sure that is.
 
 The share of examples on which a candidate scores less is bounded from above (Clopper and Pearson, one-sided), so that
-a few examples without a loss are no proof that none gets worse.
+a few examples without a loss do not prove that none gets worse.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _scaled(row: CandidateRow, summary: Summary | None, scoring: ScoringContext)
 
 
 class _Cover:
-    """The hypervolume of a growing front; worked out anew only when the front changes."""
+    """The hypervolume of a growing front; recomputed only when the front changes."""
 
     def __init__(self, objectives: int) -> None:
         self._directions = [True] * objectives

@@ -1,6 +1,6 @@
 """The only door to LiteLLM: one request out, one reply or one of our failures back.
 
-LiteLLM is imported at the first call (it takes seconds), told to read its price table from its own files, and kept from
+LiteLLM is imported at the first call (it takes seconds), set to read its price table from its own files, and kept from
 retrying, caching, dropping parameters, logging and phoning home: all of that is decided elsewhere, or not wanted.
 
 Invariant: a key goes only where its model says. A model with its own address and no key is called with a placeholder,
@@ -172,7 +172,7 @@ def _broken(chain: list[BaseException]) -> str | None:
             return "the reply is not what the protocol says"
     text = str(chain[0])
     if "Empty or invalid response from LLM endpoint" in text:
-        return "the reply is no JSON object"
+        return "the reply is not a JSON object"
     return "the reply has no choices" if "choices" in text and "status_code" not in text else None
 
 

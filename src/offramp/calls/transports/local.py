@@ -36,7 +36,7 @@ class LocalTransport:
     """Sends to the servers of local models.
 
     Args:
-        servers: who serves them; how long starting takes is no part of the latency.
+        servers: who serves them; the time to start is not part of the latency.
         timeout_s: of one attempt.
     """
 
@@ -91,9 +91,9 @@ def _read(response: httpx.Response, latency_s: float) -> CallReply:
     try:
         body = response.json()
     except ValueError:
-        raise BrokenReply("the local server's reply is no JSON", latency_s=latency_s) from None
+        raise BrokenReply("the local server's reply is not JSON", latency_s=latency_s) from None
     if not isinstance(body, dict):
-        raise BrokenReply("the local server's reply is no JSON object", latency_s=latency_s)
+        raise BrokenReply("the local server's reply is not a JSON object", latency_s=latency_s)
     usage = token_usage(body.get("usage"), compute_s=_compute_s(body.get("timings"), latency_s))
     return read_reply(body, usage, latency_s)
 

@@ -1,1 +1,1 @@
-"""From a notice to a proposal: what runs today, on the models that could follow, as it is and searched anew."""
+"""From a notice to a proposal: today's config on the models that could replace its own, unchanged and searched."""

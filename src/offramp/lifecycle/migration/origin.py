@@ -37,7 +37,7 @@ class Origin:
 
     Attributes:
         label: which points at the promotion.
-        candidate: the promoted config; its demos are chosen anew by kind, count and seed.
+        candidate: the promoted config; its demos are chosen again by kind, count and seed.
         space: as the study ran it; from the space file where the study is not in the storage.
         row: the study's record; None where it is not in the storage.
     """

@@ -1,6 +1,6 @@
 """Metrics as promptfoo's assertions: small JavaScript that reads a field out of the answer, as the format writes it.
 
-Invariant: a metric that cannot be said exactly is left out, and the caller is told its name.
+Invariant: a metric that cannot be expressed exactly is left out, and the caller gets its name.
 """
 
 from __future__ import annotations

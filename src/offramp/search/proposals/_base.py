@@ -14,7 +14,7 @@ class Brief:
     """What one text is wanted for.
 
     Attributes:
-        number: which proposal of the study this is, from 0. Equal briefs ask the same; another number asks anew.
+        number: which proposal of the study this is, from 0. Equal briefs ask the same; another number asks again.
         predictor: whose instruction it will be.
         parent: a good candidate of the search so far; its instruction is what has to get better.
         max_chars: a longer text is dropped.
@@ -34,7 +34,7 @@ class Brief:
 
 
 class NothingProposed(OfframpError):
-    """There is no text, and that is no fault of anything that failed: kept with its reason as a dropped proposal."""
+    """There is no text, though nothing failed: kept with its reason as a dropped proposal."""
 
 
 class ProposalFailed(JobError):

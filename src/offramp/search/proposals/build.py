@@ -55,7 +55,7 @@ def _proposers(
 
 
 def leak_check(job: ResolvedJob) -> LeakCheck:
-    """Looks for this job's examples in a text; what its own instructions say is no secret."""
+    """Looks for this job's examples in a text; what its own instructions say is not secret."""
     task = job.task
     known = [text for variants in job.texts.values() for text in variants.values()]
     return LeakCheck(task.splits, task.fields, gold_columns(job.space.metric), known)

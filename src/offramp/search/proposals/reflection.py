@@ -1,4 +1,4 @@
-"""Proposing by reflection: the model sees what a good candidate got wrong on train examples and mends its instruction.
+"""Proposing by reflection: the model sees what a good candidate got wrong on train examples, and improves it.
 
 Prompt and reading of the answer are GEPA's (`gepa.strategies.instruction_proposal`); what is run and paid is ours.
 Source: Agrawal et al. 2025, GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning.
@@ -41,7 +41,7 @@ class FromReflection:
         self._train, self._golds, self._seed = tuple(train), tuple(golds), seed
 
     async def propose(self, brief: Brief) -> str:
-        """A mended instruction; see `Proposer`."""
+        """An improved instruction; see `Proposer`."""
         wrong = await self._failures(brief)
         template = InstructionProposalSignature.default_prompt_template + _LIMIT.format(chars=brief.max_chars)
         prompt = InstructionProposalSignature.prompt_renderer(

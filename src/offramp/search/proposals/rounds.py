@@ -4,7 +4,7 @@ A round comes after every so many candidates, or when the space has none left. E
 soon as it is there; a job that was killed within a round goes on with the next text of that round, and has the answers
 to what it had asked in the ledger.
 
-Invariant: when a round is due, whom it asks and what it is told depends on the study's stored history alone.
+Invariant: when a round is due, whom it asks and what it shows depends only on the study's stored history.
 """
 
 from __future__ import annotations
