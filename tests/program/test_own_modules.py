@@ -1,10 +1,13 @@
-"""One's own dspy.Module: every request goes through the ring, every end is told for what it is, nothing is shared."""
+"""The user's own dspy.Module: every request goes through the caller, every end is classified, nothing is shared."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -13,7 +16,7 @@ import pytest
 from offramp.calls.failures import RateLimited, Refused
 from offramp.errors import JobError
 from offramp.program.engine import REPEAT
-from offramp.program.module import build_module, predictors_of
+from offramp.program.module import build_module, import_module_factory, predictors_of
 from offramp.program.program import Outcome, Program, labelled_demos
 from offramp.program.run_log import Abandoned
 from offramp.records import CallReply, CallRequest, DemoKind, Usage
@@ -202,17 +205,19 @@ def test_several_completions_of_one_call_are_as_many_answers() -> None:
 
 
 def test_what_is_in_flight_when_a_run_ends_is_waited_for_and_counted() -> None:
-    release = asyncio.Event()
+    sent, release = asyncio.Event(), asyncio.Event()
 
     class Early(Single):
         async def aforward(self, message: str) -> dspy.Prediction:
             self.task = asyncio.create_task(self.sort.acall(message="late"))
+            await sent.wait()
             answer = await self.sort.acall(message=message)
             asyncio.get_running_loop().call_later(0.01, release.set)
             return answer
 
     async def send(request: CallRequest) -> CallReply:
         if user_text(request) == "late":
+            sent.set()
             await release.wait()
         return CallReply(text="x", finish_reason="stop", usage=Usage(input_tokens=5), latency_s=0.1)
 
@@ -566,6 +571,22 @@ def test_predictors_have_the_names_that_dspy_gives_them() -> None:
     assert [r.messages[0]["content"].splitlines()[0] for r in requests] == ["Think.", "Name it."]
 
 
+def test_an_edit_of_a_module_file_counts_also_when_size_and_time_stay_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "own_steps.py"
+    names = []
+    for name in ("sort", "pick"):
+        lines = ["import dspy", "class Own(dspy.Module):", "    def __init__(self):", "        super().__init__()"]
+        lines += [f"        self.{name} = dspy.Predict('message -> category')", "    def forward(self, message): ..."]
+        file.write_text("\n".join(lines))
+        os.utime(file, (1_000_000, 1_000_000))
+        factory = import_module_factory("own_steps.py:Own", tmp_path, "space.yaml")
+        names += [found for found, _ in factory().named_predictors()]
+    assert names == ["sort", "pick"]
+
+
 def test_two_candidates_share_nothing_where_a_factory_gives_the_same_module_twice() -> None:
     only = TwoSteps()
     one, two = (make_candidate(form="own", instructions={"sort": text}) for text in ("One.", "Two."))
@@ -623,7 +644,7 @@ def test_demos_of_the_modules_own_stay_where_the_data_has_none() -> None:
     assert [[m["content"] for m in r.messages[1:-1]] for r in requests] == [["m", "g"], ["own", "demo"]]
 
 
-def test_a_wire_is_asked_from_the_loop_of_the_ring_alone() -> None:
+def test_a_transport_is_asked_from_the_loop_of_the_caller_alone() -> None:
     threads = set()
 
     def answer(_: CallRequest) -> str:

@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.errors import ModelError
-from offramp.program.grammar import plain_grammar
-from offramp.program.plain import PlainFormat
+from offramp.program.plain import PlainFormat, plain_grammar
 from offramp.program.signature import signature_of
 from offramp.space.model import OutputField
 from program_runs import make_fields

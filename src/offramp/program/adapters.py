@@ -15,8 +15,8 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 
 from offramp.errors import JobError
-from offramp.program.engine import SyncRingEngine, current_run
-from offramp.program.plain import PlainFormat
+from offramp.program.engine import SyncCallerEngine, current_run, extra_params
+from offramp.program.plain import PlainFormat, plain_grammar
 from offramp.program.values import cut
 from offramp.records import Candidate
 
@@ -24,15 +24,19 @@ from offramp.records import Candidate
 class _Ruled:
     """Both rules, to stand before a DSPy adapter."""
 
-    def __call__(self, lm: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any) -> Any:
         """DSPy's pipeline under the rules."""
-        with _rules(lm):
-            return super().__call__(lm, *args, **kwargs)  # type: ignore[misc]
+        with _rules(lm), extra_params(self.extra_params(signature)):
+            return super().__call__(lm, lm_kwargs, signature, demos, inputs)  # type: ignore[misc]
 
-    async def acall(self, lm: Any, *args: Any, **kwargs: Any) -> Any:
+    async def acall(self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any) -> Any:
         """DSPy's pipeline under the rules."""
-        with _rules(lm):
-            return await super().acall(lm, *args, **kwargs)  # type: ignore[misc]
+        with _rules(lm), extra_params(self.extra_params(signature)):
+            return await super().acall(lm, lm_kwargs, signature, demos, inputs)  # type: ignore[misc]
+
+    def extra_params(self, signature: type[dspy.Signature]) -> dict[str, str]:
+        """Request parameters of this format beside the candidate's."""
+        return {}
 
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
         """The output fields. Raises AdapterParseError for every answer that cannot be read."""
@@ -49,7 +53,7 @@ class _Ruled:
 @contextmanager
 def _rules(lm: Any) -> Iterator[None]:
     log = current_run()
-    if not isinstance(getattr(lm, "engine", None), SyncRingEngine):
+    if not isinstance(getattr(lm, "engine", None), SyncCallerEngine):
         what = "a predictor asks a language model of its own, which no budget would count"
         raise log.noted(JobError(f"{what}. Take the `lm` out of the module: a candidate sets the model."))
     try:
@@ -60,7 +64,16 @@ def _rules(lm: Any) -> Iterator[None]:
 
 
 class PlainAdapter(_Ruled, PlainFormat):
-    """The plain format."""
+    """The plain format. `constrained` sends a grammar with each request."""
+
+    def __init__(self, *, constrained: bool = False) -> None:
+        super().__init__()
+        self._constrained = constrained
+
+    def extra_params(self, signature: type[dspy.Signature]) -> dict[str, str]:
+        """The grammar, where the answer can be held to one."""
+        grammar = plain_grammar(signature) if self._constrained else None
+        return {} if grammar is None else {"grammar": grammar}
 
 
 class ChatAdapter(_Ruled, dspy.ChatAdapter):  # type: ignore[misc]

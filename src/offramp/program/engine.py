@@ -1,7 +1,7 @@
-"""DSPy's language model as offramp gives it: every request goes through the calls ring, nothing else does.
+"""DSPy's language model as offramp gives it: every request goes through the caller, and nothing else does.
 
 DSPy asks an engine for one response to one canonical request. Ours turns it into a `CallRequest`, sends it on the
-event loop of the ring (from whatever loop or thread the program runs on), and notes the reply, or the failure, on the
+event loop of the caller (from whatever loop or thread the program runs on), and notes the reply, or the error, on the
 run that asked. DSPy's own cache, retries, usage tracker and history are off.
 
 Invariant: every physical request that a program causes is on the record of the run that caused it, also when the
@@ -63,10 +63,10 @@ def extra_params(params: Mapping[str, Any]) -> Iterator[None]:
         _extra.reset(token)
 
 
-class RingEngine:
+class CallerEngine:
     """Async engine for one candidate. `request_params` are sent with every request unless the program states others.
 
-    To be made on the event loop of the ring; requests from other loops are carried over to it.
+    To be made on the event loop of the caller; requests from other loops are carried over to it.
     """
 
     def __init__(self, model: Model, request_params: Mapping[str, Any], send: Send, *, constrained: bool) -> None:
@@ -78,12 +78,9 @@ class RingEngine:
         self.supports_reasoning = False
 
     async def complete(self, request: Request) -> Response:
-        """One canonical response. Failures of the ring are noted on the run and re-raised."""
-        if asyncio.get_running_loop() is self._loop:
-            return await self._complete(request)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._complete(request), self._loop))
-
-    async def _complete(self, request: Request) -> Response:
+        """One canonical response. Errors of the caller are noted on the run and re-raised."""
+        if asyncio.get_running_loop() is not self._loop:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.complete(request), self._loop))
         log = current_run()
         with log.in_flight():
             try:
@@ -109,10 +106,10 @@ class RingEngine:
         return replace(call, replicate=log.replicate + REPEAT * repeat) if repeat else call
 
 
-class SyncRingEngine:
-    """The same for programs that only have `forward`: they run in a thread, and the ring stays on its event loop."""
+class SyncCallerEngine:
+    """The same for programs that only have `forward`: they run in a thread, and the caller stays on its event loop."""
 
-    def __init__(self, engine: RingEngine) -> None:
+    def __init__(self, engine: CallerEngine) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         for name in ("supports_response_schema", "supported_params", "supports_function_calling", "supports_reasoning"):
@@ -121,28 +118,25 @@ class SyncRingEngine:
     def complete(self, request: Request) -> Response:
         """One canonical response, waited for in the calling thread."""
         log = current_run()
-        if _running_loop() is self._loop:
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self._loop:
             what = "the program calls a predictor without await inside its aforward"
             raise log.noted(JobError(f"{what}. Use `await predictor.acall(...)`."))
         log.refuse_when_over()
         return asyncio.run_coroutine_threadsafe(self._engine.complete(request), self._loop).result()
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
 def language_model(model: Model, request_params: Mapping[str, Any], send: Send, *, constrained: bool) -> dspy.LM:
-    """A `dspy.LM` over the ring. To be called on the event loop that the ring runs on."""
-    engine = RingEngine(model, request_params, send, constrained=constrained)
+    """A `dspy.LM` over the caller. To be called on the event loop that the caller runs on."""
+    engine = CallerEngine(model, request_params, send, constrained=constrained)
     temperature = request_params.get("temperature")  # DSPy looks at it where a program asks for several completions
     return dspy.LM(
         "offramp/candidate",
         temperature=temperature if isinstance(temperature, int | float) else None,
-        engine=SyncRingEngine(engine),
+        engine=SyncCallerEngine(engine),
         async_engine=engine,
         cache=False,
         num_retries=0,

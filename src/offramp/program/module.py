@@ -1,6 +1,6 @@
-"""The DSPy module of a candidate: its form, with its instructions and demos set on each predictor.
+"""The DSPy module of a candidate, with its instructions and demos set on each predictor.
 
-A task given by a signature has one predictor, called `main`. One's own module is imported by path, copied for every
+A task given by a signature has one predictor, called `main`. The user's own module is imported by path, copied for each
 candidate, and its predictors keep the names DSPy gives them (`named_predictors`): `self.sort = dspy.Predict(...)` is
 `sort`, `self.think = dspy.ChainOfThought(...)` is `think.predict`. What the candidate says nothing of (a text, demos
 for fields that the data lacks) stays as the module has it.
@@ -10,23 +10,21 @@ Invariant: modules of two candidates share no predictor, also where a factory re
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import dspy
+from dspy.utils.saving import get_dependency_versions
 
 from offramp.errors import SpaceError, nearest, problem
 from offramp.program.plain import REASONING
-from offramp.program.signature import signature_of
+from offramp.program.signature import annotation_of, signature_of
 from offramp.records import Candidate
 from offramp.space.dimensions import MAIN
 from offramp.task.fields import TaskFields
+from offramp.task.metrics.imports import importable, run_file
 
 ModuleFactory = Callable[[], dspy.Module]
 
@@ -49,7 +47,14 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
     if isinstance(factory, dspy.Module):
         do = "Name its class, or a function that makes it."
         raise SpaceError(problem(where, f"task.module: {path!r} is a module already", do=do))
-    _check_made(_made(factory, path, where), path, where)
+    if not callable(factory):
+        expected = "a class or a function without arguments"
+        raise SpaceError(problem(where, f"task.module: {path!r}", got=type(factory).__name__, expected=expected))
+    try:
+        made = factory()
+    except Exception as error:  # the user's code: whatever it raises is the message
+        raise SpaceError(problem(where, f"task.module: {path!r}() raises {type(error).__name__}: {error}")) from error
+    _check_made(made, path, where)
     return factory  # type: ignore[no-any-return]
 
 
@@ -61,47 +66,11 @@ def _imported(source: str, base: Path, where: str) -> Any:
         do = nearest(file.name, names) or None
         raise SpaceError(problem(where, f"task.module: there is no file {source!r}", do=do))
     try:
-        with _importable(base.resolve(), *([file.parent] if file else [])):
-            return importlib.import_module(source) if file is None else _run(file)
+        with importable(base, *([file.parent] if file else [])):
+            return importlib.import_module(source) if file is None else run_file(file)
     except (Exception, SystemExit) as error:  # the user's code: whatever it raises is the message
         what = f"task.module: {source!r} does not import: {type(error).__name__}: {error}"
         raise SpaceError(problem(where, what)) from error
-
-
-@contextlib.contextmanager
-def _importable(*folders: Path) -> Iterator[None]:
-    before = list(sys.path)
-    sys.path[:0] = [str(folder) for folder in folders]
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path[:] = before
-
-
-def _run(file: Path) -> Any:
-    name = f"_offramp_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{file.name} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # typing and dataclasses look a module up by its name while it runs
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _made(factory: Any, path: str, where: str) -> Any:
-    if not callable(factory):
-        expected = "a class or a function without arguments"
-        raise SpaceError(problem(where, f"task.module: {path!r}", got=type(factory).__name__, expected=expected))
-    try:
-        return factory()
-    except Exception as error:  # the user's code: whatever it raises is the message
-        raise SpaceError(problem(where, f"task.module: {path!r}() raises {type(error).__name__}: {error}")) from error
 
 
 def _check_made(module: Any, path: str, where: str) -> None:
@@ -168,3 +137,17 @@ def _standard(form: str, instructions: Mapping[str, str], fields: TaskFields, wh
         what = f"program.form: chain_of_thought adds a text output {REASONING!r}, and the task has another such field"
         raise SpaceError(problem(where, what, do="Rename the field, or use form: predict."))
     return dspy.ChainOfThought(signature)
+
+
+def module_state(
+    candidate: Candidate, fields: TaskFields, demos: Mapping[str, list[dict[str, Any]]]
+) -> tuple[Mapping[str, Any], str]:
+    """What DSPy's `module.save(path)` writes to a JSON file for the candidate, and the signature that it fits."""
+
+    def shown(annotation: Any) -> str:
+        return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+    module = build_module(candidate, fields, None, demos)
+    state = {**module.dump_state(), "metadata": {"dependency_versions": get_dependency_versions()}}
+    outputs = ", ".join(f"{name}: {shown(annotation_of(name, kind))}" for name, kind in fields.outputs.items())
+    return state, f"{', '.join(fields.inputs)} -> {outputs}"

@@ -2,11 +2,11 @@
 
 With one input the user text is its bare value; with several it is `name: value` lines. With one output the answer is
 its bare value; with several it is one `name: value` each, and the system text ends with that form. Small models follow
-this where they lose themselves in long scaffolds. How values are written and read is in `values.py`, how fields are
-told apart in `marks.py`.
+this where they lose themselves in long scaffolds. How values are written and read, and how fields are told apart, is
+in `values.py`.
 
-A missing output is a fault, but for two that may be missing: one that may be null, and the reasoning of a chain of
-thought, which no one asked for (demos from a dataset have none either).
+A missing output is a program error, but for two that may be missing: one that may be null, and the reasoning of a chain
+of thought, which nobody asked for (demos from a dataset have none either).
 
 Invariant: what `answer_text` writes, `parse` reads back to the same values. Of a single text alone, white space at its
 ends is not kept, and an empty one is not an answer.
@@ -22,35 +22,23 @@ import pydantic
 from dspy.adapters.utils import apply_output_field_defaults
 from dspy.utils.exceptions import AdapterParseError
 
-from offramp.program.engine import extra_params
-from offramp.program.grammar import plain_grammar
-from offramp.program.marks import split_fields
-from offramp.program.values import base_of, is_line, plain_text, read, written
+from offramp.program.values import base_of, is_line, null_word, plain_text, read, split_fields, written
 
 REASONING = "reasoning"
 """The output field that a chain of thought adds."""
 
+_LINE = r"[^\n\r]+"
+_DIGITS = "[0-9]{1,9}"
+_RULES = {
+    bool: '("true" | "false")',
+    int: f'("-"? {_DIGITS})',
+    float: f'("-"? {_DIGITS} ("." {_DIGITS})?)',
+}
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
 
 class PlainFormat(dspy.Adapter):  # type: ignore[misc]
-    """DSPy adapter for the plain format (see the module). `constrained` sends a grammar with each request."""
-
-    def __init__(self, *, constrained: bool = False) -> None:
-        super().__init__()
-        self._constrained = constrained
-
-    def __call__(self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any) -> Any:
-        """DSPy's pipeline, with the grammar beside it."""
-        with extra_params(self._grammar(signature)):
-            return super().__call__(lm, lm_kwargs, signature, demos, inputs)
-
-    async def acall(self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any) -> Any:
-        """DSPy's pipeline, with the grammar beside it."""
-        with extra_params(self._grammar(signature)):
-            return await super().acall(lm, lm_kwargs, signature, demos, inputs)
-
-    def _grammar(self, signature: type[dspy.Signature]) -> dict[str, str]:
-        grammar = plain_grammar(signature) if self._constrained else None
-        return {} if grammar is None else {"grammar": grammar}
+    """DSPy adapter for the plain format (see the module)."""
 
     def format(
         self, signature: type[dspy.Signature], demos: list[dict[str, Any]], inputs: Mapping[str, Any]
@@ -131,3 +119,43 @@ def answer_text(signature: type[dspy.Signature], values: Mapping[str, Any]) -> s
     names = tuple(fields)
     lines = {name: written(values[name], fields[name].annotation, names) for name in fields if name in values}
     return "\n".join(f"{name}: {text}" for name, text in lines.items())
+
+
+def plain_grammar(signature: type[dspy.Signature]) -> str | None:
+    """A grammar (GBNF) that holds llama.cpp to the plain answer form of a signature.
+
+    Each output is held to one line; a text is anything on it, and a number has at most nine digits before and after
+    the point, since a small model may find no end. Every text of the grammar is parsed without an error.
+
+    Returns:
+        None where nothing can be held: one free text, or values that are lists or objects.
+
+    Source: grammars/README of llama.cpp.
+    """
+    fields = signature.output_fields
+    alone = len(fields) == 1
+    names = () if alone else tuple(fields)
+    rules = {name: _rule(field.annotation, names) for name, field in fields.items()}
+    if not all(rules.values()) or (alone and _LINE in rules.values()):
+        return None
+    if alone:
+        return f"root ::= {next(iter(rules.values()))}"
+    return "root ::= " + ' "\\n" '.join(f"{_quoted(f'{name}: ')} {rule}" for name, rule in rules.items())
+
+
+def _rule(annotation: Any, names: tuple[str, ...]) -> str | None:
+    base, nullable = base_of(annotation)
+    if base is str:
+        return _LINE  # null is a line like any other
+    if get_origin(base) is Literal:
+        rule = "(" + " | ".join(_quoted(written(option, annotation, names)) for option in get_args(base)) + ")"
+    elif base in _RULES:
+        rule = _RULES[base]
+    else:
+        return None
+    return f"({_quoted(null_word(annotation))} | {rule})" if nullable else rule
+
+
+def _quoted(text: str) -> str:
+    """A literal of the grammar: it knows fewer escapes than JSON."""
+    return '"' + "".join(_ESCAPES.get(c) or (f"\\x{ord(c):02x}" if ord(c) < 32 else c) for c in text) + '"'

@@ -21,11 +21,10 @@ from dspy.utils.exceptions import AdapterParseError
 from offramp.program.adapters import adapter_of
 from offramp.program.demos import NearestDemos, choose_demos, demo_row
 from offramp.program.engine import Send, language_model, recording
-from offramp.program.jsonable import json_value
 from offramp.program.module import ModuleFactory, build_module, entry_of, predictors_of
 from offramp.program.plain import REASONING
 from offramp.program.run_log import RunLog
-from offramp.program.values import cut, plain_text
+from offramp.program.values import cut, json_value, plain_text
 from offramp.records import CallReply, Candidate, DemoKind, Example, Model, Purpose
 from offramp.task.fields import TaskFields
 
@@ -58,16 +57,8 @@ class Outcome:
     trace: Trace = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    """What a program gave that came to its end."""
-
-    outputs: Mapping[str, Any]
-    trace: Trace
-
-
 class Program:
-    """A candidate over a task. Make it on the event loop of the ring; `run` may be awaited many times at once."""
+    """A candidate over a task. Make it on the event loop of the caller; `run` may be awaited many times at once."""
 
     def __init__(
         self, candidate: Candidate, *, fields: TaskFields, model: Model, send: Send,
@@ -93,28 +84,26 @@ class Program:
     async def run(self, example: Example, *, purpose: Purpose = Purpose.PROGRAM, replicate: int = 0) -> Outcome:
         """Runs the program on one example. Raises nothing but cancellation: every end is an outcome."""
         log = RunLog(purpose=purpose, replicate=replicate)
-        answer: _Answer | None = None
+        given: tuple[dict[str, Any], Trace] | None = None
         error: Exception | None = None
+        trace: list[Any] = []
         try:
-            answer = await self._answer(example, log)
+            module = self._module_for(example)
+            inputs = {name: self._input(example.values[name]) for name in self._fields.inputs}
+            with recording(log), dspy.context(lm=self._lm, adapter=self._adapter, trace=trace, **_SETTINGS):
+                call = module.acall if entry_of(module) == "aforward" else dspy.asyncify(module)
+                prediction = await call(**inputs)
+            given = self._outputs(prediction), _named(trace, module)
         except Exception as raised:  # noqa: BLE001 (becomes the record of this run)
             error = raised
         except BaseException:
             await log.cancel()
             raise
         await log.finish()
-        if error is None:  # a TaskGroup that raised may leave its own cancellation counted
-            _refuse_swallowed_cancellation()
-        return _outcome(answer, error, log)
-
-    async def _answer(self, example: Example, log: RunLog) -> _Answer:
-        module = self._module_for(example)
-        inputs = {name: self._input(example.values[name]) for name in self._fields.inputs}
-        trace: list[Any] = []
-        settings = {"lm": self._lm, "adapter": self._adapter, "trace": trace}
-        with recording(log), dspy.context(**settings, **_SETTINGS):
-            prediction = await _call(module, inputs)
-        return _Answer(outputs=self._outputs(prediction), trace=_named(trace, module))
+        task = asyncio.current_task()
+        if error is None and task is not None and task.cancelling():  # a TaskGroup may leave its own counted
+            raise asyncio.CancelledError  # the program swallowed it
+        return _outcome(given, error, log)
 
     def _input(self, value: Any) -> Any:
         """A copy that a module may change. The inputs of a signature are texts; anything else is put as JSON."""
@@ -139,28 +128,23 @@ class Program:
         return {name: json_value(prediction[name]) for name in self._fields.outputs}
 
 
-def _outcome(answer: _Answer | None, error: Exception | None, log: RunLog) -> Outcome:
-    """Whose doing the end of a run is. What the ring noted counts before what the program made of it."""
+def _outcome(given: tuple[dict[str, Any], Trace] | None, error: Exception | None, log: RunLog) -> Outcome:
+    """What a run came to. What was noted on it counts before what the program made of that."""
     replies = tuple(log.replies)
     if log.failure is not None:
         return Outcome(failure=log.failure, replies=replies)
-    if answer is not None:
-        return Outcome(outputs=answer.outputs, replies=replies, trace=answer.trace)
+    if given is not None:
+        return Outcome(outputs=given[0], replies=replies, trace=given[1])
     if log.fault is not None:
         return Outcome(fault=log.fault, replies=replies)
-    raised = _leaf(error)
+    raised: BaseException | None = error
+    while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:  # of an asyncio.TaskGroup
+        raised = raised.exceptions[0]
     if isinstance(raised, AdapterParseError):
         return Outcome(fault=f"unparsable answer: {cut(raised.lm_response)}", replies=replies)
     if isinstance(raised, ValueError) and not _is_of_dspy(raised):
         return Outcome(fault=f"{type(raised).__name__}: {cut(raised)}", replies=replies)
     return Outcome(failure=error, replies=replies)
-
-
-def _leaf(error: BaseException | None) -> BaseException | None:
-    """The error itself, or the only one in a group of an `asyncio.TaskGroup`."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _is_of_dspy(error: BaseException) -> bool:
@@ -171,32 +155,21 @@ def _is_of_dspy(error: BaseException) -> bool:
     return module.partition(".")[0] == "dspy"
 
 
-def _refuse_swallowed_cancellation() -> None:
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-async def _call(module: dspy.Module, inputs: Mapping[str, Any]) -> Any:
-    if entry_of(module) == "aforward":
-        return await module.acall(**inputs)
-    return await dspy.asyncify(module)(**inputs)
-
-
 def _named(trace: Sequence[Any], module: dspy.Module) -> Trace:
+    """DSPy's trace by name of predictor; only what the program gives in the end has to have a JSON value."""
+
+    def traced(value: Any) -> Any:
+        try:
+            return json_value(value)
+        except ValueError:
+            return str(value)
+
     names = {id(predictor): name for name, predictor in predictors_of(module).items()}
     return tuple(
-        (names[id(predictor)], dict(inputs), {key: _traced(value) for key, value in dict(prediction).items()})
+        (names[id(predictor)], dict(inputs), {key: traced(value) for key, value in dict(prediction).items()})
         for predictor, inputs, prediction in trace
         if id(predictor) in names
     )
-
-
-def _traced(value: Any) -> Any:
-    try:
-        return json_value(value)
-    except ValueError:  # only what the program gives in the end has to be an answer
-        return str(value)
 
 
 def demo_rows(examples: Sequence[Example], predictor: dspy.Predict) -> list[dict[str, Any]]:

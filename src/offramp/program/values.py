@@ -1,12 +1,17 @@
-"""Values as text and back, for the plain format.
+"""Values of fields: as text and back for the plain format, and as JSON for storage.
 
 A text stands as it is wherever it would be read back as it is, and as a JSON string elsewhere: empty, with white space
 at its ends, beginning with a quote, reading as null where null is an answer, or with a line that reads as `name:` of
 another field. Line breaks inside of a text are kept. Numbers may have a sign, thousands separators and an exponent;
 options are found whatever their case and the punctuation around them; null is `null`.
 
-Invariant: `read(written(value, annotation, names), annotation)` is the value, for every value of the annotation's type
-(a number has to be finite).
+In an answer of several fields each begins with a line that starts with its name and a colon. The name may be dressed up
+as Markdown does (`**Name**:`, `- name:`, `### name:`) and written in any case, where that leaves no doubt which field
+is meant.
+
+Invariants: `read(written(value, annotation, names), annotation)` is the value, for every value of the annotation's type
+(a number has to be finite). Equal values give equal JSON in every process: a set is sorted, and no text depends on a
+memory address.
 """
 
 from __future__ import annotations
@@ -15,19 +20,21 @@ import json
 import math
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal, Union, get_args, get_origin
 
+import dspy
 from dspy.adapters.utils import parse_value, serialize_for_json
-
-from offramp.program.marks import mark_of
 
 _NULLS = ("null", "none", "")
 _AROUND = " \t\r\n\"'`*_"
 _PUNCTUATION = _AROUND + ".:!,;()[]<>"
 _AROUND_NULL = _AROUND + ".()"
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_DRESS = " \t#>*`-\u2022"
+_MOST = 200
+"""Longer text before a colon names no field."""
 _NUMBER = re.compile(
     r"([+-]?)(\d{1,3}(?:[,_'\u2019\u2009\u202f\xa0 ]\d{3})+|\d*)(\.\d*)?(e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII
 )
@@ -186,3 +193,72 @@ def _read_number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:80]!r} is too large")
     return number
+
+
+# -------------------------------------------------------------------------------------------------- fields
+
+
+def mark_of(line: str, names: Sequence[str]) -> str | None:
+    """The field that a line marks the beginning of."""
+    label, colon, _ = line[:_MOST].partition(":")
+    if not colon:
+        return None
+    for form in (label.strip(), label.strip(_DRESS), label.strip(_DRESS + "_")):
+        hits = [name for name in names if name == form] or [n for n in names if n.casefold() == form.casefold()]
+        if len(hits) == 1:
+            return hits[0]
+    return None
+
+
+def split_fields(names: Sequence[str], answer: str) -> dict[str, str]:
+    """Text after each field's mark up to the next one. The first mark counts; text before all marks is left out."""
+    found: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in answer.split("\n"):
+        name = mark_of(line, names)
+        if name is None:
+            current.append(line)
+        else:
+            current = [_undressed(line, names)]
+            found.setdefault(name, current)
+    return {name: "\n".join(lines).strip() for name, lines in found.items()}
+
+
+def _undressed(line: str, names: Sequence[str]) -> str:
+    """What stands after the colon; in `**name:** value` and `**name: value**` the stars belong to the name."""
+    label, _, rest = line.partition(":")
+    dress = re.match(r"[ \t#>\u2022-]*([*_`]*)", label)
+    mark = dress.group(1) if dress else ""
+    if not mark or label.strip() in names or label.rstrip().endswith(mark):
+        return rest
+    return rest.removeprefix(mark) if rest.startswith(mark) else rest.rstrip().removesuffix(mark)
+
+
+# ---------------------------------------------------------------------------------------------------- JSON
+
+
+def json_value(value: Any) -> Any:
+    """The value as JSON has it. Raises ValueError for NaN and infinity, which JSON cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value!r} is not an answer: a number has to be finite")
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((json_value(item) for item in value), key=str)
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    return json_value(_unpacked(value))
+
+
+def _unpacked(value: Any) -> Any:
+    """What pydantic, DSPy, numpy and the rest hold inside; text where nobody knows."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="python")
+    if isinstance(value, dspy.Example):
+        return dict(value.items())
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    plain = serialize_for_json(value)
+    return plain if type(plain) in (str, int, float, bool, list, dict) else str(plain)

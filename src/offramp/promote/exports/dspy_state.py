@@ -10,7 +10,7 @@ from offramp.promote.running import candidate_of, fields_of
 
 def dspy_state(source: Source) -> File:
     """The state of the program's module."""
-    from offramp.program.state import module_state
+    from offramp.program.module import module_state
 
     promotion = source.promotion
     if promotion.program.form == "own":

@@ -57,8 +57,8 @@ def _module(place: str, path: str, base: Path) -> ModuleType:
         do = nearest(Path(place).name, (p.name for p in folder.glob("*.py"))) or None
         raise MetricError(problem(path, "there is no such file", got=place, do=do))
     try:
-        with _importable(base, *([(base / place).parent] if is_file else [])):
-            return _from_file((base / place).resolve()) if is_file else importlib.import_module(place)
+        with importable(base, *([(base / place).parent] if is_file else [])):
+            return run_file((base / place).resolve()) if is_file else importlib.import_module(place)
     except (Exception, SystemExit) as error:
         what = f"it does not import ({type(error).__name__}: {error})"
         raise MetricError(problem(path, what, do="Fix the module, or install what it needs.")) from error
@@ -72,7 +72,7 @@ class _Fresh(importlib.machinery.SourceFileLoader):
         return code
 
 
-def _from_file(file: Path) -> ModuleType:
+def run_file(file: Path) -> ModuleType:
     """Runs a file again under a name of its own, so that two files with the same name do not clash."""
     name = f"_offramp_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, file, loader=_Fresh(name, str(file)))
@@ -89,7 +89,7 @@ def _from_file(file: Path) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _importable(*folders: Path) -> Iterator[None]:
+def importable(*folders: Path) -> Iterator[None]:
     """With the folders at the front of the import path."""
     before = list(sys.path)
     sys.path[:0] = [str(folder.resolve()) for folder in folders]
