@@ -32,11 +32,10 @@ def rows(heading: str) -> list[list[str]]:
 
 
 STILL_USED = {
-    *("contest", "fault", "form", "format", "keep back", "kept back", "tally", "told", "unseen", "verdict"),
-    *("purse", "keeps back", "dearest", "mend", "mends", "mended", "is there twice", "are there twice"),
-    *("is not there", "are not there", "that is none", "that are none", "is told", "are told", "in work", "anew"),
-    *("booked apart", "counted apart", "kept apart", "measured apart", "timed apart", "in vain"),
-    *("is no JSON", "is no YAML", "is no number", "is no text", "used up", "lucky numbers", "no difference is shown"),
+    *("contest", "fault", "form", "format", "keep back", "kept back", "tally", "told", "unseen", "verdict", "dearest"),
+    *("mend", "mends", "is there twice", "used up", "no difference is shown", "is not there", "are not there"),
+    *("that is none", "is told", "are told", "in work", "anew", "booked apart", "measured apart", "timed apart"),
+    *("in vain", "is no text"),
 }
 """Words and phrases that are being replaced: not checked yet."""
 
@@ -121,11 +120,11 @@ TEXTS = list(texts())
 
 @pytest.mark.parametrize("phrase", [phrase for phrase in PHRASES if phrase not in STILL_USED])
 def test_no_text_that_people_read_uses_a_phrase_that_the_glossary_replaces(phrase: str) -> None:
-    pattern = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)".replace(r"\ ", r"\s+"), re.IGNORECASE)
+    pattern = re.compile(rf"(?<!\w)(?<!there ){re.escape(phrase)}(?!\w)".replace(r"\ ", r"\s+"), re.IGNORECASE)
     assert [where for where, text in TEXTS if pattern.search(text)] == []
 
 
-IS_NO = re.compile(r"(?<!there )\b(is|are|was|were) no (?!longer|larger|more|less|worse|better|such)[a-z]")
+IS_NO = re.compile(r"(?<![Tt]here )\b(is|are|was|were) no (?!longer|larger|more|less|worse|better|such)[a-z]")
 
 
 @pytest.mark.skip(reason="being replaced")
