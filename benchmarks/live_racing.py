@@ -19,17 +19,15 @@ import statistics
 import sys
 import tempfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import binomtest
 
-from offramp.calls.caller import open_caller
 from offramp.calls.transports.routes import RouteTransport
 from offramp.models.server import LocalServers
 from offramp.records import CallReply, CallRequest
-from offramp.search import api, engine
+from offramp.search import api
 from offramp.search.outcome import JobResult
 from offramp.space.load import LoadedSpace, load_space
 
@@ -66,9 +64,11 @@ def run(space: LoadedSpace, replies: dict[str, CallReply], seed: int, calls: int
     verify = space.space.verify.model_copy(update={"front": False, "probe": 0})
     budget = space.space.budget.model_copy(update={"minutes": None})
     changed = space.space.model_copy(update={"search": search, "verify": verify, "budget": budget})
-    engine.open_caller = partial(open_caller, transport=Remembering(replies))
+    transport = Remembering(replies)
     with tempfile.TemporaryDirectory() as folder:
-        result = api.optimize(replace(space, space=changed), results=folder, seed=seed, calls=calls, trials=TRIALS)
+        result = api.optimize(
+            replace(space, space=changed), results=folder, seed=seed, calls=calls, transport=transport, trials=TRIALS
+        )
     if result.report.stop_reason == "interrupted":  # a job ends in order; so does this
         raise KeyboardInterrupt
     return result

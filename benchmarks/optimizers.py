@@ -24,7 +24,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 from live_racing import Remembering
 
-from offramp.calls.caller import open_caller
 from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.program.adapters import adapter_of
 from offramp.program.background import BACKGROUND
@@ -40,7 +38,7 @@ from offramp.program.engine import language_model, recording
 from offramp.program.run_log import RunLog
 from offramp.program.signature import signature_of
 from offramp.records import CallReply, CallRequest, Example, Purpose
-from offramp.search import api, engine
+from offramp.search import api
 from offramp.space.dimensions import MAIN
 from offramp.space.load import LoadedSpace, load_space
 
@@ -179,9 +177,11 @@ def by_offramp(
     budget = space.space.budget.model_copy(update={"minutes": None})
     kept = [entry for entry in space.space.models if not models or entry in models]
     changed = space.space.model_copy(update={"verify": verify, "budget": budget, "models": kept})
-    engine.open_caller = partial(open_caller, transport=Remembering(replies))
+    transport = Remembering(replies)
     with tempfile.TemporaryDirectory() as folder:
-        result = api.optimize(replace(space, space=changed), results=folder, seed=seed, calls=calls)
+        result = api.optimize(
+            replace(space, space=changed), results=folder, seed=seed, calls=calls, transport=transport
+        )
     if result.report.stop_reason == "interrupted":  # a job ends in order; so does this
         raise KeyboardInterrupt
     chosen = result.report.recommended

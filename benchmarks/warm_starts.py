@@ -23,10 +23,9 @@ from typing import Any
 
 import yaml
 
-from offramp.calls.caller import open_caller
 from offramp.ids import derived_seed
 from offramp.records import CallReply, CallRequest, Usage
-from offramp.search import api, engine, loop
+from offramp.search import api, loop
 from offramp.testing.fakes import FunctionTransport
 
 TEXTS = {f"text{i}": f"Text {i}." for i in range(6)}
@@ -91,16 +90,19 @@ def space(folder: Path, model: str, seed: int, trials: int) -> Path:
 def one(seed: int) -> dict[str, float]:
     """One seed: share of the best skill that each way's recommendation has."""
     known = effects(seed)
-    engine.open_caller = partial(open_caller, transport=FunctionTransport(partial(answer, known)))  # type: ignore[attr-defined]
+    transport = FunctionTransport(partial(answer, known))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        old = api.optimize(space(folder, "old", seed, OLD_TRIALS), results=folder).report.study
+        old = api.optimize(space(folder, "old", seed, OLD_TRIALS), results=folder, transport=transport).report.study
         new = space(folder, "new", seed, TRIALS)
         warm = {"from_study": old, "from_storage": f"sqlite:///{folder / 'offramp.db'}"}
         return {
-            "cold": _share(known, api.optimize(new, results=folder / "cold")),
-            "front first": _share(known, _without_history(lambda: api.optimize(new, results=folder / "front", **warm))),
-            "--from": _share(known, api.optimize(new, results=folder / "warm", **warm)),
+            "cold": _share(known, api.optimize(new, results=folder / "cold", transport=transport)),
+            "front first": _share(
+                known,
+                _without_history(lambda: api.optimize(new, results=folder / "front", transport=transport, **warm)),
+            ),
+            "--from": _share(known, api.optimize(new, results=folder / "warm", transport=transport, **warm)),
         }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from offramp.promote import api
 from offramp.records import CallReply, CallRequest, Usage
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import patched, rows, run_job, write_space
+from search_jobs import answered_by, rows, run_job, write_space
 
 LABELS = ("billing", "shipping", "returns")
 MODELS = [
@@ -42,7 +42,7 @@ def reply(request: CallRequest) -> CallReply:
 
 def promoted_job(folder: Path, monkeypatch: Any, *, space: dict[str, Any] | None = None, **incumbent: Any) -> Path:
     """The promotions folder of a study whose incumbent is promoted as `landscape`."""
-    patched(monkeypatch, FunctionTransport(reply))
+    answered_by(monkeypatch, FunctionTransport(reply))
     given = {"model": "small", "instruction": "vague", "params": {"temperature": 0.5, "max_tokens": 16}, **incumbent}
     demos = (
         {"kind": "none", "count": 0} if "demos" not in given else {"kind": given["demos"], "count": given["demo_count"]}

@@ -11,17 +11,18 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from offramp.calls.caller import open_caller
+from offramp.cli.main import main as run_command_line
+from offramp.job.clock import Timing
 from offramp.records import CallReply, CallRequest, Usage
-from offramp.search import api, engine
-from offramp.search.engine import JobResult
+from offramp.search import api
+from offramp.search.api import JobResult
 from offramp.testing.fakes import FunctionTransport
 from offramp.testing.server import ServerReply
 
@@ -130,16 +131,28 @@ class Naps:
         return time.monotonic() + sum(self.wanted)
 
 
-def patched(monkeypatch: Any, transport: Any, **parts: Any) -> None:
+_WIRE: dict[str, Any] = {}
+
+
+def answered_by(monkeypatch: Any, transport: Any, **timing: Any) -> None:
     """Every job of this test sends through `transport` (the real one for None) and waits for nothing."""
-    monkeypatch.setattr(
-        engine, "open_caller", partial(open_caller, **{"transport": transport, "sleep": at_once, **parts})
-    )
+    monkeypatch.setitem(_WIRE, "transport", transport)
+    monkeypatch.setitem(_WIRE, "timing", Timing(**{"sleep": at_once, **timing}))
+
+
+def wire() -> dict[str, Any]:
+    """`transport` and `timing` as `answered_by` stated them, for whatever runs models; empty where it was not called."""
+    return dict(_WIRE)
 
 
 def run_job(space: Path, folder: Path, **limits: Any) -> JobResult:
     """One run with its storage and report in `folder`."""
-    return api.optimize(space, results=folder, **limits)
+    return api.optimize(space, results=folder, **{**wire(), **limits})
+
+
+def main(args: Sequence[str]) -> int:
+    """The command line, with the test's transport."""
+    return run_command_line(args, **wire())
 
 
 def essence(result: JobResult | dict[str, Any]) -> dict[str, Any]:
@@ -185,8 +198,8 @@ def job_that_dies(space: Path, folder: Path, log: Path, commits: int, out: Path,
             os.kill(os.getpid(), signal.SIGKILL)
 
     sa.event.listen(sa.Engine, "commit", count)
-    engine.open_caller = partial(open_caller, transport=FunctionTransport(partial(_logged, log, sends)), sleep=at_once)  # type: ignore
-    result = run_job(space, folder)
+    transport = FunctionTransport(partial(_logged, log, sends))
+    result = run_job(space, folder, transport=transport, timing=Timing(sleep=at_once))
     out.write_text(json.dumps({**api.result_json(result), "commits": commits - left[0]}))
 
 
@@ -201,8 +214,6 @@ def _logged(log: Path, dies_at: int, request: CallRequest) -> CallReply:
 def command_line(args: list[str], out: Path) -> None:
     """The command line in a process of its own, with its standard streams in files."""
     import sys
-
-    from offramp.cli.main import main
 
     with out.open("w") as stdout, out.with_suffix(".err").open("w") as stderr:
         os.dup2(stdout.fileno(), 1)

@@ -188,3 +188,52 @@ def test_light_modules_load_no_heavy_library(module):
 )
 def test_the_rule_itself(user, used, right):
     assert allowed(user, used) is right
+
+
+# ------------------------------------------------------------------------------------------- one way to run a candidate
+
+SEARCH_FREE = ("promote", "review")
+PUBLIC_SEARCH = "offramp.search.api"
+WAY_TO_A_MODEL = {
+    "Caller", "Clock", "Evaluator", "LiteLLMTransport", "LocalTransport", "RouteTransport", "Session", "Timing",
+    "open_caller", "open_session",
+}  # fmt: skip
+"""What a transport was once put into by assigning another in its place: `transport=` does that now."""
+
+
+def test_what_people_do_with_a_study_does_not_import_the_search():
+    wrong = [
+        str(item)
+        for item in IMPORTS
+        if layer_of_module(item.module) == "search"
+        and (
+            layer_of_file(item.file) in SEARCH_FREE
+            or (layer_of_file(item.file) == "lifecycle" and item.module != PUBLIC_SEARCH)
+        )
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("made", ["Evaluator", "open_caller"])
+def test_what_runs_candidates_is_composed_in_one_place(made):
+    calls = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in sorted(ROOT.rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == made
+    ]
+    assert len(calls) == 1 and calls[0].startswith("job/session.py"), calls
+
+
+def test_no_test_and_no_benchmark_assigns_a_transport_into_a_module():
+    """`module.open_caller = ...`, `monkeypatch.setattr(module, "open_caller", ...)` and the same by a dotted string."""
+    found = []
+    for file in [f for folder in ("tests", "benchmarks") for f in (ROOT.parents[1] / folder).rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            names = [t.attr for t in targets if isinstance(t, ast.Attribute)]
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("setattr", "patch"):
+                texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+                names += [text.rpartition(".")[2] for text in texts]
+            found += [f"{file.name}:{node.lineno} {name}" for name in names if name in WAY_TO_A_MODEL]
+    assert found == []

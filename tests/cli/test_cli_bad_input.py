@@ -10,10 +10,9 @@ import signal
 
 import pytest
 
-from offramp.cli.main import main
 from offramp.models import embedded, gguf_files
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import LABELS, command_line, essence, patched, reply_to, rows, run_job, write_space
+from search_jobs import LABELS, answered_by, command_line, essence, main, reply_to, rows, run_job, write_space
 
 FORK = multiprocessing.get_context("fork")
 
@@ -21,7 +20,7 @@ FORK = multiprocessing.get_context("fork")
 @pytest.fixture
 def transport(monkeypatch):
     transport = FunctionTransport(reply_to)
-    patched(monkeypatch, transport)
+    answered_by(monkeypatch, transport)
     return transport
 
 
@@ -349,7 +348,7 @@ def limited_job(space, folder, room, out):
 
 @pytest.mark.parametrize("room", [0, 65_536, 160_000, 220_000])
 def test_a_full_disk_is_one_message_and_a_job_goes_on_when_there_is_room(tmp_path, monkeypatch, room):
-    patched(monkeypatch, FunctionTransport(reply_to))
+    answered_by(monkeypatch, FunctionTransport(reply_to))
     space, folder, out = (
         job(tmp_path, splits={"train": 2, "search": 5, "holdout": 2}),
         tmp_path / "results",

@@ -11,10 +11,9 @@ import sqlalchemy as sa
 
 from offramp.calls.failures import ServerFailed
 from offramp.calls.transports import litellm as litellm_door
-from offramp.cli.main import main
 from offramp.testing.fakes import FunctionTransport
 from offramp.testing.server import ScriptedServer, ServerReply
-from search_jobs import PRICES, command_line, patched, reply_to, rows, server_reply, write_space
+from search_jobs import PRICES, answered_by, command_line, main, reply_to, rows, server_reply, write_space
 
 FORK = multiprocessing.get_context("fork")
 
@@ -22,7 +21,7 @@ FORK = multiprocessing.get_context("fork")
 @pytest.fixture
 def transport(monkeypatch):
     transport = FunctionTransport(reply_to)
-    patched(monkeypatch, transport)
+    answered_by(monkeypatch, transport)
     return transport
 
 
@@ -161,7 +160,7 @@ def database(postgres_url):
 
 
 def test_names_and_ids_as_long_as_they_may_be_are_kept_by_postgresql(run, tmp_path, monkeypatch, database):
-    patched(monkeypatch, FunctionTransport(lambda request: "billing"))
+    answered_by(monkeypatch, FunctionTransport(lambda request: "billing"))
     model, variant = "small" + "é" * 250, "v" * 255
     path = write_space(
         tmp_path / "long",
@@ -208,14 +207,14 @@ def test_a_job_that_failed_exits_1_says_why_and_keeps_what_it_has(run, tmp_path,
     down = FunctionTransport(
         lambda request: ServerFailed("the model is down") if len(down.requests) > 8 else reply_to(request)
     )
-    patched(monkeypatch, down)
+    answered_by(monkeypatch, down)
     space = small(tmp_path / "job", calls={"attempts": 1})
     code, out, err = run(space, "--json")
     found = json.loads(out)
     assert code == 1 and found["stop_reason"] == "failures"
     assert err.startswith("error: ") and "the model is down" in err and "Nothing was scored as zero" in err
     assert "Traceback" not in err
-    patched(monkeypatch, FunctionTransport(reply_to))
+    answered_by(monkeypatch, FunctionTransport(reply_to))
     code, out, _ = run(space, "--json")
     assert code == 0 and json.loads(out)["trials"] == 6
 

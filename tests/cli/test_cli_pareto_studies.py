@@ -6,16 +6,15 @@ import json
 
 import pytest
 
-from offramp.cli.main import main
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import patched, reply_to, run_job, write_space
+from search_jobs import answered_by, main, reply_to, run_job, write_space
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A finished grid over the landscape: its report, its folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patched(patch, FunctionTransport(reply_to))
+        answered_by(patch, FunctionTransport(reply_to))
         folder = tmp_path_factory.mktemp("study")
         grid = {"sampler": "grid", "trials": 50}
         space = write_space(folder / "job", search=grid, splits={"train": 2, "search": 10, "holdout": 4})

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import patched, reply_to, run_job, write_space
+from search_jobs import answered_by, reply_to, run_job, write_space
 
 pytest.importorskip("optuna_dashboard")
 
@@ -21,7 +21,7 @@ pytest.importorskip("optuna_dashboard")
 def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
     with pytest.MonkeyPatch.context() as patch:
-        patched(patch, FunctionTransport(reply_to))
+        answered_by(patch, FunctionTransport(reply_to))
         search = {"sampler": "tpe", "trials": 5, "concurrency": 2}
         constraints = {"cost_usd_max": 0.01}
         return folder, run_job(write_space(folder, search=search, constraints=constraints), folder).report

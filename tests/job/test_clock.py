@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from offramp.job.clock import Clock, Interrupted, TimeIsUp
+from offramp.job.clock import Clock, Interrupted, TimeIsUp, Timing
 from offramp.search.kept_back import search_share
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import essence, patched, reply_to, run_job, write_space
+from search_jobs import answered_by, essence, reply_to, run_job, write_space
 
 
 class Now:
@@ -27,14 +27,14 @@ def now():
 
 
 def test_time_counts_from_the_start_of_the_run(now):
-    clock = Clock(minutes=2, now=now)
+    clock = Clock(minutes=2, timing=Timing(now=now))
     now.seconds += 90
     assert clock.elapsed_s == 90
     assert clock.remaining_s == 30
 
 
 def test_without_a_cap_time_is_never_up(now):
-    clock = Clock(minutes=None, now=now)
+    clock = Clock(minutes=None, timing=Timing(now=now))
     now.seconds += 1e9
     clock.reserve(1e9)
     clock.check()
@@ -42,7 +42,7 @@ def test_without_a_cap_time_is_never_up(now):
 
 
 def test_the_time_is_up_at_the_cap_and_not_before(now):
-    clock = Clock(minutes=1, now=now)
+    clock = Clock(minutes=1, timing=Timing(now=now))
     now.seconds += 59.9
     clock.check()
     now.seconds += 0.1
@@ -51,7 +51,7 @@ def test_the_time_is_up_at_the_cap_and_not_before(now):
 
 
 def test_time_kept_back_for_the_holdout_is_taken_from_the_search(now):
-    clock = Clock(minutes=1, now=now)
+    clock = Clock(minutes=1, timing=Timing(now=now))
     clock.reserve(20)
     now.seconds += 39
     clock.check()
@@ -63,14 +63,14 @@ def test_time_kept_back_for_the_holdout_is_taken_from_the_search(now):
 
 
 def test_at_most_40_percent_of_the_time_is_kept_back(now):
-    clock = Clock(minutes=10, now=now)
+    clock = Clock(minutes=10, timing=Timing(now=now))
     clock.reserve(1e6)
     now.seconds += 0.6 * 600 - 1
     clock.check()
 
 
 def test_an_interruption_goes_before_the_time(now):
-    clock = Clock(minutes=1, now=now)
+    clock = Clock(minutes=1, timing=Timing(now=now))
     clock.interrupted = True
     now.seconds += 1e6
     with pytest.raises(Interrupted):
@@ -102,16 +102,14 @@ class Hanging(FunctionTransport):
 
 
 def test_a_job_of_seven_minutes_whose_model_hangs_does_not_take_fifteen(tmp_path, monkeypatch):
-    monkeypatch.setattr("offramp.job.clock.GRACE_S", 0.2)
-    transport = Hanging(reply_to)
-    patched(monkeypatch, transport)
+    answered_by(monkeypatch, Hanging(reply_to), grace_s=0.2)
     begun = time.monotonic()
     result = run_job(write_space(tmp_path), tmp_path, minutes=0.05)
     assert time.monotonic() - begun < 20
     assert result.error is None and result.report.stop_reason == "minutes"
     assert result.report.trials >= 1
 
-    patched(monkeypatch, FunctionTransport(reply_to))
+    answered_by(monkeypatch, FunctionTransport(reply_to))
     whole = run_job(write_space(tmp_path / "whole"), tmp_path / "whole")
     assert essence(run_job(write_space(tmp_path), tmp_path)) == essence(whole)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import offramp
-from offramp.cli.main import main
+from offramp.errors import PromotionError
 from offramp.lifecycle.migration.migrate import Places, migrate
 from offramp.lifecycle.migration.page import fenced
 from offramp.lifecycle.migration.record import Basis, Kind, Migration, Reference
 from offramp.lifecycle.migration.runs import Caps
 from offramp.models.retirement.standing import Standing
 from offramp.promote import api as promote_api
+from offramp.promote.folder import FeatureFolder
+from offramp.promote.store import PromotionStore, sealed
 from offramp.records import CallRequest
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import PRICES, patched, reply_to, run_job, write_space
+from search_jobs import PRICES, answered_by, main, reply_to, run_job, wire, write_space
 
 SEARCH, HOLDOUT = 10, 6
 
@@ -49,7 +52,7 @@ class Counted:
 @pytest.fixture
 def landscape(monkeypatch: pytest.MonkeyPatch) -> Counted:
     counted = Counted()
-    patched(monkeypatch, FunctionTransport(counted))
+    answered_by(monkeypatch, FunctionTransport(counted))
     return counted
 
 
@@ -65,7 +68,7 @@ def promoted(tmp_path: Path, **changes: Any) -> Places:
 
 
 def migrated(places: Places, **more: Any) -> Migration:
-    return migrate("landscape", places=places, **{"trials": 6, **more})
+    return migrate("landscape", places=places, **{"trials": 6, **wire(), **more})
 
 
 def test_the_proposal_is_the_best_of_the_new_model_and_the_old_one_is_never_asked_again(
@@ -143,7 +146,9 @@ def test_a_model_that_vanished_and_has_no_key_any_more_takes_part_by_its_records
 
 def test_the_function_of_the_package_is_the_verb_of_the_command_line(tmp_path: Path, landscape: Counted) -> None:
     places = promoted(tmp_path)
-    found = offramp.migrate("landscape", to=["large"], trials=4, promotions=places.promotions, results=places.results)
+    found = offramp.migrate(
+        "landscape", to=["large"], trials=4, promotions=places.promotions, results=places.results, **wire()
+    )
     assert found.chosen.candidate.model == "large"
     assert [row.used.feature for row in offramp.watch(promotions=places.promotions).rows] == ["landscape"]
 
@@ -303,3 +308,16 @@ OWN = [
     {"name": name, "route": f"openai/{name}", "api_base": "http://127.0.0.1:9/v1", "price": price}
     for name, price in PRICES.items()
 ]
+
+
+def test_a_promotion_whose_content_is_another_candidate_than_its_evidence_is_not_migrated(
+    tmp_path: Path, landscape: Counted
+) -> None:
+    """A hand that edits the content and seals it again would have been migrated with the other's numbers."""
+    places = promoted(tmp_path)
+    (path,) = (places.promotions / "landscape").glob("[0-9a-f]*.yaml")
+    promotion = FeatureFolder(places.promotions, "landscape").load(path.stem)
+    edited = sealed(replace(promotion, instructions={"main": "Something else."}))
+    PromotionStore(places.promotions, "landscape").promote(edited, (), label="production", why=None)
+    with pytest.raises(PromotionError, match="its evidence is of"):
+        migrated(places)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree as Xml
 
@@ -18,26 +19,30 @@ import click
 import pytest
 import yaml
 
-from offramp.calls.caller import open_caller
 from offramp.calls.failures import ServerFailed
-from offramp.cli.main import main, offramp
+from offramp.cli.main import offramp
 from offramp.errors import JobError, UsageError
-from offramp.promote import check as module
-from offramp.promote.check import check
+from offramp.job.clock import Interrupted
+from offramp.promote.check import check as check_with_any_transport
 from offramp.promote.folder import FeatureFolder
-from offramp.promote.judgement import Limits, judge
+from offramp.promote.judgement import CheckReport, Limits, judge
 from offramp.promote.junit import junit_text
 from offramp.records import CallReply, CallRequest, Evaluation, Example, Result, ResultState
 from offramp.testing.fakes import FunctionTransport
-from promoted_jobs import MODELS, promoted_job, reply
+from offramp.testing.server import ScriptedServer, ServerReply
+from promoted_jobs import MODELS, promoted_job, reply, right_answer
 from promotion_records import make_promotion
-from search_jobs import at_once, rows
+from search_jobs import answered_by, main, rows, wire
 
 
 def wired(monkeypatch: pytest.MonkeyPatch, answers: Any) -> FunctionTransport:
-    wire = FunctionTransport(answers)
-    monkeypatch.setattr(module, "open_caller", partial(open_caller, transport=wire, sleep=at_once))
-    return wire
+    transport = FunctionTransport(answers)
+    answered_by(monkeypatch, transport)
+    return transport
+
+
+def check(feature: str, **options: Any) -> CheckReport:
+    return check_with_any_transport(feature, **wire(), **options)
 
 
 def worse_on(*numbers: int) -> Any:
@@ -234,6 +239,7 @@ def test_junit_escapes_what_a_stranger_wrote() -> None:
 
 
 INSTALLED = any(entry.name == "offramp" for entry in entry_points(group="pytest11"))
+USAGE = {"prompt_tokens": 50, "completion_tokens": 3}
 PLUGIN = () if INSTALLED else ("-p", "offramp.testing.pytest_plugin")
 
 
@@ -248,33 +254,21 @@ def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-CONFTEST = """
-from functools import partial
-import sys
-sys.path.insert(0, {tests!r})
-from promoted_jobs import reply
-from offramp.calls.caller import open_caller
-from offramp.promote import check as module
-from offramp.testing.fakes import FunctionTransport
-from dataclasses import replace
-answer = reply if {right} else lambda request: replace(reply(request), text="billing")
-module.open_caller = partial(open_caller, transport=FunctionTransport(answer))
-"""
-
-
 @pytest.mark.parametrize("right", [True, False])
 def test_the_gate_is_a_pytest_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: bool) -> None:
     promotions = promoted_job(tmp_path / "job", monkeypatch)
     suite = tmp_path / "suite"
     suite.mkdir()
-    tests = str(Path(__file__).parents[1])
-    (suite / "conftest.py").write_text(CONFTEST.format(tests=tests, right=right))
     (suite / "test_own.py").write_text(f"""
 def test_triage(offramp_check):
     offramp_check("landscape", promotions={str(promotions)!r})
 """)
-    done = run_pytest(suite, *PLUGIN, "--offramp-check", "landscape",
-                      "--offramp-promotions", str(promotions))  # fmt: skip
+    answer = right_answer if right else lambda request: "billing"
+    script = lambda body: ServerReply(text=answer(SimpleNamespace(messages=body["messages"])), usage=USAGE)  # noqa: E731
+    with ScriptedServer(script) as server:
+        space = tmp_path / "job" / "space.yaml"
+        space.write_text(space.read_text().replace("http://127.0.0.1:9/v1", server.url))
+        done = run_pytest(suite, *PLUGIN, "--offramp-check", "landscape", "--offramp-promotions", str(promotions))
     assert done.returncode == (0 if right else 1), done.stdout + done.stderr
     assert ("2 passed" if right else "2 failed") in done.stdout
     assert right or "BROKEN quality" in done.stdout
@@ -302,3 +296,22 @@ def test_the_workflow_of_the_docs_is_yaml_and_names_commands_and_options_that_ex
         assert command is not None, line
         known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known, line
+
+
+class Interrupting(FunctionTransport):
+    """Answers, and sends this process Ctrl-C with the second request."""
+
+    async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
+        found = await super().send(request, attempt)
+        if len(self.requests) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+
+def test_ctrl_c_stops_a_check_after_what_is_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ran on to its end, or ended in a traceback."""
+    promotions = promoted_job(tmp_path, monkeypatch)
+    transport = Interrupting(reply)
+    with pytest.raises(Interrupted):
+        check_with_any_transport("landscape", promotions=promotions, transport=transport, concurrency=1)
+    assert len(transport.requests) == 2

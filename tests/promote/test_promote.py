@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from offramp.cli.main import main
 from offramp.errors import PromotionError, UsageError
 from offramp.models.retirement.dates import Basis, Retirement
 from offramp.models.retirement.standing import Standing, standing_of
@@ -23,12 +22,12 @@ from offramp.promote.safety import refuse_unsafe
 from offramp.space.model import ConstraintsPart, RegressionsPart
 from offramp.testing.fakes import FunctionTransport
 from promotion_records import SPLIT, make_promotion
-from search_jobs import PRICES, patched, reply_to, rows, run_job, write_space
+from search_jobs import PRICES, answered_by, main, reply_to, rows, run_job, write_space
 
 
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Path:
     """The folder of a study of the landscape."""
-    patched(monkeypatch, FunctionTransport(reply_to))
+    answered_by(monkeypatch, FunctionTransport(reply_to))
     run_job(write_space(tmp_path, **changes), tmp_path / "results")
     return tmp_path
 

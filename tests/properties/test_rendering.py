@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.promote.capture import Parts, recorded, rendering_of
+from offramp.promote.capture import Parts, rendering_of, requests_for
 from offramp.promote.promotion import PromotedDemos, PromotedProgram
 from offramp.promote.render import Renderer
 from offramp.records import DemoKind
@@ -67,7 +67,7 @@ def test_a_template_writes_the_request_of_its_program(form: str, kind: str, near
     @settings(max_examples=40, deadline=None)
     @given(st.fixed_dictionaries(dict.fromkeys(names, VALUE)))
     def same(values: dict[str, Any]) -> None:
-        [request] = asyncio.run(recorded(parts, [values]))
+        [request] = asyncio.run(requests_for(parts, [values]))
         written = renderer.request(values)
         assert written.messages == [dict(message) for message in request.messages]
         assert written.params == dict(request.params)

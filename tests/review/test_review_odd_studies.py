@@ -20,7 +20,7 @@ from offramp.store.probes import ProbeRun, ProbeStore
 from offramp.study import api
 from offramp.study.wording import number
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import patched, reply_to, run_job, write_space
+from search_jobs import answered_by, reply_to, run_job, write_space
 
 SCALES = {"quality": {"weight": 0.7}, "cost": {"weight": 0.2, "scale": [0.01, 0]}, "latency": {"weight": 0.1, "scale": [1, 0]}}  # fmt: skip
 ONE = {"models": [{"name": "small", "route": "openai/small", "api_base": "http://127.0.0.1:9/v1", "price": {"input_usd": 1.0, "output_usd": 2.0}}], "instructions": {"vague": "Vague."}, "params": {"max_tokens": 16}}  # fmt: skip
@@ -37,7 +37,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Runs one; its results are in `tmp_path`."""
 
     def run(reply: Callable[[CallRequest], CallReply] = reply_to, **changes: Any) -> JobResult:
-        patched(monkeypatch, FunctionTransport(reply))
+        answered_by(monkeypatch, FunctionTransport(reply))
         return run_job(write_space(tmp_path / "space", **changes), tmp_path)
 
     return run
@@ -90,21 +90,12 @@ def test_where_nobody_keeps_the_limits_the_decision_says_which_it_breaks(job: Jo
     assert all(member.feasible == (not member.breaks) for member in result.report.members)
 
 
-def test_money_is_that_of_the_search_and_of_verifications(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_money_is_that_of_the_search_and_of_verifications(job: Job, tmp_path: Path) -> None:
     """What a verification paid was in the list by purpose, and not in what was paid."""
-    from functools import partial
-
-    from offramp.calls.caller import open_caller
     from offramp.search import api as searching
-    from offramp.search import verify
-    from search_jobs import at_once
 
     result = job(verify={"front": False})
-    transport = FunctionTransport(reply_to)
-    monkeypatch.setattr(verify, "open_caller", partial(open_caller, transport=transport, sleep=at_once))
-    done = searching.verify(result.report.study, results=tmp_path, probe=3)
+    done = searching.verify(result.report.study, results=tmp_path, probe=3, transport=FunctionTransport(reply_to))
     money = page_of(tmp_path, result.report.study).spending
     assert money.verify.spent_usd == pytest.approx(done.spent_usd) and done.spent_usd > 0
     assert money.paid_usd == pytest.approx(money.budget.spent_usd + money.verify.spent_usd)

@@ -7,7 +7,7 @@ import pytest
 from offramp.search import api
 from offramp.search.estimate import job_summary
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import PRICES, patched, reply_to, run_job, write_space
+from search_jobs import PRICES, answered_by, reply_to, run_job, write_space
 
 GRID = {"sampler": "grid", "trials": 50, "concurrency": 2, "race": None}
 SPLITS = {"train": 2, "search": 4, "holdout": 3}
@@ -17,7 +17,7 @@ JUDGED = {"kind": "judge", "model": "judge", "rubric": "The label fits the messa
 @pytest.fixture(autouse=True)
 def _transport(monkeypatch):
     others = {"judge": '{"grade": 5}', "today": "billing"}
-    patched(monkeypatch, FunctionTransport(lambda r: others.get(r.model.name) or reply_to(r)))
+    answered_by(monkeypatch, FunctionTransport(lambda r: others.get(r.model.name) or reply_to(r)))
 
 
 def job(folder, **changes):

@@ -10,7 +10,6 @@ import os
 import re
 import threading
 from dataclasses import replace
-from functools import partial
 from statistics import fmean
 
 import pytest
@@ -20,15 +19,15 @@ from offramp.calls.estimate import worst_usd
 from offramp.calls.failures import RateLimited, Unauthorized
 from offramp.errors import ModelError
 from offramp.evaluate.evaluator import TooManyFailures
-from offramp.job.clock import Clock
+from offramp.job.clock import Clock, Timing
 from offramp.records import CallRequest, Model, Purpose
-from offramp.search import api, engine
+from offramp.search import api
 from offramp.search.kept_back import Pace
 from offramp.store.budget import Budget, read_budget
 from offramp.store.engine import open_store
 from offramp.testing.fakes import FunctionTransport
 from offramp.testing.server import ScriptedServer, ServerReply
-from search_jobs import Naps, patched, run_job
+from search_jobs import Naps, answered_by, run_job
 
 FORK = multiprocessing.get_context("fork")
 
@@ -49,7 +48,7 @@ class Caps:
 @pytest.fixture
 def transport(monkeypatch):
     transport = FunctionTransport(graded_reply)
-    patched(monkeypatch, transport)
+    answered_by(monkeypatch, transport)
     return transport
 
 
@@ -136,7 +135,7 @@ def test_a_job_that_stopped_goes_on_with_what_was_kept_back(tmp_path, monkeypatc
         return Unauthorized("revoked") if gone[0] == 0 else graded_reply(request)
 
     transport = FunctionTransport(reply)
-    patched(monkeypatch, transport)
+    answered_by(monkeypatch, transport)
     space = judged_space(tmp_path)
     stopped = run_job(space, tmp_path, usd=0.15)
     assert isinstance(stopped.error, Unauthorized)
@@ -183,7 +182,7 @@ def test_a_judge_that_is_asked_twice_takes_no_call_of_the_verdict(tmp_path, monk
         return graded_reply(request)
 
     transport = FunctionTransport(reply)
-    patched(monkeypatch, transport)
+    answered_by(monkeypatch, transport)
     result = run_job(judged_space(tmp_path), tmp_path, calls=calls)
     assert result.report.stop_reason == "budget_calls" and is_whole(result)
     assert len(transport.requests) == result.calls <= calls
@@ -200,7 +199,7 @@ def test_attempts_in_vain_take_no_call_of_the_verdict(tmp_path, monkeypatch, cal
         return graded_reply(request)
 
     transport, naps = FunctionTransport(reply), Naps()
-    patched(monkeypatch, transport, sleep=naps.sleep, clock=naps.clock)
+    answered_by(monkeypatch, transport, sleep=naps.sleep, now=naps.clock)
     result = run_job(judged_space(tmp_path), tmp_path, calls=calls)
     assert seen and result.report.stop_reason == "budget_calls" and is_whole(result)
     assert len(transport.requests) == result.calls <= calls
@@ -224,7 +223,7 @@ def test_over_http_with_a_provider_that_says_when_to_come_back_the_cap_and_the_v
         return ServerReply(text=reply.text, usage=tokens)
 
     naps = Naps()
-    patched(monkeypatch, None, sleep=naps.sleep, clock=naps.clock)
+    answered_by(monkeypatch, None, sleep=naps.sleep, now=naps.clock)
     with ScriptedServer(script) as server:
         result = run_job(judged_space(tmp_path, base=server.url), tmp_path, usd=0.155)
     assert result.report.stop_reason == "budget_usd" and is_whole(result)
@@ -263,8 +262,7 @@ def test_time_that_a_provider_makes_everybody_wait_is_kept_back_too(tmp_path, mo
         now.seconds += 0.5
         return graded_reply(request)
 
-    patched(monkeypatch, FunctionTransport(reply), sleep=now.sleep, clock=now)
-    monkeypatch.setattr(engine, "Clock", partial(Clock, now=now))
+    answered_by(monkeypatch, FunctionTransport(reply), sleep=now.sleep, now=now)
     result = run_job(judged_space(tmp_path), tmp_path, minutes=minutes)
     assert result.report.stop_reason == "minutes" and is_whole(result)
     assert now.seconds <= 60 * minutes
@@ -273,7 +271,7 @@ def test_time_that_a_provider_makes_everybody_wait_is_kept_back_too(tmp_path, mo
 def test_spells_without_an_attempt_say_nothing_of_the_pace():
     """A job whose answers are all in the ledger is not kept waiting for its first attempt's sake."""
     now = Now()
-    pace = Pace(Clock(minutes=1, now=now), 10)
+    pace = Pace(Clock(minutes=1, timing=Timing(now=now)), 10)
     for seconds, sent, attempt_s in ((5, 10, 0), (3, 13, 1), (100, 13, 1), (5, 14, 2)):
         now.seconds += seconds
         pace.mark(sent)
@@ -289,8 +287,7 @@ def timed(tmp_path, monkeypatch, seconds_of):
         now.seconds += seconds
         return replace(graded_reply(request), latency_s=seconds)
 
-    patched(monkeypatch, FunctionTransport(reply), sleep=now.sleep, clock=now)
-    monkeypatch.setattr(engine, "Clock", lambda minutes: Clock(minutes=minutes, now=now))
+    answered_by(monkeypatch, FunctionTransport(reply), sleep=now.sleep, now=now)
     return now, judged_space(tmp_path, metric={"kind": "exact", "field": "label"}, params={"max_tokens": 16},
                              instructions={"clear": "Clear."}, incumbent={"model": "small"},
                              search={**GRID, "trials": 2, "concurrency": 1})  # fmt: skip
@@ -323,7 +320,7 @@ def test_a_judge_that_gives_no_grade_ends_the_job_within_its_cap(tmp_path, monke
         return replace(graded_reply(request), text="Well." if request.purpose is Purpose.JUDGE else "billing")
 
     transport = FunctionTransport(reply)
-    patched(monkeypatch, transport)
+    answered_by(monkeypatch, transport)
     result = run_job(judged_space(tmp_path), tmp_path, usd=0.05)
     assert isinstance(result.error, TooManyFailures) and "could not be read" in str(result.error)
     assert sum(map(bill, transport.requests)) == pytest.approx(result.spent_usd, abs=1e-9)

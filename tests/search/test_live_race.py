@@ -7,13 +7,13 @@ from offramp.search import api
 from offramp.store.candidates import CandidateState, CandidateStore
 from offramp.store.engine import open_store
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import patched, reply_to, run_job, write_space
+from search_jobs import answered_by, reply_to, run_job, write_space
 
 SPLITS = {"train": 6, "search": 120, "holdout": 20}
 
 
 def job(folder, monkeypatch, race, **changes):
-    patched(monkeypatch, FunctionTransport(reply_to))
+    answered_by(monkeypatch, FunctionTransport(reply_to))
     search = {"sampler": "random", "trials": 12, "concurrency": 2, "race": race}
     space = write_space(folder, count=146, splits=SPLITS, search=search, **changes)
     return run_job(space, folder / "results")

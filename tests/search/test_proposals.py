@@ -3,23 +3,21 @@
 import json
 import multiprocessing
 import signal
-from functools import partial
 
 import pytest
 from proposing import Landscape, kind_of, space, usd
 
-from offramp.calls.caller import open_caller
 from offramp.calls.failures import Refused, Unreachable
-from offramp.cli.main import main
 from offramp.errors import UsageError
+from offramp.job.clock import Timing
 from offramp.records import CallReply, Purpose, Usage
-from offramp.search import api, engine
+from offramp.search import api
 from offramp.search.estimate import job_summary
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.store.variants import VariantStore
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import at_once, essence, patched, run_job, trials_of, unlooked
+from search_jobs import answered_by, at_once, essence, main, run_job, trials_of, unlooked
 
 
 def good(kind, request):
@@ -34,7 +32,7 @@ def play(monkeypatch):
     def start(texts=good):
         landscape = Landscape(texts)
         transport = FunctionTransport(landscape)
-        patched(monkeypatch, transport)
+        answered_by(monkeypatch, transport)
         landscape.transport = transport
         return landscape
 
@@ -194,7 +192,7 @@ def test_each_step_of_a_program_gets_texts_of_its_own(tmp_path, play, monkeypatc
         return landscape(request)
 
     landscape = play(lambda kind, request: f"Best. {'Gist' if 'Gist.' in str(request.messages) else 'Label'} {kind}.")
-    patched(monkeypatch, FunctionTransport(steps))
+    answered_by(monkeypatch, FunctionTransport(steps))
     (tmp_path / "two.py").write_text(TWO_STEPS)
     path = space(
         tmp_path,
@@ -348,8 +346,7 @@ def job_that_dies(path, folder, log, commits, out):
         return Landscape(good)(request)
 
     sa.event.listen(sa.Engine, "commit", count)
-    engine.open_caller = partial(open_caller, transport=FunctionTransport(logged), sleep=at_once)
-    result = run_job(path, folder)
+    result = run_job(path, folder, transport=FunctionTransport(logged), timing=Timing(sleep=at_once))
     out.write_text(json.dumps({**api.result_json(result), "commits": commits - left[0]}))
 
 

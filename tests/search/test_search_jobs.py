@@ -14,7 +14,7 @@ from offramp.space.model import IncumbentPart
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import PRICES, SKILL, answer, essence, patched, reply_to, rows, run_job, trials_of, write_space
+from search_jobs import PRICES, SKILL, answer, answered_by, essence, reply_to, rows, run_job, trials_of, write_space
 
 TEXTS = {"vague": "Vague.", "clear": "Clear.", "strict": "Strict."}
 
@@ -22,7 +22,7 @@ TEXTS = {"vague": "Vague.", "clear": "Clear.", "strict": "Strict."}
 @pytest.fixture
 def transport(monkeypatch):
     transport = FunctionTransport(reply_to)
-    patched(monkeypatch, transport)
+    answered_by(monkeypatch, transport)
     return transport
 
 
@@ -345,7 +345,7 @@ def test_an_incumbent_without_a_score_fixes_no_scale(tmp_path, monkeypatch):
             raise TimedOut("down")
         return reply_to(request)
 
-    patched(monkeypatch, FunctionTransport(reply))
+    answered_by(monkeypatch, FunctionTransport(reply))
     space = write_space(tmp_path, search=search(trials=2), calls={"max_failed_share": 1.0})
     assert run_job(space, tmp_path).error is not None
     down[0] = False

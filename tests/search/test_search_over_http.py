@@ -17,7 +17,7 @@ from offramp.space.load import load_space
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.testing.server import ScriptedServer, ServerReply
-from search_jobs import Naps, essence, patched, run_job, server_reply, usd_of, write_space
+from search_jobs import Naps, answered_by, essence, run_job, server_reply, usd_of, write_space
 
 
 class Provider:
@@ -69,7 +69,7 @@ def server(provider):
 def naps(monkeypatch):
     """Seconds that the job wanted to wait, in order; it waits for none of them."""
     naps = Naps()
-    patched(monkeypatch, None, sleep=naps.sleep, clock=naps.clock)
+    answered_by(monkeypatch, None, sleep=naps.sleep, now=naps.clock)
     return naps.wanted
 
 
@@ -146,7 +146,7 @@ UNBILLED = {"429 with Retry-After", "429 without", "500", "503 with Retry-After"
 def clean(tmp_path_factory):
     """What the landscape gives when nothing goes wrong."""
     with ScriptedServer(Provider()) as server, pytest.MonkeyPatch.context() as patch:
-        patched(patch, None)
+        answered_by(patch, None)
         folder = tmp_path_factory.mktemp("clean")
         return run_job(space_for(folder, server), folder)
 

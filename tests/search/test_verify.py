@@ -11,7 +11,7 @@ from judged import bill, graded_reply, judged_space
 from offramp.cli.main import offramp
 from offramp.errors import UsageError
 from offramp.records import CallReply, Purpose, Split, Usage
-from offramp.search import api, verify
+from offramp.search import api
 from offramp.search.probe import WARM_UP
 from offramp.stats import quantile
 from offramp.store.budget import Budget
@@ -19,7 +19,7 @@ from offramp.store.engine import open_store
 from offramp.store.probes import ProbeStore
 from offramp.store.results import ResultStore
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import patched, reply_to, run_job, write_space
+from search_jobs import answered_by, reply_to, run_job, wire, write_space
 
 GRID = {"sampler": "grid", "trials": 99, "concurrency": 2}
 SPLITS = {"train": 4, "search": 12, "holdout": 8}
@@ -27,14 +27,8 @@ SPLITS = {"train": 4, "search": 12, "holdout": 8}
 
 @pytest.fixture
 def transport(monkeypatch):
-    from functools import partial
-
-    from offramp.calls.caller import open_caller
-    from search_jobs import at_once
-
     transport = FunctionTransport(reply_to)
-    patched(monkeypatch, transport)
-    monkeypatch.setattr(verify, "open_caller", partial(open_caller, transport=transport, sleep=at_once))
+    answered_by(monkeypatch, transport)
     return transport
 
 
@@ -45,6 +39,10 @@ def job(tmp_path, transport):
     report = run_job(space, tmp_path).report
     transport.requests.clear()
     return tmp_path, report
+
+
+def verified(study, **asked):
+    return api.verify(study, **wire(), **asked)
 
 
 def storage(folder):
@@ -59,13 +57,13 @@ def held(folder, study):
 def test_the_whole_front_is_scored_and_what_is_there_is_not_run_again(job, transport):
     folder, report = job
     before = held(folder, report.study)
-    done = api.verify(report.study, results=folder, probe=0)
+    done = verified(report.study, results=folder, probe=0)
     standing = {m.candidate for m in report.front} | {report.incumbent.candidate}
     assert held(folder, report.study) == dict.fromkeys(standing, 8)
     assert done.calls + done.cached_calls == 8 * (len(standing) - len(before))
     assert all(m.holdout is not None and m.holdout.on_front is not None for m in done.report.front)
     assert done.stopped is None
-    again = api.verify(report.study, results=folder, probe=0)
+    again = verified(report.study, results=folder, probe=0)
     assert (again.calls, again.cached_calls, again.plan.runs) == (0, 0, 0)
 
 
@@ -73,7 +71,7 @@ def test_what_the_search_found_and_spent_does_not_change(job):
     folder, report = job
     with storage(folder) as store:
         before = Budget(store, report.study, None, None).state().spent_usd
-    done = api.verify(report.study, results=folder, probe=3)
+    done = verified(report.study, results=folder, probe=3)
     assert [m.candidate for m in done.report.front] == [m.candidate for m in report.front]
     assert [m.quality for m in done.report.members] == [m.quality for m in report.members]
     assert done.report.recommended.candidate == report.recommended.candidate
@@ -85,9 +83,9 @@ def test_what_the_search_found_and_spent_does_not_change(job):
 
 def test_a_probe_asks_anew_in_turns_after_a_warm_up(job, transport):
     folder, report = job
-    api.verify(report.study, results=folder, probe=0)
+    verified(report.study, results=folder, probe=0)
     transport.requests.clear()
-    done = api.verify(report.study, results=folder, probe=5)
+    done = verified(report.study, results=folder, probe=5)
     probes = [r for r in transport.requests if r.purpose is Purpose.PROBE]
     arms = len(done.plan.members)
     assert len(transport.requests) == len(probes) == arms * (5 + WARM_UP)
@@ -103,7 +101,7 @@ def test_a_probe_s_numbers_are_those_of_its_runs_with_intervals(job, monkeypatch
     folder, report = job
     times = iter([0.1 * (1 + i % 7) for i in range(10_000)])
     monkeypatch.setattr(transport, "_function", lambda r: reply(r, next(times)))
-    done = api.verify(report.study, results=folder, probe=80)
+    done = verified(report.study, results=folder, probe=80)
     with storage(folder) as store:
         runs = ProbeStore(store).all(report.study)
     for member in done.report.front:
@@ -122,27 +120,25 @@ def reply(request, latency_s):
 
 
 def test_few_timed_runs_have_no_upper_end_of_p95(job):
-    done = api.verify(job[1].study, results=job[0], probe=10)
+    done = verified(job[1].study, results=job[0], probe=10)
     assert all(m.probe.p95_high_s is None and m.probe.p50_high_s is not None for m in done.report.front)
 
 
 def test_a_cap_ends_it_keeps_what_was_paid_for_and_more_continues(job):
     folder, report = job
-    done = api.verify(report.study, results=folder, probe=0, calls=5)
+    done = verified(report.study, results=folder, probe=0, calls=5)
     assert done.stopped == "budget_calls"
     assert done.calls <= 5
     assert sum(m.holdout is not None for m in done.report.front) < len(report.front)
     assert {m.holdout.n for m in done.report.front if m.holdout is not None} <= {8}
-    rest = api.verify(report.study, results=folder, probe=0, calls=500)
+    rest = verified(report.study, results=folder, probe=0, calls=500)
     assert rest.stopped is None
     assert all(m.holdout is not None for m in rest.report.front)
 
 
 def test_the_purse_is_stated_before_a_call(job, transport):
     plans = []
-    done = api.verify(
-        job[1].study, results=job[0], probe=2, started=lambda p: plans.append((p, len(transport.requests)))
-    )
+    done = verified(job[1].study, results=job[0], probe=2, started=lambda p: plans.append((p, len(transport.requests))))
     (plan, sent), *_ = plans
     assert sent == 0
     assert plan.cap_usd >= plan.expected_usd > 0
@@ -153,7 +149,7 @@ def test_the_purse_has_room_for_the_longest_answer_of_the_last_request(tmp_path,
     """Without `max_tokens` a request is reserved with 4096 tokens, many times what the whole verification costs."""
     space = write_space(tmp_path, search=GRID, splits=SPLITS, verify={"front": False}, params={"temperature": 0.0})
     study = run_job(space, tmp_path).report.study
-    done = api.verify(study, results=tmp_path, probe=2)
+    done = verified(study, results=tmp_path, probe=2)
     assert done.stopped is None
     assert done.spent_usd <= done.plan.expected_usd * 1.2 < done.plan.cap_usd
 
@@ -163,7 +159,7 @@ def test_a_judge_is_in_what_a_verification_is_expected_to_cost(tmp_path, transpo
     study = run_job(judged_space(tmp_path), tmp_path).report.study
     graded = [bill(r) for r in transport.requests if r.purpose is Purpose.JUDGE]
     transport.requests.clear()
-    done = api.verify(study, results=tmp_path, probe=0)
+    done = verified(study, results=tmp_path, probe=0)
     runs = len(done.plan.members) - 2  # the incumbent and the recommended candidate have their verdict
     assert runs > 0 and done.stopped is None
     costs = [m.cost_usd for m in done.plan.members[2:]]
@@ -200,21 +196,21 @@ def test_data_that_has_changed_is_refused_before_a_call(job, transport):
     folder, report = job
     (folder / "rows.jsonl").write_text((folder / "rows.jsonl").read_text().replace("case 003", "another"))
     with pytest.raises(UsageError, match="have changed"):
-        api.verify(report.study, results=folder)
+        verified(report.study, results=folder)
     assert transport.requests == []
 
 
 @pytest.mark.parametrize("asked", [{"usd": -1.0}, {"calls": 0}, {"minutes": float("nan")}])
 def test_a_purse_that_cannot_be_is_refused(job, asked):
     with pytest.raises(UsageError, match="above 0"):
-        api.verify(job[1].study, results=job[0], **asked)
+        verified(job[1].study, results=job[0], **asked)
 
 
 # ---------------------------------------------------------------------------------------------------- the command
 
 
 def command(folder, *args):
-    result = CliRunner().invoke(offramp, [*args, "--results", str(folder)])
+    result = CliRunner().invoke(offramp, [*args, "--results", str(folder)], obj=wire())
     assert result.exit_code == 0, result.output
     return result.stdout
 

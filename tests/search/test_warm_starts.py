@@ -12,7 +12,7 @@ from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.store.studies import StudyStore
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import essence, patched, reply_to, rows, run_job, write_space
+from search_jobs import answered_by, essence, reply_to, rows, run_job, write_space
 
 GRID = {"sampler": "grid", "trials": 99, "concurrency": 2}
 
@@ -20,7 +20,7 @@ GRID = {"sampler": "grid", "trials": 99, "concurrency": 2}
 @pytest.fixture
 def transport(monkeypatch):
     transport = FunctionTransport(reply_to)
-    patched(monkeypatch, transport)
+    answered_by(monkeypatch, transport)
     return transport
 
 

@@ -18,13 +18,13 @@ from offramp.study import api
 from offramp.study.pick import find_candidate
 from offramp.study.report import build_report
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import LABELS, SKILL, patched, reply_to, run_job, write_space
+from search_jobs import LABELS, SKILL, answered_by, reply_to, run_job, write_space
 
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     """A study whose every candidate is known, with its folder."""
-    patched(monkeypatch, FunctionTransport(reply_to))
+    answered_by(monkeypatch, FunctionTransport(reply_to))
     space = write_space(tmp_path, search={"sampler": "grid", "trials": 99, "concurrency": 2},
                         splits={"train": 6, "search": 20, "holdout": 14})  # fmt: skip
     return tmp_path, run_job(space, tmp_path).report
@@ -241,7 +241,7 @@ def test_a_long_slice_of_any_script_keeps_the_columns_in_place():
 
 def test_the_name_of_a_space_goes_before_the_beginning_of_another(tmp_path, monkeypatch):
     """`offramp compare triage` said that the name was that of several, with `triage-v2` beside it."""
-    patched(monkeypatch, FunctionTransport(reply_to))
+    answered_by(monkeypatch, FunctionTransport(reply_to))
     one, other = (run_job(write_space(tmp_path / n, name=n), tmp_path, trials=2).report.study for n in ("triage", "triage-v2"))  # fmt: skip
     assert (
         api.pareto("triage", results=tmp_path).study == one and api.pareto("triage-v", results=tmp_path).study == other

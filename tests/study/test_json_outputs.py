@@ -10,18 +10,15 @@ import csv
 import io
 import json
 import os
-from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
-from offramp.calls.caller import open_caller
 from offramp.cli.main import offramp
-from offramp.promote import check as checking
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import at_once, patched, reply_to, write_space
+from search_jobs import answered_by, reply_to, wire, write_space
 
 EXPECTED = Path(__file__).with_name("json_outputs.json")
 LEFT_OUT = {
@@ -33,7 +30,7 @@ LEFT_OUT = {
 
 
 def run(*args, code=0):
-    result = CliRunner().invoke(offramp, list(args))
+    result = CliRunner().invoke(offramp, list(args), obj=wire())
     assert result.exit_code == code, result.output
     return result.stdout
 
@@ -59,8 +56,7 @@ def outputs(tmp_path_factory):
 
 
 def commands(folder, patch):
-    patched(patch, FunctionTransport(reply_to))
-    patch.setattr(checking, "open_caller", partial(open_caller, transport=FunctionTransport(reply_to), sleep=at_once))
+    answered_by(patch, FunctionTransport(reply_to))
     patch.chdir(folder)
     space = write_space(
         folder,

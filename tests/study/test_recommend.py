@@ -7,14 +7,14 @@ from offramp.store.engine import open_store
 from offramp.study import api
 from offramp.study.recommend import choose
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import patched, reply_to, run_job, write_space
+from search_jobs import answered_by, reply_to, run_job, write_space
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
     with pytest.MonkeyPatch.context() as patch:
-        patched(patch, FunctionTransport(reply_to))
+        answered_by(patch, FunctionTransport(reply_to))
         space = write_space(folder, search={"sampler": "grid", "trials": 99, "concurrency": 2},
                             splits={"train": 6, "search": 20, "holdout": 14})  # fmt: skip
         return folder, run_job(space, folder).report

@@ -20,7 +20,7 @@ from offramp.store.results import ResultStore
 from offramp.store.summaries import SummaryStore
 from offramp.study import api
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import patched, reply_to, run_job, write_space
+from search_jobs import answered_by, reply_to, run_job, write_space
 
 GRID = {"sampler": "grid", "trials": 99, "concurrency": 2}
 SPLITS = {"train": 4, "search": 20, "holdout": 16}
@@ -28,7 +28,7 @@ SPLITS = {"train": 4, "search": 20, "holdout": 16}
 
 @pytest.fixture
 def landscape(monkeypatch):
-    patched(monkeypatch, FunctionTransport(reply_to))
+    answered_by(monkeypatch, FunctionTransport(reply_to))
 
 
 def scores(store, study, split, candidate):

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from offramp.cli.options import AS_JSON, LABEL, PATH, PROMOTIONS, SPACE, TEXT, stored
+from offramp.cli.options import AS_JSON, LABEL, PATH, PROMOTIONS, SPACE, TEXT, stored, wire
 
 GATE = 3
 
@@ -45,7 +45,7 @@ def check(
     url = (storage or default_storage(results)) if cache else None
     if junit is not None:
         refuse_unwritable(junit)
-    report = run(feature, storage=url, **options)
+    report = run(feature, storage=url, **wire(), **options)
     if junit is not None:
         write_junit(junit, report)
     if as_json:

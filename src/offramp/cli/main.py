@@ -100,22 +100,26 @@ def offramp() -> None:
     """Search prompts, models and parameters for the best trade of quality, cost and latency."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code. An unexpected exception is a bug and goes through."""
+def main(args: Sequence[str] | None = None, **wire: Any) -> int:
+    """Run the command line and return its exit code. An unexpected exception is a bug and goes through.
+
+    Args:
+        wire: `transport` and `timing` of the commands that run models, as `offramp.optimize` takes them.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal or pipe has no letter for is `?`
     try:
-        code = _run(args)
+        code = _run(args, wire)
         sys.stdout.flush()
     except BrokenPipeError:
         return _closed_pipe()
     return code
 
 
-def _run(args: Sequence[str] | None) -> int:
+def _run(args: Sequence[str] | None, wire: Mapping[str, Any]) -> int:
     try:
-        code = offramp.main(args=args, prog_name="offramp", standalone_mode=False)
+        code = offramp.main(args=args, prog_name="offramp", standalone_mode=False, obj=wire)
     except OfframpError as error:
         return _failed(error)
     except ExceptionGroup as group:

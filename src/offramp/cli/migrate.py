@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.cli.options import AS_JSON, FILE, LABEL, LIFECYCLE, PROMOTIONS, SPACE, stored
+from offramp.cli.options import AS_JSON, FILE, LABEL, LIFECYCLE, PROMOTIONS, SPACE, stored, wire
 
 if TYPE_CHECKING:
     from offramp.lifecycle.migration.migrate import Places
@@ -81,7 +81,7 @@ def _run(feature: str, to: tuple[str, ...], label: str, places: Places, rest: di
         return run(
             feature, to=to, label=label, places=places, caps=caps, trials=rest["trials"], seed=rest["seed"],
             reference=Reference(rest["reference"]),
-            observer=view.show, say=lambda text: click.echo(f"offramp: {text}", err=True),
+            observer=view.show, say=lambda text: click.echo(f"offramp: {text}", err=True), **wire(),
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.cli.options import AS_JSON, PATH, TEXT, stored
+from offramp.cli.options import AS_JSON, PATH, TEXT, stored, wire
 
 if TYPE_CHECKING:
     from offramp.search.engine import JobResult
@@ -51,7 +51,7 @@ def optimize(
     from offramp.search import api
 
     if as_json:
-        result = api.optimize(space, storage=storage, results=results, **limits)
+        result = api.optimize(space, storage=storage, results=results, **wire(), **limits)
         click.echo(json.dumps(api.result_json(result), indent=2, allow_nan=False))
     else:
         result = _live(space, storage, results, limits)
@@ -66,7 +66,7 @@ def _live(space: Path, storage: str | None, results: Path, limits: dict[str, Any
 
     click.echo(f"offramp: preparing {space}", err=True)
     with LiveView(sys.stderr) as view:
-        result = api.optimize(space, storage=storage, results=results, observer=view.show, **limits)
+        result = api.optimize(space, storage=storage, results=results, observer=view.show, **wire(), **limits)
     print_result(result, results)
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,3 +74,8 @@ WEIGHTS = click.option("--weights", metavar="W", help="Other weights, such as qu
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 WHY = click.option("--why", metavar="TEXT", help="Why, for the history.")
 BY = click.option("--by", metavar="NAME", envvar="OFFRAMP_BY", help="Who  [default: the user]")
+
+
+def wire() -> Mapping[str, Any]:
+    """`transport` and `timing` for commands that run models: what `offramp.cli.main.main` was given, if anything."""
+    return click.get_current_context().obj or {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from offramp.cli.options import AS_JSON, SPACE, stored
+from offramp.cli.options import AS_JSON, SPACE, stored, wire
 
 
 @click.command()
@@ -49,7 +49,7 @@ def verify(
         click.echo(shown)
         return
     with verify_views.Watching(quiet=as_json) as watching:
-        done = api.verify(study, started=watching.planned, progress=watching.told, **where, **asked)
+        done = api.verify(study, started=watching.planned, progress=watching.told, **wire(), **where, **asked)
     if as_json:
         click.echo(json.dumps(verify_views.to_json(done), indent=2, allow_nan=False))
     else:

@@ -164,7 +164,8 @@ class Evaluator:
         Raises:
             BudgetExceeded, FatalCallError: the job cannot go on.
         """
-        outcome = _checked(await (await self.program(candidate)).run(example, purpose=Purpose.PROBE))
+        async with self._within():
+            outcome = _checked(await (await self.program(candidate)).run(example, purpose=Purpose.PROBE))
         if outcome.failure is not None or not outcome.replies:
             return None
         return ProbeRun(example=example.id, latency_s=sum(reply.latency_s for reply in outcome.replies))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,8 +16,21 @@ from offramp.errors import JobError
 
 MOST_RESERVED = 0.4
 """The share of a cap that may be reserved for the holdout."""
-GRACE_S = 10.0
-"""Requests in flight when the time is up may take this long to come back, since they are paid for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """What time is measured and spent with; tests replace it.
+
+    Attributes:
+        now: seconds, monotonic.
+        sleep: waits for so many seconds.
+        grace_s: requests in flight when the time is up may take this long to come back, since they are paid for.
+    """
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    grace_s: float = 10.0
 
 
 class TimeIsUp(JobError):
@@ -36,22 +49,23 @@ class Clock:
 
     Attributes:
         minutes: cap; None for none.
-        now: seconds, monotonic.
+        interrupted: whether a person asked the run to stop.
+        reserved_s: seconds before the cap that only the holdout may use.
     """
 
-    minutes: float | None
-    now: Callable[[], float] = time.monotonic
+    minutes: float | None = None
+    timing: Timing = field(default_factory=Timing)
     started: float = field(init=False)
     interrupted: bool = False
     reserved_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.started = self.now()
+        self.started = self.timing.now()
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the run began."""
-        return self.now() - self.started
+        return self.timing.now() - self.started
 
     @property
     def remaining_s(self) -> float | None:
@@ -62,18 +76,23 @@ class Clock:
         """Reserves time for the holdout, up to a share of the cap."""
         self.reserved_s = 0.0 if self.minutes is None else min(seconds, MOST_RESERVED * self.minutes * 60)
 
+    def interrupt(self) -> None:
+        """Asks the run to stop after the requests that are in flight."""
+        self.interrupted = True
+
     def check(self) -> None:
         """Raises TimeIsUp or Interrupted when the job has to stop before its next example."""
         if self.interrupted:
-            raise Interrupted("interrupted; run the same command again to go on where it stopped.")
+            raise Interrupted("interrupted; run the same command again to continue where it stopped.")
         if self.remaining_s is not None and self.remaining_s <= self.reserved_s:
             raise self._up()
 
     @asynccontextmanager
     async def within(self) -> AsyncIterator[None]:
-        """Cuts off what runs inside when the time is up and `GRACE_S` more have passed. Raises TimeIsUp."""
+        """Cuts off what runs inside when the time is up and the grace has passed. Raises TimeIsUp."""
         remaining_s = self.remaining_s
-        timer = asyncio.timeout(None if remaining_s is None else max(0.0, remaining_s - self.reserved_s) + GRACE_S)
+        limit_s = None if remaining_s is None else max(0.0, remaining_s - self.reserved_s) + self.timing.grace_s
+        timer = asyncio.timeout(limit_s)
         try:
             async with timer:
                 yield

@@ -57,7 +57,8 @@ def migrate(feature: str, *, promotions: str | Path | None = None, storage: str 
 
     Args:
         usd, calls, minutes: caps for all runs together.
-        options: as for `offramp.lifecycle.migration.migrate.migrate`: to, label, trials, seed, reference, today.
+        options: as for `offramp.lifecycle.migration.migrate.migrate`: to, label, trials, seed, reference, today,
+            transport, timing.
 
     Raises:
         UsageError: nothing is promoted, or there is no model to migrate to.

@@ -17,18 +17,17 @@ from typing import Any
 
 from offramp import __version__
 from offramp.errors import UsageError, problem
-from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.job.loaded import LoadedStudy
+from offramp.job.session import open_session
 from offramp.models.retirement.dates import Calendar, Retirement
 from offramp.program.demos import distinct
 from offramp.promote.capture import (
-    LedgerSend,
     NotRenderable,
     Parts,
     awkward_inputs,
     pool_row,
-    recorded,
     rendering_of,
+    requests_for,
     runs_matched,
 )
 from offramp.promote.config import fallback_models, promoted_demos, promoted_model, promoted_program
@@ -40,7 +39,6 @@ from offramp.promote.store import Rows, now, rows_of
 from offramp.records import CallRequest, Candidate, DemoKind, Model, Split
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
-from offramp.store.ledger import Ledger
 from offramp.store.results import ResultStore
 from offramp.study.prices import current_prices
 
@@ -85,9 +83,8 @@ def build(store: Store, opened: LoadedStudy, row: CandidateRow, ask: Ask, *, tri
     Raises:
         UsageError: it cannot be promoted: its model, parameters or demos are not to be had as they were.
     """
-    parts = asyncio.run(_parts(store, opened, row.candidate))
     holdout = ResultStore(store).get(opened.row.name, Split.HOLDOUT, row.id)
-    matched = asyncio.run(_matched(parts, opened, store, holdout))
+    parts, matched = asyncio.run(_replayed(store, opened, row.candidate, holdout))
     evidence = evidence_of(store, opened, row, requests_matched=matched, root=ask.root, trials=trials)
     fallbacks = fallback_models(ask.fallbacks, opened, row.candidate)
     retirements = _retirements([parts.model, *fallbacks], ask.calendar)
@@ -129,34 +126,28 @@ def _draft(
 # ----------------------------------------------------------------------------------------------- the program
 
 
-async def _parts(store: Store, opened: LoadedStudy, candidate: Candidate) -> Parts:
-    job = opened.job
-    sender = LedgerSend(Ledger(store, opened.row.name))
-    settings = EvaluatorSettings(
-        concurrency=1, balance_by=job.balance_by, bootstrap_min_score=job.space.demos.min_score
-    )
-    evaluator = Evaluator(
-        task=job.task, models=job.models, send=sender.send, results=ResultStore(store),
-        study=opened.row.name, settings=settings, factory=job.factory,
-    )  # fmt: skip
-    demos = await evaluator.demos(candidate)
-    if candidate.demo_kind is DemoKind.BOOTSTRAPPED and sender.unknown:
-        do = "Run `offramp optimize` on it again: it asks only for what is missing."
-        raise UsageError(problem(opened.row.name, "the ledger lacks answers that its demos were made from", do=do))
-    nearest = candidate.demo_kind is DemoKind.NEAREST and candidate.demo_count > 0
-    return Parts(
-        candidate=candidate,
-        fields=job.task.fields,
-        model=job.models[candidate.model],
-        factory=job.factory,
-        demos=demos,
-        pool=tuple(distinct(job.task.splits.train)) if nearest else (),
-    )
+async def _replayed(store: Store, opened: LoadedStudy, candidate: Candidate, holdout: Results) -> tuple[Parts, int]:
+    """What the candidate's program is made of, and how many of its runs on the holdout make only measured requests.
 
-
-async def _matched(parts: Parts, opened: LoadedStudy, store: Store, holdout: Results) -> int:
-    examples = [e for e in opened.job.task.splits.holdout if e.id in holdout and holdout[e.id].score is not None]
-    return await runs_matched(parts, examples, Ledger(store, opened.row.name))
+    Answers come from the ledger alone.
+    """
+    job, scored = opened.job, {name for name, result in holdout.items() if result.score is not None}
+    async with open_session(job, store=store, study=opened.row.name) as session:
+        demos = await session.evaluator.demos(candidate)
+        if candidate.demo_kind is DemoKind.BOOTSTRAPPED and session.recorded.unknown:
+            do = "Run `offramp optimize` on it again: it asks only for what is missing."
+            raise UsageError(problem(opened.row.name, "the ledger lacks answers that its demos were made from", do=do))
+        nearest = candidate.demo_kind is DemoKind.NEAREST and candidate.demo_count > 0
+        parts = Parts(
+            candidate=candidate,
+            fields=job.task.fields,
+            model=job.models[candidate.model],
+            factory=job.factory,
+            demos=demos,
+            pool=tuple(distinct(job.task.splits.train)) if nearest else (),
+        )
+        examples = [example for example in job.task.splits.holdout if example.id in scored]
+        return parts, await runs_matched(parts, examples, session.recorded)
 
 
 async def _with_rendering(draft: Promotion, parts: Parts, opened: LoadedStudy) -> tuple[Promotion, Rows | None]:
@@ -167,7 +158,7 @@ async def _with_rendering(draft: Promotion, parts: Parts, opened: LoadedStudy) -
         scored = [example.values for example in opened.job.task.splits.holdout[:_TRIED]]
         inputs = [{name: values[name] for name in parts.fields.inputs} for values in scored]
         awkward = awkward_inputs(parts.fields)
-        _check(promotion, rows, [*inputs, *awkward], await recorded(parts, [*inputs, *awkward]))
+        _check(promotion, rows, [*inputs, *awkward], await requests_for(parts, [*inputs, *awkward]))
     except NotRenderable as why:
         rows = [pool_row(example, parts) for example in parts.pool]
         promotion = replace(draft, rendering_refused=str(why))

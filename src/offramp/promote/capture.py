@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from offramp.calls.failures import Refused
+from offramp.calls.recorded import RecordedAnswers
 from offramp.ids import content_hash
 from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
@@ -22,7 +23,6 @@ from offramp.program.program import Demos, Program, demo_rows
 from offramp.promote.promotion import MessagePart, MessageTemplate, Rendering
 from offramp.records import CallReply, CallRequest, Candidate, Example, Model
 from offramp.space.dimensions import MAIN
-from offramp.store.ledger import Ledger
 from offramp.task.fields import TaskFields
 
 CUSTOM_TYPE_MARK = "<<CUSTOM-TYPE-START-IDENTIFIER>>"
@@ -69,32 +69,13 @@ class Recorder:
         raise Refused("recorded, and not sent")
 
 
-class LedgerSend:
-    """Answers from the ledger alone. What it does not know is refused; `asked` and `unknown` count."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self.asked = self.unknown = 0
-
-    async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
-        """The kept answer."""
-        self.asked += 1
-        reply = self._ledger.find(request.hash)
-        if reply is not None:
-            return reply
-        if not self._ledger.knows(request.hash):
-            self.unknown += 1
-        raise Refused("the ledger has no text for this request")
-
-
-async def runs_matched(parts: Parts, examples: Sequence[Example], ledger: Ledger) -> int:
+async def runs_matched(parts: Parts, examples: Sequence[Example], recorded: RecordedAnswers) -> int:
     """How many runs on these examples make only requests that were measured. Answers come from the ledger."""
-    sender, matched = LedgerSend(ledger), 0
-    program = parts.program(sender.send)
+    matched, program = 0, parts.program(recorded.send)
     for example in examples:
-        sender.asked = sender.unknown = 0
+        recorded.asked = recorded.unknown = 0
         await program.run(example)
-        matched += bool(sender.asked) and not sender.unknown
+        matched += bool(recorded.asked) and not recorded.unknown
     return matched
 
 
@@ -166,7 +147,7 @@ def pool_row(example: Example, parts: Parts) -> dict[str, Any]:
     return {"content_hash": example.content_hash, "values": {name: example.values[name] for name in wanted}}
 
 
-async def recorded(parts: Parts, inputs: Sequence[Mapping[str, Any]]) -> list[CallRequest]:
+async def requests_for(parts: Parts, inputs: Sequence[Mapping[str, Any]]) -> list[CallRequest]:
     """The request for each of these inputs. Raises NotRenderable where a run does not make just one."""
     recorder = Recorder()
     program = parts.program(recorder.send)

@@ -7,32 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from offramp.calls.caller import open_caller
+from offramp.calls._base import Sender
 from offramp.calls.estimate import worst_usd
 from offramp.errors import ModelError, PromotionError, UsageError, problem
-from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.job.clock import Clock, Timing
 from offramp.job.resolve import ResolvedJob, resolve_job
+from offramp.job.session import Caps, open_session
 from offramp.models.catalogue import is_address
 from offramp.models.keys import missing_key
-from offramp.models.server import LocalServers
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
 from offramp.promote.judgement import CheckReport, Limits, judge
 from offramp.promote.promotion import Promotion
 from offramp.promote.running import Addresses, PerModel, model_of, programs_of
 from offramp.records import CallRequest, Evaluation, Result, Split
 from offramp.space.load import load_space
-from offramp.store.budget import Budget
 from offramp.store.engine import Store, open_store
-from offramp.store.results import ResultStore
 from offramp.study.compare import check_margin
 
 MARGIN = 0.05
@@ -59,7 +56,7 @@ def check(
     space: str | Path | None = None, storage: str | None = None, margin: float = MARGIN,
     max_cost_usd: float | None = None, max_p95_s: float | None = None, budget_usd: float | None = None,
     concurrency: int = CONCURRENCY, api_base: PerModel = None, api_key_env: PerModel = None,
-    observer: Callable[[Result], None] | None = None,
+    observer: Callable[[Result], None] | None = None, transport: Sender | None = None, timing: Timing | None = None,
 ) -> CheckReport:  # fmt: skip
     """Scores a promoted feature on its holdout again and says whether it still holds.
 
@@ -70,10 +67,11 @@ def check(
         max_cost_usd, max_p95_s: ceilings of one run; those of the space file's constraints by default.
         budget_usd: cap of the check; three times what the evidence says by default.
         api_base, api_key_env: as for `offramp.load`; where the space file says by default.
+        transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
 
     Raises:
         UsageError: the data or metric is not what the evidence is of, or a model cannot be called.
-        JobError: it could not be scored (too many failures, the cap).
+        JobError: it could not be scored (too many failures, the cap, an interruption).
     """
     check_margin(margin)
     _refuse_impossible(max_cost_usd, max_p95_s, budget_usd, api_base)
@@ -92,12 +90,16 @@ def check(
     rows = folder.rows(pool) if pool is not None else ()
     cap = budget_usd if budget_usd is not None else _usual_cost(work)
     with _storage(storage) as store:
-        run = _Run(work, store, rows=rows, cap_usd=cap, concurrency=concurrency, observer=observer)
-        evaluation = asyncio.run(run.scored())
+        scored = asyncio.run(
+            _scored(
+                work, store, rows, cap_usd=cap, concurrency=concurrency, observer=observer, transport=transport,
+                timing=timing,
+            )
+        )  # fmt: skip
     return judge(
-        promotion, label=label, evaluation=evaluation, before=work.before, limits=limits,
+        promotion, label=label, evaluation=scored.evaluation, before=work.before, limits=limits,
         examples={example.id: example for example in job.task.splits.holdout},
-        spent_usd=run.spent_usd, calls=run.calls, cached_calls=run.cached_calls,
+        spent_usd=scored.spent_usd, calls=scored.calls, cached_calls=scored.cached_calls,
     )  # fmt: skip
 
 
@@ -201,52 +203,38 @@ def _storage(url: str | None) -> Iterator[Store]:
 # ------------------------------------------------------------------------------------------------------- the run
 
 
-class _Run:
-    """One run over the holdout, under a cap, with its calls on a ledger."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """What scoring the holdout gave, and what it took."""
 
-    def __init__(
-        self, work: Checked, store: Store, *, rows: tuple[Any, ...], cap_usd: float | None, concurrency: int,
-        observer: Callable[[Result], None] | None,
-    ) -> None:  # fmt: skip
-        self._work, self._store, self._rows = work, store, rows
-        self._concurrency, self._observer = concurrency, observer
-        self._name = f"check-{work.promotion.feature}-{uuid.uuid4().hex[:12]}"
-        self._budget = Budget(store, self._name, cap_usd, None)
-        self.spent_usd, self.calls, self.cached_calls = 0.0, 0, 0
+    evaluation: Evaluation
+    spent_usd: float
+    calls: int
+    cached_calls: int
 
-    async def scored(self) -> Evaluation:
-        """Every example of the holdout."""
-        job, servers = self._work.job, LocalServers()
-        caller = open_caller(
-            store=self._store, study=self._name, store_text=True, budget=self._budget, concurrency=self._concurrency,
-            calls=job.space.calls, servers=servers, rng=random.Random(0),
+
+async def _scored(
+    work: Checked, store: Store, rows: Sequence[Mapping[str, Any]], *, cap_usd: float | None, concurrency: int,
+    observer: Callable[[Result], None] | None, transport: Sender | None, timing: Timing | None,
+) -> Scored:  # fmt: skip
+    """The promoted program on every example of the holdout, under a cap, with its calls on a ledger."""
+    promotion, job = work.promotion, work.job
+    name = f"check-{promotion.feature}-{uuid.uuid4().hex[:12]}"
+    async with open_session(
+        job, store=store, study=name, clock=Clock(timing=timing or Timing()), caps=Caps(budget=name, usd=cap_usd),
+        concurrency=concurrency, lease=False, store_text=True,
+        models={promotion.model.name: model_of(promotion.model, work.addresses)}, on_result=observer,
+        transport=transport,
+    ) as session:  # fmt: skip
+        send = session.caller.send
+        program = programs_of(promotion, rows, send=send, addresses=work.addresses, factory=job.factory)[0]
+        session.evaluator.use(program)
+        evaluation = await session.evaluator.evaluate(
+            program.candidate, job.task.splits.holdout, split=Split.HOLDOUT
         )  # fmt: skip
-        try:
-            program = programs_of(
-                self._work.promotion, self._rows, send=caller.send, addresses=self._work.addresses,
-                factory=job.factory,
-            )[0]  # fmt: skip
-            evaluator = self._evaluator(caller.send)
-            evaluator.use(program)
-            return await evaluator.evaluate(program.candidate, job.task.splits.holdout, split=Split.HOLDOUT)
-        finally:
-            stats = caller.stats()
-            self.spent_usd, self.calls, self.cached_calls = stats.spent_usd, stats.calls, stats.cached_calls
-            await caller.aclose()
-            await servers.close()
-
-    def _evaluator(self, send: Any) -> Evaluator:
-        job, promotion = self._work.job, self._work.promotion
-        settings = EvaluatorSettings(concurrency=self._concurrency, max_failed_share=job.space.calls.max_failed_share)
-        return Evaluator(
-            task=job.task,
-            models={**job.models, promotion.model.name: model_of(promotion.model, self._work.addresses)},
-            send=send,
-            results=ResultStore(self._store),
-            study=self._name,
-            settings=settings,
-            factory=job.factory,
-            on_result=self._observer,
+        stats = session.stats()
+        return Scored(
+            evaluation=evaluation, spent_usd=stats.spent_usd, calls=stats.calls, cached_calls=stats.cached_calls
         )
 
 

@@ -13,8 +13,6 @@ from offramp.program.background import BACKGROUND
 from offramp.records import Candidate
 from offramp.review.shown import as_text
 from offramp.store.engine import Store
-from offramp.store.ledger import Ledger
-from offramp.store.results import ResultStore
 
 if TYPE_CHECKING:
     from offramp.job.loaded import LoadedStudy
@@ -37,19 +35,12 @@ class OwnDemos:
             return ()
 
     async def _made(self, candidate: Candidate) -> tuple[Shown, ...]:
-        from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
-        from offramp.promote.capture import LedgerSend
+        from offramp.job.session import open_session
 
-        job, sender = self._opened.job, LedgerSend(Ledger(self._store, self._study))
-        evaluator = Evaluator(
-            task=job.task, models=job.models, send=sender.send, results=ResultStore(self._store),
-            study=self._study, factory=job.factory,
-            settings=EvaluatorSettings(
-                concurrency=1, balance_by=job.balance_by, bootstrap_min_score=job.space.demos.min_score
-            ),
-        )  # fmt: skip
-        found = await evaluator.demos(candidate)
-        if sender.unknown or not job.space.store_text:
+        job = self._loaded.job
+        async with open_session(job, store=self._store, study=self._study) as session:
+            found = await session.evaluator.demos(candidate)
+        if session.recorded.unknown or not job.space.store_text:
             return ()
         several = len(found) > 1
         return tuple(
@@ -59,7 +50,7 @@ class OwnDemos:
         )
 
     @cached_property
-    def _opened(self) -> LoadedStudy:
+    def _loaded(self) -> LoadedStudy:
         from offramp.job.loaded import load_study
 
         return load_study(self._store, self._study)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import signal
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from offramp.calls._base import Sender
 from offramp.errors import StorageError, UsageError, problem
 from offramp.job.checks import check_prices, check_runnable
-from offramp.job.clock import Clock, Interrupted
+from offramp.job.clock import Timing
 from offramp.job.loaded import LoadedStudy, load_study
 from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.search.engine import Job, JobResult, Options
@@ -31,7 +30,20 @@ from offramp.store.engine import Store, open_store
 from offramp.store.history import typical_calls
 from offramp.study.api import default_storage, full_name, open_looking
 
-Ended = TypeVar("Ended", covariant=True)
+__all__ = [
+    "Estimate",
+    "JobResult",
+    "Plan",
+    "Progress",
+    "Verified",
+    "dry_run",
+    "optimize",
+    "plan_verify",
+    "refuse_impossible",
+    "result_json",
+    "verify",
+]
+
 Observer = Callable[[Progress], None]
 Space = str | Path | LoadedSpace | SpaceFile
 """A space: the path of its file, a file that was read, or one made by a program (its paths start here)."""
@@ -91,7 +103,7 @@ def options_of(
 
 def optimize(space: Space, *, storage: str | None = None, results: str | Path = "results",
              observer: Observer | None = None, from_study: str | None = None, from_storage: str | None = None,
-             **limits: Any) -> JobResult:  # fmt: skip
+             transport: Sender | None = None, timing: Timing | None = None, **limits: Any) -> JobResult:  # fmt: skip
     """Searches a space, or continues its study, and writes `<results>/<study>.json`.
 
     Args:
@@ -102,6 +114,7 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
         from_study: a study to start from: its front goes first, its cells are not paid for again. The job is another
             study than without it, so the same name again continues.
         from_storage: where that study is; `storage` by default.
+        transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
         limits: trials, usd, calls, minutes, seed, concurrency; they go before those of the file.
 
     Returns:
@@ -118,7 +131,7 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
         _writable(folder)
         if from_study is not None:
             job = _started(job, options, store, from_study, from_storage)
-        result = asyncio.run(_run(Job(job, options, store, observer=observer)))
+        result = asyncio.run(Job(job, options, store, observer=observer, transport=transport, timing=timing).run())
     write_report(folder, result)
     return result
 
@@ -132,7 +145,8 @@ def _started(job: ResolvedJob, options: Options, store: Store, study: str, stora
 
 def verify(study: str, *, storage: str | None = None, results: str | Path = "results",
            space_file: str | Path | None = None, started: Callable[[Plan], None] | None = None,
-           progress: VerifyProgress | None = None, **asked: Any) -> Verified:  # fmt: skip
+           progress: VerifyProgress | None = None, transport: Sender | None = None, timing: Timing | None = None,
+           **asked: Any) -> Verified:  # fmt: skip
     """Scores a study's whole front on the holdout and times it apart, from a budget of its own.
 
     Args:
@@ -140,6 +154,7 @@ def verify(study: str, *, storage: str | None = None, results: str | Path = "res
         space_file: where its space file is now, if it was moved.
         started: told what will be done and spent, before the first call.
         progress: told after every run.
+        transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
         asked: usd, calls, minutes, probe, probe_concurrency, concurrency.
 
     Raises:
@@ -148,10 +163,12 @@ def verify(study: str, *, storage: str | None = None, results: str | Path = "res
     with open_store(storage or default_storage(Path(results))) as store:
         opened = load_study(store, full_name(store, study), space_file)
         check_runnable(opened.job)
-        job = Verification(opened, _verify_options(opened, asked), store, progress=progress)
+        verification = Verification(
+            opened, _verify_options(opened, asked), store, progress=progress, transport=transport, timing=timing
+        )
         if started is not None:
-            started(job.plan)
-        return asyncio.run(_run(job))
+            started(verification.plan)
+        return asyncio.run(verification.run())
 
 
 def plan_verify(study: str, *, storage: str | None = None, results: str | Path = "results",
@@ -171,33 +188,6 @@ def _verify_options(opened: LoadedStudy, asked: Mapping[str, Any]) -> VerifyOpti
     refuse_impossible(**{name: given[name] for name in ("usd", "calls", "minutes", "concurrency") if name in given})
     check_prices(opened.job, usd=given.get("usd"))
     return VerifyOptions(**{"concurrency": opened.job.space.search.concurrency, **given})
-
-
-class _Runs(Protocol[Ended]):
-    """What can be run to its end, and asked to stop."""
-
-    clock: Clock
-
-    def interrupt(self) -> None: ...
-    async def run(self) -> Ended: ...
-
-
-async def _run(job: _Runs[Ended]) -> Ended:
-    """Runs the job; the first Ctrl-C stops it after the requests in flight, the second at once."""
-    task = asyncio.current_task()
-
-    def stop() -> None:
-        if job.clock.interrupted and task is not None:
-            task.cancel()
-        job.interrupt()
-
-    with suppress(NotImplementedError, ValueError, RuntimeError):
-        for name in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(name, stop)
-    try:
-        return await job.run()
-    except asyncio.CancelledError:
-        raise Interrupted("stopped at once; run the same command again to go on where it stopped.") from None
 
 
 def _writable(folder: Path) -> None:

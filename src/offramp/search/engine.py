@@ -1,24 +1,23 @@
-"""The job: its lease, its budget and its phases: search, then the verdict on the holdout, then the record.
+"""The job and its phases: search, then the verdict on the holdout, then the record.
 
 A job is a function of its space, seed and the models' answers. Everything it learns is stored as it is learnt; a run of
 the same job continues the study wherever it stopped, whether that was a cap, an error or kill -9.
 
-Invariant: every way out settles or keeps the budget, releases the lease, and says why the job ended.
+Invariant: every way out says in the study's record why the job ended.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from offramp.calls.caller import open_caller
+from offramp.calls._base import Sender
 from offramp.errors import JobError, OfframpError
-from offramp.evaluate.evaluator import Evaluator
-from offramp.job.clock import Clock, Interrupted, TimeIsUp
+from offramp.ids import derived_seed
+from offramp.job.clock import Clock, Interrupted, TimeIsUp, Timing
 from offramp.job.resolve import ResolvedJob
-from offramp.models.server import LocalServers
+from offramp.job.session import Caps, Session, open_session
 from offramp.records import Result
 from offramp.search.kept_back import KeptBack
 from offramp.search.known import Known
@@ -26,14 +25,13 @@ from offramp.search.leads import Leads
 from offramp.search.loop import Loop, Parts
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import JobResult, Options, is_cap, reason_of
-from offramp.search.parts import make_caller, make_evaluator, open_study, study_row
+from offramp.search.parts import open_study, study_row
 from offramp.search.progress import Progress
 from offramp.search.proposals.build import make_rounds
 from offramp.search.verdict import score_on_holdout, score_rest
 from offramp.store.budget import BudgetExceeded
 from offramp.store.engine import Store
-from offramp.store.owners import current_owner
-from offramp.store.studies import Lease, StudyStatus, StudyStore
+from offramp.store.studies import StudyStatus, StudyStore
 from offramp.store.variants import VariantStore, texts_of
 from offramp.study.report import Money, summary_text
 
@@ -45,21 +43,19 @@ class Job:
 
     def __init__(
         self, job: ResolvedJob, options: Options, store: Store, *,
-        observer: Callable[[Progress], None] | None = None, servers: LocalServers | None = None,
+        observer: Callable[[Progress], None] | None = None, transport: Sender | None = None,
+        timing: Timing | None = None,
     ) -> None:  # fmt: skip
         self._p, self._o, self._store = job, options, store
-        self._observer, self._servers = observer, servers or LocalServers()
+        self._observer, self._transport = observer, transport
         self._studies = StudyStore(store)
         self._known = Known(job, options, store)
         self._known.publish = self._publish
         self._study: OptunaStudy | None = None
+        self._session: Session
         self.name = self._known.name
-        self.clock = Clock(minutes=options.minutes)
+        self.clock = Clock(minutes=options.minutes, timing=timing or Timing())
         self._kept = KeptBack(job, options, store, self._known, self.clock)
-
-    def interrupt(self) -> None:
-        """Ask the job to stop after the requests that are in flight."""
-        self.clock.interrupted = True
 
     async def run(self) -> JobResult:
         """Runs the job to its end and returns what it found.
@@ -68,42 +64,20 @@ class Job:
             UsageError: it cannot be run as it is. Errors of the running job are in the result, with what was kept.
         """
         self._record = self._studies.create_or_get(study_row(self._p, self._o))
-        lease = self._studies.acquire_lease(self.name, current_owner())
-        renewal = asyncio.create_task(self._renew(lease))
-        try:
-            return await self._run()
-        except BaseException as error:
-            self._leave(error)
-            raise
-        finally:
-            renewal.cancel()
-            with suppress(JobError):  # a storage that fails keeps the lease until this process is gone
-                self._studies.release(lease)
-
-    async def _run(self) -> JobResult:
-        budget = self._kept.budget()
-        spent_before = budget.state().spent_usd
-        self._caller = make_caller(
-            open_caller, self._p, self._o, store=self._store, budget=budget, servers=self._servers
-        )
-        self._evaluator = self._make_evaluator()
-        try:
-            reason, error = await self._guarded()
+        async with open_session(
+            self._p, store=self._store, study=self.name, clock=self.clock,
+            caps=Caps(budget=self.name, usd=self._o.usd, calls=self._o.calls), concurrency=self._o.concurrency,
+            seed=derived_seed(self._o.seed, "retries"), on_result=self._on_result, transport=self._transport,
+        ) as self._session:  # fmt: skip
             try:
-                return self._conclude(reason, error, spent_before)
-            except JobError:
-                raise error or JobError(f"the study {self.name} could not be written to its end") from None
-        finally:
-            await self._caller.aclose()
-            await self._servers.close()
-            if self._study is not None:
-                self._study.close()
-
-    def _make_evaluator(self) -> Evaluator:
-        return make_evaluator(
-            self._p, self._o, send=self._caller.send, results=self._known.results, on_result=self._on_result,
-            clock=self.clock,
-        )  # fmt: skip
+                reason, error = await self._guarded()
+                return self._conclude(reason, error)
+            except BaseException as error:
+                self._leave(error)
+                raise
+            finally:
+                if self._study is not None:
+                    self._study.close()
 
     def _leave(self, error: BaseException) -> None:
         """Says in the study's record why it ended, where the storage still takes it."""
@@ -136,10 +110,10 @@ class Job:
         self._known.adopt(self._p)
         self._study = open_study(self._p, self._o, self._p.objectives, self._store)
         parts = Parts(
-            job=self._p, options=self._o, known=self._known, study=self._study, evaluator=self._evaluator,
+            job=self._p, options=self._o, known=self._known, study=self._study, evaluator=self._session.evaluator,
             clock=self.clock, keep_back=self._kept.keep, leads=Leads(self._record.extra.get("warm"), variants),
             rounds=make_rounds(
-                self._p, self._o, send=self._caller.send, evaluator=self._evaluator, known=self._known,
+                self._p, self._o, send=self._session.caller.send, evaluator=self._session.evaluator, known=self._known,
                 store=self._store, variants=variants,
             ),
         )  # fmt: skip
@@ -147,17 +121,26 @@ class Job:
 
     async def _verdict(self) -> str:
         self._kept.release()
-        await score_on_holdout(self._p, self._known, self._evaluator)
+        await score_on_holdout(self._p, self._known, self._session.evaluator)
         with suppress(BudgetExceeded, TimeIsUp):  # what comes now takes what is left of the caps, and no more
-            await score_rest(self._p, self._known, self._evaluator, self._store, self._kept.fits, self.clock.check)
+            await score_rest(
+                self._p, self._known, self._session.evaluator, self._store, self._kept.fits, self.clock.check
+            )
         return "trials"
 
-    def _conclude(self, reason: str, error: OfframpError | None, spent_before: float) -> JobResult:
+    def _conclude(self, reason: str, error: OfframpError | None) -> JobResult:
+        """Writes the study's record, and says what this run did."""
+        try:
+            return self._concluded(reason, error)
+        except JobError:
+            raise error or JobError(f"the study {self.name} could not be written to its end") from None
+
+    def _concluded(self, reason: str, error: OfframpError | None) -> JobResult:
         failed = error is not None and not isinstance(error, Interrupted)
         done = reason in ("trials", "space_exhausted")
         status = StudyStatus.FAILED if failed else StudyStatus.FINISHED if done else StudyStatus.STOPPED
         self._studies.update(self.name, status=status, stop_reason=reason)
-        stats, state = self._caller.stats(), self._kept.budget().state()
+        stats, state = self._session.stats(), self._kept.budget().state()
         money = Money(
             calls=state.calls, spent_usd=state.spent_usd, assumed_usd=state.assumed_usd, reserved_usd=state.reserved_usd
         )
@@ -168,7 +151,7 @@ class Job:
             calls=stats.calls,
             cached_calls=stats.cached_calls + self._known.reused_calls,
             failed_calls=stats.failed_calls,
-            spent_usd=max(0.0, state.spent_usd - spent_before),
+            spent_usd=self._session.spent_usd(state),
             spent_by_purpose_usd=stats.by_purpose_usd,
             elapsed_s=self.clock.elapsed_s,
             error=error,
@@ -182,15 +165,5 @@ class Job:
 
     def _publish(self) -> None:
         if self._observer is not None:
-            progress = replace(self._known.progress, stats=self._caller.stats(), elapsed_s=self.clock.elapsed_s)
+            progress = replace(self._known.progress, stats=self._session.stats(), elapsed_s=self.clock.elapsed_s)
             self._observer(progress)
-
-    async def _renew(self, lease: Lease) -> None:
-        with suppress(asyncio.CancelledError):
-            while True:
-                await asyncio.sleep(20)
-                try:
-                    self._studies.renew(lease)
-                except JobError:
-                    self.interrupt()
-                    return

@@ -10,26 +10,24 @@ Invariant: nothing that the search found changes; a candidate's holdout numbers 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from offramp.calls.caller import Caller, open_caller
+from offramp.calls._base import Sender
 from offramp.errors import UsageError, problem
-from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.evaluate.evaluator import Evaluator
 from offramp.ids import derived_seed
-from offramp.job.clock import Clock, TimeIsUp
+from offramp.job.clock import Clock, TimeIsUp, Timing
 from offramp.job.loaded import LoadedStudy
-from offramp.models.server import LocalServers
+from offramp.job.session import Caps, open_session
 from offramp.records import Candidate, Purpose, ResultState, Split
 from offramp.search.judging import Judges, Judging
 from offramp.search.kept_back import need_of, runs_of
-from offramp.search.leases import held_lease
 from offramp.search.outcome import reason_of
 from offramp.search.parts import model_identity
 from offramp.search.probe import WARM_UP, probe
 from offramp.search.verdict import standing
-from offramp.store.budget import Budget, BudgetExceeded, read_budget
+from offramp.store.budget import BudgetExceeded, read_budget
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
 from offramp.store.history import Effort, StudyEffort
@@ -105,19 +103,15 @@ class Verification:
     """One verification of a study that is there. `run` does it all, under the study's lease."""
 
     def __init__(
-        self, opened: LoadedStudy, options: VerifyOptions, store: Store, *, servers: LocalServers | None = None,
-        progress: Progress | None = None,
+        self, opened: LoadedStudy, options: VerifyOptions, store: Store, *, progress: Progress | None = None,
+        transport: Sender | None = None, timing: Timing | None = None,
     ) -> None:  # fmt: skip
         self._row, self._p, self._o, self._store = opened.row, opened.job, options, store
-        self._servers, self._progress = servers or LocalServers(), progress
+        self._progress, self._transport = progress, transport
         self._results, self._summaries = ResultStore(store, self._p.space.store_text), SummaryStore(store)
         self._done = 0
-        self.clock = Clock(minutes=options.minutes)
+        self.clock = Clock(minutes=options.minutes, timing=timing or Timing())
         self.plan = self._planned()
-
-    def interrupt(self) -> None:
-        """Ask it to stop after the requests that are in flight."""
-        self.clock.interrupted = True
 
     async def run(self) -> Verified:
         """Scores and times.
@@ -125,32 +119,31 @@ class Verification:
         Raises:
             FatalCallError, Interrupted, TooManyFailures: it cannot go on; what was measured is kept.
         """
-        async with held_lease(self._store, self._row.name, self.interrupt):
-            return await self._run()
-
-    async def _run(self) -> Verified:
-        budget = self._budget()
-        before = budget.state()
-        caller = self._caller(budget)
-        stopped: str | None = None
-        try:
-            await self._measure(self._evaluator(caller))
-        except (BudgetExceeded, TimeIsUp) as cap:
-            stopped = reason_of(cap)
-        finally:
-            stats = caller.stats()
-            await caller.aclose()
-            await self._servers.close()
-        return Verified(
-            report=build_report(self._store, self._row.name),
-            plan=self.plan,
-            stopped=stopped,
-            calls=stats.calls,
-            cached_calls=stats.cached_calls,
-            failed_calls=stats.failed_calls,
-            spent_usd=max(0.0, budget.state().spent_usd - before.spent_usd),
-            elapsed_s=self.clock.elapsed_s,
-        )
+        caps = Caps(
+            budget=verify_budget(self._row.name), usd=self.plan.cap_usd, calls=self.plan.cap_calls, extra=True
+        )  # fmt: skip
+        async with open_session(
+            self._p, store=self._store, study=self._row.name, clock=self.clock, caps=caps,
+            concurrency=self._o.concurrency, in_flight=max(self._o.concurrency, self._o.probe_concurrency),
+            seed=derived_seed(self._row.seed, "verify"), on_result=lambda _: self._tell("holdout", 1),
+            transport=self._transport,
+        ) as session:  # fmt: skip
+            stopped: str | None = None
+            try:
+                await self._measure(session.evaluator)
+            except (BudgetExceeded, TimeIsUp) as cap:
+                stopped = reason_of(cap)
+            stats = session.stats()
+            return Verified(
+                report=build_report(self._store, self._row.name),
+                plan=self.plan,
+                stopped=stopped,
+                calls=stats.calls,
+                cached_calls=stats.cached_calls,
+                failed_calls=stats.failed_calls,
+                spent_usd=session.spent_usd(),
+                elapsed_s=self.clock.elapsed_s,
+            )
 
     async def _measure(self, evaluator: Evaluator) -> None:
         candidates = self._candidates()
@@ -223,50 +216,6 @@ class Verification:
         names = [member.candidate for member in self.plan.members]
         rows = {row.id: row.candidate for row in CandidateStore(self._store).all(self._row.name, only=names)}
         return tuple(rows[name] for name in names)
-
-    # ----------------------------------------------------------------------------------------------- parts
-
-    def _budget(self) -> Budget:
-        """The study's budget for verification: its caps are what is spent there already and what this one may add."""
-        name = verify_budget(self._row.name)
-        state = Budget(self._store, name, None, None).state()
-        usd, calls = self.plan.cap_usd, self.plan.cap_calls
-        return Budget(
-            self._store, name, None if usd is None else state.spent_usd + usd,
-            None if calls is None else state.calls + calls,
-        )  # fmt: skip
-
-    def _caller(self, budget: Budget) -> Caller:
-        return open_caller(
-            store=self._store,
-            study=self._row.name,
-            store_text=self._p.space.store_text,
-            budget=budget,
-            concurrency=max(self._o.concurrency, self._o.probe_concurrency),
-            calls=self._p.space.calls,
-            servers=self._servers,
-            rng=random.Random(derived_seed(self._row.seed, "verify")),
-        )
-
-    def _evaluator(self, caller: Caller) -> Evaluator:
-        space = self._p.space
-        settings = EvaluatorSettings(
-            concurrency=self._o.concurrency,
-            max_failed_share=space.calls.max_failed_share,
-            balance_by=self._p.balance_by,
-            bootstrap_min_score=space.demos.min_score,
-        )
-        return Evaluator(
-            task=self._p.task,
-            models=self._p.models,
-            send=caller.send,
-            results=self._results,
-            study=self._row.name,
-            settings=settings,
-            factory=self._p.factory,
-            on_result=lambda _: self._tell("holdout", 1),
-            check=self.clock.check,
-        )
 
     def _check_probe(self) -> None:
         self.clock.check()

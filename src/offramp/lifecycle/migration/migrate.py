@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from offramp.calls._base import Sender
 from offramp.errors import JobError, UsageError
-from offramp.job.clock import Interrupted
+from offramp.job.clock import Interrupted, Timing
 from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.baseline import read_baseline
@@ -32,8 +33,7 @@ from offramp.models.retirement.dates import load_calendar, utc_today
 from offramp.models.retirement.standing import Standing
 from offramp.promote.folder import FeatureFolder
 from offramp.records import Candidate, Split
-from offramp.search.api import refuse_impossible
-from offramp.search.outcome import JobResult
+from offramp.search.api import JobResult, refuse_impossible
 from offramp.space.model import ModelPart
 from offramp.study.api import default_storage
 from offramp.study.members import Member
@@ -62,7 +62,7 @@ def migrate(
     feature: str, *, to: Sequence[str] = (), label: str = "production", places: Places | None = None,
     caps: Caps | None = None, trials: int | None = None, seed: int | None = None,
     reference: Reference = Reference.LABELS, today: datetime.date | None = None, observer: Observer | None = None,
-    say: Say = lambda text: None,
+    say: Say = lambda text: None, transport: Sender | None = None, timing: Timing | None = None,
 ) -> Migration:  # fmt: skip
     """Runs a migration of a promoted feature to its proposal.
 
@@ -73,6 +73,7 @@ def migrate(
         reference: what answers are judged by.
         today: the UTC date by default.
         say: told in a line what is done now.
+        transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
 
     Raises:
         UsageError: nothing is promoted, nobody knows a model of `to`, there is none, or an option cannot be.
@@ -86,7 +87,7 @@ def migrate(
     notice = notice_of(origin, calendar, day)
     choice = choose(origin, notice, calendar, day, to)
     say(f"{feature} ({label}) runs on {origin.promotion.model.name}; trying {', '.join(choice.names)}")
-    runs = Runs(places.url, places.results, caps, observer)
+    runs = Runs(places.url, places.results, caps, observer, transport=transport, timing=timing)
     if reference is Reference.ANSWERS:
         judged = by_answers(origin, places.results)
         origin, baseline = judged.origin, judged.baseline

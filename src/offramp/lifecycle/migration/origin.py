@@ -16,7 +16,8 @@ from offramp.errors import StorageError, UsageError, problem
 from offramp.ids import content_hash
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion import Promotion
-from offramp.records import Candidate, DemoKind, Result, ResultState, Split
+from offramp.promote.running import candidate_of
+from offramp.records import Candidate, Result, ResultState, Split
 from offramp.space.load import LoadedSpace, load_space, space_from_json
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
@@ -60,6 +61,7 @@ def read_origin(
         space: where the space file is now, if it has moved.
 
     Raises:
+        PromotionError: the promotion's content is not the candidate that its evidence is about.
         UsageError: nothing was promoted, or its space is neither in the storage nor where the promotion says.
     """
     folder = FeatureFolder(promotions, feature)
@@ -73,23 +75,6 @@ def read_origin(
         space=_space(promotion, row, folder.root, space),
         row=row,
         recorded=recorded,
-    )
-
-
-def candidate_of(promotion: Promotion) -> Candidate:
-    """The promoted config as a candidate."""
-    program, demos = promotion.program, promotion.demos
-    return Candidate(
-        params=dict(promotion.evidence.params),
-        model=promotion.model.name,
-        form=program.form,
-        format=program.format,
-        constrained=program.constrained,
-        instructions=dict(promotion.instructions),
-        demo_kind=DemoKind(demos.kind),
-        demo_count=demos.count,
-        demo_seed=demos.seed,
-        request_params=dict(promotion.request_params),
     )
 
 

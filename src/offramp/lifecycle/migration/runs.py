@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from offramp.calls._base import Sender
 from offramp.errors import JobError
-from offramp.job.clock import Interrupted
+from offramp.job.clock import Interrupted, Timing
 from offramp.lifecycle.migration.record import Spent
 from offramp.records import Candidate, Result, Split
-from offramp.search import api
-from offramp.search.outcome import JobResult
-from offramp.search.progress import Progress
+from offramp.search.api import JobResult, Progress, optimize
 from offramp.space.load import LoadedSpace
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
@@ -62,8 +61,12 @@ class Runs:
         spent: by all runs so far.
     """
 
-    def __init__(self, storage: str, results: Path, caps: Caps, observer: Observer | None = None) -> None:
+    def __init__(
+        self, storage: str, results: Path, caps: Caps, observer: Observer | None = None, *,
+        transport: Sender | None = None, timing: Timing | None = None,
+    ) -> None:  # fmt: skip
         self.storage, self._results, self._caps, self._observer = storage, results, caps, observer
+        self._transport, self._timing = transport, timing
         self.spent = Spent()
 
     def run(
@@ -74,9 +77,9 @@ class Runs:
         Raises:
             UsageError: it cannot be run as it is. CapReached: nothing is left for it. Interrupted: a person stopped it.
         """
-        result = api.optimize(
+        result = optimize(
             space, storage=self.storage, results=self._results, observer=self._observer, from_study=from_study,
-            trials=trials, seed=seed, **self._caps.left(self.spent),
+            trials=trials, seed=seed, transport=self._transport, timing=self._timing, **self._caps.left(self.spent),
         )  # fmt: skip
         self.spent += Spent(
             calls=result.calls, cached_calls=result.cached_calls, usd=result.spent_usd, elapsed_s=result.elapsed_s
