@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from support_calls import PRICE, make_model, make_request
 
 from offramp.calls.estimate import input_tokens, output_tokens, worst_usd
-from offramp.calls.failures import CallError, FatalCallError, InfrastructureFailure, ProgramFault
+from offramp.calls.failures import CallError, FatalCallError, InfrastructureFailure, ProgramFault, scrubbed
 from offramp.calls.retries import retry_after_s
-from offramp.calls.scrub import scrubbed
 from offramp.calls.transports.replies import failure_for
 from offramp.records import Price, Usage
 from offramp.testing.fakes import FunctionTransport, ScriptedTransport

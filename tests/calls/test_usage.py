@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.calls.failures import BrokenReply
-from offramp.calls.transports.replies import read_reply
-from offramp.calls.transports.usage import token_usage
+from offramp.calls.transports.replies import read_reply, token_usage
 from offramp.records import Usage
 
 

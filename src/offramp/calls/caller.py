@@ -18,11 +18,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from offramp.calls._base import Clock, Preparing, Sender, Sleep, real_clock, real_sleep
-from offramp.calls._worker import Worker
 from offramp.calls.estimate import completed_usage, worst_usd
 from offramp.calls.failures import CallError, Refused
 from offramp.calls.limiter import Limiter
 from offramp.calls.retries import Deadline, RetryPolicy
+from offramp.calls.store_threads import StoreThreads
 from offramp.calls.tally import Bill, CallCounter, CallStats, bill_of_failure, bill_of_reply
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
@@ -48,7 +48,7 @@ class Caller:
     ) -> None:  # fmt: skip
         self._transport, self._store, self._ledger, self._budget = transport, store, ledger, budget
         self._limiter, self._retries, self._timeout_s = limiter, retries, timeout_s
-        self._worker, self._counter = Worker(), CallCounter()
+        self._threads, self._counter = StoreThreads(), CallCounter()
         self._prepare = transport.prepare if isinstance(transport, Preparing) else None
         self._flights: dict[tuple[int, str], asyncio.Future[CallReply | None]] = {}
 
@@ -95,15 +95,15 @@ class Caller:
         """Close connections and threads; the store stays open."""
         if (close := getattr(self._transport, "aclose", None)) is not None:
             await close()
-        self._worker.close()
+        self._threads.close()
 
     async def _recorded(self, request: CallRequest) -> CallReply | None:
         """The ledger's answer; None where it has none. Raises Refused when that was the answer."""
-        reply = await self._worker.run(self._ledger.find, request.hash)
+        reply = await self._threads.run(self._ledger.find, request.hash)
         if reply is not None:
             self._counter.add_cached()
             return reply
-        refusal = await self._worker.run(self._ledger.find_refusal, request.hash)
+        refusal = await self._threads.run(self._ledger.find_refusal, request.hash)
         if refusal is not None:
             self._counter.add_cached()
             text = (refusal.error or "refused").removeprefix("Refused: ")
@@ -139,7 +139,7 @@ class Caller:
         usd, pause, waited = worst_usd(request, self._timeout_s), _ROOM_S, 0.0
         while True:
             try:
-                return await self._worker.run_or_undo(lambda: self._budget.reserve(usd), self._budget.release)
+                return await self._threads.run_or_undo(lambda: self._budget.reserve(usd), self._budget.release)
             except BudgetExceeded as error:
                 if not error.may_free_up or waited > self._timeout_s:
                     raise
@@ -165,7 +165,7 @@ class Caller:
 
     async def _book(self, reservation: Reservation, bill: Bill) -> None:
         self._counter.add(bill)
-        await self._worker.run(self._write, reservation, bill)
+        await self._threads.run(self._write, reservation, bill)
 
     def _write(self, reservation: Reservation, bill: Bill) -> None:
         with self._store.transaction() as conn:

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from offramp.calls.estimate import input_usd
-from offramp.calls.failures import CallError, certainly_unbilled, never_left
-from offramp.calls.scrub import scrubbed
+from offramp.calls.failures import CallError, certainly_unbilled, never_left, scrubbed
 from offramp.records import CallReply, CallRequest, Usage
 from offramp.store.ledger import CallAttempt, CallStatus
 

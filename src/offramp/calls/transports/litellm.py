@@ -1,7 +1,7 @@
 """The only door to LiteLLM: one request out, one reply or one of our failures back.
 
 LiteLLM is imported at the first call (it takes seconds), set to read its price table from its own files, and kept from
-retrying, caching, dropping parameters, logging and phoning home: all of that is decided elsewhere, or not wanted.
+retrying, caching, dropping parameters, logging and phoning home: all of that is decided elsewhere, or unwanted.
 
 Invariant: a key goes only where its model says. A model with its own address and no key is called with a placeholder,
 or the client would send the key of the provider whose dialect it speaks.
@@ -25,8 +25,7 @@ from offramp.calls.failures import (
     Unreachable,
 )
 from offramp.calls.retries import retry_after_s
-from offramp.calls.transports.replies import failure_for, read_reply
-from offramp.calls.transports.usage import token_usage
+from offramp.calls.transports.replies import failure_for, read_reply, token_usage
 from offramp.records import CallReply, CallRequest, Model
 
 _NOT_PARAMS = frozenset(
@@ -71,12 +70,12 @@ class LiteLLMTransport:
             raise InvalidRequest(f"not parameters of a request, or not for a space file to set: {', '.join(refused)}")
         key = _key(request.model)
         litellm = _litellm()
-        begun = time.perf_counter()
+        began = time.perf_counter()
         try:
             reply = await litellm.acompletion(**self._arguments(request, key))
-        except Exception as error:  # noqa: BLE001  booking records each failure; LiteLLM raises anything at all
-            raise _failure(error, time.perf_counter() - begun) from None
-        latency_s = time.perf_counter() - begun
+        except Exception as error:  # noqa: BLE001  the caller records each failure; LiteLLM raises anything at all
+            raise _failure(error, time.perf_counter() - began) from None
+        latency_s = time.perf_counter() - began
         return read_reply(reply, token_usage(getattr(reply, "usage", None)), latency_s)
 
     def _arguments(self, request: CallRequest, key: str | None) -> dict[str, Any]:
@@ -126,10 +125,10 @@ def _litellm() -> Any:
 
 
 def _failure(error: Exception, latency_s: float) -> CallError:
-    """Ours for theirs: by what lies underneath where that says more than LiteLLM's own class does."""
+    """Our error for LiteLLM's, by what it was raised from where that says more than its own class."""
     chain = _chain(error)
     names = {cls.__name__ for link in chain for cls in type(link).__mro__}
-    text = _message(error)
+    text = str(getattr(error, "message", None) or error) or type(error).__name__
     if isinstance(error, ImportError):
         return InvalidRequest(f"the provider needs a package that is not installed: {text}", latency_s=latency_s)
     if names & _BROKE:
@@ -142,25 +141,17 @@ def _failure(error: Exception, latency_s: float) -> CallError:
         return BrokenReply(broken, latency_s=latency_s)
     if names & {"TransportError", "ClientConnectionError", "ConnectionError", "APIConnectionError"}:
         return Unreachable(text, sent=True, latency_s=latency_s)
-    status = getattr(error, "status_code", None)
-    code = " ".join(str(getattr(link, "body", None) or "") for link in chain)
-    return failure_for(
-        status if isinstance(status, int) else None,
-        f"{text} {_marker(names)}{_code(code)}".strip(),
-        retry_after_s=_retry_after(chain),
-        latency_s=latency_s,
-    )
-
-
-def _marker(names: set[str]) -> str:
-    """What LiteLLM has recognised, in words that `failure_for` knows."""
+    # What LiteLLM has recognised, in words that `failure_for` knows.
     if "ContextWindowExceededError" in names:
-        return "[context window]"
-    return "[content policy]" if "ContentPolicyViolationError" in names else ""
-
-
-def _code(body: str) -> str:
-    return "[insufficient_quota]" if "insufficient_quota" in body else ""
+        text += " [context window]"
+    elif "ContentPolicyViolationError" in names:
+        text += " [content policy]"
+    if any("insufficient_quota" in str(getattr(link, "body", None) or "") for link in chain):
+        text += " [insufficient_quota]"
+    status = getattr(error, "status_code", None)
+    return failure_for(
+        status if isinstance(status, int) else None, text, retry_after_s=_retry_after(chain), latency_s=latency_s
+    )
 
 
 def _broken(chain: list[BaseException]) -> str | None:
@@ -189,12 +180,8 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _retry_after(chain: list[BaseException]) -> float | None:
     for link in chain:
         for headers in (getattr(getattr(link, "response", None), "headers", None), getattr(link, "headers", None)):
-            if headers and (told := headers.get("retry-after-ms")) and (ms := retry_after_s(told)) is not None:
+            if headers and (header := headers.get("retry-after-ms")) and (ms := retry_after_s(header)) is not None:
                 return ms / 1000
-            if headers and (told := headers.get("retry-after")) and (seconds := retry_after_s(told)) is not None:
+            if headers and (header := headers.get("retry-after")) and (seconds := retry_after_s(header)) is not None:
                 return seconds
     return None
-
-
-def _message(error: BaseException) -> str:
-    return str(getattr(error, "message", None) or error) or type(error).__name__

@@ -15,8 +15,7 @@ from typing import Any, Protocol
 import httpx
 
 from offramp.calls.failures import BrokenReply, TimedOut, Unreachable
-from offramp.calls.transports.replies import failure_for, read_reply
-from offramp.calls.transports.usage import token_usage
+from offramp.calls.transports.replies import failure_for, read_reply, token_usage
 from offramp.records import CallReply, CallRequest, Model
 
 
@@ -51,21 +50,21 @@ class LocalTransport:
 
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
         """One request; `attempt` changes nothing here."""
-        url = _endpoint(await self._servers.url(request.model))
+        base = (await self._servers.url(request.model)).rstrip("/").removesuffix("/v1")
         headers = dict(self._servers.headers(request.model))
         messages = [dict(message) for message in request.messages]
         body = {**request.params, "model": request.model.name, "messages": messages, "stream": False}
-        begun = time.perf_counter()
+        began = time.perf_counter()
         try:
-            response = await self._client().post(url, json=body, headers=headers)
+            response = await self._client().post(f"{base}/v1/chat/completions", json=body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Unreachable(f"the local server does not answer: {error}") from None
         except httpx.TimeoutException:
-            raise TimedOut("the local server did not answer in time", latency_s=time.perf_counter() - begun) from None
+            raise TimedOut("the local server did not answer in time", latency_s=time.perf_counter() - began) from None
         except httpx.HTTPError as error:
             text = f"the connection to the local server broke: {type(error).__name__}"
-            raise Unreachable(text, sent=True, latency_s=time.perf_counter() - begun) from None
-        return _read(response, time.perf_counter() - begun)
+            raise Unreachable(text, sent=True, latency_s=time.perf_counter() - began) from None
+        return _read(response, time.perf_counter() - began)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop; those of loops that ended went with them."""
@@ -78,11 +77,6 @@ class LocalTransport:
         if loop not in self._clients:
             self._clients[loop] = httpx.AsyncClient(timeout=self._timeout_s, trust_env=False)
         return self._clients[loop]
-
-
-def _endpoint(url: str) -> str:
-    base = url.rstrip("/").removesuffix("/v1")
-    return f"{base}/v1/chat/completions"
 
 
 def _read(response: httpx.Response, latency_s: float) -> CallReply:

@@ -1,8 +1,9 @@
-"""Reading a chat completion, whoever sent it, and the words by which servers refuse one."""
+"""Reading a chat completion, whoever sent it: its answer, its tokens, and the words by which servers refuse one."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from offramp.calls.failures import (
@@ -18,7 +19,6 @@ from offramp.calls.failures import (
     TooLong,
     Unauthorized,
 )
-from offramp.calls.transports.usage import _get
 from offramp.records import CallReply, Usage
 
 _TOO_LONG = re.compile(
@@ -55,6 +55,45 @@ def read_reply(body: Any, usage: Usage, latency_s: float) -> CallReply:
         raise Refused(str(refusal or "the provider's content filter"), usage=usage, latency_s=latency_s)
     return CallReply(
         text=content, finish_reason=None if reason is None else str(reason), usage=usage, latency_s=latency_s
+    )
+
+
+def token_usage(counts: Any, *, compute_s: float | None = None) -> Usage:
+    """Usage of a reply, sorted into disjoint price classes.
+
+    Providers count differently, and LiteLLM evens out most of it: `prompt_tokens` then includes what was read from and
+    written to the cache, `completion_tokens` includes reasoning. Servers behind an OpenAI-compatible address may not.
+    So the counts themselves decide: a part that is larger than its whole, or a total that only adds up with the part on
+    top, was not included.
+
+    Args:
+        counts: the `usage` part of a reply, as a mapping or an object with attributes; None where there is none.
+        compute_s: seconds of computing where the server says.
+    """
+    prompt, completion = _count(counts, "prompt_tokens"), _count(counts, "completion_tokens")
+    total = _count(counts, "total_tokens")
+    details = _get(counts, "prompt_tokens_details")
+    read = (
+        _count(details, "cached_tokens")
+        or _count(counts, "cache_read_input_tokens")
+        or _count(counts, "prompt_cache_hit_tokens")
+    )
+    written = (
+        _count(details, "cache_write_tokens")
+        or _count(details, "cache_creation_tokens")
+        or _count(counts, "cache_creation_input_tokens")
+    )
+    cached = read + written
+    cached_on_top = cached > prompt or (cached > 0 and total - completion == prompt + cached)
+    reasoning = _count(_get(counts, "completion_tokens_details"), "reasoning_tokens")
+    hidden_on_top = reasoning > completion or (reasoning > 0 and total == prompt + completion + reasoning)
+    return Usage(
+        input_tokens=prompt if cached_on_top else prompt - cached,
+        cached_input_tokens=read,
+        cache_write_tokens=written,
+        output_tokens=completion if hidden_on_top else completion - reasoning,
+        reasoning_tokens=reasoning,
+        compute_s=compute_s,
     )
 
 
@@ -100,3 +139,12 @@ def _text(content: Any) -> str:
     if isinstance(content, list):
         return "".join(str(_get(part, "text") or "") for part in content)
     return ""
+
+
+def _count(holder: Any, name: str) -> int:
+    value = _get(holder, name)
+    return int(value) if isinstance(value, int | float) and value > 0 else 0
+
+
+def _get(holder: Any, name: str) -> Any:
+    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Worker:
+class StoreThreads:
     """A few threads for storage calls."""
 
     def __init__(self, threads: int = 4) -> None:

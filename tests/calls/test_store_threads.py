@@ -8,7 +8,7 @@ from offramp.store.budget import Budget
 from offramp.testing.fakes import ScriptedTransport
 
 
-class SlowPurse(Budget):
+class SlowBudget(Budget):
     """Reserves at once, and is slow to say so."""
 
     def __init__(self, *args, **kwargs):
@@ -23,7 +23,7 @@ class SlowPurse(Budget):
 
 
 def test_money_reserved_for_a_request_that_is_cancelled_meanwhile_is_released(build, store):
-    budget = SlowPurse(store, "p", cap_usd=1.0)
+    budget = SlowBudget(store, "p", cap_usd=1.0)
     caller = build(ScriptedTransport([]), budget=budget)
 
     async def scene():
