@@ -17,13 +17,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from offramp.calls._base import Clock, Preparing, Sender, Sleep, real_clock, real_sleep
+from offramp.calls.attempts import Bill, CallCounter, CallStats, bill_of_failure, bill_of_reply
 from offramp.calls.estimate import completed_usage, worst_usd
 from offramp.calls.failures import CallError, Refused
 from offramp.calls.limiter import Limiter
-from offramp.calls.retries import Deadline, RetryPolicy
+from offramp.calls.retries import Clock, Deadline, RetryPolicy, Sleep, real_clock, real_sleep
 from offramp.calls.store_threads import StoreThreads
-from offramp.calls.tally import Bill, CallCounter, CallStats, bill_of_failure, bill_of_reply
+from offramp.calls.transports import Preparing, Transport
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
 from offramp.errors import JobError, ModelError, problem
@@ -43,7 +43,7 @@ class Caller:
     """Sends requests for one study. Several event loops may use it, one after another. Made by `open_caller`."""
 
     def __init__(
-        self, transport: Sender, *, store: Store, ledger: Ledger, budget: Budget, limiter: Limiter,
+        self, transport: Transport, *, store: Store, ledger: Ledger, budget: Budget, limiter: Limiter,
         retries: RetryPolicy, timeout_s: float,
     ) -> None:  # fmt: skip
         self._transport, self._store, self._ledger, self._budget = transport, store, ledger, budget
@@ -186,7 +186,7 @@ def open_caller(
     calls: CallsPart,
     servers: LocalServers | None,
     rng: random.Random,
-    transport: Sender | None = None,
+    transport: Transport | None = None,
     local_slots: int = 1,
     sleep: Sleep = real_sleep,
     clock: Clock = real_clock,
@@ -202,7 +202,7 @@ def open_caller(
     """
     budget.recover()
     return Caller(
-        transport if transport is not None else RouteTransport(servers, timeout_s=calls.timeout_s),
+        transport or RouteTransport(servers, timeout_s=calls.timeout_s),
         store=store,
         ledger=Ledger(store, study, store_text),
         budget=budget,

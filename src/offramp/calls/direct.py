@@ -9,9 +9,9 @@ import random
 from dataclasses import replace
 from functools import partial
 
-from offramp.calls._base import Preparing, Sender, Sleep, real_sleep
 from offramp.calls.estimate import completed_usage
-from offramp.calls.retries import Deadline, RetryPolicy
+from offramp.calls.retries import Deadline, RetryPolicy, Sleep, real_sleep
+from offramp.calls.transports import Preparing, Transport
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
 from offramp.records import CallReply, CallRequest
@@ -31,10 +31,12 @@ class DirectSender:
 
     def __init__(
         self, *, timeout_s: float, deadline_s: float, attempts: int, servers: LocalServers | None,
-        transport: Sender | None = None, sleep: Sleep = real_sleep,
+        transport: Transport | None = None, sleep: Sleep = real_sleep,
     ) -> None:  # fmt: skip
         self._timeout_s = timeout_s
-        self._transport: Sender = transport if transport is not None else RouteTransport(servers, timeout_s=timeout_s)
+        self._transport: Transport = (
+            transport if transport is not None else RouteTransport(servers, timeout_s=timeout_s)
+        )
         self._policy = RetryPolicy(attempts=attempts, deadline_s=deadline_s, rng=random.Random(), sleep=sleep)
 
     async def send(self, request: CallRequest) -> CallReply:

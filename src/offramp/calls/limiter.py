@@ -19,9 +19,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from offramp.calls._base import Clock, Sleep, real_clock, real_sleep
 from offramp.calls.failures import RateLimited, ServerFailed
-from offramp.calls.retries import Deadline
+from offramp.calls.retries import Clock, Deadline, Sleep, real_clock, real_sleep
 from offramp.records import Model
 
 

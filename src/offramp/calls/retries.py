@@ -19,9 +19,17 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from offramp.calls._base import Clock, Sleep, real_clock, real_sleep
 from offramp.calls.failures import DeadlineExceeded, InfrastructureFailure, TimedOut
 from offramp.records import CallReply
+
+Sleep = Callable[[float], Awaitable[object]]
+"""Waits for so many seconds; tests pass one that moves their clock."""
+
+Clock = Callable[[], float]
+"""Seconds that only ever grow."""
+
+real_sleep: Sleep = asyncio.sleep
+real_clock: Clock = time.monotonic
 
 _BASE_S = 0.5
 _LONGEST_S = 60.0

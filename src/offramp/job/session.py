@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
-from offramp.calls._base import Sender
+from offramp.calls.attempts import CallStats
 from offramp.calls.caller import Caller, open_caller
 from offramp.calls.recorded import RecordedAnswers
-from offramp.calls.tally import CallStats
+from offramp.calls.transports import Transport
 from offramp.errors import JobError
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.job.clock import Clock, Interrupted
@@ -102,7 +102,7 @@ async def open_session(
     job: ResolvedJob, *, store: Store, study: str, caps: Caps | None = None, clock: Clock | None = None,
     concurrency: int = 1, in_flight: int | None = None, seed: int = 0, lease: bool = True,
     store_text: bool | None = None, models: Mapping[str, Model] | None = None,
-    on_result: Callable[[Result], None] | None = None, transport: Sender | None = None,
+    on_result: Callable[[Result], None] | None = None, transport: Transport | None = None,
 ) -> AsyncIterator[Session]:  # fmt: skip
     """Opens what runs candidates of a job. To be entered on the event loop that they run on.
 

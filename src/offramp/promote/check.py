@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from offramp.calls._base import Sender
 from offramp.calls.estimate import worst_usd
+from offramp.calls.transports import Transport
 from offramp.errors import ModelError, PromotionError, UsageError, problem
 from offramp.job.clock import Clock, Timing
 from offramp.job.resolve import ResolvedJob, resolve_job
@@ -56,7 +56,7 @@ def check(
     space: str | Path | None = None, storage: str | None = None, margin: float = MARGIN,
     max_cost_usd: float | None = None, max_p95_s: float | None = None, budget_usd: float | None = None,
     concurrency: int = CONCURRENCY, api_base: PerModel = None, api_key_env: PerModel = None,
-    observer: Callable[[Result], None] | None = None, transport: Sender | None = None, timing: Timing | None = None,
+    observer: Callable[[Result], None] | None = None, transport: Transport | None = None, timing: Timing | None = None,
 ) -> CheckReport:  # fmt: skip
     """Scores a promoted feature on its holdout again and says whether it still holds.
 
@@ -215,7 +215,7 @@ class Scored:
 
 async def _scored(
     work: Checked, store: Store, rows: Sequence[Mapping[str, Any]], *, cap_usd: float | None, concurrency: int,
-    observer: Callable[[Result], None] | None, transport: Sender | None, timing: Timing | None,
+    observer: Callable[[Result], None] | None, transport: Transport | None, timing: Timing | None,
 ) -> Scored:  # fmt: skip
     """The promoted program on every example of the holdout, under a cap, with its calls on a ledger."""
     promotion, job = work.promotion, work.job

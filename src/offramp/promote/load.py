@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from offramp.calls._base import Sender
 from offramp.calls.direct import DirectSender
+from offramp.calls.transports import Transport
 from offramp.models.server import LocalServers
 from offramp.program.background import BACKGROUND
 from offramp.program.deployed import DeployedProgram
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def load(
     feature: str, *, label: str = DEFAULT_LABEL, promotions: str | Path | None = None,
     module: ModuleFactory | None = None, api_base: PerModel = None, api_key_env: PerModel = None,
-    timeout_s: float = 60.0, deadline_s: float = 300.0, attempts: int = 3, transport: Sender | None = None,
+    timeout_s: float = 60.0, deadline_s: float = 300.0, attempts: int = 3, transport: Transport | None = None,
 ) -> DeployedProgram:  # fmt: skip
     """A promoted feature as a DSPy program: `program(**inputs)` or `await program.acall(**inputs)`.
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from offramp.calls._base import Sender
+from offramp.calls.transports import Transport
 from offramp.errors import StorageError, UsageError, problem
 from offramp.job.checks import check_prices, check_runnable
 from offramp.job.clock import Timing
@@ -103,7 +103,7 @@ def options_of(
 
 def optimize(space: Space, *, storage: str | None = None, results: str | Path = "results",
              observer: Observer | None = None, from_study: str | None = None, from_storage: str | None = None,
-             transport: Sender | None = None, timing: Timing | None = None, **limits: Any) -> JobResult:  # fmt: skip
+             transport: Transport | None = None, timing: Timing | None = None, **limits: Any) -> JobResult:  # fmt: skip
     """Searches a space, or continues its study, and writes `<results>/<study>.json`.
 
     Args:
@@ -145,7 +145,7 @@ def _started(job: ResolvedJob, options: Options, store: Store, study: str, stora
 
 def verify(study: str, *, storage: str | None = None, results: str | Path = "results",
            space_file: str | Path | None = None, started: Callable[[Plan], None] | None = None,
-           progress: VerifyProgress | None = None, transport: Sender | None = None, timing: Timing | None = None,
+           progress: VerifyProgress | None = None, transport: Transport | None = None, timing: Timing | None = None,
            **asked: Any) -> Verified:  # fmt: skip
     """Scores a study's whole front on the holdout and times it apart, from a budget of its own.
 

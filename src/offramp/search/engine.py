@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from offramp.calls._base import Sender
+from offramp.calls.transports import Transport
 from offramp.errors import JobError, OfframpError
 from offramp.ids import derived_seed
 from offramp.job.clock import Clock, Interrupted, TimeIsUp, Timing
@@ -43,7 +43,7 @@ class Job:
 
     def __init__(
         self, job: ResolvedJob, options: Options, store: Store, *,
-        observer: Callable[[Progress], None] | None = None, transport: Sender | None = None,
+        observer: Callable[[Progress], None] | None = None, transport: Transport | None = None,
         timing: Timing | None = None,
     ) -> None:  # fmt: skip
         self._p, self._o, self._store = job, options, store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from offramp.calls.tally import CallStats
+from offramp.calls.attempts import CallStats
 from offramp.records import Scalar
 from offramp.study.report import Member
 

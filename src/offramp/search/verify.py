@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from offramp.calls._base import Sender
+from offramp.calls.transports import Transport
 from offramp.errors import UsageError, problem
 from offramp.evaluate.evaluator import Evaluator
 from offramp.ids import derived_seed
@@ -104,7 +104,7 @@ class Verification:
 
     def __init__(
         self, opened: LoadedStudy, options: VerifyOptions, store: Store, *, progress: Progress | None = None,
-        transport: Sender | None = None, timing: Timing | None = None,
+        transport: Transport | None = None, timing: Timing | None = None,
     ) -> None:  # fmt: skip
         self._row, self._p, self._o, self._store = opened.row, opened.job, options, store
         self._progress, self._transport = progress, transport

@@ -1,7 +1,7 @@
 """Transports that answer from a function or a script, without a network.
 
-Both are `Sender`s for `open_caller(transport=...)`, so everything above them (ledger, budget, retries) is
-the real thing.
+Both go in through `transport=` of the public functions, so everything above them (ledger, budget, retries) is the
+real thing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FunctionTransport:
         self.requests: list[CallRequest] = []
 
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
-        """The function's answer."""
+        """What the function returns, as a reply."""
         with self._lock:
             self.requests.append(request)
         answer = self._function(request)

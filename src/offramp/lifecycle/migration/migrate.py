@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from offramp.calls._base import Sender
+from offramp.calls.transports import Transport
 from offramp.errors import JobError, UsageError
 from offramp.job.clock import Interrupted, Timing
 from offramp.job.resolve import ResolvedJob, resolve_job
@@ -62,7 +62,7 @@ def migrate(
     feature: str, *, to: Sequence[str] = (), label: str = "production", places: Places | None = None,
     caps: Caps | None = None, trials: int | None = None, seed: int | None = None,
     reference: Reference = Reference.LABELS, today: datetime.date | None = None, observer: Observer | None = None,
-    say: Say = lambda text: None, transport: Sender | None = None, timing: Timing | None = None,
+    say: Say = lambda text: None, transport: Transport | None = None, timing: Timing | None = None,
 ) -> Migration:  # fmt: skip
     """Runs a migration of a promoted feature to its proposal.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from offramp.calls._base import Sender
+from offramp.calls.transports import Transport
 from offramp.errors import JobError
 from offramp.job.clock import Interrupted, Timing
 from offramp.lifecycle.migration.record import Spent
@@ -63,7 +63,7 @@ class Runs:
 
     def __init__(
         self, storage: str, results: Path, caps: Caps, observer: Observer | None = None, *,
-        transport: Sender | None = None, timing: Timing | None = None,
+        transport: Transport | None = None, timing: Timing | None = None,
     ) -> None:  # fmt: skip
         self.storage, self._results, self._caps, self._observer = storage, results, caps, observer
         self._transport, self._timing = transport, timing
