@@ -177,8 +177,8 @@ def test_a_misspelt_study_names_the_nearest(run, study):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--results", "\udcff"), "--results: is no text: got '\\udcff', expected UTF-8."),
-        (("--storage", "sqlite:///\udcff.db"), "--storage: is no text: got 'sqlite:///\\udcff.db', expected UTF-8."),
+        (("--results", "\udcff"), "--results: is not text: got '\\udcff', expected UTF-8."),
+        (("--storage", "sqlite:///\udcff.db"), "--storage: is not text: got 'sqlite:///\\udcff.db', expected UTF-8."),
         (("\udcff",), "no such study: got '\\udcff'"),
         (("a\0b",), "no such study: got 'a\\x00b'"),
     ],

@@ -5,9 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from offramp.cli import health
-from offramp.cli.doctor import doctor
-from offramp.cli.health import State, run_checks
+from offramp.cli import doctor as health
+from offramp.cli.doctor import State, doctor, run_checks
 
 
 @pytest.fixture(autouse=True)

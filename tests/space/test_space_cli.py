@@ -42,7 +42,7 @@ def test_a_good_file_is_summed_up(job, capsys):
     assert main(["space", "check", job(*LOCAL)]) == 0
     out = capsys.readouterr().out
     assert "train 10, search 5, holdout 5" in out
-    assert "The space file is right." in out
+    assert "The space file is correct." in out
 
 
 def test_a_good_file_is_summed_up_as_json(job, capsys):

@@ -232,7 +232,7 @@ def test_slices_are_told_with_each_example_and_fit_into_eighty_columns(job):
 def test_a_long_slice_of_any_script_keeps_the_columns_in_place():
     from rich.cells import cell_len
 
-    from offramp.cli.compare_views import _columns
+    from offramp.cli.compare import _columns
 
     cells = ("100", "50", "50", "-100.0", "-100.0 to +100.0", "1.2e-10")
     for name in ("a", "x" * 200, "語" * 40, "\u05e9" * 27, "\U0001f600" * 14):

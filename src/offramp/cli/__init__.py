@@ -1,4 +1,4 @@
-"""The command line: one file a command, each of which parses, calls one library function and prints.
+"""The command line. Each command parses its arguments, calls one library function and prints the result.
 
 Invariant: importing `offramp.cli.main` imports no command; a command's imports are paid for when it runs.
 """

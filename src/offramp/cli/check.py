@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from offramp.cli.options import AS_JSON, LABEL, PATH, PROMOTIONS, SPACE, TEXT, stored, wire
+from offramp.cli.options import AS_JSON, LABEL, PATH, PROMOTIONS, SPACE, TEXT, study_options, wire
 
 GATE = 3
 
@@ -18,24 +18,24 @@ GATE = 3
 @LABEL
 @PROMOTIONS
 @SPACE
-@click.option("--cache/--no-cache", default=False, show_default=True, help="Reuse answers that --storage has.")
-@stored
+@click.option("--cache/--no-cache", default=False, show_default=True, help="Reuse answers that are in --storage.")
+@study_options
 @click.option("--margin", type=float, default=0.05, show_default=True, help="Loss of mean score that is accepted.")
-@click.option("--max-cost-usd", type=float, help="Ceiling of one run  [default: the space file's constraint]")
-@click.option("--max-p95-s", type=float, help="Ceiling of p95 latency  [default: the space file's constraint]")
-@click.option("--budget-usd", type=float, help="Cap of the check  [default: three times what the evidence says]")
+@click.option("--max-cost-usd", type=float, help="Most that a run may cost  [default: the space file's constraint]")
+@click.option("--max-p95-s", type=float, help="Longest p95 latency  [default: the space file's constraint]")
+@click.option("--budget-usd", type=float, help="Cap on money for the check  [default: 3 times the evidence's cost]")
 @click.option("--concurrency", type=click.IntRange(1, 1024), default=4, show_default=True,
               help="Requests in flight at the same time.")  # fmt: skip
-@click.option("--api-base", type=TEXT, metavar="URL", help="Server of your own  [default: the space file's]")
+@click.option("--api-base", type=TEXT, metavar="URL", help="Your own model server  [default: the space file's]")
 @click.option("--api-key-env", metavar="NAME", help="Environment variable with its key.")
-@click.option("--junit", type=PATH, metavar="FILE", help="Write JUnit XML too.")
+@click.option("--junit", type=PATH, metavar="FILE", help="Also write JUnit XML.")
 @AS_JSON
 @click.pass_context
 def check(
     ctx: click.Context, /, feature: str, cache: bool, storage: str | None, results: Path, junit: Path | None,
     as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Score FEATURE on its holdout again. Exit code 3, with the examples that broke, when it does not hold."""
+    """Evaluate FEATURE on its holdout again. If it does not hold, list the examples that got worse; exit code 3."""
     from offramp.promote.check import check as run
     from offramp.promote.judgement import told
     from offramp.promote.junit import refuse_unwritable, write_junit
@@ -51,6 +51,6 @@ def check(
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2, default=str))
     else:
-        known = f", {report.cached_calls} answers reused" if report.cached_calls else ""
-        click.echo("\n".join([*told(report), f"  {report.calls} calls, {money(report.spent_usd)} spent{known}"]))
+        reused = f", {report.cached_calls} answers reused" if report.cached_calls else ""
+        click.echo("\n".join([*told(report), f"  {report.calls} calls, {money(report.spent_usd)} spent{reused}"]))
     ctx.exit(0 if report.holds else GATE)

@@ -1,29 +1,46 @@
-"""`offramp compare`: two candidates example by example."""
+"""`offramp compare`: two candidates example by example, as text, JSON or CSV."""
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
 
-from offramp.cli.options import SPACE, stored
+from offramp.cli.options import SPACE, study_options
+from offramp.cli.study_tables import safe_cell
 from offramp.errors import UsageError, problem
+from offramp.study.wording import number, plain, points, short_params
+
+if TYPE_CHECKING:
+    from offramp.records import Result
+    from offramp.study.compare import Comparison, ExamplePair
+    from offramp.study.tally import Tally
+
+_LONGEST = 160  # characters of a text that is shown
+_WIDTHS = (6, 5, 6, 8, 18, 9)
 
 
 @click.command()
 @click.argument("study")
 @click.argument("a", default="recommended")
 @click.argument("b", default="incumbent")
-@click.option("--split", type=click.Choice(["holdout", "search"]), help="The holdout by default, where both ran on it.")
-@click.option("--by", multiple=True, metavar="COLUMN", help="Cut the examples by a column of the dataset. Repeatable.")
+@click.option("--split", type=click.Choice(["holdout", "search"]), help="The holdout by default, if both ran on it.")
+@click.option("--by", multiple=True, metavar="COLUMN", help="Slice the examples by a column of the data. Repeatable.")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Examples to show.")
 @click.option("--margin", type=click.FloatRange(min=0, min_open=True), default=0.02, show_default=True,
               help="Loss of mean score that you would accept.")  # fmt: skip
 @SPACE
-@stored
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, all examples in it.")
+@study_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all examples.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one row per example.")
 def compare(
     study: str, a: str, b: str, split: str | None, by: tuple[str, ...], limit: int, margin: float, space: Path | None,
@@ -32,11 +49,10 @@ def compare(
     """Compare candidate A with B in STUDY: wins, losses, ties, how sure the difference is, and the examples.
 
     A and B are `recommended`, `knee`, `incumbent`, `trial N`, or the beginning of a candidate's id. A wins where it
-    scores more than B. No call is made.
+    scores higher than B. No call is made.
     """
     if as_json and as_csv:
         raise UsageError(problem("offramp compare", "--json and --csv at once", do="Choose one."))
-    from offramp.cli import compare_views
     from offramp.records import Split
     from offramp.study import api
 
@@ -45,8 +61,155 @@ def compare(
         margin=margin, space_file=space,
     )  # fmt: skip
     if as_json:
-        click.echo(json.dumps(compare_views.to_json(found), indent=2, allow_nan=False))
+        click.echo(json.dumps(to_json(found), indent=2, allow_nan=False))
     elif as_csv:
-        compare_views.write_csv(sys.stdout, found)
+        write_csv(sys.stdout, found)
     else:
-        compare_views.print_comparison(found, limit=limit)
+        print_comparison(found, limit=limit)
+
+
+def print_comparison(found: Comparison, *, limit: int) -> None:
+    """All examples together, the slices, and the worst examples."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    for line in _summary(found):
+        console.print(line, soft_wrap=True)
+    if found.slices:
+        console.print(Text("\nslices, the worst first", style="bold"))
+        console.print(Text(_columns("slice", ("n", "won", "lost", "points", "95% interval", "p*")), style="dim"))
+        for part in found.slices:
+            one = part.tally
+            interval = f"{points(one.interval.low)} to {points(one.interval.high)}"
+            counts = (str(one.n), str(one.wins), str(one.losses))
+            cells = (*counts, points(one.difference), interval, f"{one.p_corrected:.2g}")
+            style = "red" if one.worse else "green" if one.better else ""
+            console.print(Text(_columns(f"{plain(part.column)}={plain(part.value)}", cells), style=style))
+        console.print(Text("p*: exact, two-sided, Holm-corrected over these slices", style="dim"))
+    if limit and found.pairs:
+        console.print(Text("\nexamples, the worst first", style="bold"))
+    for pair in found.pairs[:limit]:
+        for line in _example(pair):
+            console.print(line, soft_wrap=True)
+    if len(found.pairs) > limit > 0:
+        more = f"{len(found.pairs) - limit} more: --limit {len(found.pairs)}, or --csv."
+        console.print(Text(more, style="dim"), soft_wrap=True)
+
+
+def _summary(found: Comparison) -> Iterator[Text]:
+    whole = found.whole
+    yield Text(f"{found.study}: {found.split} split, {whole.n} examples that both have a score for", style="bold")
+    for name, side, quality in (("A", found.a, whole.quality_a), ("B", found.b, whole.quality_b)):
+        yield Text(f"  {name} {side.candidate}  quality {number(quality)}  {short_params(side.params)}")
+    yield Text(f"A wins {whole.wins}, loses {whole.losses}, ties {whole.ties}.")
+    outcome = "A is better" if whole.better else "A is worse" if whole.worse else "not significant"
+    yield Text(
+        f"Difference {points(whole.difference)} points (95% interval {points(whole.interval.low)} to "
+        f"{points(whole.interval.high)}): {outcome}, p = {whole.p_value:.2g}, "
+        f"{whole.p_corrected:.2g} after correction for {found.looked_at} candidates."
+    )
+    close = whole.not_inferior
+    may = "is not worse than B by more than" if close.holds else "may be worse than B by more than"
+    yield Text(f"A {may} {close.margin * 100:g} points (lower bound {points(close.lower)}).")
+    yield Text(f"At most {whole.worse_at_most:.1%} of examples get worse, with 95% confidence.")
+    if (check := found.regressions) is not None:
+        yield Text(
+            f"Regression limit {check.max:.1%} at {check.confidence:.0%} confidence: "
+            f"{'kept' if check.holds else 'exceeded'} (at most {check.share_at_most:.1%}).",
+            style="" if check.holds else "red",
+        )
+    if found.unpaired:
+        yield Text(f"{found.unpaired} examples have a score from only one of them and are not counted.", style="yellow")
+    if found.missing is not None:
+        yield Text(f"Texts are not shown: {plain(found.missing)}", style="yellow")
+
+
+def _columns(first: str, cells: tuple[str, ...]) -> str:
+    """One line of 80 columns at most; a longer name ends in dots."""
+    name = first if cell_len(first) <= 27 else set_cell_size(first, 26) + "…"
+    return set_cell_size(name, 28) + "".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+
+
+def _example(pair: ExamplePair) -> Iterator[Text]:
+    style = {"loss": "red", "win": "green", "tie": ""}[pair.outcome]
+    where = "".join(f", {plain(column)}={plain(value)}" for column, value in pair.slices.items())
+    yield Text(f"{plain(pair.example)}: {pair.outcome} {points(pair.gain)} points{where}", style=style)
+    for name, value in (pair.inputs or {}).items():
+        yield Text(f"    {name}: {_short(value)}")
+    if pair.gold:
+        yield Text(f"    gold: {_fields(pair.gold)}")
+    for name, result in (("A", pair.a), ("B", pair.b)):
+        stored = result.outputs is not None
+        answer = _fields(result.outputs or {}) if stored else _short(result.reason or "(not stored)")
+        yield Text(f"    {name} {number(result.score)}: {answer}")
+
+
+def _fields(values: Mapping[str, Any]) -> str:
+    return _short(", ".join(f"{name}={value}" for name, value in values.items()))
+
+
+def _short(value: object) -> str:
+    text = plain(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def to_json(found: Comparison) -> dict[str, Any]:
+    """JSON values, with all examples."""
+    check = found.regressions
+    return {
+        "study": found.study,
+        "split": str(found.split),
+        "a": asdict(found.a),
+        "b": asdict(found.b),
+        **_tally_json(found.whole),
+        "looked_at": found.looked_at,
+        "unpaired": found.unpaired,
+        "regressions": None if check is None else {**asdict(check), "holds": check.holds},
+        "missing": found.missing,
+        "slices": [{"column": s.column, "value": s.value, **_tally_json(s.tally)} for s in found.slices],
+        "examples": [_pair_json(pair) for pair in found.pairs],
+    }  # fmt: skip
+
+
+def _tally_json(one: Tally) -> dict[str, Any]:
+    return {**asdict(one), "better": one.better, "worse": one.worse}
+
+
+def _pair_json(pair: ExamplePair) -> dict[str, Any]:
+    return {
+        "example": pair.example,
+        "outcome": pair.outcome,
+        "gain": pair.gain,
+        "slices": pair.slices,
+        "inputs": pair.inputs,
+        "gold": pair.gold,
+        "a": _result_json(pair.a),
+        "b": _result_json(pair.b),
+    }
+
+
+def _result_json(result: Result) -> dict[str, Any]:
+    return {
+        "score": result.score, "state": str(result.state), "outputs": result.outputs, "reason": result.reason,
+        "latency_s": result.latency_s,
+    }  # fmt: skip
+
+
+def write_csv(stream: TextIO, found: Comparison) -> None:
+    """One row per example: scores, both answers and the gold, field by field."""
+    rows = [_flat(pair) for pair in found.pairs]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _flat(pair: ExamplePair) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "example": pair.example, "outcome": pair.outcome, "gain": pair.gain,
+        "a_score": pair.a.score, "b_score": pair.b.score,
+    }  # fmt: skip
+    row |= {f"slice.{name}": value for name, value in pair.slices.items()}
+    row |= {f"input.{name}": value for name, value in (pair.inputs or {}).items()}
+    row |= {f"gold.{name}": value for name, value in (pair.gold or {}).items()}
+    for side, result in (("a", pair.a), ("b", pair.b)):
+        row |= {f"{side}.{name}": value for name, value in (result.outputs or {}).items()}
+    return {name: safe_cell(value) for name, value in row.items()}

@@ -14,10 +14,10 @@ FORMS = ("litellm", "openai", "promptfoo", "dspy", "mlflow", "langfuse", "json")
 
 @click.command()
 @click.argument("feature")
-@click.option("--to", type=click.Choice(FORMS), required=True, help="Which form.")
+@click.option("--to", type=click.Choice(FORMS), required=True, help="The tool to export to.")
 @LABEL
 @PROMOTIONS
-@click.option("--space", type=PATH, help="promptfoo: the space file, where it has moved.")
+@click.option("--space", type=PATH, help="promptfoo: the space file, if it has moved.")
 @click.option("--register", metavar="URI", help="mlflow: register the prompt at this tracking URI.")
 @click.option("--out", type=PATH, metavar="FILE", help="Write to a file  [default: print it]")
 @AS_JSON
@@ -25,28 +25,26 @@ def export(
     feature: str, to: str, label: str, promotions: Path, space: Path | None, register: str | None, out: Path | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Write FEATURE for another tool: what is exported sends what was measured, or is refused."""
+    """Write FEATURE for another tool. An export sends what was measured; where that is not possible, it is refused."""
     from offramp.errors import UsageError, problem
     from offramp.promote.exports import run
 
     if register is not None and to != "mlflow":
-        raise UsageError(problem("--register", "goes with --to mlflow", do="Leave it out."))
+        raise UsageError(problem("--register", "works only with --to mlflow", do="Leave it out."))
     source = run.source_of(feature, label=label, promotions=promotions, space=space)
     file = run.export(source, to)
     if out is not None:
         run.write(out, file)
-    uri = _registered(source, register) if register is not None else None
+    uri = None
+    if register is not None:
+        from offramp.promote.exports import mlflow_prompt
+
+        uri = mlflow_prompt.register(source, register)
     if as_json:
+        found = {"to": to, "version": source.promotion.version, "out": out and str(out)}
         text = None if out is not None else file.text
-        told = {"to": to, "version": source.promotion.version, "out": out and str(out), "text": text, "uri": uri}
-        click.echo(json.dumps({**told, "notes": list(file.notes)}, indent=2))
+        click.echo(json.dumps({**found, "text": text, "uri": uri, "notes": list(file.notes)}, indent=2))
         return
     click.echo(file.text if out is None else f"{out}", nl=out is not None)
     for note in (*file.notes, *([f"Registered as {uri}."] if uri else [])):
         click.echo(note, err=True)
-
-
-def _registered(source: object, uri: str) -> str:
-    from offramp.promote.exports.mlflow_prompt import register
-
-    return register(source, uri)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The live display of a running job: where it stands, what it found, what it has spent.
+"""The live display of a running job: how far it is, what it found, what it has spent.
 
 On a terminal it redraws in place; elsewhere it prints a line now and then, so that a log stays readable.
 """
@@ -6,7 +6,6 @@ On a terminal it redraws in place; elsewhere it prints a line now and then, so t
 from __future__ import annotations
 
 import time
-from types import TracebackType
 from typing import IO
 
 from rich.console import Console, Group, RenderableType
@@ -14,7 +13,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from offramp.cli.tables import front_table
+from offramp.cli.study_tables import front_table
 from offramp.search.progress import Progress
 from offramp.study.wording import money, short_params
 
@@ -26,9 +25,8 @@ class LiveView:
 
     def __init__(self, stream: IO[str]) -> None:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
-        self._live = (
-            Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
-        )
+        terminal = self._console.is_terminal
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True) if terminal else None
         self._last_line = 0.0
         self._last_trials = -1
 
@@ -37,9 +35,7 @@ class LiveView:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -57,9 +53,8 @@ def render(progress: Progress) -> Group:
     parts: list[RenderableType] = [Text(status_line(progress), style="bold")]
     if progress.candidate is not None:
         what = "holdout" if progress.phase == "holdout" else f"candidate {progress.trials + 1}"
-        parts.append(
-            Text(f"{what}: {short_params(progress.candidate)}", style="dim", overflow="ellipsis", no_wrap=True)
-        )
+        line = f"{what}: {short_params(progress.candidate)}"
+        parts.append(Text(line, style="dim", overflow="ellipsis", no_wrap=True))
         parts.append(ProgressBar(total=max(1, progress.of), completed=min(progress.done, progress.of), width=60))
     if progress.front:
         parts.append(front_table(progress.front, title="front so far (search split)"))
@@ -67,15 +62,15 @@ def render(progress: Progress) -> Group:
 
 
 def status_line(progress: Progress) -> str:
-    """One line: trials, calls, hits, failures, money, time."""
+    """One line: trials, calls, cached answers, failures, money, time."""
     parts = [f"trials {progress.trials}/{progress.trials_wanted}", f"front {len(progress.front)}"]
     if progress.stats is not None:
         stats = progress.stats
         parts += [f"calls {stats.calls}", f"from ledger {stats.cached_calls}", f"failed {stats.failed_calls}"]
         parts += [f"spent {money(stats.spent_usd)}", f"reserved {money(stats.reserved_usd)}"]
-    parts.append(f"{minutes(progress.elapsed_s)} gone")
+    parts.append(f"elapsed {minutes(progress.elapsed_s)}")
     if progress.minutes is not None:
-        parts.append(f"{minutes(max(0.0, progress.minutes * 60 - progress.elapsed_s))} left")
+        parts.append(f"remaining {minutes(max(0.0, progress.minutes * 60 - progress.elapsed_s))}")
     return " · ".join(parts)
 
 

@@ -1,8 +1,8 @@
 """The `offramp` command: a group whose commands are imported when they run.
 
-`offramp --help` shows the one-line help kept here, so that it starts as fast as Python and click do. Exit codes: 0
-done, 1 job failed or a bug, 2 usage or config, 3 gate refused, 130 interrupted. A command ends with a code of its own
-by `ctx.exit(code)`. What a person did wrong is one message on stderr; a bug is a traceback.
+`offramp --help` shows the one-line help that is kept here, so that it starts as fast as Python and click do. Exit
+codes: 0 done, 1 job failed or a bug, 2 usage or config, 3 gate refused, 130 interrupted. A command exits with another
+code by `ctx.exit(code)`. A user's mistake is one message on stderr; a bug is a traceback.
 
 Invariant: nothing but click and the floor is imported at module level.
 """
@@ -24,26 +24,32 @@ from offramp.errors import OfframpError, nearest, problem
 INTERRUPTED = 130
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "watch": ("offramp.cli.watch:watch", "Warn of promoted features whose models retire soon; scan files for models."),
+    "watch": (
+        "offramp.cli.watch:watch",
+        "Warn about promoted features whose models retire soon; scan files.",
+    ),
     "migrate": ("offramp.cli.migrate:migrate", "Find a successor for a promoted feature's model; write a proposal."),
     "optimize": ("offramp.cli.optimize:optimize", "Search a space file; write a study and its Pareto front."),
-    "pareto": ("offramp.cli.pareto:pareto", "Show a study's front; re-weigh objectives without a new call."),
-    "verify": ("offramp.cli.verify:verify", "The front on the holdout, and its latency measured apart."),
-    "compare": ("offramp.cli.compare:compare", "Two candidates example by example: wins, losses, and how sure."),
-    "report": ("offramp.cli.report:report", "Write a study as one HTML file that needs nothing else."),
-    "review": ("offramp.cli.review:review", "Serve a live page: follow, weigh, compare, promote."),
+    "pareto": ("offramp.cli.studies:pareto", "Show a study's front; apply other weights without a new call."),
+    "verify": ("offramp.cli.verify:verify", "Evaluate the front on the holdout; measure its latency in isolation."),
+    "compare": (
+        "offramp.cli.compare:compare",
+        "Compare two candidates by example: wins, losses, significance.",
+    ),
+    "report": ("offramp.cli.review:report", "Write a study as one self-contained HTML file."),
+    "review": ("offramp.cli.review:review", "Serve a live page: follow, reweight, compare, promote."),
     "replay": ("offramp.cli.replay:replay", "Race the candidates of a recorded table, without any call."),
     "studies": ("offramp.cli.studies:studies", "List the studies in a storage."),
-    "promote": ("offramp.cli.promote:promote", "Write a winner to config with its evidence, behind a gate."),
-    "export": (
-        "offramp.cli.export:export",
-        "Write a promotion for LiteLLM, promptfoo, DSPy, MLflow, Langfuse.",
-    ),
-    "history": ("offramp.cli.history:history", "Show who promoted what, when and why."),
-    "rollback": ("offramp.cli.rollback:rollback", "Point a label back at the version before."),
-    "diff": ("offramp.cli.diff:diff", "Show what differs between two promoted versions."),
+    "promote": ("offramp.cli.promotions:promote", "Write a winner to config with its evidence, behind a gate."),
+    "export": ("offramp.cli.export:export", "Export a promotion to LiteLLM, promptfoo, DSPy, MLflow or Langfuse."),
+    "history": ("offramp.cli.promotions:history", "Show who promoted what, when and why."),
+    "rollback": ("offramp.cli.promotions:rollback", "Point a label back at the previous version."),
+    "diff": ("offramp.cli.promotions:diff", "Show what differs between two promoted versions."),
     "check": ("offramp.cli.check:check", "CI gate: does the promoted config still hold on the holdout?"),
-    "models": ("offramp.cli.models:models", "What can be searched: price, context, retirement date; pull local ones."),
+    "models": (
+        "offramp.cli.models:models",
+        "List models with price, context, retirement date; pull local ones.",
+    ),
     "space": ("offramp.cli.space:space", "Check a space file, or print its JSON schema."),
     "doctor": ("offramp.cli.doctor:doctor", "Check this machine: packages, storage, models, keys, prices."),
 }
@@ -108,12 +114,14 @@ def main(args: Sequence[str] | None = None, **wire: Any) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # what a terminal or pipe has no letter for is `?`
+            stream.reconfigure(errors="replace")  # characters that cannot be shown become `?`
     try:
         code = _run(args, wire)
         sys.stdout.flush()
     except BrokenPipeError:
-        return _closed_pipe()
+        # The reader, such as `head`, has closed the pipe. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return code
 
 
@@ -123,7 +131,7 @@ def _run(args: Sequence[str] | None, wire: Mapping[str, Any]) -> int:
     except OfframpError as error:
         return _failed(error)
     except ExceptionGroup as group:
-        return _failed(_only_ours(group))
+        return _failed(_first_of_ours(group))
     except click.Abort as abort:
         return _aborted(abort.__cause__)
     except KeyboardInterrupt as interrupt:
@@ -139,7 +147,7 @@ def _failed(error: OfframpError) -> int:
     return error.exit_code
 
 
-def _only_ours(group: ExceptionGroup[Exception]) -> OfframpError:
+def _first_of_ours(group: ExceptionGroup[Exception]) -> OfframpError:
     """The first error of a group from a task group, when all are ours; otherwise the group is a bug and is raised."""
     ours, others = group.split(OfframpError)
     if ours is None or others is not None:
@@ -154,21 +162,15 @@ def _only_ours(group: ExceptionGroup[Exception]) -> OfframpError:
 def _aborted(cause: BaseException | None) -> int:
     """Ctrl-C is 130; a prompt that met the end of its input is a failure like any other."""
     if isinstance(cause, EOFError):
-        click.echo("error: a question got no answer: standard input has ended.", err=True)
+        click.echo("error: a prompt got no answer: standard input has ended.", err=True)
         return 1
     click.echo("interrupted", err=True)
     return INTERRUPTED
 
 
 def _printable(text: str) -> str:
-    """Text without control characters: a message may quote a file or a model, and a terminal obeys what it prints."""
+    """Text without control characters: a message may quote a file or a model, and a terminal obeys them."""
     return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _closed_pipe() -> int:
-    """The reader, such as `head`, has gone. Python would complain again while it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
 
 
 if __name__ == "__main__":

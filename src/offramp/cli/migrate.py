@@ -1,7 +1,7 @@
 """`offramp migrate`: from a retirement notice to a proposal, in one command.
 
-Exit code 0 with a proposal that is not worse than what runs today, 3 with one that is (it is written all the same),
-1 and 2 as usual. The same command again goes on where it was stopped and pays for nothing that it has.
+Exit code 0 with a proposal that is not worse than today's config, 3 with one that is (it is written all the same), 1
+and 2 as usual. Running the same command again continues where it stopped and pays for nothing that it already has.
 """
 
 from __future__ import annotations
@@ -10,79 +10,66 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from offramp.cli.options import AS_JSON, FILE, LABEL, LIFECYCLE, PROMOTIONS, SPACE, stored, wire
+from offramp.cli.options import AS_JSON, FILE, LABEL, LIFECYCLE, PROMOTIONS, SPACE, study_options, wire
 
 if TYPE_CHECKING:
-    from offramp.lifecycle.migration.migrate import Places
-    from offramp.lifecycle.migration.record import Migration
+    from offramp.lifecycle.migration.record import Figures, Migration
 
 WORSE = 3
 
 
 @click.command()
 @click.argument("feature")
-@click.option(
-    "--to", multiple=True, metavar="MODEL", help="Model to try; again for more. [default: up to 3 successors]"
-)
+@click.option("--to", multiple=True, metavar="MODEL", help="Model to try. Repeatable. [default: up to 3 successors]")
 @LABEL
-@click.option(
-    "--reference",
-    type=click.Choice(["labels", "answers"]),
-    default="labels",
-    show_default=True,
-    help="Judge by the data's labels, or by the recorded answers of what runs today.",
-)
-@click.option("--trials", type=int, help="Different candidates of the search. [default: as the space file says]")
-@click.option("--budget-usd", type=float, help="Cap on money, all runs together.")
-@click.option("--budget-calls", type=int, help="Cap on requests, all runs together.")
-@click.option("--minutes", type=float, help="Cap on wall clock, all runs together.")
+@click.option("--reference", type=click.Choice(["labels", "answers"]), default="labels", show_default=True,
+              help="Judge by the data's labels, or by the recorded answers of today's config.")  # fmt: skip
+@click.option("--trials", type=int, help="Different candidates to search. [default: the space file's number]")
+@click.option("--budget-usd", type=float, help="Cap on money for all runs together.")
+@click.option("--budget-calls", type=int, help="Cap on requests for all runs together.")
+@click.option("--minutes", type=float, help="Cap on wall clock time for all runs together.")
 @click.option("--seed", type=int, help="Seed of the search.")
-@click.option(
-    "--out",
-    type=FILE,
-    metavar="FILE",
-    help="Where the proposal goes. [default: proposals/FEATURE-DATE.md]",
-)
+@click.option("--out", type=FILE, metavar="FILE",
+              help="File for the proposal. [default: proposals/FEATURE-DATE.md]")  # fmt: skip
 @LIFECYCLE
 @SPACE
 @PROMOTIONS
-@stored
+@study_options
 @AS_JSON
-def migrate(feature: str, to: tuple[str, ...], label: str, out: Path | None, as_json: bool,
-            lifecycle: Path | None, space: Path | None, promotions: Path, storage: str | None, results: Path,
-            **rest: Any) -> None:  # fmt: skip
+@click.pass_context
+def migrate(
+    ctx: click.Context, /, feature: str, to: tuple[str, ...], label: str, reference: str, trials: int | None,
+    budget_usd: float | None, budget_calls: int | None, minutes: float | None, seed: int | None, out: Path | None,
+    lifecycle: Path | None, space: Path | None, promotions: Path, storage: str | None, results: Path, as_json: bool,
+) -> None:  # fmt: skip
     """Find a successor for the model of FEATURE, compare, and write a proposal."""
+    from offramp.cli.live import LiveView
     from offramp.lifecycle.migration.migrate import Places
+    from offramp.lifecycle.migration.migrate import migrate as run
+    from offramp.lifecycle.migration.record import Reference
+    from offramp.lifecycle.migration.runs import Caps
     from offramp.lifecycle.migration.write import migration_json, write_proposal
 
     places = Places(promotions=promotions, storage=storage, results=results, lifecycle=lifecycle, space=space)
-    found = _run(feature, to, label, places, rest)
+    caps = Caps(usd=budget_usd, calls=budget_calls, minutes=minutes)
+    with LiveView(sys.stderr) as view:
+        found = run(
+            feature, to=to, label=label, places=places, caps=caps, trials=trials, seed=seed,
+            reference=Reference(reference), observer=view.show,
+            say=lambda text: click.echo(f"offramp: {text}", err=True), **wire(),
+        )  # fmt: skip
     path = write_proposal(found, out, promote_command=_promote_command(found, promotions, lifecycle, storage, results))
     if as_json:
         click.echo(json.dumps({**migration_json(found), "proposal": str(path)}, indent=2, allow_nan=False))
     else:
-        _show(found, path)
+        print_migration(found)
+        click.echo(f"Proposal: {path}")
     worse = found.reference == "labels" and found.chosen.contest is not None and found.chosen.contest.worse
-    click.get_current_context().exit(WORSE if worse else 0)
-
-
-def _run(feature: str, to: tuple[str, ...], label: str, places: Places, rest: dict[str, Any]) -> Migration:
-    from offramp.cli.live import LiveView
-    from offramp.lifecycle.migration.migrate import migrate as run
-    from offramp.lifecycle.migration.record import Reference
-    from offramp.lifecycle.migration.runs import Caps
-
-    caps = Caps(usd=rest["budget_usd"], calls=rest["budget_calls"], minutes=rest["minutes"])
-    with LiveView(sys.stderr) as view:
-        return run(
-            feature, to=to, label=label, places=places, caps=caps, trials=rest["trials"], seed=rest["seed"],
-            reference=Reference(rest["reference"]),
-            observer=view.show, say=lambda text: click.echo(f"offramp: {text}", err=True), **wire(),
-        )  # fmt: skip
+    ctx.exit(WORSE if worse else 0)
 
 
 def _promote_command(
@@ -102,8 +89,28 @@ def _promote_command(
     return shlex.join(words)
 
 
-def _show(found: Migration, path: Path) -> None:
-    from offramp.cli.migrate_tables import print_migration
+def print_migration(found: Migration) -> None:
+    """Today's config, each drop-in and the proposal on the holdout, and the conclusion."""
+    from offramp.lifecycle.migration.page import verdict
+    from offramp.lifecycle.migration.record import Kind
+    from offramp.study.wording import plain, short_params
 
-    print_migration(found)
-    click.echo(f"Proposal: {path}")
+    click.echo(f"{'holdout':<46}{'quality':>9}{'$/1k runs':>11}{'p50':>9}{'against today':>15}")
+    _print_row(f"today: {found.before.model}", found.baseline.holdout, None)
+    contenders = [(f"unchanged: {item.candidate.model}", item) for item in found.drop_ins]
+    if found.chosen.kind is Kind.SEARCHED:
+        contenders.append((f"new config: {found.chosen.candidate.model}", found.chosen))
+    for name, item in contenders:
+        _print_row(name, item.holdout, None if item.contest is None else item.contest.difference)
+    click.echo(f"Proposed: {found.chosen.candidate.id} ({short_params(found.chosen.candidate.params)})")
+    click.echo(verdict(found))
+    for left in found.left_out:
+        click.echo(f"Not tried: {plain(left.name)}: {plain(' '.join(left.why.split()))}")
+
+
+def _print_row(name: str, seen: Figures, difference: float | None) -> None:
+    from offramp.study.wording import number, per_thousand, plain, seconds
+
+    against = "" if difference is None else f"{difference * 100:+.1f} points"
+    cells = f"{number(seen.quality):>9}{per_thousand(seen.cost_usd):>11}{seconds(seen.p50_s):>9}{against:>15}"
+    click.echo(f"{plain(name):<46}{cells}")

@@ -1,4 +1,4 @@
-"""`offramp models`: what can be searched, at which price and for how long; and the files of the embedded models."""
+"""`offramp models`: what can be searched, at which price and for how long; the files of the embedded models."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print records as JSON.")
-@click.option("--all", "everything", is_flag=True, help="All chat models known, not only those with a key set.")
+@click.option("--all", "everything", is_flag=True, help="All known chat models, not only those whose key is set.")
 @click.option("--provider", help="Only models of this provider, such as openai or local.")
 @click.option("--search", metavar="TEXT", help="Only names that contain TEXT.")
 @click.pass_context
 def models(context: click.Context, as_json: bool, everything: bool, provider: str | None, search: str | None) -> None:
-    """What can be searched: price, context, retirement date, whether it runs here."""
+    """List what can be searched: price, context, retirement date, whether it runs here."""
     if context.invoked_subcommand is not None:
         return
     from offramp.models.listing import list_models
@@ -38,13 +38,13 @@ def models(context: click.Context, as_json: bool, everything: bool, provider: st
 @click.option("--all", "everything", is_flag=True, help="All embedded models.")
 @click.option("--json", "as_json", is_flag=True, help="Print records as JSON.")
 def pull(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
-    """Fetch embedded models into the cache folder and check their content."""
+    """Download embedded models into the cache folder and verify their content."""
     from offramp.models import embedded
 
     chosen = _chosen(names, everything)
     results = []
     for name in chosen:
-        shown = _progress_line(name) if sys.stderr.isatty() else None
+        shown = _ProgressLine(name) if sys.stderr.isatty() else None
         path = embedded.pull(name, shown)
         if shown is not None:
             click.echo("\r\x1b[K", nl=False, err=True)
@@ -57,7 +57,7 @@ def pull(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
 @click.argument("names", metavar="[NAME...]", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print records as JSON.")
 def verify(names: tuple[str, ...], as_json: bool) -> None:
-    """Hash the files of embedded models anew; those that were pulled by default."""
+    """Hash the files of embedded models again; by default those that were pulled."""
     from offramp.models import embedded
     from offramp.models.gguf_files import BY_NAME
 
@@ -66,14 +66,14 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(results, indent=2))
     elif not chosen:
-        click.echo("No embedded model is pulled yet. Run `offramp models pull NAME`.")
+        click.echo("No embedded model has been pulled yet. Run `offramp models pull NAME`.")
 
 
 def _chosen(names: tuple[str, ...], everything: bool) -> list[str]:
     from offramp.models.gguf_files import BY_NAME, embedded_model
 
     if everything == bool(names):
-        raise click.UsageError(f"give names or --all; there are {', '.join(BY_NAME)}")
+        raise click.UsageError(f"give names or --all; the embedded models are {', '.join(BY_NAME)}")
     return list(BY_NAME) if everything else [embedded_model(name, "offramp models").name for name in names]
 
 
@@ -86,8 +86,8 @@ def _result(name: str, path: str, as_json: bool) -> dict[str, str]:
     return {"name": name, "path": path, "sha256": model.sha256, "licence": model.licence}
 
 
-class _progress_line:
-    """Rewrites one line on the terminal when the whole per cent or the step changes."""
+class _ProgressLine:
+    """Rewrites one line on the terminal when the percentage or the step changes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -111,7 +111,7 @@ def _print_table(rows: list[ModelRow], *, everything: bool) -> None:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption="USD per million tokens, or per hour of computing; `?`: not known",
+        caption="USD per million tokens, or per hour of computing; `?`: unknown",
     )
     table.add_column("model", overflow="fold")
     for heading in ("input", "cached", "output", "context"):
@@ -119,11 +119,12 @@ def _print_table(rows: list[ModelRow], *, everything: bool) -> None:
     for heading in ("retires", "runs here"):
         table.add_column(heading, no_wrap=True)
     for row in rows:
-        table.add_row(escape(row.name), *_prices(row), _count(row.context_tokens), _retires(row), _runs_here(row))
+        context = "?" if row.context_tokens is None else f"{row.context_tokens:,}"
+        table.add_row(escape(row.name), *_prices(row), context, _retires(row), _runs_here(row))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table if rows else "No model matches.")
     if not everything:
-        console.print("Embedded models, and hosted ones whose key is set. --all shows every chat model known.")
+        console.print("Embedded models, and hosted ones whose key is set. --all shows every known chat model.")
 
 
 def _prices(row: ModelRow) -> tuple[str, str, str]:
@@ -132,22 +133,16 @@ def _prices(row: ModelRow) -> tuple[str, str, str]:
         return "?", "?", "?"
     if price.compute_usd_per_hour is not None:
         return f"{price.compute_usd_per_hour:g}/h", "", ""
-    return _usd(price.input_usd), _usd(price.cached_input_usd), _usd(price.output_usd)
-
-
-def _usd(value: float | None) -> str:
-    return "?" if value is None else f"{value:.4g}"
-
-
-def _count(value: int | None) -> str:
-    return "?" if value is None else f"{value:,}"
+    known = (price.input_usd, price.cached_input_usd, price.output_usd)
+    first, cached, last = ("?" if usd is None else f"{usd:.4g}" for usd in known)
+    return first, cached, last
 
 
 def _retires(row: ModelRow) -> str:
     if row.days_left is None:
         return ""
     if row.days_left < 0:
-        return f"[red]{row.retirement_date} (gone)[/red]"
+        return f"[red]{row.retirement_date} (retired)[/red]"
     text = f"{row.retirement_date} ({row.days_left} d)"
     return f"[yellow]{text}[/yellow]" if row.days_left < 90 else text
 

@@ -4,82 +4,110 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.cli.options import AS_JSON, PATH, TEXT, stored, wire
+from offramp.cli.options import AS_JSON, PATH, TEXT, study_options, wire
 
 if TYPE_CHECKING:
     from offramp.search.engine import JobResult
+    from offramp.search.estimate import Estimate
 
 
 @click.command()
 @click.argument("space", type=PATH)
-@click.option("--trials", type=int, help="Different candidates to evaluate, the incumbent included.")
+@click.option("--trials", type=int, help="Different candidates to evaluate, including the incumbent.")
 @click.option("--budget-usd", type=float, help="Cap on money, everything included.")
 @click.option("--budget-calls", type=int, help="Cap on requests, everything included.")
-@click.option("--minutes", type=float, help="Cap on wall clock.")
-@click.option("--seed", type=int, help="Seed of every draw.")
+@click.option("--minutes", type=float, help="Cap on wall clock time.")
+@click.option("--seed", type=int, help="Seed of every random draw.")
 @click.option("--concurrency", type=int, help="Requests in flight at the same time.")
-@click.option(
-    "--from", "from_study", type=TEXT, metavar="STUDY", help="Start from this study: front, results, history."
-)
+@click.option("--from", "from_study", type=TEXT, metavar="STUDY",
+              help="Start from this study: front, results, history.")  # fmt: skip
 @click.option("--from-storage", type=TEXT, metavar="URL", help="Where that study is  [default: as --storage]")
-@stored
-@click.option("--dry-run", is_flag=True, help="Say what to expect; write and spend nothing.")
+@study_options
+@click.option("--dry-run", is_flag=True, help="Show what to expect; write and spend nothing.")
 @AS_JSON
 def optimize(
-    space: Path,
-    budget_usd: float | None,
-    budget_calls: int | None,
-    storage: str | None,
-    results: Path,
-    dry_run: bool,
-    as_json: bool,
-    **rest: Any,
-) -> None:
+    space: Path, budget_usd: float | None, budget_calls: int | None, storage: str | None, results: Path, dry_run: bool,
+    as_json: bool, **rest: Any,
+) -> None:  # fmt: skip
     """Search the space file SPACE for the best trade of quality, cost and latency.
 
-    The same command again continues the study: it pays for nothing that it has. Options go before the file's own.
+    Running the same command again continues the study and pays for nothing that it already has. Options override the
+    file.
     """
+    from offramp.cli.live import LiveView
+    from offramp.search import api
+    from offramp.search.estimate import job_summary
+
     limits = {**rest, "usd": budget_usd, "calls": budget_calls}
     if dry_run:
-        _dry_run(space, storage, results, limits, as_json)
+        job, expected = api.dry_run(space, storage=storage, results=results, **limits)
+        if as_json:
+            click.echo(json.dumps({"dry_run": expected.to_json(), "space": dict(job_summary(job))}, indent=2))
+        else:
+            print_estimate(job_summary(job), expected)
         return
-    from offramp.search import api
-
     if as_json:
         result = api.optimize(space, storage=storage, results=results, **wire(), **limits)
         click.echo(json.dumps(api.result_json(result), indent=2, allow_nan=False))
     else:
-        result = _live(space, storage, results, limits)
+        click.echo(f"offramp: preparing {space}", err=True)
+        with LiveView(sys.stderr) as view:
+            result = api.optimize(space, storage=storage, results=results, observer=view.show, **wire(), **limits)
+        print_result(result, results)
     if result.error is not None:
         raise result.error
 
 
-def _live(space: Path, storage: str | None, results: Path, limits: dict[str, Any]) -> JobResult:
-    from offramp.cli.live import LiveView
-    from offramp.cli.tables import print_result
-    from offramp.search import api
+def print_result(result: JobResult, results: Path) -> None:
+    """What a run found and what it took."""
+    from offramp.cli.study_tables import plain_console, print_report
+    from offramp.study.wording import STOPPED, money, plain
 
-    click.echo(f"offramp: preparing {space}", err=True)
-    with LiveView(sys.stderr) as view:
-        result = api.optimize(space, storage=storage, results=results, observer=view.show, **wire(), **limits)
-    print_result(result, results)
-    return result
+    console, report = plain_console(), result.report
+    print_report(report, console=console)
+    console.print()
+    why = STOPPED.get(report.stop_reason or "", report.stop_reason or "")
+    console.print(
+        f"Ended: {why}. {report.trials} candidates, {result.calls} calls, {result.cached_calls} answers reused, "
+        f"{result.failed_calls} failed, {money(result.spent_usd)} spent, {result.elapsed_s:.0f} s."
+    )
+    for name, value in (("Report", results / f"{report.study}.json"), ("Again", f"offramp pareto {report.study}")):
+        console.print(f"{name}: {plain(value)}", soft_wrap=True)
 
 
-def _dry_run(space: Path, storage: str | None, results: Path, limits: dict[str, Any], as_json: bool) -> None:
-    from offramp.search import api
-    from offramp.search.estimate import job_summary
+def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> None:
+    """What a job would take."""
+    from rich.table import Table
+    from rich.text import Text
 
-    job, expected = api.dry_run(space, storage=storage, results=results, **limits)
-    if as_json:
-        summary = dict(job_summary(job))
-        click.echo(json.dumps({"dry_run": expected.to_json(), "space": summary}, indent=2))
-        return
-    from offramp.cli.tables import print_estimate
+    from offramp.cli.study_tables import plain_console
+    from offramp.study.wording import money, plain
 
-    print_estimate(job_summary(job), expected)
+    console = plain_console()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in summary:
+        table.add_row(Text(name, style="dim"), plain(value))
+    console.print(table)
+    calls = f"{expected.calls:,} calls"
+    if expected.judge_calls:
+        calls += f" and {expected.judge_calls:,} by the judge"
+    if expected.proposer_calls:
+        calls += f", {expected.proposer_calls:,} for proposals"
+    console.print(
+        f"\nExpected: {expected.candidates} candidates, {calls}, {money(expected.cost_usd)}, "
+        f"{expected.minutes:.1f} minutes. Based on {expected.basis}."
+    )
+    if expected.front_calls:
+        further = f"{expected.front_calls:,} calls on the holdout for each further member of the front"
+        console.print(f"Then {further}, as far as the caps allow.")
+    if expected.started_from is not None:
+        console.print(f"Starts from {plain(expected.started_from)}.")
+    if expected.caps:
+        console.print(f"It would be stopped early by {plain(' and '.join(expected.caps))}.")
+    console.print("Nothing was written or spent.")

@@ -17,25 +17,25 @@ class _Path(click.Path):
     """A path that is not blank."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_given(value, param), param, ctx)
+        return super().convert(_not_blank(value, param), param, ctx)
 
 
 class _Text(click.types.StringParamType):
     """Text that is not blank."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_given(value, param), param, ctx)
+        return super().convert(_not_blank(value, param), param, ctx)
 
 
-def _given(value: Any, param: click.Parameter | None) -> Any:
-    """Refuses what an unset variable leaves in quotes, which would mean the default, and bytes that are no text."""
+def _not_blank(value: Any, param: click.Parameter | None) -> Any:
+    """Refuses what an unset variable leaves in quotes, which would mean the default, and bytes that are not text."""
     if isinstance(value, str) and param is not None:
         name = max(param.opts, key=len) if isinstance(param, click.Option) else str(param.name)
         if not value.strip():
             do = "Give it a value." if param.required else "Give it a value, or leave it out."
             raise UsageError(problem(name, "is blank", got=value, do=do))
         if any("\ud800" <= c <= "\udfff" for c in value):
-            raise UsageError(problem(name, "is no text", got=value, expected="UTF-8"))
+            raise UsageError(problem(name, "is not text", got=value, expected="UTF-8"))
     return value
 
 
@@ -55,8 +55,11 @@ _RESULTS = click.option(
 )  # fmt: skip
 
 
-def stored(command: Command) -> Command:
-    """`--storage` and `--results`: where studies are. Parameters `storage: str | None` and `results: Path`."""
+def study_options(command: Command) -> Command:
+    """`--storage` and `--results`, for each command that reads or writes studies.
+
+    The command takes `storage: str | None` (None: the database in the results folder) and `results: Path`.
+    """
     return _STORAGE(_RESULTS(command))
 
 
@@ -66,14 +69,14 @@ PROMOTIONS = click.option(
 )  # fmt: skip
 LIFECYCLE = click.option(
     "--lifecycle", type=PATH, metavar="FILE",
-    help="One's own notices of retirement  [default: lifecycle.yaml, where it is there]",
+    help="Your own retirement notices  [default: lifecycle.yaml, if it exists]",
 )  # fmt: skip
-SPACE = click.option("--space", type=PATH, help="The study's space file, where it has moved.")
-LABEL = click.option("--label", default="production", show_default=True, help="Which label.")
+SPACE = click.option("--space", type=PATH, help="The study's space file, if it has moved.")
+LABEL = click.option("--label", default="production", show_default=True, help="Label of the feature.")
 WEIGHTS = click.option("--weights", metavar="W", help="Other weights, such as quality=.6,cost=.3,latency=.1")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-WHY = click.option("--why", metavar="TEXT", help="Why, for the history.")
-BY = click.option("--by", metavar="NAME", envvar="OFFRAMP_BY", help="Who  [default: the user]")
+WHY = click.option("--why", metavar="TEXT", help="The reason, for the history.")
+BY = click.option("--by", metavar="NAME", envvar="OFFRAMP_BY", help="Who does it  [default: your user name]")
 
 
 def wire() -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """`offramp space`: check a space file before a job does, or print the schema that editors use.
 
-`space check` says everything that is wrong and spends nothing; with `--json` the answer is one object, also when the
-file is wrong. Exit code 0 when the job could be run, 2 when not.
+`space check` lists everything that is wrong and spends nothing; with `--json` the answer is one object, also for a file
+with mistakes. Exit code 0 if the job could run, 2 if not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def space() -> None:
 
 @space.command()
 @click.argument("file", type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, also for a file with problems.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, even for a file with mistakes.")
 @click.pass_context
 def check(ctx: click.Context, file: Path, as_json: bool) -> None:
     """Check the space file FILE with its data and models. Writes and spends nothing."""
@@ -80,4 +80,4 @@ def _show(summary: Mapping[str, str]) -> None:
         table.add_row(Text(name, style="dim"), Text(value))
     console = Console(highlight=False)
     console.print(table)
-    console.print(Text("The space file is right. Nothing was written or spent.", style="green"))
+    console.print(Text("The space file is correct. Nothing was written or spent.", style="green"))

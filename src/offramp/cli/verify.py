@@ -1,56 +1,121 @@
-"""`offramp verify`: a study's whole front on the holdout, and its latency measured apart."""
+"""`offramp verify`: a study's whole front on the holdout, and its latency measured in isolation."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.cli.options import AS_JSON, SPACE, stored, wire
+from offramp.cli.options import AS_JSON, SPACE, study_options, wire
+
+if TYPE_CHECKING:
+    from offramp.search.verify import Plan, Verified
 
 
 @click.command()
 @click.argument("study", default="latest")
-@click.option(
-    "--budget-usd", type=float, help="Budget of this command; by default half more than it is expected to cost."
-)
+@click.option("--budget-usd", type=float, help="Budget of this command  [default: 1.5 times its expected cost]")
 @click.option("--budget-calls", type=int, help="Cap on its requests.")
-@click.option("--minutes", type=float, help="Cap on wall clock.")
+@click.option("--minutes", type=float, help="Cap on wall clock time.")
 @click.option("--probe", type=click.IntRange(min=0, max=10_000), default=20, show_default=True,
-              help="Timed runs of each candidate; 0 for none. p95 has an upper end from 72 runs on.")  # fmt: skip
+              help="Timed runs of each candidate; 0 for none. p95 gets an upper bound from 72 runs on.")  # fmt: skip
 @click.option("--probe-concurrency", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Timed runs at the same time.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Requests in flight on the holdout.")
 @SPACE
-@stored
-@click.option("--dry-run", is_flag=True, help="Say who would be verified and from which budget; spend nothing.")
+@study_options
+@click.option("--dry-run", is_flag=True, help="Show who would be verified and from which budget; spend nothing.")
 @AS_JSON
 def verify(
     study: str, budget_usd: float | None, budget_calls: int | None, minutes: float | None, probe: int,
     probe_concurrency: int, concurrency: int | None, space: Path | None, storage: str | None, results: Path,
     dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Score the front of STUDY, the recommended candidate and the incumbent on the holdout, and time them apart.
+    """Evaluate the front of STUDY, the recommended candidate and the incumbent on the holdout, and time them.
 
-    Nothing that the search found changes. What has been scored on the holdout is not run again; a probe is new each
-    time: warm models, a fixed concurrency, nothing from the ledger, candidates in turns.
+    Nothing that the search found changes. What has been evaluated on the holdout is not run again. The latency probe is
+    new each time: warm models, a fixed concurrency, nothing from the ledger, candidates in turns.
     """
-    from offramp.cli import verify_views
     from offramp.search import api
 
-    asked: dict[str, Any] = {"usd": budget_usd, "calls": budget_calls, "minutes": minutes, "probe": probe,
-             "probe_concurrency": probe_concurrency, "concurrency": concurrency}  # fmt: skip
-    where: dict[str, Any] = {"storage": storage, "results": results, "space_file": space}
+    asked: dict[str, Any] = {
+        "usd": budget_usd, "calls": budget_calls, "minutes": minutes, "probe": probe,
+        "probe_concurrency": probe_concurrency, "concurrency": concurrency, "storage": storage, "results": results,
+        "space_file": space,
+    }  # fmt: skip
     if dry_run:
-        plan = api.plan_verify(study, **where, **asked)
-        shown = json.dumps(verify_views.plan_json(plan), indent=2) if as_json else verify_views.plan_text(plan)
-        click.echo(shown)
+        plan = api.plan_verify(study, **asked)
+        click.echo(json.dumps(plan_json(plan), indent=2) if as_json else plan_text(plan))
         return
-    with verify_views.Watching(quiet=as_json) as watching:
-        done = api.verify(study, started=watching.planned, progress=watching.told, **wire(), **where, **asked)
+    live = sys.stderr.isatty() and not as_json
+
+    def started(plan: Plan) -> None:
+        if not as_json:
+            click.echo(plan_text(plan), err=True)
+
+    def progress(phase: str, done: int, of: int) -> None:
+        if live:
+            click.echo(f"\r{phase}: {done}/{of} runs ", nl=False, err=True)
+
+    try:
+        verified = api.verify(study, started=started, progress=progress, **wire(), **asked)
+    finally:
+        if live:
+            click.echo("", err=True)
     if as_json:
-        click.echo(json.dumps(verify_views.to_json(done), indent=2, allow_nan=False))
+        click.echo(json.dumps(to_json(verified), indent=2, allow_nan=False))
     else:
-        verify_views.print_verified(done)
+        print_verified(verified)
+
+
+def plan_text(plan: Plan) -> str:
+    """Who, how many runs, and the budget."""
+    from offramp.study.wording import money
+
+    budget = [money(plan.cap_usd)] if plan.cap_usd is not None else []
+    budget += [f"{plan.cap_calls} requests"] if plan.cap_calls is not None else []
+    expected = "" if plan.expected_usd is None else f", expected {money(plan.expected_usd)}"
+    return (
+        f"{len(plan.members)} candidates, {plan.runs} runs; budget {' and '.join(budget) or 'without a cap'}{expected}."
+    )
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """JSON values."""
+    return {
+        "candidates": [member.candidate for member in plan.members],
+        "runs": plan.runs,
+        "expected_usd": plan.expected_usd,
+        "cap_usd": plan.cap_usd,
+        "cap_calls": plan.cap_calls,
+    }
+
+
+def print_verified(done: Verified) -> None:
+    """The report as it is now, and what the verification took."""
+    from offramp.cli.study_tables import print_report
+    from offramp.study.wording import STOPPED, money
+
+    print_report(done.report)
+    ended = "complete" if done.stopped is None else STOPPED.get(done.stopped, done.stopped)
+    click.echo(
+        f"Verification: {ended}. {len(done.plan.members)} candidates, {done.calls} calls, {done.cached_calls} answers "
+        f"reused, {done.failed_calls} failed, {money(done.spent_usd)} spent, {done.elapsed_s:.0f} s."
+    )
+
+
+def to_json(done: Verified) -> dict[str, Any]:
+    """JSON values: the report, and what the verification took."""
+    took = {
+        **plan_json(done.plan),
+        "stopped": done.stopped,
+        "calls": done.calls,
+        "cached_calls": done.cached_calls,
+        "failed_calls": done.failed_calls,
+        "spent_usd": round(done.spent_usd, 9),
+        "elapsed_s": round(done.elapsed_s, 3),
+    }
+    return {"verification": took, **done.report.to_json()}

@@ -1,7 +1,9 @@
-"""`offramp watch`: which promoted features run on models that retire, and what could replace them; or, with `--scan`,
-which models an app's own files name.
+"""`offramp watch`: which promoted features run on models that retire, and what could replace them; with `--scan`, which
+models an app's own files name.
 
-Exit code 3 when something retires within the window, has retired or has vanished: a nightly job can warn by it.
+Exit code 3 when something retires within the window, has retired or has vanished, so that a nightly job can warn. A
+nightly job also starts often: the output is written without a table library. Names are other people's: their control
+characters are not printed.
 """
 
 from __future__ import annotations
@@ -10,14 +12,28 @@ import datetime
 import json
 import re
 import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from offramp.cli.options import AS_JSON, FILE, LIFECYCLE, PATH, PROMOTIONS
+from offramp.models.retirement.dates import Basis
+from offramp.models.retirement.standing import Standing
+
+if TYPE_CHECKING:
+    from offramp.lifecycle.scan import ScanReport
+    from offramp.lifecycle.successors import Successor
+    from offramp.lifecycle.watch import Watched, WatchReport
+    from offramp.models.retirement.dates import Retirement
 
 ALARM = 3
+PLACES = 3
+"""Places of one name that are shown; --json has all."""
+_COLOURS = {Standing.RETIRED: "red", Standing.VANISHED: "red", Standing.SOON: "yellow"}
+_WHOSE = {Basis.NOTICE: " (your own notice)", Basis.STATED: " (its space file)"}
 
 
 class _Days(click.ParamType[int]):
@@ -43,61 +59,136 @@ class _Date(click.ParamType[datetime.date]):
 
 
 @click.command()
-@click.option(
-    "--within",
-    "within_days",
-    type=_Days(),
-    default="90d",
-    show_default=True,
-    help="Warn of models that go within so many days (90d) or weeks (12w).",
-)
-@click.option(
-    "--scan",
-    "scanned",
-    type=PATH,
-    metavar="PATH",
-    help="Look for model names in source and configuration below PATH instead; needs no promotion.",
-)
+@click.option("--within", "within_days", type=_Days(), default="90d", show_default=True,
+              help="Warn about models that retire within this many days (90d) or weeks (12w).")  # fmt: skip
+@click.option("--scan", "scanned", type=PATH, metavar="PATH",
+              help="Look for model names in source and configuration below PATH instead; needs no promotion.",
+)  # fmt: skip
 @LIFECYCLE
 @PROMOTIONS
-@click.option("--ics", type=FILE, metavar="FILE", help="Write the dates as a calendar, too.")
+@click.option("--ics", type=FILE, metavar="FILE", help="Also write the dates as a calendar.")
 @click.option("--today", type=_Date(), metavar="DATE", help="Count days from this date. [default: today, UTC]")
 @AS_JSON
 @click.pass_context
 def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle: Path | None, promotions: Path,
           ics: Path | None, today: datetime.date | None, as_json: bool) -> None:  # fmt: skip
     """Which promoted features run on models that retire soon, and what could replace them."""
-    if scanned is not None and ics is not None:
-        raise click.UsageError("--ics goes with promoted features, not with --scan")
-    given = {"lifecycle": lifecycle, "today": today, "within_days": within_days}
-    alarming = _scan(scanned, as_json, given) if scanned is not None else _watch(promotions, ics, as_json, given)
-    ctx.exit(ALARM if alarming else 0)
-
-
-def _watch(promotions: Path, ics: Path | None, as_json: bool, given: dict[str, Any]) -> bool:
-    from offramp.cli.watch_tables import print_watch
     from offramp.lifecycle import api
-    from offramp.lifecycle.ics import write_calendar
-    from offramp.lifecycle.report import watch_json
 
-    report = api.watch(promotions=promotions, **given)
+    if scanned is not None:
+        if ics is not None:
+            raise click.UsageError("--ics is for promoted features; leave it out with --scan")
+        scan = api.scan(scanned, lifecycle=lifecycle, today=today, within_days=within_days)
+        _print_json(scan) if as_json else print_scan(scan, sys.stdout)
+        ctx.exit(ALARM if scan.alarming else 0)
+    report = api.watch(promotions=promotions, lifecycle=lifecycle, today=today, within_days=within_days)
     if ics is not None:
+        from offramp.lifecycle.ics import write_calendar
+
         write_calendar(report, ics)
-    if as_json:
-        click.echo(json.dumps(watch_json(report), indent=2))
-    else:
-        print_watch(report, sys.stdout)
-    return bool(report.alarming)
+    _print_json(report) if as_json else print_watch(report, sys.stdout)
+    ctx.exit(ALARM if report.alarming else 0)
 
 
-def _scan(path: Path, as_json: bool, given: dict[str, Any]) -> bool:
-    from offramp.cli.watch_tables import print_scan
-    from offramp.lifecycle import api
-    from offramp.lifecycle.report import scan_json
+def _print_json(report: WatchReport | ScanReport) -> None:
+    click.echo(json.dumps(report.to_json(), indent=2))
 
-    report = api.scan(path, **given)
-    if as_json:
-        click.echo(json.dumps(scan_json(report), indent=2))
-    else:
-        print_scan(report, sys.stdout)
-    return bool(report.alarming)
+
+def print_watch(report: WatchReport, out: TextIO) -> None:
+    """Promoted models, the most urgent first."""
+    if not report.rows:
+        click.echo("Nothing has been promoted yet: see `offramp promote`. `offramp watch --scan .` needs no promotion.")
+        return
+    width = max(len(f"{row.used.feature} ({row.used.label})") for row in report.rows)
+    for row in report.rows:
+        who = f"{row.used.feature} ({row.used.label})"
+        model = f"{_plain(row.used.name)}{' as fallback' if row.used.fallback else ''}"
+        _print_line(f"{_plain(who):<{width}}  {model}: ", row.standing, row.retirement, row.days_left, out)
+        details = [*_source(row.retirement), *_price_change(row), *_candidates(row.successors)]
+        _print_details([*details, *([f"next: {row.next_step}"] if row.next_step else [])], out)
+    click.echo(
+        _foot(len(report.alarming), len(report.rows), "promoted model", report.within_days, report.table), file=out
+    )
+
+
+def print_scan(report: ScanReport, out: TextIO) -> None:
+    """Named models, the most urgent first."""
+    width = max((len(model.name) for model in report.models), default=0)
+    for model in report.models:
+        _print_line(f"{_plain(model.name):<{width}}  ", model.standing, model.retirement, model.days_left, out)
+        more = f" and {len(model.places) - PLACES} more" if len(model.places) > PLACES else ""
+        places = _plain(", ".join(map(str, model.places[:PLACES]))) + more
+        _print_details([places, *_candidates(model.successors)], out)
+    if report.unread:
+        click.echo(f"Not read: {len(report.unread)} files (too large, not text, or no permission).", file=out)
+    what = f"model named in {report.files} files below {_plain(report.path)}"
+    click.echo(_foot(len(report.alarming), len(report.models), what, report.within_days, report.table), file=out)
+
+
+def _print_line(name: str, standing: Standing, found: Retirement | None, days_left: int | None, out: TextIO) -> None:
+    line = f"{_days(days_left, standing, found):>9}  {name}{_date(standing, found)}"
+    click.echo(click.style(line, fg=_COLOURS.get(standing)), file=out)
+
+
+def _print_details(lines: Iterable[str], out: TextIO) -> None:
+    for line in lines:
+        for part in textwrap.wrap(line, 107, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False):
+            click.echo(f"           {part}", file=out)
+
+
+def _days(days: int | None, standing: Standing, found: Retirement | None) -> str:
+    if standing is Standing.VANISHED:
+        return "vanished"
+    if days is None:
+        return "-"
+    if standing is Standing.SOON and found is not None and found.basis is Basis.ESTIMATE and days <= 0:
+        return "any day"
+    return f"{days:,} d"
+
+
+def _date(standing: Standing, found: Retirement | None) -> str:
+    if standing is Standing.VANISHED:
+        return "no longer in the table of models"
+    if found is None:
+        return "runs here, no notice" if standing is Standing.OWN else "no date known"
+    if found.basis is Basis.ESTIMATE:
+        return f"may retire from {found.date} (estimate: the vendor's policy, no notice yet)"
+    verb = "retired" if standing is Standing.RETIRED else "retires"
+    return f"{verb} {found.date}{_WHOSE.get(found.basis, '')}"
+
+
+def _source(found: Retirement | None) -> Iterator[str]:
+    if found is not None and found.note:
+        yield _plain(found.note)
+    if found is not None and found.source:
+        yield f"source: {_plain(found.source)}"
+
+
+def _price_change(row: Watched) -> Iterator[str]:
+    cost = row.cost
+    if cost.changed and cost.then_usd_1k is not None and cost.now_usd_1k is not None:
+        was, now = f"${cost.then_usd_1k:.4g}", f"${cost.now_usd_1k:.4g}"
+        yield f"price: {now} for 1k runs, {was} when it was promoted (x{cost.ratio:.2f})"
+
+
+def _candidates(found: Sequence[Successor]) -> Iterator[str]:
+    shown = []
+    for item in found:
+        facts = [f"named by the {item.named_by}"] if item.named_by else []
+        if item.price_ratio is not None:
+            facts.append(f"x{item.price_ratio:.2f} price")
+        if item.retirement_date is not None:
+            facts.append(f"{'may retire' if item.estimated else 'retires'} {item.retirement_date}")
+        shown.append(_plain(item.name) + (f" ({', '.join(facts)})" if facts else ""))
+    if shown:
+        yield "could replace it: " + "; ".join(shown)
+
+
+def _foot(alarming: int, count: int, what: str, within_days: int, table: str) -> str:
+    noun = what if alarming == count == 1 else what.replace("model", "models", 1)
+    need = "need" if alarming != 1 else "needs"
+    return f"{alarming} of {count} {noun} {need} action within {within_days} days ({_plain(table)})."
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from offramp.errors import UsageError, problem
 from offramp.lifecycle.files import app_files
 from offramp.lifecycle.known_names import KnownNames
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
+from offramp.lifecycle.watch import retirement_json
 from offramp.models.gguf_files import BY_NAME
 from offramp.models.retirement.dates import Calendar, Retirement
 from offramp.models.retirement.standing import WITHIN_DAYS, Standing, standing_of
@@ -52,6 +54,17 @@ class Named:
     places: tuple[Place, ...]
     successors: tuple[Successor, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "model": self.name,
+            "standing": self.standing.value,
+            "days_left": self.days_left,
+            **retirement_json(self.retirement),
+            "places": [asdict(place) for place in self.places],
+            "successors": [asdict(item) for item in self.successors],
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanReport:
@@ -74,6 +87,19 @@ class ScanReport:
     def alarming(self) -> tuple[Named, ...]:
         """Those for which something has to be done."""
         return tuple(model for model in self.models if model.standing.alarming)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, for jobs that read them."""
+        return {
+            "path": self.path,
+            "today": self.today.isoformat(),
+            "within_days": self.within_days,
+            "table": self.table,
+            "files": self.files,
+            "unread": list(self.unread),
+            "alarming": len(self.alarming),
+            "models": [model.to_json() for model in self.models],
+        }
 
 
 def scan(root: Path, calendar: Calendar, *, today: datetime.date, within_days: int = WITHIN_DAYS) -> ScanReport:

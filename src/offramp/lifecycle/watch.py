@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from offramp.lifecycle.in_use import ModelInUse
 from offramp.lifecycle.prices import CostChange, cost_change, cost_usd
@@ -42,6 +43,24 @@ class Watched:
         label = "" if self.used.label == "production" else f" --label {self.used.label}"
         return f"offramp migrate {self.used.feature}{label}"
 
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        used, cost = self.used, self.cost
+        return {
+            "feature": used.feature,
+            "label": used.label,
+            "version": used.version,
+            "model": used.name,
+            "route": used.route,
+            "fallback": used.fallback,
+            "standing": self.standing.value,
+            "days_left": self.days_left,
+            **retirement_json(self.retirement),
+            "cost": {"then_usd_1k": cost.then_usd_1k, "now_usd_1k": cost.now_usd_1k, "ratio": cost.ratio},
+            "successors": [asdict(item) for item in self.successors],
+            "next": self.next_step,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchReport:
@@ -56,6 +75,27 @@ class WatchReport:
     def alarming(self) -> tuple[Watched, ...]:
         """Those for which something has to be done."""
         return tuple(row for row in self.rows if row.standing.alarming)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, for jobs that read them."""
+        return {
+            "today": self.today.isoformat(),
+            "within_days": self.within_days,
+            "table": self.table,
+            "alarming": len(self.alarming),
+            "models": [row.to_json() for row in self.rows],
+        }
+
+
+def retirement_json(found: Retirement | None) -> dict[str, Any]:
+    """A date as JSON values; all None where nobody says when."""
+    return {
+        "retires": None if found is None else found.date.isoformat(),
+        "basis": None if found is None else found.basis.value,
+        "announced": None if found is None else found.announced,
+        "source": None if found is None else found.source,
+        "note": None if found is None else found.note,
+    }
 
 
 def watch(models: Iterable[ModelInUse], calendar: Calendar, *, today: datetime.date,

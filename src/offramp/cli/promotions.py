@@ -1,0 +1,177 @@
+"""The commands on promoted versions: `offramp promote`, `rollback`, `history` and `diff`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from offramp.cli.options import AS_JSON, BY, LABEL, LIFECYCLE, PROMOTIONS, SPACE, WHY, study_options
+
+if TYPE_CHECKING:
+    from offramp.promote.api import Promoted
+    from offramp.promote.changes import Changes
+    from offramp.promote.promotion import SplitEvidence
+
+_OF_A_FIRST_VERSION = (
+    "model.name", "fallbacks", "request_params", "instructions", "demos.kind", "demos.count", "candidate",
+)  # fmt: skip
+"""Beginnings of the keys that are shown of a first version, of which everything is new."""
+
+
+@click.command()
+@click.argument("study", default="latest")
+@click.option("--pick", default="recommended", show_default=True,
+              help="recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id.")  # fmt: skip
+@LABEL
+@click.option("--feature", metavar="NAME", help="Name that apps use  [default: the space's name]")
+@click.option("--fallback", "fallbacks", multiple=True, metavar="MODEL",
+              help="Model to ask when the first gives no answer. Repeatable.")  # fmt: skip
+@click.option("--within", "within_days", type=click.IntRange(min=0), default=90, show_default=True, metavar="DAYS",
+              help="Refuse a model that retires within this many days.")  # fmt: skip
+@LIFECYCLE
+@SPACE
+@click.option("--force", is_flag=True, help="Promote even if the gate refuses; needs --why.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
+@WHY
+@BY
+@PROMOTIONS
+@study_options
+@AS_JSON
+@click.pass_context
+def promote(ctx: click.Context, /, study: str, as_json: bool, **options: Any) -> None:
+    """Promote a candidate of STUDY: write it with its evidence and point a label at it.
+
+    Shows what changes for apps. If the gate refuses, nothing is written and the exit code is 3. No call is made.
+    """
+    from offramp.promote import api
+
+    try:
+        done = api.promote(study, **options)
+    except api.PromotionRefused as refused:
+        if not as_json:
+            print_changes(refused.changes)
+            raise
+        found = {"feature": refused.promotion.feature, "version": None, "label": None, "refused": list(refused.reasons)}
+        click.echo(json.dumps({**found, "changes": refused.changes.to_json()}, indent=2))
+        ctx.exit(refused.exit_code)
+    print_promoted(done, as_json=as_json)
+
+
+@click.command()
+@click.argument("feature")
+@click.option("--to", metavar="VERSION", help="A version, or the beginning of one  [default: the previous one]")
+@LABEL
+@WHY
+@BY
+@PROMOTIONS
+@LIFECYCLE
+@AS_JSON
+def rollback(feature: str, as_json: bool, **options: Any) -> None:
+    """Point a label of FEATURE back at its previous version; running apps follow with their next request."""
+    from offramp.promote import api
+
+    print_promoted(api.rollback(feature, **options), as_json=as_json)
+
+
+@click.command()
+@click.argument("feature")
+@PROMOTIONS
+@AS_JSON
+def history(feature: str, promotions: Path, as_json: bool) -> None:
+    """Show every move of a label of FEATURE, the newest last."""
+    from offramp.promote import api
+    from offramp.promote.reading import values_of
+    from offramp.study.wording import plain
+
+    moves = api.history(feature, promotions=promotions)
+    if as_json:
+        click.echo(json.dumps([values_of(move) for move in moves], indent=2))
+        return
+    for move in moves:
+        before = f" (was {move.from_version})" if move.from_version else ""
+        why = f": {move.why}" if move.why else ""
+        forced = f" [forced despite: {'; '.join(move.forced)}]" if move.forced else ""
+        line = f"{move.at}  {move.by}  {move.action}  {move.label} -> {move.version}{before}{why}{forced}"
+        click.echo(plain(line))
+    if not moves:
+        click.echo("No label has been moved yet.")
+
+
+@click.command()
+@click.argument("feature")
+@click.argument("before")
+@click.argument("after")
+@PROMOTIONS
+@AS_JSON
+def diff(feature: str, before: str, after: str, promotions: Path, as_json: bool) -> None:
+    """Show what differs between two versions of FEATURE, each a label, a version or the beginning of one."""
+    from offramp.promote import api
+
+    found = api.diff(feature, before, after, promotions=promotions)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        print_changes(found)
+
+
+def print_changes(found: Changes) -> None:
+    """What differs, the config first."""
+    from offramp.promote.changes import change_lines, value_lines
+    from offramp.study.wording import plain
+
+    click.echo(f"{found.before or 'nothing'} -> {found.after}")
+    if not found.config:
+        click.echo("  config: unchanged")
+    everything = (*found.config, *found.numbers)
+    if found.before is None:
+        shown = [change for change in everything if change.key.startswith(_OF_A_FIRST_VERSION)]
+        lines = [line for change in shown for line in value_lines(change)]
+    else:
+        lines = [line for change in everything for line in change_lines(change)]
+    for line in lines:
+        click.echo(f"  {plain(line)}")
+
+
+def print_promoted(done: Promoted, *, as_json: bool) -> None:
+    """What a promote or a rollback did, or would do."""
+    from offramp.promote.reading import values_of
+    from offramp.study.wording import plain
+
+    promotion, move = done.promotion, done.move
+    if as_json:
+        found = {
+            "feature": promotion.feature,
+            "version": promotion.version,
+            "label": None if move is None else move.label,
+            "path": str(done.path),
+            "refused": list(done.refused),
+            "notes": list(done.notes),
+            "move": None if move is None else values_of(move),
+            "changes": done.changes.to_json(),
+            "promotion": values_of(promotion),
+        }
+        click.echo(json.dumps(found, indent=2))
+        return
+    print_changes(done.changes)
+    for reason in done.refused:
+        click.echo(f"  {'forced' if move else 'the gate would refuse'}: {plain(reason)}")
+    if move is None:
+        click.echo(f"Would write {done.path}. Nothing was written.")
+        return
+    click.echo(f"{promotion.feature}: {move.label} is {promotion.version} ({plain(promotion.model.name)})")
+    click.echo(f"  {_holdout_line(promotion.evidence.holdout)}")
+    click.echo(f"  {done.path}")
+    for note in done.notes:
+        click.echo(f"  note: {plain(note)}")
+
+
+def _holdout_line(found: SplitEvidence | None) -> str:
+    if found is None or found.quality is None:
+        return "holdout: not evaluated"
+    text = f"holdout: quality {found.quality:.3f} ({found.quality_low:.3f} to {found.quality_high:.3f}), n={found.n}"
+    cost = "?" if found.cost_usd is None else f"${found.cost_usd * 1000:.4g}"
+    p95 = "?" if found.latency_p95_s is None else f"{found.latency_p95_s:.2f} s"
+    return f"{text}, {cost} per 1,000 runs, p95 {p95}"

@@ -1,0 +1,211 @@
+"""A study's candidates as tables, plots and CSV. Every number comes from a record; nothing is computed here.
+
+Invariant: names and texts of others are shown as they are; markup in them is not obeyed, control characters are not
+printed.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.text import Text
+
+from offramp.study.wording import number, per_thousand, plain, points, seconds, shared_params, short_params, span
+
+if TYPE_CHECKING:
+    from offramp.study.report import Member, StudyReport
+
+
+def plain_console() -> Console:
+    """A console that prints text as it is."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, str] | None = None) -> Group:
+    """Members in three lines each: numbers, their 95% intervals, and the assignment, so that 80 columns are enough.
+
+    `marks` puts a word beside a candidate. The holdout column is there when any member was evaluated on it; the second
+    line shows p50 and p95 as measured in isolation, where they were.
+    """
+    holdout = any(member.holdout is not None for member in members)
+    shared = shared_params(members)
+    names = ("quality", *(("holdout",) if holdout else ()), "$/1k runs", "p50", "p95", "n", "utility")
+    lines: list[Text | Padding] = [Text(title, style="bold"), Text(_columns("candidate", names), style="dim")]
+    for member in members:
+        mark = (marks or {}).get(member.candidate, "")
+        held, probe = member.holdout, member.probe
+        cells = (
+            number(member.quality),
+            *((number(held.quality) if held else "",) if holdout else ()),
+            per_thousand(member.cost_usd),
+            seconds(member.latency_s),
+            seconds(member.latency_p95_s),
+            str(member.n) if not member.n_failed else f"{member.n} -{member.n_failed}",
+            number(member.utility),
+        )
+        second = (
+            span(member.quality_low, member.quality_high),
+            *((span(held.quality_low, held.quality_high) if held else "",) if holdout else ()),
+            "",
+            *(("", "") if probe is None else (seconds(probe.p50_s), seconds(probe.p95_s))),
+            "",
+            "",
+        )
+        style = "green" if "recommended" in mark else "yellow" if mark else ""
+        params = Text(f"{f'{mark}: ' if mark else ''}{short_params(member.params, shared)}", style=style or "dim")
+        lines.append(Text(_columns(member.candidate, cells), style=style))
+        lines.append(Text(_columns("", second).rstrip(), style="dim"))
+        lines.append(Padding(params, (0, 0, 0, 2)))
+    return Group(*lines)
+
+
+def _columns(first: str, cells: Sequence[str]) -> str:
+    """The line of one member; the cost is the fifth column from the end, and the widest."""
+    at = len(cells) - 5
+    return f"{first:<13}" + "".join(f"{cell:>{10 if i == at else 9}}" for i, cell in enumerate(cells))
+
+
+def print_report(report: StudyReport, *, everything: bool = False, console: Console | None = None) -> None:
+    """Front, incumbent, recommendation and plot."""
+    console = console or plain_console()
+    raced = f" ({report.stopped} stopped early)" if report.stopped else ""
+    broken = sum(not member.feasible for member in report.members)
+    limits = f", {broken} break a limit" if broken else ""
+    state = f": {report.status}, {report.trials} candidates{raced}, {len(report.front)} on the front{limits}"
+    console.print(Text.assemble((report.study, "bold"), state), soft_wrap=True)
+    if not report.members:
+        console.print("No candidate has a full evaluation yet.")
+        return
+    members = list(report.members if everything else report.front)
+    if report.incumbent is not None and report.incumbent not in members:
+        members.append(report.incumbent)
+    title = "all candidates (search split)" if everything else "Pareto front (search split)"
+    console.print(front_table(members, title=title, marks=_marks(report)))
+    probed = any(member.probe is not None for member in members)
+    legend = f"Second line: 95% intervals{'; p50 and p95 measured in isolation, on warm models' if probed else ''}."
+    console.print(Text(legend, style="dim"), soft_wrap=True)
+    console.print(_recommendation(report))
+    for line in proposal_lines(report):
+        console.print(line)
+    if (choice := report.picked) is not None:
+        name = "nothing" if choice.member is None else choice.member.candidate
+        console.print(f"Picked by {plain(choice.policy)}: {name}. {choice.why}", soft_wrap=True)
+    if len(report.members) > 1:
+        console.print(plot(report))
+
+
+def proposal_lines(report: StudyReport) -> list[str]:
+    """The texts of proposed instructions that members of the front use, and what became of the proposals."""
+    used = {str(value) for member in report.front for name, value in member.params.items() if "instruction" in name}
+    lines = []
+    for variant in report.proposals:
+        if variant.joined and variant.name in used:
+            text = plain(variant.text)
+            lines.append(f"{plain(variant.name)} ({variant.kind}): {text if len(text) <= 200 else f'{text[:200]}...'}")
+    proposed = [variant for variant in report.proposals if variant.round]
+    if proposed:
+        n = sum(variant.joined for variant in proposed)
+        lines.append(f"Proposals: {n} joined, {len(proposed) - n} dropped; `--json` has their texts and reasons.")
+    return lines
+
+
+def _marks(report: StudyReport) -> dict[str, str]:
+    words: dict[str, list[str]] = {}
+    for member, word in ((report.recommended, "recommended"), (report.incumbent, "incumbent")):
+        if member is not None:
+            words.setdefault(member.candidate, []).append(word)
+    for member in report.front:
+        if member.holdout is not None and member.holdout.on_front is False:
+            words.setdefault(member.candidate, []).append("off the front on the holdout")
+    for member in report.members:
+        if not member.feasible:
+            words.setdefault(member.candidate, []).append("breaks a limit")
+    if report.picked is not None and report.picked.member is not None:
+        words.setdefault(report.picked.member.candidate, []).append("picked")
+    return {candidate: ", ".join(found) for candidate, found in words.items()}
+
+
+def _recommendation(report: StudyReport) -> str:
+    best, today = report.recommended, report.incumbent
+    if best is None:
+        return "No recommendation: no candidate has every objective."
+    text = f"Recommended: {best.candidate} ({short_params(best.params)})"
+    if not best.feasible:
+        text += f"\nIt breaks a limit of the space file: {'; '.join(best.breaks)}."
+    if best.holdout is None or best.holdout.quality is None:
+        return f"{text}\nNot evaluated on the holdout yet: `offramp verify {report.study}`."
+    text += f"\nHoldout: quality {best.holdout.quality:.3f} on {best.holdout.n} examples the search never saw"
+    if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
+        text += f"; the incumbent has {today.holdout.quality:.3f}"
+        if (found := best.holdout.against) is not None:
+            sure = "better" if found.better else "worse" if found.worse else "not significant"
+            text += f" ({points(found.difference)} points, {points(found.low)} to {points(found.high)}: {sure})"
+    return f"{text}."
+
+
+def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
+    """Quality over cost (or latency, where cost is no objective) as characters, for the terminal."""
+    import plotext
+
+    names = [objective.name for objective in report.objectives]
+    axis = "cost" if "cost" in names else "latency"
+    front = {member.candidate for member in report.front}
+    groups: dict[str, list[tuple[float, float]]] = {"others": [], "front": [], "incumbent": [], "recommended": []}
+    for member in report.members:
+        x = member.latency_s if axis == "latency" else None if member.cost_usd is None else member.cost_usd * 1000
+        if x is None or member.quality is None:
+            continue
+        if report.recommended is not None and member.candidate == report.recommended.candidate:
+            group = "recommended"
+        else:
+            group = "incumbent" if member.incumbent else "front" if member.candidate in front else "others"
+        groups[group].append((x, member.quality))
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plot_size(width, height)
+    for name, marker in (("others", "·"), ("front", "●"), ("incumbent", "I"), ("recommended", "R")):
+        if groups[name]:
+            plotext.scatter([x for x, _ in groups[name]], [y for _, y in groups[name]], marker=marker, label=name)
+    plotext.xlabel("$ per 1,000 runs" if axis == "cost" else "latency in s")
+    plotext.ylabel("quality")
+    return Text.from_ansi(plotext.build())
+
+
+_MEMBER = (
+    "candidate", "quality", "cost_usd", "latency_s", "latency_p95_s", "n", "n_fault", "n_failed", "utility", "feasible",
+    "incumbent", "quality_low", "quality_high", "regressed_at_most",
+)  # fmt: skip
+_HOLDOUT = ("quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front")
+_AGAINST = (
+    "difference", "low", "high", "wins", "losses", "ties", "p_value", "p_corrected", "better", "worse", "worse_at_most",
+)  # fmt: skip
+_PROBE = ("p50_s", "p50_low_s", "p50_high_s", "p95_s", "p95_low_s", "p95_high_s", "n")
+
+
+def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
+    """One row per member; params in columns of their own, `param.<name>`."""
+    members = report.members if everything else report.front
+    names = sorted({name for member in members for name in member.params})
+    parts = (("holdout", _HOLDOUT), ("incumbent", _AGAINST), ("probe", _PROBE))
+    inner = [f"{part}_{column}" for part, columns in parts for column in columns]
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*_MEMBER, *inner, "recommended", *(f"param.{name}" for name in names)])
+    for member in members:
+        row = asdict(member)
+        holdout = row["holdout"] or {}
+        records = ((holdout, _HOLDOUT), (holdout.get("against") or {}, _AGAINST), (row["probe"] or {}, _PROBE))
+        values = [record.get(column) for record, columns in records for column in columns]
+        best = report.recommended is not None and report.recommended.candidate == member.candidate
+        params = [safe_cell(member.params.get(name)) for name in names]
+        writer.writerow([*(row[column] for column in _MEMBER), *values, best, *params])
+
+
+def safe_cell(value: Any) -> Any:
+    """Text that a spreadsheet takes for a formula is quoted."""
+    text = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if text else value
