@@ -110,7 +110,7 @@ def test_a_field_that_dspy_cannot_have_is_refused_before_anything_is_written(
 def test_a_number_of_thousands_of_digits_has_its_line(tmp_path, refused):
     job(tmp_path)
     (tmp_path / "job" / "rows.jsonl").write_text('{"id": 1, "message": ' + "9" * 5000 + ', "label": "billing"}\n')
-    assert "rows.jsonl:1: the number 9999" in refused() and "has 5000 digits: expected at most 300" in refused()
+    assert "rows.jsonl:1: the number 9999" in refused() and "has 5000 digits, expected at most 300" in refused()
 
 
 def test_a_row_without_the_field_has_its_number(tmp_path, refused):
@@ -182,12 +182,12 @@ def test_an_id_that_no_storage_keeps_has_its_row(tmp_path, refused):
     assert "rows.jsonl: row 13: characters of the id: got 256, expected at most 255" in message
 
 
-def test_names_that_no_storage_keeps_are_all_told(tmp_path, refused):
+def test_all_names_that_no_storage_can_keep_are_reported(tmp_path, refused):
     long = "x" * 256
     named = {"name": long, "api_base": "http://127.0.0.1:9/v1"}
     job(tmp_path, models=[named], instructions={long: "Vague."}, incumbent=None, params={long: 1})
     lines = refused().splitlines()
-    assert len(lines) == 3 and all("has 256 characters: expected at most 255 characters" in line for line in lines)
+    assert len(lines) == 3 and all("has 256 characters: expected at most 255" in line for line in lines)
     assert all(len(line) < 400 for line in lines)
 
 
