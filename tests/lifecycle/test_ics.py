@@ -15,8 +15,7 @@ from offramp.errors import UsageError
 from offramp.lifecycle.ics import LINE_BYTES, calendar_text, escape, fold, uid, write_calendar
 from offramp.lifecycle.prices import CostChange
 from offramp.lifecycle.watch import Watched, WatchReport, watch
-from offramp.models.retirement.dates import Basis, Retirement, load_calendar
-from offramp.models.retirement.standing import Standing
+from offramp.models.retirement.dates import Basis, Retirement, Standing, load_calendar
 
 DAY = datetime.date(2026, 11, 25)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)

@@ -21,7 +21,7 @@ from offramp.lifecycle.migration.migrate import Places, migrate
 from offramp.lifecycle.migration.page import fenced
 from offramp.lifecycle.migration.record import Basis, Kind, Migration, Reference
 from offramp.lifecycle.migration.runs import Caps
-from offramp.models.retirement.standing import Standing
+from offramp.models.retirement.dates import Standing
 from offramp.promote import api as promote_api
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.store import PromotionStore, sealed

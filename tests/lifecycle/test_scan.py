@@ -12,8 +12,7 @@ from offramp.errors import UsageError
 from offramp.lifecycle.files import MOST_BYTES, app_files
 from offramp.lifecycle.known_names import KnownNames
 from offramp.lifecycle.scan import ScanReport, scan
-from offramp.models.retirement.dates import load_calendar
-from offramp.models.retirement.standing import Standing
+from offramp.models.retirement.dates import Standing, load_calendar
 from offramp.models.table import load_table
 
 DAY = datetime.date(2026, 11, 25)

@@ -18,10 +18,9 @@ from lifecycle_records import in_use
 from offramp.errors import UsageError
 from offramp.lifecycle.watch import watch
 from offramp.models.names import region, stem, without_region
-from offramp.models.retirement.dates import Basis, load_calendar
+from offramp.models.retirement.dates import Basis, Standing, load_calendar
 from offramp.models.retirement.notices import lifecycle_schema, read_notices, schema_text
 from offramp.models.retirement.policies import PUBLISHED, release_date
-from offramp.models.retirement.standing import Standing
 from offramp.models.table import load_table
 from offramp.records import Price
 
@@ -200,7 +199,7 @@ def test_an_unknown_price_or_unknown_tokens_give_no_ratio() -> None:
     [
         (
             "retirements:\n  - {model: a, retires: 2027-02-30}\n",
-            "retires: got '2027-02-30', expected a day that is in the",
+            "retires: got '2027-02-30', expected a date that exists",
         ),
         ("retirements:\n  - {model: a, retires: 20270131}\n", "got 20270131, expected a date such as 2027-01-31.$"),
         ("retirements:\n", "retirements: got null, expected a list of values. Leave it out, or write"),

@@ -10,9 +10,8 @@ import pytest
 from offramp.errors import ModelError
 from offramp.models import keys
 from offramp.models.capabilities import LLAMA_CPP_PARAMS, adjusted, supported_params, with_capabilities
-from offramp.models.catalogue import resolve
+from offramp.models.catalogue import days_left, list_models, resolve
 from offramp.models.gguf_files import EMBEDDED
-from offramp.models.listing import days_left, list_models
 from offramp.records import Model, Price
 from offramp.space.model import ModelPart, PricePart
 

@@ -15,8 +15,8 @@ from tiny_models import Fetcher
 from offramp.cli.models import _retires, _runs_here, models
 from offramp.errors import ModelError
 from offramp.models import embedded
+from offramp.models.catalogue import ModelRow
 from offramp.models.gguf_files import EmbeddedModel
-from offramp.models.listing import ModelRow
 from offramp.models.sources import IndexSource
 
 

@@ -16,11 +16,10 @@ import httpx
 import pytest
 
 from offramp.errors import JobError, ModelError, OfframpError
-from offramp.models import child, embedded, server
+from offramp.models import embedded, server
 from offramp.models.catalogue import resolve
-from offramp.models.child import ServeOptions, clean_environment, start_child
 from offramp.models.gguf_files import EMBEDDED
-from offramp.models.server import LocalServers
+from offramp.models.server import LocalServers, ServeOptions, clean_environment, start_child
 from offramp.records import Model
 
 MODELS = [Model(name=name, route=name, context_tokens=512) for name in ("local/a", "local/b", "local/c")]
@@ -38,7 +37,7 @@ def servers(fake_llama: Path, files: None) -> LocalServers:
     return LocalServers(max_loaded=2)
 
 
-def gone(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -65,7 +64,7 @@ def test_closing_ends_every_server(servers: LocalServers) -> None:
         for model in MODELS[:2]:
             servers.start(model)
         pids = list(servers.pids.values())
-    assert len(pids) == 2 and all(map(gone, pids))
+    assert len(pids) == 2 and all(map(has_exited, pids))
 
 
 @posix
@@ -106,10 +105,10 @@ def test_a_server_that_is_never_ready_is_killed(
 ) -> None:
     started: list[int] = []
     real = subprocess.Popen
-    monkeypatch.setattr(child.subprocess, "Popen", lambda *a, **k: started.append((p := real(*a, **k)).pid) or p)
+    monkeypatch.setattr(server.subprocess, "Popen", lambda *a, **k: started.append((p := real(*a, **k)).pid) or p)
     with pytest.raises(ModelError, match=r"not ready within 0\.2 s"):
         start_child("local/x", tmp_path / "slow.gguf", ServeOptions(), "k" * 40, 0.2)
-    assert gone(started[0])
+    assert has_exited(started[0])
 
 
 @posix
@@ -142,7 +141,7 @@ def test_only_local_models_get_the_key(servers: LocalServers) -> None:
 
 
 def test_without_llama_cpp_the_message_says_what_to_install(files: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(server.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"pip install 'offramp\[local\]'"):
         LocalServers().start(MODELS[0])
 
@@ -169,7 +168,7 @@ def test_a_forked_process_neither_uses_nor_ends_its_parents_servers(
 PARENT = """
     import os, sys
     from pathlib import Path
-    from offramp.models.child import ServeOptions, start_child
+    from offramp.models.server import ServeOptions, start_child
 
     started = start_child("local/x", Path(sys.argv[1]), ServeOptions(threads=1), "k" * 40, 60)
     print(started.pid, started.url, flush=True)
@@ -183,7 +182,7 @@ def pid_of_orphan(path: Path) -> int:
     parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline().split()[0])
-    assert not gone(pid)
+    assert not has_exited(pid)
     parent.kill()
     parent.communicate(timeout=10)
     return pid
@@ -191,7 +190,7 @@ def pid_of_orphan(path: Path) -> int:
 
 def ends_soon(pid: int) -> bool:
     tick = threading.Event()
-    return any(gone(pid) or tick.wait(0.05) for _ in range(200))
+    return any(has_exited(pid) or tick.wait(0.05) for _ in range(200))
 
 
 @posix

@@ -117,7 +117,7 @@ def test_the_version_names_the_package_and_the_content() -> None:
 
 def test_reading_the_table_imports_no_litellm() -> None:
     code = (
-        "import sys; from offramp.models.listing import list_models; assert list_models();"
+        "import sys; from offramp.models.catalogue import list_models; assert list_models();"
         "print([m for m in ('litellm', 'dspy', 'optuna', 'pandas', 'torch', 'httpx', 'xllamacpp') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

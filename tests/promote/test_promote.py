@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from offramp.errors import PromotionError, UsageError
-from offramp.models.retirement.dates import Basis, Retirement
-from offramp.models.retirement.standing import Standing, standing_of
+from offramp.models.retirement.dates import Basis, Retirement, Standing, standing_of
 from offramp.promote import api
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.gate import GateRules, refusals

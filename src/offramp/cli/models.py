@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from offramp.models.catalogue import ModelRow
     from offramp.models.embedded import Progress
-    from offramp.models.listing import ModelRow
 
 
 @click.group(invoke_without_command=True)
@@ -24,7 +24,7 @@ def models(context: click.Context, as_json: bool, everything: bool, provider: st
     """List what can be searched: price, context, retirement date, whether it runs here."""
     if context.invoked_subcommand is not None:
         return
-    from offramp.models.listing import list_models
+    from offramp.models.catalogue import list_models
 
     rows = list_models(everything=everything, provider=provider, search=search)
     if as_json:

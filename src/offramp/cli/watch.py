@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from offramp.cli.options import AS_JSON, FILE, LIFECYCLE, PATH, PROMOTIONS
-from offramp.models.retirement.dates import Basis
-from offramp.models.retirement.standing import Standing
+from offramp.models.retirement.dates import Basis, Standing
 
 if TYPE_CHECKING:
     from offramp.lifecycle.scan import ScanReport

@@ -14,8 +14,7 @@ from offramp.lifecycle.scan import ScanReport
 from offramp.lifecycle.scan import scan as scan_files
 from offramp.lifecycle.watch import WatchReport
 from offramp.lifecycle.watch import watch as watch_models
-from offramp.models.retirement.dates import load_calendar, utc_today
-from offramp.models.retirement.standing import WITHIN_DAYS
+from offramp.models.retirement.dates import WITHIN_DAYS, load_calendar, utc_today
 
 if TYPE_CHECKING:
     from offramp.lifecycle.migration.record import Migration

@@ -18,8 +18,7 @@ from offramp.lifecycle.known_names import KnownNames
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
 from offramp.lifecycle.watch import retirement_json
 from offramp.models.gguf_files import BY_NAME
-from offramp.models.retirement.dates import Calendar, Retirement
-from offramp.models.retirement.standing import WITHIN_DAYS, Standing, standing_of
+from offramp.models.retirement.dates import WITHIN_DAYS, Calendar, Retirement, Standing, standing_of
 
 IGNORE = "offramp: ignore"
 

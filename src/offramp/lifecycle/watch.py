@@ -13,8 +13,7 @@ from typing import Any
 from offramp.lifecycle.in_use import ModelInUse
 from offramp.lifecycle.prices import CostChange, cost_change, cost_usd
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
-from offramp.models.retirement.dates import Calendar, Retirement
-from offramp.models.retirement.standing import WITHIN_DAYS, Standing, standing_of
+from offramp.models.retirement.dates import WITHIN_DAYS, Calendar, Retirement, Standing, standing_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

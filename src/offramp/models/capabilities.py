@@ -1,6 +1,6 @@
-"""Which request parameters a model takes, asked before a run: a parameter that is dropped in silence spoils a search.
+"""Which request parameters a model takes, asked before a run: a parameter that is silently dropped spoils a search.
 
-Invariant: None means that nobody here knows; an answer never starts a log-in or a request.
+Invariant: None means unknown; asking never starts a login or a request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIGNED_IN_BY_DEVICE = frozenset({"github_copilot", "chatgpt", "microsoft_365_cop
 
 
 def quiet_litellm() -> Any:
-    """The litellm module, imported (seconds, the first time) without its look at the network for prices."""
+    """The litellm module, imported (seconds, the first time) without fetching prices from the network."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
@@ -39,14 +39,12 @@ def quiet_litellm() -> Any:
 
 
 def with_capabilities(model: Model) -> Model:
-    """The model with `supported_params` filled in where anyone knows."""
-    if model.supported_params is not None:
-        return model
+    """The model with `supported_params` filled in if they are known."""
     return replace(model, supported_params=supported_params(model))
 
 
 def supported_params(model: Model) -> frozenset[str] | None:
-    """Request parameters that the model takes, or None where that is not known."""
+    """Request parameters that the model takes; None if unknown."""
     if model.supported_params is not None:
         return model.supported_params
     if model.local:
@@ -54,26 +52,22 @@ def supported_params(model: Model) -> frozenset[str] | None:
     row = load_table().find(model.route)
     if row is None:
         return None
-    listed = row.openai_params if row.openai_params is not None else _by_litellm(row.route, row.provider)
+    listed = row.openai_params
+    if listed is None and row.provider not in SIGNED_IN_BY_DEVICE:
+        name = row.route.removeprefix(f"{row.provider}/")
+        names = quiet_litellm().get_supported_openai_params(model=name, custom_llm_provider=row.provider)
+        listed = None if names is None else frozenset(map(str, names))
     if listed is None:
         return None
     return listed if row.supports_reasoning else listed - {"reasoning_effort", "thinking"}
 
 
 def adjusted(base: frozenset[str] | None, supports: Sequence[str]) -> frozenset[str]:
-    """What `supports` in a space file makes of what is known.
+    """Request parameters that a model takes according to `supports` in a space file.
 
-    Plain names are the whole answer. `+name` and `-name` change what is known instead, or the plain names.
+    Plain names replace what is known (`base`). `+name` and `-name` add to and remove from it, or from the plain names.
     """
     plain = frozenset(name for name in supports if not name.startswith(("+", "-")))
     added = frozenset(name[1:] for name in supports if name.startswith("+"))
     taken = frozenset(name[1:] for name in supports if name.startswith("-"))
     return ((plain or base or frozenset()) | added) - taken
-
-
-def _by_litellm(route: str, provider: str) -> frozenset[str] | None:
-    if provider in SIGNED_IN_BY_DEVICE:
-        return None
-    model = route.removeprefix(f"{provider}/")
-    names = quiet_litellm().get_supported_openai_params(model=model, custom_llm_provider=provider)
-    return None if names is None else frozenset(map(str, names))

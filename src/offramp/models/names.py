@@ -1,4 +1,4 @@
-"""Names of models and their parts: snapshot dates, regions, and what a name says about its purpose.
+"""Names of models and their parts: snapshot dates, regions, and what a name says about a model's purpose.
 
 Invariant: two names with one stem and one price stand for one model.
 """
@@ -21,10 +21,10 @@ SPECIAL = frozenset(
         "fim", "build", "agent", "multi",
     }
 )  # fmt: skip
-"""Words in a name that tell a model made for one purpose from a general one."""
+"""Words in a name of a model that is made for one purpose and is not a general one."""
 
 UNSETTLED = frozenset({"preview", "beta", "exp", "experimental", "latest", "alpha", "spot", "free", "labs"})
-"""Words in a name that tell a model that may change or go on short notice."""
+"""Words in a name of a model that may change or retire on short notice."""
 
 
 def stem(name: str) -> str:
@@ -33,16 +33,16 @@ def stem(name: str) -> str:
 
 
 def region(route: str) -> str:
-    """The part that says where a model runs, such as `eu` of `azure/eu/gpt-4o`; empty where the name has none."""
+    """The part that says where a model runs, such as `eu` of `azure/eu/gpt-4o`; empty if the name has none."""
     found = _REGION.search(route)
     return found[1] if found else ""
 
 
 def without_region(route: str) -> str:
-    """The name as it would be anywhere."""
+    """The name without the part that says where the model runs."""
     return _REGION.sub("", route, count=1)
 
 
 def words(name: str) -> frozenset[str]:
-    """The words of a name in lower case, provider left out."""
+    """The words of a name in lower case, without the provider."""
     return frozenset(re.split(r"[^a-z0-9]+", name.partition("/")[2].lower() or name.lower()))

@@ -1,10 +1,9 @@
 """The child process that serves one GGUF file: `python -m offramp.models.serve MODEL_PATH [options]`.
 
-It reads the key that callers must show from the first line of stdin, prints one JSON line `{"url": ...}` when it is
-ready, and ends by itself as soon as stdin closes or its parent is gone, so that kill -9 on the parent leaves no
-server behind.
+It reads the key that callers have to send from the first line of stdin, prints one JSON line `{"url": ...}` when it is
+ready, and exits as soon as stdin closes or its parent has died, so that kill -9 on the parent leaves no server behind.
 
-Invariant: it listens on loopback only, and answers nobody who does not know the key.
+Invariant: it listens on loopback only, and answers only callers that know the key.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from typing import Any
 
 LOOPBACK = "127.0.0.1"
 ERRORS_ONLY = 1
-"""llama.cpp's level; its default writes 1 kB to the log for each call."""
+"""llama.cpp's log level; its default writes 1 kB for each call."""
 PROMPT_CACHE_MIB = 512
-"""Memory for the prompts of earlier calls, which makes going back to one cheap; llama.cpp would take up to 8 GiB."""
+"""Memory for the prompts of earlier calls, so that repeating one is cheap; llama.cpp would take up to 8 GiB."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -37,7 +36,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace, api_key: str) -> Any:
-    """What llama.cpp's server is started with."""
+    """The parameters that llama.cpp's server is started with."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -67,14 +66,14 @@ def main(arguments: list[str]) -> None:
     options = parse(arguments)
     api_key = sys.stdin.readline().strip()
     if not api_key:
-        sys.exit("the first line of stdin has to be the key that callers must show")
+        sys.exit("the first line of stdin has to be the key that callers have to send")
     try:
         server = xllamacpp.Server(settings(options, api_key))
     except RuntimeError as error:
-        sys.exit(f"llama.cpp: {error}")  # what it logged before says more than a traceback
+        sys.exit(f"llama.cpp: {error}")  # its log says more than a traceback
     print(json.dumps({"url": server.listening_address}), flush=True)
     wait_for_end(parent)
-    os._exit(0)  # the server's own threads would otherwise hold the process
+    os._exit(0)  # the server's own threads would keep the process alive
 
 
 def wait_for_end(parent: int) -> None:

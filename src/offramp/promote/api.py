@@ -10,8 +10,7 @@ from pathlib import Path
 
 from offramp.errors import GateRefused, PromotionError, UsageError, problem
 from offramp.job.loaded import LoadedStudy, load_study
-from offramp.models.retirement.dates import Retirement, load_calendar, utc_today
-from offramp.models.retirement.standing import WITHIN_DAYS
+from offramp.models.retirement.dates import WITHIN_DAYS, Retirement, load_calendar, utc_today
 from offramp.promote.build import Ask, Built, build
 from offramp.promote.changes import Changes, changes
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, checked_name, default_folder

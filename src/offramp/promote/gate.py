@@ -9,8 +9,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from offramp.models.retirement.dates import Basis, Retirement
-from offramp.models.retirement.standing import Standing, standing_of
+from offramp.models.retirement.dates import Basis, Retirement, Standing, standing_of
 from offramp.promote.promotion import Comparison, Evidence, PromotedModel, Promotion, SplitEvidence
 from offramp.space.model import ConstraintsPart
 from offramp.stats import share_at_most

@@ -12,8 +12,7 @@ from offramp.lifecycle.migration.spaces import model_part
 from offramp.lifecycle.promoted import models_of
 from offramp.lifecycle.watch import Watched, look_at
 from offramp.models.catalogue import resolve
-from offramp.models.retirement.dates import Calendar
-from offramp.models.retirement.standing import WITHIN_DAYS, Standing, standing_of
+from offramp.models.retirement.dates import WITHIN_DAYS, Calendar, Standing, standing_of
 from offramp.space.model import ModelPart
 
 MOST = 3

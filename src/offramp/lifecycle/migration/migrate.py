@@ -29,8 +29,7 @@ from offramp.lifecycle.migration.runs import CapReached, Caps, Observer, Runs
 from offramp.lifecycle.watch import Watched
 from offramp.models.capabilities import supported_params
 from offramp.models.catalogue import resolve
-from offramp.models.retirement.dates import load_calendar, utc_today
-from offramp.models.retirement.standing import Standing
+from offramp.models.retirement.dates import Standing, load_calendar, utc_today
 from offramp.promote.folder import FeatureFolder
 from offramp.records import Candidate, Split
 from offramp.search.api import JobResult, refuse_impossible

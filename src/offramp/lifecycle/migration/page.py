@@ -15,7 +15,7 @@ from typing import Any
 from offramp.lifecycle.migration.contest import Turn, turns
 from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Figures, Kind, Migration, Reference
 from offramp.models.retirement.dates import Basis as DateBasis
-from offramp.models.retirement.standing import Standing
+from offramp.models.retirement.dates import Standing
 from offramp.records import Candidate
 from offramp.study.tally import MARGIN, Tally
 from offramp.study.wording import money, number, per_thousand, plain, seconds, short_params

@@ -1,1 +1,1 @@
-"""When models go: one's own notices, LiteLLM's table, vendors' policies. Asked by `dates.load_calendar`."""
+"""When models retire: a team's own notices, LiteLLM's table, vendors' policies. `dates.load_calendar` reads them."""

@@ -1,14 +1,17 @@
-"""When a model goes, and who says so: one's own notice or space file, else LiteLLM's table, else a vendor's policy.
+"""When a model retires, who says so, and how the model stands on a given day.
 
-Invariant: a date comes with its kind. An estimate is the first day on which a model may go, never a day on which it
-surely does; a model without any date is not known to stay.
+The user's own notice or space file comes first, then LiteLLM's table, then an estimate from a vendor's policy.
+`standing_of` is the one rule for what is watched, what may succeed a model and what may be promoted.
+
+Invariants: every date has a basis. An estimate is the first day on which a model may retire, not a day on which it
+will; no estimate ever calls a model retired. A model without a date is not known to stay.
 """
 
 from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,22 +25,22 @@ from offramp.models.table import Table, TableRow, load_table
 class Basis(enum.StrEnum):
     """Where a date comes from, the strongest first."""
 
-    NOTICE = "notice"  # one's own lifecycle file
-    STATED = "stated"  # the space file, which knows a server of one's own
+    NOTICE = "notice"  # the team's own lifecycle file
+    STATED = "stated"  # the space file, which knows a server of the user's own
     TABLE = "table"  # LiteLLM's table, which quotes the vendor
     ESTIMATE = "estimate"  # the vendor's promise, counted from the release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retirement:
-    """When a model goes.
+    """When a model retires.
 
     Attributes:
-        date: first day without it; for an estimate, the first day on which it may be gone.
-        announced: ISO date of the notice; None where not known.
-        source: web address; None where there is none.
-        successors: what the notice or the vendor names in its place.
-        note: of one's own notice.
+        date: first day without it; for an estimate, the first day on which it may have retired.
+        announced: ISO date of the notice; None if unknown.
+        source: web address; None if there is none.
+        successors: models that the notice or the vendor recommends instead.
+        note: text of the team's own notice; None if there is none.
     """
 
     date: datetime.date
@@ -54,10 +57,10 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calendar:
-    """All that is known of dates: notices, table and policies.
+    """Everything known about retirement dates: notices, table and policies.
 
     Attributes:
-        snapshots: route of an alias to that of its newest dated snapshot.
+        snapshots: route of an alias to the route of its newest dated snapshot.
     """
 
     notices: tuple[Notice, ...]
@@ -66,35 +69,42 @@ class Calendar:
     snapshots: Mapping[str, str]
 
     def retirement(self, name: str, route: str | None = None, *, stated: str | None = None) -> Retirement | None:
-        """When a model goes; None where nobody says.
+        """When a model retires; None if nobody says.
 
         Args:
             name: as people write it.
-            route: as requests are sent, where that differs.
-            stated: ISO date that its space file gives; None where it gives none.
+            route: as requests are sent; None if that is the same.
+            stated: ISO date that its space file gives; None if it gives none.
         """
         row = self.table.find(route or name)
-        names = _spellings(name, route, row)
-        return (
-            _by_notice(self.notices, names)
-            or _by_table(row, stated)
-            or self._by_policy(row.route if row else route or name)
-        )
-
-    def _by_policy(self, route: str) -> Retirement | None:
-        found = estimate(route, self.policies, self.snapshots.get(route))
-        if found is None:
+        spellings = {name, route, *((row.route, row.key) if row else ())} - {None, ""}  # a notice may use any of them
+        for notice in self.notices:
+            if any(fnmatchcase(str(spelling), notice.model) for spelling in spellings):
+                return Retirement(
+                    date=notice.date,
+                    basis=Basis.NOTICE,
+                    announced=notice.announced,
+                    source=notice.source,
+                    successors=tuple(notice.successors),
+                    note=notice.note,
+                )
+        listed = _by_table(row, stated)
+        if listed is not None:
+            return listed
+        known = row.route if row else route or name
+        estimated = estimate(known, self.policies, self.snapshots.get(known))
+        if estimated is None:
             return None
-        return Retirement(date=found[0], basis=Basis.ESTIMATE, source=found[1].source)
+        return Retirement(date=estimated[0], basis=Basis.ESTIMATE, source=estimated[1].source)
 
 
 def utc_today() -> datetime.date:
-    """The date, the same for every machine."""
+    """Today's date in UTC, so that it is the same on every machine."""
     return datetime.datetime.now(datetime.UTC).date()
 
 
 def load_calendar(lifecycle: Path | None = None, table: Table | None = None) -> Calendar:
-    """The calendar of a lifecycle file (the default one where it is there) and of the installed table.
+    """The calendar of a lifecycle file (by default `lifecycle.yaml`, if it exists) and of the installed table.
 
     Raises:
         UsageError: the file is missing or wrong.
@@ -107,28 +117,8 @@ def load_calendar(lifecycle: Path | None = None, table: Table | None = None) -> 
     )
 
 
-def _spellings(name: str, route: str | None, row: TableRow | None) -> tuple[str, ...]:
-    """Every way to write one model: a notice may use any of them."""
-    found = [name, route, *((row.route, row.key) if row else ())]
-    return tuple(dict.fromkeys(spelling for spelling in found if spelling))
-
-
-def _by_notice(notices: Sequence[Notice], names: Sequence[str]) -> Retirement | None:
-    for notice in notices:
-        if any(fnmatchcase(name, notice.model) for name in names):
-            return Retirement(
-                date=notice.date,
-                basis=Basis.NOTICE,
-                announced=notice.announced,
-                source=notice.source,
-                successors=tuple(notice.successors),
-                note=notice.note,
-            )
-    return None
-
-
 def _by_table(row: TableRow | None, stated: str | None) -> Retirement | None:
-    """By the table, unless the space file knows better."""
+    """The date in the table, unless the space file states another one."""
     if stated is not None and (row is None or row.retirement_date != stated):
         return Retirement(date=datetime.date.fromisoformat(stated), basis=Basis.STATED)
     if row is None or row.retirement_date is None:
@@ -143,10 +133,49 @@ def _by_table(row: TableRow | None, stated: str | None) -> Retirement | None:
 
 
 def newest_snapshots(table: Table) -> dict[str, str]:
-    """Aliases that the table lists beside dated names, each with the newest of those: what it stands for."""
+    """Aliases that the table lists next to dated names, each with the newest of those, which it stands for."""
     newest: dict[str, tuple[datetime.date, str]] = {}
     for route in table.by_route:
         alias, day = stem(route), release_date(route)
         if day is not None and alias != route and alias in table.by_route:
             newest[alias] = max(newest.get(alias, (day, route)), (day, route))
     return {alias: route for alias, (_, route) in newest.items()}
+
+
+# ------------------------------------------------------------------------------------------------ standing
+
+WITHIN_DAYS = 90
+"""By default, a model that retires within this many days needs attention now."""
+
+
+class Standing(enum.StrEnum):
+    """How a model stands, the most urgent first."""
+
+    RETIRED = "retired"  # the date has passed
+    VANISHED = "vanished"  # it was in the table when it was promoted, and no longer is
+    SOON = "soon"  # it retires within the window
+    LATER = "later"
+    UNKNOWN = "no date"  # nobody says when
+    OWN = "own"  # a file or server of the user's own, without a notice
+
+    @property
+    def alarming(self) -> bool:
+        """Whether something has to be done."""
+        return self in (Standing.RETIRED, Standing.VANISHED, Standing.SOON)
+
+
+def standing_of(
+    retirement: Retirement | None, today: datetime.date, within_days: int, *, without: Standing
+) -> Standing:
+    """How a model stands. An estimate that has passed is not yet a retirement.
+
+    Args:
+        without: how it stands if nobody announced a date; VANISHED also overrides an estimate.
+    """
+    estimated = retirement is not None and retirement.basis is Basis.ESTIMATE
+    if retirement is None or (estimated and without is Standing.VANISHED):
+        return without
+    days = retirement.days_left(today)
+    if days <= 0 and not estimated:
+        return Standing.RETIRED
+    return Standing.SOON if days <= within_days else Standing.LATER

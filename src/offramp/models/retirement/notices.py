@@ -1,9 +1,9 @@
-"""One's own notices of retirement: `lifecycle.yaml`, a file that a team keeps beside its promotions.
+"""A team's own notices of retirement: `lifecycle.yaml`, a file that it keeps next to its promotions.
 
-A notice that came by mail, a date agreed for a server of one's own, a policy of a vendor that offramp does not know:
-what stands here wins over every other source. Names may be globs, and the first notice that fits counts.
+A notice that came by mail, a date agreed for the team's own server, the policy of a vendor that offramp does not know:
+this file overrides every other source. Names may be globs, and the first notice that matches counts.
 
-Invariant: `read_notices` returns notices or raises UsageError with file, line and key of all that is wrong.
+Invariant: `read_notices` returns notices or raises UsageError with file, line and key of everything that is wrong.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ class _Part(BaseModel):
 
 
 class Notice(_Part):
-    """One model, or all that a glob names, and the day on which they go."""
+    """One model, or all that match a glob, and the day on which they retire."""
 
     model: _Text = Field(description="Model name as in a space file, or a glob such as `openai/gpt-4o*`.")
     retires: _Date = Field(description="First day on which the model no longer answers, such as 2027-01-31.")
     announced: _Date | None = Field(None, description="Day of the notice.")
     source: str | None = Field(None, description="Where the notice can be read: a web address.")
-    successors: list[_Text] = Field(default_factory=list, description="Models to take in its place, best first.")
-    note: str | None = Field(None, description="Anything that people should know; shown with the date.")
+    successors: list[_Text] = Field(default_factory=list, description="Models to use instead, best first.")
+    note: str | None = Field(None, description="Anything that people should know; it is shown with the date.")
 
     @field_validator("retires", "announced")
     @classmethod
     def _is_date(cls, value: str | None) -> str | None:
         if value is not None and valid_date(value) is None:
-            raise ValueError("a day that is in the calendar")
+            raise ValueError("a date that exists")
         return value
 
     @field_validator("source")
     @classmethod
     def _is_link(cls, value: str | None) -> str | None:
         if value is not None and not is_link(value):
-            raise ValueError("a web address that begins with https:// or http://")
+            raise ValueError("a web address that starts with https:// or http://")
         return value
 
     @property
@@ -67,7 +67,7 @@ class Notice(_Part):
 
 
 class OwnPolicy(_Part):
-    """For how long at least a vendor serves its models, from the day that a model's name carries."""
+    """How long, at least, a vendor serves its models, from the release date in a model's name."""
 
     models: _Text = Field(description="Glob over model names with their provider, such as `mistral/*`.")
     days_after_release: Whole = Field(ge=1, le=36_500, description="Days from release to the earliest retirement.")
@@ -77,7 +77,7 @@ class OwnPolicy(_Part):
     @classmethod
     def _is_link(cls, value: str) -> str:
         if not is_link(value):
-            raise ValueError("a web address that begins with https:// or http://")
+            raise ValueError("a web address that starts with https:// or http://")
         return value
 
     def policy(self) -> Policy:
@@ -88,9 +88,9 @@ class OwnPolicy(_Part):
 class LifecycleFile(_Part):
     """A team's own notices and policies."""
 
-    schema_version: Literal[1] = Field(description="Version of this form; 1.")
-    retirements: list[Notice] = Field(default_factory=list, description="Notices; the first that fits a model counts.")
-    policies: list[OwnPolicy] = Field(default_factory=list, description="Policies, asked before those that come along.")
+    schema_version: Literal[1] = Field(description="Version of the format; 1.")
+    retirements: list[Notice] = Field(default_factory=list, description="Notices; the first that matches counts.")
+    policies: list[OwnPolicy] = Field(default_factory=list, description="Policies; they come before the built-in ones.")
 
 
 def is_link(text: str) -> bool:
@@ -99,26 +99,23 @@ def is_link(text: str) -> bool:
 
 
 def read_notices(path: Path | None) -> LifecycleFile:
-    """The notices of a file; of `lifecycle.yaml`, if there is one, where no file is named.
+    """The notices in a file; by default those of `lifecycle.yaml`, if it exists.
 
     Raises:
-        UsageError: the named file is missing, or the file is not what it has to be.
+        UsageError: the named file is missing, or the file is wrong.
     """
     place = path or DEFAULT_FILE
     if path is None and not place.exists():
         return LifecycleFile(schema_version=1)
     where = str(place)
-    text = decode(_read(place), where)
-    return validated(LifecycleFile, read_tree(text, where, version=SCHEMA_VERSION, first_key="retirements"), where)
-
-
-def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
-            return stream.read(MOST_BYTES + 1)
+        with place.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
     except OSError as error:
         do = "Check the path given with --lifecycle."
-        raise UsageError(problem(str(path), f"cannot be read ({error.strerror})", do=do)) from None
+        raise UsageError(problem(where, f"cannot be read ({error.strerror})", do=do)) from None
+    text = decode(content, where)
+    return validated(LifecycleFile, read_tree(text, where, version=SCHEMA_VERSION, first_key="retirements"), where)
 
 
 def lifecycle_schema() -> Mapping[str, Any]:

@@ -1,9 +1,9 @@
-"""Dates that nobody has announced, estimated from what a vendor has published about the lives of its models.
+"""Dates that nobody has announced, estimated from what vendors publish about how long they serve their models.
 
-Some model names carry the day of their release, some vendors say for how long at least a model is served. Together
-they give the first day on which a model may go. That is an estimate and is marked as one wherever it is shown.
+Some model names contain the release date, and some vendors say how long, at least, a model is served. Together they
+give the first day on which a model may retire. That is an estimate and is marked as one wherever it is shown.
 
-Invariant: no policy without a public source, and no estimate without a release date that the name itself gives.
+Invariant: no policy without a public source, and no estimate without a release date in the name itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Policy:
 
     Attributes:
         models: glob over routes, such as `azure/*`.
-        days_after_release: a model is served for at least so many days.
+        days_after_release: a model is served for at least this many days.
         source: web address of the promise.
     """
 
@@ -59,12 +59,12 @@ PUBLISHED: tuple[Policy, ...] = (
         source="https://docs.anthropic.com/en/docs/about-claude/model-deprecations",
     ),
 )
-"""The first policy that covers a model counts. OpenAI and Google announce dates, but promise no span that holds for all
-models, so for theirs nothing is estimated."""
+    """The first day on which the model may retire, and the policy that says so; None if there is none.
+nothing is estimated for theirs."""
 
 
 def release_date(name: str) -> datetime.date | None:
-    """The day (or the first of the month) in a model's name; None where it has none."""
+    """The date (or the first of the month) in a model's name; None if it has none."""
     if (day := _DAY.search(name)) is not None:
         return _date(int(day[1]), int(day[2]), int(day[3]))
     if (month := _MONTH.search(name)) is not None:
@@ -75,10 +75,10 @@ def release_date(name: str) -> datetime.date | None:
 def estimate(
     route: str, policies: Sequence[Policy], released: str | None = None
 ) -> tuple[datetime.date, Policy] | None:
-    """The first day on which the model may go, and the policy that says so; None where nothing can be said.
+    """The first day on which the model may retire, and the policy that says so; None without an estimate.
 
     Args:
-        released: name to read the release date from: that of the snapshot that an alias stands for.
+        released: name to read the release date from, such as the snapshot that an alias stands for.
     """
     day = release_date(released or route)
     policy = next((policy for policy in policies if policy.covers(route)), None)
