@@ -59,8 +59,8 @@ PUBLISHED: tuple[Policy, ...] = (
         source="https://docs.anthropic.com/en/docs/about-claude/model-deprecations",
     ),
 )
-    """The first day on which the model may retire, and the policy that says so; None if there is none.
-nothing is estimated for theirs."""
+"""The first policy that covers a model counts. OpenAI and Google announce dates but promise no period for all
+models, so nothing is estimated for them."""
 
 
 def release_date(name: str) -> datetime.date | None:
