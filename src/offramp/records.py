@@ -308,8 +308,8 @@ class ResultState(enum.StrEnum):
     """Three states, never mixed."""
 
     SCORED = "scored"
-    FAULT = "fault"  # the program's own fault (unparsable, refused, too long): a real zero, counted
-    FAILED = "failed"  # the infrastructure's fault: no score, counted apart, tried again on resume
+    PROGRAM_ERROR = "fault"  # the program's own error (unparsable, refused, too long): a real zero, counted
+    INFRASTRUCTURE_ERROR = "failed"  # no score, counted separately, retried on resume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,12 +317,12 @@ class Result:
     """One candidate on one example.
 
     Attributes:
-        score: value in [0, 1]; 0.0 for FAULT; None for FAILED.
+        score: value in [0, 1]; 0.0 for a program error; None for an infrastructure error.
         cost_usd: virtual: what one production run costs, also when the ledger answered; judge not included; None
-            where a price is unknown or the run FAILED.
-        latency_s: sum of the wall clock of its calls, from their physical requests; None for FAILED.
+            where a price is unknown or the state is an infrastructure error.
+        latency_s: sum of the wall clock of its calls, from their physical requests; None for an infrastructure error.
         outputs: predicted fields, JSON values; None unless parsed (or where texts are not stored).
-        reason: why it is FAULT or FAILED, or the metric's feedback.
+        reason: why it is an error, or the metric's feedback.
         calls, cached_calls: physical requests of the program and answers from the ledger.
     """
 
@@ -344,7 +344,7 @@ class Result:
 class Evaluation:
     """One candidate on a set of examples; aggregates are computed from the results and stored nowhere else.
 
-    FAILED results are in no aggregate but `n_failed`. With no counted result, aggregates are None.
+    Infrastructure errors are in no aggregate but `n_failed`. With no counted result, aggregates are None.
     """
 
     candidate: str
@@ -352,23 +352,23 @@ class Evaluation:
 
     @property
     def counted(self) -> tuple[Result, ...]:
-        """Scored results and the program's own faults."""
-        return tuple(r for r in self.results if r.state is not ResultState.FAILED)
+        """Scored results and program errors."""
+        return tuple(r for r in self.results if r.state is not ResultState.INFRASTRUCTURE_ERROR)
 
     @property
     def n(self) -> int:
-        """Number of examples with a score, faults included."""
+        """Number of examples with a score, program errors included."""
         return len(self.counted)
 
     @property
     def n_fault(self) -> int:
-        """Number of the program's own faults."""
-        return sum(r.state is ResultState.FAULT for r in self.results)
+        """Number of program errors."""
+        return sum(r.state is ResultState.PROGRAM_ERROR for r in self.results)
 
     @property
     def n_failed(self) -> int:
         """Number of examples without a score because the infrastructure failed."""
-        return sum(r.state is ResultState.FAILED for r in self.results)
+        return sum(r.state is ResultState.INFRASTRUCTURE_ERROR for r in self.results)
 
     @property
     def quality(self) -> float | None:

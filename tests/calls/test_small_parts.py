@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support_calls import PRICE, make_model, make_request
 
 from offramp.calls.estimate import input_tokens, output_tokens, worst_usd
-from offramp.calls.failures import CallError, FatalCallError, InfrastructureFailure, ProgramFault, scrubbed
+from offramp.calls.failures import CallError, FatalCallError, InfrastructureError, ProgramError, scrubbed
 from offramp.calls.retries import retry_after_s
 from offramp.calls.transports.replies import failure_for
 from offramp.records import Price, Usage
@@ -57,7 +57,7 @@ def test_a_retry_after_is_seconds_or_a_date_or_nothing(value, seconds):
 
 @given(status=st.integers(400, 599), text=st.text(max_size=50))
 def test_every_http_status_is_somebodys_fault(status, text):
-    kinds = (ProgramFault, InfrastructureFailure, FatalCallError)
+    kinds = (ProgramError, InfrastructureError, FatalCallError)
     assert sum(isinstance(failure_for(status, text), kind) for kind in kinds) == 1
 
 

@@ -1,4 +1,4 @@
-"""One candidate on examples through the real ring, ledger and results: only the model is a function."""
+"""One candidate on examples through the real caller, ledger and results: only the model is a function."""
 
 import asyncio
 import json
@@ -130,7 +130,10 @@ def test_a_failure_is_tried_again_at_the_end_of_the_set(tmp_path):
     evaluation = bench.evaluate()
     assert states(evaluation) == "s" * 8
     assert [number_of(r) for r in bench.requests][-2:] == [101, 101]
-    assert [r.state for r in bench.seen if r.example == "e101"] == [ResultState.FAILED, ResultState.SCORED]
+    assert [r.state for r in bench.seen if r.example == "e101"] == [
+        ResultState.INFRASTRUCTURE_ERROR,
+        ResultState.SCORED,
+    ]
 
 
 def test_when_failures_pile_up_it_stops_names_the_reason_and_keeps_what_it_has(tmp_path):

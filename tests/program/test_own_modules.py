@@ -123,7 +123,7 @@ def test_a_sync_call_in_aforward_says_so_instead_of_hanging() -> None:
             return self.sort(message=message)
 
     outcome, requests = own("billing", Blocking)
-    assert isinstance(outcome.failure, JobError) and "acall" in str(outcome.failure)
+    assert isinstance(outcome.infrastructure_error, JobError) and "acall" in str(outcome.infrastructure_error)
     assert requests == []
 
 
@@ -136,7 +136,7 @@ def test_a_sync_call_in_aforward_is_no_score_when_the_module_swallows_it() -> No
                 return dspy.Prediction(category="default")
 
     outcome, _ = own("billing", Blocking)
-    assert isinstance(outcome.failure, JobError) and outcome.outputs is None
+    assert isinstance(outcome.infrastructure_error, JobError) and outcome.outputs is None
 
 
 def test_an_event_loop_inside_of_forward_is_carried_over_to_the_ring() -> None:
@@ -177,7 +177,9 @@ def test_threads_without_a_context_are_a_failure_and_no_zero() -> None:
                 return pool.submit(self.sort, message=message).result()
 
     outcome, _ = own("billing", Threads)
-    assert isinstance(outcome.failure, ValueError) and "No LM is loaded" in str(outcome.failure)
+    assert isinstance(outcome.infrastructure_error, ValueError) and "No LM is loaded" in str(
+        outcome.infrastructure_error
+    )
 
 
 def test_the_same_question_three_times_gets_three_answers() -> None:
@@ -326,7 +328,7 @@ class Swallowing(Single):
 
 def test_a_swallowed_outage_is_a_failure_and_not_scored() -> None:
     outcome, _ = own(lambda _: RateLimited("429"), Swallowing)
-    assert isinstance(outcome.failure, RateLimited) and outcome.outputs is None
+    assert isinstance(outcome.infrastructure_error, RateLimited) and outcome.outputs is None
 
 
 def test_a_swallowed_outage_after_a_swallowed_refusal_is_a_failure_too() -> None:
@@ -340,12 +342,12 @@ def test_a_swallowed_outage_after_a_swallowed_refusal_is_a_failure_too() -> None
             return dspy.Prediction(category="default")
 
     outcome, _ = own([Refused("no"), RateLimited("429")], Twice)
-    assert isinstance(outcome.failure, RateLimited) and outcome.outputs is None
+    assert isinstance(outcome.infrastructure_error, RateLimited) and outcome.outputs is None
 
 
 def test_a_swallowed_refusal_is_an_answer_with_what_the_refusal_took() -> None:
     outcome, _ = own(lambda _: Refused("no", usage=Usage(input_tokens=9), latency_s=0.5), Swallowing)
-    assert outcome.outputs == {"category": "default"} and outcome.fault is None
+    assert outcome.outputs == {"category": "default"} and outcome.program_error is None
     assert [r.usage.input_tokens for r in outcome.replies] == [9]
 
 
@@ -372,7 +374,11 @@ def raising(error: Exception) -> Any:
 
 def test_a_value_error_of_the_module_is_its_fault() -> None:
     outcome, _ = own("billing", raising(ValueError("no such customer")))
-    assert outcome.fault == "ValueError: no such customer" and outcome.failure is None and len(outcome.replies) == 1
+    assert (
+        outcome.program_error == "ValueError: no such customer"
+        and outcome.infrastructure_error is None
+        and len(outcome.replies) == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -380,7 +386,7 @@ def test_a_value_error_of_the_module_is_its_fault() -> None:
 )
 def test_any_other_error_of_the_module_is_a_failure_and_no_zero(error: Exception) -> None:
     outcome, _ = own("billing", raising(error))
-    assert outcome.failure is error and outcome.fault is None
+    assert outcome.infrastructure_error is error and outcome.program_error is None
 
 
 def test_a_bug_met_after_a_refusal_is_the_programs_fault() -> None:
@@ -393,7 +399,7 @@ def test_a_bug_met_after_a_refusal_is_the_programs_fault() -> None:
             return dspy.Prediction(category=answer.category)  # type: ignore[union-attr]
 
     outcome, _ = own(lambda _: Refused("no"), Careless)
-    assert outcome.fault == "no" and outcome.failure is None
+    assert outcome.program_error == "no" and outcome.infrastructure_error is None
 
 
 def test_an_unreadable_answer_in_a_task_group_is_a_fault() -> None:
@@ -404,7 +410,7 @@ def test_an_unreadable_answer_in_a_task_group_is_a_fault() -> None:
             return task.result()
 
     outcome, _ = own("", Grouped)
-    assert outcome.fault is not None and outcome.fault.startswith("unparsable")
+    assert outcome.program_error is not None and outcome.program_error.startswith("unparsable")
 
 
 def test_a_wrong_call_of_dspy_is_a_failure_although_it_raises_value_error() -> None:
@@ -413,7 +419,7 @@ def test_a_wrong_call_of_dspy_is_a_failure_although_it_raises_value_error() -> N
             return self.sort(message)
 
     outcome, _ = own("billing", Positional)
-    assert isinstance(outcome.failure, ValueError) and outcome.fault is None
+    assert isinstance(outcome.infrastructure_error, ValueError) and outcome.program_error is None
 
 
 @pytest.mark.parametrize("returned", ["billing", None, ["billing"]])
@@ -423,7 +429,9 @@ def test_returning_no_prediction_is_a_failure(returned: Any) -> None:
             return returned
 
     outcome, _ = own("billing", Odd)
-    assert isinstance(outcome.failure, TypeError) and "dspy.Prediction" in str(outcome.failure)
+    assert isinstance(outcome.infrastructure_error, TypeError) and "dspy.Prediction" in str(
+        outcome.infrastructure_error
+    )
 
 
 def test_an_output_that_the_module_never_gives_is_a_failure_with_both_names() -> None:
@@ -432,7 +440,7 @@ def test_an_output_that_the_module_never_gives_is_a_failure_with_both_names() ->
             return dspy.Prediction(label="billing")
 
     outcome, _ = own("billing", Misnamed)
-    assert "label" in str(outcome.failure) and "category" in str(outcome.failure)
+    assert "label" in str(outcome.infrastructure_error) and "category" in str(outcome.infrastructure_error)
 
 
 def test_a_time_limit_of_the_modules_own_is_a_failure_and_cancels_nobody_else() -> None:
@@ -450,7 +458,7 @@ def test_a_time_limit_of_the_modules_own_is_a_failure_and_cancels_nobody_else() 
     async def go() -> Outcome:
         return await Program(OWN, fields=FIELDS, model=HOSTED, send=send, factory=Hasty).run(make_example())
 
-    assert isinstance(asyncio.run(go()).failure, Abandoned)
+    assert isinstance(asyncio.run(go()).infrastructure_error, Abandoned)
 
 
 def test_a_language_model_of_the_modules_own_is_never_asked() -> None:
@@ -463,7 +471,7 @@ def test_a_language_model_of_the_modules_own_is_never_asked() -> None:
                 return dspy.Prediction(category="default")
 
     outcome, requests = own("billing", Stray)
-    assert isinstance(outcome.failure, JobError) and "budget" in str(outcome.failure)
+    assert isinstance(outcome.infrastructure_error, JobError) and "budget" in str(outcome.infrastructure_error)
     assert requests == []
 
 
@@ -481,7 +489,7 @@ def test_an_image_is_refused_and_never_left_out() -> None:
     outcome, requests = own(
         "[[ ## category ## ]]\nx", Seeing, make_candidate(form="own", instructions={}, format="chat")
     )
-    assert isinstance(outcome.failure, JobError) and "only text" in str(outcome.failure)
+    assert isinstance(outcome.infrastructure_error, JobError) and "only text" in str(outcome.infrastructure_error)
     assert requests == []
 
 

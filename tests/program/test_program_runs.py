@@ -52,7 +52,7 @@ def test_each_format_and_form_gives_typed_outputs(format: str, form: str) -> Non
         answer = json.dumps({"reasoning": "so", **json.loads(JSON_TWO)})
     outcome, requests = run(answer, two(format, form=form), fields=make_fields(TWO))
     assert outcome.outputs == {"category": "billing", "urgent": True}, outcome
-    assert len(requests) == 1 and outcome.fault is None and outcome.failure is None
+    assert len(requests) == 1 and outcome.program_error is None and outcome.infrastructure_error is None
     assert "case 0" in user_text(requests[0]) and "Sort the message." in requests[0].messages[0]["content"]
 
 
@@ -148,8 +148,12 @@ def test_any_input_can_be_sent(format: str, text: Any) -> None:
 )
 def test_an_answer_that_cannot_be_read_is_a_fault_after_one_request(format: str, answer: str) -> None:
     outcome, requests = run(answer, two(format), fields=make_fields(TWO))
-    assert outcome.fault is not None and outcome.fault.startswith("unparsable answer:") and len(outcome.fault) < 250
-    assert outcome.outputs is None and outcome.failure is None
+    assert (
+        outcome.program_error is not None
+        and outcome.program_error.startswith("unparsable answer:")
+        and len(outcome.program_error) < 250
+    )
+    assert outcome.outputs is None and outcome.infrastructure_error is None
     assert len(requests) == 1 and len(outcome.replies) == 1, "no second request in another format"
 
 
@@ -158,7 +162,7 @@ def test_an_answer_that_cannot_be_read_is_a_fault_after_one_request(format: str,
 def test_a_number_that_is_none_is_a_fault(format: str, number: str) -> None:
     answers = {"plain": number, "json": f'{{"price": {number}}}', "chat": f"[[ ## price ## ]]\n{number}"}
     outcome, _ = run(answers[format], two(format), fields=make_fields({"price": OutputField(type="float")}))
-    assert outcome.outputs is None and outcome.fault is not None
+    assert outcome.outputs is None and outcome.program_error is not None
 
 
 @pytest.mark.parametrize(
@@ -167,7 +171,7 @@ def test_a_number_that_is_none_is_a_fault(format: str, number: str) -> None:
 @pytest.mark.parametrize("format", ["plain", "json", "chat"])
 def test_a_refusal_is_a_fault_with_what_it_took(format: str, fault: Refused) -> None:
     outcome, _ = run(lambda _: fault, two(format))
-    assert outcome.fault == str(fault) and outcome.failure is None and outcome.trace == ()
+    assert outcome.program_error == str(fault) and outcome.infrastructure_error is None and outcome.trace == ()
     assert [(r.usage.input_tokens, r.latency_s) for r in outcome.replies] == ([(9, 0.5)] if fault.latency_s else [])
 
 
@@ -178,7 +182,7 @@ def test_a_refusal_is_a_fault_with_what_it_took(format: str, fault: Refused) -> 
 @pytest.mark.parametrize("error", [RateLimited("429"), Unauthorized("401"), RuntimeError("a bug below")])
 def test_what_fails_below_is_a_failure_and_itself(format: str, error: Exception) -> None:
     outcome, requests = run(lambda _: error, two(format))
-    assert outcome.failure is error and outcome.fault is None and outcome.outputs is None
+    assert outcome.infrastructure_error is error and outcome.program_error is None and outcome.outputs is None
     assert len(requests) == 1, "DSPy does not try again by itself"
 
 

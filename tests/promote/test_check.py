@@ -196,7 +196,7 @@ def test_a_space_file_outside_of_the_project_has_to_be_named_by_a_person(
 def judged(before: list[float], after: list[float | None], *, margin: float = 0.05) -> Any:
     results = [
         Result(
-            candidate="c", example=f"e{i:03}", state=ResultState.FAILED if score is None else ResultState.SCORED,
+            candidate="c", example=f"e{i:03}", state=ResultState.INFRASTRUCTURE_ERROR if score is None else ResultState.SCORED,
             score=score, cost_usd=None if score is None else 1e-5, latency_s=None if score is None else 0.2,
         )
         for i, score in enumerate(after)

@@ -18,7 +18,7 @@ import pytest
 import offramp
 from offramp.calls.failures import InvalidRequest, ModelNotFound, ServerFailed
 from offramp.errors import PromotionError, UsageError
-from offramp.program.deployed import AnswerFault
+from offramp.program.deployed import AnswerError
 from offramp.promote import api
 from offramp.promote.folder import FeatureFolder
 from offramp.records import CallRequest
@@ -162,7 +162,7 @@ def test_an_answer_that_cannot_be_read_is_an_error_and_asks_nobody_else(
 ) -> None:
     wire = FunctionTransport(lambda _: "gibberish")
     program = loaded(promoted_job(tmp_path, monkeypatch), wire)
-    with pytest.raises(AnswerFault, match="gibberish"):
+    with pytest.raises(AnswerError, match="gibberish"):
         program(message="case 001")
     assert len(wire.requests) == 1
 

@@ -202,7 +202,7 @@ def test_an_example_that_always_fails_has_no_score_and_is_tried_again_by_the_nex
     first = run_job(space, tmp_path)
     assert first.error is None
     assert set(counts(first)) == {(5, 0, 1)}
-    failed = [r for r in results_of(tmp_path, first.report.study) if r.state is ResultState.FAILED]
+    failed = [r for r in results_of(tmp_path, first.report.study) if r.state is ResultState.INFRASTRUCTURE_ERROR]
     assert {r.example for r in failed} == {f"e{sick:03}"}
     assert {(r.score, r.cost_usd, r.latency_s) for r in failed} == {(None, None, None)}
 
@@ -248,6 +248,6 @@ def test_refusals_and_answers_that_cannot_be_read_are_real_zeros_and_are_billed(
     assert result.error is None
     found = results_of(tmp_path, result.report.study)
     zeros = [r for r in found if int(r.example[1:]) % 6 in bad]
-    assert zeros and {(r.state, r.score) for r in zeros} == {(ResultState.FAULT, 0.0)}
+    assert zeros and {(r.state, r.score) for r in zeros} == {(ResultState.PROGRAM_ERROR, 0.0)}
     assert {r.state for r in found if r not in zeros} == {ResultState.SCORED}
     assert result.spent_usd == pytest.approx(provider.sums(), abs=1e-9)

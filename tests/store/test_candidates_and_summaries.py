@@ -25,7 +25,7 @@ def candidate(**changes):
 
 
 def result(example, state, score, latency, usage, calls):
-    scored = state is not ResultState.FAILED
+    scored = state is not ResultState.INFRASTRUCTURE_ERROR
     return Result(
         candidate="c", example=example, state=state, score=score if scored else None, cost_usd=None,
         latency_s=latency if scored else None, usage=usage if calls else Usage(), calls=calls,

@@ -16,7 +16,13 @@ SCORED = Result(
 def test_a_result_comes_back_as_it_was(store):
     results = ResultStore(store)
     failed = replace(
-        SCORED, example="e2", state=ResultState.FAILED, score=None, cost_usd=None, latency_s=None, outputs=None
+        SCORED,
+        example="e2",
+        state=ResultState.INFRASTRUCTURE_ERROR,
+        score=None,
+        cost_usd=None,
+        latency_s=None,
+        outputs=None,
     )
     results.put("s", Split.SEARCH, [SCORED, failed])
     assert results.get("s", Split.SEARCH, "c") == {"e1": SCORED, "e2": failed}
@@ -24,7 +30,7 @@ def test_a_result_comes_back_as_it_was(store):
 
 def test_a_later_result_replaces_the_earlier_one_also_within_one_put(store):
     results = ResultStore(store)
-    results.put("s", Split.SEARCH, [replace(SCORED, state=ResultState.FAILED, score=None)])
+    results.put("s", Split.SEARCH, [replace(SCORED, state=ResultState.INFRASTRUCTURE_ERROR, score=None)])
     results.put("s", Split.SEARCH, [replace(SCORED, score=0.1), SCORED])
     assert results.get("s", Split.SEARCH, "c")["e1"].score == 0.5
 

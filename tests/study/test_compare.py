@@ -120,7 +120,7 @@ def test_an_example_without_a_score_is_in_no_count(job):
     folder, report = job
     with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:
         lost = Result(candidate=report.recommended.candidate, example=compared(job).pairs[0].example,
-                      state=ResultState.FAILED, score=None, cost_usd=None, latency_s=None, reason="no reply")  # fmt: skip
+                      state=ResultState.INFRASTRUCTURE_ERROR, score=None, cost_usd=None, latency_s=None, reason="no reply")  # fmt: skip
         ResultStore(store).put(report.study, Split.HOLDOUT, [lost])
     found = compared(job)
     assert (found.whole.n, found.unpaired) == (13, 1)

@@ -35,7 +35,7 @@ def evaluation(*runs, failed=0):
         Result(
             candidate="c",
             example=f"f{i}",
-            state=ResultState.FAILED,
+            state=ResultState.INFRASTRUCTURE_ERROR,
             score=None,
             cost_usd=None,
             latency_s=None,

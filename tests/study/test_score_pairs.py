@@ -24,7 +24,7 @@ def test_a_failed_run_has_no_score_and_a_fault_has_zero():
 
     results = [
         result("a", ResultState.SCORED, 0.5),
-        result("b", ResultState.FAULT, 0.0),
-        result("c", ResultState.FAILED, None),
+        result("b", ResultState.PROGRAM_ERROR, 0.0),
+        result("c", ResultState.INFRASTRUCTURE_ERROR, None),
     ]
     assert scores_of({each.example: each for each in results}) == {"a": 0.5, "b": 0.0}

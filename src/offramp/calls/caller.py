@@ -56,8 +56,8 @@ class Caller:
         """The answer to `request`; a probe's is never from the ledger, since it is there to be timed.
 
         Raises:
-            ProgramFault: the program's own error, a real zero.
-            InfrastructureFailure: no answer after all attempts.
+            ProgramError: the program's own error, a real zero.
+            InfrastructureError: no answer after all attempts.
             FatalCallError: no request of this kind can work.
             ModelError: money has a cap and the model no price.
             BudgetExceeded: a cap has no room, and no request in flight could leave any.

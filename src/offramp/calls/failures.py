@@ -1,10 +1,10 @@
 """Who is to blame when a request gives no answer, which decides what happens next.
 
     CallError
-    ├── ProgramFault            the program's own error: a real zero, counted, never tried again
+    ├── ProgramError            the program's own error: a real zero, counted, never tried again
     │   ├── Refused                the model or its filter refused
     │   └── TooLong                the prompt does not fit the model
-    ├── InfrastructureFailure   no score: retried, then counted separately
+    ├── InfrastructureError   no score: retried, then counted separately
     │   ├── RateLimited            429; may say when to come back
     │   ├── ServerFailed           5xx
     │   ├── TimedOut               no reply within the time of one attempt
@@ -64,27 +64,27 @@ class CallError(OfframpError):
         self.usage, self.latency_s, self.cached = usage, latency_s, cached
 
 
-class ProgramFault(CallError):
-    """The program's own fault: scored 0."""
+class ProgramError(CallError):
+    """The program's own error: scored 0."""
 
 
-class Refused(ProgramFault):
+class Refused(ProgramError):
     """The model, or a filter before it, refused to answer."""
 
     status = CallStatus.REFUSED
 
 
-class TooLong(ProgramFault):
+class TooLong(ProgramError):
     """The prompt does not fit into the model's context."""
 
     status = CallStatus.TOO_LONG
 
 
-class InfrastructureFailure(CallError):
-    """Not the program's fault; worth another try."""
+class InfrastructureError(CallError):
+    """Not the program's error; worth another try."""
 
 
-class RateLimited(InfrastructureFailure):
+class RateLimited(InfrastructureError):
     """Too many requests. `retry_after_s`: when the provider said to come back; None where it did not."""
 
     status = CallStatus.RATE_LIMITED
@@ -94,7 +94,7 @@ class RateLimited(InfrastructureFailure):
         self.retry_after_s = retry_after_s
 
 
-class ServerFailed(InfrastructureFailure):
+class ServerFailed(InfrastructureError):
     """The provider failed; it bills no such reply. `retry_after_s` as for RateLimited."""
 
     status = CallStatus.SERVER_FAILED
@@ -104,14 +104,14 @@ class ServerFailed(InfrastructureFailure):
         self.retry_after_s = retry_after_s
 
 
-class TimedOut(InfrastructureFailure):
+class TimedOut(InfrastructureError):
     """No reply in time; the provider may have worked, and billed, all the same."""
 
     status = CallStatus.TIMED_OUT
     may_be_billed = True
 
 
-class Unreachable(InfrastructureFailure):
+class Unreachable(InfrastructureError):
     """No connection (`sent` false: certainly not billed), or one that broke after the request had left."""
 
     status = CallStatus.UNREACHABLE
@@ -121,14 +121,14 @@ class Unreachable(InfrastructureFailure):
         self.sent = sent
 
 
-class BrokenReply(InfrastructureFailure):
+class BrokenReply(InfrastructureError):
     """A reply that cannot be read: no JSON, no choices, no message."""
 
     status = CallStatus.BROKEN_REPLY
     may_be_billed = True
 
 
-class DeadlineExceeded(InfrastructureFailure):
+class DeadlineExceeded(InfrastructureError):
     """All attempts of one request together took longer than allowed."""
 
     status = CallStatus.DEADLINE_EXCEEDED

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from offramp.calls.failures import DeadlineExceeded, InfrastructureFailure, TimedOut
+from offramp.calls.failures import DeadlineExceeded, InfrastructureError, TimedOut
 from offramp.records import CallReply
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -104,7 +104,7 @@ class RetryPolicy:
                 return await attempt(number, deadline)
             except DeadlineExceeded:
                 raise
-            except InfrastructureFailure as error:
+            except InfrastructureError as error:
                 if number == self.attempts:
                     raise
                 pause_s = self.rng.uniform(0.0, min(_LONGEST_S, _BASE_S * 2.0 ** (number - 1)))

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from offramp.calls.failures import InfrastructureFailure
+from offramp.calls.failures import InfrastructureError
 from offramp.errors import JobError
 from offramp.ids import derived_seed
 from offramp.program.demos import distinct
@@ -21,7 +21,7 @@ from offramp.program.program import Demos, Outcome, Program
 from offramp.records import Candidate, DemoKind, Example, Purpose, Result, ResultState
 
 Judge = Callable[[Outcome, Candidate, Example], Awaitable[Result]]
-"""The result of a run; raises what ends the job, and InfrastructureFailure where the metric's own model fails."""
+"""The result of a run; raises what ends the job, and InfrastructureError where the metric's own model fails."""
 
 
 class BootstrapFailed(JobError):
@@ -83,9 +83,9 @@ async def _all(runs: Iterable[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
 async def _approved(outcome: Outcome, teacher: Program, example: Example, min_score: float, judge: Judge) -> bool:
     try:
         result = await judge(outcome, teacher.candidate, example)
-    except InfrastructureFailure as error:
+    except InfrastructureError as error:
         raise _failed(example, f"{type(error).__name__}: {error}") from error
-    if outcome.failure is not None:
+    if outcome.infrastructure_error is not None:
         raise _failed(example, result.reason)
     good = result.state is ResultState.SCORED and result.score is not None and result.score >= min_score
     return good and bool(outcome.trace)

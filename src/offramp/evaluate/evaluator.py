@@ -1,4 +1,4 @@
-"""Evaluates candidates on examples through the calls ring, as many at a time as the job allows.
+"""Evaluates candidates on examples through the caller, as many at a time as the job allows.
 
 Results are kept as they come: what was paid for survives whatever stops the job, and a candidate that was begun is
 continued, not begun again. Infrastructure failures are tried once more at the end of the set; when they pile up the
@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from offramp.calls.failures import InfrastructureFailure
+from offramp.calls.failures import InfrastructureError
 from offramp.errors import JobError, OfframpError
 from offramp.evaluate.demos import bootstrap, without_demos
 from offramp.evaluate.observe import Observation, observe
@@ -55,7 +55,7 @@ class EvaluatorSettings:
 
 
 class Evaluator:
-    """One job's evaluator. Make it on the event loop of the ring."""
+    """One job's evaluator. Make it on the event loop of the caller."""
 
     def __init__(
         self, *, task: Task, models: Mapping[str, Model], send: Send, results: ResultStore, study: str,
@@ -86,7 +86,11 @@ class Evaluator:
             TooManyFailures, BudgetExceeded, FatalCallError, MetricError: the job cannot go on; what was done is stored.
         """
         stored = self._results.get(self._study, split, candidate.id)
-        known = [stored[e.id] for e in examples if e.id in stored and stored[e.id].state is not ResultState.FAILED]
+        known = [
+            stored[e.id]
+            for e in examples
+            if e.id in stored and stored[e.id].state is not ResultState.INFRASTRUCTURE_ERROR
+        ]
         evaluation = Evaluation(candidate=candidate.id, results=tuple(known))
         done = {result.example for result in known}
         todo = [example for example in examples if example.id not in done]
@@ -94,7 +98,7 @@ class Evaluator:
             if not todo:
                 break
             evaluation = evaluation.extended(await self._run_all(candidate, todo, split, allowed=len(examples)))
-            failed = {r.example for r in evaluation.results if r.state is ResultState.FAILED}
+            failed = {r.example for r in evaluation.results if r.state is ResultState.INFRASTRUCTURE_ERROR}
             todo = [example for example in examples if example.id in failed]
         return _in_order(evaluation, examples)
 
@@ -131,7 +135,7 @@ class Evaluator:
                     stop.append(error)
                     return
                 results.append(result)
-                if sum(r.state is ResultState.FAILED for r in results) > limit:
+                if sum(r.state is ResultState.INFRASTRUCTURE_ERROR for r in results) > limit:
                     stop.append(_too_many(candidate, results))
 
         workers = range(min(self._settings.concurrency, len(examples)))
@@ -166,7 +170,7 @@ class Evaluator:
         """
         async with self._within():
             outcome = _checked(await (await self.program(candidate)).run(example, purpose=Purpose.PROBE))
-        if outcome.failure is not None or not outcome.replies:
+        if outcome.infrastructure_error is not None or not outcome.replies:
             return None
         return ProbeRun(example=example.id, latency_s=sum(reply.latency_s for reply in outcome.replies))
 
@@ -209,8 +213,8 @@ class Evaluator:
 
 def _checked(outcome: Outcome) -> Outcome:
     """The outcome, unless its failure is one that the next run would meet too."""
-    failure = outcome.failure
-    if isinstance(failure, OfframpError) and not isinstance(failure, InfrastructureFailure):
+    failure = outcome.infrastructure_error
+    if isinstance(failure, OfframpError) and not isinstance(failure, InfrastructureError):
         raise failure
     if failure is not None and not isinstance(failure, Exception):
         raise failure
@@ -226,7 +230,7 @@ def _in_order(evaluation: Evaluation, examples: Sequence[Example]) -> Evaluation
 
 
 def _too_many(candidate: Candidate, results: Sequence[Result]) -> TooManyFailures:
-    failed = [r for r in results if r.state is ResultState.FAILED]
+    failed = [r for r in results if r.state is ResultState.INFRASTRUCTURE_ERROR]
     reason, count = Counter(r.reason for r in failed).most_common(1)[0]
     return TooManyFailures(
         f"candidate {candidate.id} ({candidate.model}): {len(failed)} of {len(results)} runs failed for reasons "

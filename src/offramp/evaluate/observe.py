@@ -1,6 +1,6 @@
 """What a candidate does on train examples, for a proposer that learns from it. No result is kept: these are not scores.
 
-Invariant: an observation is of an answer or of the program's own fault, never of the infrastructure's.
+Invariant: an observation is of an answer or of a program error, never of an infrastructure error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from offramp.calls.failures import InfrastructureFailure
+from offramp.calls.failures import InfrastructureError
 from offramp.errors import JobError
 from offramp.evaluate.demos import Judge
 from offramp.program.program import Outcome, Program, Trace
@@ -76,9 +76,9 @@ async def _observed(
 ) -> Observation:
     try:
         result = await judge(outcome, program.candidate, example)
-    except InfrastructureFailure as error:
+    except InfrastructureError as error:
         raise ObservationFailed(f"observing train example {example.id!r} failed: {error}") from error
-    if outcome.failure is not None:
+    if outcome.infrastructure_error is not None:
         raise ObservationFailed(f"observing train example {example.id!r} failed: {result.reason}")
     raw = outcome.replies[-1].text if outcome.replies else None
     return Observation(

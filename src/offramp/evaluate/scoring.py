@@ -1,13 +1,13 @@
-"""From the outcome of one run to a result: scored, the program's own fault, or the infrastructure's.
+"""From the outcome of one run to a result: scored, a program error, or an infrastructure error.
 
-Invariant: an infrastructure failure never becomes a score, and a fault is never without one (it is 0).
+Invariant: an infrastructure error never becomes a score, and a program error always has one (it is 0).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from offramp.calls.failures import InfrastructureFailure, ProgramFault
+from offramp.calls.failures import InfrastructureError, ProgramError
 from offramp.program.program import Outcome
 from offramp.records import Candidate, Example, Model, Result, ResultState, Usage
 from offramp.task.metrics import Ask, Metric
@@ -25,21 +25,21 @@ async def result_of(
     """
     try:
         return await graded(outcome, candidate=candidate, example=example, model=model, metric=metric, ask=ask)
-    except InfrastructureFailure as error:
+    except InfrastructureError as error:
         return _failed(outcome, candidate, example, error)
 
 
 async def graded(
     outcome: Outcome, *, candidate: Candidate, example: Example, model: Model, metric: Metric, ask: Ask | None
 ) -> Result:
-    """As `result_of`, for who has to know whether another try could end otherwise: raises InfrastructureFailure too."""
-    if outcome.failure is not None:
-        return _failed(outcome, candidate, example, outcome.failure)
-    if outcome.fault is not None:
-        return _counted(outcome, candidate, example, model, ResultState.FAULT, 0.0, outcome.fault, {})
+    """As `result_of`, for who has to know whether another try could end otherwise: raises InfrastructureError too."""
+    if outcome.infrastructure_error is not None:
+        return _failed(outcome, candidate, example, outcome.infrastructure_error)
+    if outcome.program_error is not None:
+        return _counted(outcome, candidate, example, model, ResultState.PROGRAM_ERROR, 0.0, outcome.program_error, {})
     try:
         score = await metric.score(example, outcome.outputs or {}, ask)
-    except (JudgeFailed, ProgramFault) as error:  # the judge's own fault, never the candidate's
+    except (JudgeFailed, ProgramError) as error:  # the judge's own, never the candidate's
         return _failed(outcome, candidate, example, error)
     return _counted(outcome, candidate, example, model, ResultState.SCORED, score.value, score.feedback, score.parts)
 
@@ -76,7 +76,7 @@ def _failed(outcome: Outcome, candidate: Candidate, example: Example, error: Bas
     return Result(
         candidate=candidate.id,
         example=example.id,
-        state=ResultState.FAILED,
+        state=ResultState.INFRASTRUCTURE_ERROR,
         score=None,
         cost_usd=None,
         latency_s=None,

@@ -1,7 +1,7 @@
 """The message formats as DSPy adapters: our plain one, and DSPy's chat and json under two rules of ours.
 
 Rule 1: an answer is read once. Whatever a parser raises about it is an `AdapterParseError`, noted on the run as the
-program's own fault, and no second request is made in another format.
+program's own error, and no second request is made in another format.
 Rule 2: only the run's own model is asked. A predictor with a language model of its own would pass ledger and budget by.
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import dspy
 
-from offramp.calls.failures import CallError, InvalidRequest, ProgramFault
+from offramp.calls.failures import CallError, InvalidRequest, ProgramError
 from offramp.errors import JobError, OfframpError, UsageError, nearest, problem
 from offramp.program.background import BACKGROUND
 from offramp.program.program import Program
@@ -24,7 +24,7 @@ from offramp.records import Example
 _log = logging.getLogger("offramp")
 
 
-class AnswerFault(OfframpError):
+class AnswerError(OfframpError):
     """The model answered, and not with what the program can use: it could not be read, or it refused."""
 
 
@@ -45,7 +45,7 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
 
         Raises:
             UsageError: the inputs do not fit.
-            AnswerFault: the model's answer cannot be used.
+            AnswerError: the model's answer cannot be used.
             CallError: no model of the list gave an answer.
         """
         return BACKGROUND.wait(self._answer(inputs))
@@ -81,11 +81,11 @@ async def _answer(programs: Sequence[Program], example: Example) -> dspy.Predict
         if failure is not None:
             _log.warning("%s gave no answer (%s); asking %s", failed, failure, program.candidate.model)
         outcome = await program.run(example)
-        if outcome.failure is None:
-            if outcome.fault is not None:
-                raise AnswerFault(f"{program.candidate.model}: {outcome.fault}")
+        if outcome.infrastructure_error is None:
+            if outcome.program_error is not None:
+                raise AnswerError(f"{program.candidate.model}: {outcome.program_error}")
             return dspy.Prediction(**(outcome.outputs or {}))
-        failure, failed = outcome.failure, program.candidate.model
+        failure, failed = outcome.infrastructure_error, program.candidate.model
         if not _another_may_answer(failure):
             break
     assert failure is not None
@@ -94,4 +94,4 @@ async def _answer(programs: Sequence[Program], example: Example) -> dspy.Predict
 
 def _another_may_answer(failure: BaseException) -> bool:
     """Whether the failure is of this model: not of the request, and not of the program's own code."""
-    return isinstance(failure, CallError | JobError) and not isinstance(failure, InvalidRequest | ProgramFault)
+    return isinstance(failure, CallError | JobError) and not isinstance(failure, InvalidRequest | ProgramError)

@@ -21,7 +21,7 @@ import dspy
 from dspy.clients.lm15_boundary import request_kwargs
 from dspy.lm15 import Request, Response, response_from_openai_chat
 
-from offramp.calls.failures import ProgramFault
+from offramp.calls.failures import ProgramError
 from offramp.errors import JobError
 from offramp.program.run_log import RunLog
 from offramp.records import CallReply, CallRequest, Message, Model
@@ -85,11 +85,11 @@ class CallerEngine:
         with log.in_flight():
             try:
                 reply = await self._send(self._call(request, log))
-            except ProgramFault as fault:
-                log.note_fault(fault)
+            except ProgramError as error:
+                log.note_program_error(error)
                 raise
             except BaseException as error:
-                log.note_failure(error)
+                log.note_infrastructure_error(error)
                 raise
             log.replies.append(reply)
         return _response(request, reply)

@@ -1,9 +1,9 @@
-"""DSPy's grounded proposer over the calls ring: a summary of the data, then an instruction from it.
+"""DSPy's grounded proposer over the caller: a summary of the data, then an instruction from it.
 
 The parts are DSPy's (`dspy.propose`): what is asked for the summary, for the instruction, and the tips. What is around
 them is ours: DSPy's own loop draws from a global generator, prints, and takes a failed request for a missing summary.
 
-Invariant: a failure of the ring is raised as it is, also where DSPy swallowed it.
+Invariant: an error of the caller is raised as it is, also where DSPy swallowed it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOST_CHARS = 500
 """Of one value that is shown."""
 
 
-class GroundedFault(OfframpError):
+class ProposerError(OfframpError):
     """The proposer model refused, or wrote what cannot be read."""
 
 
@@ -42,7 +42,7 @@ def tips() -> list[str]:
 
 
 class Grounded:
-    """Writes for one task with one model. Make it on the event loop of the ring."""
+    """Writes for one task with one model. Make it on the event loop of the caller."""
 
     def __init__(
         self, *, model: Model, params: Mapping[str, Any], send: Send, fields: TaskFields,
@@ -56,7 +56,7 @@ class Grounded:
         """Two or three sentences on the data; asked for once.
 
         Raises:
-            GroundedFault: the model refused. InfrastructureFailure, FatalCallError, JobError: as the ring says.
+            ProposerError: the model refused. InfrastructureError, FatalCallError, JobError: as the caller raises.
         """
         if self._summary is None:
             rows = [self._shown(example) for example in examples]
@@ -108,7 +108,7 @@ class Grounded:
         try:
             with recording(log), dspy.context(lm=self._lm, adapter=PlainAdapter(), disable_history=True):
                 text = await dspy.asyncify(work)()
-        except Exception as raised:  # noqa: BLE001 (judged below, by what the ring noted)
+        except Exception as raised:  # noqa: BLE001 (judged below, by what the run noted)
             error = raised
         except BaseException:
             await log.cancel()
@@ -119,12 +119,12 @@ class Grounded:
 
 
 def _raise_what_failed(log: RunLog, error: Exception | None) -> None:
-    if log.failure is not None:
-        if isinstance(log.failure, CallError | JobError):
-            raise log.failure
-        raise JobError(f"the proposer failed: {type(log.failure).__name__}: {log.failure}") from log.failure
-    if log.fault is not None:
-        raise GroundedFault(f"the proposer model gave no instruction: {log.fault}")
+    if (failed := log.infrastructure_error) is not None:
+        if isinstance(failed, CallError | JobError):
+            raise failed
+        raise JobError(f"the proposer failed: {type(failed).__name__}: {failed}") from failed
+    if log.program_error is not None:
+        raise ProposerError(f"the proposer model gave no instruction: {log.program_error}")
     if error is not None:
         raise JobError(f"dspy's proposer failed: {type(error).__name__}: {error}") from error
 

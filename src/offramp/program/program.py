@@ -1,6 +1,6 @@
 """One candidate made runnable: give it an example, get an outcome.
 
-Invariant: an outcome says whose doing it is. A parsed answer has outputs. A fault is the program's own: an answer that
+Invariant: an outcome says whose doing it is. A parsed answer has outputs. A program error is its own: an answer that
 could not be read, a request that was refused or too long, a ValueError that one's own module raised, and whatever a
 program runs into after one of those. Anything else that went wrong is a failure, also where the program swallowed it,
 and nobody may score it.
@@ -44,15 +44,15 @@ class Outcome:
 
     Attributes:
         outputs: the predicted fields as JSON values; None unless the answer was parsed.
-        fault: the program's own fault in words; None when there was none.
-        failure: what failed outside of the program; None when nothing did.
+        program_error: the program's own error in words; None when there was none.
+        infrastructure_error: what failed outside of the program; None when nothing did.
         replies: every reply it got, in order.
         trace: what each predictor was given and gave, for bootstrapping.
     """
 
     outputs: Mapping[str, Any] | None = None
-    fault: str | None = None
-    failure: BaseException | None = None
+    program_error: str | None = None
+    infrastructure_error: BaseException | None = None
     replies: tuple[CallReply, ...] = ()
     trace: Trace = ()
 
@@ -131,20 +131,20 @@ class Program:
 def _outcome(given: tuple[dict[str, Any], Trace] | None, error: Exception | None, log: RunLog) -> Outcome:
     """What a run came to. What was noted on it counts before what the program made of that."""
     replies = tuple(log.replies)
-    if log.failure is not None:
-        return Outcome(failure=log.failure, replies=replies)
+    if log.infrastructure_error is not None:
+        return Outcome(infrastructure_error=log.infrastructure_error, replies=replies)
     if given is not None:
         return Outcome(outputs=given[0], replies=replies, trace=given[1])
-    if log.fault is not None:
-        return Outcome(fault=log.fault, replies=replies)
+    if log.program_error is not None:
+        return Outcome(program_error=log.program_error, replies=replies)
     raised: BaseException | None = error
     while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:  # of an asyncio.TaskGroup
         raised = raised.exceptions[0]
     if isinstance(raised, AdapterParseError):
-        return Outcome(fault=f"unparsable answer: {cut(raised.lm_response)}", replies=replies)
+        return Outcome(program_error=f"unparsable answer: {cut(raised.lm_response)}", replies=replies)
     if isinstance(raised, ValueError) and not _is_of_dspy(raised):
-        return Outcome(fault=f"{type(raised).__name__}: {cut(raised)}", replies=replies)
-    return Outcome(failure=error, replies=replies)
+        return Outcome(program_error=f"{type(raised).__name__}: {cut(raised)}", replies=replies)
+    return Outcome(infrastructure_error=error, replies=replies)
 
 
 def _is_of_dspy(error: BaseException) -> bool:

@@ -4,7 +4,7 @@ A run has a beginning and an end. What it has in flight when the program returns
 will be billed; when the run is cancelled, it is cancelled too. After that the log is over, and a thread or task that
 the program left behind cannot send anything more.
 
-Invariant: the log is only changed on the event loop of the ring.
+Invariant: the log is only changed on the event loop of the caller.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from offramp.calls.failures import ProgramFault
+from offramp.calls.failures import ProgramError
 from offramp.errors import JobError
 from offramp.records import CallReply, Purpose, Usage
 
@@ -33,16 +33,16 @@ class RunLog:
 
     Attributes:
         replies: every reply in the order of arrival, refusals that took time or money among them.
-        failure: the first thing that failed outside of the program; None when nothing did.
-        fault: the first request that was refused, or answer that could not be read; None when there was none.
+        infrastructure_error: the first thing that failed outside of the program; None when nothing did.
+        program_error: the first request that was refused, or answer that could not be read; None when there was none.
         over: whether the run has ended.
     """
 
     purpose: Purpose
     replicate: int
     replies: list[CallReply] = field(default_factory=list)
-    failure: BaseException | None = None
-    fault: str | None = None
+    infrastructure_error: BaseException | None = None
+    program_error: str | None = None
     over: bool = False
     _asked: Counter[str] = field(default_factory=Counter, init=False)
     _flights: dict[asyncio.Future[None], asyncio.Task[Any] | None] = field(default_factory=dict, init=False)
@@ -52,29 +52,29 @@ class RunLog:
         self._asked[request_hash] += 1
         return self._asked[request_hash] - 1
 
-    def note_fault(self, fault: ProgramFault) -> None:
+    def note_program_error(self, error: ProgramError) -> None:
         """A refused request. A production run would wait and pay for it too, where the provider said how much."""
-        self.fault = self.fault or str(fault)
-        if fault.latency_s is not None:
-            usage = fault.usage or Usage()
+        self.program_error = self.program_error or str(error)
+        if error.latency_s is not None:
+            usage = error.usage or Usage()
             reply = CallReply(
-                text="", finish_reason="refused", usage=usage, latency_s=fault.latency_s, cached=fault.cached
+                text="", finish_reason="refused", usage=usage, latency_s=error.latency_s, cached=error.cached
             )
             self.replies.append(reply)
 
     def note_unreadable(self, text: str) -> None:
         """An answer that could not be read, in words."""
-        self.fault = self.fault or text
+        self.program_error = self.program_error or text
 
-    def note_failure(self, error: BaseException) -> None:
+    def note_infrastructure_error(self, error: BaseException) -> None:
         """Something that failed outside of the program."""
         if isinstance(error, asyncio.CancelledError):
             error = Abandoned("the program gave a request up before it was answered (a time limit of its own?)")
-        self.failure = self.failure or error
+        self.infrastructure_error = self.infrastructure_error or error
 
     def noted(self, error: _Error) -> _Error:
         """The error, noted as a failure."""
-        self.note_failure(error)
+        self.note_infrastructure_error(error)
         return error
 
     def refuse_when_over(self) -> None:

@@ -162,7 +162,7 @@ def _fields(pair: ExamplePair, dataset: Dataset) -> Iterator[Field]:
 
 def _answer(result: Result, name: str) -> str:
     if result.outputs is None:
-        return "no answer that could be read" if result.state is ResultState.FAULT else "not stored"
+        return "no answer that could be read" if result.state is ResultState.PROGRAM_ERROR else "not stored"
     return as_text(result.outputs.get(name))
 
 

@@ -48,7 +48,7 @@ class Runs:
 
     def add(self, result: Result) -> None:
         """One more run; one that failed says nothing of the next."""
-        if result.state is ResultState.FAILED:
+        if result.state is ResultState.INFRASTRUCTURE_ERROR:
             return
         usage = result.usage
         self.n += 1
@@ -190,7 +190,7 @@ class KeptBack:
     def _unscored(self, candidate: str) -> int:
         """Examples of the holdout that an earlier run has not scored it on."""
         there = self._known.results.get(self._known.name, Split.HOLDOUT, candidate)
-        scored = {name for name, result in there.items() if result.state is not ResultState.FAILED}
+        scored = {name for name, result in there.items() if result.state is not ResultState.INFRASTRUCTURE_ERROR}
         return sum(example.id not in scored for example in self._p.task.splits.holdout)
 
     def _measure(self) -> None:

@@ -69,4 +69,4 @@ def is_cap(error: OfframpError | None) -> bool:
 
 def answers_behind(results: Iterable[Result]) -> int:
     """Answers behind results that count; those that failed are run again."""
-    return sum(r.calls + r.cached_calls for r in results if r.state is not ResultState.FAILED)
+    return sum(r.calls + r.cached_calls for r in results if r.state is not ResultState.INFRASTRUCTURE_ERROR)

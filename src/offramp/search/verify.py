@@ -199,7 +199,10 @@ class Verification:
     def _todo(self, member: Member) -> int:
         """Examples of the holdout that it has no score for."""
         there = self._results.get(self._row.name, Split.HOLDOUT, member.candidate)
-        return sum(e.id not in there or there[e.id].state is ResultState.FAILED for e in self._p.task.splits.holdout)
+        return sum(
+            e.id not in there or there[e.id].state is ResultState.INFRASTRUCTURE_ERROR
+            for e in self._p.task.splits.holdout
+        )
 
     def _check_models(self, members: Sequence[Member]) -> None:
         """A model that is another one now would put numbers of two models into one candidate."""

@@ -79,8 +79,8 @@ def read_origin(
 
 
 def counted(results: Mapping[str, Result]) -> dict[str, Result]:
-    """Those with a score, faults included."""
-    return {name: result for name, result in results.items() if result.state is not ResultState.FAILED}
+    """Those with a score, program errors included."""
+    return {name: result for name, result in results.items() if result.state is not ResultState.INFRASTRUCTURE_ERROR}
 
 
 def _study(storage: str, promotion: Promotion) -> tuple[StudyRow | None, Recorded]:

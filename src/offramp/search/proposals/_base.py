@@ -45,7 +45,7 @@ class Proposer(Protocol):
     """Writes one instruction.
 
     - It reads examples of the train split only, and what candidates do on them.
-    - Every request it causes goes through the ring with `Purpose.PROPOSER` (a judge's with its own): it is in the
+    - Every request it causes goes through the caller with `Purpose.PROPOSER` (a judge's with its own): it is in the
       ledger, in the budget, and under the caps. It asks nobody else.
     - It is a function of the brief, the train split, the seed and the models' answers: the same brief again asks for
       the same, so that a job that was killed has its answers from the ledger.
@@ -60,7 +60,7 @@ class Proposer(Protocol):
 
         Raises:
             NothingProposed: with the reason in words; the round goes on.
-            InfrastructureFailure: no answer after all attempts.
+            InfrastructureError: no answer after all attempts.
             JobError, FatalCallError: the job cannot go on (a cap, no access).
         """
         ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from offramp.ids import derived_seed
-from offramp.program.grounded import Grounded, GroundedFault, tips
+from offramp.program.grounded import Grounded, ProposerError, tips
 from offramp.records import Example
 from offramp.search.proposals._base import Brief, NothingProposed
 
@@ -38,8 +38,8 @@ class FromData:
                 max_chars=brief.max_chars,
                 replicate=brief.number,
             )
-        except GroundedFault as fault:
-            raise NothingProposed(str(fault)) from fault
+        except ProposerError as error:
+            raise NothingProposed(str(error)) from error
 
     def _some(self, *salt: object, count: int) -> list[Example]:
         return sorted(self._train, key=lambda e: derived_seed(self._seed, *salt, e.content_hash))[:count]

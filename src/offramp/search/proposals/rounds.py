@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from offramp.calls.failures import InfrastructureFailure, ProgramFault
+from offramp.calls.failures import InfrastructureError, ProgramError
 from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate
 from offramp.search.known import Known
@@ -97,9 +97,9 @@ class Rounds:
         """The text, and why it is dropped (None: it joins)."""
         try:
             text = tidy(await proposer.propose(brief))
-        except (NothingProposed, ProgramFault) as nothing:
+        except (NothingProposed, ProgramError) as nothing:
             return None, str(nothing)
-        except InfrastructureFailure as error:
+        except InfrastructureError as error:
             what = f"proposal {brief.number + 1} ({proposer.kind}) got no answer: {type(error).__name__}: {error}"
             raise ProposalFailed(f"{what}. Run the same command again to go on.") from error
         others = job.all_texts[brief.predictor].values()

@@ -153,7 +153,7 @@ def _cells(source: Source, job: ResolvedJob, split: Split) -> Iterator[Result]:
             continue
         price = job.models[row.candidate.model].price
         for result in results.get(row.id, {}).values():
-            if result.state is not ResultState.FAILED and result.example in ids:
+            if result.state is not ResultState.INFRASTRUCTURE_ERROR and result.example in ids:
                 cost = None if price is None else price.cost_usd(result.usage)
                 yield replace(
                     result, cost_usd=cost, calls=0, cached_calls=result.calls + result.cached_calls
