@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from offramp.space.reference import filled
+from offramp.space.schema import filled
 
 PAGE = Path(__file__).parents[1] / "docs" / "space-file.md"
 

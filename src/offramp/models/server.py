@@ -74,7 +74,12 @@ class LocalServers:
         """
         child = self._children.get(model.route)
         if child is not None and child.alive and os.getpid() == self._pid:
-            self._touch(model.route)
+            if self._lock.acquire(blocking=False):  # else a start is in progress, which does this itself
+                try:
+                    if model.route in self._children:  # now the most recently used
+                        self._children[model.route] = self._children.pop(model.route)
+                finally:
+                    self._lock.release()
             return child.url
         return await asyncio.to_thread(self.start, model)
 
@@ -123,15 +128,6 @@ class LocalServers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    def _touch(self, name: str) -> None:
-        """Makes it the most recently used; a start that is in progress does that itself."""
-        if self._lock.acquire(blocking=False):
-            try:
-                if name in self._children:
-                    self._children[name] = self._children.pop(name)
-            finally:
-                self._lock.release()
 
     def _started(self, model: Model, dead: Child | None) -> Child:
         if dead is not None:

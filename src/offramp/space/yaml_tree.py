@@ -246,8 +246,8 @@ class _Builder:
         if isinstance(value, str):
             return None if self._refused_text(node, inner, value) else value
         if value is not None or node.tag == f"{_TAG}null":
-            got = shown(value, node.value)
-            self._bad(node, inner, "the key", got=got, expected="text", do=f"Quote it: {_quoted(node.value)}.")
+            got, quoted = shown(value, node.value), "'" + str(node.value).replace("'", "''") + "'"
+            self._bad(node, inner, "the key", got=got, expected="text", do=f"Quote it: {quoted}.")
         return None
 
     def _scalar(self, node: yaml.ScalarNode, key: str) -> Any:
@@ -291,10 +291,6 @@ class _Builder:
         if not math.isfinite(value) or (abs(value) >= _LARGEST and isinstance(value, int)):
             return self._bad(node, key, got=AsWritten(text[:40]), expected="a finite number that fits into 64 bits")
         return value
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _is_padded(text: str) -> bool:

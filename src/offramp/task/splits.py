@@ -39,7 +39,10 @@ def split_examples(
         where: dataset or space file, for messages.
         inputs: names of the task's inputs; rows with equal inputs stay together. Without them only full duplicates do.
     """
-    keys = {example.id: _group_key(example, inputs) for example in examples}
+    keys = {example.id: example.content_hash for example in examples}
+    if inputs:
+        names = sorted(inputs)
+        keys = {e.id: content_hash({name: e.values.get(name) for name in names}) for e in examples}
     assigned = _by_column(examples, part, where) if part.column is not None else _by_size(examples, part, keys, where)
     _refuse_leaks(examples, assigned, keys, where)
     strata = _strata(examples, part.stratify, where)
@@ -50,12 +53,6 @@ def split_examples(
             do = "Give it a larger share, or add rows."
             raise DatasetError(problem(where, what, got=len(splits.of(split)), expected="2 or more", do=do))
     return splits
-
-
-def _group_key(example: Example, inputs: Collection[str]) -> str:
-    if not inputs:
-        return example.content_hash
-    return content_hash({name: example.values.get(name) for name in sorted(inputs)})
 
 
 def _strata(examples: Sequence[Example], column: str | None, where: str) -> dict[str, str]:

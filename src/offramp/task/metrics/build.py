@@ -96,6 +96,7 @@ def _build(part: MetricPart, context: _Context, where: str) -> Metric:
 def _of_field(
     part: ExactMetric | TokenF1Metric | NumberMetric | ContainsMetric | RegexMetric | LengthMetric, where: str
 ) -> Metric:
+    """A metric of one output field, with what cannot fit together refused."""
     name, mark, field = part.name or f"{part.kind}:{part.field}", part_fingerprint(part), part.field
     match part:
         case ExactMetric():
@@ -107,42 +108,35 @@ def _of_field(
             gold, absolute, relative = part.gold or field, part.absolute, part.relative
             return Number(name=name, fingerprint=mark, field=field, gold=gold, absolute=absolute, relative=relative)
         case ContainsMetric():
-            return _contains(part, name, mark, where)
+            values = None if part.values is None else tuple(part.values)
+            if values is not None and (not values or not all(value.strip() for value in values)):
+                expected = "one or more texts, none of them blank"
+                raise SpaceError(problem(where, "values", got=part.values, expected=expected))
+            return Contains(
+                name=name,
+                fingerprint=mark,
+                field=field,
+                values=values,
+                values_from=part.values_from,
+                mode=part.mode,
+                case_sensitive=part.case_sensitive,
+            )
         case RegexMetric():
             pattern = compiled(part.pattern, f"{where}.pattern")
             return Regex(name=name, fingerprint=mark, field=field, pattern=pattern, found=part.found)
         case LengthMetric():
-            return _length(part, name, mark, where)
-
-
-def _contains(part: ContainsMetric, name: str, mark: str, where: str) -> Metric:
-    values = None if part.values is None else tuple(part.values)
-    if values is not None and (not values or not all(value.strip() for value in values)):
-        raise SpaceError(problem(where, "values", got=part.values, expected="one or more texts, none of them blank"))
-    return Contains(
-        name=name,
-        fingerprint=mark,
-        field=part.field,
-        values=values,
-        values_from=part.values_from,
-        mode=part.mode,
-        case_sensitive=part.case_sensitive,
-    )
-
-
-def _length(part: LengthMetric, name: str, mark: str, where: str) -> Metric:
-    if part.max_words is not None and part.max_words_from is not None:
-        raise SpaceError(problem(where, "both `max_words` and `max_words_from`", do="Remove one of them."))
-    if part.max_words is not None and part.min_words > part.max_words:
-        raise SpaceError(problem(where, "min_words", got=part.min_words, expected=f"at most {part.max_words}"))
-    return Length(
-        name=name,
-        fingerprint=mark,
-        field=part.field,
-        max_words=part.max_words,
-        max_words_from=part.max_words_from,
-        min_words=part.min_words,
-    )
+            if part.max_words is not None and part.max_words_from is not None:
+                raise SpaceError(problem(where, "both `max_words` and `max_words_from`", do="Remove one of them."))
+            if part.max_words is not None and part.min_words > part.max_words:
+                raise SpaceError(problem(where, "min_words", got=part.min_words, expected=f"at most {part.max_words}"))
+            return Length(
+                name=name,
+                fingerprint=mark,
+                field=field,
+                max_words=part.max_words,
+                max_words_from=part.max_words_from,
+                min_words=part.min_words,
+            )
 
 
 def _json_fields(part: JsonFieldsMetric, context: _Context, where: str) -> Metric:

@@ -26,7 +26,10 @@ class Contains:
 
     async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
         """`all`: share that occurs; `any` and `none`: 1.0 or 0.0."""
-        wanted = self._wanted(example)
+        wanted = self.values if self.values is not None else strings(example.values.get(str(self.values_from)))
+        if wanted is None:
+            what = f"row {example.row}: {self.values_from!r} does not hold strings to look for"
+            raise DatasetError(problem(self.name, what, expected="a string or a list of strings, none of them blank"))
         text = normal(as_text(outputs.get(self.field)), case_sensitive=self.case_sensitive)
         found = [value for value in wanted if normal(value, case_sensitive=self.case_sensitive) in text]
         missing = [value for value in wanted if value not in found]
@@ -40,15 +43,6 @@ class Contains:
                 return Score(value=float(bool(found)), feedback=feedback)
             case "none":
                 return Score(value=float(not found), feedback=self._feedback("must not contain", found))
-
-    def _wanted(self, example: Example) -> tuple[str, ...]:
-        if self.values is not None:
-            return self.values
-        wanted = strings(example.values.get(str(self.values_from)))
-        if wanted is None:
-            what = f"row {example.row}: {self.values_from!r} does not hold strings to look for"
-            raise DatasetError(problem(self.name, what, expected="a string or a list of strings, none of them blank"))
-        return wanted
 
     def _feedback(self, verb: str, values: list[str]) -> str | None:
         return f"{self.field} {verb} {', '.join(map(repr, values))}" if values else None

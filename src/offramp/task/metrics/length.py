@@ -25,7 +25,13 @@ class Length:
 
     async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
         """1.0 within the bounds, less outside."""
-        n, most = len(as_text(outputs.get(self.field)).split()), self._most(example)
+        n, most = len(as_text(outputs.get(self.field)).split()), self.max_words
+        if self.max_words_from is not None:
+            given = example.values.get(self.max_words_from)
+            most = word_limit(given)
+            if most is None:
+                what = f"row {example.row}: {self.max_words_from!r}"
+                raise DatasetError(problem(self.name, what, got=given, expected="a whole number from 1"))
         if n < self.min_words:
             text = f"{self.field} has {n} words, expected at least {self.min_words}"
             return Score(value=n / self.min_words, feedback=text)
@@ -33,16 +39,6 @@ class Length:
             text = f"{self.field} has {n} words, expected at most {most}"
             return Score(value=max(0.0, 2 - n / most), feedback=text)
         return Score(value=1.0)
-
-    def _most(self, example: Example) -> int | None:
-        if self.max_words_from is None:
-            return self.max_words
-        limit = word_limit(example.values.get(self.max_words_from))
-        if limit is None:
-            what = f"row {example.row}: {self.max_words_from!r}"
-            expected = "a whole number from 1"
-            raise DatasetError(problem(self.name, what, got=example.values.get(self.max_words_from), expected=expected))
-        return limit
 
 
 def word_limit(value: Any) -> int | None:

@@ -37,17 +37,14 @@ class Regex:
         answer = outputs.get(self.field)
         text = as_text(answer)
         try:
-            hit = await asyncio.to_thread(self._search, text)
+            found = await asyncio.to_thread(self.pattern.search, text, timeout=self.timeout_s, concurrent=True)
         except TimeoutError:
             reason = f"{self.field}: the pattern {self.pattern.pattern!r} was cut off after {self.timeout_s:g} s"
             return Score(value=0.0, feedback=reason)
-        if hit is self.found:
+        if (found is not None) is self.found:
             return Score(value=1.0)
         verb = "does not match" if self.found else "must not match"
         return Score(value=0.0, feedback=f"{self.field} {verb} {self.pattern.pattern!r}: got {shown(answer)}")
-
-    def _search(self, text: str) -> bool:
-        return self.pattern.search(text, timeout=self.timeout_s, concurrent=True) is not None
 
 
 def compiled(pattern: str, where: str) -> regex.Pattern[str]:

@@ -16,8 +16,6 @@ from offramp.task.readers.base import Row, Source
 
 __all__ = ["Row", "Source", "read_source"]
 
-_ENDINGS = ("jsonl", "ndjson", "csv", "tsv", "parquet")
-
 
 def read_source(part: DatasetPart, base: Path) -> Source:
     """All rows of a dataset. Raises DatasetError for a file that is missing, unreadable, empty or of an unknown format.
@@ -43,29 +41,25 @@ def _read_file(path: Path, name: str) -> Source:
             raise DatasetError(problem(name, "is a folder", expected="one file", do="Join the files into one."))
         if not path.is_file():
             near = nearest(path.name, (p.name for p in path.parent.iterdir())) if path.parent.is_dir() else ""
-            do = near or "A relative path starts at the folder of the space file."
-            raise DatasetError(problem(name, "there is no such file", do=do))
-        return _by_ending(path, name)
+            near = near or "A relative path starts at the folder of the space file."
+            raise DatasetError(problem(name, "there is no such file", do=near))
+        match path.suffix.lower():
+            case ".jsonl" | ".ndjson":
+                from offramp.task.readers.jsonl import read_jsonl
+
+                return read_jsonl(path, name)
+            case ".csv" | ".tsv":
+                from offramp.task.readers.table import read_table
+
+                return read_table(path, name)
+            case ".parquet":
+                from offramp.task.readers.parquet import read_parquet
+
+                return read_parquet(path, name)
+            case ending:
+                do = "Write one JSON object per line." if ending == ".json" else None
+                expected = "one of jsonl, ndjson, csv, tsv, parquet"
+                raise DatasetError(problem(name, "the file's ending", got=ending, expected=expected, do=do))
     except OSError as error:
         what = f"cannot be read ({error.strerror or type(error).__name__})"
         raise DatasetError(problem(name, what)) from None
-
-
-def _by_ending(path: Path, name: str) -> Source:
-    match path.suffix.lower():
-        case ".jsonl" | ".ndjson":
-            from offramp.task.readers.jsonl import read_jsonl
-
-            return read_jsonl(path, name)
-        case ".csv" | ".tsv":
-            from offramp.task.readers.table import read_table
-
-            return read_table(path, name)
-        case ".parquet":
-            from offramp.task.readers.parquet import read_parquet
-
-            return read_parquet(path, name)
-        case ending:
-            do = "Write one JSON object per line." if ending == ".json" else None
-            expected = f"one of {', '.join(_ENDINGS)}"
-            raise DatasetError(problem(name, "the file's ending", got=ending, expected=expected, do=do))

@@ -44,12 +44,8 @@ def _rows(data: Any, split: str | None) -> Iterator[dict[str, Any]]:
     features = getattr(data, "features", None) or {}
     names = {column: feature.int2str for column, feature in features.items() if hasattr(feature, "int2str")}
     for row in data:
-        values = {column: plain(_named(value, names.get(column))) for column, value in row.items()}
+        values = {column: plain(value) for column, value in row.items()}
+        for column, name_of in names.items():
+            if values.get(column) is not None:  # the hub writes an unknown label as -1
+                values[column] = name_of(values[column]) if values[column] >= 0 else None
         yield values if split is None or "split" in values else {**values, "split": split}
-
-
-def _named(value: Any, name_of: Any) -> Any:
-    """The label's name; the hub writes an unknown label as -1."""
-    if name_of is None or value is None:
-        return value
-    return name_of(value) if value >= 0 else None

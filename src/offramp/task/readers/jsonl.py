@@ -36,7 +36,12 @@ def _line(raw: bytes, where: str, offset: int) -> dict[str, Any] | None:
     if offset == 0 and raw.startswith(_WIDE_MARKS):
         raise DatasetError(problem(where, "the file is UTF-16", expected="UTF-8", do="Save it as UTF-8."))
     skip = len(codecs.BOM_UTF8) if offset == 0 and raw.startswith(codecs.BOM_UTF8) else 0
-    text = _decoded(raw[skip:], where, offset + skip).strip()
+    try:
+        text = raw[skip:].decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        at = skip + error.start
+        what = f"not UTF-8: byte 0x{raw[at]:02x} at offset {offset + at} of the file ({error.start} of the line)"
+        raise DatasetError(problem(where, what, do="Save the file as UTF-8.")) from None
     if not text:
         return None
     value = _loaded(text, where)
@@ -46,15 +51,6 @@ def _line(raw: bytes, where: str, offset: int) -> dict[str, Any] | None:
         what = f"the line is {kinds.get(type(value), 'null')}"
         raise DatasetError(problem(where, what, expected="a JSON object", do=do))
     return value
-
-
-def _decoded(raw: bytes, where: str, offset: int) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = raw[error.start]
-        what = f"not UTF-8: byte 0x{byte:02x} at offset {offset + error.start} of the file ({error.start} of the line)"
-        raise DatasetError(problem(where, what, do="Save the file as UTF-8.")) from None
 
 
 def _loaded(text: str, where: str) -> Any:

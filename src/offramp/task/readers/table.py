@@ -24,10 +24,13 @@ def read_table(path: Path, name: str) -> Source:
     if first is None:
         return Source(name=name, rows=(), text_cells=True)
     header = _header(first, name)
-    rows = [
-        Row(number=number, values=_values(header, cells, place(name, number, by_line=False), line))
-        for number, (line, cells) in enumerate(records, start=1)
-    ]
+    rows = []
+    for number, (line, cells) in enumerate(records, start=1):
+        if len(cells) != len(header):
+            where, what = place(name, number, by_line=False), f"has {len(cells)} cells (ends in line {line})"
+            do = "Quote a cell that contains a comma."
+            raise DatasetError(problem(where, what, expected=str(len(header)), do=do))
+        rows.append(Row(number=number, values=dict(zip(header, cells, strict=True))))
     return Source(name=name, rows=tuple(rows), text_cells=True)
 
 
@@ -64,10 +67,3 @@ def _header(cells: list[str], name: str) -> list[str]:
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
         raise DatasetError(problem(name, "the header", got=names[0], expected="columns separated by commas"))
     return names
-
-
-def _values(header: list[str], cells: list[str], where: str, line: int) -> dict[str, str]:
-    if len(cells) != len(header):
-        what = f"has {len(cells)} cells (ends in line {line})"
-        raise DatasetError(problem(where, what, expected=str(len(header)), do="Quote a cell that contains a comma."))
-    return dict(zip(header, cells, strict=True))
