@@ -24,7 +24,7 @@ from offramp.stats import (
     quantile,
     share_at_most,
 )
-from offramp.study.tally import holm_corrected, tally
+from offramp.study.domain.paired_comparison import compare_paired, holm_corrected
 
 Sample = tuple[np.ndarray, float]
 Family = Callable[[np.random.Generator, int], Sample]
@@ -234,7 +234,7 @@ def false_better(family: Family, n: int, level: float, repeats: int, candidates:
     for _ in range(repeats):
         drawn = [family(rng, n) for _ in range(candidates)]
         gains = [values * rng.choice([-1.0, 1.0], n) if mean else values for values, mean in drawn]
-        found = [tally(np.maximum(g, 0.0), np.maximum(-g, 0.0), confidence=1 - level) for g in gains]
+        found = [compare_paired(np.maximum(g, 0.0), np.maximum(-g, 0.0), confidence=1 - level) for g in gains]
         wrong += any(one.better for one in holm_corrected(found))
     return wrong / repeats
 

@@ -27,7 +27,7 @@ from offramp.store import tables
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore, content_of
 from offramp.store.engine import Store, open_store
 from offramp.store.studies import StudyRow, StudyStatus, StudyStore
-from offramp.study.objectives import Objective, objectives_json
+from offramp.study.domain.objectives import Objective, objectives_json
 
 STUDY = "scale-00000000"
 HELD = 20
@@ -76,7 +76,7 @@ def rows(
 
 def build(store: Store, candidates: int, examples: int) -> None:
     """The storage, written in bulk; summaries are those that the program writes."""
-    from offramp.store.summaries import SummaryStore
+    from offramp.store.aggregates import AggregateStore
 
     objectives = (
         Objective(name="quality", weight=0.6, scale=(0, 1)),
@@ -94,7 +94,7 @@ def build(store: Store, candidates: int, examples: int) -> None:
                  status=StudyStatus.FINISHED, stop_reason="trials", extra=extra)
     )  # fmt: skip
     CandidateStore(store).put(STUDY, CandidateRow(candidate=made[0], number=0, state=CandidateState.COMPLETE))
-    summaries = SummaryStore(store)
+    summaries = AggregateStore(store)
     for start in range(0, candidates, 200):
         block = made[start : start + 200]
         kept = [

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from offramp.review.report import report
     from offramp.search.api import optimize
     from offramp.search.replay import replay
-    from offramp.study.api import compare, pareto
+    from offramp.study.lookup import compare, pareto
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,12 +32,12 @@ __all__ = [
 ]
 
 _LAZY = {
-    "compare": "offramp.study.api",
+    "compare": "offramp.study.lookup",
     "load": "offramp.promote.load",
     "load_messages": "offramp.promote.loading",
     "migrate": "offramp.lifecycle.api",
     "optimize": "offramp.search.api",
-    "pareto": "offramp.study.api",
+    "pareto": "offramp.study.lookup",
     "scan": "offramp.lifecycle.api",
     "watch": "offramp.lifecycle.api",
     "replay": "offramp.search.replay",

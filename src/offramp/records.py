@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from offramp.ids import content_hash
@@ -304,6 +304,10 @@ class Score:
             raise ValueError(f"a score is a number in [0, 1], got {self.value!r}")
 
 
+SAME_SCORE = 1e-9
+"""Scores closer than this are equal: sums of weights differ in their last digits."""
+
+
 class ResultState(enum.StrEnum):
     """Three states, never mixed."""
 
@@ -342,10 +346,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """One candidate on a set of examples; aggregates are computed from the results and stored nowhere else.
-
-    Infrastructure errors are in no aggregate but `n_failed`. With no counted result, aggregates are None.
-    """
+    """One candidate on a set of examples; `offramp.store.aggregates.aggregate_of` says what the results come to."""
 
     candidate: str
     results: tuple[Result, ...]
@@ -361,36 +362,54 @@ class Evaluation:
         return len(self.counted)
 
     @property
-    def n_fault(self) -> int:
-        """Number of program errors."""
-        return sum(r.state is ResultState.PROGRAM_ERROR for r in self.results)
-
-    @property
-    def n_failed(self) -> int:
-        """Number of examples without a score because the infrastructure failed."""
-        return sum(r.state is ResultState.INFRASTRUCTURE_ERROR for r in self.results)
-
-    @property
-    def quality(self) -> float | None:
-        """Mean score in [0, 1] over the counted results."""
-        return _mean([r.score for r in self.counted])
-
-    @property
-    def cost_usd(self) -> float | None:
-        """Mean virtual USD of one run; None where any price is unknown."""
-        return _mean([r.cost_usd for r in self.counted])
-
-    def latency_s(self, statistic: str = "p50") -> float | None:
-        """Seconds of one run: `mean`, or a percentile such as `p50` or `p95` (linear interpolation between ranks)."""
-        values = [r.latency_s for r in self.counted if r.latency_s is not None]
-        if not values:
-            return None
-        return _mean(values) if statistic == "mean" else percentile(values, float(statistic[1:]))
+    def scores(self) -> dict[str, float]:
+        """Score by example; results without a score are left out."""
+        return {r.example: r.score for r in self.results if r.score is not None}
 
     def extended(self, results: Sequence[Result]) -> Evaluation:
         """This evaluation with more results; a later result for the same example replaces the earlier one."""
         merged = {r.example: r for r in (*self.results, *results)}
         return Evaluation(candidate=self.candidate, results=tuple(merged.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregate:
+    """What one candidate came to on a set of examples. None: not known.
+
+    Results without a score are in `n_failed` and in nothing else.
+
+    Attributes:
+        n: examples with a score; `n_fault` of them are zero because of a program error.
+        n_failed: examples without a score because of an infrastructure error.
+        quality: mean score in 0..1, with the ends of its 95 % interval. None when n is 0.
+        quality_square: mean of the squared scores, which the interval is computed from.
+        usage: sums over the n runs; its `compute_s` is None unless it is known for all of them.
+        cost_usd: mean virtual USD of one run; None where a price is not known.
+        latency_mean_s, latency_p50_s, latency_p90_s, latency_p95_s: seconds of one run.
+    """
+
+    n: int
+    n_fault: int
+    n_failed: int
+    quality: float | None
+    quality_low: float | None = None
+    quality_high: float | None = None
+    quality_square: float | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    latency_mean_s: float | None = None
+    latency_p50_s: float | None = None
+    latency_p90_s: float | None = None
+    latency_p95_s: float | None = None
+
+    def latency_s(self, statistic: str = "p50") -> float | None:
+        """Seconds of one run: `mean`, `p50`, `p90` or `p95`."""
+        return getattr(self, f"latency_{statistic}_s")  # type: ignore[no-any-return]
+
+    def priced(self, price: Price | None) -> Aggregate:
+        """The same runs at this price."""
+        total = None if price is None or self.usage is None or not self.n else price.cost_usd(self.usage)
+        return replace(self, cost_usd=None if total is None else total / self.n)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -400,8 +419,3 @@ def percentile(values: Sequence[float], percent: float) -> float:
     low = math.floor(position)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return math.fsum(known) / len(known) if known and len(known) == len(values) else None

@@ -104,7 +104,7 @@ def test_a_candidate_that_the_holdout_never_saw_is_refused_and_forcing_is_record
 ) -> None:
     folder = study(tmp_path, monkeypatch)
     options = ["--results", str(folder / "results"), "--promotions", str(folder / "promotions"), "--json"]
-    from offramp.study.api import pareto
+    from offramp.study.lookup import pareto
 
     report = pareto("latest", results=folder / "results")
     other = next(m for m in report.members if m.holdout is None)

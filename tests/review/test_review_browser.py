@@ -16,7 +16,7 @@ from offramp.records import DemoKind
 from offramp.review.report import report
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
-from offramp.study import api
+from offramp.study import lookup
 from offramp.study.wording import number
 from review_studies import HOSTILE
 
@@ -49,7 +49,7 @@ class served:
         from offramp.review.guard import Access
 
         folder, name = study
-        self._store = open_store(api.default_storage(folder), write_probe=False)
+        self._store = open_store(lookup.default_storage(folder), write_probe=False)
         places = Places(results=folder, promotions=factory.mktemp("promotions"))
         listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{listener.getsockname()[1]}/studies/{quote(name)}"
@@ -104,7 +104,7 @@ def test_sliders_rank_and_recommend_as_the_command_line_does(
         page.goto(address)
         for weights in WEIGHTS:
             slide(page, **weights)
-            told = api.pareto(name, results=folder, weights={k: v / 100 for k, v in weights.items()})
+            told = lookup.pareto(name, results=folder, weights={k: v / 100 for k, v in weights.items()})
             best = told.recommended.candidate
             assert page.locator("#table tr.best").get_attribute("data-id") == best
             assert page.locator("#table tbody tr").first.get_attribute("data-id") in {
@@ -129,7 +129,7 @@ def test_a_report_from_disk_is_used_by_mouse_and_shows_a_candidate_in_full(
         page.locator("svg.wide .dot.incumbent .hit").first.click()
         assert "quality" in page.locator("#selected").inner_text()
         page.locator("#selected a").first.click()
-        today = api.pareto(name, results=folder).incumbent.candidate
+        today = lookup.pareto(name, results=folder).incumbent.candidate
         assert page.locator(f"#c-{today}").get_attribute("open") is not None
         page.locator("#tab-space").click()
         assert page.locator("#space circle").count() >= 3
@@ -166,9 +166,9 @@ def test_the_live_page_opens_a_comparison_of_any_two_and_filters_its_examples(
 
 def test_bootstrapped_demos_come_after_the_page(live: dict[str, str], study: Study, browser: Any) -> None:
     folder, name = study
-    with open_store(api.default_storage(folder), write_probe=False) as store:
+    with open_store(lookup.default_storage(folder), write_probe=False) as store:
         kept = {row.id: row.candidate.demo_kind for row in CandidateStore(store).all(name)}
-    told = api.pareto(name, results=folder)
+    told = lookup.pareto(name, results=folder)
     one = next(m.candidate for m in told.members if kept[m.candidate] is DemoKind.BOOTSTRAPPED)
     with watched(browser) as page:
         page.goto(f"{live['study']}/candidates/{one}")
@@ -209,7 +209,7 @@ def test_texts_of_strangers_are_shown_as_text_and_run_nothing(
     where: str, hostile: Study, live: dict[str, str], browser: Any, tmp_path: Path
 ) -> None:
     folder, name = hostile
-    best = api.pareto(name, results=folder).recommended.candidate
+    best = lookup.pareto(name, results=folder).recommended.candidate
     addresses = {
         "file": report(name, results=folder, out=tmp_path / "r.html").as_uri(),
         "live": live["hostile"],
@@ -258,7 +258,7 @@ def test_the_live_page_follows_a_study_that_goes_on(live: dict[str, str], study:
         page.goto(live["study"])
         page.locator("#filter").fill("small")
         stamp = page.locator("body").get_attribute("data-stamp")
-        with open_store(api.default_storage(folder)) as store:
+        with open_store(lookup.default_storage(folder)) as store:
             StudyStore(store).update(name, status=StudyStatus.RUNNING, stop_reason=None)
             until(page, "s => document.body.dataset.stamp !== s", stamp)
             assert "running" in page.locator("#status").inner_text()
@@ -275,7 +275,7 @@ def test_what_was_set_by_hand_stays_when_the_page_takes_new_content_again_and_ag
     from offramp.store.studies import StudyStatus, StudyStore
 
     folder, name = study
-    with watched(browser) as page, open_store(api.default_storage(folder)) as store:
+    with watched(browser) as page, open_store(lookup.default_storage(folder)) as store:
         page.goto(live["study"])
         for status, key, weight in ((StudyStatus.RUNNING, "cost", 90), (StudyStatus.STOPPED, "latency", 30)):
             slide(page, quality=weight)
@@ -302,7 +302,7 @@ def test_a_slider_that_is_held_is_not_taken_away(live: dict[str, str], study: St
     from offramp.store.studies import StudyStatus, StudyStore
 
     folder, name = study
-    with watched(browser) as page, open_store(api.default_storage(folder)) as store:
+    with watched(browser) as page, open_store(lookup.default_storage(folder)) as store:
         page.goto(live["study"])
         stamp = page.locator("body").get_attribute("data-stamp")
         box = page.locator("#weight-cost").bounding_box()
@@ -321,7 +321,7 @@ def test_a_point_is_compared_as_the_new_one_with_what_runs_today(
 ) -> None:
     """The card's link and the table's button put today's first: wins were shown as losses."""
     folder, name = study
-    told = api.pareto(name, results=folder)
+    told = lookup.pareto(name, results=folder)
     best, today = told.recommended.candidate, told.incumbent.candidate
     with watched(browser) as page:
         page.goto(live["study"])
@@ -355,7 +355,7 @@ def test_the_best_under_limits_is_the_one_that_pareto_picks(
         if cost == "-1":
             assert found.inner_text() == "", "a limit that is none chooses nobody"
             return
-        told = api.pareto(name, results=folder, pick="under:" + ",".join(limits)).picked.member
+        told = lookup.pareto(name, results=folder, pick="under:" + ",".join(limits)).picked.member
         if told is None:
             assert "nobody" in found.inner_text()
         else:
@@ -381,7 +381,7 @@ def test_a_filter_is_chosen_by_arrow_keys_and_shown_by_the_button(live: dict[str
 def test_a_candidate_is_promoted_from_the_page_by_keyboard(live: dict[str, str], study: Study, browser: Any) -> None:
     """With the policy `no-referrer` a browser sends a form's origin as `null`: every promotion was refused."""
     folder, name = study
-    best = api.pareto(name, results=folder).recommended.candidate
+    best = lookup.pareto(name, results=folder).recommended.candidate
     with watched(browser) as page:
         page.goto(f"{live['study']}/candidates/{best}")
         page.locator("input[name=why]").fill("tried in a test")

@@ -16,7 +16,7 @@ import httpx
 from offramp.review.app import Places, make_app
 from offramp.review.guard import COOKIE, Access, is_loopback
 from offramp.store.engine import Store, open_store
-from offramp.study import api
+from offramp.study import lookup
 
 Study = tuple[Path, str]
 HOST = "127.0.0.1:8600"
@@ -25,7 +25,7 @@ TOKEN = "a-token-of-more-than-16"
 
 @pytest.fixture(scope="module")
 def store(study: Study) -> Iterator[Store]:
-    with open_store(api.default_storage(study[0]), write_probe=False) as opened:
+    with open_store(lookup.default_storage(study[0]), write_probe=False) as opened:
         yield opened
 
 
@@ -111,7 +111,7 @@ def test_the_form_of_the_page_promotes_and_a_gate_that_does_not_hold_is_told(
     store: Store, study: Study, tmp_path: Path
 ) -> None:
     app = app_of(store, study, tmp_path)
-    best = api.pareto(study[1], results=study[0]).recommended.candidate
+    best = lookup.pareto(study[1], results=study[0]).recommended.candidate
     page = ask(app, "GET", f"/studies/{study[1]}/candidates/{best}").text
     csrf = re.search(r'name="csrf" value="([^"]+)"', page)[1]
     reply = promote(app, study, csrf, origin=f"http://{HOST}", **{"sec-fetch-site": "same-origin"})
@@ -177,7 +177,7 @@ def test_what_is_not_there_is_a_message_and_no_traceback(
 def test_the_numbers_of_the_page_are_those_of_pareto(store: Store, study: Study, tmp_path: Path) -> None:
     app = app_of(store, study, tmp_path)
     weights = {"quality": 0.2, "cost": 0.8}
-    told = api.pareto(study[1], results=study[0], weights=weights).to_json()
+    told = lookup.pareto(study[1], results=study[0], weights=weights).to_json()
     told.pop("study_money")
     served = ask(app, "GET", f"/studies/{study[1]}/data.json?weights=quality=.2,cost=.8").json()
     served.pop("study_money")

@@ -16,8 +16,8 @@ from offramp.review.page import StudyPage, StudySource, study_page
 from offramp.review.report import report_html
 from offramp.search.engine import JobResult
 from offramp.store.engine import open_store
-from offramp.store.probes import ProbeRun, ProbeStore
-from offramp.study import api
+from offramp.store.results import ProbeRun, ProbeStore
+from offramp.study import lookup
 from offramp.study.wording import number
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, reply_to, run_job, write_space
@@ -44,12 +44,12 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 
 def page_of(folder: Path, study: str) -> StudyPage:
-    with open_store(api.default_storage(folder), write_probe=False) as store:
+    with open_store(lookup.default_storage(folder), write_probe=False) as store:
         return study_page(StudySource(store, study), whole=True)
 
 
 def html_of(folder: Path, study: str) -> str:
-    with open_store(api.default_storage(folder), write_probe=False) as store:
+    with open_store(lookup.default_storage(folder), write_probe=False) as store:
         return report_html(store, study)
 
 
@@ -107,7 +107,7 @@ def test_timed_runs_change_the_stamp_that_the_live_page_follows(job: Job, tmp_pa
     from offramp.store.changes import stamp
 
     study = job().report
-    with open_store(api.default_storage(tmp_path)) as store:
+    with open_store(lookup.default_storage(tmp_path)) as store:
         before = stamp(store, study.study)
         ProbeStore(store).put(
             study.study, {study.incumbent.candidate: [ProbeRun(example="e001", latency_s=0.5)]}, concurrency=1

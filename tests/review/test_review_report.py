@@ -17,7 +17,7 @@ from offramp.review.page import StudySource
 from offramp.review.report import report
 from offramp.store.engine import open_store
 from offramp.store.tables import calls
-from offramp.study import api
+from offramp.study import lookup
 from offramp.study.wording import number, per_thousand, points, seconds
 from review_studies import HOSTILE
 
@@ -48,7 +48,7 @@ def html_of(study: Study, tmp_path: Path) -> str:
 def test_the_numbers_of_the_report_are_those_of_pareto_and_compare(study: Study, tmp_path: Path) -> None:
     folder, name = study
     html = html_of(study, tmp_path)
-    front = api.pareto(name, results=folder)
+    front = lookup.pareto(name, results=folder)
     data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
     shown = {member["id"]: member for member in data["members"]}
     for member in front.front:
@@ -57,7 +57,7 @@ def test_the_numbers_of_the_report_are_those_of_pareto_and_compare(study: Study,
         assert words["latency"] == seconds(member.latency_s) and shown[member.candidate]["quality"] == member.quality
     assert {id for id, member in shown.items() if member["front"]} == {member.candidate for member in front.front}
     assert data["recommended"] == front.recommended.candidate
-    found = api.compare(name, "recommended", "incumbent", results=folder).whole
+    found = lookup.compare(name, "recommended", "incumbent", results=folder).whole
     assert f"{points(found.interval.low)} to {points(found.interval.high)}" in html
     assert f"{found.wins} better" in html and f"{found.losses} worse" in html
 
@@ -66,7 +66,7 @@ def test_every_member_of_the_front_is_there_in_full(study: Study, tmp_path: Path
     folder, name = study
     tags = Elements(html_of(study, tmp_path)).tags
     ids = {attributes.get("id") for tag, attributes in tags if tag == "details"}
-    assert {f"c-{member.candidate}" for member in api.pareto(name, results=folder).front} <= ids
+    assert {f"c-{member.candidate}" for member in lookup.pareto(name, results=folder).front} <= ids
 
 
 def test_the_report_names_no_address_and_loads_nothing(study: Study, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_report_of_other_weights_recommends_by_them(study: Study, tmp_path: Pa
     folder, name = study
     weights = {"quality": 0.01, "cost": 1.0}
     path = report(name, results=folder, out=tmp_path / "r.html", weights=weights)
-    best = api.pareto(name, results=folder, weights=weights).recommended
+    best = lookup.pareto(name, results=folder, weights=weights).recommended
     assert (
         json.loads(re.search(r'id="data">(.*?)</script>', path.read_text(), re.DOTALL)[1])["recommended"]
         == best.candidate
@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_written_is_a_message(study: Study, tmp_path: Path
 def test_bootstrapped_demos_are_shown_as_the_program_had_them(study: Study, tmp_path: Path) -> None:
     """Each is a train example with the program's own answer, which the metric approved of."""
     folder, name = study
-    with open_store(api.default_storage(folder), write_probe=False) as store:
+    with open_store(lookup.default_storage(folder), write_probe=False) as store:
         source = StudySource(store, name)
         train = {e.values["message"]: e.values["label"] for e in source.pool.train}
         kept = {c.id: c.candidate for c in source.candidates if c.candidate.demo_kind is DemoKind.BOOTSTRAPPED}
@@ -122,7 +122,7 @@ def test_bootstrapped_demos_are_shown_as_the_program_had_them(study: Study, tmp_
         assert all(train[demo["message"]] == demo["label"] for demos in found.values() for demo in demos)
         assert source.own_demos("none") == ()
     html = html_of(study, tmp_path)
-    on_front = [m.candidate for m in api.pareto(name, results=folder).front if m.candidate in kept]
+    on_front = [m.candidate for m in lookup.pareto(name, results=folder).front if m.candidate in kept]
     for id in on_front:
         block = html.split(f'data-demos="{id}">')[1].split("</div>\n<")[0]
         assert all(demo["message"] in block for demo in found[id])
@@ -143,7 +143,7 @@ def test_demos_whose_answers_are_gone_are_described_and_none_is_invented(study: 
 
 def test_the_note_on_nearest_demos_says_which_pool_and_how(study: Study) -> None:
     folder, name = study
-    with open_store(api.default_storage(folder), write_probe=False) as store:
+    with open_store(lookup.default_storage(folder), write_probe=False) as store:
         source = StudySource(store, name)
         nearest = replace(source.candidates[-1].candidate, demo_kind=DemoKind.NEAREST, demo_count=3)
         demos, note = shown_demos(nearest, source.pool)

@@ -12,7 +12,7 @@ from contextlib import closing
 import optuna  # noqa: F401 - loaded before the fork, once for all jobs
 import pytest
 
-from offramp.study import api
+from offramp.study import lookup
 from search_jobs import essence, job_that_dies, trials_of, write_space
 
 FORK = multiprocessing.get_context("fork")
@@ -81,7 +81,7 @@ def same_study(jobs, whole):
     assert essence(jobs.result) == essence(whole.result)
     name = whole.result["study"]
     assert trials_of(jobs.storage, name) == trials_of(whole.storage, name)
-    report = api.pareto(name, storage=jobs.storage).to_json()
+    report = lookup.pareto(name, storage=jobs.storage).to_json()
     assert (report["front"], report["recommended"]) == (whole.result["front"], whole.result["recommended"])
 
 
@@ -133,9 +133,9 @@ def test_a_job_killed_again_and_again_gets_to_its_end(tmp_path, space, whole):
 def test_a_killed_job_can_be_looked_at_and_says_what_it_has(tmp_path, space, whole):
     jobs = Jobs(tmp_path, space)
     assert not jobs.run(commits=int(0.6 * whole.result["commits"]))
-    [row] = api.studies(storage=jobs.storage)
+    [row] = lookup.studies(storage=jobs.storage)
     assert row.name == whole.result["study"]
-    report = api.pareto("latest", storage=jobs.storage)
+    report = lookup.pareto("latest", storage=jobs.storage)
     assert 0 < report.trials < whole.result["trials"]
 
 

@@ -90,7 +90,7 @@ def results_of(folder, study, split="search"):
 
 
 def counts(result):
-    return [(m.n, m.n_fault, m.n_failed) for m in result.report.members]
+    return [(m.search.n, m.search.n_fault, m.search.n_failed) for m in result.report.members]
 
 
 # --------------------------------------------------------------------------------------------------------- money

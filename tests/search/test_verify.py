@@ -16,8 +16,7 @@ from offramp.search.probe import WARM_UP
 from offramp.stats import quantile
 from offramp.store.budget import Budget
 from offramp.store.engine import open_store
-from offramp.store.probes import ProbeStore
-from offramp.store.results import ResultStore
+from offramp.store.results import ProbeStore, ResultStore
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, reply_to, run_job, wire, write_space
 
@@ -61,7 +60,7 @@ def test_the_whole_front_is_scored_and_what_is_there_is_not_run_again(job, trans
     standing = {m.candidate for m in report.front} | {report.incumbent.candidate}
     assert held(folder, report.study) == dict.fromkeys(standing, 8)
     assert done.calls + done.cached_calls == 8 * (len(standing) - len(before))
-    assert all(m.holdout is not None and m.holdout.on_front is not None for m in done.report.front)
+    assert all(m.holdout is not None and m.on_holdout_front is not None for m in done.report.front)
     assert done.stopped is None
     again = verified(report.study, results=folder, probe=0)
     assert (again.calls, again.cached_calls, again.plan.runs) == (0, 0, 0)

@@ -1,15 +1,17 @@
-"""What is kept of candidates, and that a summary says what an evaluation of the same results says."""
+"""What is kept of candidates, and that an aggregate says what its results say."""
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.records import Candidate, DemoKind, Evaluation, Price, Result, ResultState, Split, Usage
+from offramp.records import Candidate, DemoKind, Price, Result, ResultState, Split, Usage
+from offramp.stats import mean_interval
+from offramp.store.aggregates import AggregateStore, aggregate_of
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.results import ResultStore
-from offramp.store.summaries import SummaryStore, summary_of
 
 TOKENS = Price(input_usd=2.0, cached_input_usd=0.5, output_usd=8.0, reasoning_usd=9.0)
 HOURLY = Price(compute_usd_per_hour=0.36)
@@ -55,28 +57,37 @@ results = st.lists(
 
 
 @given(results, st.sampled_from([TOKENS, HOURLY]))
-def test_a_summary_says_what_the_evaluation_says(found, price):
-    priced = tuple(
-        r if r.score is None else replace(r, cost_usd=0.0 if not r.calls else price.cost_usd(r.usage)) for r in found
-    )
-    evaluation, summary = Evaluation(candidate="c", results=priced), summary_of("c", found)
-    assert (summary.n, summary.n_fault, summary.n_failed) == (evaluation.n, evaluation.n_fault, evaluation.n_failed)
-    assert summary.quality == evaluation.quality
-    expected = evaluation.cost_usd
-    assert summary.cost_usd(price) == (None if expected is None else pytest.approx(expected, rel=1e-9, abs=1e-15))
-    for statistic in ("mean", "p50", "p90", "p95"):
-        assert summary.latency_s(statistic) == evaluation.latency_s(statistic)
-    assert summary.cost_usd(None) is None
+def test_an_aggregate_says_what_the_results_say(found, price):
+    counted = [r for r in found if r.state is not ResultState.INFRASTRUCTURE_ERROR]
+    seen = aggregate_of(found)
+    assert (seen.n, seen.n_failed) == (len(counted), len(found) - len(counted))
+    assert seen.n_fault == sum(r.state is ResultState.PROGRAM_ERROR for r in found)
+    assert seen.priced(None).cost_usd is None
+    if not counted:
+        assert (seen.quality, seen.quality_low, seen.priced(price).cost_usd, seen.latency_p50_s) == (None,) * 4
+        return
+    scores, seconds = [r.score for r in counted], [r.latency_s for r in counted]
+    interval = mean_interval(scores)
+    assert seen.quality == pytest.approx(np.mean(scores))
+    assert (seen.quality_low, seen.quality_high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+    assert seen.latency_s("mean") == pytest.approx(np.mean(seconds))
+    for percent in (50, 90, 95):
+        assert seen.latency_s(f"p{percent}") == pytest.approx(np.percentile(seconds, percent))
+    costs = [0.0 if not r.calls else price.cost_usd(r.usage) for r in counted]
+    expected = None if None in costs else pytest.approx(np.mean(costs), rel=1e-9, abs=1e-15)
+    assert seen.priced(price).cost_usd == expected
+    made_at = [replace(r, cost_usd=cost) for r, cost in zip(counted, costs, strict=True)]
+    assert aggregate_of(made_at).cost_usd == expected
 
 
 def test_a_cost_is_unknown_when_the_seconds_of_one_run_are():
     timed = result("a", ResultState.SCORED, 1.0, 0.1, Usage(compute_s=2.0), 1)
     untimed = result("b", ResultState.SCORED, 1.0, 0.1, Usage(), 1)
-    assert summary_of("c", [timed, untimed]).cost_usd(HOURLY) is None
-    assert summary_of("c", [timed]).cost_usd(HOURLY) == pytest.approx(0.0002)
+    assert aggregate_of([timed, untimed]).priced(HOURLY).cost_usd is None
+    assert aggregate_of([timed]).priced(HOURLY).cost_usd == pytest.approx(0.0002)
 
 
-def test_candidates_and_summaries_come_back_as_they_went_in(store):
+def test_candidates_and_aggregates_come_back_as_they_went_in(store):
     kept = CandidateStore(store)
     one = CandidateRow(candidate=candidate(), number=3, state=CandidateState.COMPLETE, origin={"kind": "incumbent"})
     two = CandidateRow(candidate=candidate(model="n"), number=1, state=CandidateState.STOPPED, reason="far behind")
@@ -92,10 +103,10 @@ def test_candidates_and_summaries_come_back_as_they_went_in(store):
         result(str(i), ResultState.SCORED, i / 4, 0.1 * i, Usage(input_tokens=i, compute_s=0.5), 1) for i in range(5)
     ]
     ResultStore(store).put("s", Split.SEARCH, some)
-    summary = SummaryStore(store).refresh("s", Split.SEARCH, "c")
-    assert SummaryStore(store).all("s", Split.SEARCH) == {"c": summary}
-    assert summary.quality == 0.5
-    assert SummaryStore(store).all("s", Split.HOLDOUT) == {}
+    seen = AggregateStore(store).refresh("s", Split.SEARCH, "c")
+    assert AggregateStore(store).all("s", Split.SEARCH) == {"c": replace(seen, cost_usd=None)}
+    assert seen.quality == 0.5
+    assert AggregateStore(store).all("s", Split.HOLDOUT) == {}
 
 
 def test_a_storage_of_an_earlier_version_gets_the_mean_squares_of_its_scores(tmp_path):
@@ -109,11 +120,11 @@ def test_a_storage_of_an_earlier_version_gets_the_mean_squares_of_its_scores(tmp
     with open_store(url) as store:
         scored = [result(str(i), ResultState.SCORED, score, 1.0, Usage(), 1) for i, score in enumerate((0.0, 0.5, 1.0))]
         ResultStore(store).put("s", Split.SEARCH, scored)
-        expected = SummaryStore(store).refresh("s", Split.SEARCH, "c")
+        expected = AggregateStore(store).refresh("s", Split.SEARCH, "c")
         with store.transaction() as conn:
             conn.execute(sa.text("ALTER TABLE offramp_summaries DROP COLUMN quality_square"))
             conn.execute(sa.text("DROP TABLE offramp_probes"))
             conn.execute(tables.schema_version.delete().where(tables.schema_version.c.version == LATEST))
             conn.execute(tables.schema_version.insert().values(version=3, applied_at="then"))
     with open_store(url) as store:
-        assert SummaryStore(store).all("s", Split.SEARCH) == {"c": expected}
+        assert AggregateStore(store).all("s", Split.SEARCH) == {"c": replace(expected, cost_usd=None)}

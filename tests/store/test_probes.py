@@ -1,6 +1,6 @@
 """Probes: a later one replaces an earlier one as a whole."""
 
-from offramp.store.probes import ProbeRun, ProbeStore
+from offramp.store.results import ProbeRun, ProbeStore
 
 
 def runs(*latencies):

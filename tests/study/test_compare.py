@@ -14,9 +14,9 @@ from offramp.records import Result, ResultState, Split
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
-from offramp.study import api
-from offramp.study.pick import find_candidate
-from offramp.study.report import build_report
+from offramp.study import lookup
+from offramp.study.lookup import find_candidate
+from offramp.study.study_report import build_report
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import LABELS, SKILL, answered_by, reply_to, run_job, write_space
 
@@ -32,7 +32,7 @@ def job(tmp_path, monkeypatch):
 
 def compared(job, a="recommended", b="incumbent", **options):
     folder, report = job
-    return api.compare(report.study, a, b, results=folder, **options)
+    return lookup.compare(report.study, a, b, results=folder, **options)
 
 
 def right(example, model, instruction):
@@ -85,9 +85,9 @@ def test_examples_come_worst_first_with_both_answers_the_gold_and_the_inputs(job
 def test_slices_split_every_example_once_and_the_worst_comes_first(job):
     found = compared(job, split=Split.SEARCH, by=["label"])
     assert {s.value for s in found.slices} == set(LABELS)
-    assert sum(s.tally.n for s in found.slices) == found.whole.n
-    assert sum(s.tally.losses for s in found.slices) == found.whole.losses
-    assert [s.tally.difference for s in found.slices] == sorted(s.tally.difference for s in found.slices)
+    assert sum(s.comparison.n for s in found.slices) == found.whole.n
+    assert sum(s.comparison.losses for s in found.slices) == found.whole.losses
+    assert [s.comparison.difference for s in found.slices] == sorted(s.comparison.difference for s in found.slices)
 
 
 def test_candidates_are_named_by_prefix_trial_or_word(job):
@@ -244,25 +244,26 @@ def test_the_name_of_a_space_goes_before_the_beginning_of_another(tmp_path, monk
     answered_by(monkeypatch, FunctionTransport(reply_to))
     one, other = (run_job(write_space(tmp_path / n, name=n), tmp_path, trials=2).report.study for n in ("triage", "triage-v2"))  # fmt: skip
     assert (
-        api.pareto("triage", results=tmp_path).study == one and api.pareto("triage-v", results=tmp_path).study == other
+        lookup.pareto("triage", results=tmp_path).study == one
+        and lookup.pareto("triage-v", results=tmp_path).study == other
     )
-    with pytest.raises(UsageError, match="names several"):
-        api.pareto("tri", results=tmp_path)
+    with pytest.raises(UsageError, match="more than one study matches"):
+        lookup.pareto("tri", results=tmp_path)
 
 
 def test_a_policy_that_chooses_nobody_says_why_and_a_missing_incumbent_what_to_do(job, tmp_path_factory):
     folder, report = job
     with pytest.raises(UsageError, match="on the front is known to cost"):
-        api.compare(report.study, "under:usd=0", results=folder)
+        lookup.compare(report.study, "under:usd=0", results=folder)
     other = tmp_path_factory.mktemp("none")
     alone = run_job(write_space(other, incumbent=None, objectives={"cost": {"scale": [1, 0]}, "latency": None}), other)
     with pytest.raises(UsageError, match="Name another, such as recommended or knee"):
-        api.compare(alone.report.study, "recommended", results=other)
+        lookup.compare(alone.report.study, "recommended", results=other)
 
 
 def test_compare_calls_better_whom_the_table_calls_better(job):
     """The table's correction was Holm's and that of compare Bonferroni's: one said better, the other that nothing is shown."""
-    from offramp.store.summaries import SummaryStore
+    from offramp.store.aggregates import AggregateStore
 
     folder, report = job
     other = next(m for m in report.members if m not in report.front and not m.incumbent)
@@ -271,12 +272,12 @@ def test_compare_calls_better_whom_the_table_calls_better(job):
         ResultStore(store).put(
             report.study, Split.HOLDOUT, [replace(r, candidate=other.candidate) for r in there.values()]
         )
-        SummaryStore(store).refresh(report.study, Split.HOLDOUT, other.candidate)
-    now = api.pareto(report.study, results=folder)
-    against = {m.candidate: m.holdout.against for m in now.front if m.holdout is not None and m.holdout.against}
+        AggregateStore(store).refresh(report.study, Split.HOLDOUT, other.candidate)
+    now = lookup.pareto(report.study, results=folder)
+    against = {m.candidate: m.against_incumbent for m in now.front if m.holdout is not None and m.against_incumbent}
     assert len(against) > 1
     for candidate, seen in against.items():
-        found = api.compare(report.study, candidate, results=folder)
+        found = lookup.compare(report.study, candidate, results=folder)
         assert found.whole.p_corrected == seen.p_corrected and found.looked_at == len(against) + 1
         assert (found.whole.better, found.whole.worse) == (seen.better, seen.worse)
     raw = sorted(seen.p_value for seen in against.values())

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from offramp.records import Candidate, DemoKind, Result, ResultState, Split, Usage
+from offramp.store.aggregates import AggregateStore
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.engine import Store, open_store
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow, StudyStore
-from offramp.store.summaries import SummaryStore
-from offramp.study.objectives import Objective, objectives_json
-from offramp.study.report import build_report
-from offramp.study.tally import holm_corrected, tally
+from offramp.study.domain.objectives import Objective, objectives_json
+from offramp.study.domain.paired_comparison import compare_paired, holm_corrected
+from offramp.study.study_report import build_report
 
 SPACE = """{"schema_version": 1, "name": "equals", "task": {"signature": "text -> label: Literal['a', 'b']"},
 "dataset": {"path": "gone.jsonl"}, "metric": {"kind": "exact", "field": "label"},
@@ -49,7 +49,7 @@ def kept(store: Store, study: str, scores: np.ndarray) -> list[str]:
         for split, found in ((Split.SEARCH, [1.0 - number / 100]), (Split.HOLDOUT, row.tolist())):
             results = [_result(one.id, f"{split}-{i}", score, 1000 - number) for i, score in enumerate(found)]
             ResultStore(store).put(study, split, results)
-            SummaryStore(store).refresh(study, split, one.id)
+            AggregateStore(store).refresh(study, split, one.id)
     return [one.id for one in made]
 
 
@@ -69,7 +69,7 @@ def _result(candidate: str, example: str, score: float, tokens: int) -> Result:
 
 
 def any_better(scores: np.ndarray) -> bool:
-    return any(one.better for one in holm_corrected([tally(row, scores[0]) for row in scores[1:]]))
+    return any(one.better for one in holm_corrected([compare_paired(row, scores[0]) for row in scores[1:]]))
 
 
 def test_a_report_judges_as_the_simulation_does(tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ def test_a_report_judges_as_the_simulation_does(tmp_path: Path) -> None:
     with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
         ids = kept(store, "equals-0", scores)
         members = {m.candidate: m for m in build_report(store, "equals-0").members}
-    expected = holm_corrected([tally(row, scores[0]) for row in scores[1:]])
+    expected = holm_corrected([compare_paired(row, scores[0]) for row in scores[1:]])
     for id, simulated in zip(ids[1:], expected, strict=True):
-        judged = members[id].holdout.against
+        judged = members[id].against_incumbent
         assert judged.p_corrected == pytest.approx(simulated.p_corrected)
         assert (judged.better, judged.worse) == (simulated.better, simulated.worse)
     assert [one.better for one in expected].count(True) == 1

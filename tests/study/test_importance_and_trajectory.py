@@ -5,22 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offramp.records import Candidate, DemoKind, Price, Usage
-from offramp.space.model import ConstraintsPart
+from offramp.records import Aggregate, Candidate, DemoKind, Price, Usage
 from offramp.stats import explained_share
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.store.results import CallCounts
-from offramp.store.summaries import Summary
-from offramp.study.importance import importances
-from offramp.study.members import Member, ScoringContext
-from offramp.study.objectives import Objective
-from offramp.study.trajectory import thinned, trajectory
+from offramp.study.domain.importance import importances
+from offramp.study.domain.members import Member
+from offramp.study.domain.objectives import Objective
+from offramp.study.domain.trajectory import thinned, trajectory
 
 
 def member(quality: float, **params: object) -> Member:
     return Member(
-        candidate=str(sorted(params.items())), params=params, quality=quality, cost_usd=0.1, latency_s=None,
-        latency_p95_s=None, n=10, n_fault=0, n_failed=0, utility=None, feasible=True,
+        candidate=str(sorted(params.items())), params=params, utility=None, feasible=True,
+        search=Aggregate(n=10, n_fault=0, n_failed=0, quality=quality, cost_usd=0.1),
     )  # fmt: skip
 
 
@@ -71,21 +69,16 @@ def test_hypervolume_grows_with_the_front_alone_and_spend_with_every_physical_ca
     rows = [stored(0), stored(1), stored(2, CandidateState.STOPPED), stored(3)]
     qualities = {rows[0].id: 0.5, rows[1].id: 0.4, rows[2].id: 1.0, rows[3].id: 0.75}
     usage = Usage(input_tokens=10_000)
-    from dataclasses import fields
-
-    blank = {f.name: None for f in fields(Summary)}
-    summaries = {
-        key: Summary(**{**blank, "candidate": key, "n": 10, "n_fault": 0, "n_failed": 0, "quality": q, "usage": usage})
+    price = Price(input_usd=1.0, output_usd=1.0)
+    seen = {
+        key: Aggregate(n=10, n_fault=0, n_failed=0, quality=q, usage=usage).priced(price)
         for key, q in qualities.items()
     }
     counts = {row.id: CallCounts(calls=10, cached_calls=0) for row in rows} | {
         rows[3].id: CallCounts(calls=5, cached_calls=5)
     }
-    scoring = ScoringContext(
-        objectives=(Objective(name="quality", weight=1.0, scale=(0.0, 1.0)),), constraints=ConstraintsPart(),
-        prices={"m": Price(input_usd=1.0, output_usd=1.0)}, incumbent=None,
-    )  # fmt: skip
-    steps = trajectory(rows, summaries, counts, scoring)
+    objectives = (Objective(name="quality", weight=1.0, scale=(0.0, 1.0)),)
+    steps = trajectory(rows, seen, counts, objectives)
     assert [step.hypervolume for step in steps] == [0.5, 0.5, 0.5, 0.75]
     assert [step.calls for step in steps] == [10, 20, 30, 35]
     assert [step.spent_usd for step in steps] == pytest.approx([0.01, 0.02, 0.03, 0.035])

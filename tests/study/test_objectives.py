@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.errors import UsageError
-from offramp.records import Evaluation, Result, ResultState, Usage
+from offramp.records import Result, ResultState, Usage
 from offramp.space.model import ConstraintsPart
-from offramp.study.objectives import (
+from offramp.store.aggregates import aggregate_of
+from offramp.study.domain.objectives import (
     Objective,
     objectives_from_json,
     objectives_json,
@@ -43,7 +44,7 @@ def evaluation(*runs, failed=0):
         )
         for i in range(failed)
     ]
-    return Evaluation(candidate="c", results=(*done, *lost))
+    return aggregate_of((*done, *lost))
 
 
 def objective(name="quality", weight=1.0, scale=(0.0, 1.0), statistic="p50"):

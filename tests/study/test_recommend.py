@@ -1,11 +1,13 @@
 """Ways to choose a member of a front: against brute force over the front, with the reason in one sentence."""
 
+from dataclasses import replace
+
 import pytest
 
 from offramp.errors import UsageError
 from offramp.store.engine import open_store
-from offramp.study import api
-from offramp.study.recommend import choose
+from offramp.study import lookup
+from offramp.study.policies import choose
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, reply_to, run_job, write_space
 
@@ -22,7 +24,7 @@ def job(tmp_path_factory):
 
 def picked(job, policy, **options):
     folder, report = job
-    return api.pareto(report.study, results=folder, pick=policy, **options).picked
+    return lookup.pareto(report.study, results=folder, pick=policy, **options).picked
 
 
 def test_weights_choose_what_is_recommended_and_follow_other_weights(job):
@@ -81,13 +83,15 @@ def test_what_is_no_way_to_choose_is_refused(job, policy):
         picked(job, policy)
 
 
-def test_an_unknown_cost_is_never_the_cheapest(job):
-    from dataclasses import replace
+def without_cost(member):
+    return replace(member, search=replace(member.search, cost_usd=None))
 
+
+def test_an_unknown_cost_is_never_the_cheapest(job):
     folder, report = job
-    front = (replace(report.front[0], cost_usd=None), *report.front[1:])
+    front = (without_cost(report.front[0]), *report.front[1:])
     with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:
         choice = choose(store, replace(report, front=front), "within:100")
         assert choice.member.cost_usd == min(m.cost_usd for m in front[1:])
-        none = choose(store, replace(report, front=tuple(replace(m, cost_usd=None) for m in front)), "within:100")
+        none = choose(store, replace(report, front=tuple(map(without_cost, front))), "within:100")
     assert none.member is None

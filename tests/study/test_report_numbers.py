@@ -14,11 +14,11 @@ from offramp.job.resolve import resolve_job
 from offramp.records import Result, ResultState, Split
 from offramp.space.load import load_space
 from offramp.stats import difference_interval, mean_interval, non_dominated, share_at_most
+from offramp.store.aggregates import AggregateStore
 from offramp.store.engine import open_store
-from offramp.store.paired import counts_against
-from offramp.store.results import ResultStore
-from offramp.store.summaries import SummaryStore
-from offramp.study import api
+from offramp.store.results import ResultStore, counts_against
+from offramp.study import lookup
+from offramp.study.wording import limit_words
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, reply_to, run_job, write_space
 
@@ -44,7 +44,7 @@ def put_on_holdout(folder, report, values):
                 for i, score in enumerate(found)
             ]  # fmt: skip
             ResultStore(store).put(report.study, Split.HOLDOUT, rows)
-            SummaryStore(store).refresh(report.study, Split.HOLDOUT, candidate)
+            AggregateStore(store).refresh(report.study, Split.HOLDOUT, candidate)
 
 
 def test_quality_has_the_interval_that_the_scores_give(tmp_path, landscape):
@@ -52,7 +52,9 @@ def test_quality_has_the_interval_that_the_scores_give(tmp_path, landscape):
     with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
         for member in report.members:
             expected = mean_interval(list(scores(store, report.study, Split.SEARCH, member.candidate).values()))
-            assert (member.quality_low, member.quality_high) == pytest.approx((expected.low, expected.high))
+            assert (member.search.quality_low, member.search.quality_high) == pytest.approx(
+                (expected.low, expected.high)
+            )
 
 
 def test_members_that_fall_off_the_front_on_the_holdout_are_marked(tmp_path, landscape):
@@ -60,13 +62,13 @@ def test_members_that_fall_off_the_front_on_the_holdout_are_marked(tmp_path, lan
     first = run_job(space, tmp_path).report
     others = [m.candidate for m in first.members][:3]
     put_on_holdout(tmp_path, first, {c: [float(i < 3 * k + 1) for i in range(16)] for k, c in enumerate(others)})
-    report = api.pareto(first.study, results=tmp_path)
+    report = lookup.pareto(first.study, results=tmp_path)
     held = [m for m in report.front if m.holdout is not None]
-    points = np.array([[m.holdout.quality, m.holdout.latency_s] for m in held])
+    points = np.array([[m.holdout.quality, m.value("latency", Split.HOLDOUT)] for m in held])
     incumbent = report.incumbent.holdout
-    everyone = np.vstack([points, [[incumbent.quality, incumbent.latency_s]]])
+    everyone = np.vstack([points, [[incumbent.quality, incumbent.latency_s()]]])
     mask = non_dominated(everyone, maximise=[True, False])[: len(held)]
-    assert [m.holdout.on_front for m in held] == mask.tolist()
+    assert [m.on_holdout_front for m in held] == mask.tolist()
     text = CliRunner().invoke(offramp, ["pareto", first.study, "--results", str(tmp_path)]).output
     assert text.count("off the front on the holdout") == (~mask).sum()
 
@@ -78,11 +80,11 @@ def test_against_the_incumbent_a_member_has_the_paired_interval_and_holm_s_p(tmp
         new, old = (scores(store, report.study, Split.HOLDOUT, c.candidate) for c in (best, report.incumbent))
     gains = [new[e] - old[e] for e in new]
     interval = difference_interval(gains)
-    against = best.holdout.against
-    assert (against.low, against.high) == pytest.approx((interval.low, interval.high))
+    against = best.against_incumbent
+    assert (against.interval.low, against.interval.high) == pytest.approx((interval.low, interval.high))
     assert (against.wins, against.losses) == (sum(g > 0 for g in gains), sum(g < 0 for g in gains))
     assert against.p_corrected >= against.p_value
-    assert report.incumbent.holdout.against is None
+    assert report.incumbent.against_incumbent is None
 
 
 def test_counts_in_sql_are_the_counts_of_the_scores(tmp_path, landscape):
@@ -150,7 +152,7 @@ def test_a_budget_without_an_incumbent_is_refused(tmp_path):
 
 def test_text_json_and_csv_say_the_same_numbers(tmp_path, landscape):
     study = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report.study
-    report = api.pareto(study, results=tmp_path, pick="within:10")
+    report = lookup.pareto(study, results=tmp_path, pick="within:10")
 
     def command(*args):
         result = CliRunner().invoke(
@@ -166,12 +168,16 @@ def test_text_json_and_csv_say_the_same_numbers(tmp_path, landscape):
         == [m.candidate for m in report.front]
     )
     for member, value, row in zip(report.front, values["front"], rows, strict=True):
-        assert value["quality_low"] == member.quality_low == float(row["quality_low"])
+        assert value["quality_low"] == member.search.quality_low == float(row["quality_low"])
         assert f"{member.quality:.3f}" in text
         if member.holdout is not None:
             assert value["holdout"]["quality"] == member.holdout.quality == float(row["holdout_quality"])
-            assert value["holdout"]["on_front"] == member.holdout.on_front == (row["holdout_on_front"] == "True")
-            assert value["holdout"]["against"]["low"] == member.holdout.against.low == float(row["incumbent_low"])
+            assert value["holdout"]["on_front"] == member.on_holdout_front == (row["holdout_on_front"] == "True")
+            assert (
+                value["holdout"]["against"]["low"]
+                == member.against_incumbent.interval.low
+                == float(row["incumbent_low"])
+            )
         else:
             assert row["holdout_quality"] == ""
     assert values["picked"]["why"] == report.picked.why
@@ -193,10 +199,10 @@ def test_csv_says_who_is_better_and_takes_no_formula(tmp_path, landscape):
     rows = list(csv.DictReader(io.StringIO(CliRunner().invoke(offramp, asked).output)))
     names = {row["candidate"]: row for row in rows}
     assert {row["param.instruction"] for row in rows} == {"vague", "'=HYPERLINK(1)", "strict"}
-    compared = [m for m in report.front if m.holdout is not None and m.holdout.against is not None]
+    compared = [m for m in report.front if m.holdout is not None and m.against_incumbent is not None]
     assert compared
     for member in compared:
-        row, seen = names[member.candidate], member.holdout.against
+        row, seen = names[member.candidate], member.against_incumbent
         assert (row["incumbent_better"], row["incumbent_worse"]) == (str(seen.better), str(seen.worse))
         assert float(row["incumbent_worse_at_most"]) == seen.worse_at_most
 
@@ -208,4 +214,4 @@ def test_whoever_breaks_a_limit_is_marked_in_the_terminal(tmp_path, landscape):
     text = CliRunner().invoke(offramp, ["pareto", report.study, "--results", str(tmp_path), "--all"]).output
     broken = [member for member in report.members if not member.feasible]
     assert broken and f"{len(broken)} break a limit" in text and text.count("breaks a limit: ") == len(broken)
-    assert all("per 1,000 runs is above $0.5000" in member.breaks[0] for member in broken)
+    assert all("per 1,000 runs is above $0.5000" in limit_words(member.breaks[0]) for member in broken)

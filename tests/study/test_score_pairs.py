@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.records import Result, ResultState
-from offramp.study.pairs import paired, scores_of
-from offramp.study.tally import tally
+from offramp.study.domain.paired_comparison import compare_paired, compare_scores, scores_of
 
 SCORES = st.dictionaries(st.text(max_size=3), st.sampled_from([0.0, 0.25, 1.0]), max_size=12)
 
@@ -13,9 +12,9 @@ SCORES = st.dictionaries(st.text(max_size=3), st.sampled_from([0.0, 0.25, 1.0]),
 @given(SCORES, SCORES, st.randoms())
 def test_only_common_examples_count_in_any_order(a, b, random):
     both = sorted(a.keys() & b.keys())
-    expected = tally([a[name] for name in both], [b[name] for name in both], looks=3)
+    expected = compare_paired([a[name] for name in both], [b[name] for name in both], looks=3)
     shuffled = dict(random.sample(list(a.items()), len(a)))
-    assert paired(shuffled, b, looks=3) == paired(a, b, looks=3) == expected
+    assert compare_scores(shuffled, b, looks=3) == compare_scores(a, b, looks=3) == expected
 
 
 def test_a_failed_run_has_no_score_and_a_fault_has_zero():

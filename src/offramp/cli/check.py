@@ -39,7 +39,7 @@ def check(
     from offramp.promote.check import check as run
     from offramp.promote.judgement import told
     from offramp.promote.junit import refuse_unwritable, write_junit
-    from offramp.study.api import default_storage
+    from offramp.study.lookup import default_storage
     from offramp.study.wording import money
 
     url = (storage or default_storage(results)) if cache else None

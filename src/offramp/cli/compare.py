@@ -22,8 +22,8 @@ from offramp.study.wording import number, plain, points, short_params
 
 if TYPE_CHECKING:
     from offramp.records import Result
-    from offramp.study.compare import Comparison, ExamplePair
-    from offramp.study.tally import Tally
+    from offramp.study.domain.paired_comparison import PairedComparison
+    from offramp.study.queries.example_pairs import CandidateComparison, ExamplePair
 
 _LONGEST = 160  # characters of a text that is shown
 _WIDTHS = (6, 5, 6, 8, 18, 9)
@@ -54,9 +54,9 @@ def compare(
     if as_json and as_csv:
         raise UsageError(problem("offramp compare", "--json and --csv at once", do="Choose one."))
     from offramp.records import Split
-    from offramp.study import api
+    from offramp.study import lookup
 
-    found = api.compare(
+    found = lookup.compare(
         study, a, b, storage=storage, results=results, split=None if split is None else Split(split), by=by,
         margin=margin, space_file=space,
     )  # fmt: skip
@@ -68,7 +68,7 @@ def compare(
         print_comparison(found, limit=limit)
 
 
-def print_comparison(found: Comparison, *, limit: int) -> None:
+def print_comparison(found: CandidateComparison, *, limit: int) -> None:
     """All examples together, the slices, and the worst examples."""
     console = Console(highlight=False, markup=False, emoji=False)
     for line in _summary(found):
@@ -77,7 +77,7 @@ def print_comparison(found: Comparison, *, limit: int) -> None:
         console.print(Text("\nslices, the worst first", style="bold"))
         console.print(Text(_columns("slice", ("n", "won", "lost", "points", "95% interval", "p*")), style="dim"))
         for part in found.slices:
-            one = part.tally
+            one = part.comparison
             interval = f"{points(one.interval.low)} to {points(one.interval.high)}"
             counts = (str(one.n), str(one.wins), str(one.losses))
             cells = (*counts, points(one.difference), interval, f"{one.p_corrected:.2g}")
@@ -94,7 +94,7 @@ def print_comparison(found: Comparison, *, limit: int) -> None:
         console.print(Text(more, style="dim"), soft_wrap=True)
 
 
-def _summary(found: Comparison) -> Iterator[Text]:
+def _summary(found: CandidateComparison) -> Iterator[Text]:
     whole = found.whole
     yield Text(f"{found.study}: {found.split} split, {whole.n} examples that both have a score for", style="bold")
     for name, side, quality in (("A", found.a, whole.quality_a), ("B", found.b, whole.quality_b)):
@@ -151,7 +151,7 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def to_json(found: Comparison) -> dict[str, Any]:
+def to_json(found: CandidateComparison) -> dict[str, Any]:
     """JSON values, with all examples."""
     check = found.regressions
     return {
@@ -159,18 +159,18 @@ def to_json(found: Comparison) -> dict[str, Any]:
         "split": str(found.split),
         "a": asdict(found.a),
         "b": asdict(found.b),
-        **_tally_json(found.whole),
+        **_comparison_json(found.whole),
         "looked_at": found.looked_at,
         "unpaired": found.unpaired,
         "regressions": None if check is None else {**asdict(check), "holds": check.holds},
         "missing": found.missing,
-        "slices": [{"column": s.column, "value": s.value, **_tally_json(s.tally)} for s in found.slices],
+        "slices": [{"column": s.column, "value": s.value, **_comparison_json(s.comparison)} for s in found.slices],
         "examples": [_pair_json(pair) for pair in found.pairs],
     }  # fmt: skip
 
 
-def _tally_json(one: Tally) -> dict[str, Any]:
-    return {**asdict(one), "better": one.better, "worse": one.worse}
+def _comparison_json(one: PairedComparison) -> dict[str, Any]:
+    return {**one.to_json(), "better": one.better, "worse": one.worse}
 
 
 def _pair_json(pair: ExamplePair) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _result_json(result: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_csv(stream: TextIO, found: Comparison) -> None:
+def write_csv(stream: TextIO, found: CandidateComparison) -> None:
     """One row per example: scores, both answers and the gold, field by field."""
     rows = [_flat(pair) for pair in found.pairs]
     columns = dict.fromkeys(name for row in rows for name in row)

@@ -254,7 +254,7 @@ def _models() -> Iterator[Check]:
 
 def _storage(given: str | None, results: Path) -> Iterator[Check]:
     from offramp.store.engine import open_store
-    from offramp.study.api import default_storage
+    from offramp.study.lookup import default_storage
 
     url = given or default_storage(results)
     scheme, separator, rest = url.partition(":///")

@@ -17,7 +17,8 @@ import click
 from offramp.cli.options import AS_JSON, FILE, LABEL, LIFECYCLE, PROMOTIONS, SPACE, study_options, wire
 
 if TYPE_CHECKING:
-    from offramp.lifecycle.migration.record import Figures, Migration
+    from offramp.lifecycle.migration.record import Migration
+    from offramp.records import Aggregate
 
 WORSE = 3
 
@@ -108,9 +109,9 @@ def print_migration(found: Migration) -> None:
         click.echo(f"Not tried: {plain(left.name)}: {plain(' '.join(left.why.split()))}")
 
 
-def _print_row(name: str, seen: Figures, difference: float | None) -> None:
+def _print_row(name: str, seen: Aggregate, difference: float | None) -> None:
     from offramp.study.wording import number, per_thousand, plain, seconds
 
     against = "" if difference is None else f"{difference * 100:+.1f} points"
-    cells = f"{number(seen.quality):>9}{per_thousand(seen.cost_usd):>11}{seconds(seen.p50_s):>9}{against:>15}"
+    cells = f"{number(seen.quality):>9}{per_thousand(seen.cost_usd):>11}{seconds(seen.latency_p50_s):>9}{against:>15}"
     click.echo(f"{plain(name):<46}{cells}")

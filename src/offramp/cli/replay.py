@@ -31,7 +31,7 @@ def replay(
     (0..1), and cost_usd, latency_s and split if known. Without --cells and --share all cells are read.
     """
     from offramp.search.replay import replay as run
-    from offramp.study.weights import parse_weights
+    from offramp.study.policies import parse_weights
 
     found = run(table, cells=cells, share=share, seed=seed, weights=parse_weights(weights), verify=verify)
     if as_json:

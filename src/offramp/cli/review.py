@@ -21,7 +21,7 @@ def report(
 ) -> None:
     """Write STUDY (its name, the beginning of it, or `latest`) as one HTML file that loads nothing from anywhere."""
     from offramp.review import report as library
-    from offramp.study.weights import parse_weights
+    from offramp.study.policies import parse_weights
 
     path = library.report(study, out=out, storage=storage, results=results, weights=parse_weights(weights))
     if as_json:

@@ -23,9 +23,9 @@ _PROPOSAL = ("predictor", "name", "kind", "round", "text", "reason", "parents", 
 @click.option("--json", "as_json", is_flag=True, help="Print records as JSON.")
 def studies(storage: str | None, results: Path, as_json: bool) -> None:
     """List the studies in a storage, the newest first."""
-    from offramp.study import api
+    from offramp.study import lookup
 
-    rows = [study_json(study) for study in api.studies(storage=storage, results=results)]
+    rows = [study_json(study) for study in lookup.studies(storage=storage, results=results)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -90,10 +90,10 @@ def pareto(
     """
     if as_json and as_csv:
         raise UsageError(problem("offramp pareto", "--json and --csv at once", do="Choose one."))
-    from offramp.study import api
-    from offramp.study.weights import parse_weights
+    from offramp.study import lookup
+    from offramp.study.policies import parse_weights
 
-    report = api.pareto(study, storage=storage, results=results, weights=parse_weights(weights), pick=pick)
+    report = lookup.pareto(study, storage=storage, results=results, weights=parse_weights(weights), pick=pick)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2, allow_nan=False))
         return

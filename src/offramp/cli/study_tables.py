@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.text import Text
 
-from offramp.study.wording import number, per_thousand, plain, points, seconds, shared_params, short_params, span
+from offramp.study.study_report import member_json
+from offramp.study.wording import (
+    limit_words,
+    number,
+    per_thousand,
+    plain,
+    points,
+    seconds,
+    shared_params,
+    short_params,
+    span,
+)
 
 if TYPE_CHECKING:
-    from offramp.study.report import Member, StudyReport
+    from offramp.study.domain.members import Member
+    from offramp.study.study_report import StudyReport
 
 
 def plain_console() -> Console:
@@ -38,18 +49,18 @@ def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, st
     lines: list[Text | Padding] = [Text(title, style="bold"), Text(_columns("candidate", names), style="dim")]
     for member in members:
         mark = (marks or {}).get(member.candidate, "")
-        held, probe = member.holdout, member.probe
+        seen, held, probe = member.search, member.holdout, member.probe
         cells = (
             number(member.quality),
             *((number(held.quality) if held else "",) if holdout else ()),
             per_thousand(member.cost_usd),
             seconds(member.latency_s),
-            seconds(member.latency_p95_s),
-            str(member.n) if not member.n_failed else f"{member.n} -{member.n_failed}",
+            seconds(seen.latency_p95_s),
+            f"{seen.n} -{seen.n_failed}" if seen.n_failed else str(seen.n),
             number(member.utility),
         )
         second = (
-            span(member.quality_low, member.quality_high),
+            span(seen.quality_low, seen.quality_high),
             *((span(held.quality_low, held.quality_high) if held else "",) if holdout else ()),
             "",
             *(("", "") if probe is None else (seconds(probe.p50_s), seconds(probe.p95_s))),
@@ -120,7 +131,7 @@ def _marks(report: StudyReport) -> dict[str, str]:
         if member is not None:
             words.setdefault(member.candidate, []).append(word)
     for member in report.front:
-        if member.holdout is not None and member.holdout.on_front is False:
+        if member.on_holdout_front is False:
             words.setdefault(member.candidate, []).append("off the front on the holdout")
     for member in report.members:
         if not member.feasible:
@@ -136,15 +147,16 @@ def _recommendation(report: StudyReport) -> str:
         return "No recommendation: no candidate has every objective."
     text = f"Recommended: {best.candidate} ({short_params(best.params)})"
     if not best.feasible:
-        text += f"\nIt breaks a limit of the space file: {'; '.join(best.breaks)}."
+        text += f"\nIt breaks a limit of the space file: {'; '.join(map(limit_words, best.breaks))}."
     if best.holdout is None or best.holdout.quality is None:
         return f"{text}\nNot evaluated on the holdout yet: `offramp verify {report.study}`."
     text += f"\nHoldout: quality {best.holdout.quality:.3f} on {best.holdout.n} examples the search never saw"
     if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
         text += f"; the incumbent has {today.holdout.quality:.3f}"
-        if (found := best.holdout.against) is not None:
+        if (found := best.against_incumbent) is not None:
             sure = "better" if found.better else "worse" if found.worse else "not significant"
-            text += f" ({points(found.difference)} points, {points(found.low)} to {points(found.high)}: {sure})"
+            interval = f"{points(found.interval.low)} to {points(found.interval.high)}"
+            text += f" ({points(found.difference)} points, {interval}: {sure})"
     return f"{text}."
 
 
@@ -196,7 +208,7 @@ def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*_MEMBER, *inner, "recommended", *(f"param.{name}" for name in names)])
     for member in members:
-        row = asdict(member)
+        row = member_json(member) or {}
         holdout = row["holdout"] or {}
         records = ((holdout, _HOLDOUT), (holdout.get("against") or {}, _AGAINST), (row["probe"] or {}, _PROBE))
         values = [record.get(column) for record, columns in records for column in columns]

@@ -26,8 +26,7 @@ from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory
 from offramp.program.program import Demos, Outcome, Program, labelled_demos
 from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Purpose, Result, ResultState, Split
-from offramp.store.probes import ProbeRun
-from offramp.store.results import ResultStore
+from offramp.store.results import ProbeRun, ResultStore
 from offramp.task.task import Task
 
 Within = Callable[[], AbstractAsyncContextManager[None]]

@@ -12,7 +12,7 @@ from offramp.models.keys import missing_key
 from offramp.records import DemoKind, Model
 from offramp.space.dimensions import Dimension
 from offramp.space.model import LONGEST_NAME, JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
-from offramp.study.regressions import check_budget
+from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from offramp.space.dimensions import (
 )
 from offramp.space.load import LoadedSpace, instruction_texts
 from offramp.space.model import JudgeMetric, ModelPart, SpaceFile, as_list, model_name
-from offramp.study.objectives import Objective, objectives_of
+from offramp.study.domain.objectives import Objective, objectives_of
 from offramp.task.task import Task, load_task
 
 

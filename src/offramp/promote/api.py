@@ -19,10 +19,9 @@ from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.store import PromotionStore, sealed
 from offramp.store.candidates import CandidateRow, CandidateState
-from offramp.study.api import full_name, open_looking
-from offramp.study.pick import find_candidate
-from offramp.study.queries import read_study_rows
-from offramp.study.report import report_of
+from offramp.study.lookup import find_candidate, full_name, open_looking
+from offramp.study.queries.study_rows import read_study_rows
+from offramp.study.study_report import report_of
 
 
 class PromotionRefused(GateRefused):

@@ -40,7 +40,7 @@ from offramp.records import CallRequest, Candidate, DemoKind, Model, Split
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.study.prices import current_prices
+from offramp.study.queries.study_rows import current_prices
 
 _TRIED = 200
 """Examples of the holdout that a template is tried on."""

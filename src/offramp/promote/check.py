@@ -30,7 +30,7 @@ from offramp.promote.running import Addresses, PerModel, model_of, programs_of
 from offramp.records import CallRequest, Evaluation, Result, Split
 from offramp.space.load import load_space
 from offramp.store.engine import Store, open_store
-from offramp.study.compare import check_margin
+from offramp.study.lookup import check_margin
 
 MARGIN = 0.05
 """Loss of mean score that counts as none, where nobody says otherwise."""

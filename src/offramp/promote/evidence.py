@@ -17,15 +17,13 @@ from offramp.models.table import price_table_version
 from offramp.promote.promotion import BeatenIncumbent, Comparison, Evidence, Gate, LatencyProbe, SplitEvidence
 from offramp.promote.store import Rows, rows_of
 from offramp.records import Price, Result, ResultState, Split, Usage
-from offramp.stats import mean_interval
+from offramp.store.aggregates import aggregate_of
 from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
-from offramp.store.probes import ProbeStore
-from offramp.store.results import ResultStore
-from offramp.store.summaries import summary_of
-from offramp.study.pairs import paired, scores_of
-from offramp.study.prices import current_prices
-from offramp.study.probe import probe_of
+from offramp.store.results import ProbeStore, ResultStore
+from offramp.study.domain.members import probe_of
+from offramp.study.domain.paired_comparison import compare_scores, scores_of
+from offramp.study.queries.study_rows import current_prices
 
 Results = Mapping[str, Result]
 _USAGE = tuple(f.name for f in fields(Usage))
@@ -35,21 +33,19 @@ def split_evidence(results: Results, price: Price | None) -> SplitEvidence | Non
     """How a candidate did on one split; None where it never ran there."""
     if not results:
         return None
-    summary = summary_of("", results.values())
-    scores = list(scores_of(results).values())
-    interval = mean_interval(scores) if scores else None
-    used = {name: getattr(summary.usage, name) for name in _USAGE}
-    tokens = {name: total / summary.n for name, total in used.items() if summary.n and total}
+    seen = aggregate_of(results.values()).priced(price)
+    used = {name: getattr(seen.usage, name) for name in _USAGE}
+    tokens = {name: total / seen.n for name, total in used.items() if seen.n and total}
     return SplitEvidence(
-        n=summary.n,
-        n_fault=summary.n_fault,
-        n_failed=summary.n_failed,
-        quality=summary.quality,
-        quality_low=None if interval is None else interval.low,
-        quality_high=None if interval is None else interval.high,
-        cost_usd=summary.cost_usd(price),
-        latency_p50_s=summary.latency_p50_s,
-        latency_p95_s=summary.latency_p95_s,
+        n=seen.n,
+        n_fault=seen.n_fault,
+        n_failed=seen.n_failed,
+        quality=seen.quality,
+        quality_low=seen.quality_low,
+        quality_high=seen.quality_high,
+        cost_usd=seen.cost_usd,
+        latency_p50_s=seen.latency_p50_s,
+        latency_p95_s=seen.latency_p95_s,
         tokens=tokens,
     )
 
@@ -68,7 +64,7 @@ def _row(result: Result) -> dict[str, Any]:
 
 def compared(new: Results, old: Results) -> Comparison | None:
     """New against old on the examples that both have a score for; None where there are fewer than two."""
-    whole = paired(scores_of(new), scores_of(old))
+    whole = compare_scores(scores_of(new), scores_of(old))
     if whole.n < 2:
         return None
     return Comparison(

@@ -16,9 +16,9 @@ from typing import Any
 from offramp.promote.gate import MOST_FAILED
 from offramp.promote.promotion import Promotion
 from offramp.promote.reading import values_of
-from offramp.records import Evaluation, Example, Result
-from offramp.study.pairs import paired, scores_of
-from offramp.study.tally import SAME
+from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example, Result
+from offramp.store.aggregates import aggregate_of
+from offramp.study.domain.paired_comparison import compare_scores
 from offramp.study.wording import plain
 
 
@@ -101,8 +101,9 @@ def judge(
 ) -> CheckReport:  # fmt: skip
     """Holds a fresh evaluation of the holdout against the scores that the evidence has."""
     after = {result.example: result for result in evaluation.counted}
-    whole = paired(scores_of(after), before, margin=limits.margin)
-    cost_usd, p95_s = evaluation.cost_usd, evaluation.latency_s("p95")
+    whole = compare_scores(evaluation.scores, before, margin=limits.margin)
+    seen = aggregate_of(evaluation.results)
+    cost_usd, p95_s = seen.cost_usd, seen.latency_p95_s
     broken = [_broken(after[name], before[name], examples[name]) for name in sorted(before) if name in after]
     return CheckReport(
         feature=promotion.feature,
@@ -120,7 +121,7 @@ def judge(
         latency_p95_s=p95_s,
         conditions=(
             _quality(whole, limits.margin),
-            _failures(evaluation),
+            _failures(seen),
             *_ceiling("cost_usd", cost_usd, limits.cost_usd),
             *_ceiling("latency_p95_s", p95_s, limits.latency_p95_s),
         ),
@@ -133,7 +134,7 @@ def judge(
 
 
 def _worst_first(pairs: Sequence[Broken]) -> tuple[Broken, ...]:
-    worse = (pair for pair in pairs if pair.after < pair.before - SAME)
+    worse = (pair for pair in pairs if pair.after < pair.before - SAME_SCORE)
     return tuple(sorted(worse, key=lambda pair: (pair.after - pair.before, pair.example)))
 
 
@@ -148,10 +149,10 @@ def _quality(whole: Any, margin: float) -> Condition:
     return Condition(name="quality", holds=whole.not_inferior.holds, text=f"{text}, {-margin:+.3f} is allowed")
 
 
-def _failures(evaluation: Evaluation) -> Condition:
-    total = len(evaluation.results)
-    share = evaluation.n_failed / total if total else 1.0
-    text = f"{evaluation.n_failed} of {total} runs have no score, {MOST_FAILED:.0%} may"
+def _failures(seen: Aggregate) -> Condition:
+    total = seen.n + seen.n_failed
+    share = seen.n_failed / total if total else 1.0
+    text = f"{seen.n_failed} of {total} runs have no score, {MOST_FAILED:.0%} may"
     return Condition(name="failures", holds=share <= MOST_FAILED, text=text)
 
 

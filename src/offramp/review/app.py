@@ -26,7 +26,7 @@ from offramp.review.promoting import Form, Promoter
 from offramp.review.report import report_html
 from offramp.review.rows import row_of
 from offramp.store.engine import Store
-from offramp.study.weights import parse_weights
+from offramp.study.policies import parse_weights
 
 _BODY = 64 * 1024  # bytes of a form; ours are small
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from offramp.review.scales import Axis, Words, axis
 from offramp.stats import Interval
-from offramp.study.importance import value_of
-from offramp.study.members import Member
-from offramp.study.trajectory import Step
+from offramp.study.domain.members import Member
+from offramp.study.domain.trajectory import Step
 from offramp.study.wording import money
 
 _MOST_BARS = 60  # fronts larger than this are drawn with intervals at a few points alone
@@ -109,7 +108,7 @@ def front_charts(crowd: Crowd, objectives: Sequence[str]) -> tuple[FrontChart, .
 
 
 def _front_chart(crowd: Crowd, key: str, frame: Frame) -> FrontChart:
-    known = [m for m in crowd.members if value_of(m, key) is not None and m.quality is not None]
+    known = [m for m in crowd.members if m.value(key) is not None and m.quality is not None]
     x = axis([_x(m, key) for m in known], frame.left, frame.width - frame.right, floor=0.0, may_log=True)
     y = axis(_heights(crowd, known), frame.height - frame.bottom, frame.top, floor=0.0, top=1.0)
     front = {m.candidate for m in crowd.front}
@@ -137,7 +136,7 @@ def _seconds(value: float) -> str:
 
 
 def _x(member: Member, key: str) -> float:
-    value = value_of(member, key) or 0.0
+    value = member.value(key) or 0.0
     return value * 1000 if key == "cost" else value
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from offramp.records import Result, ResultState
 from offramp.review.shown import as_text
-from offramp.study.compare import Comparison, ExamplePair, slice_value
-from offramp.study.dataset import Dataset
+from offramp.study.queries.dataset_rows import Dataset
+from offramp.study.queries.example_pairs import CandidateComparison, ExamplePair, slice_value
 
 _MOST_VALUES = 12
 
@@ -55,7 +55,7 @@ class ComparisonView:
         examples: those that are shown, the worst first; `hidden` more passed the filter.
     """
 
-    found: Comparison
+    found: CandidateComparison
     a_label: str
     b_label: str
     a_name: str
@@ -83,12 +83,12 @@ class Names:
     b: str = "B"
 
 
-def view(found: Comparison, dataset: Dataset, names: Names, only: Filter) -> ComparisonView:
+def view(found: CandidateComparison, dataset: Dataset, names: Names, only: Filter) -> ComparisonView:
     """The view of a comparison with the examples that pass a filter."""
     return _view(found, dataset, names, [pair for pair in found.pairs if _passes(pair, dataset, only)], only.most)
 
 
-def brief_view(found: Comparison, dataset: Dataset, names: Names, each: int) -> ComparisonView:
+def brief_view(found: CandidateComparison, dataset: Dataset, names: Names, each: int) -> ComparisonView:
     """The view with the worst losses and the largest wins alone, up to `each` of both."""
     losses = [pair for pair in found.pairs if pair.outcome == "loss"]
     wins = [pair for pair in reversed(found.pairs) if pair.outcome == "win"]
@@ -96,7 +96,9 @@ def brief_view(found: Comparison, dataset: Dataset, names: Names, each: int) -> 
     return _view(found, dataset, names, [*shown, *losses[each:], *wins[each:]], len(shown))
 
 
-def _view(found: Comparison, dataset: Dataset, names: Names, pairs: Sequence[ExamplePair], most: int) -> ComparisonView:
+def _view(
+    found: CandidateComparison, dataset: Dataset, names: Names, pairs: Sequence[ExamplePair], most: int
+) -> ComparisonView:
     return ComparisonView(
         found=found,
         a_label=names.a_label,

@@ -16,7 +16,7 @@ from offramp.review.shown import as_text
 from offramp.space.load import space_from_json
 from offramp.space.model import SpaceFile
 from offramp.store.studies import StudyRow
-from offramp.study.dataset import Dataset
+from offramp.study.queries.dataset_rows import Dataset
 from offramp.task.dataset import load_examples
 from offramp.task.fields import TaskFields, task_fields
 from offramp.task.metrics import gold_columns, show_columns

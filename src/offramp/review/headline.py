@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from offramp.records import Split
-from offramp.study.compare import Comparison
-from offramp.study.members import Member
-from offramp.study.wording import number, per_thousand, points, seconds
+from offramp.study.domain.members import Member
+from offramp.study.queries.example_pairs import CandidateComparison
+from offramp.study.wording import limit_words, number, per_thousand, points, seconds
 
 Words = Callable[[float | None], str]
 _MONEY, _TIME = ("cheaper", "dearer"), ("faster", "slower")
@@ -51,7 +51,7 @@ NOTHING = Verdict(
 )  # fmt: skip
 
 
-def verdict(chosen: Member | None, today: Member | None, evidence: Comparison | None, label: str) -> Verdict:
+def verdict(chosen: Member | None, today: Member | None, evidence: CandidateComparison | None, label: str) -> Verdict:
     """The verdict on one member.
 
     Args:
@@ -87,15 +87,16 @@ def _alone(chosen: Member) -> str:
     if held is not None and held.quality is not None:
         value, n, split, low, high = held.quality, held.n, Split.HOLDOUT, held.quality_low, held.quality_high
         return f"Quality {number(value)} on {n} {split} examples ({_interval(low, high)})"
-    low, high = chosen.quality_low, chosen.quality_high
-    return f"Quality {number(chosen.quality)} on {chosen.n} {Split.SEARCH} examples ({_interval(low, high)})"
+    seen = chosen.search
+    low, high = seen.quality_low, seen.quality_high
+    return f"Quality {number(chosen.quality)} on {seen.n} {Split.SEARCH} examples ({_interval(low, high)})"
 
 
 def _interval(low: float | None, high: float | None) -> str:
     return "no interval" if low is None or high is None else f"95 % interval {low:.2f} to {high:.2f}"
 
 
-def _why(chosen: Member, today: Member, evidence: Comparison | None) -> str:
+def _why(chosen: Member, today: Member, evidence: CandidateComparison | None) -> str:
     parts = [_quality_words(evidence), _ratio(chosen.cost_usd, today.cost_usd, _MONEY)]
     parts.append(_ratio(*_latencies(chosen, today), _TIME))
     said = [part for part in parts if part]
@@ -103,7 +104,7 @@ def _why(chosen: Member, today: Member, evidence: Comparison | None) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _quality_words(evidence: Comparison | None) -> str | None:
+def _quality_words(evidence: CandidateComparison | None) -> str | None:
     if evidence is None or evidence.whole.difference is None:
         return None
     whole, interval = evidence.whole, evidence.whole.interval
@@ -132,7 +133,7 @@ def times(ratio: float) -> str:
     return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
 
 
-def _caution(chosen: Member, evidence: Comparison | None) -> str | None:
+def _caution(chosen: Member, evidence: CandidateComparison | None) -> str | None:
     said = [_limits(chosen), _unverified(chosen), _fell_off(chosen), _budget(evidence)]
     if evidence is not None and evidence.whole.n and not (evidence.whole.better or evidence.whole.worse):
         looked = f" after looking at {evidence.looked_at} candidates" if evidence.looked_at > 1 else ""
@@ -141,16 +142,17 @@ def _caution(chosen: Member, evidence: Comparison | None) -> str | None:
 
 
 def _fell_off(chosen: Member) -> str | None:
-    if chosen.holdout is None or chosen.holdout.on_front is not False:
+    if chosen.on_holdout_front is not False:
         return None
     return "On the holdout another of those that were scored there is as good in everything and better in something."
 
 
 def _limits(chosen: Member) -> str | None:
-    return None if chosen.feasible else f"It breaks a limit of the space file: {'; '.join(chosen.breaks)}."
+    broken = "; ".join(limit_words(limit) for limit in chosen.breaks)
+    return f"It breaks a limit of the space file: {broken}." if broken else None
 
 
-def _budget(evidence: Comparison | None) -> str | None:
+def _budget(evidence: CandidateComparison | None) -> str | None:
     """The regression budget where the evidence does not keep it; on the search split the limits say so."""
     check = None if evidence is None or evidence.split is not Split.HOLDOUT else evidence.regressions
     if check is None or check.holds:
@@ -167,7 +169,7 @@ def _unverified(chosen: Member) -> str | None:
     return "Not scored on the holdout yet: the best of many on the search split looks better than it is."
 
 
-def _tiles(chosen: Member, today: Member | None, evidence: Comparison | None) -> tuple[Tile, ...]:
+def _tiles(chosen: Member, today: Member | None, evidence: CandidateComparison | None) -> tuple[Tile, ...]:
     same = today is not None and today.candidate == chosen.candidate
     old = None if today is None or same else today
     both = old is None or (evidence is not None and evidence.split is Split.HOLDOUT)

@@ -24,15 +24,14 @@ from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow
-from offramp.store.summaries import SummaryStore
-from offramp.study.compare import Comparison, Sides, compare_sides
-from offramp.study.dataset import Dataset, read_dataset
-from offramp.study.importance import Importance, importances
-from offramp.study.queries import read_study_rows
-from offramp.study.recommend import choose
-from offramp.study.report import Choice, StudyReport, report_of, reweigh
-from offramp.study.spending import Spending, spending
-from offramp.study.trajectory import thinned, trajectory
+from offramp.study.domain.importance import Importance, importances
+from offramp.study.domain.trajectory import thinned, trajectory
+from offramp.study.policies import choose
+from offramp.study.queries.dataset_rows import Dataset, read_dataset
+from offramp.study.queries.example_pairs import CandidateComparison, Sides, compare_sides
+from offramp.study.queries.spending import Spending, spending
+from offramp.study.queries.study_rows import read_study_rows
+from offramp.study.study_report import Choice, StudyReport, report_of, reweigh
 from offramp.study.wording import STOPPED
 
 WAYS = {
@@ -115,7 +114,7 @@ class StudySource:
 
     def __init__(self, store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> None:
         self.store, self.name = store, name
-        rows = read_study_rows(store, name)
+        rows = self.rows = read_study_rows(store, name)
         self.row, self.candidates = rows.study, rows.candidates
         self.report = report_of(rows, weights)
         self.scoring = replace(rows.scoring, objectives=self.report.objectives)
@@ -168,13 +167,17 @@ class StudySource:
         """A candidate as it is stored."""
         return self._stored.get(candidate)
 
-    def compared(self, a: str, b: str, split: Split | None = None, *, by: Sequence[str] = ()) -> Comparison | None:
+    def compared(
+        self, a: str, b: str, split: Split | None = None, *, by: Sequence[str] = ()
+    ) -> CandidateComparison | None:
         """Candidate a against b; on the holdout by default, where both ran on it. None where one is not stored."""
         one, other = self.candidate(a), self.candidate(b)
         if one is None or other is None:
             return None
-        sides = Sides(store=self.store, row=self.row, a=one, b=other, dataset=self.dataset)
-        return compare_sides(sides, split=split, by=by, report=self.report)
+        sides = Sides(store=self.store, rows=self.rows, a=one, b=other, dataset=self.dataset)
+        member, today = self._by_id.get(a), self.report.incumbent
+        known = member.against_incumbent if member is not None and today is not None and today.candidate == b else None
+        return compare_sides(sides, split=split, by=by, on_holdout=known)
 
     def verdict(self, candidate: str | None) -> Verdict:
         """What choosing a candidate means; of the recommended one for None."""
@@ -231,9 +234,9 @@ class StudySource:
     def lines(self) -> tuple[LineChart, ...]:
         """How the study went: hypervolume and spend over calls."""
         if self._lines is None:
-            summaries = SummaryStore(self.store).all(self.name, Split.SEARCH)
             counts = ResultStore(self.store).call_counts(self.name, Split.SEARCH)
-            self._lines = line_charts(thinned(trajectory(self.candidates, summaries, counts, self.scoring)))
+            steps = trajectory(self.candidates, self.rows.search, counts, self.scoring.objectives)
+            self._lines = line_charts(thinned(steps))
         return self._lines
 
     def ways(self) -> tuple[tuple[str, Choice], ...]:
@@ -283,7 +286,7 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
         charts=front_charts(crowd_of(report), [o.name for o in report.objectives]),
         lines=source.lines() if whole else (),
         importance=source.importance,
-        spending=spending(source.store, source.name, source.candidates, source.scoring.prices),
+        spending=spending(source.store, source.rows),
         provenance=provenance(source.row, source.scoring),
         details=tuple(detail for detail in details if detail is not None),
         undetailed=max(0, front - sum(row.front for row in wanted)) if whole else 0,

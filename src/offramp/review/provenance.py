@@ -9,7 +9,7 @@ from typing import Any
 from offramp.records import Price
 from offramp.space.model import SpaceFile
 from offramp.store.studies import StudyRow
-from offramp.study.members import ScoringContext
+from offramp.study.domain.members import ScoringContext
 from offramp.study.wording import STOPPED
 
 

@@ -9,7 +9,7 @@ from offramp.errors import StorageError, problem
 from offramp.review.assets import render
 from offramp.review.page import StudySource, study_page
 from offramp.store.engine import Store
-from offramp.study.api import full_name, open_looking
+from offramp.study.lookup import full_name, open_looking
 
 
 def report_html(store: Store, study: str, *, weights: Mapping[str, float] | None = None) -> str:

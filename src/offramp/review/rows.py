@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.stats import Interval
-from offramp.study.importance import value_of
-from offramp.study.members import Member
-from offramp.study.objectives import Objective
-from offramp.study.report import StudyReport
-from offramp.study.tally import CONFIDENCE
-from offramp.study.wording import number, per_thousand, points, seconds, shared_params, short_params
+from offramp.study.domain.members import Member
+from offramp.study.domain.objectives import Objective
+from offramp.study.domain.paired_comparison import CONFIDENCE
+from offramp.study.study_report import StudyReport
+from offramp.study.wording import limit_words, number, per_thousand, points, seconds, shared_params, short_params
 
 MOST_OTHERS = 400
 
@@ -40,6 +39,11 @@ class Row:
         return self.member.candidate
 
     @property
+    def breaks(self) -> tuple[str, ...]:
+        """The limits that it breaks, in words."""
+        return tuple(limit_words(broken) for broken in self.member.breaks)
+
+    @property
     def kind(self) -> str:
         """Marks for a style sheet."""
         marks = (("front", self.front), ("incumbent", self.member.incumbent), ("recommended", self.recommended))
@@ -59,9 +63,8 @@ class Labels:
 
 def quality_interval(member: Member) -> Interval | None:
     """The 95 % interval of the quality on the search split, as the report has it."""
-    if member.quality_low is None or member.quality_high is None:
-        return None
-    return Interval(low=member.quality_low, high=member.quality_high, confidence=CONFIDENCE)
+    low, high = member.search.quality_low, member.search.quality_high
+    return None if low is None or high is None else Interval(low=low, high=high, confidence=CONFIDENCE)
 
 
 def rows_of(report: StudyReport, *, most_others: int = MOST_OTHERS) -> tuple[Row, ...]:
@@ -100,7 +103,7 @@ def _row(member: Member, report: StudyReport, front: set[str], labels: Labels) -
 
 
 def _scaled(member: Member, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
-    values = [value_of(member, objective.name) for objective in objectives]
+    values = [member.value(objective.name) for objective in objectives]
     if None in values or any(objective.scale is None for objective in objectives):
         return None
     return tuple(o.scaled(v) for o, v in zip(objectives, values, strict=True) if v is not None)
@@ -129,8 +132,8 @@ def _datum(row: Row) -> dict[str, Any]:
         "scaled": row.scaled,
         "front": row.front,
         "incumbent": m.incumbent,
-        "breaks": m.breaks,
-        "off": m.holdout is not None and m.holdout.on_front is False,
+        "breaks": row.breaks,
+        "off": m.on_holdout_front is False,
         "words": words_of(row),
     }
 
@@ -138,17 +141,17 @@ def _datum(row: Row) -> dict[str, Any]:
 def words_of(row: Row) -> dict[str, str]:
     """The numbers of a row as they are written everywhere."""
     m, held = row.member, row.member.holdout
-    today = None if held is None else held.against
+    today = m.against_incumbent
     return {
         "quality": number(m.quality),
         "interval": interval_words(row.interval),
         "holdout": "" if held is None else number(held.quality),
         "holdout_interval": "" if held is None else _between(held.quality_low, held.quality_high),
         "against": "" if today is None else points(today.difference),
-        "against_interval": "" if today is None else f"{points(today.low)} to {points(today.high)}",
+        "against_interval": "" if today is None else f"{points(today.interval.low)} to {points(today.interval.high)}",
         "cost": per_thousand(m.cost_usd),
         "latency": seconds(m.latency_s),
-        "p95": seconds(m.latency_p95_s),
+        "p95": seconds(m.search.latency_p95_s),
         "probe": probe_words(m),
     }
 

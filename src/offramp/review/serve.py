@@ -16,7 +16,7 @@ from urllib.parse import quote
 from offramp.errors import OfframpError, UsageError, problem
 from offramp.review.library import Library
 from offramp.store.studies import StudyStore
-from offramp.study.api import full_name, open_looking
+from offramp.study.lookup import full_name, open_looking
 
 PORT = 8600
 

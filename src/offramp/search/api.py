@@ -28,7 +28,7 @@ from offramp.space.load import LoadedSpace, as_loaded
 from offramp.space.model import SpaceFile
 from offramp.store.engine import Store, open_store
 from offramp.store.history import typical_calls
-from offramp.study.api import default_storage, full_name, open_looking
+from offramp.study.lookup import default_storage, full_name, open_looking
 
 __all__ = [
     "Estimate",

@@ -33,7 +33,7 @@ from offramp.store.budget import BudgetExceeded
 from offramp.store.engine import Store
 from offramp.store.studies import StudyStatus, StudyStore
 from offramp.store.variants import VariantStore, texts_of
-from offramp.study.report import Money, summary_text
+from offramp.study.study_report import Money, summary_text
 
 __all__ = ["Job", "JobResult", "Options"]
 

@@ -22,7 +22,7 @@ from offramp.search.outcome import Options
 from offramp.store.budget import Budget, read_budget
 from offramp.store.engine import Store
 from offramp.store.history import Effort, StudyEffort
-from offramp.study.report import Member
+from offramp.study.domain.members import Member
 
 SAFETY = 1.2
 """What is expected by a mean is kept back with a fifth more."""

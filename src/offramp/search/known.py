@@ -16,12 +16,12 @@ from offramp.records import Candidate, Evaluation, Result, Split
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options, answers_behind
 from offramp.search.progress import Progress
+from offramp.store.aggregates import AggregateStore, aggregate_of
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyStore
-from offramp.store.summaries import SummaryStore
-from offramp.study.objectives import (
+from offramp.study.domain.objectives import (
     Objective,
     objectives_from_json,
     objectives_json,
@@ -30,8 +30,8 @@ from offramp.study.objectives import (
     violations,
     with_scales,
 )
-from offramp.study.regressions import regressed_at_most
-from offramp.study.report import StudyReport, build_report
+from offramp.study.domain.regressions import paired_counts, regressed_at_most
+from offramp.study.study_report import StudyReport, build_report
 
 Told = tuple[list[float], dict[str, object], dict[str, float]]
 """Values, attributes and constraints of one trial, as optuna is told them."""
@@ -52,7 +52,7 @@ class Known:
         self._p, self._store = job, store
         self.name = job.study_name(options.seed)
         self._studies, self.results = StudyStore(store), ResultStore(store, job.space.store_text)
-        self._candidates, self._summaries = CandidateStore(store), SummaryStore(store)
+        self._candidates, self._summaries = CandidateStore(store), AggregateStore(store)
         self.objectives: tuple[Objective, ...] = job.objectives
         self.finished: dict[str, Evaluation] = {}
         self.stopped: dict[str, Evaluation] = {}
@@ -96,7 +96,8 @@ class Known:
         if kept := row.extra.get("objectives"):
             self.objectives = objectives_from_json(kept)
             return
-        self.objectives = with_scales(self._p.objectives, incumbent)
+        seen = None if incumbent is None else aggregate_of(incumbent.results)
+        self.objectives = with_scales(self._p.objectives, seen)
         extra = {
             "objectives": objectives_json(self.objectives),
             "incumbent": None if self._p.incumbent is None else self._p.incumbent.id,
@@ -109,19 +110,19 @@ class Known:
         Raises:
             TooManyFailures: no example has a score, so that there is nothing to tell.
         """
-        values = self.values(candidate, evaluation)
+        values, seen = self.values(candidate, evaluation), aggregate_of(evaluation.results)
         score = utility(self.objectives, values)
         attributes: dict[str, object] = {
             "candidate": candidate.id,
             "params": dict(candidate.params),
             "utility": score,
-            "n": evaluation.n,
-            "n_fault": evaluation.n_fault,
-            "n_failed": evaluation.n_failed,
-            "latency_p95_s": evaluation.latency_s("p95"),
+            "n": seen.n,
+            "n_fault": seen.n_fault,
+            "n_failed": seen.n_failed,
+            "latency_p95_s": seen.latency_p95_s,
         }
         told = [score] if self._p.space.search.mode == "utility" else list(values)
-        return told, attributes, violations(self._p.space.constraints, evaluation, self._regressed(evaluation))
+        return told, attributes, violations(self._p.space.constraints, seen, self._regressed(evaluation))
 
     def values(self, candidate: Candidate, evaluation: Evaluation) -> tuple[float, ...]:
         """One value per objective.
@@ -129,7 +130,7 @@ class Known:
         Raises:
             TooManyFailures: no example has a score.
         """
-        values = values_of(self.objectives, evaluation)
+        values = values_of(self.objectives, aggregate_of(evaluation.results))
         if values is None:
             raise TooManyFailures(
                 f"candidate {candidate.id} ({candidate.model}) has no result to compare: all runs failed"
@@ -142,7 +143,11 @@ class Known:
         if budget is None or incumbent is None:
             return None
         before = evaluation if evaluation.candidate == incumbent.id else self.finished.get(incumbent.id)
-        return None if before is None else regressed_at_most(evaluation, before, budget.confidence)
+        if before is None:
+            return None
+        if evaluation.candidate == incumbent.id:
+            return 0.0
+        return regressed_at_most(paired_counts(evaluation.scores, before.scores), budget.confidence)
 
     def keep(
         self, candidate: Candidate, evaluation: Evaluation, number: int, *, origin: Mapping[str, Any],

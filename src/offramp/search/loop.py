@@ -116,7 +116,7 @@ class Loop:
 
         What optuna was told stays: it is the history that later proposals came from. Reports read the results.
         """
-        broken = {name for name, evaluation in self._known.finished.items() if evaluation.n_failed}
+        broken = {name for name, evaluation in self._known.finished.items() if evaluation.n < len(evaluation.results)}
         for trial in self._study.finished() if broken else ():
             if trial.duplicate_of is None and trial.candidate in broken:
                 self._parts.clock.check()
@@ -217,6 +217,6 @@ def stopped_attributes(candidate: Candidate, evaluation: Evaluation, reason: str
         "candidate": candidate.id,
         "params": dict(candidate.params),
         "n": evaluation.n,
-        "n_failed": evaluation.n_failed,
+        "n_failed": len(evaluation.results) - evaluation.n,
         "stopped_because": reason,
     }

@@ -13,7 +13,7 @@ from offramp.job.clock import Interrupted, TimeIsUp
 from offramp.records import Result, ResultState
 from offramp.search.proposals._base import ProposalFailed
 from offramp.store.budget import BudgetExceeded
-from offramp.study.report import StudyReport
+from offramp.study.study_report import StudyReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
 from offramp.store.engine import Store
 from offramp.store.studies import StudyRow
-from offramp.study.objectives import Objective
+from offramp.study.domain.objectives import Objective
 
 _PACKAGES = ("offramp", "dspy", "optuna", "litellm")
 """What decides, beside the space, how a study runs."""

@@ -14,7 +14,7 @@ from itertools import cycle, islice
 
 from offramp.evaluate.evaluator import Evaluator
 from offramp.records import Candidate, Example
-from offramp.store.probes import ProbeRun
+from offramp.store.results import ProbeRun
 
 WARM_UP = 2
 """Runs of each candidate that come first and are not counted."""

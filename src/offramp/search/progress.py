@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from offramp.calls.attempts import CallStats
 from offramp.records import Scalar
-from offramp.study.report import Member
+from offramp.study.domain.members import Member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from offramp.search.racing import COST, LATENCY, QUALITY, RaceObjective
 from offramp.search.stopping import FEWEST, ahead
 from offramp.space.model import RacePart
 from offramp.stats.pareto import Floats
-from offramp.study.objectives import Objective
+from offramp.study.domain.objectives import Objective
 
 LEAST_BLOCK = 5
 BLOCKS = 8

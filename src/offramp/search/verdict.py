@@ -17,8 +17,9 @@ from offramp.records import Split
 from offramp.search.known import Known
 from offramp.search.probe import WARM_UP, probe
 from offramp.store.engine import Store
-from offramp.store.probes import ProbeStore
-from offramp.study.report import Member, StudyReport
+from offramp.store.results import ProbeStore
+from offramp.study.domain.members import Member
+from offramp.study.study_report import StudyReport
 
 
 class Fits(Protocol):

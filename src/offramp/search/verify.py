@@ -27,15 +27,15 @@ from offramp.search.outcome import reason_of
 from offramp.search.parts import model_identity
 from offramp.search.probe import WARM_UP, probe
 from offramp.search.verdict import standing
+from offramp.store.aggregates import AggregateStore
 from offramp.store.budget import BudgetExceeded, read_budget
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
 from offramp.store.history import Effort, StudyEffort
-from offramp.store.probes import ProbeStore
-from offramp.store.results import ResultStore
-from offramp.store.summaries import SummaryStore
-from offramp.study.report import Member, StudyReport, build_report
-from offramp.study.spending import verify_budget
+from offramp.store.results import ProbeStore, ResultStore
+from offramp.study.domain.members import Member
+from offramp.study.queries.spending import verify_budget
+from offramp.study.study_report import StudyReport, build_report
 
 SAFETY = 1.5
 
@@ -108,7 +108,7 @@ class Verification:
     ) -> None:  # fmt: skip
         self._row, self._p, self._o, self._store = opened.row, opened.job, options, store
         self._progress, self._transport = progress, transport
-        self._results, self._summaries = ResultStore(store, self._p.space.store_text), SummaryStore(store)
+        self._results, self._summaries = ResultStore(store, self._p.space.store_text), AggregateStore(store)
         self._done = 0
         self.clock = Clock(minutes=options.minutes, timing=timing or Timing())
         self.plan = self._planned()

@@ -1,20 +1,24 @@
 """Results: one candidate on one example of one split, kept so that a resumed study runs nothing twice.
 
-The split is part of the key: the same example id in two splits never answers for the other.
+The split is part of the key: the same example id in two splits never answers for the other. Isolated latency
+measurements are separate from results and kept run by run, so that any quantile can be read later.
+
+Invariant: the timed runs of a candidate are of one probe; a later probe replaces them as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from offramp.records import Result, ResultState, Split, Usage
+from offramp.records import SAME_SCORE, Result, ResultState, Split, Usage
 from offramp.store.engine import Store
-from offramp.store.tables import results
+from offramp.store.tables import probes, results
 
 _KEY = ("study", "split", "candidate", "example")
 _USAGE = tuple(f.name for f in fields(Usage))
@@ -102,3 +106,99 @@ def _result(row: Any) -> Result:
     plain = {f.name: getattr(row, f.name) for f in fields(Result) if f.name not in ("usage", "state")}
     usage = Usage(**{name: getattr(row, name) for name in _USAGE})
     return Result(**plain, state=ResultState(row.state), usage=usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedCounts:
+    """One candidate against another: on `n` examples that both have a score for, `wins` and `losses`, the rest ties."""
+
+    n: int
+    wins: int
+    losses: int
+
+
+def counts_against(store: Store, study: str, split: Split | str, reference: str) -> dict[str, PairedCounts]:
+    """Counts of every candidate of a split against `reference`, by id, itself left out: one query for all of them."""
+    one, other = results.alias("one"), results.alias("other")
+    same = (other.c.study == one.c.study, other.c.split == one.c.split, other.c.example == one.c.example)
+    gain = one.c.score - other.c.score
+    counts = (
+        sa.func.count().label("n"),
+        sa.func.sum(sa.case((gain > SAME_SCORE, 1), else_=0)).label("wins"),
+        sa.func.sum(sa.case((gain < -SAME_SCORE, 1), else_=0)).label("losses"),
+    )
+    where = [one.c.study == study, one.c.split == str(split), one.c.candidate != reference]
+    where += [other.c.candidate == reference, one.c.score.is_not(None), other.c.score.is_not(None)]
+    joined = one.join(other, sa.and_(*same))
+    select = sa.select(one.c.candidate, *counts).select_from(joined).where(*where).group_by(one.c.candidate)
+    with store.reading() as conn:
+        return {
+            row.candidate: PairedCounts(n=row.n, wins=int(row.wins), losses=int(row.losses))
+            for row in conn.execute(select)
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRun:
+    """One timed run: the sum of its requests' wall clocks, queue time apart."""
+
+    example: str
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRuns:
+    """The probe of one candidate.
+
+    Attributes:
+        concurrency: runs at the same time while it was measured.
+        measured_at: UTC, ISO 8601.
+        latencies_s: in the order of the runs, warm-up left out.
+    """
+
+    candidate: str
+    concurrency: int
+    measured_at: str
+    latencies_s: tuple[float, ...]
+
+
+class ProbeStore:
+    """Probes of every study of a storage."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def put(self, study: str, runs: Mapping[str, Sequence[ProbeRun]], *, concurrency: int) -> None:
+        """Keep the runs of each candidate, in place of an earlier probe's; one without runs keeps what it has."""
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        rows = [
+            {
+                "study": study, "candidate": candidate, "number": number, "example": run.example,
+                "latency_s": run.latency_s, "concurrency": concurrency, "measured_at": now,
+            }
+            for candidate, found in runs.items() for number, run in enumerate(found)
+        ]  # fmt: skip
+        if not rows:
+            return
+        replaced = [candidate for candidate, found in runs.items() if found]
+        with self._store.transaction() as conn:
+            conn.execute(probes.delete().where(probes.c.study == study, probes.c.candidate.in_(replaced)))
+            conn.execute(probes.insert(), rows)
+
+    def all(self, study: str) -> dict[str, ProbeRuns]:
+        """The probes of a study by candidate id."""
+        order = (probes.c.candidate, probes.c.number)
+        with self._store.reading() as conn:
+            rows = conn.execute(sa.select(probes).where(probes.c.study == study).order_by(*order)).all()
+        found: dict[str, list[sa.Row[tuple[object, ...]]]] = {}
+        for row in rows:
+            found.setdefault(row.candidate, []).append(row)
+        return {
+            candidate: ProbeRuns(
+                candidate=candidate,
+                concurrency=runs[0].concurrency,
+                measured_at=runs[0].measured_at,
+                latencies_s=tuple(run.latency_s for run in runs),
+            )
+            for candidate, runs in found.items()
+        }

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from offramp.records import Scalar
-    from offramp.study.members import Member
+    from offramp.study.domain.members import Member
+    from offramp.study.domain.objectives import BrokenLimit
 
 STOPPED: Mapping[str, str] = {
     "trials": "all trials are done",
@@ -70,6 +71,20 @@ def _two(value: float) -> str:
 def points(value: float | None) -> str:
     """A difference of scores in points of a hundred, with its sign."""
     return "?" if value is None else f"{value * 100:+.1f}"
+
+
+def limit_words(broken: BrokenLimit) -> str:
+    """What a candidate does not keep, as part of a sentence."""
+    value, bound = broken.value, broken.bound
+    if broken.limit == "quality_min":
+        return f"quality {number(value)} is below {bound:g}"
+    if broken.limit == "cost_usd_max":
+        return f"{per_thousand(value)} per 1,000 runs is above {per_thousand(bound)}"
+    if broken.limit == "latency_p95_s_max":
+        return f"p95 {seconds(value)} is above {seconds(bound)}"
+    if value is None:
+        return "what gets worse than with the incumbent is not known"
+    return f"up to {value:.1%} of examples may get worse, and {bound:.1%} are allowed"
 
 
 def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) -> str:

@@ -14,11 +14,12 @@ from typing import Any
 from offramp.errors import JobError, UsageError, problem
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.origin import Origin, counted
-from offramp.lifecycle.migration.record import Baseline, Basis, Figures, figures
+from offramp.lifecycle.migration.record import Baseline, Basis
 from offramp.lifecycle.migration.runs import Runs
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion import SplitEvidence
-from offramp.records import Result, ResultState, Split
+from offramp.records import Aggregate, Result, ResultState, Split
+from offramp.store.aggregates import aggregate_of
 
 
 def read_baseline(origin: Origin, runs: Runs, *, folder: FeatureFolder, alive: bool,
@@ -36,8 +37,8 @@ def read_baseline(origin: Origin, runs: Runs, *, folder: FeatureFolder, alive: b
     if recorded.search and recorded.holdout:
         return Baseline(
             basis=Basis.RECORDED,
-            search=figures(recorded.search),
-            holdout=figures(recorded.holdout),
+            search=aggregate_of(recorded.search.values()),
+            holdout=aggregate_of(recorded.holdout.values()),
             results=recorded.holdout,
         )
     return _measured(origin, runs, say) if alive else _kept(origin, folder)
@@ -52,8 +53,8 @@ def _measured(origin: Origin, runs: Runs, say: Callable[[str], None]) -> Baselin
     seen = {split: counted(runs.results(result.report.study, name, split)) for split in Split}
     return Baseline(
         basis=Basis.MEASURED,
-        search=figures(seen[Split.SEARCH]),
-        holdout=figures(seen[Split.HOLDOUT]),
+        search=aggregate_of(seen[Split.SEARCH].values()),
+        holdout=aggregate_of(seen[Split.HOLDOUT].values()),
         results=seen[Split.HOLDOUT],
     )
 
@@ -67,8 +68,8 @@ def _kept(origin: Origin, folder: FeatureFolder) -> Baseline:
     rows = folder.rows(evidence.holdout_results)
     return Baseline(
         basis=Basis.PROMOTION,
-        search=_figures(evidence.search),
-        holdout=_figures(evidence.holdout),
+        search=_aggregate(evidence.search),
+        holdout=_aggregate(evidence.holdout),
         results=counted({str(row["example"]): _result(origin.candidate.id, row) for row in rows}),
     )
 
@@ -84,14 +85,15 @@ def _result(candidate: str, row: Mapping[str, Any]) -> Result:
     )
 
 
-def _figures(seen: SplitEvidence) -> Figures:
-    return Figures(
+def _aggregate(seen: SplitEvidence) -> Aggregate:
+    return Aggregate(
         n=seen.n,
         n_fault=seen.n_fault,
         quality=seen.quality,
-        low=seen.quality_low,
-        high=seen.quality_high,
+        n_failed=seen.n_failed,
+        quality_low=seen.quality_low,
+        quality_high=seen.quality_high,
         cost_usd=seen.cost_usd,
-        p50_s=seen.latency_p50_s,
-        p95_s=seen.latency_p95_s,
+        latency_p50_s=seen.latency_p50_s,
+        latency_p95_s=seen.latency_p95_s,
     )

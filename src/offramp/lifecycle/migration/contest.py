@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from offramp.records import Result
-from offramp.study.pairs import paired, scores_of
-from offramp.study.tally import SAME, Tally
+from offramp.records import SAME_SCORE, Result
+from offramp.study.domain.paired_comparison import PairedComparison, compare_scores, scores_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +28,17 @@ class Turn:
         return (self.after.score or 0.0) - (self.before.score or 0.0)
 
 
-def contest(new: Mapping[str, Result], old: Mapping[str, Result]) -> Tally | None:
+def contest(new: Mapping[str, Result], old: Mapping[str, Result]) -> PairedComparison | None:
     """New against old; None where fewer than two examples can be compared."""
-    whole = paired(scores_of(new), scores_of(old))
+    whole = compare_scores(scores_of(new), scores_of(old))
     return whole if whole.n > 1 else None
 
 
 def turns(new: Mapping[str, Result], old: Mapping[str, Result]) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:
     """Wins and losses, the largest change first."""
     pairs = _pairs(new, old)
-    wins = sorted((t for t in pairs if t.change > SAME), key=lambda t: (-t.change, t.example))
-    losses = sorted((t for t in pairs if t.change < -SAME), key=lambda t: (t.change, t.example))
+    wins = sorted((t for t in pairs if t.change > SAME_SCORE), key=lambda t: (-t.change, t.example))
+    losses = sorted((t for t in pairs if t.change < -SAME_SCORE), key=lambda t: (t.change, t.example))
     return tuple(wins), tuple(losses)
 
 

@@ -23,7 +23,7 @@ from offramp.lifecycle.migration.baseline import read_baseline
 from offramp.lifecycle.migration.candidates import NotTried, choose, notice_of
 from offramp.lifecycle.migration.contest import contest
 from offramp.lifecycle.migration.origin import Origin, counted, read_origin
-from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference, Shown, figures
+from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference, Shown
 from offramp.lifecycle.migration.reference import by_answers
 from offramp.lifecycle.migration.runs import CapReached, Caps, Observer, Runs
 from offramp.lifecycle.watch import Watched
@@ -34,9 +34,10 @@ from offramp.promote.folder import FeatureFolder
 from offramp.records import Candidate, Split
 from offramp.search.api import JobResult, refuse_impossible
 from offramp.space.model import ModelPart
-from offramp.study.api import default_storage
-from offramp.study.members import Member
-from offramp.study.report import StudyReport, recommend
+from offramp.store.aggregates import aggregate_of
+from offramp.study.domain.members import Member, recommend
+from offramp.study.lookup import default_storage
+from offramp.study.study_report import StudyReport
 
 Say = Callable[[str], None]
 
@@ -182,8 +183,8 @@ class _Work:
             study=study,
             candidate=candidate,
             utility=utility,
-            search=figures(seen[Split.SEARCH]),
-            holdout=figures(holdout),
+            search=aggregate_of(seen[Split.SEARCH].values()),
+            holdout=aggregate_of(holdout.values()),
             results=holdout,
             contest=contest(holdout, self._baseline.results),
         )

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from offramp.lifecycle.migration.contest import Turn, turns
-from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Figures, Kind, Migration, Reference
+from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference
 from offramp.models.retirement.dates import Basis as DateBasis
 from offramp.models.retirement.dates import Standing
-from offramp.records import Candidate
-from offramp.study.tally import MARGIN, Tally
+from offramp.records import Aggregate, Candidate
+from offramp.study.domain.paired_comparison import MARGIN, PairedComparison
 from offramp.study.wording import money, number, per_thousand, plain, seconds, short_params
 
 WINS, LOSSES = 3, 6
@@ -49,7 +49,7 @@ def _agrees(chosen: Contender) -> str:
     )
 
 
-def _compared(contest: Tally | None) -> str:
+def _compared(contest: PairedComparison | None) -> str:
     if contest is None:
         return "there is nothing to compare it with."
     by = f"{_points(contest)} points ({_around(contest)})"
@@ -110,35 +110,36 @@ def _named(item: Contender, found: Migration) -> str:
     return f"**{text}** (proposed)" if item.candidate.id == found.chosen.candidate.id else text
 
 
-def _row(name: str, seen: Figures, before: Figures | None, contest: Tally | None) -> str:
+def _row(name: str, seen: Aggregate, before: Aggregate | None, contest: PairedComparison | None) -> str:
     cells = [name, _interval(seen), _difference(contest), _counts(contest)]
     old = before or seen
     cells.append(_with_ratio(per_thousand(seen.cost_usd), seen.cost_usd, old.cost_usd))
-    cells.append(_with_ratio(seconds(seen.p50_s), seen.p50_s, old.p50_s))
-    cells.append(_with_ratio(seconds(seen.p95_s), seen.p95_s, old.p95_s))
+    cells.append(_with_ratio(seconds(seen.latency_p50_s), seen.latency_p50_s, old.latency_p50_s))
+    cells.append(_with_ratio(seconds(seen.latency_p95_s), seen.latency_p95_s, old.latency_p95_s))
     return f"| {' | '.join(cells)} |"
 
 
-def _interval(seen: Figures) -> str:
-    around = "" if seen.low is None or seen.high is None else f" ({number(seen.low)} to {number(seen.high)})"
+def _interval(seen: Aggregate) -> str:
+    low, high = seen.quality_low, seen.quality_high
+    around = "" if low is None or high is None else f" ({number(low)} to {number(high)})"
     return f"{number(seen.quality)}{around}"
 
 
-def _difference(contest: Tally | None) -> str:
+def _difference(contest: PairedComparison | None) -> str:
     if contest is None:
         return ""
     return f"{_points(contest)} ({_around(contest)})"
 
 
-def _points(contest: Tally) -> str:
+def _points(contest: PairedComparison) -> str:
     return f"{(contest.difference or 0.0) * 100:+.1f}"
 
 
-def _around(contest: Tally) -> str:
+def _around(contest: PairedComparison) -> str:
     return f"{contest.interval.low * 100:+.1f} to {contest.interval.high * 100:+.1f}"
 
 
-def _counts(contest: Tally | None) -> str:
+def _counts(contest: PairedComparison | None) -> str:
     return "" if contest is None else f"{contest.wins} / {contest.losses} / {contest.ties}"
 
 

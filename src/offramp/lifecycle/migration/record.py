@@ -10,28 +10,8 @@ from typing import Any
 
 from offramp.lifecycle.migration.candidates import NotTried
 from offramp.lifecycle.watch import Watched
-from offramp.records import Candidate, Evaluation, Result
-from offramp.stats import mean_interval
-from offramp.study.tally import Tally
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """One candidate on one split.
-
-    Attributes:
-        quality: mean score; `low` and `high` its 95% interval. cost_usd: mean of a run. p50_s, p95_s: seconds of a run.
-        All None where not known.
-    """
-
-    n: int
-    n_fault: int
-    quality: float | None
-    low: float | None
-    high: float | None
-    cost_usd: float | None
-    p50_s: float | None
-    p95_s: float | None
+from offramp.records import Aggregate, Candidate, Result
+from offramp.study.domain.paired_comparison import PairedComparison
 
 
 class Kind(enum.StrEnum):
@@ -56,10 +36,10 @@ class Contender:
     study: str
     candidate: Candidate
     utility: float | None
-    search: Figures
-    holdout: Figures
+    search: Aggregate
+    holdout: Aggregate
     results: Mapping[str, Result]
-    contest: Tally | None
+    contest: PairedComparison | None
 
 
 class Reference(enum.StrEnum):
@@ -82,8 +62,8 @@ class Baseline:
     """What runs today. `results` on the holdout, by example; without answers where `basis` is the promotion."""
 
     basis: Basis
-    search: Figures
-    holdout: Figures
+    search: Aggregate
+    holdout: Aggregate
     results: Mapping[str, Result]
 
 
@@ -148,20 +128,3 @@ class Migration:
     def compared(self) -> int:
         """How many contenders were looked at on the holdout."""
         return len({item.candidate.id for item in (*self.drop_ins, self.chosen)})
-
-
-def figures(results: Mapping[str, Result]) -> Figures:
-    """The figures of some results."""
-    seen = Evaluation(candidate="", results=tuple(results.values()))
-    scores = [result.score for result in seen.counted if result.score is not None]
-    interval = mean_interval(scores) if scores else None
-    return Figures(
-        n=seen.n,
-        n_fault=seen.n_fault,
-        quality=seen.quality,
-        low=None if interval is None else interval.low,
-        high=None if interval is None else interval.high,
-        cost_usd=seen.cost_usd,
-        p50_s=seen.latency_s("p50"),
-        p95_s=seen.latency_s("p95"),
-    )

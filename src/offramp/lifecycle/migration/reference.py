@@ -19,7 +19,7 @@ from offramp.ids import canonical_json, content_hash
 from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.origin import Origin, Recorded
-from offramp.lifecycle.migration.record import Baseline, Basis, figures
+from offramp.lifecycle.migration.record import Baseline, Basis
 from offramp.records import Example, Result, ResultState, Split
 from offramp.space.model import (
     DatasetPart,
@@ -31,6 +31,7 @@ from offramp.space.model import (
     SplitsPart,
     TokenF1Metric,
 )
+from offramp.store.aggregates import aggregate_of
 
 ID, SPLIT = "reference_id", "reference_split"
 LEAST = 2
@@ -127,4 +128,9 @@ def _baseline(recorded: Recorded) -> Baseline:
         {name: replace(result, score=1.0) for name, result in results.items() if _answered(result) is not None}
         for results in (recorded.search, recorded.holdout)
     )
-    return Baseline(basis=Basis.RECORDED, search=figures(search), holdout=figures(holdout), results=holdout)
+    return Baseline(
+        basis=Basis.RECORDED,
+        search=aggregate_of(search.values()),
+        holdout=aggregate_of(holdout.values()),
+        results=holdout,
+    )

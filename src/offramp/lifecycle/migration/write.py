@@ -9,6 +9,7 @@ from typing import Any
 from offramp.errors import StorageError, problem
 from offramp.lifecycle.migration.page import page, verdict
 from offramp.lifecycle.migration.record import Contender, Migration
+from offramp.records import Aggregate
 
 FOLDER = Path("proposals")
 
@@ -35,7 +36,7 @@ def migration_json(found: Migration) -> dict[str, Any]:
         "version": found.version,
         "from": found.before.model,
         "verdict": verdict(found),
-        "today": {"basis": str(found.baseline.basis), "holdout": asdict(found.baseline.holdout)},
+        "today": {"basis": str(found.baseline.basis), "holdout": _figures(found.baseline.holdout)},
         "proposed": _contender(found.chosen),
         "drop_ins": [_contender(item) for item in found.drop_ins],
         "not_tried": [asdict(item) for item in found.left_out],
@@ -43,6 +44,19 @@ def migration_json(found: Migration) -> dict[str, Any]:
         "stop_reason": found.stopped,
         "reference": str(found.reference),
         "spent": asdict(found.spent),
+    }
+
+
+def _figures(seen: Aggregate) -> dict[str, Any]:
+    return {
+        "n": seen.n,
+        "n_fault": seen.n_fault,
+        "quality": seen.quality,
+        "low": seen.quality_low,
+        "high": seen.quality_high,
+        "cost_usd": seen.cost_usd,
+        "p50_s": seen.latency_p50_s,
+        "p95_s": seen.latency_p95_s,
     }
 
 
@@ -54,7 +68,7 @@ def _contender(item: Contender) -> dict[str, Any]:
         "model": item.candidate.model,
         "params": dict(item.candidate.params),
         "utility": item.utility,
-        "search": asdict(item.search),
-        "holdout": asdict(item.holdout),
-        "against_today": None if item.contest is None else asdict(item.contest),
+        "search": _figures(item.search),
+        "holdout": _figures(item.holdout),
+        "against_today": None if item.contest is None else item.contest.to_json(),
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 from offramp.search.optuna_study import OptunaStudy
 from offramp.space.model import ConstraintsPart
-from offramp.study.objectives import Objective, utility, values_of, violations
+from offramp.study.domain.objectives import Objective, utility, values_of, violations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

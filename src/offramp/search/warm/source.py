@@ -21,8 +21,8 @@ from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow, StudyStore
-from offramp.study.api import refuse_blank
-from offramp.study.report import StudyReport, build_report
+from offramp.study.lookup import refuse_blank
+from offramp.study.study_report import StudyReport, build_report
 from offramp.task.fields import task_fields
 
 _PARTS = {"dataset": "its data", "splits": "the deal of its splits", "metric": "its metric"}

@@ -18,13 +18,12 @@ from offramp.search.proposals.build import leak_check
 from offramp.search.warm.fit import fitted, held
 from offramp.search.warm.source import Source, full_source_name, read_source
 from offramp.space.dimensions import Texts, proposal_names
+from offramp.store.aggregates import AggregateStore
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyStore
-from offramp.store.summaries import SummaryStore
 from offramp.store.variants import Variant, VariantStore, texts_of
-from offramp.study.members import Priced
 
 STATISTICS = ("mean", "p50", "p90", "p95")
 
@@ -171,13 +170,13 @@ def _prior(source: Source, job: ResolvedJob, first: set[str]) -> Iterator[dict[s
     """Finished trials of that study that this one does not run itself, as far as their params are searched here."""
     if not source.same_task:
         return
-    summaries = SummaryStore(source.store).all(source.row.name, Split.SEARCH)
+    summaries = AggregateStore(source.store).all(source.row.name, Split.SEARCH)
     for row in source.rows:
         params = held(row.candidate, job)
         if row.state is not CandidateState.COMPLETE or row.id in first or not params or row.id not in summaries:
             continue
         price = job.models[row.candidate.model].price if row.candidate.model in job.models else None
-        seen = Priced(summary=summaries[row.id], price=price)
+        seen = summaries[row.id].priced(price)
         cost = seen.cost_usd if price is not None else _old_cost(source, row.id)
         yield {
             "candidate": row.id, "params": params, "quality": seen.quality, "cost_usd": cost,

@@ -6,34 +6,19 @@ A report is a function of the study's rows (`report_of`): stored ones, or those 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from offramp.stats.pareto import non_dominated
 from offramp.store.candidates import CandidateState
 from offramp.store.engine import Store
 from offramp.store.variants import Variant
-from offramp.study.holdout import Scores, judged
-from offramp.study.members import HoldoutScore, Member, ScoringContext, member_of
-from offramp.study.objectives import Objective, reweighted, utility
-from offramp.study.queries import StudyRows, read_study_rows
-from offramp.study.regressions import regressed_by_counts
-
-__all__ = [
-    "Choice",
-    "HoldoutScore",
-    "Member",
-    "Money",
-    "StudyReport",
-    "build_report",
-    "front_of",
-    "recommend",
-    "report_of",
-    "summary_text",
-]
+from offramp.study.domain.members import Member, front_of, member_of, recommend, with_holdout
+from offramp.study.domain.objectives import Objective, reweighted, utility_of
+from offramp.study.domain.paired_comparison import PairedComparison
+from offramp.study.domain.regressions import regressed_at_most
+from offramp.study.queries.study_rows import StudyRows, read_study_rows
+from offramp.study.wording import limit_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +38,10 @@ class Choice:
     policy: str
     member: Member | None
     why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"policy": self.policy, "member": member_json(self.member), "why": self.why}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,22 +89,73 @@ class StudyReport:
                 {"name": o.name, "weight": o.weight, "statistic": o.statistic if o.name == "latency" else "mean",
                  "scale": list(o.scale) if o.scale else None} for o in self.objectives
             ],
-            "incumbent": _member_json(self.incumbent),
-            "front": [_member_json(member) for member in self.front],
-            "recommended": _member_json(self.recommended),
-            "picked": _choice_json(self.picked),
+            "incumbent": member_json(self.incumbent),
+            "front": [member_json(member) for member in self.front],
+            "recommended": member_json(self.recommended),
+            "picked": None if self.picked is None else self.picked.to_json(),
             "study_money": None if self.money is None else asdict(self.money),
             "started_from": None if self.started_from is None else dict(self.started_from),
             "proposals": [variant.to_json() for variant in self.proposals],
         }  # fmt: skip
 
 
-def _member_json(member: Member | None) -> dict[str, Any] | None:
-    return None if member is None else {**asdict(member), "breaks": list(member.breaks)}
+def member_json(member: Member | None) -> dict[str, Any] | None:
+    """A member as JSON values."""
+    if member is None:
+        return None
+    search = member.search
+    return {
+        "candidate": member.candidate,
+        "params": dict(member.params),
+        "quality": search.quality,
+        "cost_usd": search.cost_usd,
+        "latency_s": member.latency_s,
+        "latency_p95_s": search.latency_p95_s,
+        "n": search.n,
+        "n_fault": search.n_fault,
+        "n_failed": search.n_failed,
+        "utility": member.utility,
+        "feasible": member.feasible,
+        "incumbent": member.incumbent,
+        "holdout": _holdout_json(member),
+        "quality_low": search.quality_low,
+        "quality_high": search.quality_high,
+        "probe": None if member.probe is None else asdict(member.probe),
+        "regressed_at_most": member.regressed_at_most,
+        "breaks": [limit_words(broken) for broken in member.breaks],
+    }
 
 
-def _choice_json(choice: Choice | None) -> dict[str, Any] | None:
-    return None if choice is None else {**asdict(choice), "member": _member_json(choice.member)}
+def _holdout_json(member: Member) -> dict[str, Any] | None:
+    seen = member.holdout
+    if seen is None:
+        return None
+    return {
+        "quality": seen.quality,
+        "cost_usd": seen.cost_usd,
+        "latency_s": seen.latency_s(member.latency_statistic),
+        "n": seen.n,
+        "quality_low": seen.quality_low,
+        "quality_high": seen.quality_high,
+        "on_front": member.on_holdout_front,
+        "against": None if member.against_incumbent is None else _against_json(member.against_incumbent),
+    }
+
+
+def _against_json(one: PairedComparison) -> dict[str, Any]:
+    return {
+        "difference": one.difference,
+        "low": one.interval.low,
+        "high": one.interval.high,
+        "wins": one.wins,
+        "losses": one.losses,
+        "ties": one.ties,
+        "p_value": one.p_value,
+        "p_corrected": one.p_corrected,
+        "better": one.better,
+        "worse": one.worse,
+        "worse_at_most": one.worse_at_most,
+    }
 
 
 def build_report(store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> StudyReport:
@@ -136,11 +176,25 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
     Raises:
         UsageError: weights that do not fit its objectives.
     """
-    scoring = replace(rows.scoring, objectives=reweighted(rows.scoring.objectives, weights))
-    members = _members(rows, scoring)
+    study, scoring = rows.study, replace(rows.scoring, objectives=reweighted(rows.scoring.objectives, weights))
+    members = [
+        member_of(
+            row.id,
+            row.params,
+            rows.search[row.id],
+            scoring,
+            holdout=rows.holdout.get(row.id),
+            regressed_at_most=_regressed(row.id, rows),
+            runs=rows.probes.get(row.id),
+        )
+        for row in rows.candidates
+        if row.state is CandidateState.COMPLETE and row.id in rows.search
+    ]
     front = front_of(members, scoring.objectives)
-    members, front = _with_holdout(members, front, scoring, rows.holdout_scores)
-    study = rows.study
+    incumbents = [member for member in members if member.incumbent]
+    held = with_holdout(list({m.candidate: m for m in (*front, *incumbents)}.values()), scoring, rows.holdout_scores)
+    members = [held.get(member.candidate, member) for member in members]
+    front = tuple(held.get(member.candidate, member) for member in front)
     return StudyReport(
         study=study.name,
         space=study.space_name,
@@ -150,7 +204,7 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         objectives=scoring.objectives,
         trials=len(rows.candidates),
         stopped=sum(row.state is CandidateState.STOPPED for row in rows.candidates),
-        members=members,
+        members=tuple(members),
         front=front,
         incumbent=next((member for member in members if member.incumbent), None),
         recommended=recommend(front),
@@ -159,28 +213,12 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
     )
 
 
-def _members(rows: StudyRows, scoring: ScoringContext) -> tuple[Member, ...]:
-    """Those of the candidates that have a complete evaluation, in the order of their trials."""
-    return tuple(
-        member_of(
-            row,
-            rows.search[row.id],
-            rows.holdout.get(row.id),
-            scoring,
-            regressed_at_most=_regressed(row.id, rows),
-            runs=rows.probes.get(row.id),
-        )
-        for row in rows.candidates
-        if row.state is CandidateState.COMPLETE and row.id in rows.search
-    )
-
-
 def _regressed(candidate: str, rows: StudyRows) -> float | None:
     """The bound that a regression budget holds against; None without a budget or an incumbent."""
     budget, incumbent = rows.scoring.constraints.regressions, rows.scoring.incumbent
     if budget is None or incumbent is None:
         return None
-    return 0.0 if candidate == incumbent else regressed_by_counts(rows.search_counts.get(candidate), budget.confidence)
+    return 0.0 if candidate == incumbent else regressed_at_most(rows.search_counts.get(candidate), budget.confidence)
 
 
 def _start(warm: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -191,25 +229,14 @@ def _start(warm: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"study": warm["study"], "storage": warm["storage"], "notes": list(warm["notes"]), **numbers}
 
 
-def _with_holdout(
-    members: tuple[Member, ...], front: tuple[Member, ...], scoring: ScoringContext, holdout_scores: Scores
-) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
-    """Members and front, with what became of front, recommended and incumbent on the holdout."""
-    chosen = {m.candidate: m for m in (*front, *(m for m in members if m.incumbent))}
-    scores = judged(tuple(chosen.values()), scoring.objectives, scoring.incumbent, holdout_scores)
-    after = {name: replace(chosen[name], holdout=score) for name, score in scores.items()}
-    return tuple(after.get(m.candidate, m) for m in members), tuple(after.get(m.candidate, m) for m in front)
-
-
 def reweigh(report: StudyReport, weights: Mapping[str, float]) -> StudyReport:
-    """The same report by other weights, without reading anything: what `build_report` says for them.
+    """The same report by other weights, without reading anything: what `report_of` says for them.
 
     Raises:
         UsageError: weights that do not fit its objectives.
     """
     objectives = reweighted(report.objectives, weights)
-    fixed = all(objective.scale is not None for objective in objectives)
-    members = {m.candidate: replace(m, utility=_utility(m, objectives) if fixed else None) for m in report.members}
+    members = {m.candidate: replace(m, utility=utility_of(objectives, m.search)) for m in report.members}
     front = tuple(members[m.candidate] for m in report.front)
     return replace(
         report,
@@ -219,36 +246,6 @@ def reweigh(report: StudyReport, weights: Mapping[str, float]) -> StudyReport:
         incumbent=None if report.incumbent is None else members[report.incumbent.candidate],
         recommended=recommend(front),
     )
-
-
-def _utility(member: Member, objectives: Sequence[Objective]) -> float | None:
-    known = [value for value in _values(member, objectives) if value is not None]
-    return utility(objectives, known) if len(known) == len(objectives) else None
-
-
-def front_of(members: Sequence[Member], objectives: Sequence[Objective]) -> tuple[Member, ...]:
-    """The members that no other dominates, best quality first; infeasible ones only where none is feasible."""
-    feasible = [member for member in members if member.feasible] or list(members)
-    known = [member for member in feasible if None not in _values(member, objectives)]
-    if not known:
-        return ()
-    points = np.array([_values(member, objectives) for member in known], dtype=float)
-    mask = non_dominated(points, maximise=[objective.maximise for objective in objectives])
-    front = [member for member, on in zip(known, mask, strict=True) if on]
-    return tuple(sorted(front, key=lambda m: (-(m.quality or 0.0), m.cost_usd or 0.0, m.candidate)))
-
-
-def _values(member: Member, objectives: Sequence[Objective]) -> list[float | None]:
-    by_name = {"quality": member.quality, "cost": member.cost_usd, "latency": member.latency_s}
-    return [by_name[objective.name] for objective in objectives]
-
-
-def recommend(front: Sequence[Member]) -> Member | None:
-    """The member of the highest utility; among equals the better, then the cheaper one. None for an empty front."""
-    known = [member for member in front if member.utility is not None]
-    if not known:
-        return None
-    return min(known, key=lambda m: (-round(m.utility or 0.0, 9), -(m.quality or 0.0), m.cost_usd or 0.0, m.candidate))
 
 
 def summary_text(report: StudyReport) -> str:

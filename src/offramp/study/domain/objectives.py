@@ -1,4 +1,4 @@
-"""Objectives: aggregates of an evaluation with a direction and a unit, and the weighted utility over them.
+"""Objectives: aggregates with a direction and a unit, the weighted utility over them, and constraints.
 
 Each objective is mapped to 0..1 (best is 1) by a scale that is fixed before the search: stated in the space file, or
 taken from the incumbent. The utility is the weighted mean of the mapped values. Weights rank, recommend and guide;
@@ -20,8 +20,8 @@ from offramp.space.model import MOST_WEIGHT, ConstraintsPart, ObjectivePart, Spa
 UNITS: Mapping[str, str] = {"quality": "0..1", "cost": "USD per run", "latency": "seconds per run"}
 
 
-class Aggregates(Protocol):
-    """What objectives are read from: an `Evaluation`, or a stored summary with today's price."""
+class Measured(Protocol):
+    """What objectives are read from: an `Aggregate`, or what another study's record kept of one."""
 
     @property
     def quality(self) -> float | None:
@@ -59,13 +59,13 @@ class Objective:
         """Direction."""
         return self.name == "quality"
 
-    def value(self, evaluation: Aggregates) -> float | None:
+    def value(self, seen: Measured) -> float | None:
         """The aggregate, in the objective's unit; None when it is not known."""
         if self.name == "quality":
-            return evaluation.quality
+            return seen.quality
         if self.name == "cost":
-            return evaluation.cost_usd
-        return evaluation.latency_s(self.statistic)
+            return seen.cost_usd
+        return seen.latency_s(self.statistic)
 
     def scaled(self, value: float) -> float:
         """The value on 0..1, clipped; 1 is best."""
@@ -90,7 +90,7 @@ def _objective(name: str, part: ObjectivePart) -> Objective:
     return Objective(name=name, weight=part.weight, statistic=part.statistic, scale=scale)
 
 
-def with_scales(objectives: Sequence[Objective], incumbent: Aggregates | None) -> tuple[Objective, ...]:
+def with_scales(objectives: Sequence[Objective], incumbent: Measured | None) -> tuple[Objective, ...]:
     """The objectives with every open scale fixed from the incumbent: 0 is best, twice its own value is worst."""
     fixed = []
     for objective in objectives:
@@ -102,9 +102,9 @@ def with_scales(objectives: Sequence[Objective], incumbent: Aggregates | None) -
     return tuple(fixed)
 
 
-def values_of(objectives: Sequence[Objective], evaluation: Aggregates) -> tuple[float, ...] | None:
+def values_of(objectives: Sequence[Objective], seen: Measured) -> tuple[float, ...] | None:
     """One value per objective, or None when any is unknown (no example counted, or no price)."""
-    values = [objective.value(evaluation) for objective in objectives]
+    values = [objective.value(seen) for objective in objectives]
     return None if any(v is None for v in values) else tuple(v for v in values if v is not None)
 
 
@@ -115,8 +115,15 @@ def utility(objectives: Sequence[Objective], values: Sequence[float]) -> float:
     return math.fsum(mapped) / total
 
 
+def utility_of(objectives: Sequence[Objective], seen: Measured) -> float | None:
+    """The utility; None where an objective is not known or a scale is not fixed yet."""
+    values = values_of(objectives, seen)
+    fixed = all(objective.scale is not None for objective in objectives)
+    return utility(objectives, values) if values is not None and fixed else None
+
+
 def violations(
-    constraints: ConstraintsPart, evaluation: Aggregates, regressed_at_most: float | None = None
+    constraints: ConstraintsPart, seen: Measured, regressed_at_most: float | None = None
 ) -> dict[str, float]:
     """How far each stated constraint is missed, in its own unit; 0 or less means kept (Optuna's convention).
 
@@ -126,9 +133,9 @@ def violations(
     """
     found: dict[str, float] = {}
     for name, limit, value, sign in (
-        ("quality_min", constraints.quality_min, evaluation.quality, -1.0),
-        ("cost_usd_max", constraints.cost_usd_max, evaluation.cost_usd, 1.0),
-        ("latency_p95_s_max", constraints.latency_p95_s_max, evaluation.latency_s("p95"), 1.0),
+        ("quality_min", constraints.quality_min, seen.quality, -1.0),
+        ("cost_usd_max", constraints.cost_usd_max, seen.cost_usd, 1.0),
+        ("latency_p95_s_max", constraints.latency_p95_s_max, seen.latency_s("p95"), 1.0),
     ):
         if limit is not None:
             found[name] = math.inf if value is None else sign * (value - limit)
@@ -136,6 +143,37 @@ def violations(
         missed = math.inf if regressed_at_most is None else regressed_at_most - constraints.regressions.max
         found["regressions"] = missed
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenLimit:
+    """A constraint that is not kept.
+
+    Attributes:
+        limit: `quality_min`, `cost_usd_max`, `latency_p95_s_max` or `regressions`.
+        bound: what the space file asks for; of `regressions` the largest share of examples that may get worse.
+        value: what it is; None where that is not known.
+    """
+
+    limit: str
+    bound: float
+    value: float | None
+
+
+def broken_limits(
+    constraints: ConstraintsPart, seen: Measured, regressed_at_most: float | None = None
+) -> tuple[BrokenLimit, ...]:
+    """The constraints that are not kept: those with a violation above 0. Arguments as for `violations`."""
+    regressions = constraints.regressions
+    limits: dict[str, tuple[float | None, float | None]] = {
+        "quality_min": (constraints.quality_min, seen.quality),
+        "cost_usd_max": (constraints.cost_usd_max, seen.cost_usd),
+        "latency_p95_s_max": (constraints.latency_p95_s_max, seen.latency_s("p95")),
+        "regressions": (None if regressions is None else regressions.max, regressed_at_most),
+    }
+    missed = violations(constraints, seen, regressed_at_most)
+    found = ((name, *limits[name]) for name, by in missed.items() if by > 0)
+    return tuple(BrokenLimit(limit=name, bound=bound or 0.0, value=value) for name, bound, value in found)
 
 
 def reweighted(objectives: Sequence[Objective], weights: Mapping[str, float] | None) -> tuple[Objective, ...]:

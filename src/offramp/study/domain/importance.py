@@ -16,8 +16,8 @@ import numpy as np
 from offramp.records import Scalar
 from offramp.stats import explained_share
 from offramp.stats.pareto import Floats
-from offramp.study.members import Member
-from offramp.study.objectives import Objective
+from offramp.study.domain.members import Member
+from offramp.study.domain.objectives import Objective
 
 _BINS = 5
 _FEW = 8
@@ -67,14 +67,9 @@ def _importance(name: str, members: Sequence[Member], objectives: Sequence[Objec
 
 
 def _share(groups: Sequence[str], members: Sequence[Member], objective: str) -> float | None:
-    values = [value_of(member, objective) for member in members]
+    values = [member.value(objective) for member in members]
     pairs = [(group, value) for group, value in zip(groups, values, strict=True) if value is not None]
     return explained_share([group for group, _ in pairs], [value for _, value in pairs])
-
-
-def value_of(member: Member, objective: str) -> float | None:
-    """A member's value of one objective, in its unit."""
-    return {"quality": member.quality, "cost": member.cost_usd, "latency": member.latency_s}[objective]
 
 
 def _groups(values: Sequence[Scalar]) -> list[str]:

@@ -9,29 +9,24 @@ from __future__ import annotations
 import math
 
 from offramp.errors import SpaceError, problem
-from offramp.records import Evaluation, Split, Splits
+from offramp.records import SAME_SCORE, Split, Splits
 from offramp.space.model import RegressionsPart, SpaceFile
 from offramp.stats import share_at_most
-from offramp.store.paired import SAME, PairedCounts
+from offramp.store.results import PairedCounts
+from offramp.study.domain.paired_comparison import Scores
 
 
-def regressed_at_most(candidate: Evaluation, incumbent: Evaluation, confidence: float) -> float:
-    """Upper bound of the share of examples on which the candidate scores less; 0 for the incumbent itself."""
-    if candidate.candidate == incumbent.candidate:
-        return 0.0
-    before = {result.example: result.score for result in incumbent.counted}
-    gains = [(r.score or 0.0) - (before[r.example] or 0.0) for r in candidate.counted if r.example in before]
-    return share_at_most(sum(gain < -SAME for gain in gains), len(gains), confidence=confidence)
+def paired_counts(candidate: Scores, reference: Scores) -> PairedCounts:
+    """Wins and losses of a candidate on the examples that both have a score for."""
+    gains = [score - reference[example] for example, score in candidate.items() if example in reference]
+    return PairedCounts(
+        n=len(gains), wins=sum(g > SAME_SCORE for g in gains), losses=sum(g < -SAME_SCORE for g in gains)
+    )
 
 
-def regressed_by_counts(counts: PairedCounts | None, confidence: float) -> float:
-    """The same from counts; 1 where nothing can be compared."""
+def regressed_at_most(counts: PairedCounts | None, confidence: float) -> float:
+    """Upper bound of the share of examples on which a candidate scores less; 1 where nothing can be compared."""
     return 1.0 if counts is None else share_at_most(counts.losses, counts.n, confidence=confidence)
-
-
-def examples_needed(budget: RegressionsPart) -> int:
-    """Examples without a single loss that it takes to keep the budget at all."""
-    return math.ceil(math.log(1 - budget.confidence) / math.log(1 - budget.max) - 1e-9)
 
 
 def check_budget(space: SpaceFile, splits: Splits, incumbent: object | None, where: str) -> None:
@@ -54,3 +49,8 @@ def check_budget(space: SpaceFile, splits: Splits, incumbent: object | None, whe
             what = f"constraints.regressions can never be kept with the {n} examples of the {split} split"
             do = f"Set `max` to {possible:g} or more, lower `confidence`, or have {needed} examples or more."
             raise SpaceError(problem(where, what, do=do))
+
+
+def examples_needed(budget: RegressionsPart) -> int:
+    """Examples without a single loss that it takes to keep the budget at all."""
+    return math.ceil(math.log(1 - budget.confidence) / math.log(1 - budget.max) - 1e-9)

@@ -1,10 +1,10 @@
-"""Ways to choose one member of a front, each with one sentence that says why.
+"""Ways to choose one member of a front, each with one sentence that says why; and how people write them.
 
     weights                    the highest utility by the study's weights (or those given)
     knee                       where a little more of one objective begins to cost much of another
     within:2                   the cheapest within 2 points of the best quality
     under:usd=.0005,seconds=2  the best quality under so many USD and seconds of one run
-    no-loss                    the cheapest that is not shown to be worse than the incumbent
+    no-loss                    the cheapest that is not significantly worse than the incumbent
 
 All but the last choose by numbers of the search split; the last asks the holdout, where anybody was scored there.
 
@@ -18,15 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from offramp.errors import UsageError, nearest, problem
 from offramp.records import Split
-from offramp.stats import knee
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.study.holdout import tallies_against
-from offramp.study.members import Member
-from offramp.study.pairs import paired, scores_of
-from offramp.study.queries import holdout_scores
-from offramp.study.report import Choice, StudyReport, recommend
-from offramp.study.tally import Tally, holm_corrected
+from offramp.study.domain.members import Member, knee_of, recommend
+from offramp.study.domain.paired_comparison import PairedComparison, compare_scores, holm_corrected
+from offramp.study.study_report import Choice, StudyReport
 from offramp.study.wording import number, per_thousand, points, seconds
 
 FORMS = "weights, knee, within:POINTS, under:usd=U,seconds=S, or no-loss"
@@ -54,17 +50,6 @@ def choose(store: Store, report: StudyReport, policy: str) -> Choice:
 _Chosen = tuple[Member | None, str]
 
 
-def knee_of(report: StudyReport) -> Member | None:
-    """The front's knee; None without a front. Its own extremes are the ends of each axis, so scales do not matter."""
-    points_ = [_gains(member, report) for member in report.front]
-    return report.front[knee(points_)] if points_ else None
-
-
-def _gains(member: Member, report: StudyReport) -> list[float]:
-    values = {"quality": member.quality, "cost": member.cost_usd, "latency": member.latency_s}
-    return [(values[o.name] or 0.0) * (1 if o.maximise else -1) for o in report.objectives]
-
-
 def _weights(_: Store, report: StudyReport, rest: str) -> _Chosen:
     _refuse_rest("weights", rest)
     best = recommend(report.front)
@@ -76,7 +61,7 @@ def _weights(_: Store, report: StudyReport, rest: str) -> _Chosen:
 
 def _knee(_: Store, report: StudyReport, rest: str) -> _Chosen:
     _refuse_rest("knee", rest)
-    best = knee_of(report)
+    best = knee_of(report.front, report.objectives)
     if best is None:
         return None, "There is no front yet."
     names = ", ".join(o.name for o in report.objectives)
@@ -111,59 +96,53 @@ def _under(_: Store, report: StudyReport, rest: str) -> _Chosen:
         "usd": lambda v: f"cost at most {per_thousand(v)} per 1,000 runs",
         "seconds": lambda v: f"take at most {seconds(v)}",
     }
-    told = " and ".join(words[name](limit) for name, limit in limits.items())
+    within = " and ".join(words[name](limit) for name, limit in limits.items())
     if best is None:
-        return None, f"None of the {len(report.front)} on the front is known to {told}."
+        return None, f"None of the {len(report.front)} on the front is known to {within}."
     if len(fitting) == 1:
-        return best, f"It is the only one on the front (quality {number(best.quality)}) known to {told}."
-    return best, f"It has the best quality ({number(best.quality)}) of the {len(fitting)} on the front that {told}."
+        return best, f"It is the only one on the front (quality {number(best.quality)}) known to {within}."
+    return best, f"It has the best quality ({number(best.quality)}) of the {len(fitting)} on the front that {within}."
 
 
 def _no_loss(store: Store, report: StudyReport, rest: str) -> _Chosen:
     _refuse_rest("no-loss", rest)
     if report.incumbent is None:
         return None, "There is no incumbent to lose against."
-    split = Split.HOLDOUT if any(m.holdout is not None and m.holdout.against for m in report.front) else Split.SEARCH
-    tallies = _against(store, report, split)
-    kept = [m for m in report.front if m.incumbent or (m.candidate in tallies and not tallies[m.candidate].worse)]
+    split, compared = _against_incumbent(store, report, report.incumbent)
+    kept = [m for m in report.front if m.incumbent or (m.candidate in compared and not compared[m.candidate].worse)]
     best = _cheapest(kept)
     if best is None:
         return None, f"No member of the front with a known cost was compared with the incumbent on the {split} split."
+    one = compared.get(best.candidate)
+    numbers = (
+        ": the incumbent itself"
+        if one is None
+        else f" ({points(one.difference)} points, {points(one.interval.low)} to {points(one.interval.high)})"
+    )
     where = f"not shown to be worse than the incumbent on the {split} split"
-    return best, f"{_cheapest_of(best, len(kept))} {where}{_told(best, tallies)}."
+    return best, f"{_cheapest_of(best, len(kept))} {where}{numbers}."
+
+
+def _against_incumbent(
+    store: Store, report: StudyReport, incumbent: Member
+) -> tuple[Split, Mapping[str, PairedComparison]]:
+    """The front against the incumbent, as the report has it on the holdout, else by Holm over the front.
+
+    Those without a common example are left out.
+    """
+    held = {m.candidate: m.against_incumbent for m in report.front if m.against_incumbent is not None}
+    if held:
+        return Split.HOLDOUT, held
+    names = [member.candidate for member in report.front if not member.incumbent]
+    scores = ResultStore(store).scores(report.study, Split.SEARCH, (*names, incumbent.candidate))
+    compared = {name: compare_scores(scores[name], scores[incumbent.candidate]) for name in names}
+    found = {name: one for name, one in compared.items() if one.n}
+    return Split.SEARCH, dict(zip(found, holm_corrected(list(found.values())), strict=True))
 
 
 def _cheapest_of(best: Member, n: int) -> str:
     cost = f"({per_thousand(best.cost_usd)} per 1,000 runs)"
     return f"It is the only one on the front {cost}" if n == 1 else f"It is the cheapest {cost} of {n}"
-
-
-def _told(best: Member, tallies: Mapping[str, Tally]) -> str:
-    one = tallies.get(best.candidate)
-    if one is None:
-        return ": the incumbent itself"
-    return f" ({points(one.difference)} points, {points(one.interval.low)} to {points(one.interval.high)})"
-
-
-def _against(store: Store, report: StudyReport, split: Split) -> dict[str, Tally]:
-    """The front against the incumbent, as the report has it on the holdout, else by Holm over the front.
-
-    Those without a common example are left out.
-    """
-    assert report.incumbent is not None
-    if split is Split.HOLDOUT:
-        return tallies_against(report.incumbent.candidate, holdout_scores(store, report.study))
-    before = _scores(store, report.study, split, report.incumbent.candidate)
-    found: dict[str, Tally] = {}
-    for member in report.front:
-        whole = paired({} if member.incumbent else _scores(store, report.study, split, member.candidate), before)
-        if whole.n:
-            found[member.candidate] = whole
-    return dict(zip(found, holm_corrected(list(found.values())), strict=True))
-
-
-def _scores(store: Store, study: str, split: Split, candidate: str) -> dict[str, float]:
-    return scores_of(ResultStore(store).get(study, split, candidate))
 
 
 def _cheapest(members: Sequence[Member]) -> Member | None:
@@ -203,6 +182,29 @@ def _limits(text: str) -> dict[str, float]:
             expected = "usd=..., seconds=... or both, each once and of one run"
             raise UsageError(problem("--pick", "under", got=text, expected=expected))
         found[name] = _number(f"under: {name}", value)
+    return found
+
+
+def parse_weights(text: str | None) -> dict[str, float] | None:
+    """`quality=.6,cost=.3` as a mapping; None for None. What a weight may be is for `reweighted` to say.
+
+    Raises:
+        UsageError: it is not in this form, or names an objective twice.
+    """
+    if text is None:
+        return None
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = (piece.strip() for piece in part.partition("="))
+        try:
+            value = float(weight)
+        except ValueError:
+            expected = "such as quality=.6,cost=.3"
+            raise UsageError(problem("--weights", "not a list of name=number", got=text, expected=expected)) from None
+        if name in found:
+            what = f"duplicate weight of {name!r}"
+            raise UsageError(problem("--weights", what, got=text, expected="each objective once", do="Remove one."))
+        found[name] = value
     return found
 
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offramp.stats.hypervolume import hypervolume
-from offramp.stats.pareto import non_dominated
+from offramp.records import Aggregate
+from offramp.stats import hypervolume, non_dominated
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.store.results import CallCounts
-from offramp.store.summaries import Summary
-from offramp.study.members import Priced, ScoringContext
-from offramp.study.objectives import values_of
+from offramp.study.domain.objectives import Objective, values_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,26 +35,26 @@ class Step:
 
 
 def trajectory(
-    rows: Sequence[CandidateRow],
-    summaries: Mapping[str, Summary],
-    counts: Mapping[str, CallCounts],
-    scoring: ScoringContext,
-) -> tuple[Step, ...]:
+    rows: Sequence[CandidateRow], seen: Mapping[str, Aggregate], counts: Mapping[str, CallCounts],
+    objectives: Sequence[Objective],
+) -> tuple[Step, ...]:  # fmt: skip
     """One step per candidate, in the order of trials.
 
     Args:
+        seen: on the search split, by candidate, priced.
         counts: physical calls and answers from the ledger by candidate.
     """
     steps: list[Step] = []
-    calls, spent, cover = 0, 0.0, _Cover(len(scoring.objectives))
-    known: float | None = spent
+    calls, cover = 0, _Cover(len(objectives))
+    spent: float | None = 0.0
     for row in rows:
-        count = counts.get(row.id, CallCounts(calls=0, cached_calls=0))
+        count, found = counts.get(row.id, CallCounts(calls=0, cached_calls=0)), seen.get(row.id)
         calls += count.calls
-        known = _plus(known, _paid(row, summaries.get(row.id), count, scoring))
+        paid = _paid(found, count)
+        spent = None if spent is None or paid is None else spent + paid
         if row.state is CandidateState.COMPLETE:
-            cover.add(_scaled(row, summaries.get(row.id), scoring))
-        steps.append(Step(number=row.number, calls=calls, spent_usd=known, hypervolume=cover.value))
+            cover.add(_scaled(found, objectives))
+        steps.append(Step(number=row.number, calls=calls, spent_usd=spent, hypervolume=cover.value))
     return tuple(steps)
 
 
@@ -69,23 +67,18 @@ def thinned(steps: Sequence[Step], most: int = 400) -> tuple[Step, ...]:
     return tuple(kept)
 
 
-def _paid(row: CandidateRow, summary: Summary | None, count: CallCounts, scoring: ScoringContext) -> float | None:
+def _paid(seen: Aggregate | None, count: CallCounts) -> float | None:
     """The part of a candidate's cost that went over the wire; the rest came from the ledger."""
-    if not count.calls or summary is None:
+    if not count.calls or seen is None:
         return 0.0
-    cost = summary.cost_usd(scoring.prices.get(row.candidate.model))
-    return None if cost is None else cost * summary.n * count.calls / (count.calls + count.cached_calls)
+    return None if seen.cost_usd is None else seen.cost_usd * seen.n * count.calls / (count.calls + count.cached_calls)
 
 
-def _plus(total: float | None, more: float | None) -> float | None:
-    return None if total is None or more is None else total + more
-
-
-def _scaled(row: CandidateRow, summary: Summary | None, scoring: ScoringContext) -> list[float] | None:
-    if summary is None or any(objective.scale is None for objective in scoring.objectives):
+def _scaled(seen: Aggregate | None, objectives: Sequence[Objective]) -> list[float] | None:
+    values = None if seen is None else values_of(objectives, seen)
+    if values is None or any(objective.scale is None for objective in objectives):
         return None
-    values = values_of(scoring.objectives, Priced(summary=summary, price=scoring.prices.get(row.candidate.model)))
-    return None if values is None else [o.scaled(v) for o, v in zip(scoring.objectives, values, strict=True)]
+    return [o.scaled(v) for o, v in zip(objectives, values, strict=True)]
 
 
 class _Cover:

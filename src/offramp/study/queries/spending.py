@@ -7,15 +7,13 @@ would have cost without the ledger. The two are never added up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from offramp.records import Price
 from offramp.store.budget import BudgetState, read_budget
-from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
-from offramp.store.ledger import ANSWERED, CallStatus, Ledger, priced
-from offramp.store.summaries import SummaryStore
+from offramp.store.ledger import ANSWERED, Ledger, priced
+from offramp.study.queries.study_rows import StudyRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,35 +53,26 @@ def verify_budget(study: str) -> str:
     return f"{study}:verify"
 
 
-def spending(store: Store, study: str, rows: Sequence[CandidateRow], prices: Mapping[str, Price | None]) -> Spending:
-    """The money of a study, read from the storage."""
+def spending(store: Store, rows: StudyRows) -> Spending:
+    """The money of a study, read from the storage; the virtual part is summed over its rows."""
+    study = rows.study.name
     ledger = Ledger(store, study)
     totals = ledger.totals()
-    paid = priced(totals, prices)
+    paid = priced(totals, rows.scoring.prices)
+    ids = {row.id for row in rows.candidates}
+    runs = [seen for split in (rows.search, rows.holdout) for c, seen in split.items() if c in ids and seen.n]
+    costs = [seen.cost_usd * seen.n for seen in runs if seen.cost_usd is not None]
+    failures: Counter[str] = Counter()
+    for (_, status), n in ledger.endings().items():
+        if status not in ANSWERED:
+            failures[str(status)] += n
     return Spending(
         budget=read_budget(store, study),
         verify=read_budget(store, verify_budget(study)),
         physical_usd=paid.usd,
         by_purpose={str(purpose): usd for purpose, usd in paid.by_purpose.items()},
         by_model=dict(paid.by_model),
-        virtual_usd=_virtual(store, study, rows, prices),
+        virtual_usd=sum(costs) if len(costs) == len(runs) else None,
         calls=totals.calls,
-        failures=_failures(ledger.endings()),
+        failures=dict(failures.most_common()),
     )
-
-
-def _virtual(
-    store: Store, study: str, rows: Sequence[CandidateRow], prices: Mapping[str, Price | None]
-) -> float | None:
-    used = SummaryStore(store).usage_by(study, {row.id: row.candidate.model for row in rows})
-    costs = [None if (price := prices.get(model)) is None else price.cost_usd(u) for model, (_, u) in used.items()]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
-
-
-def _failures(endings: Mapping[tuple[str, CallStatus], int]) -> dict[str, int]:
-    found: Counter[str] = Counter()
-    for (_, status), n in endings.items():
-        if status not in ANSWERED:
-            found[str(status)] += n
-    return dict(found.most_common())

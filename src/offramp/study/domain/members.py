@@ -1,0 +1,201 @@
+"""The candidates of a study with what they came to: who is on the front, who is recommended, who breaks a limit.
+
+Invariant: the holdout decides nothing here; what it says of a member is shown beside what the search found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from offramp.records import Aggregate, Price, Scalar, Split, percentile
+from offramp.space.model import ConstraintsPart
+from offramp.stats import knee, non_dominated, quantile
+from offramp.store.results import ProbeRuns
+from offramp.study.domain.objectives import BrokenLimit, Objective, broken_limits, utility_of
+from offramp.study.domain.paired_comparison import PairedComparison, Scores, compare_all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringContext:
+    """What the candidates of one study are scored with: its objectives and constraints, prices and the incumbent."""
+
+    objectives: tuple[Objective, ...]
+    constraints: ConstraintsPart
+    prices: Mapping[str, Price | None]
+    incumbent: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Latency measured in isolation: warm-up left out, fixed concurrency, nothing from the ledger.
+
+    Attributes:
+        n: timed runs. concurrency: of them at the same time.
+        measured_at: UTC, ISO 8601.
+        p50_s, p95_s: seconds of one run, with 95 % intervals; an upper end is None where there are too few runs.
+    """
+
+    n: int
+    concurrency: int
+    measured_at: str
+    p50_s: float
+    p50_low_s: float
+    p50_high_s: float | None
+    p95_s: float
+    p95_low_s: float
+    p95_high_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One candidate with a complete evaluation.
+
+    Attributes:
+        candidate: id.
+        params: full assignment.
+        search, holdout: what it came to there, at today's prices; `holdout` is None where it was not scored.
+        latency_statistic: how latencies become one number in this study, such as `p50`.
+        utility: weighted, 0..1; None when an objective is not known.
+        feasible: whether it keeps all constraints; `breaks` are those that it does not keep.
+        incumbent: whether it is what runs today.
+        on_holdout_front: whether no other of those scored on the holdout dominates it there; None where that was not
+            asked.
+        against_incumbent: on the holdout; None for the incumbent itself, and where the incumbent was not scored there.
+        probe: latency measured in isolation; None where it was not.
+        regressed_at_most: upper bound of the share of examples that got worse than with the incumbent, at the
+            confidence of the regression budget; None without one.
+    """
+
+    candidate: str
+    params: Mapping[str, Scalar]
+    search: Aggregate
+    holdout: Aggregate | None = None
+    latency_statistic: str = "p50"
+    utility: float | None
+    feasible: bool
+    breaks: tuple[BrokenLimit, ...] = ()
+    incumbent: bool = False
+    on_holdout_front: bool | None = None
+    against_incumbent: PairedComparison | None = None
+    probe: Probe | None = None
+    regressed_at_most: float | None = None
+
+    @property
+    def quality(self) -> float | None:
+        """Mean score on the search split, in 0..1."""
+        return self.search.quality
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Mean virtual USD of one run on the search split."""
+        return self.search.cost_usd
+
+    @property
+    def latency_s(self) -> float | None:
+        """Seconds of one run on the search split, by the study's statistic, as run."""
+        return self.search.latency_s(self.latency_statistic)
+
+    def value(self, objective: str, split: Split = Split.SEARCH) -> float | None:
+        """The value of one objective, in its unit; None where it is not known."""
+        seen = self.search if split is Split.SEARCH else self.holdout
+        if seen is None:
+            return None
+        return {"quality": seen.quality, "cost": seen.cost_usd, "latency": seen.latency_s(self.latency_statistic)}[
+            objective
+        ]
+
+
+def member_of(
+    candidate: str, params: Mapping[str, Scalar], search: Aggregate, scoring: ScoringContext, *,
+    holdout: Aggregate | None = None, regressed_at_most: float | None = None, runs: ProbeRuns | None = None,
+) -> Member:  # fmt: skip
+    """One candidate as a member of its study.
+
+    Args:
+        search, holdout: priced. A holdout without one scored example is as good as none.
+        regressed_at_most: as `violations` takes it.
+        runs: its timed runs; None where there are none.
+    """
+    breaks = broken_limits(scoring.constraints, search, regressed_at_most)
+    return Member(
+        candidate=candidate,
+        params=params,
+        search=search,
+        holdout=holdout if holdout is not None and holdout.n else None,
+        latency_statistic=next((o.statistic for o in scoring.objectives if o.name == "latency"), "p50"),
+        utility=utility_of(scoring.objectives, search),
+        feasible=not breaks,
+        breaks=breaks,
+        incumbent=candidate == scoring.incumbent,
+        probe=None if runs is None else probe_of(runs),
+        regressed_at_most=regressed_at_most,
+    )
+
+
+def probe_of(runs: ProbeRuns) -> Probe:
+    """What timed runs come to."""
+    p50, p95 = (quantile(runs.latencies_s, q) for q in (0.5, 0.95))
+    return Probe(
+        n=len(runs.latencies_s),
+        concurrency=runs.concurrency,
+        measured_at=runs.measured_at,
+        p50_s=percentile(runs.latencies_s, 50),
+        p50_low_s=p50.low,
+        p50_high_s=p50.high if math.isfinite(p50.high) else None,
+        p95_s=percentile(runs.latencies_s, 95),
+        p95_low_s=p95.low,
+        p95_high_s=p95.high if math.isfinite(p95.high) else None,
+    )
+
+
+def front_of(members: Sequence[Member], objectives: Sequence[Objective]) -> tuple[Member, ...]:
+    """The members that no other dominates, best quality first; infeasible ones only where none is feasible."""
+    feasible = [member for member in members if member.feasible] or list(members)
+    known = [member for member in feasible if all(member.value(o.name) is not None for o in objectives)]
+    front = [m for m, on in zip(known, _not_dominated(known, objectives, Split.SEARCH), strict=True) if on]
+    return tuple(sorted(front, key=lambda m: (-(m.quality or 0.0), m.cost_usd or 0.0, m.candidate)))
+
+
+def _not_dominated(members: Sequence[Member], objectives: Sequence[Objective], split: Split) -> Sequence[bool]:
+    """Who is not dominated by another of them; one that lacks an objective is not among them."""
+    if not members:
+        return ()
+    points = np.array([[m.value(o.name, split) for o in objectives] for m in members], dtype=float)
+    return [bool(on) for on in non_dominated(points, maximise=[objective.maximise for objective in objectives])]
+
+
+def recommend(front: Sequence[Member]) -> Member | None:
+    """The member of the highest utility; among equals the better, then the cheaper one. None for an empty front."""
+    known = [member for member in front if member.utility is not None]
+    if not known:
+        return None
+    return min(known, key=lambda m: (-round(m.utility or 0.0, 9), -(m.quality or 0.0), m.cost_usd or 0.0, m.candidate))
+
+
+def knee_of(front: Sequence[Member], objectives: Sequence[Objective]) -> Member | None:
+    """The front's knee; None without a front. Its own extremes are the ends of each axis, so scales do not matter."""
+    gains = [[(m.value(o.name) or 0.0) * (1 if o.maximise else -1) for o in objectives] for m in front]
+    return front[knee(gains)] if gains else None
+
+
+def with_holdout(members: Sequence[Member], scoring: ScoringContext, scores: Mapping[str, Scores]) -> dict[str, Member]:
+    """Those of the members that were scored on the holdout, by candidate, with what the holdout says of them.
+
+    Args:
+        members: the front and the incumbent.
+        scores: of every candidate with results on the holdout.
+    """
+    held = [member for member in members if member.holdout is not None]
+    incumbent = scoring.incumbent
+    against: Mapping[str, PairedComparison] = {}
+    if incumbent is not None and any(member.candidate == incumbent for member in held):
+        against = compare_all(incumbent, scores)
+    on_front = _not_dominated(held, scoring.objectives, Split.HOLDOUT)
+    return {
+        member.candidate: replace(member, on_holdout_front=on, against_incumbent=against.get(member.candidate))
+        for member, on in zip(held, on_front, strict=True)
+    }

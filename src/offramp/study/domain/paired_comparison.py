@@ -1,0 +1,136 @@
+"""Paired comparisons: one candidate against another on the same examples, and how sure the difference is.
+
+Invariant: an example that either of them has no score for (an infrastructure error, or it never ran) is in no count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from offramp.records import SAME_SCORE, Result
+from offramp.stats import (
+    Interval,
+    NonInferiority,
+    difference_interval,
+    holm,
+    non_inferiority,
+    share_at_most,
+    sign_flip_test,
+)
+
+CONFIDENCE = 0.95
+MARGIN = 0.02
+"""Loss of mean score that counts as none, unless the caller says otherwise."""
+
+Scores = Mapping[str, float]
+"""Score by example id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedComparison:
+    """A against B on the `n` examples that both have a score for. Numbers are None for n = 0.
+
+    Attributes:
+        wins, losses, ties: examples on which A scored more, less, the same.
+        quality_a, quality_b: mean scores on these examples.
+        difference: mean of A's score minus B's, in -1..1, with its interval.
+        p_value: exact, two-sided, that the mean difference is 0.
+        p_corrected: the same, corrected for the other candidates that were looked at (the caller says how).
+        worse_at_most: upper bound, at the interval's confidence, of the share of examples that got worse.
+        not_inferior: whether A is worse by no more than a margin.
+    """
+
+    n: int
+    wins: int
+    losses: int
+    ties: int
+    quality_a: float | None
+    quality_b: float | None
+    difference: float | None
+    interval: Interval
+    p_value: float
+    p_corrected: float
+    worse_at_most: float
+    not_inferior: NonInferiority
+
+    @property
+    def better(self) -> bool:
+        """Whether A is better, significant after correction, at the interval's confidence.
+
+        Both test and interval have to say so: the test is exact where A and B could be swapped, and alone would call
+        many small gains better that a few large losses outweigh.
+        """
+        return self.interval.low > 0 and self.p_corrected <= 1 - self.interval.confidence
+
+    @property
+    def worse(self) -> bool:
+        """Whether A is worse, likewise."""
+        return self.interval.high < 0 and self.p_corrected <= 1 - self.interval.confidence
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def compare_paired(
+    a: Sequence[float], b: Sequence[float], *, confidence: float = CONFIDENCE, margin: float = MARGIN, looks: int = 1
+) -> PairedComparison:
+    """Compares scores of A and B on the same examples in the same order.
+
+    Args:
+        looks: number of candidates that were looked at; p_corrected is Bonferroni's for it.
+    """
+    one, other = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    gains = np.clip(one - other, -1.0, 1.0)
+    gains[np.abs(gains) <= SAME_SCORE] = 0.0
+    n, losses = len(gains), int((gains < 0).sum())
+    p_value = sign_flip_test(gains, np.random.default_rng(0))
+    return PairedComparison(
+        n=n,
+        wins=int((gains > 0).sum()),
+        losses=losses,
+        ties=int((gains == 0).sum()),
+        quality_a=float(one.mean()) if n else None,
+        quality_b=float(other.mean()) if n else None,
+        difference=float(gains.mean()) if n else None,
+        interval=difference_interval(gains, confidence=confidence),
+        p_value=p_value,
+        p_corrected=min(1.0, p_value * max(1, looks)),
+        worse_at_most=share_at_most(losses, n, confidence=confidence),
+        not_inferior=non_inferiority(gains, margin, confidence=confidence),
+    )
+
+
+def compare_scores(a: Scores, b: Scores, **options: Any) -> PairedComparison:
+    """A against B on the examples that both have a score for, whatever their order.
+
+    Args:
+        options: as `compare_paired` takes them.
+    """
+    both = sorted(example for example in a if example in b)
+    return compare_paired([a[example] for example in both], [b[example] for example in both], **options)
+
+
+def compare_all(reference: str, scores: Mapping[str, Scores]) -> dict[str, PairedComparison]:
+    """Every other candidate against the reference, by id; those without a common example are left out.
+
+    `p_corrected` is Holm's over all of them, so it is the same wherever two of them are compared.
+    """
+    names = [name for name in scores if name != reference]
+    found = holm_corrected([compare_scores(scores[name], scores.get(reference, {})) for name in names])
+    return {name: one for name, one in zip(names, found, strict=True) if one.n}
+
+
+def holm_corrected(comparisons: Sequence[PairedComparison]) -> tuple[PairedComparison, ...]:
+    """The comparisons with `p_corrected` by Holm over all of them."""
+    corrected = holm([one.p_value for one in comparisons])
+    return tuple(replace(one, p_corrected=float(p)) for one, p in zip(comparisons, corrected, strict=True))
+
+
+def scores_of(results: Mapping[str, Result]) -> dict[str, float]:
+    """Score by example; results without a score are left out."""
+    return {example: result.score for example, result in results.items() if result.score is not None}

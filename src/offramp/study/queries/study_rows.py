@@ -1,0 +1,109 @@
+"""The rows of a stored study, read in a few queries whatever the number of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from offramp.errors import ModelError
+from offramp.models.catalogue import resolve
+from offramp.records import Aggregate, Price, Split
+from offramp.space.model import SpaceFile
+from offramp.store.aggregates import AggregateStore
+from offramp.store.candidates import CandidateRow, CandidateStore
+from offramp.store.engine import Store
+from offramp.store.results import PairedCounts, ProbeRuns, ProbeStore, ResultStore, counts_against
+from offramp.store.studies import StudyRow, StudyStore
+from offramp.store.variants import Variant, VariantStore
+from offramp.study.domain.members import ScoringContext
+from offramp.study.domain.objectives import objectives_from_json
+from offramp.study.domain.paired_comparison import Scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRows:
+    """A study in memory: what `report_of` makes a report from. A running job keeps rows of its own.
+
+    Attributes:
+        candidates: in the order of their trials.
+        search, holdout: what they came to, by id, at the prices of `scoring`.
+        holdout_scores: for each candidate of `holdout`, the score of each example that has one. May be empty while the
+            incumbent is not among them, since they are compared with it.
+        search_counts: by id, wins and losses against the incumbent on the search split. May be empty without a
+            regression budget, which alone asks for them.
+        probes: timed runs by id.
+    """
+
+    study: StudyRow
+    scoring: ScoringContext
+    candidates: Sequence[CandidateRow]
+    search: Mapping[str, Aggregate]
+    holdout: Mapping[str, Aggregate]
+    holdout_scores: Mapping[str, Scores] = field(default_factory=dict)
+    search_counts: Mapping[str, PairedCounts] = field(default_factory=dict)
+    probes: Mapping[str, ProbeRuns] = field(default_factory=dict)
+    variants: tuple[Variant, ...] = ()
+
+
+def read_study_rows(store: Store, name: str) -> StudyRows:
+    """The rows of a study.
+
+    Raises:
+        StorageError: no such study.
+    """
+    study, candidates = StudyStore(store).get(name), CandidateStore(store).all(name)
+    scoring = scoring_context(study)
+    price_of = {row.id: scoring.prices.get(row.candidate.model) for row in candidates}
+    search, holdout = (
+        {c: seen.priced(price_of.get(c)) for c, seen in AggregateStore(store).all(name, split).items()}
+        for split in (Split.SEARCH, Split.HOLDOUT)
+    )
+    scored = scoring.incumbent is not None and scoring.incumbent in holdout
+    counted = scoring.incumbent is not None and scoring.constraints.regressions is not None
+    return StudyRows(
+        study=study,
+        scoring=scoring,
+        candidates=candidates,
+        search=search,
+        holdout=holdout,
+        holdout_scores=read_holdout_scores(store, name, tuple(holdout)) if scored else {},
+        search_counts=counts_against(store, name, Split.SEARCH, scoring.incumbent or "") if counted else {},
+        probes=ProbeStore(store).all(name),
+        variants=VariantStore(store).all(name),
+    )
+
+
+def read_holdout_scores(store: Store, study: str, candidates: Sequence[str] | None = None) -> dict[str, Scores]:
+    """By candidate that was scored on the holdout, the score of each example that has one.
+
+    Args:
+        candidates: those that were, where they are at hand.
+    """
+    names = AggregateStore(store).all(study, Split.HOLDOUT) if candidates is None else candidates
+    return dict(ResultStore(store).scores(study, Split.HOLDOUT, tuple(names)))
+
+
+def scoring_context(row: StudyRow) -> ScoringContext:
+    """What the candidates of a study are scored with: its own objectives and constraints, and today's prices."""
+    space = SpaceFile.model_validate_json(row.space_json)
+    return ScoringContext(
+        objectives=objectives_from_json(row.extra.get("objectives", [])),
+        constraints=space.constraints,
+        prices=current_prices(row, space),
+        incumbent=row.extra.get("incumbent"),
+    )
+
+
+def current_prices(row: StudyRow, space: SpaceFile | None = None) -> dict[str, Price | None]:
+    """Today's price of each model of a study: the space file's, else the catalogue's, else the one it was run with."""
+    found: dict[str, Price | None] = {}
+    models = (space or SpaceFile.model_validate_json(row.space_json)).models
+    parts = {part if isinstance(part, str) else part.name: part for part in models}
+    for name, stored in row.extra.get("prices", {}).items():
+        try:
+            found[name] = resolve(parts.get(name, name), "study").price
+        except ModelError:
+            found[name] = None
+        if found[name] is None and stored is not None:
+            found[name] = Price(**stored)
+    return found
