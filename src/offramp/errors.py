@@ -10,10 +10,10 @@
     │   └── PromotionError              a promotion, label or history that is missing, was changed, or cannot be made
     ├── JobError                     1  a job that cannot go on; what it paid for is kept
     │   └── StorageFullError            the disk or database refused a write while a job ran
-    ├── GateRefused                  3  a gate that did not hold
+    ├── GateRefused                  3  a gate that did not pass
     └── CallError                       one request that gave no answer (see `calls/failures.py` for its kinds)
 
-A message says where, what is wrong, what was got, what was expected, and what to do:
+A message says where, what is wrong, what was found, what was expected, and what to do:
 
     search_spaces/support.yaml:14: params.temperature.high: got 2.5, expected a number in [0, 2]. Lower it.
 
@@ -33,7 +33,7 @@ class OfframpError(Exception):
 
 
 class UsageError(OfframpError):
-    """What was asked cannot be done as written; nothing was written or spent."""
+    """What the user asked for cannot be done as written; nothing was written or spent."""
 
     exit_code = 2
 
@@ -71,7 +71,7 @@ class StorageFullError(JobError):
 
 
 class GateRefused(OfframpError):
-    """A gate that did not hold."""
+    """A gate that did not pass."""
 
     exit_code = 3
 
@@ -96,7 +96,7 @@ def problem(where: str, what: str, *, got: object = None, expected: str | None =
 
 
 def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
-    """`Did you mean 'a' or 'b'? ` for a misspelt name, or an empty string when nothing is near."""
+    """`Did you mean 'a' or 'b'? ` for a misspelt name, or an empty string when nothing is close."""
     hits = difflib.get_close_matches(name, sorted(set(known)), n=count, cutoff=0.6)
     if not hits:
         return ""

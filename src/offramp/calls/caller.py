@@ -69,7 +69,7 @@ class Caller:
         key = (id(loop), request.hash)
         while (flight := self._flights.get(key)) is not None:
             shared = await asyncio.shield(flight)
-            if shared is not None:  # None: whoever sent it went away; look again
+            if shared is not None:  # None: its sender was cancelled; look again
                 self._counter.add_cached()
                 return replace(shared, cached=True, queue_s=0.0)
         flight = self._flights[key] = loop.create_future()
@@ -78,7 +78,7 @@ class Caller:
             flight.set_result(reply)
         except (CallError, JobError) as error:
             flight.set_exception(error)
-            flight.exception()  # seen here, so that nobody warns when no one shares the flight
+            flight.exception()  # seen here, so that asyncio does not warn when nobody shares the flight
             raise
         finally:
             self._flights.pop(key, None)

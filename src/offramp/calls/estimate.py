@@ -8,11 +8,9 @@ limit, else the model's, else 4096.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from offramp.records import CallReply, CallRequest, Price, Usage
+from offramp.records import CallReply, CallRequest, Usage
 
 _FRAME_TOKENS = 8
 _DEFAULT_OUTPUT = 4096
@@ -26,8 +24,10 @@ def text_tokens(text: str) -> int:
 
 def input_tokens(request: CallRequest) -> int:
     """An upper estimate of the prompt, with schemas, tools and grammars that travel as params."""
-    messages = sum(_FRAME_TOKENS + text_tokens(_content(message)) for message in request.messages)
-    return messages + sum(text_tokens(json.dumps(v)) for v in request.params.values() if isinstance(v, dict | list))
+    contents = [message.get("content") for message in request.messages]
+    texts = [content if isinstance(content, str) else json.dumps(content) for content in contents]
+    texts += [json.dumps(value) for value in request.params.values() if isinstance(value, dict | list)]
+    return len(contents) * _FRAME_TOKENS + sum(map(text_tokens, texts))
 
 
 def output_tokens(request: CallRequest) -> int:
@@ -39,22 +39,23 @@ def output_tokens(request: CallRequest) -> int:
 
 
 def worst_usd(request: CallRequest, timeout_s: float) -> float:
-    """Most that one attempt should cost; 0.0 where the price is unknown (the caller decides whether that will do)."""
+    """Most that one attempt should cost; 0.0 where the price is unknown (refused under a cap in USD)."""
     price = request.model.price
     if price is None or not price.known:
         return 0.0
     if price.compute_usd_per_hour is not None:
         return timeout_s / 3600 * price.compute_usd_per_hour
-    dearest_out = max(_known(price.output_usd), _known(price.reasoning_usd))
-    return input_usd(request) + output_tokens(request) * dearest_out / 1e6
+    highest = max(price.output_usd or 0.0, price.reasoning_usd or 0.0)
+    return input_usd(request) + output_tokens(request) * highest / 1e6
 
 
 def input_usd(request: CallRequest) -> float:
-    """Most that the prompt alone should cost: what is booked when it may have been billed and nobody says."""
+    """Most that the prompt alone should cost: booked when it may have been billed and the provider did not say."""
     price = request.model.price
     if price is None or price.compute_usd_per_hour is not None:
         return 0.0
-    return input_tokens(request) * _dearest_in(price) / 1e6
+    highest = max(price.input_usd or 0.0, price.cached_input_usd or 0.0, price.cache_write_usd or 0.0)
+    return input_tokens(request) * highest / 1e6
 
 
 def completed_usage(request: CallRequest, reply: CallReply) -> tuple[Usage, bool]:
@@ -70,16 +71,3 @@ def completed_usage(request: CallRequest, reply: CallReply) -> tuple[Usage, bool
     if missing_out:
         usage = replace(usage, output_tokens=text_tokens(reply.text))
     return usage, missing_in or missing_out
-
-
-def _content(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    return content if isinstance(content, str) else json.dumps(content)
-
-
-def _known(price: float | None) -> float:
-    return 0.0 if price is None else price
-
-
-def _dearest_in(price: Price) -> float:
-    return max(_known(price.input_usd), _known(price.cached_input_usd), _known(price.cache_write_usd))

@@ -1,7 +1,7 @@
 """Storage work off the event loop, so that a slow disk never lengthens a measured latency.
 
-Invariant: what was handed over runs to its end even when the task that waits is cancelled; then `undo` gets the result
-(a reservation to release) before the cancellation goes on.
+Invariant: work that was handed over runs to its end even when the task that waits is cancelled; then `undo` gets the
+result (a reservation to release) before the cancellation goes on.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StoreThreads:
 
 
 async def _outlast(future: asyncio.Future[Any]) -> None:
-    """Wait for the end of `future` whatever comes; its exception counts as seen."""
+    """Wait for the end of `future`, also when cancelled; its exception counts as seen."""
     while not future.done():
         try:
             await asyncio.wait([future])

@@ -1,8 +1,8 @@
-"""The message formats as DSPy adapters: our plain one, and DSPy's chat and json under two rules of ours.
+"""The message formats as DSPy adapters: our plain one, and DSPy's chat and json, all under two rules.
 
 Rule 1: an answer is read once. Whatever a parser raises about it is an `AdapterParseError`, noted on the run as the
 program's own error, and no second request is made in another format.
-Rule 2: only the run's own model is asked. A predictor with a language model of its own would pass ledger and budget by.
+Rule 2: only the run's own model is asked. A predictor with its own language model would bypass ledger and budget.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class _Ruled:
 def _rules(lm: Any) -> Iterator[None]:
     log = current_run()
     if not isinstance(getattr(lm, "engine", None), SyncCallerEngine):
-        what = "a predictor asks a language model of its own, which no budget would count"
-        raise log.noted(JobError(f"{what}. Take the `lm` out of the module: a candidate sets the model."))
+        what = "a predictor calls its own language model, which no budget would count"
+        raise log.noted(JobError(f"{what}. Remove `lm` from the module: the candidate sets the model."))
     try:
         yield
     except AdapterParseError as error:

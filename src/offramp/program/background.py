@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, on which programs of an app run whatever the app itself runs on.
+"""An event loop in its own thread: an app's programs run on it, whether or not the app has a loop.
 
 Invariant: one loop a process; a forked child starts its own.
 """

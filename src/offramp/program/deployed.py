@@ -1,6 +1,6 @@
 """A promoted program as an app calls it: a `dspy.Module` that answers with a `dspy.Prediction`, sync and async.
 
-It runs the very `Program` that was measured. When a model gives no answer for reasons that are not the program's own,
+It runs the same `Program` that was measured. When a model gives no answer for reasons that are not the program's own,
 the next one of its list is asked.
 
 Invariant: a prediction has every output of the task; anything else is an exception.
@@ -25,7 +25,7 @@ _log = logging.getLogger("offramp")
 
 
 class AnswerError(OfframpError):
-    """The model answered, and not with what the program can use: it could not be read, or it refused."""
+    """The model answered, but not with what the program can use: the answer could not be parsed, or is a refusal."""
 
 
 class DeployedProgram(dspy.Module):  # type: ignore[misc]
@@ -61,37 +61,29 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
     def _answer(self, inputs: Mapping[str, Any]) -> Coroutine[Any, Any, dspy.Prediction]:
         """The work of one call, on the version as it is now."""
         programs = self._programs()
-        return _answer(programs, _example(self._feature, programs[0].inputs, inputs))
-
-
-def _example(feature: str, names: Sequence[str], inputs: Mapping[str, Any]) -> Example:
-    for name in inputs:
-        if name not in names:
-            do = nearest(name, names) or f"Its inputs are {list(names)}."
-            raise UsageError(problem(feature, "no such input", got=name, do=do))
-    if missing := [name for name in names if name not in inputs]:
-        raise UsageError(problem(feature, f"inputs are missing: {missing}"))
-    return Example(id="", content_hash="", values=MappingProxyType(dict(inputs)), row=0)
+        names = programs[0].inputs
+        for name in inputs:
+            if name not in names:
+                do = nearest(name, names) or f"Its inputs are {list(names)}."
+                raise UsageError(problem(self._feature, "no such input", got=name, do=do))
+        if missing := [name for name in names if name not in inputs]:
+            raise UsageError(problem(self._feature, f"inputs are missing: {missing}"))
+        return _answer(programs, Example(id="", content_hash="", values=MappingProxyType(dict(inputs)), row=0))
 
 
 async def _answer(programs: Sequence[Program], example: Example) -> dspy.Prediction:
-    failure: BaseException | None = None
+    error: BaseException | None = None
     failed = ""
     for program in programs:
-        if failure is not None:
-            _log.warning("%s gave no answer (%s); asking %s", failed, failure, program.candidate.model)
+        if error is not None:
+            _log.warning("%s gave no answer (%s); asking %s", failed, error, program.candidate.model)
         outcome = await program.run(example)
         if outcome.infrastructure_error is None:
             if outcome.program_error is not None:
                 raise AnswerError(f"{program.candidate.model}: {outcome.program_error}")
             return dspy.Prediction(**(outcome.outputs or {}))
-        failure, failed = outcome.infrastructure_error, program.candidate.model
-        if not _another_may_answer(failure):
-            break
-    assert failure is not None
-    raise failure
-
-
-def _another_may_answer(failure: BaseException) -> bool:
-    """Whether the failure is of this model: not of the request, and not of the program's own code."""
-    return isinstance(failure, CallError | JobError) and not isinstance(failure, InvalidRequest | ProgramError)
+        error, failed = outcome.infrastructure_error, program.candidate.model
+        if not isinstance(error, CallError | JobError) or isinstance(error, InvalidRequest | ProgramError):
+            break  # of the request or the program's own code: another model would fail alike
+    assert error is not None
+    raise error

@@ -31,7 +31,7 @@ Send = Callable[[CallRequest], Awaitable[CallReply]]
 REPEAT = 1000
 """The k-th repeat of an equal request within one run asks for replicate `run's own + k * REPEAT`.
 
-A program that asks the same thing three times (a vote, a retry) gets three answers in production, and here too.
+A program that asks the same thing three times (a vote, a retry) gets three answers in production, and here as well.
 """
 
 _RUN = "offramp_run"
@@ -64,7 +64,7 @@ def extra_params(params: Mapping[str, Any]) -> Iterator[None]:
 
 
 class CallerEngine:
-    """Async engine for one candidate. `request_params` are sent with every request unless the program states others.
+    """Async engine for one candidate. `request_params` are sent with every request unless the program sets others.
 
     To be made on the event loop of the caller; requests from other loops are carried over to it.
     """
@@ -95,13 +95,19 @@ class CallerEngine:
         return _response(request, reply)
 
     def _call(self, request: Request, log: RunLog) -> CallRequest:
+        """Parameters of the candidate, then those of the program itself, then those of the format; later ones win."""
         wire = request_kwargs(request, "chat")
         messages = tuple(_message(message) for message in wire.pop("messages"))
         wire.pop("model", None)
+        if {"tools", "tool_choice"} & set(wire):
+            what = "the program hands tools to the model natively"
+            raise JobError(f"{what}. Call them from the prompt, as dspy.ReAct does.")
+        if "max_completion_tokens" in wire and "max_completion_tokens" not in self._params:
+            wire["max_tokens"] = wire.pop("max_completion_tokens")  # DSPy's wire has one name for both
+        params = {**self._params, **wire, **(_extra.get() or {})}
         call = CallRequest(
-            model=self._model, messages=messages, params=_merged(self._params, wire, _extra.get() or {}),
-            purpose=log.purpose, replicate=log.replicate,
-        )  # fmt: skip
+            model=self._model, messages=messages, params=params, purpose=log.purpose, replicate=log.replicate
+        )
         repeat = log.repeats(call.hash)
         return replace(call, replicate=log.replicate + REPEAT * repeat) if repeat else call
 
@@ -143,30 +149,17 @@ def language_model(model: Model, request_params: Mapping[str, Any], send: Send, 
     )
 
 
-def _merged(own: Mapping[str, Any], wire: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The candidate's parameters, what the program states of its own, and what the format adds; later ones count."""
-    if {"tools", "tool_choice"} & set(wire):
-        raise JobError("the program hands tools to the model natively. Call them from the prompt, as dspy.ReAct does.")
-    if "max_completion_tokens" in wire and "max_completion_tokens" not in own:
-        wire["max_tokens"] = wire.pop("max_completion_tokens")  # DSPy's wire has one name for both
-    return {**own, **wire, **extra}
-
-
 def _message(message: Mapping[str, Any]) -> Message:
     if set(message) - {"role", "content"}:
         raise JobError(
             "the program sends messages of native tool calls. Call tools from the prompt, as dspy.ReAct does."
         )
-    return {"role": str(message["role"]), "content": _text(message["content"])}
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    other = sorted({str(part.get("type")) for part in content} - {"text"})
-    if other:
-        raise JobError(f"the program sends {' and '.join(other)} to the model; only text can be sent")
-    return "\n".join(str(part["text"]) for part in content)
+    content = message["content"]
+    if not isinstance(content, str):
+        if other := sorted({str(part.get("type")) for part in content} - {"text"}):
+            raise JobError(f"the program sends {' and '.join(other)} to the model; only text can be sent")
+        content = "\n".join(str(part["text"]) for part in content)
+    return {"role": str(message["role"]), "content": content}
 
 
 def _response(request: Request, reply: CallReply) -> Response:

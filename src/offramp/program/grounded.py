@@ -1,7 +1,7 @@
 """DSPy's grounded proposer over the caller: a summary of the data, then an instruction from it.
 
-The parts are DSPy's (`dspy.propose`): what is asked for the summary, for the instruction, and the tips. What is around
-them is ours: DSPy's own loop draws from a global generator, prints, and takes a failed request for a missing summary.
+The prompts are DSPy's (`dspy.propose`): for the summary, for the instruction, and the tips. The loop around them is
+ours: DSPy's own draws from a global generator, prints, and treats a failed request as a missing summary.
 
 Invariant: an error of the caller is raised as it is, also where DSPy swallowed it.
 """
@@ -33,11 +33,11 @@ MOST_CHARS = 500
 
 
 class ProposerError(OfframpError):
-    """The proposer model refused, or wrote what cannot be read."""
+    """The proposer model refused, or its answer cannot be parsed."""
 
 
 def tips() -> list[str]:
-    """DSPy's hints on how to go about it; the empty one is among them."""
+    """DSPy's hints on how to write an instruction; one of them is empty."""
     return list(TIPS.values())
 
 
@@ -53,7 +53,7 @@ class Grounded:
         self._summary: str | None = None
 
     async def summary(self, examples: Sequence[Example]) -> str:
-        """Two or three sentences on the data; asked for once.
+        """Two or three sentences on the data; requested once.
 
         Raises:
             ProposerError: the model refused. InfrastructureError, FatalCallError, JobError: as the caller raises.
@@ -102,7 +102,7 @@ class Grounded:
         return dspy.Example(**row).with_inputs(*self._fields.inputs)
 
     async def _asked(self, work: Callable[[], str], replicate: int) -> str:
-        """What DSPy makes of it, in a thread of its own; DSPy's proposer only knows synchronous requests."""
+        """The result of DSPy's work, in its own thread, since DSPy's proposer only makes synchronous requests."""
         log = RunLog(purpose=Purpose.PROPOSER, replicate=replicate)
         text, error = "", None
         try:
@@ -130,5 +130,5 @@ def _raise_what_failed(log: RunLog, error: Exception | None) -> None:
 
 
 def _cut(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with long texts cut: a prompt of ten letters of complaint fits no small model."""
+    """The row with long texts cut: ten long letters in one prompt do not fit a small model."""
     return {name: value[:MOST_CHARS] if isinstance(value, str) else value for name, value in row.items()}

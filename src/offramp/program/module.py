@@ -83,8 +83,8 @@ def _check_made(module: Any, path: str, where: str) -> None:
         raise SpaceError(problem(where, f"task.module: {path!r} has neither `forward` nor `aforward`"))
     own = [name for name, predictor in predictors_of(module).items() if predictor.lm is not None]
     if own:
-        what = f"task.module: {path!r} gives {', '.join(own)} a language model of its own, which no budget would count"
-        raise SpaceError(problem(where, what, do="Take it out: a candidate sets the model."))
+        what = f"task.module: {path!r} gives {', '.join(own)} its own language model, which no budget would count"
+        raise SpaceError(problem(where, what, do="Remove it: the candidate sets the model."))
 
 
 def entry_of(module: dspy.Module) -> str | None:
@@ -119,10 +119,10 @@ def build_module(
 
 
 def check_forms(forms: Iterable[str], fields: TaskFields, where: str) -> None:
-    """Makes a module of each form, so that a field's name that DSPy cannot have shows before a job has begun.
+    """Makes a module of each form, so that a field name that DSPy cannot have is found before a job begins.
 
     Raises:
-        SpaceError: DSPy cannot have a field of that name, or the form has one of its own.
+        SpaceError: DSPy cannot have a field of that name, or the form adds one of the same name.
     """
     for form in forms:
         _standard(form, {MAIN: "Answer."}, fields, where)

@@ -1,9 +1,9 @@
 """One candidate made runnable: give it an example, get an outcome.
 
-Invariant: an outcome says whose doing it is. A parsed answer has outputs. A program error is its own: an answer that
-could not be read, a request that was refused or too long, a ValueError that one's own module raised, and whatever a
-program runs into after one of those. Anything else that went wrong is a failure, also where the program swallowed it,
-and nobody may score it.
+Invariant: an outcome says who is to blame. A parsed answer has outputs. A program error is the candidate's: an answer
+that cannot be parsed, a request that was refused or too long, a ValueError that the user's own module raised, and
+whatever follows from one of those. Anything else that went wrong is an infrastructure error, also where the program
+swallowed it, and is never scored.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class Program:
         trace: list[Any] = []
         try:
             module = self._module_for(example)
-            inputs = {name: self._input(example.values[name]) for name in self._fields.inputs}
+            # A user's module may change its inputs. The inputs of a signature are texts; anything else goes as JSON.
+            copied = copy.deepcopy if self._own else plain_text
+            inputs = {name: copied(example.values[name]) for name in self._fields.inputs}
             with recording(log), dspy.context(lm=self._lm, adapter=self._adapter, trace=trace, **_SETTINGS):
                 call = module.acall if entry_of(module) == "aforward" else dspy.asyncify(module)
                 prediction = await call(**inputs)
@@ -104,10 +106,6 @@ class Program:
         if error is None and task is not None and task.cancelling():  # a TaskGroup may leave its own counted
             raise asyncio.CancelledError  # the program swallowed it
         return _outcome(given, error, log)
-
-    def _input(self, value: Any) -> Any:
-        """A copy that a module may change. The inputs of a signature are texts; anything else is put as JSON."""
-        return copy.deepcopy(value) if self._own else plain_text(value)
 
     def _module_for(self, example: Example) -> dspy.Module:
         if self._nearest is None and not self._own:

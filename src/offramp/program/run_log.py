@@ -1,6 +1,6 @@
-"""What one run of a program asked and got.
+"""What one run of a program requested and received.
 
-A run has a beginning and an end. What it has in flight when the program returns is waited for, since it has left and
+A run has a beginning and an end. What it has in flight when the program returns is waited for, since it was sent and
 will be billed; when the run is cancelled, it is cancelled too. After that the log is over, and a thread or task that
 the program left behind cannot send anything more.
 
@@ -24,12 +24,12 @@ _Error = TypeVar("_Error", bound=Exception)
 
 
 class Abandoned(Exception):
-    """The program itself gave a request up before it was answered: what it would have cost is not known."""
+    """The program itself gave up a request before it was answered: what it would have cost is not known."""
 
 
 @dataclass(slots=True, kw_only=True)
 class RunLog:
-    """What one run of a program asked and got; filled while it runs.
+    """What one run of a program requested and received; filled while it runs.
 
     Attributes:
         replies: every reply in the order of arrival, refusals that took time or money among them.
@@ -53,7 +53,7 @@ class RunLog:
         return self._asked[request_hash] - 1
 
     def note_program_error(self, error: ProgramError) -> None:
-        """A refused request. A production run would wait and pay for it too, where the provider said how much."""
+        """A refused request. A production run would wait and pay for it too, if the provider counted it."""
         self.program_error = self.program_error or str(error)
         if error.latency_s is not None:
             usage = error.usage or Usage()
@@ -69,7 +69,7 @@ class RunLog:
     def note_infrastructure_error(self, error: BaseException) -> None:
         """Something that failed outside of the program."""
         if isinstance(error, asyncio.CancelledError):
-            error = Abandoned("the program gave a request up before it was answered (a time limit of its own?)")
+            error = Abandoned("the program gave up a request before it was answered (a time limit of its own?)")
         self.infrastructure_error = self.infrastructure_error or error
 
     def noted(self, error: _Error) -> _Error:
@@ -80,7 +80,7 @@ class RunLog:
     def refuse_when_over(self) -> None:
         """Raises JobError when the run has ended."""
         if self.over:
-            raise JobError("a program goes on asking after its run has ended")
+            raise JobError("a program sends requests after its run has ended")
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:

@@ -253,7 +253,7 @@ def json_value(value: Any) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    """What pydantic, DSPy, numpy and the rest hold inside; text where nobody knows."""
+    """What pydantic, DSPy, numpy and other objects hold inside; text for anything unknown."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="python")
     if isinstance(value, dspy.Example):

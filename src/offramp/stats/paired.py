@@ -82,7 +82,8 @@ def sign_flip_test(differences: ArrayLike, generator: np.random.Generator) -> fl
     sizes = np.sort(sizes)
     observed = abs(float(array.sum())) - 1e-9
     if len(sizes) <= EXACT:
-        return float((np.abs(_all_signs(len(sizes)) @ sizes) >= observed).mean())
+        bits = np.arange(2 ** len(sizes))[:, None] >> np.arange(len(sizes))
+        return float((np.abs((1.0 - 2.0 * (bits & 1)) @ sizes) >= observed).mean())
     hits = sum(int((np.abs(draw @ sizes) >= observed).sum()) for draw in _random_signs(len(sizes), generator))
     return (1 + hits) / (1 + DRAWS)
 
@@ -100,11 +101,6 @@ def _counted(steps: NDArray[np.int64], observed: int) -> float:
         chance = (chance + moved) / 2
     sums = np.abs(2 * np.arange(total + 1) - total)
     return min(1.0, float(chance[sums >= observed].sum()))
-
-
-def _all_signs(n: int) -> Floats:
-    bits = np.arange(2**n)[:, None] >> np.arange(n)
-    return np.asarray(1.0 - 2.0 * (bits & 1))
 
 
 def _random_signs(n: int, generator: np.random.Generator) -> Iterator[Floats]:

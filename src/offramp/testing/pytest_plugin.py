@@ -1,10 +1,10 @@
-"""The promotion gate as a test: `pytest --offramp-check FEATURE`, or the fixture `offramp_check` in tests of one's own.
+"""The promotion gate as a test: `pytest --offramp-check FEATURE`, or the fixture `offramp_check` in your own tests.
 
     def test_triage_still_holds(offramp_check):
         offramp_check("support-triage", margin=0.03)
 
-pytest loads this module in every run of every project that has offramp installed, so it imports nothing until a check
-is asked for.
+pytest loads this module in every run of every project that has offramp installed, so it imports nothing before a check
+runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PromotionBroken(AssertionError):
-    """A promoted feature that does not hold any more; `report` says how."""
+    """A promoted feature no longer holds; `report` says why."""
 
     def __init__(self, report: CheckReport) -> None:
         from offramp.promote.judgement import told
@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Adds one test a feature."""
+    """Adds one test per feature."""
     for feature in config.getoption("--offramp-check"):
         items.append(PromotionItem.from_parent(session, name=f"offramp-check[{feature}]", feature=feature))
 
@@ -55,7 +55,7 @@ class PromotionItem(pytest.Item):
         _check(self.config, self.feature)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """What broke, without a traceback of this module; other errors with theirs."""
+        """What broke, without a traceback of this module; other errors keep theirs."""
         from offramp.errors import OfframpError
 
         if isinstance(excinfo.value, PromotionBroken | OfframpError):

@@ -68,7 +68,9 @@ class LiteLLMTransport:
         """One request; `attempt` changes nothing here."""
         if refused := sorted(_NOT_PARAMS & set(request.params)):
             raise InvalidRequest(f"not parameters of a request, or not for a space file to set: {', '.join(refused)}")
-        key = _key(request.model)
+        key = None if request.model.api_base is None else _PLACEHOLDER
+        if (variable := request.model.api_key_env) is not None and not (key := os.environ.get(variable)):
+            raise Unauthorized(f"{request.model.name}: the environment variable {variable} is not set")
         litellm = _litellm()
         began = time.perf_counter()
         try:
@@ -94,15 +96,6 @@ class LiteLLMTransport:
         if key is not None:
             arguments["api_key"] = key
         return arguments
-
-
-def _key(model: Model) -> str | None:
-    if model.api_key_env is None:
-        return None if model.api_base is None else _PLACEHOLDER
-    key = os.environ.get(model.api_key_env)
-    if not key:
-        raise Unauthorized(f"{model.name}: the environment variable {model.api_key_env} is not set")
-    return key
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Reading a chat completion, whoever sent it: its answer, its tokens, and the words by which servers refuse one."""
+"""Reading a chat completion from any server: its answer, its tokens, and the words in which servers refuse."""
 
 from __future__ import annotations
 
