@@ -142,7 +142,7 @@ def test_the_data_proposer_sees_a_summary_train_examples_and_what_was_tried(tmp_
     assert not [e.id for r in landscape.asked for e in hidden if e.values["message"] in str(r.messages)]
 
 
-def test_every_request_of_a_proposal_is_in_the_purse_under_its_purpose(tmp_path, play):
+def test_every_request_of_a_proposal_is_in_the_budget_under_its_purpose(tmp_path, play):
     landscape = play()
     study = run_job(space(tmp_path), tmp_path)
     requests = landscape.transport.requests
@@ -224,7 +224,7 @@ def test_each_step_of_a_program_gets_texts_of_its_own(tmp_path, play, monkeypatc
         ("  vague!! ", "another instruction says"),
     ],
 )
-def test_what_is_no_use_is_dropped_with_its_reason(tmp_path, play, text, reason):
+def test_a_useless_text_is_dropped_with_its_reason(tmp_path, play, text, reason):
     play(lambda kind, request: text)
     study = run_job(space(tmp_path), tmp_path)
     rows, candidates = kept(tmp_path, study.report.study)
@@ -245,7 +245,7 @@ def test_a_small_model_that_repeats_its_own_prompt_or_a_score_proposes_nothing(t
     assert "repeated what it was asked" in rows[0].reason and "another instruction" in rows[1].reason
 
 
-def test_a_text_that_gives_an_example_of_the_search_away_is_dropped(tmp_path, play):
+def test_a_text_that_gives_away_an_example_of_the_search_is_dropped(tmp_path, play):
     path = space(tmp_path)
     splits = api.dry_run(path, results=tmp_path)[0].task.splits
     for number, example in enumerate((splits.search[0], splits.holdout[0])):

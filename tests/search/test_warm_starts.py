@@ -273,7 +273,7 @@ def test_of_other_data_the_front_alone_is_used_and_it_says_so(tmp_path, transpor
     new = run_job(more, tmp_path, from_study=old.report.study, trials=4)
     start = new.report.started_from
     assert start["cells"] == start["prior"] == 0 and start["first"] >= len(old.report.front)
-    assert "its data and the deal of its splits differ: its front goes first" in start["notes"][0]
+    assert "the data and the splits differ: its front is tried first" in start["notes"][0]
     assert len(rows(50)) == 50
     assert {row.origin["kind"] for row in candidates(tmp_path, new.report.study)} == {"incumbent", "study"}
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.job.resolve import resolve_job
-from offramp.search.warm.fit import nearest_value
+from offramp.search.fitting import nearest_value
 from offramp.space.dimensions import Dimension, assignments, cardinality, values_in
 from offramp.space.load import load_space
 from search_jobs import write_space

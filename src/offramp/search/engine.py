@@ -27,7 +27,7 @@ from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import JobResult, Options, is_cap, reason_of
 from offramp.search.parts import open_study, study_row
 from offramp.search.progress import Progress
-from offramp.search.proposals.build import make_rounds
+from offramp.search.proposals.rounds import make_rounds
 from offramp.search.verdict import score_on_holdout, score_rest
 from offramp.store.budget import BudgetExceeded
 from offramp.store.engine import Store

@@ -17,7 +17,7 @@ from offramp.job.resolve import ResolvedJob
 from offramp.records import CallRequest, Candidate, DemoKind, Model, Scalar, Usage
 from offramp.search.engine import Options
 from offramp.search.judging import judge_requests
-from offramp.search.proposals.effort import proposer_effort
+from offramp.search.proposals.rounds import proposer_effort
 from offramp.search.warm.start import Start
 from offramp.space.dimensions import Dimension, assignments, cardinality, choose, values_in
 from offramp.space.model import model_name

@@ -21,7 +21,7 @@ from offramp.search.outcome import Options
 from offramp.search.proposals.rounds import Rounds
 from offramp.search.race import Racing
 from offramp.search.unseen import Assignment, Unseen
-from offramp.search.warm.prior import add_prior
+from offramp.search.warm.start import add_prior
 
 DUPLICATES = 3
 """After so many proposals in a row that are known already, an unseen one is drawn at random."""

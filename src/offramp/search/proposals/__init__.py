@@ -1,1 +1,1 @@
-"""Instructions that a model writes while the search goes on: who proposes, what is dropped, and when they join."""
+"""Instructions that a model writes during the search: who proposes them, what is dropped, and when they join."""

@@ -1,4 +1,4 @@
-"""What a proposer is."""
+"""The contract of a proposer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from offramp.records import Candidate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brief:
-    """What one text is wanted for.
+    """What one instruction is wanted for.
 
     Attributes:
-        number: which proposal of the study this is, from 0. Equal briefs ask the same; another number asks again.
+        number: which proposal of the study this is, from 0. The same brief asks for the same answer; another number
+            asks the model again.
         predictor: whose instruction it will be.
-        parent: a good candidate of the search so far; its instruction is what has to get better.
+        parent: a good candidate of the search so far; its instruction is the one to improve.
         max_chars: a longer text is dropped.
-        history: texts of this predictor that were tried, each with its best quality in 0..1, the best last.
+        history: instructions of this predictor that were tried, each with its best quality in 0..1; the best last.
     """
 
     number: int
@@ -34,33 +35,33 @@ class Brief:
 
 
 class NothingProposed(OfframpError):
-    """There is no text, though nothing failed: kept with its reason as a dropped proposal."""
+    """There is no instruction, though nothing failed; stored as a dropped proposal with this reason."""
 
 
 class ProposalFailed(JobError):
-    """The infrastructure failed while a text was written; the job stops and can go on from there."""
+    """An infrastructure error while an instruction was written; the job stops, and the next run continues there."""
 
 
 class Proposer(Protocol):
     """Writes one instruction.
 
     - It reads examples of the train split only, and what candidates do on them.
-    - Every request it causes goes through the caller with `Purpose.PROPOSER` (a judge's with its own): it is in the
-      ledger, in the budget, and under the caps. It asks nobody else.
-    - It is a function of the brief, the train split, the seed and the models' answers: the same brief again asks for
-      the same, so that a job that was killed has its answers from the ledger.
-    - It judges nothing. The text may be empty, too long, a copy, or give examples away: whoever asked screens it.
+    - Every request that it causes goes through the caller with `Purpose.PROPOSER` (a judge's with its own), so it is in
+      the ledger, in the budget and under the caps. It sends none any other way.
+    - It is a function of the brief, the train split, the seed and the models' answers: the same brief sends the same
+      requests, so a job that was killed gets its answers from the ledger.
+    - It does not judge. The text may be empty, too long, a copy, or give examples away; the caller screens it.
     """
 
     kind: str
     """`data` or `reflection`: the word in the space file and in the study's record."""
 
     async def propose(self, brief: Brief) -> str:
-        """The text, as the model wrote it but for what is around it.
+        """The instruction as the model wrote it, without what surrounds it in the reply.
 
         Raises:
-            NothingProposed: with the reason in words; the round goes on.
+            NothingProposed: with the reason; the round continues.
             InfrastructureError: no answer after all attempts.
-            JobError, FatalCallError: the job cannot go on (a cap, no access).
+            JobError, FatalCallError: the job cannot continue (a cap, no access).
         """
         ...

@@ -1,4 +1,4 @@
-"""Proposing from the task: the model sees a summary of the data, train examples and what was tried, as DSPy has it.
+"""Proposing from the task: the model sees a summary of the data, train examples and what was tried, as in DSPy.
 
 Source: Opsahl-Ong et al. 2024, Optimizing Instructions and Demonstrations for Multi-Stage Language Model Programs.
 """
@@ -26,12 +26,12 @@ class FromData:
     async def propose(self, brief: Brief) -> str:
         """A new instruction; see `Proposer`."""
         try:
-            summary = await self._grounded.summary(self._some("summary", count=SUMMARY_EXAMPLES))
+            summary = await self._grounded.summary(self._drawn("summary", count=SUMMARY_EXAMPLES))
             hints = tips()
             return await self._grounded.instruction(
                 brief.parent,
                 brief.predictor,
-                examples=self._some("data", brief.number, count=self._examples),
+                examples=self._drawn("data", brief.number, count=self._examples),
                 summary=summary,
                 history=brief.history,
                 tip=hints[derived_seed(self._seed, "tip", brief.number) % len(hints)],
@@ -41,5 +41,6 @@ class FromData:
         except ProposerError as error:
             raise NothingProposed(str(error)) from error
 
-    def _some(self, *salt: object, count: int) -> list[Example]:
+    def _drawn(self, *salt: object, count: int) -> list[Example]:
+        """Train examples, others for another salt."""
         return sorted(self._train, key=lambda e: derived_seed(self._seed, *salt, e.content_hash))[:count]

@@ -1,6 +1,6 @@
-"""Proposing by reflection: the model sees what a good candidate got wrong on train examples, and improves it.
+"""Proposing by reflection: the model sees what a good candidate got wrong on train examples, and improves on it.
 
-Prompt and reading of the answer are GEPA's (`gepa.strategies.instruction_proposal`); what is run and paid is ours.
+The prompt and the reading of the answer are GEPA's (`gepa.strategies.instruction_proposal`); the rest is ours.
 Source: Agrawal et al. 2025, GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning.
 """
 
@@ -16,7 +16,7 @@ from offramp.ids import derived_seed
 from offramp.program.engine import Send
 from offramp.records import CallRequest, Candidate, Example, Model, Purpose
 from offramp.search.proposals._base import Brief, NothingProposed
-from offramp.search.proposals.leaks import repeats
+from offramp.search.proposals.screening import repeats
 from offramp.space.dimensions import MAIN
 from offramp.space.model import ProposePart
 
@@ -24,7 +24,7 @@ Observe = Callable[[Candidate, Sequence[Example]], Awaitable[Sequence[Observatio
 
 MOST_BATCHES = 3
 MOST_CHARS = 600
-"""Of one value that is shown."""
+"""Longest value that is shown; the rest is cut."""
 _LIMIT = "\n\nKeep the new instruction below {chars} characters. State rules; do not quote the inputs above."
 
 
@@ -35,10 +35,10 @@ class FromReflection:
 
     def __init__(
         self, *, part: ProposePart, model: Model, send: Send, observe: Observe, train: Sequence[Example],
-        golds: Sequence[str], seed: int,
+        answers: Sequence[str], seed: int,
     ) -> None:  # fmt: skip
         self._part, self._model, self._send, self._observe = part, model, send, observe
-        self._train, self._golds, self._seed = tuple(train), tuple(golds), seed
+        self._train, self._answers, self._seed = tuple(train), tuple(answers), seed
 
     async def propose(self, brief: Brief) -> str:
         """An improved instruction; see `Proposer`."""
@@ -47,7 +47,7 @@ class FromReflection:
         prompt = InstructionProposalSignature.prompt_renderer(
             {
                 "current_instruction_doc": brief.text,
-                "dataset_with_feedback": [self._record(seen, brief.predictor) for seen in wrong],
+                "dataset_with_feedback": [self._shown(observation, brief.predictor) for observation in wrong],
                 "prompt_template": template,
             }
         )
@@ -59,35 +59,34 @@ class FromReflection:
         reply = await self._send(request)
         text = str(InstructionProposalSignature.output_extractor(reply.text.strip())["new_instruction"])
         if repeats(text, template):
-            raise NothingProposed("the proposer model repeated what it was asked to do instead of an instruction")
+            raise NothingProposed("the proposer model repeated what it was asked instead of writing an instruction")
         return text
 
     async def _failures(self, brief: Brief) -> list[Observation]:
-        """What the parent got wrong, worst first: in a batch of train examples, or in the next where all were right."""
+        """What the parent got wrong in a batch of train examples, worst first; where it got all right, in the next."""
         order = sorted(self._train, key=lambda e: derived_seed(self._seed, "reflect", brief.number, e.content_hash))
         size = self._part.examples
-        for start in range(0, min(len(order), MOST_BATCHES * size), size):
-            seen = await self._observe(brief.parent, order[start : start + size])
-            wrong = [item for item in seen if (item.result.score or 0.0) < 1.0]
+        most = min(len(order), MOST_BATCHES * size)
+        for start in range(0, most, size):
+            observed = await self._observe(brief.parent, order[start : start + size])
+            wrong = [one for one in observed if (one.result.score or 0.0) < 1.0]
             if wrong:
-                return sorted(wrong, key=lambda item: item.result.score or 0.0)[: max(1, size // 2)]
-        tried = min(len(order), MOST_BATCHES * size)
-        raise NothingProposed(f"nothing to reflect on: the candidate is right on {tried} train examples")
+                return sorted(wrong, key=lambda one: one.result.score or 0.0)[: max(1, size // 2)]
+        raise NothingProposed(f"nothing to reflect on: the candidate is right on {most} train examples")
 
-    def _record(self, seen: Observation, predictor: str) -> Mapping[str, Any]:
-        """One failure, as GEPA shows it: of a step of a program, what that step was given, where it came that far."""
-        given = seen.steps(predictor)
-        asked = given[0][0] if given else seen.inputs
-        answered = given[0][1] if given else seen.answer
-        gold = {name: seen.example.values[name] for name in self._golds if name in seen.example.values}
+    def _shown(self, observation: Observation, predictor: str) -> Mapping[str, Any]:
+        """One failure as GEPA shows it: for one step of a program, that step's inputs and outputs if it was reached."""
+        result, steps = observation.result, observation.steps(predictor)
+        inputs, outputs = steps[0] if steps else (observation.inputs, observation.answer)
+        values = observation.example.values
+        expected = {name: values[name] for name in self._answers if name in values}
         whole = "" if predictor == MAIN else "The whole program's answer is judged. "
-        said = f" {seen.result.reason}" if seen.result.reason else ""
-        feedback = f"{whole}Score {seen.result.score or 0.0:.2f} of 1.{said}"
+        reason = f" {result.reason}" if result.reason else ""
         return {
-            "Inputs": _cut(asked),
-            "Generated Outputs": _cut(answered) if answered else "(no answer that could be read)",
-            "Expected": _cut(gold) if gold else "(see the feedback)",
-            "Feedback": feedback[:MOST_CHARS],
+            "Inputs": _cut(inputs),
+            "Generated Outputs": _cut(outputs) if outputs else "(no answer that could be read)",
+            "Expected": _cut(expected) if expected else "(see the feedback)",
+            "Feedback": f"{whole}Score {result.score or 0.0:.2f} of 1.{reason}"[:MOST_CHARS],
         }
 
 

@@ -1,10 +1,10 @@
-"""Rounds of proposals: when one is due, whom it asks, and what becomes of each text.
+"""Rounds of proposals: when one is due, which candidates it starts from, and what becomes of each text.
 
-A round comes after every so many candidates, or when the space has none left. Each text is decided on and stored as
-soon as it is there; a job that was killed within a round goes on with the next text of that round, and has the answers
-to what it had asked in the ledger.
+A round comes after every so many candidates, or when the space has none left. Each text is screened and stored as soon
+as it arrives. A job that was killed within a round continues with the next text of that round, and has the answers to
+its earlier requests in the ledger.
 
-Invariant: when a round is due, whom it asks and what it shows depends only on the study's stored history.
+Invariant: when a round is due, and what it asks, depends on the study's stored history alone.
 """
 
 from __future__ import annotations
@@ -13,19 +13,78 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from offramp.calls.failures import InfrastructureError, ProgramError
+from offramp.evaluate.evaluator import Evaluator
+from offramp.ids import derived_seed
 from offramp.job.resolve import ResolvedJob
+from offramp.program.engine import Send
+from offramp.program.grounded import Grounded
 from offramp.records import Candidate
+from offramp.search.fitting import fitted
 from offramp.search.known import Known
+from offramp.search.outcome import Options
 from offramp.search.proposals._base import Brief, NothingProposed, ProposalFailed, Proposer
-from offramp.search.proposals.leaks import LeakCheck
-from offramp.search.proposals.screen import tidy, why_dropped
-from offramp.search.warm.fit import fitted
+from offramp.search.proposals.data import FromData
+from offramp.search.proposals.reflection import FromReflection
+from offramp.search.proposals.screening import LeakCheck, answer_columns, leak_check, tidy, why_dropped
 from offramp.space.dimensions import instruction_param, proposal_names
 from offramp.space.model import ProposePart, model_name
+from offramp.store.engine import Store
 from offramp.store.variants import Variant, VariantStore, texts_of
+from offramp.task.metrics import gold_columns
 
 HISTORY = 5
-"""Texts that a proposer is shown with what they came to."""
+"""A proposer is shown this many tried instructions with their quality."""
+SUMMARY_REQUESTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposerEffort:
+    """Requests to the proposer model (`written`), and runs on train examples that it is shown (`observed`)."""
+
+    written: int = 0
+    observed: int = 0
+
+
+def proposer_effort(job: ResolvedJob, options: Options) -> ProposerEffort:
+    """What the rounds that fit into the trials take: a reflection runs one batch of examples."""
+    part = job.space.propose
+    if part is None:
+        return ProposerEffort()
+    texts = min(part.rounds, options.trials // part.every) * part.count
+    kinds = [part.kinds[i % len(part.kinds)] for i in range(texts)]
+    predictors, batch = len(job.texts), min(part.examples, len(job.task.splits.train))
+    return ProposerEffort(
+        written=texts * predictors + (SUMMARY_REQUESTS if "data" in kinds else 0),
+        observed=kinds.count("reflection") * predictors * batch,
+    )
+
+
+def make_rounds(
+    job: ResolvedJob, options: Options, *, send: Send, evaluator: Evaluator, known: Known, store: Store,
+    variants: tuple[Variant, ...],
+) -> Rounds | None:  # fmt: skip
+    """The rounds of proposals; None where the space file wants none. Call it on the event loop that sends requests."""
+    part = job.space.propose
+    if part is None:
+        return None
+    model, train = job.models[model_name(part.model)], job.task.splits.train
+    seed = derived_seed(options.seed, "proposals")
+    params = {name: value for name, value in part.params.items() if value is not None}
+    grounded = Grounded(model=model, params=params, send=send, fields=job.task.fields, factory=job.factory)
+    from_data = FromData(grounded=grounded, train=train, examples=part.examples, seed=seed)
+    from_reflection = FromReflection(
+        part=part, model=model, send=send, observe=evaluator.observe, train=train,
+        answers=answer_columns(job.task.fields, gold_columns(job.space.metric)), seed=seed,
+    )  # fmt: skip
+    return Rounds(
+        part=part,
+        proposers={from_data.kind: from_data, from_reflection.kind: from_reflection},
+        leaks=leak_check(job),
+        known=known,
+        store=VariantStore(store),
+        store_text=job.space.store_text,
+        variants=variants,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,7 +93,7 @@ class Rounds:
 
     Attributes:
         proposers: by kind.
-        variants: every row so far, those of a study that this one started from among them.
+        variants: every stored text so far, including those from a study that this one started from.
     """
 
     part: ProposePart
@@ -46,8 +105,8 @@ class Rounds:
     variants: tuple[Variant, ...] = field(default=())
 
     def due(self, job: ResolvedJob, *, exhausted: bool) -> bool:
-        """Whether a round begins, or goes on, before the next candidate."""
-        done, size = self._made(), self._size(job)
+        """Whether a round begins, or continues, before the next candidate."""
+        done, size = self._proposed(), self._size(job)
         if done >= self.part.rounds * size:
             return False
         enough = len(self.known.tried) >= self.part.every * (done // size + 1)
@@ -55,77 +114,77 @@ class Rounds:
         return (begun or exhausted or enough) and bool(self.known.report().front)
 
     async def run(self, job: ResolvedJob) -> ResolvedJob:
-        """One round; the job with the texts that joined.
+        """Runs one round; returns the job with the texts that joined.
 
         Raises:
-            ProposalFailed: a request failed after all attempts. JobError, FatalCallError: the job cannot go on.
+            ProposalFailed: a request failed after all attempts. JobError, FatalCallError: the job cannot continue.
         """
         size = self._size(job)
-        last = (self._made() // size + 1) * size
-        while self._made() < last:
-            row = await self._one(job, self._made(), size)
+        last = (self._proposed() // size + 1) * size
+        while self._proposed() < last:
+            row = await self._propose(job, self._proposed(), size)
             self.store.put(self.known.name, row)
             self.variants = (*self.variants, row)
             job = job.with_joined(texts_of(self.variants))
         return job
 
-    def _made(self) -> int:
+    def _proposed(self) -> int:
         return sum(row.round > 0 for row in self.variants)
 
     def _size(self, job: ResolvedJob) -> int:
+        """Proposals in a round."""
         return self.part.count * len(job.texts)
 
-    async def _one(self, job: ResolvedJob, number: int, size: int) -> Variant:
-        """The proposal of this number (of the study, from 0), decided on."""
+    async def _propose(self, job: ResolvedJob, number: int, size: int) -> Variant:
+        """The proposal with this number (of the study, from 0), screened."""
         predictors = list(job.texts)
         predictor = predictors[number % len(predictors)]
-        place = number // len(predictors)  # among those of this predictor
-        kind = self.part.kinds[place % len(self.part.kinds)]
-        parent = self._parent(job, predictor, place % self.part.count)
+        turn = number // len(predictors)  # among those of this predictor
+        kind = self.part.kinds[turn % len(self.part.kinds)]
+        parent = self._parent(predictor, turn % self.part.count)
         brief = Brief(
             number=number, predictor=predictor, parent=parent, max_chars=self.part.max_chars,
-            history=self._history(job, predictor),
+            history=self._history(predictor),
         )  # fmt: skip
-        text, reason = await self._screened(job, self.proposers[kind], brief)
+        text, reason = await self._written(job, self.proposers[kind], brief)
         row = Variant(
             number=len(self.variants), predictor=predictor, kind=kind, round=number // size + 1, name=None, text=text,
             reason=reason, parents=(parent.id,), model=model_name(self.part.model),
         )  # fmt: skip
-        return self._joined(job, row, parent) if reason is None else self._kept(row)
+        if reason is not None:
+            return row if self.store_text else replace(row, text=None)
+        return self._joined(job, row, parent)
 
-    async def _screened(self, job: ResolvedJob, proposer: Proposer, brief: Brief) -> tuple[str | None, str | None]:
-        """The text, and why it is dropped (None: it joins)."""
+    async def _written(self, job: ResolvedJob, proposer: Proposer, brief: Brief) -> tuple[str | None, str | None]:
+        """The text (None: there is none), and why it is dropped (None: it joins)."""
         try:
             text = tidy(await proposer.propose(brief))
         except (NothingProposed, ProgramError) as nothing:
             return None, str(nothing)
         except InfrastructureError as error:
             what = f"proposal {brief.number + 1} ({proposer.kind}) got no answer: {type(error).__name__}: {error}"
-            raise ProposalFailed(f"{what}. Run the same command again to go on.") from error
+            raise ProposalFailed(f"{what}. Run the same command again to continue.") from error
         others = job.all_texts[brief.predictor].values()
         return text, why_dropped(text, max_chars=brief.max_chars, others=others, leaks=self.leaks)
 
     def _joined(self, job: ResolvedJob, row: Variant, parent: Candidate) -> Variant:
-        """The row under the next free name, with the parent's other params to be tried first."""
-        taken = {known.name for known in self.variants if known.predictor == row.predictor}
+        """The row under the next free name, and with the parent's other params to be tried first."""
+        taken = {other.name for other in self.variants if other.predictor == row.predictor}
         name = next(name for name in proposal_names(job.space) if name not in taken)
         named = replace(row, name=name)
         wider = job.with_joined(texts_of((*self.variants, named)))
         return replace(named, params=dict(fitted(parent, wider, **{instruction_param(row.predictor): name})))
 
-    def _kept(self, row: Variant) -> Variant:
-        return row if self.store_text else replace(row, text=None)
-
-    def _parent(self, job: ResolvedJob, predictor: str, turn: int) -> Candidate:
-        """A member of the front, the best by utility first, each text once; `turn` goes round."""
+    def _parent(self, predictor: str, turn: int) -> Candidate:
+        """A member of the front: highest utility first, each instruction once, the next one at each turn."""
         front = sorted(self.known.report().front, key=lambda m: (-(m.utility or 0.0), -(m.quality or 0.0), m.candidate))
         candidates = [self.known.candidate(member.candidate, member.params) for member in front]
-        by_text = {c.instructions[predictor]: c for c in reversed(candidates)}
-        distinct = [c for c in candidates if by_text[c.instructions[predictor]] is c]
+        first_with = {c.instructions[predictor]: c for c in reversed(candidates)}
+        distinct = [c for c in candidates if first_with[c.instructions[predictor]] is c]
         return distinct[turn % len(distinct)]
 
-    def _history(self, job: ResolvedJob, predictor: str) -> tuple[tuple[str, float], ...]:
-        """The texts that were tried with the best quality that each came to; the best ones, the best last."""
+    def _history(self, predictor: str) -> tuple[tuple[str, float], ...]:
+        """The instructions that were tried with their best quality: the `HISTORY` best, the best last."""
         best: dict[str, float] = {}
         for member in self.known.report().members:
             text = self.known.candidate(member.candidate, member.params).instructions[predictor]

@@ -1,14 +1,13 @@
-"""The study to start from: which one it is, and what of it can be used for this job.
+"""The study to start from: which one it is, and what of it this job can use.
 
-Scores are comparable where data, splits and metric are the same: then cells and trials are used as well. With other
-data the old front is still where to look first, and nothing of its scores is used.
+Scores are comparable where data, splits and metric are the same; then results and trials are used too. With other data
+the old front is still the best place to begin, but none of its scores is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from offramp.errors import UsageError, nearest, problem
 from offramp.ids import content_hash
@@ -25,7 +24,7 @@ from offramp.study.lookup import refuse_blank
 from offramp.study.study_report import StudyReport, build_report
 from offramp.task.fields import task_fields
 
-_PARTS = {"dataset": "its data", "splits": "the deal of its splits", "metric": "its metric"}
+_PARTS = {"dataset": "the data", "splits": "the splits", "metric": "the metric"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +32,11 @@ class Source:
     """A study to start from.
 
     Attributes:
-        store: where it is.
+        store: its storage.
         space: its space file, as it was run.
-        rows: its candidates. report: its front, at today's prices.
-        same_task: whether its scores say the same as this job's.
+        rows: its candidates.
+        report: its front, at today's prices.
+        same_task: whether its scores mean the same as this job's.
         notes: what cannot be used and why, in words.
     """
 
@@ -54,20 +54,17 @@ class Source:
         return frozenset(model_name(p) for p in self.space.models if isinstance(p, str) or p.searched)
 
     def front(self) -> tuple[CandidateRow, ...]:
-        """The candidates of its front, the best by utility first."""
+        """The candidates of its front, highest utility first."""
         rows = {row.id: row for row in self.rows}
         members = sorted(self.report.front, key=lambda m: (-(m.utility or 0.0), -(m.quality or 0.0), m.candidate))
         return tuple(rows[member.candidate] for member in members)
 
-    def answers_for(self, candidate: Candidate, job: ResolvedJob) -> bool:
-        """Whether this candidate's results of that study are what this job would get: same model, demos, task."""
+    def has_results_for(self, candidate: Candidate, job: ResolvedJob) -> bool:
+        """Whether its results for this candidate are what this job would get: same model, demos and task."""
         model = job.models.get(candidate.model)
-        kept = self.row.extra.get("models", {}).get(candidate.model)
-        return (
-            self.same_task and model is not None and kept == model_identity(model) and self._same_demos(candidate, job)
-        )
-
-    def _same_demos(self, candidate: Candidate, job: ResolvedJob) -> bool:
+        stored = self.row.extra.get("models", {}).get(candidate.model)
+        if not self.same_task or model is None or stored != model_identity(model):
+            return False
         old, new = self.space.demos, job.space.demos
         if candidate.demo_kind is DemoKind.BALANCED:
             return old.balance_by == new.balance_by
@@ -75,12 +72,13 @@ class Source:
 
 
 def full_source_name(store: Store, name: str, job: ResolvedJob, seed: int) -> str:
-    """The study that `name` means: its name, or the beginning of it where that names one; `latest` for the newest.
+    """The study that `name` means: its full name, an unambiguous beginning of it, or `latest` for the newest.
 
-    A study that this job itself made, or is about to continue, is not meant: the same command again means the same.
+    Studies that this job itself made, or is about to continue, are left out, so that the same command again means the
+    same study.
 
     Raises:
-        UsageError: there is none, it is blank, or the beginning fits several.
+        UsageError: there is none, the name is blank, or it fits several.
     """
     refuse_blank("--from", name)
     names = [row.name for row in StudyStore(store).list()]
@@ -92,57 +90,48 @@ def full_source_name(store: Store, name: str, job: ResolvedJob, seed: int) -> st
         do = nearest(name, names) or (f"It has {', '.join(names[:10])}." if names else "It has none.")
         raise UsageError(problem("--from", "no such study in the storage", got=name, do=do))
     if len(hits) > 1 and name != "latest":
-        raise UsageError(problem("--from", "names several", got=name, expected=f"one of {hits}"))
+        raise UsageError(problem("--from", "fits several studies", got=name, expected=f"one of {hits}"))
     return hits[0]
 
 
 def read_source(store: Store, name: str, job: ResolvedJob) -> Source:
-    """The study, and what can be used of it.
+    """The study, and what of it can be used.
 
     Raises:
         UsageError: it is of another program or signature, or nothing in it is finished.
-        StorageError: there is none of this name.
+        StorageError: there is no study of this name.
     """
     row = StudyStore(store).get(name)
     space = space_from_json(row.space_json)
-    _refuse_another_program(row, space, job)
+    _refuse_another_task(row, space, job)
     report = build_report(store, name)
     if not report.front:
-        do = "Let it run first, or leave --from out."
+        do = "Run it to its end first, or omit --from."
         raise UsageError(problem("--from", f"study {name} has no candidate with a full evaluation", do=do))
     same = row.task_hash == job.task.hash
     return Source(
         store=store, row=row, space=space, rows=CandidateStore(store).all(name), report=report, same_task=same,
-        notes=() if same else tuple(_what_differs(store, row, job)),
+        notes=() if same else tuple(_differences(store, row, job)),
     )  # fmt: skip
 
 
-def _refuse_another_program(row: StudyRow, space: SpaceFile, job: ResolvedJob) -> None:
-    fields = task_fields(space.task, row.name)
-    if space.task.module != job.space.task.module or fields.hash != job.task.fields.hash:
-        got = f"{', '.join(fields.inputs)} -> {', '.join(fields.outputs)}"
-        mine = job.task.fields
-        expected = (
-            f"the program of this job: {', '.join(mine.inputs)} -> {', '.join(mine.outputs)}, with the same types"
-        )
-        do = "Start from a study of the same task, or leave --from out."
-        raise UsageError(problem("--from", f"study {row.name} is of another task", got=got, expected=expected, do=do))
+def _refuse_another_task(row: StudyRow, space: SpaceFile, job: ResolvedJob) -> None:
+    old, new = task_fields(space.task, row.name), job.task.fields
+    if space.task.module == job.space.task.module and old.hash == new.hash:
+        return
+    got = f"{', '.join(old.inputs)} -> {', '.join(old.outputs)}"
+    expected = f"the program of this job: {', '.join(new.inputs)} -> {', '.join(new.outputs)}, with the same types"
+    do = "Start from a study of the same task, or omit --from."
+    raise UsageError(problem("--from", f"study {row.name} is of another task", got=got, expected=expected, do=do))
 
 
-def _what_differs(store: Store, row: StudyRow, job: ResolvedJob) -> list[str]:
+def _differences(store: Store, row: StudyRow, job: ResolvedJob) -> Iterator[str]:
     task = job.task
-    mine = {"dataset": task.dataset_hash, "splits": task.splits_hash, "metric": content_hash(task.metric.fingerprint)}
-    old: Mapping[str, Any] = row.extra.get("task", {})
-    names = [words for part, words in _PARTS.items() if old.get(part) != mine[part]]
-    differs = (
-        f"{' and '.join(names)} differ" if len(names) > 1 else f"{names[0]} differs" if names else "its task differs"
-    )
-    notes = [f"{differs}: its front goes first; none of its scores is used"]
-    seen = _seen_ids(store, row.name) & {example.id for example in task.splits.holdout}
-    if seen:
-        notes.append(f"{len(seen)} examples of this holdout have the id of one that it searched on")
-    return notes
-
-
-def _seen_ids(store: Store, study: str) -> set[str]:
-    return {example for results in ResultStore(store).all(study, Split.SEARCH).values() for example in results}
+    new = {"dataset": task.dataset_hash, "splits": task.splits_hash, "metric": content_hash(task.metric.fingerprint)}
+    old = row.extra.get("task", {})
+    names = [words for part, words in _PARTS.items() if old.get(part) != new[part]] or ["the task"]
+    differ = f"{' and '.join(names)} differ" if len(names) > 1 or names[0] == "the splits" else f"{names[0]} differs"
+    yield f"{differ}: its front is tried first, but none of its scores is used"
+    searched = {example for results in ResultStore(store).all(row.name, Split.SEARCH).values() for example in results}
+    if seen := searched & {example.id for example in task.splits.holdout}:
+        yield f"{len(seen)} examples of this holdout have the id of an example that it searched on"

@@ -1,29 +1,38 @@
-"""The beginning of a study that starts from another: what is taken over, written once.
+"""What a study takes over from the one that it starts from: decided and written once, at its beginning.
 
-Order matters: cells and texts are copied first, and the study's record, which says that all is there, is written last.
-A job that is killed in between copies the same again.
+Results and texts are copied first, and the study's record, which says that everything is there, is written last. A job
+that is killed in between copies the same again.
+
+Trials of the old study serve as history for the sampler. They are in Optuna's study alone, marked `prior` and without a
+`candidate`, so no report, front, count or recommendation of this study includes them. Samplers that learn from all
+finished trials (`tpe`, `gp`) learn from them; `nsga2` breeds from its own population only, and `random` and `grid` do
+not learn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, Result, ResultState, Split
+from offramp.search.fitting import fitted, searched_params
+from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.parts import study_row
-from offramp.search.proposals.build import leak_check
-from offramp.search.warm.fit import fitted, held
+from offramp.search.proposals.screening import leak_check
 from offramp.search.warm.source import Source, full_source_name, read_source
-from offramp.space.dimensions import Texts, proposal_names
+from offramp.space.dimensions import instruction_param, proposal_names
+from offramp.space.model import ConstraintsPart
 from offramp.store.aggregates import AggregateStore
-from offramp.store.candidates import CandidateRow, CandidateState
+from offramp.store.candidates import CandidateState
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyStore
 from offramp.store.variants import Variant, VariantStore, texts_of
+from offramp.study.domain.objectives import Objective, utility, values_of, violations
 
 STATISTICS = ("mean", "p50", "p90", "p95")
 
@@ -33,32 +42,32 @@ class Start:
     """What is taken over from a study.
 
     Attributes:
-        job: the job, with the texts of the old front that its file lacks.
-        variants: those texts.
-        cells: results that need not be paid for, by split.
-        record: what the study's record says: `study`, `first` (assignments), `prior` (trials), `cells`, `notes`.
+        job: the job, with the old front's instructions that its space file lacks.
+        variants: those instructions.
+        results: results that need not be paid for again, by split.
+        record: what the study's record will say: `study`, `first` (assignments), `prior` (trials), `cells` (reused
+            results by candidate), `notes`.
     """
 
     job: ResolvedJob
     variants: tuple[Variant, ...]
-    cells: dict[Split, list[Result]]
+    results: dict[Split, list[Result]]
     record: dict[str, Any]
 
 
 def start_from(job: ResolvedJob, options: Options, store: Store, source: Store, study: str) -> ResolvedJob:
-    """The job as one that starts from `study`; its record is written where it is not there yet.
+    """The job as one that starts from `study` in the storage `source`; writes its record unless that exists.
 
     Raises:
-        UsageError: that study cannot be used for this job; nothing was written.
+        UsageError: this job cannot start from that study; nothing was written.
     """
     named = replace(job, started_from=full_source_name(source, study, job, options.seed))
     name, studies = named.study_name(options.seed), StudyStore(store)
     if studies.find(name) is not None:
         return named.with_joined(texts_of(VariantStore(store).all(name)))
     start = plan_start(named, source)
-    results = ResultStore(store, job.space.store_text)
-    for split, cells in start.cells.items():
-        results.put(name, split, cells)
+    for split, results in start.results.items():
+        ResultStore(store, job.space.store_text).put(name, split, results)
     VariantStore(store).put(name, *start.variants)
     row = study_row(named, options)
     studies.create_or_get(replace(row, extra={**row.extra, "warm": start.record}))
@@ -70,37 +79,35 @@ def plan_start(named: ResolvedJob, source_store: Store) -> Start:
     source = read_source(source_store, str(named.started_from), named)
     variants = tuple(_missing_texts(source, named))
     job = named.with_joined(texts_of(variants))
-    first = list(_first(source, job))
-    cells = {split: list(_cells(source, job, split)) for split in (Split.SEARCH, Split.HOLDOUT)}
-    counts: dict[str, int] = {}
-    for result in cells[Split.SEARCH]:
-        counts[result.candidate] = counts.get(result.candidate, 0) + 1
+    first = list(_first_assignments(source, job))
+    results = {split: list(_reused_results(source, job, split)) for split in (Split.SEARCH, Split.HOLDOUT)}
     record = {
         "study": source.row.name,
         "storage": source_store.url,
         "same_task": source.same_task,
         "notes": list(source.notes),
         "first": first,
-        "prior": list(_prior(source, job, {lead["candidate"] for lead in first})),
-        "cells": counts,
+        "prior": list(_prior_trials(source, job, {lead["candidate"] for lead in first})),
+        "cells": dict(Counter(result.candidate for result in results[Split.SEARCH])),
     }
-    return Start(job=job, variants=variants, cells=cells, record=record)
+    return Start(job=job, variants=variants, results=results, record=record)
 
 
 def _missing_texts(source: Source, named: ResolvedJob) -> Iterator[Variant]:
-    """Instructions of the old front that this file does not have, under their old names where these are free.
+    """The old front's instructions that this space file lacks, under their old names where these are free.
 
-    One that was written on other data is dropped where it gives away what is hidden here.
+    One that was written on other data is dropped if it gives away what is hidden here.
     """
     leaks = None if source.same_task else leak_check(named)
-    taken: dict[str, dict[str, str]] = {p: dict(texts) for p, texts in named.texts.items()}
+    texts_here = {predictor: dict(texts) for predictor, texts in named.texts.items()}
     number = 0
     for row in source.front():
         for predictor, text in row.candidate.instructions.items():
-            texts = taken.get(predictor)
+            texts = texts_here.get(predictor)
             if texts is None or text in texts.values():
                 continue
-            name = _free_name(_old_name(row, predictor), named, texts)
+            old_name = str(row.params.get(instruction_param(predictor), "text"))
+            name = _free_name(old_name, {*texts, *proposal_names(named.space)})
             texts[name] = text
             reason = None if leaks is None else leaks.reason(text)
             yield Variant(
@@ -110,24 +117,23 @@ def _missing_texts(source: Source, named: ResolvedJob) -> Iterator[Variant]:
             number += 1
 
 
-def _old_name(row: CandidateRow, predictor: str) -> str:
-    param = "instruction" if predictor == "main" else f"instruction.{predictor}"
-    return str(row.params.get(param, "text"))
-
-
-def _free_name(old: str, named: ResolvedJob, texts: Texts | dict[str, str]) -> str:
-    taken = {*texts, *proposal_names(named.space)}
+def _free_name(old: str, taken: set[str]) -> str:
+    """The old name, or the first free one of `old-<name>`, `<name>-1`, ..."""
     names = (f"{old}-{i}" if i else old for i in range(len(taken) + 2))
     return next(name for name in (f"old-{n}" if n in taken else n for n in names) if name not in taken)
 
 
-def _first(source: Source, job: ResolvedJob) -> Iterator[dict[str, Any]]:
-    """The old front, best first; then, for models that it never saw, the old front on each of them."""
-    models = job.searched_models
+def _first_assignments(source: Source, job: ResolvedJob) -> Iterator[dict[str, Any]]:
+    """The old front, best first; then the old front on each model that it never saw.
+
+    Without a new model, members whose model is not searched here are tried on all that are.
+    """
+    models, front = job.searched_models, source.front()
     new = [name for name in models if name not in source.searched_models]
+    plans = [(row, row.candidate.model) for row in front if row.candidate.model in models]
+    for row in front:
+        plans += [(row, model) for model in new or (() if row.candidate.model in models else models)]
     seen: set[str] = set()
-    plans = [(row, row.candidate.model) for row in source.front() if row.candidate.model in models]
-    plans += [(row, model) for row in source.front() for model in (new or _others(row, models))]
     for row, model in plans:
         params = fitted(row.candidate, job, model=model)
         candidate = job.candidate(params)
@@ -138,51 +144,81 @@ def _first(source: Source, job: ResolvedJob) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _others(row: CandidateRow, models: tuple[str, ...]) -> tuple[str, ...]:
-    """A candidate whose model is not searched here goes on all that are."""
-    return () if row.candidate.model in models else models
-
-
-def _cells(source: Source, job: ResolvedJob, split: Split) -> Iterator[Result]:
-    """Results that are this job's as well, at today's prices; a request there is an answer for nothing here."""
+def _reused_results(source: Source, job: ResolvedJob, split: Split) -> Iterator[Result]:
+    """Results that are this job's as well, at today's prices; requests sent there count as cached answers here."""
     results = ResultStore(source.store).all(source.row.name, split)
     ids = {example.id for example in job.task.splits.of(split)}
     for row in source.rows:
-        if not _is_ours(row.candidate, job) or not source.answers_for(row.candidate, job):
+        if not _is_of_this_space(row.candidate, job) or not source.has_results_for(row.candidate, job):
             continue
         price = job.models[row.candidate.model].price
         for result in results.get(row.id, {}).values():
             if result.state is not ResultState.INFRASTRUCTURE_ERROR and result.example in ids:
                 cost = None if price is None else price.cost_usd(result.usage)
-                yield replace(
-                    result, cost_usd=cost, calls=0, cached_calls=result.calls + result.cached_calls
-                )  # fmt: skip
+                yield replace(result, cost_usd=cost, calls=0, cached_calls=result.calls + result.cached_calls)
 
 
-def _is_ours(candidate: Candidate, job: ResolvedJob) -> bool:
+def _is_of_this_space(candidate: Candidate, job: ResolvedJob) -> bool:
     incumbent = job.incumbent
-    if incumbent is not None and incumbent.id == candidate.id:
-        return True
-    return job.candidate(fitted(candidate, job)).id == candidate.id
+    return (incumbent is not None and incumbent.id == candidate.id) or (
+        job.candidate(fitted(candidate, job)).id == candidate.id
+    )
 
 
-def _prior(source: Source, job: ResolvedJob, first: set[str]) -> Iterator[dict[str, Any]]:
+def _prior_trials(source: Source, job: ResolvedJob, first: set[str]) -> Iterator[dict[str, Any]]:
     """Finished trials of that study that this one does not run itself, as far as their params are searched here."""
     if not source.same_task:
         return
-    summaries = AggregateStore(source.store).all(source.row.name, Split.SEARCH)
+    old_costs = {member.candidate: member.cost_usd for member in source.report.members}
+    aggregates = AggregateStore(source.store).all(source.row.name, Split.SEARCH)
     for row in source.rows:
-        params = held(row.candidate, job)
-        if row.state is not CandidateState.COMPLETE or row.id in first or not params or row.id not in summaries:
+        params = searched_params(row.candidate, job)
+        if row.state is not CandidateState.COMPLETE or row.id in first or not params or row.id not in aggregates:
             continue
         price = job.models[row.candidate.model].price if row.candidate.model in job.models else None
-        seen = summaries[row.id].priced(price)
-        cost = seen.cost_usd if price is not None else _old_cost(source, row.id)
+        priced = aggregates[row.id].priced(price)
         yield {
-            "candidate": row.id, "params": params, "quality": seen.quality, "cost_usd": cost,
-            "latency_s": {name: seen.latency_s(name) for name in STATISTICS},
-        }  # fmt: skip
+            "candidate": row.id,
+            "params": params,
+            "quality": priced.quality,
+            "cost_usd": old_costs.get(row.id) if price is None else priced.cost_usd,
+            "latency_s": {name: priced.latency_s(name) for name in STATISTICS},
+        }
 
 
-def _old_cost(source: Source, candidate: str) -> float | None:
-    return next((m.cost_usd for m in source.report.members if m.candidate == candidate), None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorTrial:
+    """Aggregates of an old candidate, as objectives read them; None where one is not known."""
+
+    quality: float | None
+    cost_usd: float | None
+    latencies_s: Mapping[str, float | None]
+
+    def latency_s(self, statistic: str = "p50") -> float | None:
+        """Seconds of one run."""
+        return self.latencies_s.get(statistic)
+
+
+def add_prior(
+    study: OptunaStudy, warm: Mapping[str, Any], objectives: Sequence[Objective], constraints: ConstraintsPart, *,
+    single: bool,
+) -> None:  # fmt: skip
+    """Adds the record's prior trials that Optuna's study lacks, except those without a value for some objective.
+
+    Args:
+        warm: the record.
+        single: whether the study has one value, the utility.
+    """
+    added = study.priors()
+    for trial in warm.get("prior", ()):
+        old = PriorTrial(quality=trial["quality"], cost_usd=trial["cost_usd"], latencies_s=trial["latency_s"])
+        values = values_of(objectives, old)
+        if values is None or trial["candidate"] in added:
+            continue
+        study.add_prior(
+            trial["params"],
+            [utility(objectives, values)] if single else list(values),
+            violations(constraints, old),
+            candidate=trial["candidate"],
+            source=str(warm["study"]),
+        )

@@ -3,8 +3,7 @@
 import pytest
 
 from offramp.records import Example, Splits
-from offramp.search.proposals.leaks import RUN, TRAIN_WORDS, LeakCheck
-from offramp.search.proposals.screen import tidy, why_dropped
+from offramp.search.proposals.screening import RUN, TRAIN_WORDS, LeakCheck, tidy, why_dropped
 from offramp.space.model import OutputField
 from offramp.task.fields import TaskFields
 
