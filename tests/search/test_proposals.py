@@ -426,9 +426,9 @@ def test_a_dry_run_knows_what_proposals_take(tmp_path, play):
     ("changes", "message"),
     [
         ({"propose": {"every": 8}}, r"propose.every: got 8, expected less than search.trials \(8\)"),
-        ({"splits": {"train": 0, "search": 10, "holdout": 6}}, "propose writes from train examples"),
-        ({"instructions": {"vague": "Vague.", "proposed-1": "Mine."}}, "kept for a proposed instruction"),
-        ({"propose": {"kinds": ["data", "data"]}}, "twice"),
+        ({"splits": {"train": 0, "search": 10, "holdout": 6}}, "`propose` writes from train examples"),
+        ({"instructions": {"vague": "Vague.", "proposed-1": "Mine."}}, "reserved for a proposed instruction"),
+        ({"propose": {"kinds": ["data", "data"]}}, "duplicate value"),
         ({"propose": {"params": {"temperature": 9}}}, "propose.params.temperature"),
         ({"propose": {"model": "nobody/knows-it"}}, "no model has this name"),
     ],
