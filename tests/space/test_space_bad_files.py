@@ -599,10 +599,10 @@ BAD = {
             "job.yaml:29: instructions.short: a mapping of variants: expected text. Write `name: text`, or `name: {file: path}`; only a module has named predictors.",
         ],
     ),
-    "texts beside predictors": (
+    "texts next to predictors": (
         [("short: Sort the message.", "main: {a: b}")],
         [
-            "job.yaml:30: instructions.long: a text beside predictors: expected either variants with their texts, or predictors with their variants, not both.",
+            "job.yaml:30: instructions.long: a text next to predictors: expected either variants with their texts, or predictors with their variants, not both.",
         ],
     ),
     "a blank text": (

@@ -171,6 +171,19 @@ def test_plain_values_are_what_an_editor_takes_them_for(text, value):
     assert type(found) is type(value)
 
 
+@pytest.mark.parametrize("trials", ["20", "20.0", "2e1"])
+def test_a_whole_number_may_be_written_as_a_fraction(load, trials):
+    loaded = load(broken(("trials: 20", f"trials: {trials}")))
+    assert loaded.space.search.trials == 20
+    assert type(loaded.space.search.trials) is int
+    assert loaded.space == load(GOOD).space
+
+
+@pytest.mark.parametrize("version", ["true", "0", "2", "'1'", "1.5"])
+def test_only_the_number_1_is_version_1(load, version):
+    assert ":1: schema_version: got " in refused(load, GOOD.replace("schema_version: 1", f"schema_version: {version}"))
+
+
 def test_dates_need_no_quotes(load):
     loaded = load(broken(("name: house", "name: house\n    retirement_date: 2027-01-31")))
     assert loaded.space.models[1].retirement_date == "2027-01-31"
@@ -282,7 +295,7 @@ def test_all_texts_that_cannot_be_read_are_reported_at_once(load):
 
 
 def test_texts_beside_predictors_are_refused(load):
-    with pytest.raises(SpaceError, match="a text beside predictors"):
+    with pytest.raises(SpaceError, match="a text next to predictors"):
         instruction_texts(load(broken(("short: Sort the message.", "short: {a: Sort.}"))))
 
 

@@ -158,7 +158,7 @@ def _nested(loaded: LoadedSpace) -> dict[str, dict[str, str | FileText]]:
     if flat:
         expected = "either variants with their texts, or predictors with their variants, not both"
         key = f"instructions.{next(iter(flat))}"
-        raise SpaceErrors([loaded.problem(key, "a text beside predictors", expected=expected)])
+        raise SpaceErrors([loaded.problem(key, "a text next to predictors", expected=expected)])
     empty = [name for name in nested if not nested[name]]
     if empty:
         do = "Add at least one."

@@ -439,7 +439,7 @@ class Fixed(_Part):
 Param = Range | Choices | Fixed | str | int | float | bool
 Form = Literal["predict", "chain_of_thought", "own"]
 Format = Literal["plain", "chat", "json"]
-Kind = Literal["none", "random", "balanced", "bootstrapped", "nearest"]
+DemosKind = Literal["none", "random", "balanced", "bootstrapped", "nearest"]
 
 
 class ProgramPart(_Part):
@@ -460,7 +460,7 @@ class ProgramPart(_Part):
 class DemosPart(_Part):
     """Worked examples from the train split. One value or a list each; count 0 means none."""
 
-    kind: Kind | list[Kind] = Field("none", description="How demos are chosen.")
+    kind: DemosKind | list[DemosKind] = Field("none", description="How demos are chosen.")
     count: Whole | list[Whole] = Field(0, description="How many demos; 0 means none.")
     balance_by: str | None = Field(
         None, description="Column that `balanced` balances by; by default the first enum output."
@@ -479,7 +479,7 @@ class IncumbentPart(_Part):
     form: Form | None = Field(None, description="Program form (module).")
     format: Format | None = Field(None, description="Message format (adapter).")
     constrained: bool | None = Field(None, description="Whether decoding is constrained to the output schema.")
-    demos: Kind | None = Field(None, description="Kind of demos.")
+    demos: DemosKind | None = Field(None, description="Kind of demos.")
     demo_count: Whole = Field(0, ge=0, description="Number of demos.")
     params: dict[str, str | int | float | bool | None] = Field(default_factory=dict, description="Request parameters.")
 

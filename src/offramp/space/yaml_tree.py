@@ -107,10 +107,10 @@ def read_tree(text: str, where: str, *, version: int = 1, first_key: str = "name
 
 def _refuse_version(tree: Tree, where: str, version: int) -> None:
     given = tree.data.get("schema_version", version)
-    if type(given) is int and given != version:
+    if isinstance(given, int) and (given != version or given is True):
         expected = f"{version}, the version that this release of offramp reads"
         do = "Upgrade offramp, or rewrite the file for this version." if given > version else "Rewrite the file for it."
-        message = say("schema_version", got=given, expected=expected, do=do)
+        message = say("schema_version", got=shown(given, tree.raw.get("schema_version")), expected=expected, do=do)
         key = "schema_version"
         raise SpaceErrors([Problem(where=where, line=line_of(tree.lines, key), key=key, message=message)])
 
