@@ -192,10 +192,10 @@ def _unnamed(text: str, name: str) -> str:
         match = re.match(rf"{words}[*_`]*\s*(?:[:=\uff1a]|is\b)[*_`]*\s*", plain, re.I)
         if match:
             return plain[match.end() :].strip()
-    match = _ANSWER.match(re.sub(r"^([^:\n]{0,40})[*_`]+(\s*[:=\uff1a])", r"\1\2", plain))
+    match = _ANSWER.match(re.sub(r"^([^:\n*_`]{0,40})[*_`]+(\s*[:=\uff1a])", r"\1\2", plain))
     if not match:
         return text
-    rest = re.sub(r"^([^:\n]{0,40})[*_`]+(\s*[:=\uff1a])", r"\1\2", plain)[match.end() :]
+    rest = re.sub(r"^([^:\n*_`]{0,40})[*_`]+(\s*[:=\uff1a])", r"\1\2", plain)[match.end() :]
     return rest.lstrip("*_` \t").strip()
 
 
