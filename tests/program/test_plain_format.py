@@ -11,9 +11,8 @@ from dspy.utils.exceptions import AdapterParseError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.program.plain import PlainFormat, answer_text, system_text, user_text
+from offramp.program.plain import PlainFormat, answer_text, system_text, user_text, written
 from offramp.program.signature import signature_of
-from offramp.program.values import written
 from offramp.space.model import OutputField
 from program_runs import make_fields
 

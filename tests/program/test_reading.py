@@ -1,6 +1,6 @@
 """The rules of docs/answers.md: one reader of labels, numbers, booleans and JSON, whatever the format around them."""
 
-from typing import Literal, Optional
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -57,14 +57,15 @@ def test_a_whole_number_is_read_through_its_decoration(answer, number):
 
 
 @pytest.mark.parametrize(
-    "answer", ["", "none at all", "3 or 4", "3-4", "10/20", "5k", "3,14", "2026-01-01", "1.2.3", "x1", "1e999x"]
+    "answer",
+    ["", "none at all", "3 or 4", "3-4", "10/20", "5k", "5 %", "5%", "3,14", "2026-01-01", "1.2.3", "x1", "1e999x"],
 )
 def test_an_answer_that_leaves_a_doubt_is_not_read_as_a_number(answer):
     with pytest.raises(Unreadable):
         read_value(answer, float, name="n")
 
 
-@pytest.mark.parametrize(("answer", "number"), [("$1,234.50", 1234.5), ("1.5 %", 1.5), (".5", 0.5), ("0.25.", 0.25)])
+@pytest.mark.parametrize(("answer", "number"), [("$1,234.50", 1234.5), (".5", 0.5), ("0.25.", 0.25)])
 def test_a_number_with_a_fraction_is_read_and_is_no_whole_one(answer, number):
     assert read_value(answer, float) == number
     with pytest.raises(Unreadable):
@@ -86,10 +87,16 @@ def test_an_answer_that_leaves_a_doubt_is_not_read_as_a_boolean(answer):
         read_value(answer, bool)
 
 
-@pytest.mark.parametrize("answer", ["null", "None", "none.", "N/A", '"null"'])
-@pytest.mark.parametrize("annotation", [Optional[int], Kind | None, bool | None, str | None])
+@pytest.mark.parametrize("answer", ["null", "None", "N/A", ""])
+@pytest.mark.parametrize("annotation", [int | None, Kind | None, bool | None, list[int] | None, str | None])
 def test_null_is_read_where_it_is_an_answer(answer, annotation):
     assert read_value(answer, annotation) is None
+
+
+@pytest.mark.parametrize("answer", ["none.", '"null"', "(null)", "**None**"])
+def test_decorated_null_is_read_for_every_type_but_text(answer):
+    assert read_value(answer, int | None) is None
+    assert read_value(answer, str | None) is not None
 
 
 def test_a_label_called_none_is_a_label():

@@ -7,16 +7,18 @@ Rule 2: only the run's own model is asked. A predictor with its own language mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dspy
+from dspy.adapters.utils import apply_output_field_defaults
 from dspy.utils.exceptions import AdapterParseError
 
 from offramp.errors import JobError
 from offramp.program.engine import SyncCallerEngine, current_run, extra_params
 from offramp.program.plain import PlainFormat, plain_grammar
+from offramp.program.reading import chat_fields, json_fields, read_found
 from offramp.program.values import cut
 from offramp.records import Candidate
 
@@ -76,12 +78,39 @@ class PlainAdapter(_Ruled, PlainFormat):
         return {} if grammar is None else {"grammar": grammar}
 
 
-class ChatAdapter(_Ruled, dspy.ChatAdapter):  # type: ignore[misc]
+class _ReadAsEverywhere:
+    """Answers of DSPy's formats, read by the reader of all formats (`reading.py`)."""
+
+    @staticmethod
+    def fields_in(names: Sequence[str], completion: str) -> Mapping[str, Any]:
+        """What the answer has for each field, by the marks of the format."""
+        raise NotImplementedError
+
+    def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
+        """The output fields. Raises AdapterParseError where one is missing or cannot be read."""
+        name, outputs = type(self).__name__, signature.output_fields
+        values: dict[str, Any] = {}
+        for field, found in self.fields_in(list(outputs), completion).items():
+            try:
+                values[field] = read_found(found, outputs[field].annotation, name=field)
+            except (ValueError, TypeError) as error:
+                raise AdapterParseError(name, signature, completion, message=f"{field!r}: {error}") from error
+        values = apply_output_field_defaults(signature, values)
+        if values.keys() != outputs.keys():
+            raise AdapterParseError(name, signature, completion, parsed_result=values)
+        return values
+
+
+class ChatAdapter(_Ruled, _ReadAsEverywhere, dspy.ChatAdapter):  # type: ignore[misc]
     """DSPy's default format, without a second request in JSON."""
 
+    fields_in = staticmethod(chat_fields)
 
-class JsonAdapter(_Ruled, dspy.JSONAdapter):  # type: ignore[misc]
+
+class JsonAdapter(_Ruled, _ReadAsEverywhere, dspy.JSONAdapter):  # type: ignore[misc]
     """DSPy's JSON format; it asks for a schema where the engine says that the candidate is constrained."""
+
+    fields_in = staticmethod(json_fields)
 
 
 def adapter_of(candidate: Candidate) -> dspy.Adapter:

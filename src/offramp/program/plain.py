@@ -14,7 +14,8 @@ ends is not kept, and an empty one is not an answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 import dspy
@@ -22,7 +23,8 @@ import pydantic
 from dspy.adapters.utils import apply_output_field_defaults
 from dspy.utils.exceptions import AdapterParseError
 
-from offramp.program.values import base_of, is_line, null_word, plain_text, read, split_fields, written
+from offramp.program.reading import NULLS, names_option, read_value, unquoted
+from offramp.program.values import base_of, is_line, mark_of, plain_text, split_fields
 
 REASONING = "reasoning"
 """The output field that a chain of thought adds."""
@@ -61,7 +63,7 @@ class PlainFormat(dspy.Adapter):  # type: ignore[misc]
         values = {}
         for name, text in raw.items():
             try:
-                values[name] = _read(text, signature.output_fields[name].annotation, alone=len(fields) == 1)
+                values[name] = _read(name, text, signature.output_fields[name].annotation, alone=len(fields) == 1)
             except (ValueError, TypeError, pydantic.ValidationError) as error:
                 raise _unparsable(signature, completion, f"{name!r} is not of its type") from error
         values = apply_output_field_defaults(signature, values)
@@ -71,11 +73,12 @@ class PlainFormat(dspy.Adapter):  # type: ignore[misc]
         return dict(values)
 
 
-def _read(text: str, annotation: Any, *, alone: bool) -> Any:
+def _read(name: str, text: str, annotation: Any, *, alone: bool) -> Any:
     """The value. Of several, one that fits on a line ends with its line, whatever the model goes on to say."""
     if not alone and is_line(annotation):
         text = text.strip().partition("\n")[0]
-    return read(text, annotation, alone=alone)
+    value = read_value(text, annotation, name=name)
+    return value if alone or annotation is not str else unquoted(text)
 
 
 def _unparsable(signature: type[dspy.Signature], completion: str, message: str) -> AdapterParseError:
@@ -159,3 +162,30 @@ def _rule(annotation: Any, names: tuple[str, ...]) -> str | None:
 def _quoted(text: str) -> str:
     """A literal of the grammar: it knows fewer escapes than JSON."""
     return '"' + "".join(_ESCAPES.get(c) or (f"\\x{ord(c):02x}" if ord(c) < 32 else c) for c in text) + '"'
+
+
+def written(value: Any, annotation: Any, names: Sequence[str] = ()) -> str:
+    """The value as text. `names` are the fields whose `name:` marks it may not hold; none where it stands alone."""
+    base, nullable = base_of(annotation)
+    if value is None:
+        return null_word(annotation)
+    text = plain_text(value)
+    if not isinstance(value, str) or (base is str and not nullable and not names):
+        return text
+    options = get_args(base) if get_origin(base) is Literal else ()
+    return text if _stands(text, options, nullable, names) else json.dumps(text, ensure_ascii=False)
+
+
+def _stands(text: str, options: Sequence[Any], nullable: bool, names: Sequence[str]) -> bool:
+    if not text or text != text.strip() or any(mark_of(line, names) for line in text.split("\n")):
+        return False
+    if options:
+        return "\n" not in text
+    return not text.startswith('"') and not (nullable and text.casefold() in NULLS)
+
+
+def null_word(annotation: Any) -> str:
+    """How null is written: `null`, or another word for it where an option has that name."""
+    base, _ = base_of(annotation)
+    options = get_args(base) if get_origin(base) is Literal else ()
+    return next((word for word in NULLS if not names_option(word, options)), NULLS[0])

@@ -16,7 +16,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, get_args, get_origin
 
@@ -25,7 +25,9 @@ from dspy.adapters.utils import parse_value
 
 from offramp.program.values import base_of, plain_text
 
-_NULLS = frozenset({"null", "none", "n/a", "nil"})
+NULLS = ("null", "none", "", "n/a", "nil")
+"""Words for null, the one to write first."""
+_AROUND_NULL = " \t\r\n\"'`*_.()"
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 _FENCE = re.compile(r"^\s*(```|~~~)[\w+-]*[ \t]*\n?(.*?)\n?[ \t]*\1\s*$", re.S)
 _ANSWER = re.compile(
@@ -36,7 +38,7 @@ _ANSWER = re.compile(
 _NUMBER = re.compile(
     r"(?<![\w.])([+-]?)(?:[$\u20ac\u00a3\u00a5]\s?)?"
     r"(\d{1,3}(?:[,_'\u2019\u2009\u202f\u00a0 ]\d{3})+(?!\d)|\d+|(?=\.\d))"
-    r"(\.\d+|\.(?!\w))?(e[+-]?\d{1,3})?(?![\w,.]*\w)",
+    r"(\.\d+|\.(?!\w))?(e[+-]?\d{1,3})?(?![\w,.]*\w|\s?%)",
     re.I,
 )
 _MARK = re.compile(r"\[\[\s*##\s*([\w ]+?)\s*##\s*\]\]")
@@ -62,21 +64,32 @@ def read_value(text: str, annotation: Any, *, name: str = "", strict: bool = Fal
         return text.strip()
     if strict:
         return _read_strictly(text.strip(), base, nullable, annotation)
-    if (
-        nullable
-        and _bare(text) in _NULLS
-        and not (get_origin(base) is Literal and _one_of(_bare, text, get_args(base)))
-    ):
+    options = get_args(base) if get_origin(base) is Literal else ()
+    if nullable and _is_null(text, base) and not names_option(text, options):
         return None
     if base is str:
-        return _unquoted(text.strip())
+        return unquoted(text)
     if get_origin(base) is Literal:
-        return _label(text, get_args(base), name)
+        return _label(text, options, name)
     if base is bool:
         return _label(text, [*sorted(_TRUE), *sorted(_FALSE)], name) in _TRUE
     if base in (int, float):
         return _number(text, base, name)
     return _json(text, annotation)
+
+
+def read_found(found: Any, annotation: Any, *, name: str = "") -> Any:
+    """As `read_value`, of a value that may have come as JSON: a text, a number, a list.
+
+    Raises:
+        Unreadable, ValueError, TypeError: it is not of the type.
+    """
+    base, _ = base_of(annotation)
+    if isinstance(found, str):
+        return read_value(found, annotation, name=name)
+    if get_origin(base) is Literal and found is not None and not isinstance(found, list | dict):
+        return read_value(plain_text(found), annotation, name=name)
+    return parse_value(found, annotation)
 
 
 # ------------------------------------------------------------------------------------------------ strictly
@@ -108,19 +121,27 @@ def _read_strictly(text: str, base: Any, nullable: bool, annotation: Any) -> Any
 def _label(text: str, options: Sequence[Any], name: str) -> Any:
     """The option that an answer names: as a whole, else on its first line, else before its explanation."""
     for part in _parts(text, name):
-        for form in (str, _unquoted, _folded, _bare):
-            if (found := _one_of(form, part, options)) is not None:
-                return found[0]
-    for part in _parts(text, name):
-        if (found := _leading(part, options)) is not None:
+        if found := names_option(part, options):
             return found[0]
+    for part in _parts(text, name):
+        if first := _leading(part, options):
+            return first[0]
     raise Unreadable(f"{text.strip()[:80]!r} does not name exactly one of {list(options)}")
 
 
-def _one_of(form: Callable[[str], str], text: str, options: Sequence[Any]) -> tuple[Any] | None:
-    wanted = form(text)
-    hits = [option for option in options if form(plain_text(option)) == wanted and (wanted or form is str)]
-    return (hits[0],) if len(hits) == 1 else None
+def names_option(text: str, options: Sequence[Any]) -> tuple[Any] | tuple[()]:
+    """The option that the whole text is: exactly, else whatever the case, else whatever punctuation is around it."""
+    for form in (str, unquoted, _folded, _bare):
+        wanted = form(text)
+        hits = [option for option in options if form(plain_text(option)) == wanted and (wanted or form is not _bare)]
+        if len(hits) == 1:
+            return (hits[0],)
+    return ()
+
+
+def _is_null(text: str, base: Any) -> bool:
+    """Whether the answer is null; of a text that may be null only bare: `"none"` in quotes is the text none."""
+    return (text.strip() if base is str else text.strip().strip(_AROUND_NULL)).casefold() in NULLS
 
 
 def _parts(text: str, name: str) -> Iterator[str]:
@@ -145,23 +166,24 @@ def _parts(text: str, name: str) -> Iterator[str]:
             yield first
 
 
-def _leading(line: str, options: Sequence[Any]) -> tuple[Any] | None:
+def _leading(line: str, options: Sequence[Any]) -> tuple[Any] | tuple[()]:
     """`theft, because ...`: the option at the beginning of a line that names no other."""
     if "\n" in line.strip():
-        return None
+        return ()
     words = _folded(line)
     named = {}
     for option in options:
         bare = _bare(plain_text(option))
         if bare and (found := re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", words)) is not None:
             named[bare] = (found.start(), option)
+    bares = [_bare(plain_text(option)) for option in options]
     longest = {n: v for n, v in named.items() if not any(n != other and n in other for other in named)}
-    if len(longest) != 1:
-        return None
+    if len(longest) != 1 or bares.count(next(iter(longest))) > 1:
+        return ()
     ((bare, (_, option)),) = longest.items()
     rest = words.lstrip(_edges(words))
     after = rest.removeprefix(bare)
-    return (option,) if rest.startswith(bare) and _bare(after[:1] or " ") == "" and _separates(after) else None
+    return (option,) if rest.startswith(bare) and _bare(after[:1] or " ") == "" and _separates(after) else ()
 
 
 def _separates(after: str) -> bool:
@@ -204,7 +226,8 @@ def _unfenced(text: str) -> str:
     return match.group(2).strip() if match else text
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
+    """The text that a JSON string writes; anything else as it is, without space around it."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] == '"':
         try:
@@ -217,7 +240,7 @@ def _unquoted(text: str) -> str:
 def _folded(text: str) -> str:
     """NFKC, no case, one space for white space and underscores kept, nothing invisible."""
     visible = "".join(
-        char for char in unicodedata.normalize("NFKC", _unquoted(text)) if unicodedata.category(char) != "Cf"
+        char for char in unicodedata.normalize("NFKC", unquoted(text)) if unicodedata.category(char) != "Cf"
     )
     return " ".join(visible.split()).casefold()
 
@@ -297,7 +320,10 @@ def _json(text: str, annotation: Any) -> Any:
                 return parse_value(repaired, annotation)
             except (ValueError, TypeError) as raised:
                 error = raised
-    raise Unreadable(f"{text.strip()[:80]!r} is not JSON of its type") from error
+    try:
+        return parse_value(text.strip(), annotation)  # types of DSPy that read themselves
+    except (ValueError, TypeError, RecursionError):
+        raise Unreadable(f"{text.strip()[:80]!r} is not JSON of its type") from error
 
 
 def _outermost(text: str) -> list[str]:
