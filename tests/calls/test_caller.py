@@ -91,7 +91,7 @@ def test_a_failure_is_shared_by_equal_requests_too(build):
 
 
 class Gate:
-    """A transport that waits until it is told."""
+    """A transport that waits until it is released."""
 
     def __init__(self):
         self.sent, self.open = 0, asyncio.Event()
@@ -181,7 +181,7 @@ def test_a_refusal_that_was_billed_is_not_paid_for_again(build):
     assert errors[1].usage == USAGE and errors[1].latency_s == 0.5 and "Refused: " not in str(errors[1])
 
 
-def test_infrastructure_is_tried_again_and_every_attempt_is_recorded(build, store, time_):
+def test_infrastructure_errors_are_retried_and_every_attempt_is_recorded(build, store, time_):
     caller = build(ScriptedTransport([ServerFailed("x"), TimedOut("x"), "yes"]))
     assert run(caller.send(make_request())).attempt == 3
     assert statuses(store) == [CallStatus.SERVER_FAILED, CallStatus.TIMED_OUT, CallStatus.OK]
@@ -192,7 +192,7 @@ def test_infrastructure_is_tried_again_and_every_attempt_is_recorded(build, stor
 
 
 @pytest.mark.parametrize("error", [Refused("x"), InvalidRequest("x")])
-def test_what_would_fail_again_is_not_tried_again(build, error):
+def test_what_would_fail_again_is_not_retried(build, error):
     transport = ScriptedTransport([error, "never"])
     with pytest.raises(type(error)):
         run(build(transport).send(make_request()))
@@ -272,7 +272,7 @@ def test_a_cap_of_calls_counts_retries(build):
     assert caller.stats().calls == 2
 
 
-def test_a_cached_answer_needs_no_money(build):
+def test_a_cached_answer_costs_nothing(build):
     run(build(ScriptedTransport(["yes"]), budget_id="rich").send(make_request()))
     assert run(build(ScriptedTransport([]), cap_calls=1, cap_usd=1e-9).send(make_request())).cached
 
@@ -298,7 +298,7 @@ def test_missing_usage_is_estimated_upwards_and_marked(build, store):
     assert usage.input_tokens >= 3 and usage.output_tokens == 10
 
 
-def test_spend_is_told_by_purpose(build):
+def test_spend_is_counted_by_purpose(build):
     caller = build(FunctionTransport(lambda _: "yes", usage=USAGE))
     for purpose in (Purpose.PROGRAM, Purpose.JUDGE):
         run(caller.send(make_request(purpose.value, purpose=purpose)))

@@ -92,7 +92,7 @@ def test_a_reply_comes_back_with_text_tokens_and_wall_clock():
     ],
     ids=lambda value: f"{value.status}-{value.text}-{value.body}" if isinstance(value, ServerReply) else value.__name__,
 )
-def test_every_fault_is_put_to_whoever_is_to_blame(reply, failure):
+def test_every_error_is_classified_by_who_is_to_blame(reply, failure):
     got, requests = send(reply)
     assert type(got) is failure, repr(got)
     assert len(requests) == 1

@@ -76,7 +76,7 @@ def test_the_address_may_name_the_api_or_not(suffix):
         (ServerReply(reset=True), Unreachable),
     ],
 )  # fmt: skip
-def test_every_fault_is_put_to_whoever_is_to_blame(reply, failure):
+def test_every_error_is_classified_by_who_is_to_blame(reply, failure):
     assert type(send(reply)[0]) is failure
 
 

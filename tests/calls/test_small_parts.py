@@ -37,7 +37,7 @@ def test_secrets_are_masked_by_value_and_by_shape(text):
     assert "***" in out and "hidden" not in out and "1234567890" not in out and "12345678" not in out
 
 
-def test_what_is_no_secret_stays_as_it_is():
+def test_what_is_not_a_secret_stays_as_it_is():
     text = "the task-based asking-for-help token count of skills is 12"
     assert scrubbed(text, {"HOME": "/home/token-count", "SHORT_TOKEN": "the"}) == text
 
@@ -56,7 +56,7 @@ def test_a_retry_after_is_seconds_or_a_date_or_nothing(value, seconds):
 
 
 @given(status=st.integers(400, 599), text=st.text(max_size=50))
-def test_every_http_status_is_somebodys_fault(status, text):
+def test_every_http_status_is_one_kind_of_error(status, text):
     kinds = (ProgramError, InfrastructureError, FatalCallError)
     assert sum(isinstance(failure_for(status, text), kind) for kind in kinds) == 1
 

@@ -372,7 +372,7 @@ def raising(error: Exception) -> Any:
     return Raising
 
 
-def test_a_value_error_of_the_module_is_its_fault() -> None:
+def test_a_value_error_of_the_module_is_a_program_error() -> None:
     outcome, _ = own("billing", raising(ValueError("no such customer")))
     assert (
         outcome.program_error == "ValueError: no such customer"
@@ -389,7 +389,7 @@ def test_any_other_error_of_the_module_is_a_failure_and_no_zero(error: Exception
     assert outcome.infrastructure_error is error and outcome.program_error is None
 
 
-def test_a_bug_met_after_a_refusal_is_the_programs_fault() -> None:
+def test_a_bug_met_after_a_refusal_is_a_program_error() -> None:
     class Careless(Single):
         def forward(self, message: str) -> dspy.Prediction:
             try:
@@ -402,7 +402,7 @@ def test_a_bug_met_after_a_refusal_is_the_programs_fault() -> None:
     assert outcome.program_error == "no" and outcome.infrastructure_error is None
 
 
-def test_an_unreadable_answer_in_a_task_group_is_a_fault() -> None:
+def test_an_unreadable_answer_in_a_task_group_is_a_program_error() -> None:
     class Grouped(Single):
         async def aforward(self, message: str) -> dspy.Prediction:
             async with asyncio.TaskGroup() as group:
@@ -423,7 +423,7 @@ def test_a_wrong_call_of_dspy_is_a_failure_although_it_raises_value_error() -> N
 
 
 @pytest.mark.parametrize("returned", ["billing", None, ["billing"]])
-def test_returning_no_prediction_is_a_failure(returned: Any) -> None:
+def test_returning_no_prediction_is_an_infrastructure_error(returned: Any) -> None:
     class Odd(Single):
         def forward(self, message: str) -> Any:
             return returned
@@ -434,7 +434,7 @@ def test_returning_no_prediction_is_a_failure(returned: Any) -> None:
     )
 
 
-def test_an_output_that_the_module_never_gives_is_a_failure_with_both_names() -> None:
+def test_an_output_that_the_module_never_gives_is_an_infrastructure_error_with_both_names() -> None:
     class Misnamed(Single):
         def forward(self, message: str) -> Any:
             return dspy.Prediction(label="billing")
@@ -443,7 +443,7 @@ def test_an_output_that_the_module_never_gives_is_a_failure_with_both_names() ->
     assert "label" in str(outcome.infrastructure_error) and "category" in str(outcome.infrastructure_error)
 
 
-def test_a_time_limit_of_the_modules_own_is_a_failure_and_cancels_nobody_else() -> None:
+def test_a_time_limit_of_the_modules_own_is_an_infrastructure_error_and_cancels_nobody_else() -> None:
     class Hasty(Single):
         async def aforward(self, message: str) -> dspy.Prediction:
             try:

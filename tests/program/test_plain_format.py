@@ -1,4 +1,4 @@
-"""The plain format: what is written is read back, what small models write is read as meant, the rest is a fault."""
+"""The plain format: what is written is read back, what small models write is read as meant, the rest is a program error."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_markdown_case_order_and_chatter_do_not_matter(answer: str) -> None:
         "",
     ],
 )
-def test_a_missing_line_or_a_value_that_is_no_option_is_a_fault(answer: str) -> None:
+def test_a_missing_line_or_a_value_that_is_not_an_option_is_a_program_error(answer: str) -> None:
     assert faulty(answer, category=SORT, urgency=URGENCY)
 
 
@@ -184,7 +184,7 @@ def test_case_and_punctuation_around_an_option_do_not_matter(answer: str) -> Non
     assert parse(answer, category=SORT) == {"category": "billing"}
 
 
-def test_options_that_differ_by_case_or_punctuation_are_told_apart() -> None:
+def test_options_that_differ_by_case_or_punctuation_are_distinguished() -> None:
     field = enum("A", "a", "C", "C.", "(x)")
     for value in ("A", "a", "C", "C.", "(x)"):
         assert parse(value, c=field) == {"c": value}
@@ -196,11 +196,11 @@ def test_an_empty_answer_names_no_option_made_of_punctuation() -> None:
     assert faulty("  ", c=enum("!", "ok"))
 
 
-def test_names_that_differ_by_an_underscore_are_told_apart() -> None:
+def test_names_that_differ_by_an_underscore_are_distinguished() -> None:
     assert parse("x_: 2_\nx: 3", x=TEXT, x_=TEXT) == {"x_": "2_", "x": "3"}
 
 
-def test_names_that_differ_by_case_are_told_apart() -> None:
+def test_names_that_differ_by_case_are_distinguished() -> None:
     assert parse("a: 1\nA: 2", A=INT, a=INT) == {"a": 1, "A": 2}
 
 
@@ -227,12 +227,12 @@ def test_numbers_keep_their_point(text: str, value: float) -> None:
 @pytest.mark.parametrize(
     "text", ["3,14", "1,2,3", "12,34,567", "1.000.000", "nan", "inf", "1e999", "ten", "", "-", "5 %"]
 )
-def test_what_is_no_number_is_a_fault_and_never_another_number(text: str) -> None:
+def test_what_is_not_a_number_is_a_program_error_and_never_another_number(text: str) -> None:
     assert faulty(text, n=FLOAT)
 
 
 @pytest.mark.parametrize("text", ["3.5", "1e-3", "3,14", "true"])
-def test_what_is_no_whole_number_is_a_fault(text: str) -> None:
+def test_what_is_not_a_whole_number_is_a_program_error(text: str) -> None:
     assert faulty(text, n=INT)
 
 
@@ -243,7 +243,7 @@ def test_booleans_are_read_as_people_write_them(text: str, value: bool) -> None:
     assert parse(text, b=BOOL)["b"] is value
 
 
-def test_what_is_neither_true_nor_false_is_a_fault() -> None:
+def test_what_is_neither_true_nor_false_is_a_program_error() -> None:
     assert faulty("maybe", b=BOOL)
 
 
@@ -272,7 +272,7 @@ def test_lists_and_objects_are_read_from_json_with_fences_and_over_lines() -> No
     assert plain_json(read["items"]) == [{"product": "jam", "quantity": 2}]
 
 
-def test_a_list_of_the_wrong_things_is_a_fault() -> None:
+def test_a_list_of_the_wrong_things_is_a_program_error() -> None:
     assert faulty("[1, 2]", tags=OutputField(type="list[str]"))
     assert faulty("a, b", tags=OutputField(type="list[str]"))
 

@@ -135,7 +135,7 @@ outputs = st.dictionaries(
 
 
 @given(outputs, st.randoms(use_true_random=False))
-def test_every_text_of_the_grammar_is_parsed_without_a_fault(
+def test_every_text_of_the_grammar_is_parsed_without_an_error(
     chosen: dict[str, OutputField], rng: random.Random
 ) -> None:
     signature = fields_of(**chosen)

@@ -146,7 +146,7 @@ def test_any_input_can_be_sent(format: str, text: Any) -> None:
 @pytest.mark.parametrize(
     "answer", ["I cannot say.", "", "   ", "[" * 30_000, "{" * 3000, '{"category": "refunds"}', "\x00\ud800"]
 )
-def test_an_answer_that_cannot_be_read_is_a_fault_after_one_request(format: str, answer: str) -> None:
+def test_an_answer_that_cannot_be_parsed_is_a_program_error_after_one_request(format: str, answer: str) -> None:
     outcome, requests = run(answer, two(format), fields=make_fields(TWO))
     assert (
         outcome.program_error is not None
@@ -159,7 +159,7 @@ def test_an_answer_that_cannot_be_read_is_a_fault_after_one_request(format: str,
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize("format", ["plain", "json", "chat"])
-def test_a_number_that_is_none_is_a_fault(format: str, number: str) -> None:
+def test_a_number_that_is_not_one_is_a_program_error(format: str, number: str) -> None:
     answers = {"plain": number, "json": f'{{"price": {number}}}', "chat": f"[[ ## price ## ]]\n{number}"}
     outcome, _ = run(answers[format], two(format), fields=make_fields({"price": OutputField(type="float")}))
     assert outcome.outputs is None and outcome.program_error is not None
@@ -169,7 +169,7 @@ def test_a_number_that_is_none_is_a_fault(format: str, number: str) -> None:
     "fault", [Refused("no"), TooLong("4096 tokens"), Refused("no", usage=Usage(input_tokens=9), latency_s=0.5)]
 )
 @pytest.mark.parametrize("format", ["plain", "json", "chat"])
-def test_a_refusal_is_a_fault_with_what_it_took(format: str, fault: Refused) -> None:
+def test_a_refusal_is_a_program_error_with_its_usage(format: str, fault: Refused) -> None:
     outcome, _ = run(lambda _: fault, two(format))
     assert outcome.program_error == str(fault) and outcome.infrastructure_error is None and outcome.trace == ()
     assert [(r.usage.input_tokens, r.latency_s) for r in outcome.replies] == ([(9, 0.5)] if fault.latency_s else [])
