@@ -135,6 +135,31 @@ def test_the_clean_environment_keeps_what_runs_and_drops_what_is_secret(monkeypa
     assert {"PATH", "CUDA_VISIBLE_DEVICES"} <= set(clean_environment())
 
 
+@posix
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "passive"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+        ({"GOMP_SPINCOUNT": "300"}, {"GOMP_SPINCOUNT": "300"}),
+    ],
+)
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(
+    servers: LocalServers, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], found: dict[str, str]
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with servers:
+        servers.start(MODELS[0])
+        environment = Path(f"/proc/{servers.pids['local/a']}/environ").read_bytes().decode().split("\0")
+    assert {line for line in environment if line.startswith(("OMP_WAIT", "GOMP_", "KMP_"))} == {
+        f"{name}={value}" for name, value in found.items()
+    }
+
+
 def test_only_local_models_get_the_key(servers: LocalServers) -> None:
     assert servers.headers(Model(name="gpt", route="openai/gpt")) == {}
     assert LocalServers().headers(MODELS[0]) != servers.headers(MODELS[0])
