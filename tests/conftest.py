@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.load_profile("any machine")
 
 _KEYS = re.compile(r"(_API_KEY|_TOKEN|_SECRET|_ACCESS_KEY)$")
 
