@@ -258,7 +258,7 @@ def _incumbent_instruction(loaded: LoadedSpace, given: str | dict[str, str] | No
     for predictor, variant in named.items():
         key = f"incumbent.instruction.{predictor}" if predictor else "incumbent.instruction"
         if predictor and predictor not in known:
-            do = nearest(predictor, known) or f"There are {listing(list(known), 'and')}."
+            do = nearest(predictor, known) or f"Known predictors: {listing(list(known), 'and')}."
             yield loaded.problem(key, "no such predictor under `instructions`", do=do)
             continue
         for name in [predictor] if predictor else known:

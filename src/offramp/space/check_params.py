@@ -215,7 +215,7 @@ def check_conditions(loaded: LoadedSpace) -> Iterator[Problem]:
             if name == own:
                 yield loaded.problem(key, "a param cannot depend on itself", do="Name another param.")
             elif name not in known:
-                do = nearest(name, known) or f"There are {listing(sorted(known), 'and')}."
+                do = nearest(name, known) or f"Known params: {listing(sorted(known), 'and')}."
                 yield loaded.problem(key, "unknown param", do=do)
             elif not options:
                 yield loaded.problem(key, got=shown(options), expected="a list of at least one value")

@@ -25,12 +25,11 @@ from offramp.space.messages import AsWritten, Problem, SpaceErrors, is_secret, j
 from offramp.space.model import Choices, Misfit, SpaceFile
 from offramp.space.yaml_tree import Tree
 
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-
 Model = TypeVar("Model", bound=BaseModel)
 
 _LABEL = re.compile(r"(?:function-\w+\[[^,]*, )*(?:constrained-)?(\w+)")
 """pydantic's name for a member of a union, such as `function-after[_ordered(), Range]`; the group is its type."""
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def validated(cls: type[Model], tree: Tree, where: str) -> Model:
@@ -75,7 +74,7 @@ def _messages(cls: type[BaseModel], tree: Tree, error: ValidationError) -> dict[
             cause = detail.get("ctx", {}).get("error")
             key, message = _message(place, cause, tree.raw)
             found.setdefault(key, message)
-    return found
+    return found or {"": say("", "the file does not fit its model")}  # never silent, whatever pydantic calls things
 
 
 # ------------------------------------------------------------------------------------ where an error is
@@ -87,25 +86,30 @@ class _Place:
 
     Attributes:
         key: dotted key.
-        kind: what the key may hold; None where no such key is known.
-        value: what it holds; None where the file does not have it.
+        name: its last part, which may have dots itself.
+        kind: what the key may hold; None for an unknown key.
+        value: what it holds; None if it is missing.
         part: the innermost model around it.
         holder: the mapping that this model is read from.
-        is_key: whether it is the key itself that is wrong, and not its value.
+        is_missing: whether the file does not have the key.
+        is_key: whether the key itself is wrong, and not its value.
     """
 
     key: str
+    name: str
     kind: Kind | None
     value: Any
     part: type[BaseModel]
     holder: Any
-    is_key: bool = False
+    is_missing: bool
+    is_key: bool
 
 
 def _place(cls: type[BaseModel], data: Any, loc: Sequence[int | str]) -> _Place | None:
     """The place of an error; None for an error of a union's member that the writer did not mean."""
     kind: Kind | None = Kind(base=cls)
-    key, value, part, holder = "", data, cls, data
+    key, name, value, part, holder = "", "", data, cls, data
+    is_missing = is_key = False
     steps = list(loc)
     while steps and kind is not None:
         if kind.members:
@@ -125,21 +129,22 @@ def _place(cls: type[BaseModel], data: Any, loc: Sequence[int | str]) -> _Place 
         step = steps.pop(0)
         if kind.is_model:
             part, holder = kind.base, value
+            is_missing = step not in holder
             kind = kinds_of_field(part.model_fields[str(step)]) if step in part.model_fields else None
         elif get_origin(kind.base) is dict:
-            names, values = (kind_of(arg) for arg in get_args(kind.base))
-            if steps == ["[key]"]:
-                key = joined(key, step)
-                return _Place(key=key, kind=names, value=step, part=part, holder=holder, is_key=True)
-            kind = values
+            is_key = steps == ["[key]"]
+            kind = kind_of(get_args(kind.base)[0 if is_key else 1])
+            steps = [] if is_key else steps
         elif int(step) < len(value):
             args = get_args(kind.base)
             kind = kind_of(args[int(step)] if get_origin(kind.base) is tuple else args[0])
         else:  # a tuple that is too short
             break
-        key = joined(key, step)
+        key, name = joined(key, step), str(step)
         value = value.get(step) if isinstance(value, Mapping) else value[int(step)]
-    return _Place(key=key, kind=kind, value=value, part=part, holder=holder)
+    return _Place(
+        key=key, name=name, kind=kind, value=value, part=part, holder=holder, is_missing=is_missing, is_key=is_key
+    )
 
 
 def _is_of(member: Kind, step: int | str) -> bool:
@@ -175,13 +180,12 @@ def _meant(members: Sequence[Kind], value: Any) -> Kind | None:
 def _message(place: _Place, cause: object, raw: Mapping[str, str]) -> tuple[str, str]:
     """Dotted key and message of one error; `cause` is what a validator of ours raised, or None."""
     key, kind, value = place.key, place.kind, place.value
-    name = key.rpartition(".")[2]
     if kind is None:
         return key, _unknown(place)
     if place.is_key:
-        return key, say(key, "the key", got=value, expected=describe(kind))
-    if name in place.part.model_fields and isinstance(place.holder, Mapping) and name not in place.holder:
-        return key, _missing(key, describe(kind))
+        return key, say(key, "the key", got=place.name, expected=describe(kind))
+    if place.is_missing:
+        return key, _missing(key, place.name, describe(kind))
     if kind.discriminator is not None and isinstance(value, Mapping):
         return _wrong_tag(kind, value, key, raw)
     if isinstance(cause, Misfit):
@@ -194,24 +198,23 @@ def _message(place: _Place, cause: object, raw: Mapping[str, str]) -> tuple[str,
 
 
 def _wrong_tag(kind: Kind, value: Mapping[str, Any], key: str, raw: Mapping[str, str]) -> tuple[str, str]:
-    """A mapping whose `kind` is missing, or is none that there is."""
+    """A mapping whose `kind` is missing or unknown."""
     tag = str(kind.discriminator)
     known = [get_args(m.base.model_fields[tag].annotation)[0] for m in kind.members]
     inner, expected = joined(key, tag), f"one of {listing(known)}"
     if tag not in value:
-        return inner, _missing(inner, expected)
+        return inner, _missing(inner, tag, expected)
     do = nearest(value[tag], known) if isinstance(value[tag], str) else None
     return inner, say(inner, got=shown(value[tag], raw.get(inner)), expected=expected, do=do)
 
 
-def _missing(key: str, expected: str) -> str:
-    return say(f"{key} is missing", expected=expected, do=f"Add `{key.rpartition('.')[2]}:`.")
+def _missing(key: str, name: str, expected: str) -> str:
+    return say(f"{key} is missing", expected=expected, do=f"Add `{name}:`.")
 
 
 def _unknown(place: _Place) -> str:
-    parent, _, name = place.key.rpartition(".")
-    hint = ""
-    if not parent:
+    name, hint = place.name, ""
+    if place.key == name:
         kinds = {part: kinds_of_field(field) for part, field in SpaceFile.model_fields.items() if part != "metric"}
         homes = [part for part, kind in kinds.items() if kind.is_model and name in kind.base.model_fields]
         hint = f"It belongs under `{homes[0]}`." if homes else ""
