@@ -49,7 +49,7 @@ def non_dominated(points: ArrayLike, *, maximise: Sequence[bool]) -> Bools:
 
 
 def knee(points: ArrayLike) -> int:
-    """Index of the knee, where a little more of one objective begins to cost a lot of another.
+    """Index of the knee, where a little more of one objective starts to cost a lot of another.
 
     It is the front's point that bulges farthest beyond the plane through its extremes: a hint for people who have not
     stated weights, and no part of a search. Neither row order nor the unit of an objective changes which point it is.

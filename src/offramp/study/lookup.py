@@ -32,7 +32,7 @@ def default_storage(results: Path) -> str:
 
 def pareto(study: str, *, storage: str | None = None, results: str | Path = "results",
            weights: Mapping[str, float] | None = None, pick: str | None = None) -> StudyReport:  # fmt: skip
-    """A study's front, weighed anew without a call.
+    """A study's front, under other weights if you like, without a call.
 
     Args:
         study: its name, or the beginning of it where that names one study.
@@ -51,7 +51,7 @@ def compare(
     split: Split | None = None, by: Sequence[str] = (), margin: float = MARGIN, confidence: float = CONFIDENCE,
     space_file: str | Path | None = None,
 ) -> CandidateComparison:  # fmt: skip
-    """Two candidates of a study example by example: who wins where, and whether the difference is real.
+    """Two candidates of a study example by example: who wins where, and whether the difference is significant.
 
     Args:
         study: its name, or the beginning of it where that names one study.
@@ -110,14 +110,14 @@ def studies(*, storage: str | None = None, results: str | Path = "results") -> t
 
 
 def open_looking(storage: str | None, results: str | Path) -> Store:
-    """The storage, opened to look at; nothing is created."""
+    """The storage, opened for reading; nothing is created."""
     return open_store(storage or default_storage(Path(results)), write_probe=False)
 
 
 def full_name(store: Store, study: str) -> str:
     """The one study whose name is, or begins with, `study`; the newest for `latest`; `study` itself for no hit.
 
-    The name of a space goes before the beginning of a name: `triage` does not mean a study of `triage-v2`.
+    The exact name of a space takes precedence: `triage` does not mean a study of `triage-v2`.
 
     Raises:
         UsageError: it is blank, or begins several names.
@@ -138,7 +138,7 @@ def full_name(store: Store, study: str) -> str:
 
 
 def refuse_blank(where: str, study: str) -> None:
-    """Refuses an empty name, as of a shell variable that is not set: it would be the beginning of every name."""
+    """Refuses an empty name, as from an unset shell variable: every name begins with it."""
     if not study.strip():
         expected = "the name of a study, the beginning of one, or `latest`"
         raise UsageError(problem(where, "the name", got=study, expected=expected, do="See `offramp studies`."))

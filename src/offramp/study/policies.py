@@ -1,14 +1,14 @@
 """Ways to choose one member of a front, each with one sentence that says why; and how people write them.
 
     weights                    the highest utility by the study's weights (or those given)
-    knee                       where a little more of one objective begins to cost much of another
+    knee                       where a little more of one objective starts to cost much of another
     within:2                   the cheapest within 2 points of the best quality
     under:usd=.0005,seconds=2  the best quality under so many USD and seconds of one run
     no-loss                    the cheapest that is not significantly worse than the incumbent
 
-All but the last choose by numbers of the search split; the last asks the holdout, where anybody was scored there.
+All but the last choose by numbers of the search split; the last uses the holdout, if any candidate was evaluated there.
 
-Invariant: what is chosen is on the front, and a number that is not known is never taken for a good one.
+Invariant: what is chosen is on the front, and an unknown number is never taken for a good one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _weights(_: Store, report: StudyReport, rest: str) -> _Chosen:
     best = recommend(report.front)
     weights = ", ".join(f"{o.name} {o.weight:g}" for o in report.objectives)
     if best is None:
-        return None, "No member of the front has every objective, so that none has a utility."
+        return None, "No member of the front has every objective, so none has a utility."
     return best, f"It has the highest utility ({number(best.utility)}) by the weights {weights}."
 
 
@@ -72,7 +72,10 @@ def _knee(_: Store, report: StudyReport, rest: str) -> _Chosen:
             best,
             f"It is one of {len(report.front)} with the best {names}: with one objective there is nothing to weigh.",
         )
-    return best, f"The front of {len(report.front)} bends most here: it gives the most of {names} together."
+    return (
+        best,
+        f"It is the knee of the front of {len(report.front)}: the best balance of {names}.",
+    )
 
 
 def _within(_: Store, report: StudyReport, rest: str) -> _Chosen:
@@ -119,7 +122,7 @@ def _no_loss(store: Store, report: StudyReport, rest: str) -> _Chosen:
         if one is None
         else f" ({points(one.difference)} points, {points(one.interval.low)} to {points(one.interval.high)})"
     )
-    where = f"not shown to be worse than the incumbent on the {split} split"
+    where = f"not significantly worse than the incumbent on the {split} split"
     return best, f"{_cheapest_of(best, len(kept))} {where}{numbers}."
 
 

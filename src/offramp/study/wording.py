@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 STOPPED: Mapping[str, str] = {
     "trials": "all trials are done",
     "space_exhausted": "every candidate of the space was tried",
-    "budget_usd": "the money cap is reached; raise it and run the same command again to go on",
-    "budget_calls": "the cap on calls is reached; raise it and run the same command again to go on",
-    "minutes": "the time is used up; run the same command again to go on",
-    "interrupted": "interrupted; run the same command again to go on",
-    "failures": "too many requests failed; nothing was scored as zero for it",
+    "budget_usd": "the cap on money is reached; raise it and run the same command again to continue",
+    "budget_calls": "the cap on calls is reached; raise it and run the same command again to continue",
+    "minutes": "the cap on minutes is reached; run the same command again to continue",
+    "interrupted": "interrupted; run the same command again to continue",
+    "failures": "too many requests failed; none of them was scored as zero",
     "refused": "a provider refused all requests of this kind",
-    "error": "an error ended it",
+    "error": "an error stopped it",
 }
 """Why a run ended, by `stop_reason`."""
 
 
 def plain(value: object) -> str:
-    """A text in which control characters are written out, so that a terminal does not obey them."""
+    """A text with its control characters spelled out, so that a terminal does not obey them."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
 def money(usd: float | None) -> str:
-    """USD with as many digits as tell something; `?` where it is not known."""
+    """USD with the digits that matter; `?` where it is not known."""
     if usd is None:
         return "?"
     if usd == 0:
@@ -83,12 +83,12 @@ def limit_words(broken: BrokenLimit) -> str:
     if broken.limit == "latency_p95_s_max":
         return f"p95 {seconds(value)} is above {seconds(bound)}"
     if value is None:
-        return "what gets worse than with the incumbent is not known"
+        return "how many examples get worse than with the incumbent is not known"
     return f"up to {value:.1%} of examples may get worse, and {bound:.1%} are allowed"
 
 
 def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) -> str:
-    """An assignment in one line: what matters first, defaults and `leave_out` left out."""
+    """An assignment in one line: the most important first, without defaults and `leave_out`."""
     return plain(", ".join(_shown(params, leave_out)))
 
 
@@ -106,6 +106,6 @@ def _shown(params: Mapping[str, Scalar], leave_out: Collection[str]) -> list[str
 
 
 def shared_params(members: Sequence[Member]) -> set[str]:
-    """Request params that are the same for all: they tell nothing apart."""
+    """Request params that are the same for all, and so distinguish none."""
     names = {name for member in members for name in member.params}
     return {name for name in names if len({repr(member.params.get(name)) for member in members}) == 1}

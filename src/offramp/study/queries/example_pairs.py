@@ -1,4 +1,4 @@
-"""Two candidates example by example: who wins where, whether the difference is real, and which slices got worse.
+"""Two candidates example by example: who wins where, whether the difference is significant, and which slices got worse.
 
 Read from the storage and, for slices and texts, from the study's dataset.
 """
