@@ -63,7 +63,7 @@ schema: install ## Write the JSON schemas of space, lifecycle and promotion file
 	@mkdir -p schemas
 	$(BIN)/offramp space schema > schemas/.new && mv schemas/.new schemas/space.schema.json
 	$(BIN)/python -c 'from offramp.models.retirement.notices import schema_text; print(schema_text(), end="")' > schemas/.new && mv schemas/.new schemas/lifecycle.schema.json
-	$(BIN)/python -m offramp.promote.schema > schemas/.new && mv schemas/.new schemas/promotion.schema.json
+	$(BIN)/python -m offramp.promote.promotion_schema > schemas/.new && mv schemas/.new schemas/promotion.schema.json
 
 clean: ## Remove build output; keep results, models and studies.
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from offramp.ids import content_hash
 from offramp.promote.promotion import PromotedDemos
-from offramp.promote.store import PromotionStore, rows_of
+from offramp.promote.promotion_store import PromotionStore, rows_of
 from promotion_records import make_promotion
 
 ROOT = Path(__file__).parents[1]

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from offramp.lifecycle.api import migrate, scan, watch
-    from offramp.promote.load import load
-    from offramp.promote.loading import load_messages
+    from offramp.promote.loading import load, load_messages
     from offramp.review.report import report
     from offramp.search.api import optimize
     from offramp.search.replay import replay
@@ -33,7 +32,7 @@ __all__ = [
 
 _LAZY = {
     "compare": "offramp.study.lookup",
-    "load": "offramp.promote.load",
+    "load": "offramp.promote.loading",
     "load_messages": "offramp.promote.loading",
     "migrate": "offramp.lifecycle.api",
     "optimize": "offramp.search.api",

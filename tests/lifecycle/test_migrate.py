@@ -24,7 +24,7 @@ from offramp.lifecycle.migration.runs import Caps
 from offramp.models.retirement.dates import Standing
 from offramp.promote import api as promote_api
 from offramp.promote.folder import FeatureFolder
-from offramp.promote.store import PromotionStore, sealed
+from offramp.promote.promotion_store import PromotionStore, sealed
 from offramp.records import CallRequest
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import PRICES, answered_by, main, reply_to, run_job, wire, write_space

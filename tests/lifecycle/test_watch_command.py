@@ -12,7 +12,7 @@ import pytest
 
 from offramp.cli.main import main
 from offramp.promote.promotion import PromotedModel
-from offramp.promote.store import PromotionStore
+from offramp.promote.promotion_store import PromotionStore
 from promotion_records import SPLIT, make_promotion
 
 LOCAL = PromotedModel(name="local/smollm2-135m", route="local/smollm2-135m", price={"compute_usd_per_hour": 0.1})

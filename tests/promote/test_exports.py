@@ -18,9 +18,9 @@ import offramp
 from offramp.cli.main import main
 from offramp.errors import UsageError
 from offramp.promote import api
-from offramp.promote.exports.run import FORMS, export, source_of
+from offramp.promote.exports.exporting import FORMS, export, source_of
 from offramp.promote.promotion import MessagePart, MessageTemplate, PromotedModel
-from offramp.promote.store import PromotionStore
+from offramp.promote.promotion_store import PromotionStore
 from offramp.records import CallRequest, Model
 from offramp.testing.fakes import FunctionTransport
 from offramp.testing.server import ScriptedServer, ServerReply
@@ -50,9 +50,10 @@ def answer(body: dict[str, Any]) -> ServerReply:
 
 
 def test_every_form_is_offered_by_the_command() -> None:
-    from offramp.cli.export import FORMS as OFFERED
+    from offramp.cli.export import export as command
 
-    assert tuple(FORMS) == OFFERED
+    (to,) = (param for param in command.params if param.name == "to")
+    assert tuple(to.type.choices) == tuple(FORMS)
 
 
 def test_the_openai_payload_is_what_was_measured_with_places_for_inputs(

@@ -14,7 +14,7 @@ import pytest
 from offramp.errors import PromotionError
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.history import moves
-from offramp.promote.store import PromotionStore, rows_of
+from offramp.promote.promotion_store import PromotionStore, rows_of
 from promotion_records import make_promotion
 
 FORK = multiprocessing.get_context("fork")
@@ -49,7 +49,7 @@ def test_rollbacks_walk_back_and_end_at_the_first(tmp_path: Path) -> None:
     one, two, three = (promote(tmp_path, text) for text in ("one", "two", "three"))
     assert rollback(tmp_path) == two
     assert rollback(tmp_path) == one
-    with pytest.raises(PromotionError, match="nothing was production before"):
+    with pytest.raises(PromotionError, match="no version was production before"):
         rollback(tmp_path)
     assert rollback(tmp_path, to=three[:5]) == three
     with pytest.raises(PromotionError, match="already"):
@@ -91,12 +91,12 @@ def test_marks_of_a_merge_are_told_as_such_with_the_line(tmp_path: Path) -> None
     folder = FeatureFolder(tmp_path, "triage")
     marks = f"<<<<<<< HEAD\nproduction: '{one}'\n=======\nproduction: '{two}'\n>>>>>>> other\n"
     folder.labels_path.write_text(f"# a comment\n{marks}")
-    with pytest.raises(PromotionError, match=r"line 3: .*Solve the merge"):
+    with pytest.raises(PromotionError, match=r"line 3: .*Resolve the merge"):
         folder.labels()
     folder.labels_path.write_text(f"production: '{two}'\n")
     lines = folder.history_path.read_text()
     folder.history_path.write_text(f"<<<<<<< HEAD\n{lines}=======\n>>>>>>> other\n")
-    with pytest.raises(PromotionError, match=r"history.jsonl:1: no move of a label: it is not JSON. Solve the merge"):
+    with pytest.raises(PromotionError, match=r"history.jsonl:1: not a move of a label: it is not JSON. Resolve the merge"):
         moves(folder)
 
 

@@ -244,7 +244,7 @@ def test_a_tampered_promotion_does_not_load(tmp_path: Path, monkeypatch: pytest.
 
 def test_an_address_comes_from_the_app_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     promotions = promoted_job(tmp_path, monkeypatch)
-    with pytest.raises(UsageError, match="no address is given"):
+    with pytest.raises(UsageError, match="no address was given"):
         loaded(promotions, FunctionTransport(reply), api_base=None)
     wire = FunctionTransport(reply)
     loaded(promotions, wire, api_base={"small": "http://127.0.0.1:7/v1"}, api_key_env={"small": "MY_KEY"})(

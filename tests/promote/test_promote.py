@@ -17,7 +17,7 @@ from offramp.promote import api
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.gate import GateRules, refusals
 from offramp.promote.promotion import BeatenIncumbent, Comparison, LatencyProbe, PromotedModel, Promotion
-from offramp.promote.safety import refuse_unsafe
+from offramp.promote.running import refuse_unsafe
 from offramp.space.model import ConstraintsPart, RegressionsPart
 from offramp.testing.fakes import FunctionTransport
 from promotion_records import SPLIT, make_promotion
@@ -345,7 +345,7 @@ def test_an_ordinary_route_is_fine(route: str) -> None:
              "aws_bedrock_runtime_endpoint", "vertex_project", "model", "client", "fallbacks", "API_BASE"],
 )  # fmt: skip
 def test_a_parameter_that_could_redirect_a_key_is_refused(name: str) -> None:
-    with pytest.raises(PromotionError, match="where a request goes"):
+    with pytest.raises(PromotionError, match="where requests go"):
         refuse_unsafe(make_promotion(request_params={name: "x"}))
 
 

@@ -17,10 +17,9 @@ from offramp.errors import PromotionError
 from offramp.promote.folder import FeatureFolder, parsed_promotion
 from offramp.promote.history import moves
 from offramp.promote.promotion import Promotion
-from offramp.promote.reading import Mismatch, record_of, values_of
-from offramp.promote.schema import schema_text
-from offramp.promote.store import PromotionStore, rows_of, sealed
-from offramp.promote.yaml_text import Unreadable, read_yaml, yaml_text
+from offramp.promote.promotion_schema import schema_text
+from offramp.promote.promotion_store import PromotionStore, rows_of, sealed
+from offramp.promote.serialization import Mismatch, Unreadable, read_yaml, record_of, values_of, yaml_text
 from promotion_records import make_promotion
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
@@ -104,7 +103,7 @@ def test_a_version_under_another_name_is_refused(tmp_path: Path) -> None:
     kept = promoted(tmp_path)
     folder = FeatureFolder(tmp_path, "triage")
     folder.version_path("0" * 12).write_bytes(folder.version_path(kept.version).read_bytes())
-    with pytest.raises(PromotionError, match="it says it is version"):
+    with pytest.raises(PromotionError, match="its content says version"):
         folder.load("0" * 12)
 
 
@@ -128,7 +127,7 @@ def test_a_feature_name_that_cannot_be_is_told_with_one_that_can(tmp_path: Path,
 
 def test_a_promotions_folder_that_is_a_file_is_told_as_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PromotionError, match=r"it is not a folder. Name the folder of promotions with --promotions."):
+    with pytest.raises(PromotionError, match=r"is not a folder. Name the folder of promotions with --promotions."):
         FeatureFolder(tmp_path / "file", "triage").resolve()
 
 
@@ -179,7 +178,7 @@ def test_a_text_that_no_file_can_keep_is_refused_before_anything_is_written(tmp_
 
 
 def test_parsing_says_where(tmp_path: Path) -> None:
-    with pytest.raises(PromotionError, match=r"some/file\.yaml: it is not a promotion"):
+    with pytest.raises(PromotionError, match=r"some/file\.yaml: is not a promotion"):
         parsed_promotion(b"- 1\n", "some/file.yaml")
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 
 from offramp.cli.options import AS_JSON, LABEL, PATH, PROMOTIONS
-
-FORMS = ("litellm", "openai", "promptfoo", "dspy", "mlflow", "langfuse", "json")
+from offramp.promote.exports.exporting import FORMS
 
 
 @click.command()
 @click.argument("feature")
-@click.option("--to", type=click.Choice(FORMS), required=True, help="The tool to export to.")
+@click.option("--to", type=click.Choice(tuple(FORMS)), required=True, help="The tool to export to.")
 @LABEL
 @PROMOTIONS
 @click.option("--space", type=PATH, help="promptfoo: the space file, if it has moved.")
@@ -27,14 +26,14 @@ def export(
 ) -> None:  # fmt: skip
     """Write FEATURE for another tool. An export sends what was measured; where that is not possible, it is refused."""
     from offramp.errors import UsageError, problem
-    from offramp.promote.exports import run
+    from offramp.promote.exports import exporting
 
     if register is not None and to != "mlflow":
         raise UsageError(problem("--register", "works only with --to mlflow", do="Leave it out."))
-    source = run.source_of(feature, label=label, promotions=promotions, space=space)
-    file = run.export(source, to)
+    source = exporting.source_of(feature, label=label, promotions=promotions, space=space)
+    file = exporting.export(source, to)
     if out is not None:
-        run.write(out, file)
+        exporting.write(out, file)
     uri = None
     if register is not None:
         from offramp.promote.exports import mlflow_prompt

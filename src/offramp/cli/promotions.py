@@ -83,7 +83,7 @@ def rollback(feature: str, as_json: bool, **options: Any) -> None:
 def history(feature: str, promotions: Path, as_json: bool) -> None:
     """Show every move of a label of FEATURE, the newest last."""
     from offramp.promote import api
-    from offramp.promote.reading import values_of
+    from offramp.promote.serialization import values_of
     from offramp.study.wording import plain
 
     moves = api.history(feature, promotions=promotions)
@@ -137,7 +137,7 @@ def print_changes(found: Changes) -> None:
 
 def print_promoted(done: Promoted, *, as_json: bool) -> None:
     """What a promote or a rollback did, or would do."""
-    from offramp.promote.reading import values_of
+    from offramp.promote.serialization import values_of
     from offramp.study.wording import plain
 
     promotion, move = done.promotion, done.move

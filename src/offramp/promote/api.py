@@ -17,7 +17,7 @@ from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, checked_name, d
 from offramp.promote.gate import GateRules, refusals, retiring
 from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
-from offramp.promote.store import PromotionStore, sealed
+from offramp.promote.promotion_store import PromotionStore, sealed
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.study.lookup import find_candidate, full_name, open_looking
 from offramp.study.queries.study_rows import read_study_rows

@@ -33,9 +33,9 @@ from offramp.promote.capture import (
 from offramp.promote.config import fallback_models, promoted_demos, promoted_model, promoted_program
 from offramp.promote.evidence import Results, evidence_of, result_rows
 from offramp.promote.promotion import FORMAT_VERSION, Evidence, Made, Promotion
+from offramp.promote.promotion_store import Rows, now, rows_of
 from offramp.promote.render import Renderer
-from offramp.promote.safety import refuse_unsafe
-from offramp.promote.store import Rows, now, rows_of
+from offramp.promote.running import refuse_unsafe
 from offramp.records import CallRequest, Candidate, DemoKind, Model, Split
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.promote.promotion import Promotion
-from offramp.promote.reading import values_of
+from offramp.promote.serialization import values_of
 
 _CONFIG = ("model", "fallbacks", "request_params", "program", "instructions", "demos", "rendering")
 

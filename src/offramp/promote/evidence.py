@@ -15,7 +15,7 @@ from offramp.errors import PromotionError, problem
 from offramp.job.loaded import LoadedStudy
 from offramp.models.table import price_table_version
 from offramp.promote.promotion import BeatenIncumbent, Comparison, Evidence, Gate, LatencyProbe, SplitEvidence
-from offramp.promote.store import Rows, rows_of
+from offramp.promote.promotion_store import Rows, rows_of
 from offramp.records import Price, Result, ResultState, Split, Usage
 from offramp.store.aggregates import aggregate_of
 from offramp.store.candidates import CandidateRow, CandidateStore

@@ -21,8 +21,7 @@ from typing import Any
 from offramp.errors import PromotionError, nearest, problem
 from offramp.ids import content_hash
 from offramp.promote.promotion import FORMAT_VERSION, FileRef, Promotion
-from offramp.promote.reading import Mismatch, record_of
-from offramp.promote.yaml_text import Unreadable, read_yaml
+from offramp.promote.serialization import Mismatch, Unreadable, read_yaml, record_of
 
 SHORT = 12
 """Characters of a version."""
@@ -99,7 +98,9 @@ class FeatureFolder:
         if len(hits) == 1:
             return hits[0]
         if hits:
-            raise PromotionError(problem(str(self.path), "names several versions", got=name, expected=f"one of {hits}"))
+            raise PromotionError(
+                problem(str(self.path), "matches several versions", got=name, expected=f"one of {hits}")
+            )
         raise PromotionError(self._unknown(name, labels))
 
     def _unknown(self, name: str, labels: Mapping[str, str]) -> str:
@@ -116,13 +117,13 @@ class FeatureFolder:
         path = self.version_path(version)
         content = self._bytes(path)
         if content is None:
-            do = "Bring it back, for example with `git checkout`, or point the label at another version."
-            raise PromotionError(problem(str(path), "the promotion does not exist", do=do))
+            do = "Restore it, for example with `git checkout`, or point the label at another version."
+            raise PromotionError(problem(str(path), "the promotion is missing", do=do))
         return self._checked(parsed_promotion(content, str(path)), version, path)
 
     def _checked(self, found: Promotion, version: str, path: Path) -> Promotion:
         if found.version != version or found.feature != self.feature:
-            what = f"it says it is version {found.version} of {found.feature!r}"
+            what = f"its content says version {found.version} of {found.feature!r}"
             raise PromotionError(problem(str(path), what, expected=f"version {version} of {self.feature!r}"))
         return found
 
@@ -134,7 +135,7 @@ class FeatureFolder:
             raise PromotionError(problem(str(path), "a file of the promotion is missing", do="Restore it."))
         content = content.replace(b"\r\n", b"\n")  # a checkout may have changed line ends; rows hold none of their own
         if hashlib.sha256(content).hexdigest() != ref.sha256:
-            raise PromotionError(problem(str(path), "it was changed after the promotion", do=_RESTORE))
+            raise PromotionError(problem(str(path), "was changed after the promotion", do=_RESTORE))
         return tuple(json.loads(line) for line in content.split(b"\n") if line)
 
     def _bytes(self, path: Path) -> bytes | None:
@@ -144,7 +145,7 @@ class FeatureFolder:
             return None
         except NotADirectoryError:
             do = "Name the folder of promotions with --promotions."
-            raise PromotionError(problem(str(self.path), "it is not a folder", do=do)) from None
+            raise PromotionError(problem(str(self.path), "is not a folder", do=do)) from None
         except OSError as error:
             raise PromotionError(problem(str(path), f"cannot be read: {error.strerror}")) from None
 
@@ -165,7 +166,7 @@ def parsed_promotion(content: bytes, where: str) -> Promotion:
     except (TypeError, ValueError):
         sha256 = ""
     if values.get("sha256") != sha256 or values.get("version") != sha256[:SHORT]:
-        what = "it was changed after the promotion: its content does not have the hash that it states"
+        what = "was changed after the promotion: its content does not have the hash that it states"
         raise PromotionError(problem(where, what, do=_RESTORE))
     try:
         return record_of(Promotion, values)
@@ -179,7 +180,7 @@ def _values(content: bytes, where: str) -> Mapping[str, Any]:
     except Unreadable as error:
         raise PromotionError(problem(where, f"cannot be read as a promotion: {error}", do=_RESTORE)) from None
     if not isinstance(values, dict):
-        raise PromotionError(problem(where, "it is not a promotion", got=type(values).__name__, expected="a mapping"))
+        raise PromotionError(problem(where, "is not a promotion", got=type(values).__name__, expected="a mapping"))
     given = values.get("schema_version")
     if type(given) is not int or given != FORMAT_VERSION:
         newer = isinstance(given, int) and given > FORMAT_VERSION
@@ -195,11 +196,11 @@ def labels_in(content: bytes, where: str) -> dict[str, str]:
     try:
         values = read_yaml(text or b"{}")
     except Unreadable as error:
-        do = "Solve the merge that left its marks in it." if b"\n<<<<<<< " in b"\n" + content else None
+        do = "Resolve the merge conflict in it." if b"\n<<<<<<< " in b"\n" + content else None
         what = f"cannot be read: {error}"
         raise PromotionError(problem(where, what, expected="`label: version` lines", do=do)) from None
     if not isinstance(values, dict):
-        raise PromotionError(problem(where, "it is not a mapping", expected="`label: version` lines"))
+        raise PromotionError(problem(where, "is not a mapping", expected="`label: version` lines"))
     for label, version in values.items():
         checked_name(label, f"{where}: label")
         if not (isinstance(version, str) and _VERSION.match(version)):

@@ -16,7 +16,7 @@ from typing import Any
 
 from offramp.errors import PromotionError, problem
 from offramp.promote.folder import FeatureFolder
-from offramp.promote.reading import Mismatch, record_of
+from offramp.promote.serialization import Mismatch, record_of
 
 MOVING = ".moving.json"
 
@@ -70,7 +70,7 @@ def unfinished(folder: FeatureFolder) -> Move | None:
 
 
 def _unreadable(path: Path, error: OSError) -> PromotionError:
-    return PromotionError(problem(str(path), f"cannot be read: {error.strerror}", do="Bring it back as it was."))
+    return PromotionError(problem(str(path), f"cannot be read: {error.strerror}", do="Restore it."))
 
 
 def happened(folder: FeatureFolder, move: Move) -> bool:
@@ -106,9 +106,9 @@ def _line(line: bytes, number: int, path: Path) -> Move:
         return _move(json.loads(line))
     except (ValueError, Mismatch) as error:
         merging = line.startswith((b"<<<<<<< ", b"=======", b">>>>>>> "))
-        do = "Solve the merge: keep the lines of both sides." if merging else "Bring the line back as it was."
+        do = "Resolve the merge conflict: keep the lines of both sides." if merging else "Restore the line."
         why = str(error) if isinstance(error, Mismatch) else "it is not JSON"
-        raise PromotionError(problem(f"{path}:{number}", f"no move of a label: {why}", do=do)) from None
+        raise PromotionError(problem(f"{path}:{number}", f"not a move of a label: {why}", do=do)) from None
 
 
 def _move(values: Any) -> Move:

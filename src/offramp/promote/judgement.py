@@ -15,7 +15,7 @@ from typing import Any
 
 from offramp.promote.gate import MOST_FAILED
 from offramp.promote.promotion import Promotion
-from offramp.promote.reading import values_of
+from offramp.promote.serialization import values_of
 from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example, Result
 from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.paired_comparison import compare_scores

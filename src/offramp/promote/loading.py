@@ -1,9 +1,12 @@
-"""`offramp.load_messages`: the request of a promoted feature, for apps that call models their own way.
+"""Promoted features in an app: `offramp.load_messages` writes requests for it, `offramp.load` makes a DSPy program.
+
+    triage = offramp.load("support-triage")
+    triage(message="Where is my parcel?").category
 
 What was read is kept, and read again when the files have changed: a promotion or a rollback reaches a running app with
-its next request. Nothing here imports dspy, litellm or optuna.
+its next call. Neither importing this module nor `load_messages` loads dspy, litellm or optuna.
 
-Invariant: a request is of one version as a whole; a file that is not whole never replaces one that was.
+Invariant: a call uses one version as a whole; a file that is not whole never replaces one that was.
 """
 
 from __future__ import annotations
@@ -13,18 +16,26 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from offramp.errors import OfframpError
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
 from offramp.promote.promotion import Promotion
 from offramp.promote.render import ChatRequest, Renderer
 
+if TYPE_CHECKING:
+    from offramp.calls.direct import DirectSender
+    from offramp.calls.transports import Transport
+    from offramp.program.deployed import DeployedProgram
+    from offramp.program.module import ModuleFactory
+    from offramp.program.program import Program
+    from offramp.promote.running import PerModel
+
 Made = TypeVar("Made")
 _log = logging.getLogger("offramp")
 
 
-class Watched(Generic[Made]):
+class FollowedLabel(Generic[Made]):
     """What is made from the promotion that a label points at, made again when the files change.
 
     Args:
@@ -40,7 +51,7 @@ class Watched(Generic[Made]):
     def current(self) -> Made:
         """What is made from the files as they are now.
 
-        A change that cannot be read is logged, once, and what was read before goes on.
+        A change that cannot be read is logged once, and what was read before stays in use.
         """
         if self._look() != self._seen:
             with self._lock:
@@ -66,7 +77,7 @@ class Watched(Generic[Made]):
         return promotion, self._make(promotion, self._folder.rows(pool) if pool is not None else ()), seen
 
     def _look(self) -> tuple[Any, ...]:
-        """What tells that files have changed, or that this is a forked child, which has none of its parent's threads.
+        """What differs when files have changed, or when this is a forked child, which has none of its parent's threads.
 
         A missing file is a state like any other.
         """
@@ -82,7 +93,7 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-_known: dict[tuple[str, str, str], Watched[Renderer]] = {}
+_known: dict[tuple[str, str, str], FollowedLabel[Renderer]] = {}
 _known_lock = threading.Lock()
 
 
@@ -103,12 +114,54 @@ def load_messages(
     key = (str(folder.root.absolute()), feature, label)
     with _known_lock:
         if key not in _known:
-            _known[key] = Watched(folder, label, Renderer)
-        watched = _known[key]
-    return watched.current().request(inputs)
+            _known[key] = FollowedLabel(folder, label, Renderer)
+        followed = _known[key]
+    return followed.current().request(inputs)
 
 
-def promoted(feature: str, *, label: str = DEFAULT_LABEL, promotions: str | Path | None = None) -> Promotion:
-    """What a label points at, or a version, checked against its hash. Raises PromotionError."""
+def load(
+    feature: str, *, label: str = DEFAULT_LABEL, promotions: str | Path | None = None,
+    module: ModuleFactory | None = None, api_base: PerModel = None, api_key_env: PerModel = None,
+    timeout_s: float = 60.0, deadline_s: float = 300.0, attempts: int = 3, transport: Transport | None = None,
+) -> DeployedProgram:  # fmt: skip
+    """A promoted feature as a DSPy program: `program(**inputs)` or `await program.acall(**inputs)`.
+
+    Args:
+        label: a label, a version, or the beginning of one.
+        promotions: the folder; `OFFRAMP_PROMOTIONS` or `promotions` by default.
+        module: your own module's class or factory, where the feature is one.
+        api_base: address of your own model server, or addresses by model name; promotions contain none.
+        api_key_env: environment variable with its key, or by model name; the vendor's usual one by default.
+        timeout_s: of one attempt. deadline_s: of all attempts of one request. attempts: before a fallback is asked.
+        transport: what sends in the end; LiteLLM and llama.cpp by route by default.
+
+    Raises:
+        UsageError: nothing was promoted there, a file was changed by hand, or an address or module is missing.
+    """
+    from offramp.calls.direct import DirectSender
+    from offramp.models.server import LocalServers
+    from offramp.program.background import BACKGROUND
+    from offramp.program.deployed import DeployedProgram
+    from offramp.promote.running import Addresses, programs_of
+
     folder = FeatureFolder(promotions, feature)
-    return folder.load(folder.resolve(label))
+    addresses = Addresses(api_base=api_base, api_key_env=api_key_env)
+    senders: dict[int, DirectSender] = {}
+
+    def sender() -> DirectSender:
+        """What sends requests; a forked child has its own."""
+        if os.getpid() not in senders:
+            servers = LocalServers() if transport is None else None
+            senders[os.getpid()] = DirectSender(
+                timeout_s=timeout_s, deadline_s=deadline_s, attempts=attempts, transport=transport, servers=servers
+            )
+        return senders[os.getpid()]
+
+    def make(promotion: Promotion, rows: tuple[Mapping[str, Any], ...]) -> list[Program]:
+        async def made() -> list[Program]:
+            return programs_of(promotion, rows, send=sender().send, addresses=addresses, factory=module)
+
+        return BACKGROUND.wait(made())
+
+    followed = FollowedLabel(folder, label, make)
+    return DeployedProgram(followed.current, feature=feature)

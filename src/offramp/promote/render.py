@@ -64,7 +64,7 @@ class Renderer:
         """The request for these inputs.
 
         Raises:
-            UsageError: an input is missing, unknown, no JSON value, or holds what the format takes for its own.
+            UsageError: an input is missing, unknown, not a JSON value, or contains what the adapter would misread.
         """
         texts = self._texts(inputs)
         rendering = self._rendering
@@ -91,7 +91,7 @@ class Renderer:
         texts = {name: plain_text(inputs[name], f"{where}: {name}") for name in self._fields}
         for name, text in texts.items():
             if found := next((mark for mark in self._rendering.forbidden if mark in text), None):
-                raise UsageError(problem(where, f"the input {name!r} holds {found}", do="Take it out."))
+                raise UsageError(problem(where, f"the input {name!r} contains {found}", do="Remove it."))
         return texts
 
     def _demos(self, inputs: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -1,10 +1,16 @@
 """A promotion made runnable: the very program that was measured, with the addresses and keys that the app states.
 
-Invariant: the candidate that is made here has the id that the evidence is about.
+A file that is shared and loaded decides what is asked, never where. Anything that could send a key or a prompt to where
+the app did not say is refused when a promotion is made, and again when it is loaded, since a file may come from a
+stranger with a hash that fits.
+
+Invariants: the candidate made here has the id that the evidence is about. After `refuse_unsafe`, the only addresses
+that a request can reach are those of the vendor that its route names, of the local server, and of what the app states.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,10 +23,18 @@ from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory, build_module, predictors_of
 from offramp.program.program import Program
 from offramp.promote.promotion import PromotedModel, Promotion
-from offramp.promote.safety import refuse_unsafe
 from offramp.records import Candidate, DemoKind, Example, Model, Price
 from offramp.space.model import OutputField
 from offramp.task.fields import TaskFields
+
+_ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*(/[A-Za-z0-9][A-Za-z0-9._:@+-]*)*\Z")
+_REDIRECTING = (
+    "api", "url", "uri", "base", "host", "proxy", "endpoint", "header", "auth", "key", "secret", "credential", "cookie",
+    "organization", "project", "region", "client", "provider", "callback", "deployment", "mock", "aws", "azure",
+    "vertex", "cert", "ssl", "model", "message", "fallback", "retrie", "retry", "extra", "stream", "tool",
+    "function", "timeout", "web",
+)  # fmt: skip
+_HARMLESS = frozenset({"prompt_cache_key", "dry_base"})
 
 PerModel = str | Mapping[str, str] | None
 """One value for the models that need one, or one by model name."""
@@ -32,6 +46,22 @@ class Addresses:
 
     api_base: PerModel = None
     api_key_env: PerModel = None
+
+
+def refuse_unsafe(promotion: Promotion) -> None:
+    """Raises PromotionError for a route or a parameter that could redirect a request."""
+    where = f"{promotion.feature} {promotion.version}".strip()
+    for model in (promotion.model, *promotion.fallbacks):
+        if not _ROUTE.match(model.route) or ":/" in model.route:
+            expected = "a model's name, such as openai/gpt-4.1-mini"
+            raise PromotionError(problem(where, "route", got=model.route, expected=expected))
+    rendered = promotion.rendering.params if promotion.rendering is not None else {}
+    for name in (*promotion.request_params, *rendered):
+        words = re.split(r"[^a-z]+", name.lower())
+        redirecting = any(word in _REDIRECTING or word.rstrip("s") in _REDIRECTING for word in words)
+        if redirecting and name.lower() not in _HARMLESS:
+            what = "a request parameter that may decide where requests go"
+            raise PromotionError(problem(where, what, got=name, do="Set it in the app that loads the promotion."))
 
 
 def fields_of(promotion: Promotion) -> TaskFields:
@@ -57,7 +87,7 @@ def candidate_of(promotion: Promotion) -> Candidate:
         request_params=dict(promotion.request_params),
     )
     if candidate.id != promotion.evidence.candidate:
-        what = f"its content is candidate {candidate.id}, and its evidence is of {promotion.evidence.candidate}"
+        what = f"its content is candidate {candidate.id}, but its evidence is about {promotion.evidence.candidate}"
         raise PromotionError(problem(f"{promotion.feature} {promotion.version}", what, do="Promote again."))
     return candidate
 
@@ -71,8 +101,8 @@ def model_of(promoted: PromotedModel, addresses: Addresses) -> Model:
     """
     api_base = _stated(addresses.api_base, promoted)
     if promoted.own_address and api_base is None:
-        do = f'Give it: load(..., api_base={{"{promoted.name}": "http://..."}}).'
-        raise UsageError(problem(promoted.name, "it runs on a server of your own, and no address is given", do=do))
+        do = f'Pass it: load(..., api_base={{"{promoted.name}": "http://..."}}).'
+        raise UsageError(problem(promoted.name, "it runs on your own server, and no address was given", do=do))
     if promoted.local:
         _check_revision(promoted)
     model = Model(name=promoted.name, route=promoted.route, revision=promoted.revision, api_base=api_base)
@@ -91,7 +121,7 @@ def _stated(given: PerModel, promoted: PromotedModel) -> str | None:
 def _check_revision(promoted: PromotedModel) -> None:
     here = embedded_model(promoted.route, promoted.name).sha256
     if promoted.revision not in (None, here):
-        what = f"this release has another file of it (sha256 {here[:12]})"
+        what = f"this release has a different file for it (sha256 {here[:12]})"
         do = "Install the release that it was promoted with, or promote again."
         raise ModelError(problem(promoted.name, what, expected=f"sha256 {str(promoted.revision)[:12]}", do=do))
 
@@ -125,16 +155,16 @@ def _check_module(
 ) -> None:
     own = promotion.program.form == "own"
     if own and factory is None:
-        what = f"it is a module of your own ({promotion.program.module}), and a promotion never names code to load"
-        raise UsageError(problem(promotion.feature, what, do="Hand it in: load(..., module=YourModule)."))
+        what = f"it is your own module ({promotion.program.module}), and code is never loaded from a promotion"
+        raise UsageError(problem(promotion.feature, what, do="Pass it: load(..., module=YourModule)."))
     if not own and factory is not None:
-        raise UsageError(problem(promotion.feature, "it does not run a module of your own", do="Leave `module` out."))
+        raise UsageError(problem(promotion.feature, "it is not your own module", do="Leave `module` out."))
     if own:
         names = predictors_of(build_module(candidate, fields, factory, {}))
         unknown = sorted({*promotion.instructions, *promotion.demos.values} - set(names))
         if unknown:
             what = f"the module has no predictors {unknown}; it has {sorted(names)}"
-            raise UsageError(problem(promotion.feature, what, do="Hand in the module that was measured."))
+            raise UsageError(problem(promotion.feature, what, do="Pass the module that was measured."))
 
 
 def _example(row: Mapping[str, Any]) -> Example:

@@ -1,1 +1,1 @@
-"""A promotion in the forms of other tools. One file a tool; each takes a `Source` and gives a `File`."""
+"""A promotion in the forms of other tools. Each exporter takes a `Source` and returns a `File`."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.promote.exports._base import KEYS, File, Source, rendering_of, server_note, tags
+from offramp.promote.exports.exporting import KEYS, File, Source, rendering_of, server_note, tags
 from offramp.promote.promotion import PromotedModel
-from offramp.promote.yaml_text import yaml_text
+from offramp.promote.serialization import yaml_text
 
 
 def litellm_entry(source: Source) -> File:
@@ -24,7 +24,7 @@ def litellm_entry(source: Source) -> File:
     config: dict[str, Any] = {"model_list": entries}
     if names:
         config["router_settings"] = {"fallbacks": [{promotion.feature: names}]}
-    notes = ("The proxy holds no prompts: send what `offramp.load_messages` gives to this model name.",)
+    notes = ("The proxy has no prompts: send the messages of `offramp.load_messages` to this model name.",)
     return File(text=yaml_text(config), notes=(*notes, *server_note(source)))
 
 

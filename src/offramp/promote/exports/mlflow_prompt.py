@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from offramp.errors import UsageError, problem
-from offramp.promote.exports._base import File, Source, rendering_of, tags, template_messages
+from offramp.promote.exports.exporting import File, Source, rendering_of, tags, template_messages
 
 
 def arguments(source: Source) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def register(source: Source, tracking_uri: str) -> str:
         import mlflow  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         do = "Run: pip install mlflow-skinny sqlalchemy alembic, or register the JSON elsewhere."
-        raise UsageError(problem("--register", "mlflow is not installed here", do=do)) from None
+        raise UsageError(problem("--register", "mlflow is not installed", do=do)) from None
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_registry_uri(tracking_uri)
     found = mlflow.genai.register_prompt(**arguments(source))

@@ -28,8 +28,7 @@ from offramp.promote import atomic
 from offramp.promote.folder import SHORT, FeatureFolder, checked_name, content_of, labels_in
 from offramp.promote.history import MOVING, Move, happened, moves, undone_target, unfinished, written
 from offramp.promote.promotion import FileRef, Promotion
-from offramp.promote.reading import values_of
-from offramp.promote.yaml_text import yaml_text
+from offramp.promote.serialization import values_of, yaml_text
 
 _HEAD = b"# Which version each label points at. Moved by `offramp promote` and `offramp rollback`.\n"
 
@@ -43,7 +42,7 @@ class Rows:
 
 
 def rows_of(values: Sequence[Any]) -> Rows:
-    """Rows as JSON lines, canonical; half a character, which UTF-8 has no place for, as an escape."""
+    """Rows as JSON lines, canonical; half a surrogate pair, which UTF-8 cannot encode, as an escape."""
     content = b"".join(_line(value) + b"\n" for value in values)
     return Rows(content=content, ref=FileRef(sha256=hashlib.sha256(content).hexdigest(), rows=len(values)))
 
@@ -86,7 +85,7 @@ class PromotionStore:
             current = self.folder.pointed(label)
             target = self.folder.resolve(to) if to is not None else self._before(label, current)
             if target == current:
-                raise PromotionError(problem(str(self.folder.path), f"{label} points at {current} already"))
+                raise PromotionError(problem(str(self.folder.path), f"{label} already points at {current}"))
             found = self.folder.load(target)
             self._check_rows(found)
             return found, self._move(found, label, "rollback", by=by, why=why, forced=())
@@ -95,7 +94,7 @@ class PromotionStore:
         target = undone_target(moves(self.folder), label, current)
         if target is None:
             do = "Name a version with --to; `offramp history` lists them."
-            raise PromotionError(problem(str(self.folder.path), f"nothing was {label} before {current}", do=do))
+            raise PromotionError(problem(str(self.folder.path), f"no version was {label} before {current}", do=do))
         return target
 
     # ------------------------------------------------------------------------------------------------ versions
@@ -119,7 +118,7 @@ class PromotionStore:
     def _same_but_made(self, promotion: Promotion) -> Promotion | None:
         wanted = _without_made(promotion)
         for version in self.folder.versions():
-            with contextlib.suppress(PromotionError):  # a version that somebody broke is no concern of this one
+            with contextlib.suppress(PromotionError):  # a broken version does not matter here
                 found = self.folder.load(version)
                 if _without_made(found) == wanted:
                     return found
@@ -169,7 +168,7 @@ class PromotionStore:
         changed = _with_label(content, label, version)
         if labels_in(changed, str(path)) != {**labels_in(content, str(path)), label: version}:
             do = "Write it as `label: version` lines."
-            raise PromotionError(problem(str(path), "it is written in a form that cannot be changed safely", do=do))
+            raise PromotionError(problem(str(path), "is written in a form that cannot be changed safely", do=do))
         atomic.replace_file(path, changed)
 
     @property
@@ -206,7 +205,7 @@ class PromotionStore:
                 yield
         except OSError as error:
             where = str(error.filename or self.folder.path)
-            do = "Give yourself leave to write there, or name another folder with --promotions."
+            do = "Get write permission, or name another folder with --promotions."
             raise PromotionError(problem(where, f"cannot be written: {error.strerror}", do=do)) from error
 
 
