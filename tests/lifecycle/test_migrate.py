@@ -319,5 +319,5 @@ def test_a_promotion_whose_content_is_another_candidate_than_its_evidence_is_not
     promotion = FeatureFolder(places.promotions, "landscape").load(path.stem)
     edited = sealed(replace(promotion, instructions={"main": "Something else."}))
     PromotionStore(places.promotions, "landscape").promote(edited, (), label="production", why=None)
-    with pytest.raises(PromotionError, match="its evidence is of"):
+    with pytest.raises(PromotionError, match="its evidence is about"):
         migrated(places)

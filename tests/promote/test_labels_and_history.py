@@ -96,7 +96,9 @@ def test_marks_of_a_merge_are_told_as_such_with_the_line(tmp_path: Path) -> None
     folder.labels_path.write_text(f"production: '{two}'\n")
     lines = folder.history_path.read_text()
     folder.history_path.write_text(f"<<<<<<< HEAD\n{lines}=======\n>>>>>>> other\n")
-    with pytest.raises(PromotionError, match=r"history.jsonl:1: not a move of a label: it is not JSON. Resolve the merge"):
+    with pytest.raises(
+        PromotionError, match=r"history.jsonl:1: not a move of a label: it is not JSON. Resolve the merge"
+    ):
         moves(folder)
 
 

@@ -62,9 +62,7 @@ def _prompt(source: Source, rendered: Sequence[list[dict[str, str]]]) -> str:
     rendering = rendering_of(source)
     roles = {tuple(message["role"] for message in messages) for messages in rendered}
     if len(roles) != 1:
-        raise source.refused(
-            "its examples have different numbers of demos, which one promptfoo prompt cannot express"
-        )
+        raise source.refused("its examples have different numbers of demos, which one promptfoo prompt cannot express")
     fixed = _fixed(rendering, len(rendered[0]))
     if any(re.search(r"\{%-?\s*endraw", text) for text in fixed.values()):
         raise source.refused("one of its texts contains `{% endraw %}`, which ends raw text in promptfoo's templates")
