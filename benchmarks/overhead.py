@@ -23,13 +23,13 @@ from dspy.lm15 import response_from_openai_chat
 
 from offramp.calls.caller import open_caller
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.evaluate.results import StudyResults
 from offramp.program.plain import PlainFormat
 from offramp.program.signature import signature_of
 from offramp.records import Candidate, DemoKind, Example, Model, Price, Split, Splits
 from offramp.space.model import CallsPart, ExactMetric, TaskPart
 from offramp.store.budget import Budget
 from offramp.store.engine import open_store
-from offramp.store.results import ResultStore
 from offramp.task.fields import task_fields
 from offramp.task.metrics import build_metric
 from offramp.task.task import Task
@@ -96,7 +96,7 @@ async def with_offramp(rows: tuple[Example, ...], store, study: str) -> None:
     splits = Splits(train=(), search=rows, holdout=())
     task = Task(name="b", fields=FIELDS, splits=splits, dataset_hash="", splits_hash="", metric=metric)
     evaluator = Evaluator(
-        task=task, models={MODEL.name: MODEL}, send=caller.send, results=ResultStore(store), study=study,
+        task=task, models={MODEL.name: MODEL}, send=caller.send, results=StudyResults(store, study),
         settings=EvaluatorSettings(concurrency=8),
     )  # fmt: skip
     candidate = Candidate(

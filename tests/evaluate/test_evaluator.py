@@ -13,8 +13,10 @@ from offramp.calls.failures import BrokenReply, Refused, ServerFailed, Unauthori
 from offramp.errors import JobError, MetricError
 from offramp.evaluate.demos import BootstrapFailed
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings, TooManyFailures
+from offramp.evaluate.results import StudyResults
 from offramp.records import DemoKind, Example, Purpose, ResultState, Score, Split, Splits
 from offramp.space.model import CallsPart, ExactMetric, JudgeMetric
+from offramp.store.aggregates import aggregate_of
 from offramp.store.budget import Budget, BudgetExceeded
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
@@ -58,7 +60,7 @@ class Bench:
 
     async def _evaluate(self, candidate, examples, split):
         async with self.open() as evaluator:
-            return await evaluator.evaluate(candidate, examples, split=split)
+            return await evaluator.evaluate(candidate, examples, split=split, on_result=self.seen.append)
 
     @asynccontextmanager
     async def open(self):
@@ -68,12 +70,13 @@ class Bench:
                 calls=CallsPart(attempts=ATTEMPTS), servers=None, rng=random.Random(0), transport=self.transport,
                 sleep=at_once,
             )  # fmt: skip
-            check = self.options.pop("check", None)
+            stopping = {"check": self.options.pop("check")} if "check" in self.options else {}
+            results = StudyResults(store, "s", store_text=self.store_text)
+            for split in Split:
+                results.load(split)
             evaluator = Evaluator(
                 task=self.task, models={"hosted": HOSTED}, send=caller.send,
-                results=ResultStore(store, self.store_text), study="s",
-                settings=EvaluatorSettings(**{"concurrency": 1, **self.options}), on_result=self.seen.append,
-                check=check,
+                results=results, settings=EvaluatorSettings(**{"concurrency": 1, **self.options}), **stopping,
             )  # fmt: skip
             try:
                 yield evaluator
@@ -108,8 +111,9 @@ def test_scores_faults_and_failures_are_three_things(tmp_path):
     evaluation = Bench(tmp_path, answers).evaluate()
     assert states(evaluation) == "sffxxsss"
     assert [r.score for r in evaluation.results] == [1.0, 0.0, 0.0, None, None, 0.0, 1.0, 1.0]
-    assert (evaluation.n, evaluation.n_fault, evaluation.n_failed) == (6, 2, 2)
-    assert evaluation.quality == pytest.approx(3 / 6)
+    seen = aggregate_of(evaluation.results)
+    assert (seen.n, seen.n_fault, seen.n_failed) == (6, 2, 2)
+    assert seen.quality == pytest.approx(3 / 6)
     failed = evaluation.results[3]
     assert (failed.cost_usd, failed.latency_s) == (None, None)
     assert failed.reason == "ServerFailed: down"
@@ -251,7 +255,8 @@ def test_a_cached_answer_has_the_cost_and_latency_of_its_physical_request(tmp_pa
     assert [(r.cost_usd, r.latency_s, r.score) for r in free.results] == [
         (r.cost_usd, r.latency_s, r.score) for r in paid.results
     ]
-    assert paid.cost_usd > 0 and paid.latency_s() == pytest.approx(0.1)
+    seen = aggregate_of(paid.results)
+    assert seen.cost_usd > 0 and seen.latency_p50_s == pytest.approx(0.1)
 
 
 def test_without_texts_scores_are_kept_and_no_word_of_question_or_answer(tmp_path):
@@ -286,7 +291,7 @@ def test_a_judge_that_gives_no_grade_is_a_failure_and_never_a_zero(tmp_path):
     bench = Bench(tmp_path, judged(lambda n: "hm" if n == 101 else Refused("no") if n == 102 else grade), metric=JUDGED)
     evaluation = bench.evaluate()
     assert states(evaluation) == "sxxsssss"
-    assert evaluation.n_failed == 2 and all(r.score is None for r in evaluation.results[1:3])
+    assert len(evaluation.results) - evaluation.n == 2 and all(r.score is None for r in evaluation.results[1:3])
     assert [r.calls + r.cached_calls for r in evaluation.results] == [1] * 8, "the judge's own calls are not counted"
 
 
@@ -300,9 +305,10 @@ def test_a_judge_costs_the_purse_and_not_the_candidate(tmp_path):
     grade = json.dumps({"grade": 5, "why": "fine"})
     plain = Bench(tmp_path / "plain", right).evaluate()
     with_judge = Bench(tmp_path / "judged", judged(lambda n: grade), metric=JUDGED)
-    assert with_judge.evaluate().cost_usd == plain.cost_usd
+    cost_usd = aggregate_of(plain.results).cost_usd
+    assert aggregate_of(with_judge.evaluate().results).cost_usd == cost_usd
     with open_store(f"sqlite:///{tmp_path / 'judged' / 'bench.db'}") as store:
-        assert Budget(store, "s").state().spent_usd > plain.cost_usd * 8
+        assert Budget(store, "s").state().spent_usd > cost_usd * 8
 
 
 # ------------------------------------------------------------------------------------------------ bootstrapped demos

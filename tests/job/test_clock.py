@@ -6,7 +6,7 @@ import time
 import pytest
 
 from offramp.job.clock import Clock, Interrupted, TimeIsUp, Timing
-from offramp.search.kept_back import search_share
+from offramp.search.holdout_reserve import search_share
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, essence, reply_to, run_job, write_space
 
@@ -50,7 +50,7 @@ def test_the_time_is_up_at_the_cap_and_not_before(now):
         clock.check()
 
 
-def test_time_kept_back_for_the_holdout_is_taken_from_the_search(now):
+def test_time_reserved_for_the_holdout_is_taken_from_the_search(now):
     clock = Clock(minutes=1, timing=Timing(now=now))
     clock.reserve(20)
     now.seconds += 39
@@ -62,7 +62,7 @@ def test_time_kept_back_for_the_holdout_is_taken_from_the_search(now):
     clock.check()
 
 
-def test_at_most_40_percent_of_the_time_is_kept_back(now):
+def test_at_most_40_percent_of_the_time_is_reserved(now):
     clock = Clock(minutes=10, timing=Timing(now=now))
     clock.reserve(1e6)
     now.seconds += 0.6 * 600 - 1

@@ -263,3 +263,16 @@ def test_an_owner_that_cannot_be_looked_into_counts_as_alive():
     boot = me.token.split("|")[0]
     assert owner_alive(Owner(host="elsewhere", pid=1, token="x|y|z"))
     assert owner_alive(Owner(host=me.host, pid=2**22 + 7, token=f"{boot}|pid:[1]|1"))
+
+
+def test_what_a_process_remembers_of_its_budget_is_what_the_storage_says(store):
+    budget = Budget(store, "b", 2.0, 9)
+    kept, gone = budget.reserve(0.3), budget.reserve(0.2)
+    assert budget.seen == budget.state()
+    budget.settle(kept, 0.9)  # a bill above its bound
+    budget.release(gone)
+    budget.settle(budget.reserve(0.1), 0.05, assumed=True)
+    budget.set_caps(1.5, None)
+    assert budget.seen == budget.state()
+    assert (budget.seen.cap_usd, budget.seen.cap_calls, budget.seen.surplus) == (1.5, None, pytest.approx(3.0))
+    assert Budget(store, "b", 1.5).seen == budget.state()

@@ -13,6 +13,7 @@ import asyncio
 import datetime as dt
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -44,10 +45,10 @@ class Caller:
 
     def __init__(
         self, transport: Transport, *, store: Store, ledger: Ledger, budget: Budget, limiter: Limiter,
-        retries: RetryPolicy, timeout_s: float,
+        retries: RetryPolicy, timeout_s: float, on_attempt: Callable[[CallAttempt], None] | None = None,
     ) -> None:  # fmt: skip
         self._transport, self._store, self._ledger, self._budget = transport, store, ledger, budget
-        self._limiter, self._retries, self._timeout_s = limiter, retries, timeout_s
+        self._limiter, self._retries, self._timeout_s, self._on_attempt = limiter, retries, timeout_s, on_attempt
         self._threads, self._counter = StoreThreads(), CallCounter()
         self._prepare = transport.prepare if isinstance(transport, Preparing) else None
         self._flights: dict[tuple[int, str], asyncio.Future[CallReply | None]] = {}
@@ -87,8 +88,8 @@ class Caller:
         return reply
 
     def stats(self) -> CallStats:
-        """Counts of this caller and money of its budget."""
-        state = self._budget.state()
+        """Counts of this caller and money of its budget, as this process knows it."""
+        state = self._budget.seen
         return self._counter.stats(spent_usd=state.spent_usd, reserved_usd=state.reserved_usd)
 
     async def aclose(self) -> None:
@@ -166,6 +167,8 @@ class Caller:
     async def _book(self, reservation: Reservation, bill: Bill) -> None:
         self._counter.add(bill)
         await self._threads.run(self._write, reservation, bill)
+        if self._on_attempt is not None:
+            self._on_attempt(bill.attempt)
 
     def _write(self, reservation: Reservation, bill: Bill) -> None:
         with self._store.transaction() as conn:
@@ -188,6 +191,7 @@ def open_caller(
     rng: random.Random,
     transport: Transport | None = None,
     local_slots: int = 1,
+    on_attempt: Callable[[CallAttempt], None] | None = None,
     sleep: Sleep = real_sleep,
     clock: Clock = real_clock,
 ) -> Caller:
@@ -198,6 +202,7 @@ def open_caller(
         rng: jitter of retries.
         transport: what sends in the end; LiteLLM and llama.cpp by route when None.
         local_slots: requests that the local server works on at the same time.
+        on_attempt: called with the record of each attempt, once it is in the ledger.
         sleep, clock: replaced in tests.
     """
     budget.recover()
@@ -209,4 +214,5 @@ def open_caller(
         limiter=Limiter(concurrency, local_slots=local_slots, clock=clock, sleep=sleep),
         retries=RetryPolicy(attempts=calls.attempts, deadline_s=calls.deadline_s, rng=rng, sleep=sleep, clock=clock),
         timeout_s=calls.timeout_s,
+        on_attempt=on_attempt,
     )

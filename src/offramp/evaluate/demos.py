@@ -35,7 +35,7 @@ def without_demos(candidate: Candidate) -> Candidate:
 
 async def bootstrap(
     teacher: Program, *, count: int, seed: int, train: Sequence[Example], min_score: float, judge: Judge,
-    concurrency: int = 4, check: Callable[[], None] | None = None,
+    concurrency: int = 4, check: Callable[[], None] = lambda: None,
     within: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> Demos:  # fmt: skip
     """Demos by predictor from the first `count` train examples that the teacher gets right.
@@ -57,8 +57,7 @@ async def bootstrap(
 
     async def run(example: Example) -> Outcome:
         async with limit:
-            if check is not None:
-                check()
+            check()
             async with within():
                 return await teacher.run(example, purpose=Purpose.BOOTSTRAP)
 

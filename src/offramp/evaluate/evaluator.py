@@ -11,25 +11,45 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from offramp.calls.failures import InfrastructureError
 from offramp.errors import JobError, OfframpError
 from offramp.evaluate.demos import bootstrap, without_demos
 from offramp.evaluate.observe import Observation, observe
+from offramp.evaluate.results import StudyResults
 from offramp.evaluate.scoring import graded, result_of
 from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory
 from offramp.program.program import Demos, Outcome, Program, labelled_demos
 from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Purpose, Result, ResultState, Split
-from offramp.store.results import ProbeRun, ResultStore
+from offramp.store.results import ProbeRun
 from offramp.task.task import Task
 
 Within = Callable[[], AbstractAsyncContextManager[None]]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Batch:
+    """Examples that several workers share.
+
+    Attributes:
+        todo: an iterator, so that each example is taken once.
+        most_failed: infrastructure failures after which it is not worth going on.
+        results: so far. stop: why the workers have to stop; empty while they need not.
+    """
+
+    program: Program
+    split: Split
+    todo: Iterator[Example]
+    most_failed: float
+    on_result: Callable[[Result], None] | None
+    results: list[Result] = field(default_factory=list)
+    stop: list[BaseException] = field(default_factory=list)
 
 
 class TooManyFailures(JobError):
@@ -57,20 +77,20 @@ class Evaluator:
     """One job's evaluator. Make it on the event loop of the caller."""
 
     def __init__(
-        self, *, task: Task, models: Mapping[str, Model], send: Send, results: ResultStore, study: str,
+        self, *, task: Task, models: Mapping[str, Model], send: Send, results: StudyResults,
         settings: EvaluatorSettings, factory: ModuleFactory | None = None,
-        on_result: Callable[[Result], None] | None = None, check: Callable[[], None] | None = None,
-        within: Within = nullcontext,
+        check: Callable[[], None] = lambda: None, within: Within = nullcontext,
     ) -> None:  # fmt: skip
         """Make it.
 
         Args:
+            results: what is known already; new results go there.
             check: called before each example; raises an OfframpError when the job has to stop.
             within: a context around each example, which may cut it off by raising an OfframpError.
         """
         self._task, self._models, self._send = task, models, send
-        self._results, self._study, self._settings = results, study, settings
-        self._factory, self._on_result, self._check, self._within = factory, on_result, check, within
+        self._results, self._settings = results, settings
+        self._factory, self._check, self._within = factory, check, within
         self._programs: dict[str, Program] = {}
         self._nearest: NearestDemos | None = None
 
@@ -78,28 +98,56 @@ class Evaluator:
         """A program that is ready, such as a promoted one, in place of the one that would be made for its candidate."""
         self._programs[program.candidate.id] = program
 
-    async def evaluate(self, candidate: Candidate, examples: Sequence[Example], *, split: Split) -> Evaluation:
-        """Results of this candidate on these examples; those that are in the store already are not run again.
+    async def evaluate(
+        self, candidate: Candidate, examples: Sequence[Example], *, split: Split,
+        on_result: Callable[[Result], None] | None = None,
+    ) -> Evaluation:  # fmt: skip
+        """Results of this candidate on these examples; those that have a score already are not run again.
+
+        Args:
+            on_result: called after each new result, once it is stored.
 
         Raises:
             TooManyFailures, BudgetExceeded, FatalCallError, MetricError: the job cannot go on; what was done is stored.
         """
-        stored = self._results.get(self._study, split, candidate.id)
-        known = [
-            stored[e.id]
-            for e in examples
-            if e.id in stored and stored[e.id].state is not ResultState.INFRASTRUCTURE_ERROR
-        ]
-        evaluation = Evaluation(candidate=candidate.id, results=tuple(known))
-        done = {result.example for result in known}
-        todo = [example for example in examples if example.id not in done]
-        for _ in range(2):
+        known = self._results.of(split, candidate.id)
+        most_failed = max(3.0, self._settings.max_failed_share * len(examples))
+        for _ in range(2):  # infrastructure errors are tried once more at the end of the set
+            todo = [e for e in examples if e.id not in known or known[e.id].state is ResultState.INFRASTRUCTURE_ERROR]
             if not todo:
                 break
-            evaluation = evaluation.extended(await self._run_all(candidate, todo, split, allowed=len(examples)))
-            failed = {r.example for r in evaluation.results if r.state is ResultState.INFRASTRUCTURE_ERROR}
-            todo = [example for example in examples if example.id in failed]
-        return _in_order(evaluation, examples)
+            batch = _Batch(
+                program=await self.program(candidate), split=split, todo=iter(todo), most_failed=most_failed,
+                on_result=on_result,
+            )  # fmt: skip
+            workers = range(min(self._settings.concurrency, len(todo)))
+            ended = await asyncio.gather(*(self._work(batch) for _ in workers), return_exceptions=True)
+            for error in (*batch.stop, *ended):  # gather waits for all of them if it is cancelled
+                if isinstance(error, BaseException):
+                    raise error
+            known = self._results.of(split, candidate.id)
+        return Evaluation(candidate=candidate.id, results=tuple(known[example.id] for example in examples))
+
+    async def _work(self, batch: _Batch) -> None:
+        """One of the workers that share a batch: example after example, until one has to stop."""
+        program = batch.program
+        for example in batch.todo:
+            if batch.stop:
+                return
+            try:
+                self._check()
+                async with self._within():
+                    outcome = _checked(await program.run(example))
+                    result = await result_of(outcome, **self._grading(program.candidate, example))
+                    await self._results.keep(batch.split, result)
+                    if batch.on_result is not None:
+                        batch.on_result(result)
+            except Exception as error:  # noqa: BLE001 (raised by `evaluate`, when the others are done)
+                batch.stop.append(error)
+                return
+            batch.results.append(result)
+            if sum(r.state is ResultState.INFRASTRUCTURE_ERROR for r in batch.results) > batch.most_failed:
+                batch.stop.append(_too_many(program.candidate, batch.results))
 
     async def observe(self, candidate: Candidate, examples: Sequence[Example]) -> list[Observation]:
         """What a candidate does on train examples, for a proposer. Nothing of it is kept as a result.
@@ -111,46 +159,6 @@ class Evaluator:
             await self.program(candidate), examples, self._task.fields.inputs, judge=self._graded_demo,
             concurrency=self._settings.concurrency, check=self._check, within=self._within,
         )  # fmt: skip
-
-    async def _run_all(
-        self, candidate: Candidate, examples: Sequence[Example], split: Split, allowed: int
-    ) -> list[Result]:
-        program = await self.program(candidate)
-        limit = max(3.0, self._settings.max_failed_share * allowed)
-        queue = iter(examples)
-        results: list[Result] = []
-        stop: list[BaseException] = []
-
-        async def work() -> None:
-            for example in queue:
-                if stop:
-                    return
-                try:
-                    if self._check is not None:
-                        self._check()
-                    async with self._within():
-                        result = await self._one(program, candidate, example, split)
-                except Exception as error:  # noqa: BLE001 (raised below, when the others are done)
-                    stop.append(error)
-                    return
-                results.append(result)
-                if sum(r.state is ResultState.INFRASTRUCTURE_ERROR for r in results) > limit:
-                    stop.append(_too_many(candidate, results))
-
-        workers = range(min(self._settings.concurrency, len(examples)))
-        ended = await asyncio.gather(*(work() for _ in workers), return_exceptions=True)  # waits for all if cancelled
-        stop += [error for error in ended if isinstance(error, BaseException)]
-        if stop:
-            raise stop[0]
-        return results
-
-    async def _one(self, program: Program, candidate: Candidate, example: Example, split: Split) -> Result:
-        outcome = _checked(await program.run(example))
-        result = await result_of(outcome, **self._grading(candidate, example))
-        await asyncio.to_thread(self._results.put, self._study, split, [result])
-        if self._on_result is not None:
-            self._on_result(result)
-        return result
 
     async def _graded_demo(self, outcome: Outcome, candidate: Candidate, example: Example) -> Result:
         return await graded(_checked(outcome), **self._grading(candidate, example))
@@ -218,14 +226,6 @@ def _checked(outcome: Outcome) -> Outcome:
     if failure is not None and not isinstance(failure, Exception):
         raise failure
     return outcome
-
-
-def _in_order(evaluation: Evaluation, examples: Sequence[Example]) -> Evaluation:
-    """Results in the order of the examples, whichever came first."""
-    place = {example.id: index for index, example in enumerate(examples)}
-    return Evaluation(
-        candidate=evaluation.candidate, results=tuple(sorted(evaluation.results, key=lambda r: place[r.example]))
-    )
 
 
 def _too_many(candidate: Candidate, results: Sequence[Result]) -> TooManyFailures:

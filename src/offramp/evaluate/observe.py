@@ -46,7 +46,7 @@ class Observation:
 
 async def observe(
     program: Program, examples: Sequence[Example], inputs: Sequence[str], *, judge: Judge, concurrency: int,
-    check: Callable[[], None] | None, within: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    check: Callable[[], None], within: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> list[Observation]:  # fmt: skip
     """Runs a program on examples, in their order; every request is of purpose `proposer`.
 
@@ -57,8 +57,7 @@ async def observe(
 
     async def one(example: Example) -> Observation:
         async with limit:
-            if check is not None:
-                check()
+            check()
             async with within():
                 outcome = await program.run(example, purpose=Purpose.PROPOSER)
                 return await _observed(outcome, program, example, inputs, judge)

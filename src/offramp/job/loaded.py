@@ -1,19 +1,55 @@
-"""A finished study opened again: its record, and its task as it was when it ran.
+"""The record of a study: written when it begins, and read again with the task as it was when it ran.
 
 Invariant: what leaves here has the task hash of the study; data, splits or a metric that changed since are an error.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from offramp.errors import UsageError, problem
 from offramp.ids import content_hash
 from offramp.job.resolve import ResolvedJob, resolve_job
+from offramp.records import Model, Split
 from offramp.space.load import LoadedSpace, space_from_json
 from offramp.store.engine import Store
 from offramp.store.studies import StudyRow, StudyStore
+
+_PACKAGES = ("offramp", "dspy", "optuna", "litellm")
+"""Packages whose versions, beside the space, decide how a study runs."""
+
+
+def study_row(job: ResolvedJob, seed: int) -> StudyRow:
+    """The record of a study that has not begun."""
+    prices = {name: None if m.price is None else asdict(m.price) for name, m in job.models.items()}
+    return StudyRow(
+        name=job.study_name(seed),
+        space_name=job.space.name,
+        space_json=job.space.model_dump_json(),
+        space_hash=job.hash(seed),
+        task_hash=job.task.hash,
+        seed=seed,
+        extra={
+            "prices": prices,
+            "texts": {predictor: dict(v) for predictor, v in job.texts.items()},
+            "models": {name: model_identity(model) for name, model in job.models.items()},
+            "task": {
+                "dataset": job.task.dataset_hash,
+                "splits": job.task.splits_hash,
+                "metric": content_hash(job.task.metric.fingerprint),
+            },
+            "space_file": str(job.loaded.base.resolve() / job.loaded.path.name),
+            "examples": {split.value: len(job.task.splits.of(split)) for split in Split},
+            "versions": {name: version(name) for name in _PACKAGES},
+        },
+    )
+
+
+def model_identity(model: Model) -> list[str | None]:
+    """What makes a model the one it is, whatever it is called: route, revision and address."""
+    return [model.route, model.revision, model.api_base]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,15 +22,15 @@ from offramp.calls.recorded import RecordedAnswers
 from offramp.calls.transports import Transport
 from offramp.errors import JobError
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
+from offramp.evaluate.results import StudyResults
 from offramp.job.clock import Clock, Interrupted
 from offramp.job.resolve import ResolvedJob
 from offramp.models.server import LocalServers
-from offramp.records import Model, Result
-from offramp.store.budget import Budget, BudgetState
+from offramp.records import Model
+from offramp.store.budget import Budget
 from offramp.store.engine import Store
-from offramp.store.ledger import Ledger
+from offramp.store.ledger import CallAttempt, Ledger
 from offramp.store.owners import current_owner
-from offramp.store.results import ResultStore
 from offramp.store.studies import Lease, StudyStore
 
 RENEW_S = 20
@@ -59,13 +59,15 @@ class Session:
         evaluator: runs candidates on examples.
         sender: answers single requests, from a model or from the ledger alone.
         clock: time of the run, and whether a person asked it to stop.
+        results: of the study; empty until `load` reads what the storage has.
     """
 
     def __init__(
-        self, *, evaluator: Evaluator, sender: Caller | RecordedAnswers, clock: Clock, budget: Budget | None
-    ) -> None:
+        self, *, evaluator: Evaluator, sender: Caller | RecordedAnswers, clock: Clock, results: StudyResults,
+        budget: Budget | None, spent_before_usd: float,
+    ) -> None:  # fmt: skip
         self.evaluator, self.sender, self.clock, self._budget = evaluator, sender, clock, budget
-        self._spent_before_usd = 0.0 if budget is None else budget.state().spent_usd
+        self.results, self._spent_before_usd = results, spent_before_usd
 
     @property
     def caller(self) -> Caller:
@@ -92,9 +94,9 @@ class Session:
         """What this session's calls came to so far."""
         return self.caller.stats()
 
-    def spent_usd(self, state: BudgetState | None = None) -> float:
-        """Money booked since the session was opened; `state` where the budget was just read."""
-        return max(0.0, (state or self.budget.state()).spent_usd - self._spent_before_usd)
+    def spent_usd(self) -> float:
+        """Money booked since the session was opened, for requests that a killed run had sent too."""
+        return max(0.0, self.budget.seen.spent_usd - self._spent_before_usd)
 
 
 @asynccontextmanager
@@ -102,7 +104,7 @@ async def open_session(
     job: ResolvedJob, *, store: Store, study: str, caps: Caps | None = None, clock: Clock | None = None,
     concurrency: int = 1, in_flight: int | None = None, seed: int = 0, lease: bool = True,
     store_text: bool | None = None, models: Mapping[str, Model] | None = None,
-    on_result: Callable[[Result], None] | None = None, transport: Transport | None = None,
+    on_attempt: Callable[[CallAttempt], None] | None = None, transport: Transport | None = None,
 ) -> AsyncIterator[Session]:  # fmt: skip
     """Opens what runs candidates of a job. To be entered on the event loop that they run on.
 
@@ -115,7 +117,7 @@ async def open_session(
         lease: whether the study is held, so that no other process works on it.
         store_text: whether texts are kept; as the space file says for None.
         models: models beside those of the job, by name.
-        on_result: called after each stored result.
+        on_attempt: called with the record of each attempt, once it is in the ledger.
         transport: what sends requests; LiteLLM and llama.cpp by route for None.
 
     Raises:
@@ -125,7 +127,7 @@ async def open_session(
     clock = clock or Clock()
     text = job.space.store_text if store_text is None else store_text
     async with AsyncExitStack() as stack:
-        budget: Budget | None = None
+        budget, spent_before_usd = None, 0.0
         sender: Caller | RecordedAnswers
         if caps is None:
             sender = RecordedAnswers(Ledger(store, study))
@@ -134,19 +136,20 @@ async def open_session(
                 await stack.enter_async_context(_held_lease(store, study, clock.interrupt))
             stack.enter_context(_stopping_on_signals(clock))
             budget = _open_budget(store, caps)
+            spent_before_usd = budget.seen.spent_usd
             servers = await stack.enter_async_context(LocalServers())
             sender = open_caller(
                 store=store, study=study, store_text=text, budget=budget, concurrency=in_flight or concurrency,
                 calls=job.space.calls, servers=servers, rng=random.Random(seed), transport=transport,
-                sleep=clock.timing.sleep, clock=clock.timing.now,
+                on_attempt=on_attempt, sleep=clock.timing.sleep, clock=clock.timing.now,
             )  # fmt: skip
             stack.push_async_callback(sender.aclose)
+        results = StudyResults(store, study, store_text=text)
         evaluator = Evaluator(
             task=job.task,
             models={**job.models, **(models or {})},
             send=sender.send,
-            results=ResultStore(store, text),
-            study=study,
+            results=results,
             settings=EvaluatorSettings(
                 concurrency=concurrency,
                 max_failed_share=job.space.calls.max_failed_share,
@@ -154,11 +157,17 @@ async def open_session(
                 bootstrap_min_score=job.space.demos.min_score,
             ),
             factory=job.factory,
-            on_result=on_result,
             check=clock.check,
             within=clock.within,
         )
-        yield Session(evaluator=evaluator, sender=sender, clock=clock, budget=budget)
+        yield Session(
+            evaluator=evaluator,
+            sender=sender,
+            clock=clock,
+            results=results,
+            budget=budget,
+            spent_before_usd=spent_before_usd,
+        )
 
 
 def _open_budget(store: Store, caps: Caps) -> Budget:

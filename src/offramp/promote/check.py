@@ -223,14 +223,13 @@ async def _scored(
     async with open_session(
         job, store=store, study=name, clock=Clock(timing=timing or Timing()), caps=Caps(budget=name, usd=cap_usd),
         concurrency=concurrency, lease=False, store_text=True,
-        models={promotion.model.name: model_of(promotion.model, work.addresses)}, on_result=observer,
-        transport=transport,
+        models={promotion.model.name: model_of(promotion.model, work.addresses)}, transport=transport,
     ) as session:  # fmt: skip
         send = session.caller.send
         program = programs_of(promotion, rows, send=send, addresses=work.addresses, factory=job.factory)[0]
         session.evaluator.use(program)
         evaluation = await session.evaluator.evaluate(
-            program.candidate, job.task.splits.holdout, split=Split.HOLDOUT
+            program.candidate, job.task.splits.holdout, split=Split.HOLDOUT, on_result=observer
         )  # fmt: skip
         stats = session.stats()
         return Scored(

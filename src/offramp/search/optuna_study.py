@@ -28,6 +28,7 @@ from optuna.trial import TrialState, create_trial
 
 from offramp.errors import OfframpError, StorageError, problem
 from offramp.ids import derived_seed
+from offramp.job.resolve import ResolvedJob
 from offramp.records import Scalar
 from offramp.search.samplers import distribution_of, is_inside, make_sampler, suggest, warm_up
 from offramp.space.dimensions import Dimension, choose
@@ -246,6 +247,22 @@ class OptunaStudy:
 
     def _proposer(self, index: int, part: str) -> optuna.samplers.BaseSampler:
         return make_sampler(self._sampler, self._dims, derived_seed(self._seed, "sampler", index, part))
+
+
+def open_study(job: ResolvedJob, seed: int, store: Store) -> OptunaStudy:
+    """The Optuna study of a job: one value per objective, or the utility alone."""
+    single = job.space.search.mode == "utility"
+    names = ["utility"] if single else [objective.name for objective in job.objectives]
+    directions = ["maximize"] if single else ["maximize" if o.maximise else "minimize" for o in job.objectives]
+    return OptunaStudy(
+        store=store,
+        name=job.study_name(seed),
+        directions=directions,
+        metric_names=names,
+        dims=job.dims,
+        sampler=job.space.search.sampler,
+        seed=seed,
+    )
 
 
 @contextmanager

@@ -15,19 +15,17 @@ from dataclasses import dataclass
 
 from offramp.calls.transports import Transport
 from offramp.errors import UsageError, problem
-from offramp.evaluate.evaluator import Evaluator
 from offramp.ids import derived_seed
 from offramp.job.clock import Clock, TimeIsUp, Timing
-from offramp.job.loaded import LoadedStudy
-from offramp.job.session import Caps, open_session
-from offramp.records import Candidate, Purpose, ResultState, Split
+from offramp.job.loaded import LoadedStudy, model_identity
+from offramp.job.session import Caps, Session, open_session
+from offramp.records import Purpose, ResultState, Split
+from offramp.search.holdout_evaluation import standing
+from offramp.search.holdout_reserve import need_of, runs_of
 from offramp.search.judging import Judges, Judging
-from offramp.search.kept_back import need_of, runs_of
 from offramp.search.outcome import reason_of
-from offramp.search.parts import model_identity
 from offramp.search.probe import WARM_UP, probe
-from offramp.search.verdict import standing
-from offramp.store.aggregates import AggregateStore
+from offramp.store.aggregates import AggregateStore, aggregate_of
 from offramp.store.budget import BudgetExceeded, read_budget
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
@@ -108,7 +106,7 @@ class Verification:
     ) -> None:  # fmt: skip
         self._row, self._p, self._o, self._store = opened.row, opened.job, options, store
         self._progress, self._transport = progress, transport
-        self._results, self._summaries = ResultStore(store, self._p.space.store_text), AggregateStore(store)
+        self._results, self._aggregates = ResultStore(store, self._p.space.store_text), AggregateStore(store)
         self._done = 0
         self.clock = Clock(minutes=options.minutes, timing=timing or Timing())
         self.plan = self._planned()
@@ -125,12 +123,11 @@ class Verification:
         async with open_session(
             self._p, store=self._store, study=self._row.name, clock=self.clock, caps=caps,
             concurrency=self._o.concurrency, in_flight=max(self._o.concurrency, self._o.probe_concurrency),
-            seed=derived_seed(self._row.seed, "verify"), on_result=lambda _: self._tell("holdout", 1),
-            transport=self._transport,
+            seed=derived_seed(self._row.seed, "verify"), transport=self._transport,
         ) as session:  # fmt: skip
             stopped: str | None = None
             try:
-                await self._measure(session.evaluator)
+                await self._measure(session)
             except (BudgetExceeded, TimeIsUp) as cap:
                 stopped = reason_of(cap)
             stats = session.stats()
@@ -145,15 +142,21 @@ class Verification:
                 elapsed_s=self.clock.elapsed_s,
             )
 
-    async def _measure(self, evaluator: Evaluator) -> None:
-        candidates = self._candidates()
+    async def _measure(self, session: Session) -> None:
+        names = [member.candidate for member in self.plan.members]
+        session.results.load(Split.HOLDOUT, names)
+        rows = {row.id: row.candidate for row in CandidateStore(self._store).all(self._row.name, only=names)}
+        candidates, holdout = tuple(rows[name] for name in names), self._p.task.splits.holdout
         for candidate in candidates:
-            await evaluator.evaluate(candidate, self._p.task.splits.holdout, split=Split.HOLDOUT)
-            self._summaries.refresh(self._row.name, Split.HOLDOUT, candidate.id)
+            await session.evaluator.evaluate(
+                candidate, holdout, split=Split.HOLDOUT, on_result=lambda _: self._tell("holdout", 1)
+            )  # fmt: skip
+            results = session.results.of(Split.HOLDOUT, candidate.id)
+            self._aggregates.put(self._row.name, Split.HOLDOUT, candidate.id, aggregate_of(results.values()))
         if self._o.probe:
-            examples, width = self._p.task.splits.holdout, self._o.probe_concurrency
+            width = self._o.probe_concurrency
             runs = await probe(
-                evaluator, candidates, examples, runs=self._o.probe, concurrency=width, check=self._check_probe
+                session.evaluator, candidates, holdout, runs=self._o.probe, concurrency=width, check=self._check_probe
             )
             ProbeStore(self._store).put(self._row.name, runs, concurrency=width)
 
@@ -183,7 +186,7 @@ class Verification:
         )
 
     def _judging(self) -> Judging:
-        effort = StudyEffort(self._store, self._row.name).so_far()
+        effort = StudyEffort().read(self._store, self._row.name).by_purpose
         return Judges(self._p).take(effort.get(Purpose.JUDGE, Effort()))
 
     def _reserve_usd(self, members: Sequence[Member], judging: Judging) -> float:
@@ -214,11 +217,6 @@ class Verification:
                 raise UsageError(
                     problem(self._row.name, f"model {name!r} is not the one that it ran on", got=now, do=do)
                 )
-
-    def _candidates(self) -> tuple[Candidate, ...]:
-        names = [member.candidate for member in self.plan.members]
-        rows = {row.id: row.candidate for row in CandidateStore(self._store).all(self._row.name, only=names)}
-        return tuple(rows[name] for name in names)
 
     def _check_probe(self) -> None:
         self.clock.check()

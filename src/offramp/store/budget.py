@@ -13,12 +13,14 @@ as assumed: the request may have been billed, and a cap fails closed.
 from __future__ import annotations
 
 import math
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -96,7 +98,10 @@ class BudgetState:
 
 
 class Budget:
-    """The budget `budget_id` of a storage; what was spent stays when it is opened again, with these caps."""
+    """The budget `budget_id` of a storage; what was spent stays when it is opened again, with these caps.
+
+    It remembers what this process has reserved and settled, so that progress can be shown without reading (`seen`).
+    """
 
     def __init__(
         self, store: Store, budget_id: str, cap_usd: float | None = None, cap_calls: int | None = None
@@ -109,6 +114,24 @@ class Budget:
         upsert = insert.values(id=budget_id, **caps, **zeros).on_conflict_do_update(index_elements=["id"], set_=caps)
         with store.transaction() as conn:
             conn.execute(upsert)
+        self._lock = threading.Lock()
+        with store.reading() as conn:
+            self._seen: dict[str, Any] = dict(self._row(conn)._mapping)
+
+    @property
+    def seen(self) -> BudgetState:
+        """The budget as this process knows it, read from nowhere: right unless another process draws on it."""
+        with self._lock:
+            return _state(SimpleNamespace(**self._seen))
+
+    def set_caps(self, usd: float | None, calls: int | None) -> None:
+        """Changes the caps; what is spent and reserved stays."""
+        self._cap = None if usd is None else _nano(usd, ROUND_HALF_EVEN)
+        changed = {"cap_nano": self._cap, "cap_calls": calls}
+        with self._store.transaction() as conn:
+            conn.execute(budgets.update().where(budgets.c.id == self._id).values(**changed))
+        with self._lock:
+            self._seen.update(changed)
 
     @property
     def capped_usd(self) -> bool:
@@ -131,6 +154,7 @@ class Budget:
                 if conn.execute(self._claim(nano, calls)).rowcount != 1:
                     raise _exceeded(row, nano, calls, surplus)
             conn.execute(reservations.insert().values(budget=self._id, **_row(made), **_of(current_owner())))
+        self._note(surplus, reserved_nano=nano, reserved_calls=calls)
         return made
 
     def settle(
@@ -187,6 +211,7 @@ class Budget:
     def _remember(self, conn: sa.Connection, surplus: float) -> None:
         p = budgets.c
         conn.execute(budgets.update().where(p.id == self._id, p.surplus < surplus).values(surplus=surplus))
+        self._note(surplus)
 
     def _close(self, conn: sa.Connection, done: Reservation, spent: int, assumed: int, calls: int) -> bool:
         if conn.execute(reservations.delete().where(reservations.c.id == done.id)).rowcount != 1:
@@ -203,7 +228,17 @@ class Budget:
                 reserved_calls=p.reserved_calls - done.calls,
             )
         )
+        self._note(
+            spent_nano=spent, assumed_nano=assumed, calls=calls, reserved_nano=-done.nano, reserved_calls=-done.calls
+        )
         return True
+
+    def _note(self, surplus: float = 1.0, **more: int) -> None:
+        """Follows in memory what was just written: the surplus, and what is added to which column."""
+        with self._lock:
+            self._seen["surplus"] = max(self._seen["surplus"], surplus)
+            for column, amount in more.items():
+                self._seen[column] += amount
 
     def _row(self, conn: sa.Connection, *, lock: bool = False) -> Any:
         select = sa.select(budgets).where(budgets.c.id == self._id)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 import sqlalchemy as sa
 
 from offramp.records import Purpose, Usage
 from offramp.store.engine import Store
-from offramp.store.ledger import ANSWERED, CallStatus
+from offramp.store.ledger import ANSWERED, CallAttempt, CallStatus
 from offramp.store.tables import calls
 
 _TOKENS = tuple(f.name for f in fields(Usage))
@@ -54,33 +54,39 @@ class Effort:
 
 
 class StudyEffort:
-    """What the physical requests of a study have taken, by purpose; each row of the ledger is read once."""
+    """What the physical requests of a study have taken: read from the ledger once, then added to.
 
-    def __init__(self, store: Store, study: str) -> None:
-        self._store, self._study, self._read = store, study, 0
-        self._found: dict[Purpose, Effort] = {}
+    Attributes:
+        by_purpose: those that asked for nothing are left out.
+    """
 
-    def so_far(self) -> Mapping[Purpose, Effort]:
-        """By purpose; those that asked for nothing are left out."""
+    def __init__(self) -> None:
+        self.by_purpose: dict[Purpose, Effort] = {}
+
+    def read(self, store: Store, study: str) -> StudyEffort:
+        """Adds what the ledger has of a study; returns itself."""
         c = calls.c
         asked = sa.case((sa.and_(c.status.in_(ANSWERED), c.replicate == 0), 1), else_=0)
         sums = [sa.func.sum(c[name]).label(name) for name in _TOKENS]
-        numbers = (sa.func.count().label("n"), sa.func.sum(asked).label("asked"), sa.func.max(c.id).label("last"))
-        select = sa.select(c.purpose, c.model, *numbers, *sums).where(c.study == self._study, c.id > self._read)
-        with self._store.reading() as conn:
+        numbers = (sa.func.count().label("n"), sa.func.sum(asked).label("asked"))
+        select = sa.select(c.purpose, c.model, *numbers, *sums).where(c.study == study)
+        with store.reading() as conn:
             rows = conn.execute(select.group_by(c.purpose, c.model)).all()
         for row in rows:
-            self._add(Purpose(row.purpose), row)
-        self._read = max((row.last for row in rows), default=self._read)
-        return self._found
+            tokens = {name: int(getattr(row, name) or 0) for name in _TOKENS if name != "compute_s"}
+            usage = Usage(**tokens, compute_s=row.compute_s)
+            self._add(Purpose(row.purpose), row.model, usage, questions=int(row.asked), attempts=row.n)
+        return self
 
-    def _add(self, purpose: Purpose, row: sa.Row[tuple[object, ...]]) -> None:
-        before = self._found.get(purpose, Effort())
-        tokens = {name: int(getattr(row, name) or 0) for name in _TOKENS if name != "compute_s"}
-        usage = before.usage.get(row.model, Usage()) + Usage(**tokens, compute_s=row.compute_s)
-        self._found[purpose] = replace(
-            before,
-            questions=before.questions + int(row.asked),
-            attempts=before.attempts + row.n,
-            usage={**before.usage, row.model: usage},
+    def add(self, attempt: CallAttempt) -> None:
+        """One more attempt."""
+        answered = attempt.status in ANSWERED and attempt.replicate == 0
+        self._add(attempt.purpose, attempt.model, attempt.usage, questions=int(answered), attempts=1)
+
+    def _add(self, purpose: Purpose, model: str, usage: Usage, *, questions: int, attempts: int) -> None:
+        before = self.by_purpose.get(purpose, Effort())
+        self.by_purpose[purpose] = Effort(
+            questions=before.questions + questions,
+            attempts=before.attempts + attempts,
+            usage={**before.usage, model: before.usage.get(model, Usage()) + usage},
         )

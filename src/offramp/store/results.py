@@ -168,8 +168,12 @@ class ProbeStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def put(self, study: str, runs: Mapping[str, Sequence[ProbeRun]], *, concurrency: int) -> None:
-        """Keep the runs of each candidate, in place of an earlier probe's; one without runs keeps what it has."""
+    def put(self, study: str, runs: Mapping[str, Sequence[ProbeRun]], *, concurrency: int) -> dict[str, ProbeRuns]:
+        """Keep the runs of each candidate, in place of an earlier probe's; one without runs keeps what it has.
+
+        Returns:
+            What was kept, by candidate id.
+        """
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         rows = [
             {
@@ -179,11 +183,20 @@ class ProbeStore:
             for candidate, found in runs.items() for number, run in enumerate(found)
         ]  # fmt: skip
         if not rows:
-            return
+            return {}
         replaced = [candidate for candidate, found in runs.items() if found]
         with self._store.transaction() as conn:
             conn.execute(probes.delete().where(probes.c.study == study, probes.c.candidate.in_(replaced)))
             conn.execute(probes.insert(), rows)
+        return {
+            candidate: ProbeRuns(
+                candidate=candidate,
+                concurrency=concurrency,
+                measured_at=now,
+                latencies_s=tuple(run.latency_s for run in runs[candidate]),
+            )
+            for candidate in replaced
+        }
 
     def all(self, study: str) -> dict[str, ProbeRuns]:
         """The probes of a study by candidate id."""

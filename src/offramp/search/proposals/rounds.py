@@ -10,7 +10,7 @@ Invariant: when a round is due, and what it asks, depends on the study's stored 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from offramp.calls.failures import InfrastructureError, ProgramError
 from offramp.evaluate.evaluator import Evaluator
@@ -20,16 +20,15 @@ from offramp.program.engine import Send
 from offramp.program.grounded import Grounded
 from offramp.records import Candidate
 from offramp.search.fitting import fitted
-from offramp.search.known import Known
 from offramp.search.outcome import Options
 from offramp.search.proposals._base import Brief, NothingProposed, ProposalFailed, Proposer
 from offramp.search.proposals.data import FromData
 from offramp.search.proposals.reflection import FromReflection
 from offramp.search.proposals.screening import LeakCheck, answer_columns, leak_check, tidy, why_dropped
+from offramp.search.state import StudyState
 from offramp.space.dimensions import instruction_param, proposal_names
 from offramp.space.model import ProposePart, model_name
-from offramp.store.engine import Store
-from offramp.store.variants import Variant, VariantStore, texts_of
+from offramp.store.variants import Variant, texts_of
 from offramp.task.metrics import gold_columns
 
 HISTORY = 5
@@ -60,8 +59,7 @@ def proposer_effort(job: ResolvedJob, options: Options) -> ProposerEffort:
 
 
 def make_rounds(
-    job: ResolvedJob, options: Options, *, send: Send, evaluator: Evaluator, known: Known, store: Store,
-    variants: tuple[Variant, ...],
+    job: ResolvedJob, options: Options, *, send: Send, evaluator: Evaluator, state: StudyState
 ) -> Rounds | None:  # fmt: skip
     """The rounds of proposals; None where the space file wants none. Call it on the event loop that sends requests."""
     part = job.space.propose
@@ -80,10 +78,8 @@ def make_rounds(
         part=part,
         proposers={from_data.kind: from_data, from_reflection.kind: from_reflection},
         leaks=leak_check(job),
-        known=known,
-        store=VariantStore(store),
+        state=state,
         store_text=job.space.store_text,
-        variants=variants,
     )
 
 
@@ -93,25 +89,23 @@ class Rounds:
 
     Attributes:
         proposers: by kind.
-        variants: every stored text so far, including those from a study that this one started from.
+        state: its variants are every text so far, including those from a study that this one started from.
     """
 
     part: ProposePart
     proposers: Mapping[str, Proposer]
     leaks: LeakCheck
-    known: Known
-    store: VariantStore
+    state: StudyState
     store_text: bool
-    variants: tuple[Variant, ...] = field(default=())
 
     def due(self, job: ResolvedJob, *, exhausted: bool) -> bool:
         """Whether a round begins, or continues, before the next candidate."""
         done, size = self._proposed(), self._size(job)
         if done >= self.part.rounds * size:
             return False
-        enough = len(self.known.tried) >= self.part.every * (done // size + 1)
+        enough = len(self.state.tried) >= self.part.every * (done // size + 1)
         begun = done % size > 0
-        return (begun or exhausted or enough) and bool(self.known.report().front)
+        return (begun or exhausted or enough) and bool(self.state.report().front)
 
     async def run(self, job: ResolvedJob) -> ResolvedJob:
         """Runs one round; returns the job with the texts that joined.
@@ -123,13 +117,12 @@ class Rounds:
         last = (self._proposed() // size + 1) * size
         while self._proposed() < last:
             row = await self._propose(job, self._proposed(), size)
-            self.store.put(self.known.name, row)
-            self.variants = (*self.variants, row)
-            job = job.with_joined(texts_of(self.variants))
+            self.state.keep_variant(row)
+            job = job.with_joined(texts_of(self.state.variants))
         return job
 
     def _proposed(self) -> int:
-        return sum(row.round > 0 for row in self.variants)
+        return sum(row.round > 0 for row in self.state.variants)
 
     def _size(self, job: ResolvedJob) -> int:
         """Proposals in a round."""
@@ -148,8 +141,8 @@ class Rounds:
         )  # fmt: skip
         text, reason = await self._written(job, self.proposers[kind], brief)
         row = Variant(
-            number=len(self.variants), predictor=predictor, kind=kind, round=number // size + 1, name=None, text=text,
-            reason=reason, parents=(parent.id,), model=model_name(self.part.model),
+            number=len(self.state.variants), predictor=predictor, kind=kind, round=number // size + 1, name=None,
+            text=text, reason=reason, parents=(parent.id,), model=model_name(self.part.model),
         )  # fmt: skip
         if reason is not None:
             return row if self.store_text else replace(row, text=None)
@@ -169,16 +162,16 @@ class Rounds:
 
     def _joined(self, job: ResolvedJob, row: Variant, parent: Candidate) -> Variant:
         """The row under the next free name, and with the parent's other params to be tried first."""
-        taken = {other.name for other in self.variants if other.predictor == row.predictor}
+        taken = {other.name for other in self.state.variants if other.predictor == row.predictor}
         name = next(name for name in proposal_names(job.space) if name not in taken)
         named = replace(row, name=name)
-        wider = job.with_joined(texts_of((*self.variants, named)))
+        wider = job.with_joined(texts_of((*self.state.variants, named)))
         return replace(named, params=dict(fitted(parent, wider, **{instruction_param(row.predictor): name})))
 
     def _parent(self, predictor: str, turn: int) -> Candidate:
         """A member of the front: highest utility first, each instruction once, the next one at each turn."""
-        front = sorted(self.known.report().front, key=lambda m: (-(m.utility or 0.0), -(m.quality or 0.0), m.candidate))
-        candidates = [self.known.candidate(member.candidate, member.params) for member in front]
+        front = sorted(self.state.report().front, key=lambda m: (-(m.utility or 0.0), -(m.quality or 0.0), m.candidate))
+        candidates = [self.state.candidates[member.candidate] for member in front]
         first_with = {c.instructions[predictor]: c for c in reversed(candidates)}
         distinct = [c for c in candidates if first_with[c.instructions[predictor]] is c]
         return distinct[turn % len(distinct)]
@@ -186,7 +179,7 @@ class Rounds:
     def _history(self, predictor: str) -> tuple[tuple[str, float], ...]:
         """The instructions that were tried with their best quality: the `HISTORY` best, the best last."""
         best: dict[str, float] = {}
-        for member in self.known.report().members:
-            text = self.known.candidate(member.candidate, member.params).instructions[predictor]
+        for member in self.state.report().members:
+            text = self.state.candidates[member.candidate].instructions[predictor]
             best[text] = max(best.get(text, 0.0), member.quality or 0.0)
         return tuple(sorted(best.items(), key=lambda item: (item[1], item[0]))[-HISTORY:])

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from offramp.errors import UsageError, nearest, problem
 from offramp.ids import content_hash
+from offramp.job.loaded import model_identity
 from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, DemoKind, Split
-from offramp.search.parts import model_identity
 from offramp.space.load import space_from_json
 from offramp.space.model import SpaceFile, model_name
 from offramp.store.candidates import CandidateRow, CandidateStore

@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from offramp.job.loaded import study_row
 from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, Result, ResultState, Split
 from offramp.search.fitting import fitted, searched_params
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
-from offramp.search.parts import study_row
 from offramp.search.proposals.screening import leak_check
 from offramp.search.warm.source import Source, full_source_name, read_source
 from offramp.space.dimensions import instruction_param, proposal_names
@@ -69,7 +69,7 @@ def start_from(job: ResolvedJob, options: Options, store: Store, source: Store, 
     for split, results in start.results.items():
         ResultStore(store, job.space.store_text).put(name, split, results)
     VariantStore(store).put(name, *start.variants)
-    row = study_row(named, options)
+    row = study_row(named, options.seed)
     studies.create_or_get(replace(row, extra={**row.extra, "warm": start.record}))
     return start.job
 

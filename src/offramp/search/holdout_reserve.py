@@ -1,10 +1,10 @@
-"""What a search leaves of its caps, so that the verdict on the holdout can still be paid and waited for.
+"""What a search leaves of its caps, so that the evaluation on the holdout can still be paid and waited for.
 
-The verdict runs two candidates on the holdout, the incumbent and the recommended one, and has a judge grade them where
-the metric has one. What that takes is told by the runs so far: of the incumbent, and of whichever other took most, the
-one that is in work included. Before a candidate is complete there is nothing to give a verdict on, and nothing is kept.
+That evaluation runs two candidates, the incumbent and the recommended one, and has a judge grade them where the metric
+has one. What it takes is estimated from the runs so far: of the incumbent, and of whichever other took most, the one in
+work included. Before a candidate is complete there is nothing to evaluate, and nothing is reserved.
 
-Invariant: what is kept back covers the judge, and the bound that the last request is reserved with.
+Invariant: what is reserved covers the judge, and the bound that the last request is reserved with.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ from dataclasses import dataclass, field
 from offramp.calls.estimate import worst_usd
 from offramp.job.clock import MOST_RESERVED, Clock
 from offramp.job.resolve import ResolvedJob
+from offramp.job.session import Session
 from offramp.records import CallRequest, Candidate, Purpose, Result, ResultState, Split, Usage
 from offramp.search.judging import Judges, Judging
-from offramp.search.known import Known
 from offramp.search.outcome import Options
-from offramp.store.budget import Budget, read_budget
-from offramp.store.engine import Store
+from offramp.search.state import StudyState
 from offramp.store.history import Effort, StudyEffort
 from offramp.study.domain.members import Member
 
 SAFETY = 1.2
-"""What is expected by a mean is kept back with a fifth more."""
+"""What is expected by a mean is reserved with a fifth more."""
 FEWEST = 5
-"""Runs of the candidate in work that say what one takes, after its first: that reads a prompt that is cold."""
+"""Runs of the candidate in work that say what one takes, after its first, whose prompt no cache knows yet."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,7 +60,7 @@ class Runs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What one run takes, without its judge; `bound_usd` is what its dearest request is reserved with."""
+    """What one run takes, without its judge; `bound_usd` is what its most expensive request is reserved with."""
 
     usd: float = 0.0
     answers: float = 0.0
@@ -91,7 +90,7 @@ class Measured:
 
 
 class Pace:
-    """Wall clock of the attempts of this process, with whatever they waited for. Spells without any do not count."""
+    """Wall clock of the attempts of this process, waiting included. Spells without any do not count."""
 
     def __init__(self, clock: Clock, sent: int) -> None:
         self._clock, self._sent, self._last_s = clock, sent, clock.elapsed_s
@@ -110,63 +109,60 @@ class Pace:
         self._sent, self._last_s = sent, now_s
 
 
-class KeptBack:
-    """The caps of one job, and what is kept back of them while it searches."""
+class HoldoutReserve:
+    """What the caps of one job have to leave for the holdout while it searches."""
 
-    def __init__(self, job: ResolvedJob, options: Options, store: Store, known: Known, clock: Clock) -> None:
-        self._p, self._o, self._store, self._known, self._clock = job, options, store, known, clock
-        self._judges, self._effort = Judges(job), StudyEffort(store, known.name)
-        self._pace = Pace(clock, _sent(self._effort.so_far()))
+    def __init__(self, options: Options, state: StudyState, session: Session, effort: StudyEffort) -> None:
+        self._o, self._state, self._budget, self._clock = options, state, session.budget, session.clock
+        self._p, self._effort = state.job, effort
+        self._judges = Judges(state.job)
+        self._pace = Pace(session.clock, _sent(effort.by_purpose))
         self._runs: dict[str, Runs] = {}
-        self._work: Runs | None = None
-        self._today: Need | None = None
-        self._todo = 0
+        self._in_work: Runs | None = None
+        self._incumbent: Need | None = None
+        self._incumbent_todo = 0
         self._others = Need()
         self._measured = Measured()
         self._searching, self._usd, self._calls = False, 0.0, 0.0
         self._incumbent_s, self._recommended_s = 0.0, 0.0
 
-    def budget(self) -> Budget:
-        """The study's budget with its whole caps."""
-        return Budget(self._store, self._known.name, self._o.usd, self._o.calls)
-
-    def keep(self) -> None:
-        """Leaves enough of the caps for the verdict, by all runs so far; called before every trial."""
+    def reserve(self) -> None:
+        """Reserves enough of the caps for the holdout, by all runs so far; called before every trial."""
         if (self._o.usd, self._o.calls, self._o.minutes) == (None, None, None):
             return
         self._learn()
-        self._work, self._searching, self._usd, self._calls = None, True, 0.0, 0.0
+        self._in_work, self._searching, self._usd, self._calls = None, True, 0.0, 0.0
         if self._o.minutes is not None:
-            report = self._known.report()
+            report = self._state.report()
             self._incumbent_s, self._recommended_s = (self._member_s(m) for m in (report.incumbent, report.recommended))
             if report.incumbent == report.recommended:
                 self._recommended_s = 0.0
         self._narrow()
 
     def on_result(self, result: Result) -> None:
-        """One more run of the candidate in work: a dear one has to leave more."""
+        """One more run of the candidate in work: an expensive one has to leave more."""
         if not self._searching or not self._runs or result.candidate in self._runs:
             return
-        if self._work is None or self._work.candidate.id != result.candidate:
-            self._work = Runs(candidate=self._known.candidates[result.candidate])
+        if self._in_work is None or self._in_work.candidate.id != result.candidate:
+            self._in_work = Runs(candidate=self._state.candidates[result.candidate])
         else:
-            self._work.add(result)
-        if self._work.n >= FEWEST:
+            self._in_work.add(result)
+        if self._in_work.n >= FEWEST:
             self._narrow()
 
     def release(self) -> None:
-        """The verdict is due: nothing is kept back any more."""
+        """The holdout is due: nothing is reserved any more."""
         self._learn()
         self._searching = False
-        self.budget()
+        self._budget.set_caps(self._o.usd, self._o.calls)
         self._clock.reserve(0.0)
 
     def fits(self, member: Member, runs: int, *, judged: bool = True) -> bool:
-        """Whether so many more runs of a member can be expected to end within the caps."""
+        """Whether so many more runs of a member, graded or only timed, can be expected to end within the caps."""
         self._measure()
-        found, state, remaining_s = self._runs[member.candidate], self.budget().state(), self._clock.remaining_s
+        found, state, remaining_s = self._runs[member.candidate], self._budget.seen, self._clock.remaining_s
         judging, need = self._measured.judging if judged else Judging(), need_of(self._p, found)
-        usd = runs * self._usd_per_run(need, judging) + self._reserve_usd([need], judging)
+        usd = runs * self._usd_per_run(need, judging) + self._reservation_usd([need], judging)
         calls = runs * self._calls_per_run(need, judging)
         return (
             (state.cap_usd is None or state.spent_usd + state.reserved_usd + usd <= state.cap_usd)
@@ -178,74 +174,74 @@ class KeptBack:
 
     def _learn(self) -> None:
         incumbent = None if self._p.incumbent is None else self._p.incumbent.id
-        for name, evaluation in self._known.finished.items():
+        for name, evaluation in self._state.finished.items():
             if name not in self._runs:
-                runs = self._runs[name] = runs_of(self._known.candidates[name], evaluation.results)
+                runs = self._runs[name] = runs_of(self._state.candidates[name], evaluation.results)
                 if name == incumbent:
-                    self._today, self._todo = need_of(self._p, runs), self._unscored(name)
+                    self._incumbent, self._incumbent_todo = need_of(self._p, runs), self._unscored(name)
                 else:
                     self._others = self._others.most(need_of(self._p, runs))
         self._measure()
 
     def _unscored(self, candidate: str) -> int:
         """Examples of the holdout that an earlier run has not scored it on."""
-        there = self._known.results.get(self._known.name, Split.HOLDOUT, candidate)
-        scored = {name for name, result in there.items() if result.state is not ResultState.INFRASTRUCTURE_ERROR}
+        known = self._state.results.of(Split.HOLDOUT, candidate)
+        scored = {name for name, result in known.items() if result.state is not ResultState.INFRASTRUCTURE_ERROR}
         return sum(example.id not in scored for example in self._p.task.splits.holdout)
 
     def _measure(self) -> None:
-        effort = self._effort.so_far()
+        effort = self._effort.by_purpose
         asked = effort.get(Purpose.PROGRAM, Effort())
         self._pace.mark(_sent(effort))
         self._measured = Measured(
             judging=self._judges.take(effort.get(Purpose.JUDGE, Effort())),
             retries=asked.attempts / asked.questions if asked.questions else 1.0,
-            surplus=1.0 if (state := read_budget(self._store, self._known.name)) is None else state.surplus,
+            surplus=self._budget.seen.surplus,
         )
 
     # ------------------------------------------------------------------------------------------- what it comes to
 
     def _narrow(self) -> None:
-        """Leaves the search what the verdict does not need; in one trial never more money or calls than before."""
-        usd, calls = self._verdict()
+        """Leaves the search what the holdout does not need; in one trial never more money or calls than before."""
+        usd, calls = self._needed()
         if usd > self._usd or calls > self._calls:
             self._usd, self._calls = max(usd, self._usd), max(calls, self._calls)
             left = search_share(self._o.calls, self._calls)
             whole = None if left is None else int(left)
-            Budget(self._store, self._known.name, search_share(self._o.usd, self._usd), whole)
-        work_s = 0.0 if self._work is None else self._run_s(self._work)
+            self._budget.set_caps(search_share(self._o.usd, self._usd), whole)
+        work_s = 0.0 if self._in_work is None else self._run_s(self._in_work)
         others = len(self._p.task.splits.holdout) * max(self._recommended_s, work_s)
-        self._clock.reserve(SAFETY * (self._todo * self._incumbent_s + others))
+        self._clock.reserve(SAFETY * (self._incumbent_todo * self._incumbent_s + others))
 
-    def _verdict(self) -> tuple[float, float]:
-        """USD and calls of the verdict: the incumbent's runs, and those of whichever other takes most."""
+    def _needed(self) -> tuple[float, float]:
+        """USD and calls of the holdout evaluation: the incumbent's runs, and those of whichever other takes most."""
         needs, judging = self._needs(), self._measured.judging
         if not needs:
             return 0.0, 0.0
         usd = sum(runs * self._usd_per_run(need, judging) for need, runs in needs)
         calls = sum(runs * self._calls_per_run(need, judging) for need, runs in needs)
-        return usd + self._reserve_usd([need for need, _ in needs], judging), calls
+        return usd + self._reservation_usd([need for need, _ in needs], judging), calls
 
     def _needs(self) -> list[tuple[Need, int]]:
         """What a run takes and how many are to come: of the incumbent, and of the other.
 
-        Before there is another it is taken for as dear as the incumbent.
+        Before there is another it is taken to be as expensive as the incumbent.
         """
-        other = self._others if self._work is None else self._others.most(need_of(self._p, self._work))
-        if self._today is not None and other == Need():
-            other = self._today
-        today = [] if self._today is None else [(self._today, self._todo)]
-        return [*today, *([] if other == Need() else [(other, len(self._p.task.splits.holdout))])]
+        other = self._others if self._in_work is None else self._others.most(need_of(self._p, self._in_work))
+        if self._incumbent is not None and other == Need():
+            other = self._incumbent
+        incumbent = [] if self._incumbent is None else [(self._incumbent, self._incumbent_todo)]
+        return [*incumbent, *([] if other == Need() else [(other, len(self._p.task.splits.holdout))])]
 
     def _usd_per_run(self, need: Need, judging: Judging) -> float:
         return SAFETY * (need.usd + judging.usd)
 
-    def _reserve_usd(self, needs: Sequence[Need], judging: Judging) -> float:
+    def _reservation_usd(self, needs: Sequence[Need], judging: Judging) -> float:
         """What the last request has to find in the budget."""
         return self._measured.surplus * max(judging.bound_usd, *(need.bound_usd for need in needs))
 
     def _calls_per_run(self, need: Need, judging: Judging) -> float:
-        """Attempts of one run: as many as it asks for, until some were in vain."""
+        """Attempts of one run: as many as it asks for, until some failed."""
         expected = need.answers * self._measured.retries + judging.calls
         return SAFETY * expected if expected > need.answers + judging.judges else expected
 

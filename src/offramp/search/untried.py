@@ -1,6 +1,6 @@
-"""Assignments whose candidate was not evaluated yet: for grids, and for when a sampler only repeats itself.
+"""Assignments whose candidate was not tried yet: for grids, and for when a sampler only repeats itself.
 
-Invariant: what comes next depends on the seed and on the set of candidates that are known, and on nothing else.
+Invariant: what comes next depends on the seed and on the candidates that were tried, and on nothing else.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ Assignment = Mapping[str, Scalar]
 DRAWS = 500
 
 
-class Unseen:
-    """Looks for what is left of a space."""
+class UntriedCandidates:
+    """Finds what is left of a space."""
 
     def __init__(self, dims: Sequence[Dimension], candidate: Callable[[Assignment], Candidate], seed: int) -> None:
         self._dims, self._candidate, self._seed = tuple(dims), candidate, seed
         self._finite = cardinality(dims) != math.inf
 
-    def left(self, known: Collection[str]) -> bool:
-        """Whether any assignment gives a candidate that is not among `known` ids; a space without end always does."""
-        return not self._finite or self._first(assignments(self._dims), known) is not None
+    def left(self, tried: Collection[str]) -> bool:
+        """Whether any assignment gives a candidate that is not among the `tried` ids; an infinite space always does."""
+        return not self._finite or self._first(assignments(self._dims), tried) is not None
 
-    def in_turn(self, known: Collection[str]) -> Assignment | None:
+    def in_turn(self, tried: Collection[str]) -> Assignment | None:
         """The next of all assignments in one seeded order; None when none is left."""
-        return self._drawn(known, random.Random(derived_seed(self._seed, "grid")))
+        return self._drawn(tried, random.Random(derived_seed(self._seed, "grid")))
 
-    def at_random(self, known: Collection[str]) -> Assignment | None:
+    def at_random(self, tried: Collection[str]) -> Assignment | None:
         """One at random; None when none is left, or `DRAWS` draws found none."""
-        return self._drawn(known, random.Random(derived_seed(self._seed, "unseen", len(known))))
+        return self._drawn(tried, random.Random(derived_seed(self._seed, "unseen", len(tried))))
 
-    def _drawn(self, known: Collection[str], rng: random.Random) -> Assignment | None:
+    def _drawn(self, tried: Collection[str], rng: random.Random) -> Assignment | None:
         if not self._finite:
-            return self._first((choose(self._dims, lambda dim: draw(dim, rng)) for _ in range(DRAWS)), known)
+            return self._first((choose(self._dims, lambda dim: draw(dim, rng)) for _ in range(DRAWS)), tried)
         everything = list(assignments(self._dims))
         rng.shuffle(everything)
-        return self._first(everything, known)
+        return self._first(everything, tried)
 
-    def _first(self, candidates: Iterable[Assignment], known: Collection[str]) -> Assignment | None:
-        return next((params for params in candidates if self._candidate(params).id not in known), None)
+    def _first(self, candidates: Iterable[Assignment], tried: Collection[str]) -> Assignment | None:
+        return next((params for params in candidates if self._candidate(params).id not in tried), None)
 
 
 def draw(dim: Dimension, rng: random.Random) -> Scalar:

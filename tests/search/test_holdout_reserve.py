@@ -1,4 +1,4 @@
-"""What a search keeps back of its caps for the verdict: judge, retries, waiting and the last reservation included.
+"""What a search reserves of its caps for the holdout: judge, retries, waiting and the last reservation included.
 
 Bills are functions of the request, so that what a job may spend can be added up by hand.
 """
@@ -22,7 +22,7 @@ from offramp.evaluate.evaluator import TooManyFailures
 from offramp.job.clock import Clock, Timing
 from offramp.records import CallRequest, Model, Purpose
 from offramp.search import api
-from offramp.search.kept_back import Pace
+from offramp.search.holdout_reserve import Pace
 from offramp.store.budget import Budget, read_budget
 from offramp.store.engine import open_store
 from offramp.testing.fakes import FunctionTransport
@@ -75,7 +75,9 @@ def test_a_judge_does_not_spend_what_the_verdict_needs(tmp_path, transport, usd)
     assert result.spent_usd <= usd
 
 
-def test_what_is_kept_back_is_the_verdict_with_its_judge_a_fifth_more_and_one_reservation(tmp_path, transport):
+def test_what_is_reserved_is_the_holdout_evaluation_with_its_judge_a_fifth_more_and_one_reservation(
+    tmp_path, transport
+):
     caps = Caps(tmp_path)
     run_job(judged_space(tmp_path), tmp_path, usd=1.0, observer=caps)
     first = transport.requests[:20]  # the incumbent on ten examples, each graded once
@@ -88,7 +90,7 @@ def test_what_is_kept_back_is_the_verdict_with_its_judge_a_fifth_more_and_one_re
     assert set(caps.usd["holdout", 13]) == {1.0}
 
 
-def test_a_judge_that_was_never_asked_is_kept_back_by_its_bound(tmp_path, transport):
+def test_a_judge_that_was_never_asked_is_reserved_by_its_bound(tmp_path, transport):
     run_job(judged_space(tmp_path), tmp_path)
     caps = Caps(tmp_path)
     run_job(judged_space(tmp_path), tmp_path, usd=1.0, seed=5, observer=caps)  # every answer is in the ledger
@@ -127,7 +129,7 @@ def test_a_cap_smaller_than_the_verdict_is_not_passed_and_is_no_failure(tmp_path
     assert result.spent_usd <= usd
 
 
-def test_a_job_that_stopped_goes_on_with_what_was_kept_back(tmp_path, monkeypatch):
+def test_a_job_that_stopped_continues_with_what_was_reserved(tmp_path, monkeypatch):
     gone = [40]
 
     def reply(request):
@@ -152,7 +154,7 @@ def test_a_job_that_stopped_goes_on_with_what_was_kept_back(tmp_path, monkeypatc
     assert max(cap for (phase, _), found in caps.usd.items() for cap in found if phase == "search") < 0.1
 
 
-def test_what_the_incumbent_has_of_its_verdict_is_not_kept_back_again(tmp_path, transport):
+def test_what_the_incumbent_has_of_its_holdout_evaluation_is_not_reserved_again(tmp_path, transport):
     space, caps, again = judged_space(tmp_path), Caps(tmp_path), Caps(tmp_path)
     first = run_job(space, tmp_path, calls=140, observer=caps)
     assert is_whole(first)
@@ -254,7 +256,7 @@ class Now:
 
 
 @pytest.mark.parametrize("minutes", [1.0, 1.2, 1.4])
-def test_time_that_a_provider_makes_everybody_wait_is_kept_back_too(tmp_path, monkeypatch, minutes):
+def test_time_that_a_provider_makes_everybody_wait_is_reserved_too(tmp_path, monkeypatch, minutes):
     """Replies take 0.2 s, but the provider lets through two a second: by their own seconds the verdict is short."""
     now = Now()
 

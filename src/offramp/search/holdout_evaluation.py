@@ -1,0 +1,97 @@
+"""The evaluation on the holdout, after the search: the incumbent and the recommended candidate, then the rest.
+
+Calls, money and time for those two were reserved. The rest of the front follows, the better utility first, and then
+timed runs where the space file wants them, with what is left of the caps.
+
+Invariant: nothing here changes what is on the front or what is recommended; the holdout is read for the record alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from offramp.job.clock import TimeIsUp
+from offramp.job.session import Session
+from offramp.records import Split
+from offramp.search.holdout_reserve import HoldoutReserve
+from offramp.search.probe import WARM_UP, probe
+from offramp.search.progress import Reporter
+from offramp.search.state import StudyState
+from offramp.store.budget import BudgetExceeded
+from offramp.study.domain.members import Member
+from offramp.study.study_report import StudyReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldoutEvaluation:
+    """The holdout evaluation of one job."""
+
+    session: Session
+    state: StudyState
+    reserve: HoldoutReserve
+    reporter: Reporter
+
+    async def run(self) -> None:
+        """Evaluates whom a decision is about, as far as the caps go.
+
+        Raises:
+            BudgetExceeded, TimeIsUp: they did not even go for the incumbent and the recommended candidate.
+        """
+        for member in decisive(self.state.report()):
+            try:
+                await self._evaluate(member)
+            finally:
+                self.state.refresh(Split.HOLDOUT, member.candidate)
+        with suppress(BudgetExceeded, TimeIsUp):  # what comes now takes what is left of the caps, and no more
+            await self._evaluate_rest()
+
+    async def _evaluate_rest(self) -> None:
+        report, examples = self.state.report(), self.state.job.task.splits.holdout
+        first = decisive(report)
+        rest = standing(report)[len(first) :] if self.state.job.space.verify.front else ()
+        for member in rest:
+            known = self.state.results.of(Split.HOLDOUT, member.candidate)
+            if member.holdout is not None and member.holdout.n == len(examples):
+                self.state.reuse(self.state.candidates[member.candidate], Split.HOLDOUT)
+            elif self.reserve.fits(member, sum(example.id not in known for example in examples)):
+                await self._evaluate(member)
+                self.state.refresh(Split.HOLDOUT, member.candidate)  # not before: a part is compared with nothing
+        await self._time((*first, *rest))
+
+    async def _evaluate(self, member: Member) -> None:
+        examples, candidate = self.state.job.task.splits.holdout, self.state.candidates[member.candidate]
+        self.reporter.begin(candidate, len(examples), phase="holdout")
+        self.state.reuse(candidate, Split.HOLDOUT)
+        await self.session.evaluator.evaluate(
+            candidate, examples, split=Split.HOLDOUT, on_result=self.reporter.on_result
+        )  # fmt: skip
+
+    async def _time(self, members: Sequence[Member]) -> None:
+        """Times all of them apart, unless they were timed already or the caps do not go for all."""
+        part, state = self.state.job.space.verify, self.state
+        runs = len(members) * (part.probe + WARM_UP)
+        if not part.probe or state.probes.keys() >= {member.candidate for member in members}:
+            return
+        if not all(self.reserve.fits(member, runs, judged=False) for member in members):
+            return
+        candidates = [state.candidates[member.candidate] for member in members]
+        self.reporter.begin(candidates[0], runs, phase="probe")
+        timed = await probe(
+            self.session.evaluator, candidates, state.job.task.splits.holdout, runs=part.probe,
+            concurrency=part.concurrency, check=self.session.clock.check,
+        )  # fmt: skip
+        state.keep_probe(timed, concurrency=part.concurrency)
+
+
+def decisive(report: StudyReport) -> tuple[Member, ...]:
+    """The incumbent and the recommended member."""
+    chosen = [member for member in (report.incumbent, report.recommended) if member is not None]
+    return tuple({member.candidate: member for member in chosen}.values())
+
+
+def standing(report: StudyReport) -> tuple[Member, ...]:
+    """Who a decision is about: the incumbent, the recommended member, and the rest of the front by utility."""
+    rest = sorted(report.front, key=lambda m: (-(m.utility or 0.0), m.candidate))
+    return tuple({member.candidate: member for member in (*decisive(report), *rest)}.values())

@@ -1,0 +1,266 @@
+"""A study as the running job knows it: read once when the job begins or resumes, then written through.
+
+Whatever the job decides on is in memory: the report is made from the rows here (`report_of`), and nothing in the loop
+reads the storage. What changes goes to the storage first.
+
+Invariant: a candidate is in the storage, with its summary, before optuna is told of it; so whoever looks at the study
+sees every trial that optuna has finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from offramp.evaluate.evaluator import TooManyFailures
+from offramp.evaluate.results import StudyResults
+from offramp.job.resolve import ResolvedJob
+from offramp.records import Candidate, Evaluation, Split
+from offramp.search.optuna_study import OptunaStudy
+from offramp.search.outcome import answers_behind
+from offramp.store.aggregates import AggregateStore, aggregate_of
+from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
+from offramp.store.engine import Store
+from offramp.store.results import PairedCounts, ProbeRun, ProbeRuns, ProbeStore
+from offramp.store.studies import StudyRow, StudyStore
+from offramp.store.variants import Variant, VariantStore
+from offramp.study.domain.objectives import (
+    Objective,
+    objectives_from_json,
+    objectives_json,
+    utility,
+    values_of,
+    violations,
+    with_scales,
+)
+from offramp.study.domain.regressions import paired_counts, regressed_at_most
+from offramp.study.queries.study_rows import StudyRows, scoring_context
+from offramp.study.study_report import StudyReport, report_of
+
+
+class TrialOutcome(NamedTuple):
+    """What optuna is told of a trial: a value per objective, attributes, and by how much each constraint is missed."""
+
+    values: list[float]
+    attributes: dict[str, object]
+    constraints: dict[str, float]
+
+
+class StudyState:
+    """The study of one job.
+
+    Attributes:
+        job: as its texts grow.
+        study: the study's record.
+        finished: complete evaluations by candidate id, incumbent included.
+        stopped: evaluations of raced-out candidates, on some of the examples.
+        candidates: all of them by id, those in work included.
+        variants: instructions beside those of the space file.
+        reused_calls: answers that this run did not pay again, from stored results.
+    """
+
+    def __init__(self, job: ResolvedJob, study: StudyRow, store: Store, results: StudyResults) -> None:
+        self.job, self.study, self.name, self.results = job, study, study.name, results
+        self._studies, self._candidates, self._aggregates = (
+            StudyStore(store),
+            CandidateStore(store),
+            AggregateStore(store),
+        )
+        self._probe_store, self._variant_store = ProbeStore(store), VariantStore(store)
+        for split in (Split.SEARCH, Split.HOLDOUT):
+            results.load(split)
+        self._seen = {split: self._aggregates.all(self.name, split) for split in (Split.SEARCH, Split.HOLDOUT)}
+        self.probes: dict[str, ProbeRuns] = self._probe_store.all(self.name)
+        self.variants: tuple[Variant, ...] = self._variant_store.all(self.name)
+        self.objectives: tuple[Objective, ...] = job.objectives
+        self.finished: dict[str, Evaluation] = {}
+        self.stopped: dict[str, Evaluation] = {}
+        self.candidates: dict[str, Candidate] = {}
+        self.reused_calls = 0
+        self._rows: dict[str, CandidateRow] = {}
+        self._counts: dict[str, PairedCounts] = {}
+        self._scoring = scoring_context(study)
+        self._report: StudyReport | None = None
+
+    def recall(self, study: OptunaStudy) -> None:
+        """Takes up the trials that have ended; a candidate whose trial a killed process never told is taken back."""
+        rows = {row.number: row for row in self._candidates.all(self.name)}
+        for trial in study.ended():
+            row = rows.get(trial.number)
+            if row is not None and row.id == trial.candidate:
+                rows.pop(trial.number)
+                evaluation = Evaluation(
+                    candidate=row.id, results=tuple(self.results.of(Split.SEARCH, row.id).values())
+                )  # fmt: skip
+                self._take(row, evaluation)
+                self.reused_calls += answers_behind(evaluation.results)
+        for row in rows.values():
+            self._candidates.drop(self.name, row.id)
+
+    def fix_scales(self, incumbent: Evaluation | None) -> None:
+        """Fixes the objectives' scales once for a study, in its record, so that every later run uses the same ones."""
+        if kept := self.study.extra.get("objectives"):
+            self.objectives = objectives_from_json(kept)
+            return
+        seen = None if incumbent is None else aggregate_of(incumbent.results)
+        self.objectives = with_scales(self.job.objectives, seen)
+        extra = {
+            "objectives": objectives_json(self.objectives),
+            "incumbent": None if self.job.incumbent is None else self.job.incumbent.id,
+        }
+        self.update(extra={**self.study.extra, **extra})
+        self._scoring = scoring_context(self.study)
+
+    def update(self, **changes: Any) -> None:
+        """Changes the study's record."""
+        self.study = self._studies.update(self.name, **changes)
+        self._report = None
+
+    # ------------------------------------------------------------------------------------------ what is known
+
+    @property
+    def tried(self) -> Mapping[str, CandidateRow]:
+        """Every candidate whose trial has ended, by id."""
+        return self._rows
+
+    def first_trial(self, candidate: str) -> int:
+        """Number of the trial that evaluated a candidate first."""
+        return self._rows[candidate].number
+
+    def report(self) -> StudyReport:
+        """The study as it stands."""
+        if self._report is None:
+            self._report = report_of(self._as_rows())
+        return self._report
+
+    def rivals(self) -> dict[str, Evaluation]:
+        """Members of the front that keep all constraints, best quality first: others stand in nobody's way."""
+        return {member.candidate: self.finished[member.candidate] for member in self.report().front if member.feasible}
+
+    def values(self, candidate: Candidate, evaluation: Evaluation) -> tuple[float, ...]:
+        """One value per objective.
+
+        Raises:
+            TooManyFailures: no example has a score.
+        """
+        values = values_of(self.objectives, aggregate_of(evaluation.results))
+        if values is None:
+            raise TooManyFailures(
+                f"candidate {candidate.id} ({candidate.model}) has no result to compare: all runs failed"
+            )
+        return values
+
+    def trial_outcome(self, candidate: Candidate, evaluation: Evaluation) -> TrialOutcome:
+        """Values, attributes and constraints of a complete evaluation, for optuna.
+
+        Raises:
+            TooManyFailures: no example has a score, so there is nothing to tell.
+        """
+        values, seen = self.values(candidate, evaluation), aggregate_of(evaluation.results)
+        score = utility(self.objectives, values)
+        budget, incumbent = self.job.space.constraints.regressions, self.job.incumbent
+        regressed = None  # the bound that a regression budget holds against
+        if budget is not None and incumbent is not None and incumbent.id == candidate.id:
+            regressed = 0.0
+        elif budget is not None and incumbent is not None and incumbent.id in self.finished:
+            counts = paired_counts(evaluation.scores, self.finished[incumbent.id].scores)
+            regressed = regressed_at_most(counts, budget.confidence)
+        attributes: dict[str, object] = {
+            "candidate": candidate.id,
+            "params": dict(candidate.params),
+            "utility": score,
+            "n": seen.n,
+            "n_fault": seen.n_fault,
+            "n_failed": seen.n_failed,
+            "latency_p95_s": seen.latency_p95_s,
+        }
+        return TrialOutcome(
+            values=[score] if self.job.space.search.mode == "utility" else list(values),
+            attributes=attributes,
+            constraints=violations(self.job.space.constraints, seen, regressed),
+        )
+
+    # ------------------------------------------------------------------------------------------ what is written
+
+    def keep(
+        self, candidate: Candidate, evaluation: Evaluation, number: int, *, origin: Mapping[str, Any],
+        stopped_because: str | None = None,
+    ) -> None:  # fmt: skip
+        """Keeps a candidate whose trial is about to be told; `stopped_because` where it was raced out."""
+        row = CandidateRow(
+            candidate=candidate,
+            number=number,
+            state=CandidateState.COMPLETE if stopped_because is None else CandidateState.STOPPED,
+            origin=origin,
+            reason=stopped_because,
+            stored_id=candidate.id,
+        )
+        self._candidates.put(self.name, row)
+        self._take(row, evaluation)
+        self.refresh(Split.SEARCH, row.id)
+
+    def refresh(self, split: Split, candidate: str) -> None:
+        """Computes what a candidate came to again, after its results have changed."""
+        seen = self._seen[split][candidate] = aggregate_of(self.results.of(split, candidate).values())
+        self._aggregates.put(self.name, split, candidate, seen)
+        if candidate == self._scoring.incumbent:
+            self._counts.clear()
+        self._counts.pop(candidate, None)
+        self._report = None
+
+    def reuse(self, candidate: Candidate, split: Split) -> None:
+        """Counts the answers behind results that are there already: the evaluator takes them as they are."""
+        self.reused_calls += answers_behind(self.results.of(split, candidate.id).values())
+
+    def keep_probe(self, runs: Mapping[str, Sequence[ProbeRun]], *, concurrency: int) -> None:
+        """Keeps timed runs, in place of earlier ones."""
+        self.probes |= self._probe_store.put(self.name, runs, concurrency=concurrency)
+        self._report = None
+
+    def keep_variant(self, variant: Variant) -> None:
+        """Keeps one proposed instruction."""
+        self._variant_store.put(self.name, variant)
+        self.variants = (*self.variants, variant)
+        self._report = None
+
+    def _take(self, row: CandidateRow, evaluation: Evaluation) -> None:
+        self._rows[row.id] = row
+        self.candidates[row.id] = row.candidate
+        (self.finished if row.state is CandidateState.COMPLETE else self.stopped)[row.id] = evaluation
+        self._report = None
+
+    def _as_rows(self) -> StudyRows:
+        """The study as `report_of` wants it."""
+        incumbent, prices = self._scoring.incumbent, self._scoring.prices
+        price_of = {name: prices.get(row.candidate.model) for name, row in self._rows.items()}
+        search, holdout = (
+            {
+                name: self._seen[split][name].priced(price)
+                for name, price in price_of.items()
+                if name in self._seen[split]
+            }
+            for split in (Split.SEARCH, Split.HOLDOUT)
+        )
+        scored: dict[str, dict[str, float]] = {}
+        if incumbent is not None and incumbent in holdout:
+            scored = {name: self._scores(Split.HOLDOUT, name) for name in holdout}
+        if incumbent is not None and self._scoring.constraints.regressions is not None:
+            reference = self._scores(Split.SEARCH, incumbent)
+            for name in self._rows.keys() - self._counts.keys() - {incumbent}:
+                self._counts[name] = paired_counts(self._scores(Split.SEARCH, name), reference)
+        return StudyRows(
+            study=self.study,
+            scoring=self._scoring,
+            candidates=sorted(self._rows.values(), key=lambda row: (row.number, row.id)),
+            search=search,
+            holdout=holdout,
+            holdout_scores=scored,
+            search_counts=self._counts,
+            probes=self.probes,
+            variants=self.variants,
+        )
+
+    def _scores(self, split: Split, candidate: str) -> dict[str, float]:
+        """The score of each example that has one."""
+        known = self.results.of(split, candidate)
+        return {name: result.score for name, result in known.items() if result.score is not None}
