@@ -219,6 +219,8 @@ class CallReply:
         queue_s: time spent waiting for a place before the request left.
         attempt: 1-based attempt that succeeded.
         cached: whether the ledger answered; then nothing was sent or paid.
+        answered_by: the model that answered, as the provider names it; None where it does not.
+        fingerprint: the provider's `system_fingerprint`; None where it names none.
     """
 
     text: str
@@ -228,6 +230,8 @@ class CallReply:
     queue_s: float = 0.0
     attempt: int = 1
     cached: bool = False
+    answered_by: str | None = None
+    fingerprint: str | None = None
 
 
 class DemoKind(enum.StrEnum):

@@ -13,6 +13,7 @@ import asyncio
 import datetime as dt
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from offramp.calls.attempts import Bill, CallCounter, CallStats, bill_of_failure, bill_of_reply
 from offramp.calls.estimate import completed_usage, worst_usd
-from offramp.calls.failures import CallError, Refused
+from offramp.calls.failures import CallError, InvalidRequest, Refused, RequestRejected
 from offramp.calls.limiter import Limiter
 from offramp.calls.retries import Clock, Deadline, RetryPolicy, Sleep, real_clock, real_sleep
 from offramp.calls.store_threads import StoreThreads
@@ -52,6 +53,9 @@ class Caller:
         self._threads, self._counter = StoreThreads(), CallCounter()
         self._prepare = transport.prepare if isinstance(transport, Preparing) else None
         self._flights: dict[tuple[int, str], asyncio.Future[CallReply | None]] = {}
+        self._answering: set[str] = set()
+        self._in_flight: Counter[str] = Counter()
+        self._waiting: list[asyncio.Event] = []
 
     async def send(self, request: CallRequest) -> CallReply:
         """The answer to `request`; a probe's is never from the ledger, since it is there to be timed.
@@ -59,13 +63,14 @@ class Caller:
         Raises:
             ProgramError: the program's own error, a real zero.
             InfrastructureError: no answer after all attempts.
-            FatalCallError: no request of this kind can work.
+            FatalCallError: no request of this kind can work. What the provider rejects of a model that answers other
+                requests of the study is an InfrastructureError (RequestRejected) instead.
             ModelError: money has a cap and the model no price.
             BudgetExceeded: a cap has no room, and no request in flight could leave any.
             StorageFullError, JobError: the storage failed.
         """
         if request.purpose is Purpose.PROBE:
-            return await self._retries.run(partial(self._attempt, request))
+            return await self._ask(request)
         loop = asyncio.get_running_loop()
         key = (id(loop), request.hash)
         while (flight := self._flights.get(key)) is not None:
@@ -75,7 +80,7 @@ class Caller:
                 return replace(shared, cached=True, queue_s=0.0)
         flight = self._flights[key] = loop.create_future()
         try:
-            reply = await self._recorded(request) or await self._retries.run(partial(self._attempt, request))
+            reply = await self._recorded(request) or await self._ask(request)
             flight.set_result(reply)
         except (CallError, JobError) as error:
             flight.set_exception(error)
@@ -97,6 +102,24 @@ class Caller:
         if (close := getattr(self._transport, "aclose", None)) is not None:
             await close()
         self._threads.close()
+
+    async def _ask(self, request: CallRequest) -> CallReply:
+        """The model's answer, after as many attempts as it takes."""
+        try:
+            return await self._retries.run(partial(self._attempt, request))
+        except InvalidRequest as error:
+            if await self._answers(request.model.name):
+                raise RequestRejected(str(error), latency_s=error.latency_s) from error
+            raise
+
+    async def _answers(self, model: str) -> bool:
+        """Whether a model has answered any request of the study; those in flight are waited for before it is a no."""
+        if model not in self._answering and await self._threads.run(self._ledger.has_answer_of, model):
+            self._answering.add(model)
+        while model not in self._answering and self._in_flight[model]:
+            self._waiting.append(ended := asyncio.Event())
+            await ended.wait()
+        return model in self._answering
 
     async def _recorded(self, request: CallRequest) -> CallReply | None:
         """The ledger's answer; None where it has none. Raises Refused when that was the answer."""
@@ -124,12 +147,18 @@ class Caller:
             reservation = await self._reserve(request, deadline)
             row = self._row(request, number, slot.queue_s)
             began = time.perf_counter()
+            self._in_flight[request.model.name] += 1
             try:
                 async with deadline.attempt(self._timeout_s):
                     reply = await self._transport.send(request, number)
+                self._answering.add(request.model.name)
             except BaseException as error:
                 await self._book(reservation, bill_of_failure(row, request, error, time.perf_counter() - began))
                 raise
+            finally:
+                self._in_flight[request.model.name] -= 1
+                while self._waiting:
+                    self._waiting.pop().set()
             usage, estimated = completed_usage(request, reply)
             reply = replace(reply, usage=usage, queue_s=slot.queue_s, attempt=number, cached=False)
             await self._book(reservation, bill_of_reply(row, request, reply, estimated=estimated))

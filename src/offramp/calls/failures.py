@@ -10,9 +10,11 @@
     │   ├── TimedOut               no reply within the time of one attempt
     │   ├── Unreachable            no connection, or one that broke
     │   ├── BrokenReply            a reply that is not what the protocol says
+    │   ├── RequestRejected        one request of a model that answers others; not retried
     │   └── DeadlineExceeded       all attempts together took too long
     └── FatalCallError          the next request would fail alike: the job stops and says why
-        ├── Unauthorized, ModelNotFound, QuotaExhausted, InvalidRequest
+        ├── Unauthorized, QuotaExhausted, InvalidRequest
+        └── ModelNotFound          misspelt, retired or renamed
 
 Invariant: texts are scrubbed of secrets when the error is made.
 """
@@ -81,7 +83,9 @@ class TooLong(ProgramError):
 
 
 class InfrastructureError(CallError):
-    """Not the program's error; worth another try."""
+    """Not the program's error; worth another try unless `worth_retrying` is false."""
+
+    worth_retrying: ClassVar[bool] = True
 
 
 class RateLimited(InfrastructureError):
@@ -128,6 +132,13 @@ class BrokenReply(InfrastructureError):
     may_be_billed = True
 
 
+class RequestRejected(InfrastructureError):
+    """The provider rejects this one request while it answers others of the same model: its example has no score."""
+
+    status = CallStatus.REQUEST_REJECTED
+    worth_retrying = False
+
+
 class DeadlineExceeded(InfrastructureError):
     """All attempts of one request together took longer than allowed."""
 
@@ -145,7 +156,7 @@ class Unauthorized(FatalCallError):
 
 
 class ModelNotFound(FatalCallError):
-    """The provider does not have the model: misspelt, or retired."""
+    """The provider does not have the model: misspelt, retired, or under another name."""
 
     status = CallStatus.MODEL_NOT_FOUND
 

@@ -105,7 +105,7 @@ class RetryPolicy:
             except DeadlineExceeded:
                 raise
             except InfrastructureError as error:
-                if number == self.attempts:
+                if number == self.attempts or not error.worth_retrying:
                     raise
                 pause_s = self.rng.uniform(0.0, min(_LONGEST_S, _BASE_S * 2.0 ** (number - 1)))
                 requested_s: float | None = getattr(error, "retry_after_s", None)

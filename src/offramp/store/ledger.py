@@ -40,6 +40,7 @@ class CallStatus(enum.StrEnum):
     MODEL_NOT_FOUND = "model_not_found"
     QUOTA_EXHAUSTED = "quota_exhausted"
     INVALID_REQUEST = "invalid_request"
+    REQUEST_REJECTED = "request_rejected"  # as seen by its caller; its attempts are recorded as invalid requests
     CANCELLED = "cancelled"  # the caller went away while the request was out
     CRASHED = "crashed"  # a defect of the program, recorded before it is raised again
 
@@ -134,6 +135,13 @@ class Ledger:
     def knows(self, request_hash: str) -> bool:
         """Whether this request was ever answered or refused, also where its texts were not kept."""
         return self._first(request_hash, calls.c.status.in_(ANSWERED)) is not None
+
+    def has_answer_of(self, model: str) -> bool:
+        """Whether a model, by its name, has answered any request of this study."""
+        c = calls.c
+        where = (c.study == self.study, c.model == model, c.status == CallStatus.OK)
+        with self._store.reading() as conn:
+            return conn.scalar(sa.select(c.id).where(*where).limit(1)) is not None
 
     def record(self, attempt: CallAttempt, *, within: sa.Connection | None = None) -> None:
         """Add one attempt.

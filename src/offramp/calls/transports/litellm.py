@@ -25,7 +25,7 @@ from offramp.calls.failures import (
     Unreachable,
 )
 from offramp.calls.retries import retry_after_s
-from offramp.calls.transports.replies import failure_for, read_reply, token_usage
+from offramp.calls.transports.replies import failure_for, read_reply, token_usage, upstream_failure
 from offramp.records import CallReply, CallRequest, Model
 
 _NOT_PARAMS = frozenset(
@@ -139,12 +139,28 @@ def _failure(error: Exception, latency_s: float) -> CallError:
         text += " [context window]"
     elif "ContentPolicyViolationError" in names:
         text += " [content policy]"
-    if any("insufficient_quota" in str(getattr(link, "body", None) or "") for link in chain):
-        text += " [insufficient_quota]"
-    status = getattr(error, "status_code", None)
-    return failure_for(
-        status if isinstance(status, int) else None, text, retry_after_s=_retry_after(chain), latency_s=latency_s
-    )
+    text += _codes(chain, text)
+    if type(chain[-1]) is Exception and not any(getattr(link, "body", None) for link in chain):
+        return upstream_failure(text, latency_s)  # an error inside a reply of status 200
+    return failure_for(_http_status(chain), text, retry_after_s=_retry_after(chain), latency_s=latency_s)
+
+
+def _codes(chain: list[BaseException], text: str) -> str:
+    """The code and type of the provider's error, where the text does not name them: they say more than a status."""
+    bodies = [body for link in chain if isinstance(body := getattr(link, "body", None), dict)]
+    errors = [inner if isinstance(inner := body.get("error"), dict) else body for body in bodies]
+    found = [str(error[key]) for error in errors for key in ("code", "type") if error.get(key)]
+    new = [code for code in dict.fromkeys(found) if code not in text and code != "error"]
+    return f" [{', '.join(new)}]" if new else ""
+
+
+def _http_status(chain: list[BaseException]) -> int | None:
+    """The status as it came; LiteLLM's own error may carry the one of the class that it chose."""
+    for link in reversed(chain):
+        status = getattr(getattr(link, "response", None), "status_code", None) or getattr(link, "status_code", None)
+        if isinstance(status, int):
+            return status
+    return None
 
 
 def _broken(chain: list[BaseException]) -> str | None:

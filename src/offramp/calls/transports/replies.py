@@ -30,32 +30,98 @@ _POLICY = re.compile(
     r"content.?policy|content.?filter|content management policy|safety system|usage policy|responsibleai", re.IGNORECASE
 )
 _QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|credit balance is too low|billing", re.IGNORECASE)
-_NO_MODEL = re.compile(r"model_not_found|model .{0,80}(not found|does not exist)|unknown model|decommissioned", re.I)
+_NO_MODEL = re.compile(
+    r"model_(not_found|gone|retired|deprecated|decommissioned|not_available)|deployment_?not_?found"
+    r"|\b(model|deployment|engine|snapshot)\b.{0,80}\b(not found|does not exist|doesn't exist|is not available)"
+    r"|unknown model|invalid model|no such model|marked by provider as legacy",
+    re.IGNORECASE | re.DOTALL,
+)
+_ENDED = (
+    r"(?:retired|deprecated|decommissioned|discontinued|sunset(?:ted)?|shut ?down|turned off|withdrawn|removed|renamed"
+    r"|replaced|superseded|end[- ]of[- ](?:life|service)|eol|no longer (?:\w+ )?(?:available|supported|offered|served))"
+)
+_MODEL_ENDED = re.compile(
+    r"\b(?:model|deployment|engine|snapshot|version)s?\b[^\n]{0,120}?"
+    rf"\b(?:has|have|had|was|were|is|are|will be|reached)\b[^\n]{{0,40}}?\b{_ENDED}\b"
+    r"|\b(?:retired|deprecated|decommissioned|discontinued|unavailable|renamed|sunset) (?:model|deployment|snapshot)\b",
+    re.IGNORECASE,
+)
+"""A model that is retired or renamed, in words; `_OF_A_PARAMETER` are the same words about something else."""
+_OF_A_PARAMETER = re.compile(
+    r"\b(?:param(?:eter)?s?|argument|field|option|feature|endpoint|api|tools?|functions?|temperature|top_[pk]|stop"
+    r"|max_\w*tokens|logprobs|seed|\w+_penalty|response_format|reasoning_effort|thinking|prefill\w*|system)\b[`'\"]?"
+    r"[^.\n]{0,40}\b(?:deprecated|no longer|not supported|removed|unsupported|discontinued)",
+    re.IGNORECASE,
+)
+_OVERLOADED = re.compile(
+    r"overloaded|over(?:_| )?capacity|at capacity|(?:out of|insufficient) capacity|capacity (?:exceeded|constraint)"
+    r"|server (?:is )?(?:too )?busy|high demand|try again (?:later|in)|please retry|temporarily unavailable"
+    r"|resource.?exhausted|service.?unavailable|slow ?down|too many requests|rate.?limit",
+    re.IGNORECASE,
+)
 
 
 def read_reply(body: Any, usage: Usage, latency_s: float) -> CallReply:
-    """The answer in a chat completion.
+    """The answer in a chat completion. A provider that failed upstream is never taken for a model with no answer.
 
     Args:
         body: the completion, as a mapping or an object with attributes.
 
     Raises:
-        BrokenReply: there is no choice, or it holds no message; with its usage where it names any.
+        BrokenReply: there is no choice, it holds no message, or it is empty and nothing was counted; with its usage
+            where it names any.
+        ServerFailed, RateLimited, ...: an error inside a reply of status 200, as its code and text say.
         Refused: the model refused, or a filter took the answer away; with its usage, which is billed.
     """
-    choices, billed = _get(body, "choices"), None if usage == Usage() else usage
+    choices, billed = _get(body, "choices"), None if usage == Usage(compute_s=usage.compute_s) else usage
     if not isinstance(choices, list) or not choices:
+        if (error := _get(body, "error")) is not None:
+            raise upstream_failure(error, latency_s)
         raise BrokenReply("the reply has no choices", usage=billed, latency_s=latency_s)
-    message = _get(choices[0], "message")
+    choice = choices[0]
+    message, beside = _get(choice, "message"), _get(choice, "provider_specific_fields")
+    reason = _get(beside, "native_finish_reason") or _get(choice, "finish_reason")
+    own = _get(message, "provider_specific_fields")
+    if error := _get(choice, "error") or _get(beside, "error") or _get(message, "error") or _get(own, "error"):
+        raise upstream_failure(error, latency_s)
+    if str(reason).casefold() in ("error", "failed", "malformed_function_call"):
+        raise ServerFailed(f"the provider ended its answer with finish_reason {str(reason)!r}", latency_s=latency_s)
     if message is None:
         raise BrokenReply("the reply's first choice has no message", usage=billed, latency_s=latency_s)
-    content, reason = _text(_get(message, "content")), _get(choices[0], "finish_reason")
-    refusal = _get(message, "refusal") or _get(_get(message, "provider_specific_fields"), "refusal")
+    content = _text(_get(message, "content"))
+    refusal = _get(message, "refusal") or _get(own, "refusal")
     if not content and (refusal or reason == "content_filter"):
         raise Refused(str(refusal or "the provider's content filter"), usage=usage, latency_s=latency_s)
+    if not content and billed is None and usage.compute_s is None and not _get(message, "tool_calls"):
+        raise BrokenReply("the reply is empty and names no tokens", latency_s=latency_s)
     return CallReply(
-        text=content, finish_reason=None if reason is None else str(reason), usage=usage, latency_s=latency_s
+        text=content,
+        finish_reason=None if reason is None else str(reason),
+        usage=usage,
+        latency_s=latency_s,
+        answered_by=_name(_get(body, "model")),
+        fingerprint=_name(_get(body, "system_fingerprint")),
     )
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def upstream_failure(error: Any, latency_s: float) -> CallError:
+    """The failure behind an error inside a reply of status 200; the provider bills no such reply.
+
+    Args:
+        error: its text, or an object with `message`, `type` and `code`.
+    """
+    text = error if isinstance(error, str) else str(_get(error, "message") or _get(error, "type") or error)
+    code = _get(error, "code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    kind = " ".join(str(part) for part in (_get(error, "type"), code) if isinstance(part, str))
+    found = failure_for(status, f"the provider failed: {text} {kind}".strip(), latency_s=latency_s)
+    if isinstance(found, InvalidRequest | Unauthorized):  # of the provider's own request to its upstream
+        return ServerFailed(str(found), latency_s=latency_s)
+    return found
 
 
 def token_usage(counts: Any, *, compute_s: float | None = None) -> Usage:
@@ -121,15 +187,24 @@ def _client_failure(status: int, text: str) -> type[CallError]:
         return TooLong
     if status == 402 or (status in (400, 403) and _QUOTA.search(text)):
         return QuotaExhausted
+    if status == 410 or (status != 401 and ends_model(text)):
+        return ModelNotFound
     if status in (400, 403, 422) and _POLICY.search(text):
         return Refused
     if status in (401, 403):
         return Unauthorized
-    if status == 404 or _NO_MODEL.search(text):
+    if status == 404:
         return ModelNotFound
-    if status in (409, 425):
+    if status in (409, 425) or _OVERLOADED.search(text):
         return ServerFailed
     return InvalidRequest
+
+
+def ends_model(text: str) -> bool:
+    """Whether a provider says that it does not have a model: never had, retired, or under another name."""
+    if _NO_MODEL.search(text):
+        return True
+    return bool(_MODEL_ENDED.search(text)) and not _OF_A_PARAMETER.search(text)
 
 
 def _text(content: Any) -> str:
