@@ -66,7 +66,7 @@ def test_every_failure_has_a_status_of_its_own():
         return [cls] if not cls.__subclasses__() else [leaf for sub in cls.__subclasses__() for leaf in leaves(sub)]
 
     statuses = [leaf.status for leaf in leaves(CallError)]
-    assert len(statuses) == len(set(statuses)) == 12
+    assert len(statuses) == len(set(statuses)) == 13
 
 
 def test_the_output_bound_comes_from_the_request_then_the_model_then_a_default():
