@@ -39,8 +39,8 @@ from offramp.program.run_log import RunLog
 from offramp.program.signature import signature_of
 from offramp.records import CallReply, CallRequest, Example, Purpose
 from offramp.search import api
-from offramp.space.dimensions import MAIN
 from offramp.space.load import LoadedSpace, load_space
+from offramp.space.params import MAIN
 
 NO_ANSWER = "no answer that could be read"
 PROPOSAL = {"max_tokens": 200, "temperature": 1.0}

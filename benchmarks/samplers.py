@@ -21,19 +21,19 @@ from typing import Any
 import numpy as np
 
 from offramp.search.optuna_study import Asked, OptunaStudy
-from offramp.space.dimensions import Dimension
+from offramp.space.params import SearchParam
 from offramp.stats import non_dominated
 from offramp.store.engine import Store, open_store
 
 ROUNDS = 20
-DIMS = (
-    Dimension(name="model", choices=tuple(f"m{i}" for i in range(6))),
-    Dimension(name="instruction", choices=tuple(f"i{i}" for i in range(12))),
-    Dimension(name="demos", choices=("none", "random", "balanced", "nearest")),
-    Dimension(name="demos.count", choices=(2, 4, 8), when={"demos": ("random", "balanced", "nearest")}),
-    Dimension(name="temperature", low=0.0, high=1.5),
-    Dimension(name="top_p", low=0.1, high=1.0),
-    Dimension(name="max_tokens", low=16, high=1024, whole=True, log=True),
+PARAMS = (
+    SearchParam(name="model", choices=tuple(f"m{i}" for i in range(6))),
+    SearchParam(name="instruction", choices=tuple(f"i{i}" for i in range(12))),
+    SearchParam(name="demos", choices=("none", "random", "balanced", "nearest")),
+    SearchParam(name="demos.count", choices=(2, 4, 8), when={"demos": ("random", "balanced", "nearest")}),
+    SearchParam(name="temperature", low=0.0, high=1.5),
+    SearchParam(name="top_p", low=0.1, high=1.0),
+    SearchParam(name="max_tokens", low=16, high=1024, whole=True, log=True),
 )
 
 
@@ -41,7 +41,7 @@ def opened(store: Store, sampler: str) -> OptunaStudy:
     """A study as the search opens it."""
     return OptunaStudy(
         store=store, name="benchmark", directions=["maximize", "minimize", "minimize"],
-        metric_names=["quality", "cost", "latency"], dims=DIMS, sampler=sampler, seed=0,
+        metric_names=["quality", "cost", "latency"], search_params=PARAMS, sampler=sampler, seed=0,
     )  # fmt: skip
 
 
@@ -49,19 +49,19 @@ def fill(study: OptunaStudy, trials: int) -> None:
     """Finished trials with random params and values."""
     generator = np.random.default_rng(0)
     for number in range(trials):
-        params = {dim.name: drawn(dim, generator) for dim in DIMS}
+        params = {param.name: drawn(param, generator) for param in PARAMS}
         if params["demos"] == "none":
             del params["demos.count"]
         attributes = {"candidate": f"c{number}", "params": params, "utility": 0.5, "n": 100}
         study.add_incumbent(params, generator.random(3).tolist(), attributes, {})
 
 
-def drawn(dim: Dimension, generator: np.random.Generator) -> Any:
+def drawn(param: SearchParam, generator: np.random.Generator) -> Any:
     """A random value."""
-    if dim.choices:
-        return dim.choices[int(generator.integers(len(dim.choices)))]
-    value = generator.uniform(dim.low, dim.high)
-    return int(value) if dim.whole else float(value)
+    if param.choices:
+        return param.choices[int(generator.integers(len(param.choices)))]
+    value = generator.uniform(param.low, param.high)
+    return int(value) if param.whole else float(value)
 
 
 def milliseconds(work: Callable[[], Any]) -> tuple[float, Any]:

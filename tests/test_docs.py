@@ -26,7 +26,7 @@ def test_the_space_file_of_the_readme_is_right_for_data_as_it_says(tmp_path: Pat
         rows = [(f"{team} ticket {n}", team) for n in range(20) for team in ("billing", "technical", "sales")]
         csv.writer(file).writerows([("ticket", "team"), *rows])
     job = resolve_job(load_space(tmp_path / "routing.yaml"))
-    assert [dim.name for dim in job.dims if dim.searched][:2] == ["model", "constrained"]
+    assert [param.name for param in job.search_params if param.searched][:2] == ["model", "constrained"]
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
@@ -35,7 +35,7 @@ def test_a_job_that_ships_is_right_and_beats_nothing_by_being_empty(path: Path) 
     splits = job.task.splits
     assert len(splits.train) + len(splits.search) + len(splits.holdout) >= 150
     assert job.incumbent is not None and job.incumbent.model == "local/smollm2-135m"
-    assert sum(dim.searched for dim in job.dims) >= 3
+    assert sum(param.searched for param in job.search_params) >= 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

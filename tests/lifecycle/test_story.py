@@ -37,4 +37,4 @@ def test_its_job_is_right_tries_all_that_it_can_and_runs_on_the_model_that_leave
     job = resolve_job(load_space(SPACE))
     assert job.searched_models == ("local/smollm2-135m",) and job.space.name == "support-triage"
     assert len(job.task.splits.holdout) >= 90
-    assert job.space.search.trials == 1 + math.prod(len(dim.choices) for dim in job.dims if dim.searched)
+    assert job.space.search.trials == 1 + math.prod(len(param.choices) for param in job.search_params if param.searched)

@@ -7,13 +7,13 @@ import pytest
 from optuna.trial import TrialState
 
 from offramp.search.optuna_study import OptunaStudy, open_storage
-from offramp.space.dimensions import Dimension
+from offramp.space.params import SearchParam
 from offramp.store.engine import open_store
 
-DIMS = (
-    Dimension(name="model", choices=("small", "large")),
-    Dimension(name="demos", choices=(0, 2, 4), when={"model": ("large",)}),
-    Dimension(name="temperature", low=0.0, high=1.5),
+PARAMS = (
+    SearchParam(name="model", choices=("small", "large")),
+    SearchParam(name="demos", choices=(0, 2, 4), when={"model": ("large",)}),
+    SearchParam(name="temperature", low=0.0, high=1.5),
 )
 
 
@@ -25,7 +25,7 @@ def store(tmp_path):
 
 def opened(store, sampler="tpe"):
     return OptunaStudy(store=store, name="s", directions=["maximize", "minimize"], metric_names=["quality", "cost"],
-                       dims=DIMS, sampler=sampler, seed=3)  # fmt: skip
+                       search_params=PARAMS, sampler=sampler, seed=3)  # fmt: skip
 
 
 def one_more(study):

@@ -193,7 +193,7 @@ def test_an_incumbent_outside_of_the_space_does_not_keep_a_sampler_from_a_param(
     from offramp.search.samplers import make_sampler
 
     job = resolve_job(load_space(write_space(tmp_path)))
-    told = make_sampler(sampler, job.dims, 0)
+    told = make_sampler(sampler, job.search_params, 0)
     study = optuna.create_study(directions=["maximize"])
     study.add_trial(optuna.trial.create_trial(value=1.0))
     found = told.infer_relative_search_space(study, study.ask())

@@ -10,8 +10,8 @@ from offramp.errors import DatasetError, ModelError, SpaceError, nearest, proble
 from offramp.models import embedded
 from offramp.models.keys import missing_key
 from offramp.records import DemoKind, Model
-from offramp.space.dimensions import Dimension
 from offramp.space.model import LONGEST_NAME, JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
+from offramp.space.params import SearchParam
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
 
@@ -50,19 +50,19 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
 
 def _check_params(job: ResolvedJob) -> None:
     """A searched or fixed request parameter that a model does not take is refused before the first call."""
-    for dim in job.dims:
-        if dim.group != "request" or set(dim.choices) == {None}:
+    for param in job.search_params:
+        if param.group != "request" or set(param.choices) == {None}:
             continue
-        names = [n for n in job.searched_models if dim.applies({**_any(dim), "model": n})]
-        refusing = [n for n in names if not _takes(job.models[n], dim.name)]
+        names = [n for n in job.searched_models if param.applies({**_any(param), "model": n})]
+        refusing = [n for n in names if not _takes(job.models[n], param.name)]
         if refusing:
             taking = [n for n in job.searched_models if n not in refusing]
             known = {name for n in refusing for name in job.models[n].supported_params or ()}
             do = f"Add `when: {{model: {taking}}}`" if taking else "Remove it"
-            do = f"{nearest(dim.name, known)} {do}".strip()
+            do = f"{nearest(param.name, known)} {do}".strip()
             raise SpaceError(
                 problem(
-                    job.loaded.where(f"params.{dim.name}"), f"params.{dim.name} is not taken by {refusing}",
+                    job.loaded.where(f"params.{param.name}"), f"params.{param.name} is not taken by {refusing}",
                     do=f"{do}, or list it under the model's `supports` if it does take it.",
                 )
             )  # fmt: skip
@@ -122,8 +122,8 @@ def _check_ids(job: ResolvedJob) -> None:
             raise DatasetError(problem(where, "characters of the id", got=len(example.id), expected=expected, do=do))
 
 
-def _any(dim: Dimension) -> dict[str, Any]:
-    return {name: values[0] for name, values in dim.when.items()}
+def _any(param: SearchParam) -> dict[str, Any]:
+    return {name: values[0] for name, values in param.when.items()}
 
 
 def _takes(model: Model, param: str) -> bool:
@@ -158,7 +158,7 @@ def _check_scales(job: ResolvedJob) -> None:
 
 
 def _check_demos(job: ResolvedJob) -> None:
-    kinds = {str(k) for dim in job.dims if dim.name == "demos" for k in dim.choices} - {"none"}
+    kinds = {str(k) for param in job.search_params if param.name == "demos" for k in param.choices} - {"none"}
     if job.incumbent is not None and job.incumbent.demo_kind is not DemoKind.NONE:
         kinds.add(job.incumbent.demo_kind.value)
     if kinds and not job.task.splits.train:
@@ -170,7 +170,9 @@ def _check_demos(job: ResolvedJob) -> None:
 def _check_demo_counts(job: ResolvedJob) -> None:
     """A count beyond the train split would be another count under a wrong name."""
     size = len(job.task.splits.train)
-    counts = [value for dim in job.dims if dim.name == "demos.count" for value in (*dim.choices, dim.high)]
+    counts = [
+        value for param in job.search_params if param.name == "demos.count" for value in (*param.choices, param.high)
+    ]
     most = max((int(value) for value in counts if value is not None), default=0)
     if most > size:
         where = job.loaded.where("demos.count")

@@ -1,4 +1,4 @@
-"""A space file resolved into a job: its models, data, metric, dimensions and incumbent.
+"""A space file resolved into a job: its models, data, metric, params and incumbent.
 
 Invariant: what `resolve_job` returns can be run. What cannot be run ends here with a UsageError, before anything is
 written or spent.
@@ -18,18 +18,18 @@ from offramp.models.catalogue import resolve
 from offramp.program.module import ModuleFactory, check_forms, import_module_factory, predictors_of
 from offramp.records import Candidate, Model
 from offramp.space.check import check_space
-from offramp.space.dimensions import (
+from offramp.space.load import LoadedSpace, instruction_texts
+from offramp.space.model import JudgeMetric, ModelPart, SpaceFile, as_list, model_name
+from offramp.space.params import (
     MAIN,
-    Dimension,
+    SearchParam,
     Texts,
     assignments,
     candidate_of,
-    dimensions,
     incumbent_params,
     narrowed,
+    params_of,
 )
-from offramp.space.load import LoadedSpace, instruction_texts
-from offramp.space.model import JudgeMetric, ModelPart, SpaceFile, as_list, model_name
 from offramp.study.domain.objectives import Objective, objectives_of
 from offramp.task.task import Task, load_task
 
@@ -55,7 +55,7 @@ class ResolvedJob:
     searched_models: tuple[str, ...]
     texts: Texts
     task: Task
-    dims: tuple[Dimension, ...]
+    search_params: tuple[SearchParam, ...]
     objectives: tuple[Objective, ...]
     incumbent: Candidate | None
     factory: ModuleFactory | None
@@ -71,7 +71,9 @@ class ResolvedJob:
 
     def candidate(self, params: Mapping[str, Any]) -> Candidate:
         """The candidate of an assignment."""
-        return candidate_of(params, space=self.space, texts=self.all_texts, models=self.models, dims=self.dims)
+        return candidate_of(
+            params, space=self.space, texts=self.all_texts, models=self.models, search_params=self.search_params
+        )
 
     @property
     def all_texts(self) -> Texts:
@@ -82,12 +84,12 @@ class ResolvedJob:
         """The same job with these texts beside those of the file. Its name and hash stay."""
         searched = {name: self.models[name] for name in self.searched_models}
         wider = replace(self, joined=texts)
-        return replace(wider, dims=dimensions(self.space, wider.all_texts, searched))
+        return replace(wider, search_params=params_of(self.space, wider.all_texts, searched))
 
     @property
-    def filled_dims(self) -> tuple[Dimension, ...]:
-        """The dimensions as they are when every text that may be proposed has joined."""
-        return tuple(dim.filled for dim in self.dims)
+    def filled_params(self) -> tuple[SearchParam, ...]:
+        """The params once every text that may be proposed has joined."""
+        return tuple(param.filled for param in self.search_params)
 
     @property
     def incumbent_outside(self) -> bool:
@@ -95,7 +97,7 @@ class ResolvedJob:
         incumbent = self.incumbent
         if incumbent is None:
             return False
-        near = [narrowed(dim, incumbent.params.get(dim.name)) for dim in self.dims]
+        near = [narrowed(param, incumbent.params.get(param.name)) for param in self.search_params]
         return all(self.candidate(params).id != incumbent.id for params in assignments(near))
 
     def hash(self, seed: int) -> str:
@@ -116,7 +118,7 @@ class ResolvedJob:
         return content_hash([part, texts, revisions, self.task.hash, *([stated] if stated else [])])
 
     def _own_numbers(self) -> Mapping[str, Any] | None:
-        """The incumbent's params where one is not as the file has it, but as a dimension (0.0 for 0); else None.
+        """The incumbent's params where one is not as the file spells it, but as its param does (0.0 for 0); else None.
 
         Earlier studies of such a file have another incumbent, and are not continued with this one.
         """
@@ -149,17 +151,17 @@ def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = Fal
     predictors = _predictors(factory, texts, where)
     if factory is None:
         check_forms(_forms(space), task.fields, loaded.where("task"))
-    dims = dimensions(space, texts, {name: models[name] for name in searched})
-    chosen = incumbent_params(space, texts, dims)
+    search_params = params_of(space, texts, {name: models[name] for name in searched})
+    chosen = incumbent_params(space, texts, search_params)
     job = ResolvedJob(
         loaded=loaded,
         models=models,
         searched_models=searched,
         texts=texts,
         task=task,
-        dims=dims,
+        search_params=search_params,
         objectives=objectives_of(space),
-        incumbent=None if chosen is None else _incumbent(chosen, space, texts, models, dims),
+        incumbent=None if chosen is None else _incumbent(chosen, space, texts, models, search_params),
         factory=factory,
         predictors=predictors,
         balance_by=_balance_by(space, task, where),
@@ -210,9 +212,9 @@ def _forms(space: SpaceFile) -> set[str]:
 
 
 def _incumbent(
-    chosen: Mapping[str, Any], space: SpaceFile, texts: Texts, models: Mapping[str, Model], dims: Any
+    chosen: Mapping[str, Any], space: SpaceFile, texts: Texts, models: Mapping[str, Model], search_params: Any
 ) -> Candidate:
-    candidate = candidate_of(chosen, space=space, texts=texts, models=models, dims=dims)
+    candidate = candidate_of(chosen, space=space, texts=texts, models=models, search_params=search_params)
     extra = space.incumbent.params if space.incumbent is not None else {}
     known = {**candidate.request_params, **{name: chosen[name] for name in extra if chosen[name] is not None}}
     return Candidate(**{**_fields(candidate), "request_params": known})

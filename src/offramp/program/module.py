@@ -22,7 +22,7 @@ from offramp.errors import SpaceError, nearest, problem
 from offramp.program.plain import REASONING
 from offramp.program.signature import annotation_of, signature_of
 from offramp.records import Candidate
-from offramp.space.dimensions import MAIN
+from offramp.space.params import MAIN
 from offramp.task.fields import TaskFields
 from offramp.task.metrics.imports import importable, run_file
 

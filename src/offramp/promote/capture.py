@@ -22,7 +22,7 @@ from offramp.program.module import ModuleFactory, build_module, predictors_of
 from offramp.program.program import Demos, Program, demo_rows
 from offramp.promote.promotion import MessagePart, MessageTemplate, Rendering
 from offramp.records import CallReply, CallRequest, Candidate, Example, Model
-from offramp.space.dimensions import MAIN
+from offramp.space.params import MAIN
 from offramp.task.fields import TaskFields
 
 CUSTOM_TYPE_MARK = "<<CUSTOM-TYPE-START-IDENTIFIER>>"

@@ -19,8 +19,8 @@ from offramp.search.engine import Options
 from offramp.search.judging import judge_requests
 from offramp.search.proposals.rounds import proposer_effort
 from offramp.search.warm.start import Start
-from offramp.space.dimensions import Dimension, assignments, cardinality, choose, values_in
 from offramp.space.model import model_name
+from offramp.space.params import SearchParam, assignments, cardinality, choose, values_in
 from offramp.store.history import TypicalCall
 
 BYTES_PER_TOKEN = 4
@@ -33,8 +33,8 @@ WRITING = 10  # an instruction takes so many times as long as an answer
 def job_summary(job: ResolvedJob) -> list[tuple[str, str]]:
     """What a person wants to see of a job before it runs: names and values in reading order."""
     splits = job.task.splits
-    size = cardinality(job.filled_dims)
-    searched = [dim.name for dim in job.dims if dim.searched]
+    size = cardinality(job.filled_params)
+    searched = [param.name for param in job.search_params if param.searched]
     incumbent = "none" if job.incumbent is None else job.incumbent.id
     if job.incumbent_outside:
         incumbent = f"{incumbent}, not in the space: one candidate more"
@@ -134,7 +134,7 @@ def estimate(
     Args:
         warm: what is taken over from another study: its cells are not paid for.
     """
-    trials = int(min(options.trials, cardinality(job.filled_dims) + job.incumbent_outside))
+    trials = int(min(options.trials, cardinality(job.filled_params) + job.incumbent_outside))
     reused, proposing, judges = (
         _reused(warm, job, trials),
         proposer_effort(job, options),
@@ -237,21 +237,21 @@ def _writing(job: ResolvedJob, past: Mapping[str, TypicalCall]) -> Taken:
 
 def _sample(job: ResolvedJob, at_most: int = 64) -> list[Candidate]:
     """Candidates spread evenly over the space."""
-    size = cardinality(job.dims)
+    size = cardinality(job.search_params)
     if size == float("inf"):
-        picks = [choose(job.dims, _first), choose(job.dims, _last)]
+        picks = [choose(job.search_params, _first), choose(job.search_params, _last)]
     else:
         step = max(1, int(size) // at_most)
-        picks = [params for index, params in enumerate(assignments(job.dims)) if index % step == 0]
+        picks = [params for index, params in enumerate(assignments(job.search_params)) if index % step == 0]
     return [job.candidate(params) for params in picks]
 
 
-def _first(dim: Dimension) -> Scalar:
-    return values_in(dim)[0] if dim.size != float("inf") else dim.low
+def _first(param: SearchParam) -> Scalar:
+    return values_in(param)[0] if param.size != float("inf") else param.low
 
 
-def _last(dim: Dimension) -> Scalar:
-    return values_in(dim)[-1] if dim.size != float("inf") else dim.high
+def _last(param: SearchParam) -> Scalar:
+    return values_in(param)[-1] if param.size != float("inf") else param.high
 
 
 def _run(job: ResolvedJob, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:

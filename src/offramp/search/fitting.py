@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, Scalar
 from offramp.search.samplers import rounded
-from offramp.space.dimensions import Dimension, choose, instruction_param, values_in
+from offramp.space.params import SearchParam, choose, instruction_param, values_in
 
 Assignment = Mapping[str, Scalar]
 
@@ -22,13 +22,15 @@ Assignment = Mapping[str, Scalar]
 def fitted(candidate: Candidate, job: ResolvedJob, **changes: Scalar) -> Assignment:
     """The assignment of this space that is nearest to the candidate, with `changes` (such as another model)."""
     wanted = {**_params_here(candidate, job), **changes}
-    return choose(job.dims, lambda dim: nearest_value(dim, wanted.get(dim.name)))
+    return choose(job.search_params, lambda param: nearest_value(param, wanted.get(param.name)))
 
 
 def searched_params(candidate: Candidate, job: ResolvedJob) -> dict[str, Scalar]:
     """The candidate's values of searched params that this space has too: what a sampler can learn from."""
     params = _params_here(candidate, job)
-    return {d.name: params[d.name] for d in job.dims if d.searched and d.name in params and d.holds(params[d.name])}
+    return {
+        d.name: params[d.name] for d in job.search_params if d.searched and d.name in params and d.holds(params[d.name])
+    }
 
 
 def _params_here(candidate: Candidate, job: ResolvedJob) -> dict[str, Scalar]:
@@ -41,18 +43,18 @@ def _params_here(candidate: Candidate, job: ResolvedJob) -> dict[str, Scalar]:
     return params
 
 
-def nearest_value(dim: Dimension, value: Scalar) -> Scalar:
+def nearest_value(param: SearchParam, value: Scalar) -> Scalar:
     """The value as the param spells it, if it has it; else the nearest number; else the first choice."""
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
-    if dim.choices and dim.holds(value):
-        return dim.own(value)
-    if dim.size == math.inf:
-        return rounded(dim.low if number is None else min(dim.high, max(dim.low, float(number))), dim)
-    values = values_in(dim)
-    if not dim.choices and number is not None:
-        place = math.ceil((number - dim.low) / (dim.step or 1) - 0.5)
+    if param.choices and param.holds(value):
+        return param.own(value)
+    if param.size == math.inf:
+        return rounded(param.low if number is None else min(param.high, max(param.low, float(number))), param)
+    values = values_in(param)
+    if not param.choices and number is not None:
+        place = math.ceil((number - param.low) / (param.step or 1) - 0.5)
         return values[min(len(values) - 1, max(0, place))]
-    numbers = [v for v in dim.choices if isinstance(v, int | float) and not isinstance(v, bool)]
+    numbers = [v for v in param.choices if isinstance(v, int | float) and not isinstance(v, bool)]
     if number is None or not numbers:
         return values[0]
     return min(numbers, key=lambda v: abs(v - number))

@@ -55,7 +55,7 @@ class Loop:
         self._race = None if part is None else Racing(part, examples, self.options.seed)
         self._queue = TrialQueue(self.state)
         self._evaluate = partial(self.session.evaluator.evaluate, split=Split.SEARCH, on_result=self._on_result)
-        self._untried = UntriedCandidates(job.dims, job.candidate, self.options.seed)
+        self._untried = UntriedCandidates(job.search_params, job.candidate, self.options.seed)
 
     async def run(self) -> str:
         """Searches to an end; the word for why it ended. A cap or a failure is raised."""
@@ -87,8 +87,8 @@ class Loop:
             return
         self.reporter.begin_proposals()
         job = self.state.job = await self.rounds.run(self.state.job)
-        self.study.adopt(job.dims)
-        self._untried = UntriedCandidates(job.dims, job.candidate, self.options.seed)
+        self.study.adopt(job.search_params)
+        self._untried = UntriedCandidates(job.search_params, job.candidate, self.options.seed)
 
     async def _evaluate_incumbent(self) -> None:
         """The incumbent in full, before anything else: scales that refer to it are fixed by it."""

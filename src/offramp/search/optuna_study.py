@@ -31,7 +31,7 @@ from offramp.ids import derived_seed
 from offramp.job.resolve import ResolvedJob
 from offramp.records import Scalar
 from offramp.search.samplers import distribution_of, is_inside, make_sampler, suggest, warm_up
-from offramp.space.dimensions import Dimension, choose
+from offramp.space.params import SearchParam, choose
 from offramp.store.engine import Store
 from offramp.store.faults import translated
 
@@ -78,13 +78,13 @@ def quiet() -> Iterator[None]:
 
 
 class OptunaStudy:
-    """One optuna study with the dimensions of a space. Raises StorageFullError or JobError when the storage fails."""
+    """One optuna study with the params of a space. Raises StorageFullError or JobError when the storage fails."""
 
     def __init__(
         self, *, store: Store, name: str, directions: Sequence[str], metric_names: Sequence[str],
-        dims: Sequence[Dimension], sampler: str, seed: int,
+        search_params: Sequence[SearchParam], sampler: str, seed: int,
     ) -> None:  # fmt: skip
-        self._dims, self._sampler, self._seed, self._where = tuple(dims), sampler, seed, store.url
+        self._search_params, self._sampler, self._seed, self._where = tuple(search_params), sampler, seed, store.url
         self._live: dict[int, optuna.Trial] = {}
         self._plain = optuna.samplers.RandomSampler(seed=0)  # never asked: every proposal has one of its own
         self._storage = open_storage(store)
@@ -118,11 +118,11 @@ class OptunaStudy:
                 trial = self._study.ask()
                 self._live[trial.number] = trial
 
-                def pick(dim: Dimension) -> Scalar:
-                    self._study.sampler = self._proposer(index, dim.name)
-                    return suggest(trial, dim)
+                def pick(param: SearchParam) -> Scalar:
+                    self._study.sampler = self._proposer(index, param.name)
+                    return suggest(trial, param)
 
-                return Asked(number=trial.number, params=choose(self._dims, pick))
+                return Asked(number=trial.number, params=choose(self._search_params, pick))
             except Exception as error:
                 for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                     self.tell_failed(trial.number, f"{type(error).__name__}: {error}")
@@ -145,12 +145,12 @@ class OptunaStudy:
     def add_incumbent(self, params: Mapping[str, Scalar], values: Sequence[float], attributes: Mapping[str, Any],
                       constraints: Mapping[str, float]) -> int:  # fmt: skip
         """Adds the finished incumbent as a trial; params outside of the searched ranges are left to its attributes."""
-        inside = {n: v for n, v in self._searched(params).items() if is_inside(self._dim(n), v)}
+        inside = {n: v for n, v in self._searched(params).items() if is_inside(self._param(n), v)}
         with self._door():
             self._add(
                 create_trial(
                     state=TrialState.COMPLETE, values=list(values), params=inside,
-                    distributions={n: distribution_of(self._dim(n)) for n in inside},
+                    distributions={n: distribution_of(self._param(n)) for n in inside},
                     user_attrs=dict(attributes), constraints=dict(constraints) or None,
                 )
             )  # fmt: skip
@@ -163,7 +163,7 @@ class OptunaStudy:
             self._add(
                 create_trial(
                     state=TrialState.COMPLETE, values=list(values), params=dict(params),
-                    distributions={n: distribution_of(self._dim(n)) for n in params},
+                    distributions={n: distribution_of(self._param(n)) for n in params},
                     user_attrs={"prior": source, "prior_candidate": candidate}, constraints=dict(constraints) or None,
                 )
             )  # fmt: skip
@@ -174,9 +174,9 @@ class OptunaStudy:
             trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return frozenset(t.user_attrs["prior_candidate"] for t in trials if "prior_candidate" in t.user_attrs)
 
-    def adopt(self, dims: Sequence[Dimension]) -> None:
-        """Goes on with dimensions some of whose reserved choices have joined."""
-        self._dims = tuple(dims)
+    def adopt(self, search_params: Sequence[SearchParam]) -> None:
+        """Continues with params some of whose reserved choices have joined."""
+        self._search_params = tuple(search_params)
 
     def next_number(self) -> int:
         """The number that the next trial will have."""
@@ -239,14 +239,16 @@ class OptunaStudy:
             return self._live.pop(number)
         return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
 
-    def _dim(self, name: str) -> Dimension:
-        return next(dim for dim in self._dims if dim.name == name)
+    def _param(self, name: str) -> SearchParam:
+        return next(param for param in self._search_params if param.name == name)
 
     def _searched(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        return {dim.name: params[dim.name] for dim in self._dims if dim.searched and dim.name in params}
+        return {
+            param.name: params[param.name] for param in self._search_params if param.searched and param.name in params
+        }
 
     def _proposer(self, index: int, part: str) -> optuna.samplers.BaseSampler:
-        return make_sampler(self._sampler, self._dims, derived_seed(self._seed, "sampler", index, part))
+        return make_sampler(self._sampler, self._search_params, derived_seed(self._seed, "sampler", index, part))
 
 
 def open_study(job: ResolvedJob, seed: int, store: Store) -> OptunaStudy:
@@ -259,7 +261,7 @@ def open_study(job: ResolvedJob, seed: int, store: Store) -> OptunaStudy:
         name=job.study_name(seed),
         directions=directions,
         metric_names=names,
-        dims=job.dims,
+        search_params=job.search_params,
         sampler=job.space.search.sampler,
         seed=seed,
     )

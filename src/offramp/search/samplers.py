@@ -1,4 +1,4 @@
-"""Optuna's samplers and distributions for the dimensions of a space.
+"""Optuna's samplers and distributions for the params of a space.
 
 A sampler is made for one proposal, with its own seed. The population samplers are given the params that are searched
 in every trial, since they would otherwise take that from the trials so far: an incumbent whose model is not searched
@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.study import StudyDirection
 
 from offramp.records import Scalar
-from offramp.space.dimensions import Dimension
+from offramp.space.params import SearchParam
 from offramp.stats import non_dominated
 
 STARTUP_TRIALS = 5
@@ -125,10 +125,10 @@ class _Nsga2(_Narrowing, optuna.samplers.NSGAIISampler):  # type: ignore[misc]
         return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
 
 
-def make_sampler(kind: str, dims: Sequence[Dimension], seed: int) -> optuna.samplers.BaseSampler:
+def make_sampler(kind: str, search_params: Sequence[SearchParam], seed: int) -> optuna.samplers.BaseSampler:
     """The sampler for one proposal. A `grid` is walked by the job itself, so that any will do."""
-    sampler = _sampler(kind, dims, seed)
-    sampler.today = {dim.name: CategoricalDistribution(dim.choices) for dim in dims if dim.reserved}
+    sampler = _sampler(kind, search_params, seed)
+    sampler.today = {param.name: CategoricalDistribution(param.choices) for param in search_params if param.reserved}
     return sampler
 
 
@@ -144,50 +144,52 @@ def warm_up(sampler: optuna.samplers.BaseSampler, study: optuna.Study) -> None:
             sampler.get_parent_population(study, generation)
 
 
-def _sampler(kind: str, dims: Sequence[Dimension], seed: int) -> Any:
+def _sampler(kind: str, search_params: Sequence[SearchParam], seed: int) -> Any:
     if kind == "tpe":
-        return _Tpe(_in_every_trial(dims), seed)
+        return _Tpe(_in_every_trial(search_params), seed)
     if kind == "nsga2":
-        return _Nsga2(_in_every_trial(dims), seed)
+        return _Nsga2(_in_every_trial(search_params), seed)
     if kind == "gp":
         return _Gp(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
     return _Random(seed=seed)
 
 
-def _in_every_trial(dims: Sequence[Dimension]) -> dict[str, BaseDistribution]:
-    found = {dim.name: distribution_of(dim) for dim in dims if dim.searched and not dim.when}
+def _in_every_trial(search_params: Sequence[SearchParam]) -> dict[str, BaseDistribution]:
+    found = {param.name: distribution_of(param) for param in search_params if param.searched and not param.when}
     return {name: found[name] for name in sorted(found) if not found[name].single()}
 
 
-def distribution_of(dim: Dimension) -> BaseDistribution:
-    """Optuna's distribution for a searched dimension: choices that may join later are in it from the start."""
-    if dim.choices:
-        return CategoricalDistribution((*dim.choices, *dim.reserved))
-    if dim.whole:
-        return IntDistribution(int(dim.low), int(dim.high), step=int(dim.step or 1), log=dim.log)
-    return FloatDistribution(dim.low, dim.high, step=dim.step, log=dim.log)
+def distribution_of(param: SearchParam) -> BaseDistribution:
+    """Optuna's distribution for a searched param: choices that may join later are in it from the start."""
+    if param.choices:
+        return CategoricalDistribution((*param.choices, *param.reserved))
+    if param.whole:
+        return IntDistribution(int(param.low), int(param.high), step=int(param.step or 1), log=param.log)
+    return FloatDistribution(param.low, param.high, step=param.step, log=param.log)
 
 
-def suggest(trial: optuna.Trial, dim: Dimension) -> Scalar:
-    """The trial's value for a searched dimension, rounded so that it reads well and stays in its range."""
-    distribution = distribution_of(dim)
+def suggest(trial: optuna.Trial, param: SearchParam) -> Scalar:
+    """The trial's value for a searched param, rounded so that it reads well and stays in its range."""
+    distribution = distribution_of(param)
     if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(dim.name, distribution.choices)  # type: ignore[no-any-return]
+        return trial.suggest_categorical(param.name, distribution.choices)  # type: ignore[no-any-return]
     if isinstance(distribution, IntDistribution):
-        return int(trial.suggest_int(dim.name, int(dim.low), int(dim.high), step=int(dim.step or 1), log=dim.log))
-    return rounded(float(trial.suggest_float(dim.name, dim.low, dim.high, step=dim.step, log=dim.log)), dim)
+        return int(
+            trial.suggest_int(param.name, int(param.low), int(param.high), step=int(param.step or 1), log=param.log)
+        )
+    return rounded(float(trial.suggest_float(param.name, param.low, param.high, step=param.step, log=param.log)), param)
 
 
-def rounded(value: float, dim: Dimension) -> float:
+def rounded(value: float, param: SearchParam) -> float:
     """A value of a range with the digits that tell something: 12 places on a grid, else six significant ones."""
-    if dim.step is not None:
+    if param.step is not None:
         return round(value, 12)
-    return min(dim.high, max(dim.low, float(f"{value:.{DIGITS}g}")))
+    return min(param.high, max(param.low, float(f"{value:.{DIGITS}g}")))
 
 
-def is_inside(dim: Dimension, value: Scalar) -> bool:
-    """Whether optuna takes this value for the dimension: in its range, and on its grid where there is one."""
-    if not dim.holds(value) or dim.choices or dim.step is None:
-        return dim.holds(value)
-    steps = (float(value or 0) - dim.low) / dim.step
+def is_inside(param: SearchParam, value: Scalar) -> bool:
+    """Whether optuna takes this value for the param: in its range, and on its grid where there is one."""
+    if not param.holds(value) or param.choices or param.step is None:
+        return param.holds(value)
+    steps = (float(value or 0) - param.low) / param.step
     return abs(steps - round(steps)) < 1e-8

@@ -10,7 +10,7 @@ from typing import Any
 
 from offramp.records import Candidate, Scalar
 from offramp.search.state import StudyState
-from offramp.space.dimensions import instruction_param
+from offramp.space.params import instruction_param
 
 Assignment = Mapping[str, Scalar]
 

@@ -23,7 +23,6 @@ from offramp.space.check_params import (
     check_known_params,
     check_params,
 )
-from offramp.space.dimensions import proposal_names
 from offramp.space.load import MAIN, LoadedSpace, variant_names
 from offramp.space.messages import AsWritten, Problem, SpaceErrors, listing, shown
 from offramp.space.model import (
@@ -37,6 +36,7 @@ from offramp.space.model import (
     as_list,
     model_name,
 )
+from offramp.space.params import proposal_names
 from offramp.space.signature import output_types
 
 MOST_USD = 100_000.0

@@ -15,10 +15,10 @@ from typing import Any
 
 from offramp.errors import SpaceError, nearest
 from offramp.records import Scalar
-from offramp.space.dimensions import dimensions, instruction_param, same_value
 from offramp.space.load import LoadedSpace, variant_names
 from offramp.space.messages import Problem, listing, shown
 from offramp.space.model import Choices, Fixed, ModelPart, Range, as_list, model_name
+from offramp.space.params import instruction_param, params_of, same_value
 
 PROGRAM_PARAMS: Mapping[str, str] = {
     "model": "List models under `models`.",
@@ -193,14 +193,14 @@ def check_grid(loaded: LoadedSpace) -> Iterator[Problem]:
         return
     texts = {predictor: dict.fromkeys(names, "") for predictor, names in variant_names(loaded).items()}
     try:
-        dims = dimensions(loaded.space, texts, {})
+        search_params = params_of(loaded.space, texts, {})
     except SpaceError:  # a condition that has a problem of its own
         return
-    for dim in dims:
-        if dim.group == "request" and dim.size == float("inf"):
+    for param in search_params:
+        if param.group == "request" and param.size == float("inf"):
             note = "a range without a `step` has no finite number of values, and search.sampler is grid"
             do = "Give it a `step`, write `choices`, or use another `search.sampler`."
-            yield loaded.problem(f"params.{dim.name}", note, do=do)
+            yield loaded.problem(f"params.{param.name}", note, do=do)
 
 
 # ------------------------------------------------------------------------------------------------ conditions

@@ -15,7 +15,6 @@ from typing import Any
 from offramp.lifecycle.migration.origin import Origin
 from offramp.promote.promotion import PromotedModel
 from offramp.records import Candidate
-from offramp.space.dimensions import instruction_param
 from offramp.space.load import MAIN, LoadedSpace, instruction_texts
 from offramp.space.model import (
     BudgetPart,
@@ -28,6 +27,7 @@ from offramp.space.model import (
     ProgramPart,
     Range,
 )
+from offramp.space.params import instruction_param
 
 ALONE = "as-is"
 """Ending of the names of studies of one candidate."""

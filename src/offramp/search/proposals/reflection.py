@@ -17,8 +17,8 @@ from offramp.program.engine import Send
 from offramp.records import CallRequest, Candidate, Example, Model, Purpose
 from offramp.search.proposals._base import Brief, NothingProposed
 from offramp.search.proposals.screening import repeats
-from offramp.space.dimensions import MAIN
 from offramp.space.model import ProposePart
+from offramp.space.params import MAIN
 
 Observe = Callable[[Candidate, Sequence[Example]], Awaitable[Sequence[Observation]]]
 

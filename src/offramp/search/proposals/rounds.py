@@ -26,8 +26,8 @@ from offramp.search.proposals.data import FromData
 from offramp.search.proposals.reflection import FromReflection
 from offramp.search.proposals.screening import LeakCheck, answer_columns, leak_check, tidy, why_dropped
 from offramp.search.state import StudyState
-from offramp.space.dimensions import instruction_param, proposal_names
 from offramp.space.model import ProposePart, model_name
+from offramp.space.params import instruction_param, proposal_names
 from offramp.store.variants import Variant, texts_of
 from offramp.task.metrics import gold_columns
 

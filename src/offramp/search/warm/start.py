@@ -24,8 +24,8 @@ from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.proposals.screening import leak_check
 from offramp.search.warm.source import Source, full_source_name, read_source
-from offramp.space.dimensions import instruction_param, proposal_names
 from offramp.space.model import ConstraintsPart
+from offramp.space.params import instruction_param, proposal_names
 from offramp.store.aggregates import AggregateStore
 from offramp.store.candidates import CandidateState
 from offramp.store.engine import Store

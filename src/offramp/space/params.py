@@ -1,8 +1,8 @@
-"""What is searched, as a flat list of dimensions, and the way from chosen values to a candidate.
+"""What is searched, as a flat list of params, and the way from chosen values to a candidate.
 
-A dimension is one param: `model`, `form`, `format`, `constrained`, `instruction` (with several predictors
+The params are `model`, `form`, `format`, `constrained`, `instruction` (with several predictors
 `instruction.<predictor>`), `demos`, `demos.count`, and every request parameter under its own name. Values are chosen in
-order, so that a condition (`when`) only ever looks back. A dimension with one value is part of every assignment but is
+order, so that a condition (`when`) only ever looks back. A param with one value is part of every assignment but is
 not searched.
 
 Invariant: the same chosen values give the same candidate, and two names for the same content give the same candidate
@@ -37,8 +37,8 @@ _FRACTIONS = frozenset({"temperature", "top_p", "min_p", "presence_penalty", "fr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dimension:
-    """One param.
+class SearchParam:
+    """One param with the values that it may take, what Optuna calls a distribution.
 
     Attributes:
         choices: the values, for a categorical param; empty for a range.
@@ -66,8 +66,8 @@ class Dimension:
         return len(self.choices) + len(self.reserved) != 1
 
     @property
-    def filled(self) -> Dimension:
-        """The dimension once everything that may join has joined."""
+    def filled(self) -> SearchParam:
+        """The param once everything that may join has joined."""
         return replace(self, choices=(*self.choices, *self.reserved), reserved=())
 
     @property
@@ -91,7 +91,7 @@ class Dimension:
         return abs(steps - round(steps)) <= _ROUNDING
 
     def own(self, value: Scalar) -> Scalar:
-        """The value as this dimension spells it, so that 0 and 0.0 make one candidate; unchanged if it is not one."""
+        """The value as this param spells it, so that 0 and 0.0 make one candidate; unchanged if it is not one."""
         if not self.holds(value):
             return value
         if self.choices:
@@ -117,8 +117,8 @@ def same_value(option: Any, value: Scalar) -> bool:
     return isinstance(option, bool) == isinstance(value, bool) and option == value
 
 
-def dimensions(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> tuple[Dimension, ...]:
-    """All dimensions of a space in the order in which they are chosen.
+def params_of(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> tuple[SearchParam, ...]:
+    """All params of a space in the order in which they are chosen.
 
     Args:
         texts: instruction texts by predictor and variant.
@@ -127,54 +127,53 @@ def dimensions(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> t
     Raises:
         SpaceError: conditions depend on each other, or name a param that does not exist.
     """
-    program = _program_dimensions(space, texts, models)
-    request = [_request_dimension(name, part) for name, part in space.params.items()]
-    taken = sorted({dim.name for dim in program} & {dim.name for dim in request})
+    program = _program_params(space, texts, models)
+    request = [_request_param(name, part) for name, part in space.params.items()]
+    taken = sorted({param.name for param in program} & {param.name for param in request})
     if taken:
         raise SpaceError(problem("params", f"{taken} are params of the program and cannot be request parameters"))
-    ordered, done = [*program], {dim.name for dim in program}
+    ordered, done = [*program], {param.name for param in program}
     while request:
-        ready = [dim for dim in request if set(dim.when) <= done]
+        ready = [param for param in request if set(param.when) <= done]
         if not ready:
-            what = (
-                f"the conditions of {sorted(dim.name for dim in request)} depend on each other or on an unknown param"
-            )
+            names = sorted(param.name for param in request)
+            what = f"the conditions of {names} depend on each other or on an unknown param"
             raise SpaceError(problem("params", what))
         ordered += ready
-        done |= {dim.name for dim in ready}
-        request = [dim for dim in request if dim not in ready]
+        done |= {param.name for param in ready}
+        request = [param for param in request if param not in ready]
     return tuple(ordered)
 
 
-def _program_dimensions(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> list[Dimension]:
+def _program_params(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> list[SearchParam]:
     forms, kinds = as_list(space.program.form), tuple(as_list(space.demos.kind))
-    dims = [
-        Dimension(name="model", choices=tuple(models)),
-        Dimension(name="form", choices=tuple(forms) if space.task.module is None else ("own",)),
-        Dimension(name="format", choices=tuple(as_list(space.program.format))),
-        Dimension(name="constrained", choices=tuple(as_list(space.program.constrained))),
+    params = [
+        SearchParam(name="model", choices=tuple(models)),
+        SearchParam(name="form", choices=tuple(forms) if space.task.module is None else ("own",)),
+        SearchParam(name="format", choices=tuple(as_list(space.program.format))),
+        SearchParam(name="constrained", choices=tuple(as_list(space.program.constrained))),
     ]
     for predictor, variants in texts.items():
         reserved = tuple(name for name in proposal_names(space) if name not in variants)
-        dims.append(Dimension(name=instruction_param(predictor), choices=tuple(variants), reserved=reserved))
-    dims.append(Dimension(name="demos", choices=kinds))
+        params.append(SearchParam(name=instruction_param(predictor), choices=tuple(variants), reserved=reserved))
+    params.append(SearchParam(name="demos", choices=kinds))
     if used := tuple(kind for kind in kinds if kind != "none"):
-        dims.append(Dimension(name="demos.count", choices=tuple(as_list(space.demos.count)), when={"demos": used}))
-    return dims
+        params.append(SearchParam(name="demos.count", choices=tuple(as_list(space.demos.count)), when={"demos": used}))
+    return params
 
 
-def _request_dimension(name: str, part: Param) -> Dimension:
+def _request_param(name: str, part: Param) -> SearchParam:
     when = {n: tuple(values) for n, values in part.when.items()} if isinstance(part, Choices | Fixed | Range) else {}
     if isinstance(part, Choices):
-        return Dimension(name=name, choices=tuple(part.choices), when=when, group="request")
+        return SearchParam(name=name, choices=tuple(part.choices), when=when, group="request")
     if not isinstance(part, Range):
         value = part.value if isinstance(part, Fixed) else part
-        return Dimension(name=name, choices=(value,), when=when, group="request")
+        return SearchParam(name=name, choices=(value,), when=when, group="request")
     whole_numbers = all(n == int(n) for n in (part.low, part.high, part.step) if n is not None)
     if part.type == "int" and not whole_numbers:
         raise SpaceError(problem(f"params.{name}", "`type: int` needs whole bounds and a whole step"))
     whole = part.type == "int" or (part.type is None and whole_numbers and name not in _FRACTIONS)
-    return Dimension(
+    return SearchParam(
         name=name, low=part.low, high=part.high, step=part.step, log=part.log, whole=whole, when=when, group="request"
     )
 
@@ -193,34 +192,36 @@ def instruction_param(predictor: str) -> str:
 # ----------------------------------------------------------------------------------------------- assignments
 
 
-def choose(dims: Sequence[Dimension], pick: Callable[[Dimension], Scalar]) -> dict[str, Scalar]:
-    """One assignment: `pick` is asked for every searched dimension that applies, in order."""
+def choose(params: Sequence[SearchParam], pick: Callable[[SearchParam], Scalar]) -> dict[str, Scalar]:
+    """One assignment: `pick` is asked for every searched param that applies, in order."""
     chosen: dict[str, Scalar] = {}
-    for dim in dims:
-        if dim.applies(chosen):
-            chosen[dim.name] = pick(dim) if dim.searched else dim.choices[0]
+    for param in params:
+        if param.applies(chosen):
+            chosen[param.name] = pick(param) if param.searched else param.choices[0]
     return chosen
 
 
-def cardinality(dims: Sequence[Dimension], *, at_most: int = 100_000) -> float:
+def cardinality(params: Sequence[SearchParam], *, at_most: int = 100_000) -> float:
     """Number of different assignments, counted under conditions; infinite with an open range or above `at_most`."""
-    if any(dim.size == float("inf") for dim in dims):
+    if any(param.size == float("inf") for param in params):
         return float("inf")
     count = 0
-    for _ in assignments(dims):
+    for _ in assignments(params):
         count += 1
         if count > at_most:
             return float("inf")
     return count
 
 
-def assignments(dims: Sequence[Dimension], chosen: Mapping[str, Scalar] | None = None) -> Iterator[dict[str, Scalar]]:
+def assignments(
+    params: Sequence[SearchParam], chosen: Mapping[str, Scalar] | None = None
+) -> Iterator[dict[str, Scalar]]:
     """Every assignment of a space without open ranges, in order."""
     chosen = dict(chosen or {})
-    if not dims:
+    if not params:
         yield chosen
         return
-    head, *tail = dims
+    head, *tail = params
     if not head.applies(chosen):
         yield from assignments(tail, chosen)
         return
@@ -228,23 +229,23 @@ def assignments(dims: Sequence[Dimension], chosen: Mapping[str, Scalar] | None =
         yield from assignments(tail, {**chosen, head.name: value})
 
 
-def narrowed(dim: Dimension, value: Scalar) -> Dimension:
-    """The dimension with this value alone. For another value choices stay as they are, a range takes its low end."""
-    if dim.holds(value):
-        return replace(dim, choices=(value,))
-    return dim if dim.choices else replace(dim, choices=(dim.low,))
+def narrowed(param: SearchParam, value: Scalar) -> SearchParam:
+    """The param with this value alone. For another value choices stay as they are, a range takes its low end."""
+    if param.holds(value):
+        return replace(param, choices=(value,))
+    return param if param.choices else replace(param, choices=(param.low,))
 
 
-def values_in(dim: Dimension) -> Sequence[Scalar]:
-    """All values of a dimension of finite size; those of a range are computed when asked for."""
-    return dim.choices or _Steps(dim)
+def values_in(param: SearchParam) -> Sequence[Scalar]:
+    """All values of a param of finite size; those of a range are computed when asked for."""
+    return param.choices or _Steps(param)
 
 
 class _Steps(Sequence[Scalar]):
     """The numbers of a range with steps. There may be billions: `seed: {low: 0, high: 2147483647}`."""
 
-    def __init__(self, dim: Dimension) -> None:
-        self._dim, self._places = dim, range(int(dim.size))
+    def __init__(self, param: SearchParam) -> None:
+        self._param, self._places = param, range(int(param.size))
 
     def __len__(self) -> int:
         return len(self._places)
@@ -256,15 +257,15 @@ class _Steps(Sequence[Scalar]):
     def __getitem__(self, index: int | slice) -> Scalar | Sequence[Scalar]:
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
-        number = self._dim.low + self._places[index] * (self._dim.step or 1)
-        return int(number) if self._dim.whole else round(number, 12)
+        number = self._param.low + self._places[index] * (self._param.step or 1)
+        return int(number) if self._param.whole else round(number, 12)
 
 
 # ------------------------------------------------------------------------------------------------ candidates
 
 
 def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts, models: Mapping[str, Model],
-                 dims: Sequence[Dimension]) -> Candidate:  # fmt: skip
+                 search_params: Sequence[SearchParam]) -> Candidate:  # fmt: skip
     """The candidate for one assignment.
 
     `constrained` is true only where it is possible: the plain format on embedded models if there is something to
@@ -277,7 +278,7 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
         constrained = fits_lines(space, form)
     kind = DemoKind(str(params.get("demos", "none")))
     count = int(params.get("demos.count") or 0) if kind is not DemoKind.NONE else 0
-    request_names = {d.name for d in dims if d.group == "request"}
+    request_names = {d.name for d in search_params if d.group == "request"}
     return Candidate(
         params={**params, "constrained": constrained},
         model=model.name,
@@ -310,7 +311,7 @@ def fits_lines(space: SpaceFile, form: str) -> bool:
     return form != "predict" or kinds != ["str"]
 
 
-def incumbent_params(space: SpaceFile, texts: Texts, dims: Sequence[Dimension]) -> dict[str, Scalar] | None:
+def incumbent_params(space: SpaceFile, texts: Texts, search_params: Sequence[SearchParam]) -> dict[str, Scalar] | None:
     """The incumbent as an assignment. None when the file names none.
 
     Its values need not be among those that are searched: what runs today is measured as it is. Where it leaves
@@ -333,11 +334,11 @@ def incumbent_params(space: SpaceFile, texts: Texts, dims: Sequence[Dimension]) 
             stated[instruction_param(predictor)] = named
     stated |= part.params
     chosen: dict[str, Scalar] = {}
-    for dim in dims:
-        if dim.name in stated:
-            chosen[dim.name] = dim.own(stated[dim.name])
-        elif dim.applies(chosen) and not (dim.group == "request" and dim.searched):
-            chosen[dim.name] = values_in(dim)[0] if dim.size != float("inf") else dim.low
+    for param in search_params:
+        if param.name in stated:
+            chosen[param.name] = param.own(stated[param.name])
+        elif param.applies(chosen) and not (param.group == "request" and param.searched):
+            chosen[param.name] = values_in(param)[0] if param.size != float("inf") else param.low
     chosen |= {name: value for name, value in stated.items() if name not in chosen}
     if stated["demos"] == "none":
         chosen.pop("demos.count", None)

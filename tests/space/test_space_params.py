@@ -1,4 +1,4 @@
-"""Dimensions: their values without a list of them, and one candidate for one setting however a number is written."""
+"""Params: their values without a list of them, and one candidate for one setting however a number is written."""
 
 import math
 
@@ -8,41 +8,41 @@ from hypothesis import strategies as st
 
 from offramp.job.resolve import resolve_job
 from offramp.search.fitting import nearest_value
-from offramp.space.dimensions import Dimension, assignments, cardinality, values_in
 from offramp.space.load import load_space
+from offramp.space.params import SearchParam, assignments, cardinality, values_in
 from search_jobs import write_space
 
 RANGES = st.builds(
-    lambda low, span, step, unit: Dimension(
+    lambda low, span, step, unit: SearchParam(
         name="x", low=low * unit, high=(low + span) * unit, step=step * unit, whole=unit == 1.0
     ),
     low=st.integers(-20, 20), span=st.integers(1, 30), step=st.integers(1, 7), unit=st.sampled_from([1.0, 0.25]),
 )  # fmt: skip
 
 
-def counted(dim):
+def counted(param):
     """Every value of a range, one step after the other."""
-    found = [dim.low]
-    while found[-1] + dim.step <= dim.high:
-        found.append(found[-1] + dim.step)
-    return [int(value) if dim.whole else value for value in found]
+    found = [param.low]
+    while found[-1] + param.step <= param.high:
+        found.append(found[-1] + param.step)
+    return [int(value) if param.whole else value for value in found]
 
 
 @given(RANGES)
-def test_the_values_of_a_range_are_those_of_counting(dim):
-    values = values_in(dim)
-    assert list(values) == counted(dim) and len(values) == dim.size
-    assert (values[0], values[-1], values[:2]) == (counted(dim)[0], counted(dim)[-1], counted(dim)[:2])
-    assert all(type(value) is (int if dim.whole else float) for value in values)
+def test_the_values_of_a_range_are_those_of_counting(param):
+    values = values_in(param)
+    assert list(values) == counted(param) and len(values) == param.size
+    assert (values[0], values[-1], values[:2]) == (counted(param)[0], counted(param)[-1], counted(param)[:2])
+    assert all(type(value) is (int if param.whole else float) for value in values)
 
 
 @given(RANGES, st.floats(-60, 60))
-def test_the_nearest_value_is_that_of_trying_them_all(dim, wanted):
-    assert nearest_value(dim, wanted) == min(counted(dim), key=lambda value: abs(value - wanted))
+def test_the_nearest_value_is_that_of_trying_them_all(param, wanted):
+    assert nearest_value(param, wanted) == min(counted(param), key=lambda value: abs(value - wanted))
 
 
 def test_a_range_of_billions_is_not_held_in_memory():
-    seeds = Dimension(name="seed", low=0, high=2**31 - 1, whole=True)
+    seeds = SearchParam(name="seed", low=0, high=2**31 - 1, whole=True)
     assert (len(values_in(seeds)), values_in(seeds)[-1]) == (2**31, 2**31 - 1)
     assert cardinality([seeds]) == math.inf
     assert next(assignments([seeds])) == {"seed": 0}
@@ -50,11 +50,11 @@ def test_a_range_of_billions_is_not_held_in_memory():
 
 @pytest.mark.parametrize("step", [None, 1e-300, 5e-324])
 def test_a_range_with_too_many_values_to_count_is_infinite(step):
-    assert Dimension(name="x", low=0, high=1e300, step=step).size == math.inf
+    assert SearchParam(name="x", low=0, high=1e300, step=step).size == math.inf
 
 
 def test_0_and_0_point_0_are_one_value_and_true_is_not_1():
-    choices = Dimension(name="x", choices=(0.0, 1, "1"))
+    choices = SearchParam(name="x", choices=(0.0, 1, "1"))
     assert [repr(choices.own(value)) for value in (0, -0.0, 1.0, "1", True, 7)] == [
         "0.0",
         "0.0",
@@ -63,8 +63,8 @@ def test_0_and_0_point_0_are_one_value_and_true_is_not_1():
         "True",
         "7",
     ]
-    assert repr(Dimension(name="x", low=0, high=2).own(1)) == "1.0"
-    assert repr(Dimension(name="x", low=0, high=2, whole=True).own(1.0)) == "1"
+    assert repr(SearchParam(name="x", low=0, high=2).own(1)) == "1.0"
+    assert repr(SearchParam(name="x", low=0, high=2, whole=True).own(1.0)) == "1"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_incumbent_that_writes_a_number_in_another_way_is_the_candidate_that_
         return resolve_job(load_space(write_space(tmp_path, incumbent=part, params=params)))
 
     job = resolved(**incumbent)
-    searched = {job.candidate(params).id for params in assignments(job.dims)}
+    searched = {job.candidate(params).id for params in assignments(job.search_params)}
     assert job.incumbent.id in searched
     # A study that has the other id for it is left as it is, and the same file as the search writes it is one job.
     as_searched = {name: job.incumbent.params[name] for name in incumbent}
