@@ -22,12 +22,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from offramp.records import Candidate, DemoKind, Split
+from offramp.records import Candidate, DemoKind, Objective, Price, Split
 from offramp.store import tables
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore, content_of
 from offramp.store.engine import Store, open_store
-from offramp.store.studies import StudyRow, StudyStatus, StudyStore
-from offramp.study.domain.objectives import Objective, objectives_json
+from offramp.store.studies import StudyDetails, StudyRow, StudyStatus, StudyStore
 
 STUDY = "scale-00000000"
 HELD = 20
@@ -84,14 +83,11 @@ def build(store: Store, candidates: int, examples: int) -> None:
         Objective(name="latency", weight=0.2, scale=(5, 0)),
     )
     rng, made = random.Random(0), [candidate(i) for i in range(candidates)]
-    extra = {
-        "objectives": objectives_json(objectives),
-        "incumbent": made[0].id,
-        "prices": {"m": {"input_usd": 1.0, "output_usd": 2.0}},
-    }
+    prices = {"m": Price(input_usd=1.0, output_usd=2.0)}
+    details = StudyDetails(objectives=objectives, incumbent=made[0].id, prices=prices)
     StudyStore(store).create_or_get(
         StudyRow(name=STUDY, space_name="scale", space_json=str(space()), space_hash="", task_hash="", seed=0,
-                 status=StudyStatus.FINISHED, stop_reason="trials", extra=extra)
+                 status=StudyStatus.FINISHED, stop_reason="trials", details=details)
     )  # fmt: skip
     CandidateStore(store).put(STUDY, CandidateRow(candidate=made[0], number=0, state=CandidateState.COMPLETE))
     summaries = AggregateStore(store)

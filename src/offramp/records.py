@@ -10,7 +10,7 @@ import enum
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 from offramp.ids import content_hash
 
@@ -157,6 +157,11 @@ class Model:
     def local(self) -> bool:
         """Whether llama.cpp on this machine serves it."""
         return self.route.startswith("local/")
+
+    @property
+    def identity(self) -> tuple[str, str | None, str | None]:
+        """What makes it the model it is, whatever it is called: route, revision and address."""
+        return self.route, self.revision, self.api_base
 
     @property
     def provider(self) -> str:
@@ -414,6 +419,61 @@ class Aggregate:
         """The same runs at this price."""
         total = None if price is None or self.usage is None or not self.n else price.cost_usd(self.usage)
         return replace(self, cost_usd=None if total is None else total / self.n)
+
+
+class Measured(Protocol):
+    """What objectives are read from: an `Aggregate`, or what a study kept of one of another study."""
+
+    @property
+    def quality(self) -> float | None:
+        """Mean score in 0..1."""
+        ...
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Mean virtual USD of one run."""
+        ...
+
+    def latency_s(self, statistic: str = "p50") -> float | None:
+        """Seconds of one run, by `mean` or a percentile."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """One objective.
+
+    Attributes:
+        name: `quality` (maximised), `cost` or `latency` (minimised).
+        weight: share in the utility, not normalised.
+        statistic: how latencies of runs become one number.
+        scale: (worst, best) in the unit of the objective; None while it waits for the incumbent.
+    """
+
+    name: str
+    weight: float
+    statistic: str = "p50"
+    scale: tuple[float, float] | None = None
+
+    @property
+    def maximise(self) -> bool:
+        """Direction."""
+        return self.name == "quality"
+
+    def value(self, seen: Measured) -> float | None:
+        """The aggregate, in the objective's unit; None when it is not known."""
+        if self.name == "quality":
+            return seen.quality
+        if self.name == "cost":
+            return seen.cost_usd
+        return seen.latency_s(self.statistic)
+
+    def scaled(self, value: float) -> float:
+        """The value on 0..1, clipped; 1 is best."""
+        if self.scale is None:
+            raise ValueError(f"the scale of {self.name} is not fixed yet")
+        worst, best = self.scale
+        return min(1.0, max(0.0, (value - worst) / (best - worst)))
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

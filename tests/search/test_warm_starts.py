@@ -230,7 +230,7 @@ def test_the_beginning_of_a_name_and_latest_mean_the_old_study_also_the_second_t
     for name in ("landscape", "latest"):
         studies = {run_job(later, tmp_path, from_study=name).report.study for _ in range(2)}
         assert len(studies) == 1
-        assert record(tmp_path, studies.pop()).extra["warm"]["study"] == old.report.study
+        assert record(tmp_path, studies.pop()).details.warm.study == old.report.study
 
 
 def test_an_old_text_that_the_file_has_not_comes_along(tmp_path, transport):
@@ -296,7 +296,7 @@ def test_balanced_demos_of_another_column_give_no_cell(tmp_path, transport):
     other = changed(path, "other", demos={**demos, "balance_by": "id"})
     new = run_job(other, tmp_path, from_study=old.report.study, trials=3)
     incumbent = new.report.incumbent.candidate
-    assert set(record(tmp_path, new.report.study).extra["warm"]["cells"]) <= {incumbent}
+    assert set(record(tmp_path, new.report.study).details.warm.reused) <= {incumbent}
 
 
 # ------------------------------------------------------------------------------------------------- dry run

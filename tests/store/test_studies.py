@@ -1,10 +1,34 @@
+from dataclasses import replace
+
 import pytest
+import sqlalchemy as sa
 
 from offramp.errors import JobError, StorageError
+from offramp.records import Objective, Price
+from offramp.store import tables
 from offramp.store.owners import Owner, current_owner
-from offramp.store.studies import StudyRow, StudyStatus, StudyStore
+from offramp.store.studies import FirstCandidate, PriorTrial, StudyDetails, StudyRow, StudyStatus, StudyStore, WarmStart
 
 ROW = StudyRow(name="support-1", space_name="support", space_json="{}", space_hash="a", task_hash="b", seed=0)
+DETAILS = StudyDetails(
+    prices={"m": Price(input_usd=1.0, output_usd=2.0), "n": None},
+    texts={"main": {"vague": "Vague."}},
+    models={"m": ("openai/m", None, "http://127.0.0.1:9/v1")},
+    dataset_hash="d",
+    splits_hash="s",
+    metric_hash="m",
+    space_file="space.yaml",
+    examples={"search": 10},
+    versions={"offramp": "0.1"},
+    objectives=(Objective(name="cost", weight=0.3, scale=(2.0, 0.0)),),
+    incumbent="c",
+    warm=WarmStart(
+        study="old", storage="sqlite:///old.db", same_task=True, notes=("n",),
+        first=(FirstCandidate(params={"t": 0.5}, candidate="c", parent="p", same=False),),
+        prior=(PriorTrial(candidate="q", params={}, quality=0.5, cost_usd=None, latencies_s={"p50": 1.0}),),
+        reused={"c": 3},
+    ),
+)  # fmt: skip
 OTHER = Owner(host="far", pid=7, token="x|y|z")
 
 
@@ -36,14 +60,52 @@ def test_a_study_is_created_once_and_then_found(studies, clock):
     assert first.created_at == first.updated_at and first.status is StudyStatus.RUNNING and first.seed == 0
 
 
+def test_details_are_stored_under_the_keys_that_earlier_versions_wrote(studies, store):
+    studies.create_or_get(replace(ROW, details=DETAILS))
+    with store.reading() as conn:
+        stored = conn.execute(sa.select(tables.studies.c.extra)).scalar_one()
+    assert stored == {
+        "prices": {
+            "m": {
+                "input_usd": 1.0, "cached_input_usd": None, "cache_write_usd": None, "output_usd": 2.0,
+                "reasoning_usd": None, "compute_usd_per_hour": None,
+            },
+            "n": None,
+        },
+        "texts": {"main": {"vague": "Vague."}},
+        "models": {"m": ["openai/m", None, "http://127.0.0.1:9/v1"]},
+        "task": {"dataset": "d", "splits": "s", "metric": "m"},
+        "space_file": "space.yaml",
+        "examples": {"search": 10},
+        "versions": {"offramp": "0.1"},
+        "objectives": [{"name": "cost", "weight": 0.3, "statistic": "p50", "scale": [2.0, 0.0]}],
+        "incumbent": "c",
+        "warm": {
+            "study": "old", "storage": "sqlite:///old.db", "same_task": True, "notes": ["n"],
+            "first": [{"params": {"t": 0.5}, "candidate": "c", "parent": "p", "same": False}],
+            "prior": [{"candidate": "q", "params": {}, "quality": 0.5, "cost_usd": None, "latency_s": {"p50": 1.0}}],
+            "cells": {"c": 3},
+        },
+    }  # fmt: skip
+    assert studies.get(ROW.name).details == DETAILS
+
+
+def test_a_study_of_which_an_earlier_version_kept_less_can_be_read(studies, store):
+    studies.create_or_get(ROW)
+    with store.transaction() as conn:
+        conn.execute(tables.studies.update().values(extra={"prices": {"m": None}}))
+    assert studies.get(ROW.name).details == StudyDetails(prices={"m": None})
+    assert StudyDetails().to_json() == {}
+
+
 def test_an_update_changes_fields_and_moves_the_date(studies, clock):
     made = studies.create_or_get(ROW)
     clock.now += 5
-    done = studies.update("support-1", status="finished", summary_json="[1]", extra={"k": [1]}, stop_reason="cap")
-    assert (done.status, done.summary_json, dict(done.extra), done.stop_reason) == (
+    done = studies.update("support-1", status="finished", summary_json="[1]", details=DETAILS, stop_reason="cap")
+    assert (done.status, done.summary_json, done.details, done.stop_reason) == (
         "finished",
         "[1]",
-        {"k": [1]},
+        DETAILS,
         "cap",
     )
     assert done.created_at == made.created_at < done.updated_at

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offramp.records import Candidate, DemoKind, Result, ResultState, Split, Usage
+from offramp.records import Candidate, DemoKind, Objective, Price, Result, ResultState, Split, Usage
 from offramp.store.aggregates import AggregateStore
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.engine import Store, open_store
 from offramp.store.results import ResultStore
-from offramp.store.studies import StudyRow, StudyStore
-from offramp.study.domain.objectives import Objective, objectives_json
+from offramp.store.studies import StudyDetails, StudyRow, StudyStore
 from offramp.study.domain.paired_comparison import compare_paired, holm_corrected
 from offramp.study.study_report import build_report
 
@@ -23,7 +22,7 @@ SPACE = """{"schema_version": 1, "name": "equals", "task": {"signature": "text -
 "dataset": {"path": "gone.jsonl"}, "metric": {"kind": "exact", "field": "label"},
 "models": [{"name": "m", "route": "openai/m", "price": {"input_usd": 1.0, "output_usd": 2.0}}],
 "instructions": {"one": "Label the text."}}"""
-PRICES = {"m": {"input_usd": 1.0, "output_usd": 2.0}}
+PRICES = {"m": Price(input_usd=1.0, output_usd=2.0)}
 LEVEL, CANDIDATES = 0.05, 20
 
 
@@ -40,9 +39,16 @@ def kept(store: Store, study: str, scores: np.ndarray) -> list[str]:
     search split than the one before, so that all are on the front."""
     made = [_candidate(i) for i in range(len(scores))]
     objectives = (Objective(name="quality", weight=1.0, scale=(0, 1)), Objective(name="cost", weight=1.0, scale=(1, 0)))
-    extra: dict[str, Any] = {"objectives": objectives_json(objectives), "incumbent": made[0].id, "prices": PRICES}
     StudyStore(store).create_or_get(
-        StudyRow(name=study, space_name="equals", space_json=SPACE, space_hash="", task_hash="", seed=0, extra=extra)
+        StudyRow(
+            name=study,
+            space_name="equals",
+            space_json=SPACE,
+            space_hash="",
+            task_hash="",
+            seed=0,
+            details=StudyDetails(objectives=objectives, incumbent=made[0].id, prices=PRICES),
+        )
     )
     for number, (one, row) in enumerate(zip(made, scores, strict=True)):
         CandidateStore(store).put(study, CandidateRow(candidate=one, number=number, state=CandidateState.COMPLETE))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offramp.records import Aggregate, Candidate, DemoKind, Price, Usage
+from offramp.records import Aggregate, Candidate, DemoKind, Objective, Price, Usage
 from offramp.stats import explained_share
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.store.results import CallCounts
 from offramp.study.domain.importance import importances
 from offramp.study.domain.members import Member
-from offramp.study.domain.objectives import Objective
 from offramp.study.domain.trajectory import thinned, trajectory
 
 

@@ -7,13 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.errors import UsageError
-from offramp.records import Result, ResultState, Usage
+from offramp.records import Objective, Result, ResultState, Usage
 from offramp.space.model import ConstraintsPart
 from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.objectives import (
-    Objective,
-    objectives_from_json,
-    objectives_json,
     reweighted,
     utility,
     values_of,
@@ -136,11 +133,6 @@ def test_a_value_that_is_not_known_keeps_no_constraint():
 
 def test_no_constraint_gives_no_violation():
     assert violations(ConstraintsPart(), evaluation((1.0, 1.0, 1.0))) == {}
-
-
-def test_objectives_survive_json():
-    objectives = (objective(), objective("cost", scale=None), objective("latency", scale=(3.0, 0.0), statistic="p95"))
-    assert objectives_from_json(objectives_json(objectives)) == objectives
 
 
 def test_weights_that_are_not_named_are_0():

@@ -5,17 +5,17 @@ Invariant: what leaves here has the task hash of the study; data, splits or a me
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from offramp.errors import UsageError, problem
 from offramp.ids import content_hash
 from offramp.job.resolve import ResolvedJob, resolve_job
-from offramp.records import Model, Split
+from offramp.records import Split
 from offramp.space.load import LoadedSpace, space_from_json
 from offramp.store.engine import Store
-from offramp.store.studies import StudyRow, StudyStore
+from offramp.store.studies import StudyDetails, StudyRow, StudyStore
 
 _PACKAGES = ("offramp", "dspy", "optuna", "litellm")
 """Packages whose versions, beside the space, decide how a study runs."""
@@ -23,7 +23,6 @@ _PACKAGES = ("offramp", "dspy", "optuna", "litellm")
 
 def study_row(job: ResolvedJob, seed: int) -> StudyRow:
     """The record of a study that has not begun."""
-    prices = {name: None if m.price is None else asdict(m.price) for name, m in job.models.items()}
     return StudyRow(
         name=job.study_name(seed),
         space_name=job.space.name,
@@ -31,25 +30,18 @@ def study_row(job: ResolvedJob, seed: int) -> StudyRow:
         space_hash=job.hash(seed),
         task_hash=job.task.hash,
         seed=seed,
-        extra={
-            "prices": prices,
-            "texts": {predictor: dict(v) for predictor, v in job.texts.items()},
-            "models": {name: model_identity(model) for name, model in job.models.items()},
-            "task": {
-                "dataset": job.task.dataset_hash,
-                "splits": job.task.splits_hash,
-                "metric": content_hash(job.task.metric.fingerprint),
-            },
-            "space_file": str(job.loaded.base.resolve() / job.loaded.path.name),
-            "examples": {split.value: len(job.task.splits.of(split)) for split in Split},
-            "versions": {name: version(name) for name in _PACKAGES},
-        },
+        details=StudyDetails(
+            prices={name: model.price for name, model in job.models.items()},
+            texts={predictor: dict(texts) for predictor, texts in job.texts.items()},
+            models={name: model.identity for name, model in job.models.items()},
+            dataset_hash=job.task.dataset_hash,
+            splits_hash=job.task.splits_hash,
+            metric_hash=content_hash(job.task.metric.fingerprint),
+            space_file=str(job.loaded.base.resolve() / job.loaded.path.name),
+            examples={split.value: len(job.task.splits.of(split)) for split in Split},
+            versions={name: version(name) for name in _PACKAGES},
+        ),
     )
-
-
-def model_identity(model: Model) -> list[str | None]:
-    """What makes a model the one it is, whatever it is called: route, revision and address."""
-    return [model.route, model.revision, model.api_base]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +68,7 @@ def load_study(store: Store, study: str, space_file: str | Path | None = None) -
         UsageError: a named file or the data is missing, or is not what the study ran on.
     """
     row = StudyStore(store).get(study)
-    path = Path(space_file or row.extra.get("space_file") or "")
+    path = Path(space_file or row.details.space_file or "")
     if space_file is not None and not path.is_file():
         raise UsageError(problem("--space", "there is no such file", got=str(path), do="Check the path."))
     if not path.name:

@@ -16,7 +16,7 @@ from offramp.job.checks import check_job, check_runnable, metric_parts
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
 from offramp.program.module import ModuleFactory, check_forms, import_module_factory, predictors_of
-from offramp.records import Candidate, Model
+from offramp.records import Candidate, Model, Objective
 from offramp.space.check import check_space
 from offramp.space.load import LoadedSpace, instruction_texts
 from offramp.space.model import JudgeMetric, ModelPart, SpaceFile, as_list, model_name
@@ -30,7 +30,7 @@ from offramp.space.params import (
     narrowed,
     params_of,
 )
-from offramp.study.domain.objectives import Objective, objectives_of
+from offramp.study.domain.objectives import objectives_of
 from offramp.task.task import Task, load_task
 
 

@@ -143,7 +143,7 @@ def evidence_of(
 def _beaten(
     store: Store, opened: LoadedStudy, row: CandidateRow, holdout: Results, prices: Mapping[str, Price | None]
 ) -> BeatenIncumbent | None:
-    incumbent = opened.row.extra.get("incumbent")
+    incumbent = opened.row.details.incumbent
     return None if incumbent == row.id else beaten_incumbent(store, opened.row.name, incumbent, holdout, prices)
 
 

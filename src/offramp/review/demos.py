@@ -39,7 +39,7 @@ def read_pool(row: StudyRow, dataset: Dataset) -> Pool | None:
     if dataset.missing is not None:
         return None
     try:
-        return _read(space_from_json(row.space_json), Path(row.extra["space_file"]).parent)
+        return _read(space_from_json(row.space_json), Path(row.details.space_file or "").parent)
     except (OfframpError, OSError, KeyError):
         return None
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from offramp.review.page import StudyPage, StudySource, study_page
 from offramp.store.candidates import CandidateStore
-from offramp.store.changes import stamp
 from offramp.store.engine import Store
-from offramp.store.studies import StudyRow, StudyStore
+from offramp.store.studies import StudyRow, StudyStore, change_stamp
 
 _KEPT = 8
 Key = tuple[str, str, tuple[tuple[str, float], ...] | None]
@@ -43,7 +42,7 @@ class Library:
 
     def stamp(self, study: str) -> str:
         """What changes when the study does. Raises StorageError where there is none."""
-        return stamp(self.store, study) or StudyStore(self.store).get(study).updated_at
+        return change_stamp(self.store, study) or StudyStore(self.store).get(study).updated_at
 
     def row(self, study: str) -> StudyRow:
         """The record of a study. Raises StorageError where there is none."""

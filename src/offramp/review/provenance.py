@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -31,12 +31,12 @@ def _study(row: StudyRow, space: SpaceFile) -> Iterator[tuple[str, str]]:
 
 
 def _data(row: StudyRow, space: SpaceFile) -> Iterator[tuple[str, str]]:
-    kept: Mapping[str, Any] = row.extra
+    details = row.details
     yield "dataset", space.dataset.path or str(space.dataset.hub)
-    if "dataset" in kept.get("task", {}):
-        yield "dataset content", f"sha256 {kept['task']['dataset']}"
-    if "examples" in kept:
-        yield "examples", ", ".join(f"{name} {n}" for name, n in kept["examples"].items())
+    if details.dataset_hash is not None:
+        yield "dataset content", f"sha256 {details.dataset_hash}"
+    if details.examples:
+        yield "examples", ", ".join(f"{name} {n}" for name, n in details.examples.items())
     yield "metric", _metric(space.metric.model_dump(mode="json", exclude_defaults=True))
     yield "task (data, splits, metric, fields)", f"sha256 {row.task_hash}"
 
@@ -72,9 +72,8 @@ def price_words(price: Price | None) -> str:
 
 
 def _versions(row: StudyRow) -> Iterator[tuple[str, str]]:
-    kept = row.extra.get("versions")
-    if kept:
-        yield "run with", ", ".join(f"{name} {number}" for name, number in kept.items())
+    if row.details.versions:
+        yield "run with", ", ".join(f"{name} {number}" for name, number in row.details.versions.items())
     yield "shown with", f"offramp {_version('offramp')}"
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from offramp.records import Objective
 from offramp.stats import Interval
 from offramp.study.domain.members import Member
-from offramp.study.domain.objectives import Objective
 from offramp.study.domain.paired_comparison import CONFIDENCE
 from offramp.study.study_report import StudyReport
 from offramp.study.wording import limit_words, number, per_thousand, points, seconds, shared_params, short_params

@@ -189,18 +189,17 @@ def _reused(warm: Start | None, job: ResolvedJob, trials: int) -> int:
     if warm is None:
         return 0
     incumbent = () if job.incumbent is None else (job.incumbent.id,)
-    first = dict.fromkeys([*incumbent, *(lead["candidate"] for lead in warm.record["first"])])
-    cells: Mapping[str, int] = warm.record["cells"]
-    return sum(cells.get(candidate, 0) for candidate in list(first)[:trials])
+    first = dict.fromkeys([*incumbent, *(lead.candidate for lead in warm.record.first)])
+    return sum(warm.record.reused.get(candidate, 0) for candidate in list(first)[:trials])
 
 
 def _told(warm: Start) -> str:
     record = warm.record
     words = [
-        f"{record['study']}: {len(record['first'])} candidates go first",
-        f"{sum(record['cells'].values())} cells are there already",
-        f"{len(record['prior'])} trials inform the sampler",
-        *record["notes"],
+        f"{record.study}: {len(record.first)} candidates go first",
+        f"{sum(record.reused.values())} cells are there already",
+        f"{len(record.prior)} trials inform the sampler",
+        *record.notes,
     ]
     return "; ".join(words)
 

@@ -110,7 +110,8 @@ class Loop:
         """Trials of the study that this one starts from, once the scales are fixed that a utility needs."""
         space = self.state.job.space
         single = space.search.mode == "utility"
-        add_prior(self.study, self._queue.warm, self.state.objectives, space.constraints, single=single)
+        if (warm := self.state.study.details.warm) is not None:
+            add_prior(self.study, warm, self.state.objectives, space.constraints, single=single)
 
     async def _retry_failed_examples(self) -> None:
         """Runs again the examples of finished candidates that an earlier run got no answer for.

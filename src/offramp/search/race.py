@@ -17,12 +17,11 @@ from dataclasses import replace
 import numpy as np
 
 from offramp.ids import derived_seed
-from offramp.records import Candidate, Evaluation, Example, Result
+from offramp.records import Candidate, Evaluation, Example, Objective, Result
 from offramp.search.racing import COST, LATENCY, QUALITY, RaceObjective
 from offramp.search.stopping import FEWEST, ahead
 from offramp.space.model import RacePart
 from offramp.stats.pareto import Floats
-from offramp.study.domain.objectives import Objective
 
 LEAST_BLOCK = 5
 BLOCKS = 8

@@ -10,12 +10,13 @@ sees every trial that optuna has finished.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.evaluate.results import StudyResults
 from offramp.job.resolve import ResolvedJob
-from offramp.records import Candidate, Evaluation, Split
+from offramp.records import Candidate, Evaluation, Objective, Split
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import answers_behind
 from offramp.store.aggregates import AggregateStore, aggregate_of
@@ -25,9 +26,6 @@ from offramp.store.results import PairedCounts, ProbeRun, ProbeRuns, ProbeStore
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.store.variants import Variant, VariantStore
 from offramp.study.domain.objectives import (
-    Objective,
-    objectives_from_json,
-    objectives_json,
     utility,
     values_of,
     violations,
@@ -99,16 +97,14 @@ class StudyState:
 
     def fix_scales(self, incumbent: Evaluation | None) -> None:
         """Fixes the objectives' scales once for a study, in its record, so that every later run uses the same ones."""
-        if kept := self.study.extra.get("objectives"):
-            self.objectives = objectives_from_json(kept)
+        details = self.study.details
+        if details.objectives:
+            self.objectives = details.objectives
             return
         seen = None if incumbent is None else aggregate_of(incumbent.results)
         self.objectives = with_scales(self.job.objectives, seen)
-        extra = {
-            "objectives": objectives_json(self.objectives),
-            "incumbent": None if self.job.incumbent is None else self.job.incumbent.id,
-        }
-        self.update(extra={**self.study.extra, **extra})
+        incumbent_id = None if self.job.incumbent is None else self.job.incumbent.id
+        self.update(details=replace(details, objectives=self.objectives, incumbent=incumbent_id))
         self._scoring = scoring_context(self.study)
 
     def update(self, **changes: Any) -> None:

@@ -16,15 +16,11 @@ Assignment = Mapping[str, Scalar]
 
 
 class TrialQueue:
-    """What to try first, and where every candidate comes from.
-
-    Attributes:
-        warm: what the study's record says of the study that it starts from; empty for a start from nothing.
-    """
+    """What to try first, and where every candidate comes from."""
 
     def __init__(self, state: StudyState) -> None:
         self._state = state
-        self.warm: Mapping[str, Any] = state.study.extra.get("warm") or {}
+        self._warm = state.study.details.warm
         self._given: set[str] = set()
 
     def next(self) -> Assignment | None:
@@ -39,7 +35,8 @@ class TrialQueue:
         return None
 
     def _all(self) -> Iterator[tuple[str, Assignment]]:
-        yield from ((first["candidate"], first["params"]) for first in self.warm.get("first", ()))
+        if self._warm is not None:
+            yield from ((first.candidate, first.params) for first in self._warm.first)
         for row in self._state.variants:
             if row.joined and row.params is not None:
                 yield self._state.job.candidate(row.params).id, row.params
@@ -47,17 +44,18 @@ class TrialQueue:
     def origin(self, candidate: Candidate, *, incumbent: bool = False) -> dict[str, Any]:
         """Where a candidate comes from, for its record; with `cells`, how many results are the other study's."""
         found = {"kind": "incumbent"} if incumbent else self._origin(candidate)
-        reused = self.warm.get("cells", {}).get(candidate.id)
-        return {**found, "cells": {"study": self.warm["study"], "n": reused}} if reused else found
+        if self._warm is None or not (reused := self._warm.reused.get(candidate.id)):
+            return found
+        return {**found, "cells": {"study": self._warm.study, "n": reused}}
 
     def _origin(self, candidate: Candidate) -> dict[str, Any]:
-        for first in self.warm.get("first", ()):
-            if first["candidate"] == candidate.id:
-                return {"kind": "study", "study": self.warm["study"], "parents": [first["parent"]]}
+        parents = {} if self._warm is None else {first.candidate: first.parent for first in self._warm.first}
+        if self._warm is not None and candidate.id in parents:
+            return {"kind": "study", "study": self._warm.study, "parents": [parents[candidate.id]]}
         chosen = {(row.predictor, row.name): row for row in self._state.variants if row.joined and row.round}
         params = {predictor: candidate.params.get(instruction_param(predictor)) for predictor in candidate.instructions}
         rows = [chosen[pair] for pair in params.items() if pair in chosen]
         if not rows:
             return {"kind": "sampler"}
-        parents = sorted({parent for row in rows for parent in row.parents})
-        return {"kind": "proposal", "variants": [row.name for row in rows], "parents": parents}
+        after = sorted({parent for row in rows for parent in row.parents})
+        return {"kind": "proposal", "variants": [row.name for row in rows], "parents": after}

@@ -17,7 +17,7 @@ from offramp.calls.transports import Transport
 from offramp.errors import UsageError, problem
 from offramp.ids import derived_seed
 from offramp.job.clock import Clock, TimeIsUp, Timing
-from offramp.job.loaded import LoadedStudy, model_identity
+from offramp.job.loaded import LoadedStudy
 from offramp.job.session import Caps, Session, open_session
 from offramp.records import Purpose, ResultState, Split
 from offramp.search.holdout_evaluation import standing
@@ -209,13 +209,13 @@ class Verification:
 
     def _check_models(self, members: Sequence[Member]) -> None:
         """A model that is another one now would put numbers of two models into one candidate."""
-        kept = self._row.extra.get("models", {})
+        kept = self._row.details.models
         for name in {str(member.params["model"]) for member in members}:
-            now = model_identity(self._p.models[name])
+            now = self._p.models[name].identity
             if name in kept and kept[name] != now:
                 do = "Run the job anew."
                 raise UsageError(
-                    problem(self._row.name, f"model {name!r} is not the one that it ran on", got=now, do=do)
+                    problem(self._row.name, f"model {name!r} is not the one that it ran on", got=list(now), do=do)
                 )
 
     def _check_probe(self) -> None:

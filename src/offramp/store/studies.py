@@ -19,9 +19,11 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from offramp.errors import JobError, StorageError, nearest, problem
+from offramp.ids import content_hash
+from offramp.records import Objective, Price, Scalar
 from offramp.store.engine import Store
 from offramp.store.owners import Owner, owner_alive
-from offramp.store.tables import leases, storable, studies
+from offramp.store.tables import candidates, leases, probes, storable, studies, summaries
 
 
 class StudyStatus(enum.StrEnum):
@@ -34,6 +36,163 @@ class StudyStatus(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstCandidate:
+    """An assignment that the old front gives: `candidate` is its id here, `parent` that of the old member.
+
+    Attributes:
+        same: whether both ids are the same.
+    """
+
+    params: Mapping[str, Scalar]
+    candidate: str
+    parent: str
+    same: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorTrial:
+    """A finished trial of the old study: the params that this space has too, and what the candidate came to."""
+
+    candidate: str
+    params: Mapping[str, Scalar]
+    quality: float | None
+    cost_usd: float | None
+    latencies_s: Mapping[str, float | None]
+
+    def latency_s(self, statistic: str = "p50") -> float | None:
+        """Seconds of one run, by `mean` or a percentile."""
+        return self.latencies_s.get(statistic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmStart:
+    """What was taken over from the study that this one started from.
+
+    Attributes:
+        study: its name. storage: where it was, without a password.
+        same_task: whether its scores say the same as this study's.
+        notes: what could not be used and why, in words.
+        first: what goes first, the best first.
+        prior: trials that the sampler learns from.
+        reused: by candidate, how many of its results on the search split were taken over.
+    """
+
+    study: str
+    storage: str
+    same_task: bool
+    notes: tuple[str, ...] = ()
+    first: tuple[FirstCandidate, ...] = ()
+    prior: tuple[PriorTrial, ...] = ()
+    reused: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored."""
+        prior = [
+            {"candidate": p.candidate, "params": dict(p.params), "quality": p.quality, "cost_usd": p.cost_usd,
+             "latency_s": dict(p.latencies_s)} for p in self.prior
+        ]  # fmt: skip
+        return {
+            "study": self.study,
+            "storage": self.storage,
+            "same_task": self.same_task,
+            "notes": list(self.notes),
+            "first": [{**asdict(one), "params": dict(one.params)} for one in self.first],
+            "prior": prior,
+            "cells": dict(self.reused),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> WarmStart:
+        """The inverse of `to_json`."""
+        return cls(
+            study=stored["study"],
+            storage=stored["storage"],
+            same_task=stored.get("same_task", True),
+            notes=tuple(stored.get("notes", ())),
+            first=tuple(FirstCandidate(**one) for one in stored.get("first", ())),
+            prior=tuple(
+                PriorTrial(
+                    candidate=one["candidate"],
+                    params=one["params"],
+                    quality=one["quality"],
+                    cost_usd=one["cost_usd"],
+                    latencies_s=one["latency_s"],
+                )
+                for one in stored.get("prior", ())
+            ),
+            reused=stored.get("cells", {}),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyDetails:
+    """What a study ran with, beside its space file. What an earlier version did not write is empty or None.
+
+    Attributes:
+        prices: by model name, as they were then; None for a model without one.
+        texts: instructions of the space file, by predictor and name.
+        models: by model name, `Model.identity`.
+        dataset_hash, splits_hash, metric_hash: of the task.
+        space_file: where the space file was.
+        examples: how many each split has.
+        versions: of the packages that it ran with.
+        objectives: with their scales fixed; empty before the incumbent was evaluated.
+        incumbent: candidate id of what runs today; None where there is none, and before it was evaluated.
+        warm: what was taken over from another study; None for a start from nothing.
+    """
+
+    prices: Mapping[str, Price | None] = field(default_factory=dict)
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    models: Mapping[str, tuple[str, str | None, str | None]] = field(default_factory=dict)
+    dataset_hash: str | None = None
+    splits_hash: str | None = None
+    metric_hash: str | None = None
+    space_file: str | None = None
+    examples: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    objectives: tuple[Objective, ...] = ()
+    incumbent: str | None = None
+    warm: WarmStart | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored; what is empty or not known is left out."""
+        task = {"dataset": self.dataset_hash, "splits": self.splits_hash, "metric": self.metric_hash}
+        found: dict[str, Any] = {
+            "prices": {name: None if price is None else asdict(price) for name, price in self.prices.items()},
+            "texts": {predictor: dict(texts) for predictor, texts in self.texts.items()},
+            "models": {name: list(identity) for name, identity in self.models.items()},
+            "task": {name: value for name, value in task.items() if value is not None},
+            "space_file": self.space_file,
+            "examples": dict(self.examples),
+            "versions": dict(self.versions),
+            "objectives": [{**asdict(one), "scale": one.scale and list(one.scale)} for one in self.objectives],
+            "warm": None if self.warm is None else self.warm.to_json(),
+        }
+        kept = {name: value for name, value in found.items() if value}
+        return {**kept, "incumbent": self.incumbent} if self.objectives else kept
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> StudyDetails:
+        """The inverse of `to_json`."""
+        task, warm = stored.get("task", {}), stored.get("warm")
+        objectives = [{**one, "scale": one["scale"] and tuple(one["scale"])} for one in stored.get("objectives", ())]
+        return cls(
+            prices={n: None if price is None else Price(**price) for n, price in stored.get("prices", {}).items()},
+            texts=stored.get("texts", {}),
+            models={name: tuple(identity) for name, identity in stored.get("models", {}).items()},
+            dataset_hash=task.get("dataset"),
+            splits_hash=task.get("splits"),
+            metric_hash=task.get("metric"),
+            space_file=stored.get("space_file"),
+            examples=stored.get("examples", {}),
+            versions=stored.get("versions", {}),
+            objectives=tuple(Objective(**one) for one in objectives),
+            incumbent=stored.get("incumbent"),
+            warm=None if warm is None else WarmStart.from_json(warm),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRow:
     """One study.
 
@@ -42,7 +201,6 @@ class StudyRow:
         created_at, updated_at: UTC, ISO 8601 with microseconds; set by the store where empty.
         stop_reason: why it stands as it does; None while running.
         summary_json: what the search wrote at its end; None before.
-        extra: anything else, JSON values.
     """
 
     name: str
@@ -56,7 +214,7 @@ class StudyRow:
     status: StudyStatus = StudyStatus.RUNNING
     stop_reason: str | None = None
     summary_json: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    details: StudyDetails = field(default_factory=StudyDetails)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +225,8 @@ class Lease:
     id: str
 
 
-_FIXED = frozenset({"name", "created_at", "updated_at"})
-_CHANGEABLE = frozenset(f.name for f in fields(StudyRow)) - _FIXED
+_PLAIN = tuple(f.name for f in fields(StudyRow) if f.name not in ("status", "details"))
+_CHANGEABLE = frozenset(f.name for f in fields(StudyRow)) - {"name", "created_at", "updated_at"}
 
 
 class StudyStore:
@@ -85,7 +243,8 @@ class StudyStore:
     def create_or_get(self, row: StudyRow) -> StudyRow:
         """Keep `row` as a new study, or return the study that already has its name, unchanged."""
         now = self._now()
-        values = {**asdict(row), "created_at": row.created_at or now, "updated_at": now, "extra": dict(row.extra)}
+        values = {name: getattr(row, name) for name in _PLAIN} | {"status": str(row.status)}
+        values |= {"created_at": row.created_at or now, "updated_at": now, "extra": row.details.to_json()}
         insert = postgresql.insert(studies) if self._store.dialect == "postgresql" else sqlite.insert(studies)
         with self._store.transaction() as conn:
             conn.execute(insert.values(**values).on_conflict_do_nothing(index_elements=["name"]))
@@ -100,6 +259,8 @@ class StudyStore:
         """
         if unknown := sorted(set(changes) - _CHANGEABLE):
             raise TypeError(f"fields of a study that cannot be changed: {unknown}")
+        if "details" in changes:
+            changes["extra"] = changes.pop("details").to_json()
         with self._store.transaction() as conn:
             where = studies.c.name == name
             done = conn.execute(studies.update().where(where).values(**changes, updated_at=self._now()))
@@ -184,5 +345,24 @@ def _busy(study: str, pid: int, host: str) -> JobError:
 
 
 def _study(row: Any) -> StudyRow:
-    plain = {f.name: getattr(row, f.name) for f in fields(StudyRow) if f.name != "status"}
-    return StudyRow(**plain, status=StudyStatus(row.status))
+    plain = {name: getattr(row, name) for name in _PLAIN}
+    return StudyRow(**plain, status=StudyStatus(row.status), details=StudyDetails.from_json(row.extra))
+
+
+def change_stamp(store: Store, study: str) -> str | None:
+    """A text that changes when a study's record, candidates, aggregates or timed runs do; None for no such study.
+
+    One small query, for whoever follows a study.
+    """
+    tried = sa.select(sa.func.count()).where(candidates.c.study == study).scalar_subquery()
+    mine = summaries.c.study == study
+    scored = sa.select(sa.func.count()).where(mine).scalar_subquery()
+    examples = sa.select(sa.func.coalesce(sa.func.sum(summaries.c.n), 0)).where(mine).scalar_subquery()
+    apart = probes.c.study == study
+    timed = sa.select(sa.func.count()).where(apart).scalar_subquery()
+    last = sa.select(sa.func.max(probes.c.measured_at)).where(apart).scalar_subquery()
+    parts = (studies.c.updated_at, studies.c.status, tried, scored, examples, timed, last)
+    select = sa.select(*parts).where(studies.c.name == study)
+    with store.reading() as conn:
+        row = conn.execute(select).first()
+    return None if row is None else content_hash([str(value) for value in row], length=16)

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from offramp.records import Objective
 from offramp.store.candidates import CandidateState
 from offramp.store.engine import Store
+from offramp.store.studies import WarmStart
 from offramp.store.variants import Variant
 from offramp.study.domain.members import Member, front_of, member_of, recommend, with_holdout
-from offramp.study.domain.objectives import Objective, reweighted, utility_of
+from offramp.study.domain.objectives import reweighted, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison
 from offramp.study.domain.regressions import regressed_at_most
 from offramp.study.queries.study_rows import StudyRows, read_study_rows
@@ -208,7 +210,7 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         front=front,
         incumbent=next((member for member in members if member.incumbent), None),
         recommended=recommend(front),
-        started_from=_start(study.extra.get("warm")),
+        started_from=_started_from(study.details.warm),
         proposals=rows.variants,
     )
 
@@ -221,12 +223,18 @@ def _regressed(candidate: str, rows: StudyRows) -> float | None:
     return 0.0 if candidate == incumbent else regressed_at_most(rows.search_counts.get(candidate), budget.confidence)
 
 
-def _start(warm: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _started_from(warm: WarmStart | None) -> dict[str, Any] | None:
     """What the report says of the study that this one started from."""
     if warm is None:
         return None
-    numbers = {"first": len(warm["first"]), "cells": sum(warm["cells"].values()), "prior": len(warm["prior"])}
-    return {"study": warm["study"], "storage": warm["storage"], "notes": list(warm["notes"]), **numbers}
+    return {
+        "study": warm.study,
+        "storage": warm.storage,
+        "notes": list(warm.notes),
+        "first": len(warm.first),
+        "cells": sum(warm.reused.values()),
+        "prior": len(warm.prior),
+    }
 
 
 def reweigh(report: StudyReport, weights: Mapping[str, float]) -> StudyReport:

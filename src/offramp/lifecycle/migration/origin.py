@@ -109,7 +109,7 @@ def _space(promotion: Promotion, row: StudyRow | None, promotions: Path, given: 
 
 
 def _space_file(promotion: Promotion, row: StudyRow | None, promotions: Path) -> Path | None:
-    stated = row.extra.get("space_file") if row is not None else None
+    stated = row.details.space_file if row is not None else None
     if isinstance(stated, str) and Path(stated).parent.is_dir():
         return Path(stated)
     named = promotion.evidence.space_file

@@ -103,8 +103,8 @@ def _price(promoted: PromotedModel) -> Any:
 
 def ruled(origin: Origin) -> ObjectivesPart:
     """The objectives with every scale as numbers: those of the old study, or twice what the evidence says."""
-    kept = origin.row.extra.get("objectives", []) if origin.row is not None else []
-    scales = {each["name"]: tuple(each["scale"]) for each in kept if each.get("scale")}
+    kept = origin.row.details.objectives if origin.row is not None else ()
+    scales = {objective.name: objective.scale for objective in kept if objective.scale is not None}
     parts = origin.space.space.objectives
     evidence = origin.promotion.evidence.search
     measured = {"cost": evidence.cost_usd, "latency": evidence.latency_p50_s, "quality": None}

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from offramp.errors import UsageError, problem
-from offramp.records import Scalar, Split
+from offramp.records import Objective, Scalar, Split
 from offramp.search.racing import COST, LATENCY, QUALITY, DeclaredFront, Race, RaceObjective, RaceSettings
 from offramp.search.replay.table import OUTCOMES, PaidCells, RecordedTable, read_table
-from offramp.study.domain.objectives import Objective, reweighted
+from offramp.study.domain.objectives import reweighted
 
 NAMES = ("quality", "cost_usd", "latency_s")
 """What is reported, in the order of the table's outcomes."""

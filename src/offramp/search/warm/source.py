@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from offramp.errors import UsageError, nearest, problem
 from offramp.ids import content_hash
-from offramp.job.loaded import model_identity
 from offramp.job.resolve import ResolvedJob
 from offramp.records import Candidate, DemoKind, Split
 from offramp.space.load import space_from_json
@@ -62,8 +61,8 @@ class Source:
     def has_results_for(self, candidate: Candidate, job: ResolvedJob) -> bool:
         """Whether its results for this candidate are what this job would get: same model, demos and task."""
         model = job.models.get(candidate.model)
-        stored = self.row.extra.get("models", {}).get(candidate.model)
-        if not self.same_task or model is None or stored != model_identity(model):
+        stored = self.row.details.models.get(candidate.model)
+        if not self.same_task or model is None or stored != model.identity:
             return False
         old, new = self.space.demos, job.space.demos
         if candidate.demo_kind is DemoKind.BALANCED:
@@ -128,8 +127,9 @@ def _refuse_another_task(row: StudyRow, space: SpaceFile, job: ResolvedJob) -> N
 def _differences(store: Store, row: StudyRow, job: ResolvedJob) -> Iterator[str]:
     task = job.task
     new = {"dataset": task.dataset_hash, "splits": task.splits_hash, "metric": content_hash(task.metric.fingerprint)}
-    old = row.extra.get("task", {})
-    names = [words for part, words in _PARTS.items() if old.get(part) != new[part]] or ["the task"]
+    details = row.details
+    old = {"dataset": details.dataset_hash, "splits": details.splits_hash, "metric": details.metric_hash}
+    names = [words for part, words in _PARTS.items() if old[part] != new[part]] or ["the task"]
     differ = f"{' and '.join(names)} differ" if len(names) > 1 or names[0] == "the splits" else f"{names[0]} differs"
     yield f"{differ}: its front is tried first, but none of its scores is used"
     searched = {example for results in ResultStore(store).all(row.name, Split.SEARCH).values() for example in results}

@@ -12,13 +12,12 @@ not learn.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from offramp.job.loaded import study_row
 from offramp.job.resolve import ResolvedJob
-from offramp.records import Candidate, Result, ResultState, Split
+from offramp.records import Candidate, Objective, Result, ResultState, Split
 from offramp.search.fitting import fitted, searched_params
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
@@ -30,9 +29,9 @@ from offramp.store.aggregates import AggregateStore
 from offramp.store.candidates import CandidateState
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.store.studies import StudyStore
+from offramp.store.studies import FirstCandidate, PriorTrial, StudyStore, WarmStart
 from offramp.store.variants import Variant, VariantStore, texts_of
-from offramp.study.domain.objectives import Objective, utility, values_of, violations
+from offramp.study.domain.objectives import utility, values_of, violations
 
 STATISTICS = ("mean", "p50", "p90", "p95")
 
@@ -45,14 +44,13 @@ class Start:
         job: the job, with the old front's instructions that its space file lacks.
         variants: those instructions.
         results: results that need not be paid for again, by split.
-        record: what the study's record will say: `study`, `first` (assignments), `prior` (trials), `cells` (reused
-            results by candidate), `notes`.
+        record: what the study's record will say of it.
     """
 
     job: ResolvedJob
     variants: tuple[Variant, ...]
     results: dict[Split, list[Result]]
-    record: dict[str, Any]
+    record: WarmStart
 
 
 def start_from(job: ResolvedJob, options: Options, store: Store, source: Store, study: str) -> ResolvedJob:
@@ -70,7 +68,7 @@ def start_from(job: ResolvedJob, options: Options, store: Store, source: Store, 
         ResultStore(store, job.space.store_text).put(name, split, results)
     VariantStore(store).put(name, *start.variants)
     row = study_row(named, options.seed)
-    studies.create_or_get(replace(row, extra={**row.extra, "warm": start.record}))
+    studies.create_or_get(replace(row, details=replace(row.details, warm=start.record)))
     return start.job
 
 
@@ -79,17 +77,17 @@ def plan_start(named: ResolvedJob, source_store: Store) -> Start:
     source = read_source(source_store, str(named.started_from), named)
     variants = tuple(_missing_texts(source, named))
     job = named.with_joined(texts_of(variants))
-    first = list(_first_assignments(source, job))
+    first = tuple(_first_candidates(source, job))
     results = {split: list(_reused_results(source, job, split)) for split in (Split.SEARCH, Split.HOLDOUT)}
-    record = {
-        "study": source.row.name,
-        "storage": source_store.url,
-        "same_task": source.same_task,
-        "notes": list(source.notes),
-        "first": first,
-        "prior": list(_prior_trials(source, job, {lead["candidate"] for lead in first})),
-        "cells": dict(Counter(result.candidate for result in results[Split.SEARCH])),
-    }
+    record = WarmStart(
+        study=source.row.name,
+        storage=source_store.url,
+        same_task=source.same_task,
+        notes=source.notes,
+        first=first,
+        prior=tuple(_prior_trials(source, job, {one.candidate for one in first})),
+        reused=dict(Counter(result.candidate for result in results[Split.SEARCH])),
+    )
     return Start(job=job, variants=variants, results=results, record=record)
 
 
@@ -123,7 +121,7 @@ def _free_name(old: str, taken: set[str]) -> str:
     return next(name for name in (f"old-{n}" if n in taken else n for n in names) if name not in taken)
 
 
-def _first_assignments(source: Source, job: ResolvedJob) -> Iterator[dict[str, Any]]:
+def _first_candidates(source: Source, job: ResolvedJob) -> Iterator[FirstCandidate]:
     """The old front, best first; then the old front on each model that it never saw.
 
     Without a new model, members whose model is not searched here are tried on all that are.
@@ -139,9 +137,8 @@ def _first_assignments(source: Source, job: ResolvedJob) -> Iterator[dict[str, A
         candidate = job.candidate(params)
         if candidate.id not in seen:
             seen.add(candidate.id)
-            yield {
-                "params": dict(params), "candidate": candidate.id, "parent": row.id, "same": candidate.id == row.id
-            }  # fmt: skip
+            same = candidate.id == row.id
+            yield FirstCandidate(params=dict(params), candidate=candidate.id, parent=row.id, same=same)
 
 
 def _reused_results(source: Source, job: ResolvedJob, split: Split) -> Iterator[Result]:
@@ -165,7 +162,7 @@ def _is_of_this_space(candidate: Candidate, job: ResolvedJob) -> bool:
     )
 
 
-def _prior_trials(source: Source, job: ResolvedJob, first: set[str]) -> Iterator[dict[str, Any]]:
+def _prior_trials(source: Source, job: ResolvedJob, first: set[str]) -> Iterator[PriorTrial]:
     """Finished trials of that study that this one does not run itself, as far as their params are searched here."""
     if not source.same_task:
         return
@@ -177,48 +174,27 @@ def _prior_trials(source: Source, job: ResolvedJob, first: set[str]) -> Iterator
             continue
         price = job.models[row.candidate.model].price if row.candidate.model in job.models else None
         priced = aggregates[row.id].priced(price)
-        yield {
-            "candidate": row.id,
-            "params": params,
-            "quality": priced.quality,
-            "cost_usd": old_costs.get(row.id) if price is None else priced.cost_usd,
-            "latency_s": {name: priced.latency_s(name) for name in STATISTICS},
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriorTrial:
-    """Aggregates of an old candidate, as objectives read them; None where one is not known."""
-
-    quality: float | None
-    cost_usd: float | None
-    latencies_s: Mapping[str, float | None]
-
-    def latency_s(self, statistic: str = "p50") -> float | None:
-        """Seconds of one run."""
-        return self.latencies_s.get(statistic)
+        yield PriorTrial(
+            candidate=row.id,
+            params=params,
+            quality=priced.quality,
+            cost_usd=old_costs.get(row.id) if price is None else priced.cost_usd,
+            latencies_s={name: priced.latency_s(name) for name in STATISTICS},
+        )
 
 
 def add_prior(
-    study: OptunaStudy, warm: Mapping[str, Any], objectives: Sequence[Objective], constraints: ConstraintsPart, *,
-    single: bool,
-) -> None:  # fmt: skip
+    study: OptunaStudy, warm: WarmStart, objectives: Sequence[Objective], constraints: ConstraintsPart, *, single: bool
+) -> None:
     """Adds the record's prior trials that Optuna's study lacks, except those without a value for some objective.
 
     Args:
-        warm: the record.
         single: whether the study has one value, the utility.
     """
     added = study.priors()
-    for trial in warm.get("prior", ()):
-        old = PriorTrial(quality=trial["quality"], cost_usd=trial["cost_usd"], latencies_s=trial["latency_s"])
-        values = values_of(objectives, old)
-        if values is None or trial["candidate"] in added:
-            continue
-        study.add_prior(
-            trial["params"],
-            [utility(objectives, values)] if single else list(values),
-            violations(constraints, old),
-            candidate=trial["candidate"],
-            source=str(warm["study"]),
-        )
+    for trial in warm.prior:
+        values = values_of(objectives, trial)
+        if values is not None and trial.candidate not in added:
+            outcome = [utility(objectives, values)] if single else list(values)
+            missed = violations(constraints, trial)
+            study.add_prior(trial.params, outcome, missed, candidate=trial.candidate, source=warm.study)

@@ -13,11 +13,10 @@ from typing import TypeGuard
 
 import numpy as np
 
-from offramp.records import Scalar
+from offramp.records import Objective, Scalar
 from offramp.stats import explained_share
 from offramp.stats.pareto import Floats
 from offramp.study.domain.members import Member
-from offramp.study.domain.objectives import Objective
 
 _BINS = 5
 _FEW = 8

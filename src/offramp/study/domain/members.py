@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from offramp.records import Aggregate, Price, Scalar, Split, percentile
+from offramp.records import Aggregate, Objective, Price, Scalar, Split, percentile
 from offramp.space.model import ConstraintsPart
 from offramp.stats import knee, non_dominated, quantile
 from offramp.store.results import ProbeRuns
-from offramp.study.domain.objectives import BrokenLimit, Objective, broken_limits, utility_of
+from offramp.study.domain.objectives import BrokenLimit, broken_limits, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison, Scores, compare_all
 
 

@@ -12,67 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 from offramp.errors import UsageError, nearest, problem
+from offramp.records import Measured, Objective
 from offramp.space.model import MOST_WEIGHT, ConstraintsPart, ObjectivePart, SpaceFile
 
 UNITS: Mapping[str, str] = {"quality": "0..1", "cost": "USD per run", "latency": "seconds per run"}
-
-
-class Measured(Protocol):
-    """What objectives are read from: an `Aggregate`, or what another study's record kept of one."""
-
-    @property
-    def quality(self) -> float | None:
-        """Mean score in 0..1."""
-        ...
-
-    @property
-    def cost_usd(self) -> float | None:
-        """Mean virtual USD of one run."""
-        ...
-
-    def latency_s(self, statistic: str = "p50") -> float | None:
-        """Seconds of one run, by `mean` or a percentile."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
-    """One objective.
-
-    Attributes:
-        name: `quality` (maximised), `cost` or `latency` (minimised).
-        weight: share in the utility, not normalised.
-        statistic: how latencies of runs become one number.
-        scale: (worst, best) in the unit of the objective; None while it waits for the incumbent.
-    """
-
-    name: str
-    weight: float
-    statistic: str = "p50"
-    scale: tuple[float, float] | None = None
-
-    @property
-    def maximise(self) -> bool:
-        """Direction."""
-        return self.name == "quality"
-
-    def value(self, seen: Measured) -> float | None:
-        """The aggregate, in the objective's unit; None when it is not known."""
-        if self.name == "quality":
-            return seen.quality
-        if self.name == "cost":
-            return seen.cost_usd
-        return seen.latency_s(self.statistic)
-
-    def scaled(self, value: float) -> float:
-        """The value on 0..1, clipped; 1 is best."""
-        if self.scale is None:
-            raise ValueError(f"the scale of {self.name} is not fixed yet")
-        worst, best = self.scale
-        return min(1.0, max(0.0, (value - worst) / (best - worst)))
 
 
 def objectives_of(space: SpaceFile) -> tuple[Objective, ...]:
@@ -82,11 +27,8 @@ def objectives_of(space: SpaceFile) -> tuple[Objective, ...]:
 
 
 def _objective(name: str, part: ObjectivePart) -> Objective:
-    scale: tuple[float, float] | None
-    if isinstance(part.scale, tuple):
-        scale = part.scale
-    else:
-        scale = (0.0, 1.0) if name == "quality" else None
+    open_scale = (0.0, 1.0) if name == "quality" else None
+    scale = part.scale if isinstance(part.scale, tuple) else open_scale
     return Objective(name=name, weight=part.weight, statistic=part.statistic, scale=scale)
 
 
@@ -198,24 +140,3 @@ def reweighted(objectives: Sequence[Objective], weights: Mapping[str, float] | N
         do = "Raise one, such as quality=1."
         raise UsageError(problem("--weights", "the weights", got=got, expected="one above 0 at least", do=do))
     return tuple(replace(objective, weight=weights.get(objective.name, 0.0)) for objective in objectives)
-
-
-def objectives_json(objectives: Sequence[Objective]) -> list[dict[str, Any]]:
-    """The objectives as JSON values, for a study's record."""
-    return [
-        {"name": o.name, "weight": o.weight, "statistic": o.statistic, "scale": list(o.scale) if o.scale else None}
-        for o in objectives
-    ]
-
-
-def objectives_from_json(values: Sequence[Mapping[str, Any]]) -> tuple[Objective, ...]:
-    """The inverse of `objectives_json`."""
-    return tuple(
-        Objective(
-            name=v["name"],
-            weight=v["weight"],
-            statistic=v["statistic"],
-            scale=tuple(v["scale"]) if v["scale"] else None,
-        )
-        for v in values
-    )

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offramp.records import Aggregate
+from offramp.records import Aggregate, Objective
 from offramp.stats import hypervolume, non_dominated
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.store.results import CallCounts
-from offramp.study.domain.objectives import Objective, values_of
+from offramp.study.domain.objectives import values_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

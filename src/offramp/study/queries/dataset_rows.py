@@ -49,12 +49,12 @@ def read_dataset(row: StudyRow, space_file: str | Path | None = None) -> Dataset
     Args:
         space_file: where the space file is now; where the study was run from by default. Only its folder counts.
     """
-    where = space_file or row.extra.get("space_file")
+    where = space_file or row.details.space_file
     if not where:
         return Dataset(missing="the study does not say where its space file is")
     try:
         space = space_from_json(row.space_json)
-        return _read(space, Path(where).parent, row.extra.get("task", {}).get("dataset"))
+        return _read(space, Path(where).parent, row.details.dataset_hash)
     except (OfframpError, OSError) as error:
         return Dataset(missing=f"the dataset cannot be read any more: {error}")
 

@@ -16,7 +16,6 @@ from offramp.store.results import PairedCounts, ProbeRuns, ProbeStore, ResultSto
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.store.variants import Variant, VariantStore
 from offramp.study.domain.members import ScoringContext
-from offramp.study.domain.objectives import objectives_from_json
 from offramp.study.domain.paired_comparison import Scores
 
 
@@ -87,10 +86,10 @@ def scoring_context(row: StudyRow) -> ScoringContext:
     """What the candidates of a study are scored with: its own objectives and constraints, and today's prices."""
     space = SpaceFile.model_validate_json(row.space_json)
     return ScoringContext(
-        objectives=objectives_from_json(row.extra.get("objectives", [])),
+        objectives=row.details.objectives,
         constraints=space.constraints,
         prices=current_prices(row, space),
-        incumbent=row.extra.get("incumbent"),
+        incumbent=row.details.incumbent,
     )
 
 
@@ -99,11 +98,10 @@ def current_prices(row: StudyRow, space: SpaceFile | None = None) -> dict[str, P
     found: dict[str, Price | None] = {}
     models = (space or SpaceFile.model_validate_json(row.space_json)).models
     parts = {part if isinstance(part, str) else part.name: part for part in models}
-    for name, stored in row.extra.get("prices", {}).items():
+    for name, stored in row.details.prices.items():
         try:
             found[name] = resolve(parts.get(name, name), "study").price
         except ModelError:
             found[name] = None
-        if found[name] is None and stored is not None:
-            found[name] = Price(**stored)
+        found[name] = found[name] or stored
     return found
