@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1] / "src" / "offramp"
 
 FLOOR = {"errors", "ids", "records"}
 ORDER = (
-    "stats", "store", "space", "task", "models", "study", "calls", "program", "evaluate", "job", "search", "promote",
+    "stats", "store", "space", "models", "task", "study", "calls", "program", "evaluate", "job", "search", "promote",
     "lifecycle", "review", "cli",
 )  # fmt: skip
 FREE = {"testing"}  # fakes and contract tests may use everything; nothing may use them

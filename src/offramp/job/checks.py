@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from offramp.errors import DatasetError, ModelError, SpaceError, nearest, problem
+from offramp.job.check_values import check_values
 from offramp.models import embedded
 from offramp.models.keys import missing_key
 from offramp.records import DemoKind, Model
@@ -46,6 +47,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
     if not stored:
         _check_race(job)
         _check_ids(job)
+        check_values(job, list(metric_parts(job.space.metric, JudgeMetric)), leaving=_leaving(job))
 
 
 def _check_params(job: ResolvedJob) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from offramp.errors import MetricError, OfframpError, problem
+from offramp.models.acceptance import rejection
 from offramp.records import CallRequest, Example, Model, Purpose, Score
 from offramp.task.metrics._base import Ask, as_text
 
@@ -103,9 +104,10 @@ class Judge:
 
 
 def judge_params(model: Model, given: Mapping[str, Any], points: int) -> dict[str, Any]:
-    """Request parameters: temperature 0 and the reply's schema if the model takes them, then what the file says."""
+    """Request parameters: temperature 0 and the reply's schema if the model accepts them, then what the file says."""
     params: dict[str, Any] = {}
-    if model.supported_params is None or "temperature" in model.supported_params:
+    takes = model.supported_params is None or "temperature" in model.supported_params
+    if takes and "temperature" not in given and rejection(model, {"temperature": 0, **given}) is None:
         params["temperature"] = 0
     if model.supports_json_schema:
         properties = {"grade": {"type": "integer", "enum": list(range(1, points + 1))}, "why": {"type": "string"}}

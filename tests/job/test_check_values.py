@@ -1,0 +1,103 @@
+"""What a model rejects is found while a job is resolved: alone, together, for incumbent, proposer and judge."""
+
+import pytest
+
+from offramp.errors import SpaceError
+from offramp.job.resolve import resolve_job
+from offramp.space.load import load_space
+from offramp.task.metrics.judge import judge_params
+
+ROWS = [f"ticket {i} about {i * 7},{('billing', 'technical')[i % 2]}" for i in range(24)]
+SPACE = """
+schema_version: 1
+name: routing
+task: {{signature: "ticket -> team: Literal['billing', 'technical']"}}
+dataset: {{path: tickets.csv}}
+metric: {metric}
+incumbent: {incumbent}
+models: {models}
+instructions: {{today: Route it.}}
+params: {params}
+"""
+MINI, SONNET, GPT5 = "openai/gpt-4.1-mini", "anthropic/claude-sonnet-5-5", "openai/gpt-5"
+
+
+@pytest.fixture
+def resolved(tmp_path):
+    (tmp_path / "tickets.csv").write_text("ticket,team\n" + "\n".join(ROWS) + "\n")
+
+    def resolved(
+        models,
+        params="{}",
+        *,
+        incumbent=f"{{model: {MINI}, instruction: today}}",
+        metric="{kind: exact, field: team}",
+        more="",
+    ):
+        path = tmp_path / "routing.yaml"
+        path.write_text(
+            SPACE.format(models=f"[{', '.join(models)}]", params=params, incumbent=incumbent, metric=metric) + more
+        )
+        return resolve_job(load_space(path))
+
+    return resolved
+
+
+@pytest.mark.parametrize(
+    ("models", "params", "said"),
+    [
+        ([MINI, SONNET], "{temperature: {choices: [0.0, 0.7]}, max_tokens: 50}", ["params.temperature", "temperature=0.0", SONNET, f"when: {{model: ['{MINI}']}}", "routing.yaml:10"]),
+        ([GPT5], "{temperature: 0.0}", ["params.temperature", "temperature=0.0", GPT5]),
+        ([GPT5], "{temperature: {low: 0.0, high: 1.0}}", ["params.temperature", "temperature=0.0"]),
+        ([GPT5], "{reasoning_effort: {choices: [low, none]}}", ["params.reasoning_effort", "reasoning_effort='none'", "'low'"]),
+        ([GPT5], "{reasoning_effort: {choices: [low, xhigh]}}", ["params.reasoning_effort", "reasoning_effort='xhigh'", "'low'"]),
+        ([GPT5], "{top_p: {choices: [0.5, null]}}", ["params.top_p", GPT5]),
+        ([GPT5, MINI], "{presence_penalty: {choices: [0.5, null]}}", ["params.presence_penalty", GPT5]),
+        (["openai/gpt-5.4"], "{temperature: {choices: [0.0, 1.0]}, reasoning_effort: {choices: [none, high]}}", ["temperature=0.0 with reasoning_effort='high'", "Use a value that it accepts (1.0)"]),
+        (["openai/gpt-5.4"], "{temperature: 0.0, reasoning_effort: {choices: [none, high]}}", ["temperature=0.0 with reasoning_effort='high'"]),
+        (["anthropic/claude-sonnet-4-5"], "{seed: 1}", ["params.seed"]),
+        (["anthropic/claude-sonnet-4-5"], "{temperature: 0.0, reasoning_effort: {choices: [low, null]}}", ["temperature=0.0", "reasoning_effort='low'"]),
+        (["openai/o3-mini"], "{temperature: 0.0}", ["params.temperature"]),
+        (["gemini/gemini-2.5-flash"], "{reasoning_effort: {choices: [xhigh], when: {model: ['gemini/*']}}}", ["reasoning_effort='xhigh'"]),
+    ],
+)  # fmt: skip
+def test_a_value_that_a_searched_model_rejects_is_refused_with_its_line(resolved, models, params, said):
+    with pytest.raises(SpaceError) as refused:
+        resolved(models, params)
+    assert all(part in str(refused.value) for part in said), str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("models", "params"),
+    [
+        ([MINI, SONNET], f"{{temperature: {{choices: [0.0, 0.7], when: {{model: [{MINI}]}}}}, max_tokens: 50}}"),
+        ([MINI, SONNET], "{temperature: 1.0}"),
+        (["openai/gpt-5.4"], "{temperature: {choices: [0.0, 1.0], when: {reasoning_effort: [none]}}, reasoning_effort: {choices: [none, high]}}"),
+        ([GPT5], "{reasoning_effort: {choices: [low, high, null]}, seed: 1, max_tokens: 100}"),
+        ([MINI], "{temperature: {low: 0.0, high: 1.0}, top_p: {choices: [0.5, null]}, presence_penalty: 0.5}"),
+    ],
+)  # fmt: skip
+def test_a_space_that_sends_nothing_a_model_rejects_is_accepted(resolved, models, params):
+    assert resolved(models, params).searched_models == tuple(models)
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ({"incumbent": f"{{model: {GPT5}, instruction: today, params: {{temperature: 0.0}}}}"}, "incumbent.params"),
+        ({"metric": f"{{kind: judge, model: {GPT5}, rubric: The team is right, params: {{temperature: 0.2}}}}"}, "metric.params"),
+        ({"more": f"propose: {{model: {GPT5}, params: {{temperature: 0.7}}}}"}, "propose.params"),
+    ],
+)  # fmt: skip
+def test_what_incumbent_judge_and_proposer_are_sent_is_asked_too(resolved, more, key):
+    with pytest.raises(SpaceError, match="does not accept temperature") as refused:
+        resolved([MINI], **more)
+    assert key in str(refused.value)
+
+
+def test_a_judge_is_not_sent_a_temperature_that_it_rejects(resolved):
+    models = resolved([MINI, GPT5, SONNET]).models
+    assert judge_params(models[MINI], {}, 5)["temperature"] == 0
+    assert "temperature" not in judge_params(models[GPT5], {}, 5)
+    assert "temperature" not in judge_params(models[SONNET], {"max_tokens": 50}, 5)
+    assert judge_params(models[SONNET], {"temperature": 1}, 5)["temperature"] == 1
