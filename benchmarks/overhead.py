@@ -100,7 +100,7 @@ async def with_offramp(rows: tuple[Example, ...], store, study: str) -> None:
         settings=EvaluatorSettings(concurrency=8),
     )  # fmt: skip
     candidate = Candidate(
-        params={}, model=MODEL.name, form="predict", format="plain", constrained=False, instructions={"main": "Label it."},
+        params={}, model=MODEL.name, module="predict", adapter="plain", constrained=False, instructions={"main": "Label it."},
         demo_kind=DemoKind.NONE, demo_count=0, demo_seed=0, request_params={},
     )  # fmt: skip
     evaluation = await evaluator.evaluate(candidate, rows, split=Split.SEARCH)

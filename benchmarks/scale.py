@@ -54,7 +54,7 @@ def candidate(number: int) -> Candidate:
     """A candidate like no other."""
     params = {"model": "m", "instruction": "one", "temperature": number / 1e6}
     return Candidate(
-        params=params, model="m", form="predict", format="plain", constrained=False, instructions={"main": "Label the text."},
+        params=params, model="m", module="predict", adapter="plain", constrained=False, instructions={"main": "Label the text."},
         demo_kind=DemoKind.NONE, demo_count=0, demo_seed=0, request_params={"temperature": number / 1e6},
     )  # fmt: skip
 

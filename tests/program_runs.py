@@ -29,7 +29,7 @@ def make_fields(outputs: Mapping[str, OutputField] | None = None, inputs: tuple[
 def make_candidate(**changes: Any) -> Candidate:
     """A candidate of the hosted model in the plain format, with one instruction and no demos."""
     options: dict[str, Any] = {
-        "params": {}, "model": "hosted", "form": "predict", "format": "plain", "constrained": False,
+        "params": {}, "model": "hosted", "module": "predict", "adapter": "plain", "constrained": False,
         "instructions": {"main": "Sort the message."}, "demo_kind": DemoKind.NONE, "demo_count": 0, "demo_seed": 0,
         "request_params": {},
     }  # fmt: skip

@@ -251,14 +251,14 @@ class DemoKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One full assignment: model, program form, message format, instructions, demos and request parameters.
+    """One full assignment: model, module, adapter, instructions, demos and request parameters.
 
     `params` is the flat view that Optuna and people see (variant names); the other fields hold content, and `id` is the
     hash of the content: two variant names with the same text are the same candidate.
 
     Attributes:
-        form: `predict`, `chain_of_thought` or `own`.
-        format: `plain`, `chat` or `json`.
+        module: `predict`, `chain_of_thought` or `own`; stored as `form`.
+        adapter: `plain`, `chat` or `json`; stored as `format`.
         constrained: whether the decoder is held to the output schema.
         instructions: text by predictor name (`main` for a task given by a signature).
         demo_kind, demo_count: how many demos and how they are chosen. `demo_seed` matters for random kinds.
@@ -267,8 +267,8 @@ class Candidate:
 
     params: Mapping[str, Scalar]
     model: str
-    form: str
-    format: str
+    module: str
+    adapter: str
     constrained: bool
     instructions: Mapping[str, str]
     demo_kind: DemoKind
@@ -283,8 +283,8 @@ class Candidate:
         return content_hash(
             {
                 "model": self.model,
-                "form": self.form,
-                "format": self.format,
+                "form": self.module,
+                "format": self.adapter,
                 "constrained": self.constrained,
                 "instructions": dict(self.instructions),
                 "demos": None if without else [self.demo_kind.value, self.demo_count, self.demo_seed],

@@ -25,7 +25,7 @@ from offramp.testing.fakes import FunctionTransport
 from program_runs import HOSTED, make_candidate, make_example, make_examples, make_fields, run, transport, user_text
 
 FIELDS = make_fields({"category": OutputField()})
-OWN = make_candidate(form="own", instructions={})
+OWN = make_candidate(module="own", instructions={})
 
 
 class TwoSteps(dspy.Module):
@@ -200,7 +200,7 @@ def test_several_completions_of_one_call_are_as_many_answers() -> None:
             return dspy.Prediction(category=" ".join(several.completions.category))
 
     outcome, requests = own(
-        ["a", "b", "c"], Vote, make_candidate(form="own", instructions={}, request_params={"temperature": 1.0})
+        ["a", "b", "c"], Vote, make_candidate(module="own", instructions={}, request_params={"temperature": 1.0})
     )
     assert outcome.outputs == {"category": "a b c"} and len(outcome.replies) == 3
     assert [r.params["temperature"] for r in requests] == [1.0, 1.0, 1.0]
@@ -487,7 +487,7 @@ def test_an_image_is_refused_and_never_left_out() -> None:
             return self.look(picture=dspy.Image("data:image/png;base64,iVBORw0KGgo="))
 
     outcome, requests = own(
-        "[[ ## category ## ]]\nx", Seeing, make_candidate(form="own", instructions={}, format="chat")
+        "[[ ## category ## ]]\nx", Seeing, make_candidate(module="own", instructions={}, adapter="chat")
     )
     assert isinstance(outcome.infrastructure_error, JobError) and "only text" in str(outcome.infrastructure_error)
     assert requests == []
@@ -530,7 +530,7 @@ def test_numpy_numbers_are_numbers() -> None:
 
 def test_instructions_and_parameters_are_set_by_predictor() -> None:
     candidate = make_candidate(
-        form="own", instructions={"sort": "Name the category."}, request_params={"temperature": 0.0, "max_tokens": 9}
+        module="own", instructions={"sort": "Name the category."}, request_params={"temperature": 0.0, "max_tokens": 9}
     )
     _, requests = own(echo, TwoSteps, candidate)
     assert [r.messages[0]["content"] for r in requests] == [
@@ -550,9 +550,9 @@ def test_a_limit_of_the_modules_own_takes_the_place_of_the_candidates() -> None:
         def forward(self, message: str) -> dspy.Prediction:
             return self.sort(message=message)
 
-    _, requests = own("x", Limited, make_candidate(form="own", instructions={}, request_params={"max_tokens": 9}))
+    _, requests = own("x", Limited, make_candidate(module="own", instructions={}, request_params={"max_tokens": 9}))
     assert dict(requests[0].params) == {"max_tokens": 5}
-    newer = make_candidate(form="own", instructions={}, request_params={"max_completion_tokens": 9})
+    newer = make_candidate(module="own", instructions={}, request_params={"max_completion_tokens": 9})
     assert dict(own("x", Limited, newer)[1][0].params) == {"max_completion_tokens": 5}
 
 
@@ -571,7 +571,7 @@ def test_predictors_have_the_names_that_dspy_gives_them() -> None:
     assert list(predictors_of(TwoSteps())) == ["summary", "sort"]
     assert list(predictors_of(dspy.Predict("q -> a"))) == ["main"]
     assert list(predictors_of(dspy.ChainOfThought("q -> a"))) == ["main"]
-    candidate = make_candidate(form="own", instructions={"think.predict": "Think.", "steps[0]": "Name it."})
+    candidate = make_candidate(module="own", instructions={"think.predict": "Think.", "steps[0]": "Name it."})
     outcome, requests = own(
         lambda r: "reasoning: so\ncategory: x" if len(r.messages[1]["content"]) > 1 else "y", Thinking, candidate
     )
@@ -597,7 +597,7 @@ def test_an_edit_of_a_module_file_counts_also_when_size_and_time_stay_the_same(
 
 def test_two_candidates_share_nothing_where_a_factory_gives_the_same_module_twice() -> None:
     only = TwoSteps()
-    one, two = (make_candidate(form="own", instructions={"sort": text}) for text in ("One.", "Two."))
+    one, two = (make_candidate(module="own", instructions={"sort": text}) for text in ("One.", "Two."))
     modules = [build_module(candidate, FIELDS, lambda: only, {}) for candidate in (one, two)]
     assert [predictors_of(m)["sort"].signature.instructions for m in modules] == ["One.", "Two."]
     assert predictors_of(only)["sort"].signature.instructions not in ("One.", "Two.")
@@ -632,7 +632,7 @@ def test_a_module_that_changes_its_input_does_not_change_the_example() -> None:
 
 
 def test_demos_go_to_the_predictors_whose_fields_the_data_has() -> None:
-    candidate = make_candidate(form="own", instructions={}, demo_kind=DemoKind.RANDOM, demo_count=2)
+    candidate = make_candidate(module="own", instructions={}, demo_kind=DemoKind.RANDOM, demo_count=2)
     train = [make_example(0, message=f"m{i}", category=f"c{i}", gist=f"g{i}") for i in range(3)]
     partly = [make_example(0, message=f"m{i}", category=f"c{i}") for i in range(3)]
     found = labelled_demos(candidate, fields=FIELDS, factory=TwoSteps, train=train, balance_by=None)

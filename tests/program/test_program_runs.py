@@ -37,7 +37,7 @@ SCHEMA_MODEL = replace(HOSTED, supports_json_schema=True)
 
 
 def two(format: str, **changes: Any) -> Candidate:
-    return make_candidate(format=format, **changes)
+    return make_candidate(adapter=format, **changes)
 
 
 # --------------------------------------------------------------------------------------------- what is sent
@@ -50,7 +50,7 @@ def test_each_format_and_form_gives_typed_outputs(format: str, form: str) -> Non
     answer = ANSWERS[format] if form == "predict" else thought + ANSWERS[format]
     if format == "json" and form == "chain_of_thought":
         answer = json.dumps({"reasoning": "so", **json.loads(JSON_TWO)})
-    outcome, requests = run(answer, two(format, form=form), fields=make_fields(TWO))
+    outcome, requests = run(answer, two(format, module=form), fields=make_fields(TWO))
     assert outcome.outputs == {"category": "billing", "urgent": True}, outcome
     assert len(requests) == 1 and outcome.program_error is None and outcome.infrastructure_error is None
     assert "case 0" in user_text(requests[0]) and "Sort the message." in requests[0].messages[0]["content"]
@@ -230,9 +230,9 @@ def test_outputs_may_have_the_names_of_what_a_prediction_does(name: str) -> None
 def test_a_chain_of_thought_refuses_a_task_with_a_reasoning_of_its_own() -> None:
     fields = make_fields({"reasoning": OutputField(type="int")})
     with pytest.raises(SpaceError, match="reasoning"):
-        run("1", make_candidate(form="chain_of_thought"), fields=fields)
+        run("1", make_candidate(module="chain_of_thought"), fields=fields)
     with pytest.raises(SpaceError, match="reasoning"):
-        run("x", make_candidate(form="chain_of_thought"), fields=make_fields(inputs=("reasoning",)))
+        run("x", make_candidate(module="chain_of_thought"), fields=make_fields(inputs=("reasoning",)))
 
 
 # --------------------------------------------------------------------------------------------------- demos
@@ -261,7 +261,7 @@ def test_demos_without_reasoning_are_shown_to_a_chain_of_thought_all_the_same(fo
         "json": '{"reasoning": "so", "category": "billing"}',
         "chat": "[[ ## reasoning ## ]]\nso\n[[ ## category ## ]]\nbilling",
     }
-    outcome, requests = run(answers[format], two(format, form="chain_of_thought"), demos=DEMOS)
+    outcome, requests = run(answers[format], two(format, module="chain_of_thought"), demos=DEMOS)
     assert outcome.outputs == {"category": "billing"}
     assert roles(requests[0]) == "suauau" and "shipping" in requests[0].messages[2]["content"]
     if format == "plain":

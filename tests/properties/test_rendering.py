@@ -35,7 +35,7 @@ def parts_of(form: str, kind: str, nearest: bool) -> Parts:
     demos = {"main": [{"message": "m\n1", "topic": "t", "category": "billing", "note": None}]}
     pool = tuple(make_examples(6)) if nearest else ()
     candidate = make_candidate(
-        form=form, format=kind, instructions={"main": "Sort {it}\n  by \"kind\"."}, request_params={"temperature": 0.3},
+        module=form, adapter=kind, instructions={"main": "Sort {it}\n  by \"kind\"."}, request_params={"temperature": 0.3},
         demo_kind=DemoKind.NEAREST if nearest else DemoKind.RANDOM, demo_count=2,
     )  # fmt: skip
     inputs = ("message",) if nearest else ("message", "topic")

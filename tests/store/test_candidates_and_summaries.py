@@ -19,7 +19,7 @@ HOURLY = Price(compute_usd_per_hour=0.36)
 
 def candidate(**changes):
     plain = Candidate(
-        params={"model": "m", "instruction": "vague", "temperature": 0.5}, model="m", form="predict", format="plain",
+        params={"model": "m", "instruction": "vague", "temperature": 0.5}, model="m", module="predict", adapter="plain",
         constrained=True, instructions={"main": "Say \x00 what."}, demo_kind=DemoKind.BALANCED, demo_count=3, demo_seed=0,
         request_params={"temperature": 0.5, "stop": ["\n"]},
     )  # fmt: skip

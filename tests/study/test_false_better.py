@@ -61,7 +61,7 @@ def kept(store: Store, study: str, scores: np.ndarray) -> list[str]:
 
 def _candidate(number: int) -> Candidate:
     return Candidate(
-        params={"temperature": number / 100}, model="m", form="predict", format="plain", constrained=False,
+        params={"temperature": number / 100}, model="m", module="predict", adapter="plain", constrained=False,
         instructions={"main": "Label the text."}, demo_kind=DemoKind.NONE, demo_count=0, demo_seed=0,
         request_params={"temperature": number / 100},
     )  # fmt: skip

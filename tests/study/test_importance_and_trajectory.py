@@ -58,7 +58,7 @@ def test_numbers_of_many_values_are_put_into_ranges() -> None:
 
 def stored(number: int, state: CandidateState = CandidateState.COMPLETE) -> CandidateRow:
     content = Candidate(
-        params={}, model="m", form="predict", format="plain", constrained=False, instructions={"main": str(number)},
+        params={}, model="m", module="predict", adapter="plain", constrained=False, instructions={"main": str(number)},
         demo_kind=DemoKind.NONE, demo_count=0, demo_seed=0, request_params={},
     )  # fmt: skip
     return CandidateRow(candidate=content, number=number, state=state)

@@ -15,7 +15,7 @@ from offramp.ids import canonical_json, content_hash
 from offramp.job.checks import check_job, check_runnable, metric_parts
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
-from offramp.program.module import ModuleFactory, check_forms, import_module_factory, predictors_of
+from offramp.program.module import ModuleFactory, check_modules, import_module_factory, predictors_of
 from offramp.records import Candidate, Model, Objective
 from offramp.space.check import check_space
 from offramp.space.load import LoadedSpace, instruction_texts
@@ -150,7 +150,7 @@ def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = Fal
     factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
     predictors = _predictors(factory, texts, where)
     if factory is None:
-        check_forms(_forms(space), task.fields, loaded.where("task"))
+        check_modules(_modules(space), task.fields, loaded.where("task"))
     search_params = params_of(space, texts, {name: models[name] for name in searched})
     chosen = incumbent_params(space, texts, search_params)
     job = ResolvedJob(
@@ -206,7 +206,7 @@ def _predictors(factory: ModuleFactory | None, texts: Texts, where: str) -> int:
     return len(names)
 
 
-def _forms(space: SpaceFile) -> set[str]:
+def _modules(space: SpaceFile) -> set[str]:
     incumbent = space.incumbent.form if space.incumbent is not None else None
     return {*as_list(space.program.form), *([incumbent] if incumbent else [])}
 

@@ -1,4 +1,4 @@
-"""The message formats as DSPy adapters: our plain one, and DSPy's chat and json, all under two rules.
+"""The adapters: our plain one, and DSPy's chat and json, all under two rules.
 
 Rule 1: an answer is read once. Whatever a parser raises about it is an `AdapterParseError`, noted on the run as the
 program's own error, and no second request is made in another format.
@@ -114,9 +114,9 @@ class JsonAdapter(_Ruled, _ReadAsEverywhere, dspy.JSONAdapter):  # type: ignore[
 
 
 def adapter_of(candidate: Candidate) -> dspy.Adapter:
-    """The adapter for the candidate's format."""
-    if candidate.format == "plain":
+    """The candidate's adapter."""
+    if candidate.adapter == "plain":
         return PlainAdapter(constrained=candidate.constrained)
-    if candidate.format == "json":
+    if candidate.adapter == "json":
         return JsonAdapter(use_native_function_calling=False)
     return ChatAdapter(use_json_adapter_fallback=False)

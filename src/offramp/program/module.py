@@ -109,7 +109,9 @@ def build_module(
     candidate: Candidate, fields: TaskFields, factory: ModuleFactory | None, demos: Mapping[str, list[dict[str, Any]]]
 ) -> dspy.Module:
     """The module of a candidate, with instructions and static demos in place."""
-    module = factory().deepcopy() if factory is not None else _standard(candidate.form, candidate.instructions, fields)
+    module = (
+        factory().deepcopy() if factory is not None else _standard(candidate.module, candidate.instructions, fields)
+    )
     for name, predictor in predictors_of(module).items():
         if name in candidate.instructions:
             predictor.signature = predictor.signature.with_instructions(candidate.instructions[name])
@@ -118,19 +120,19 @@ def build_module(
     return module
 
 
-def check_forms(forms: Iterable[str], fields: TaskFields, where: str) -> None:
-    """Makes a module of each form, so that a field name that DSPy cannot have is found before a job begins.
+def check_modules(modules: Iterable[str], fields: TaskFields, where: str) -> None:
+    """Makes each of the modules, so that a field name that DSPy cannot have is found before a job begins.
 
     Raises:
-        SpaceError: DSPy cannot have a field of that name, or the form adds one of the same name.
+        SpaceError: DSPy cannot have a field of that name, or the module adds one of the same name.
     """
-    for form in forms:
-        _standard(form, {MAIN: "Answer."}, fields, where)
+    for name in modules:
+        _standard(name, {MAIN: "Answer."}, fields, where)
 
 
-def _standard(form: str, instructions: Mapping[str, str], fields: TaskFields, where: str = "") -> dspy.Module:
+def _standard(name: str, instructions: Mapping[str, str], fields: TaskFields, where: str = "") -> dspy.Module:
     signature = signature_of(fields, instructions[MAIN], where)
-    if form != "chain_of_thought":
+    if name != "chain_of_thought":
         return dspy.Predict(signature)
     taken = signature.fields.get(REASONING)
     if taken is not None and not (REASONING in signature.output_fields and taken.annotation is str):

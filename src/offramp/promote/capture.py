@@ -97,7 +97,7 @@ async def rendering_of(parts: Parts) -> tuple[Rendering, list[dict[str, Any]]]:
         messages=tuple(_template(message, marks) for message in request.messages),
         demos_at=len(request.messages) - 1 if parts.pool else None,
         params=json.loads(json.dumps(dict(request.params))),
-        forbidden=() if parts.candidate.format == "plain" else (CUSTOM_TYPE_MARK,),
+        forbidden=() if parts.candidate.adapter == "plain" else (CUSTOM_TYPE_MARK,),
     )
     return rendering, await _pool_rows(parts)
 
@@ -133,7 +133,7 @@ async def _pool_rows(parts: Parts) -> list[dict[str, Any]]:
         complete = bool(shown) and all(shown[0].get(name) is not None for name in predictor.signature.fields)
         row = pool_row(example, parts)
         row["messages"] = [[message["role"], message["content"]] for message in messages]
-        if parts.candidate.format != "plain" and not complete:
+        if parts.candidate.adapter != "plain" and not complete:
             row["first"] = True
         rows.append(row)
     return rows

@@ -55,8 +55,8 @@ def promoted_program(parts: Parts, opened: LoadedStudy) -> PromotedProgram:
     """Form, format and fields."""
     fields = parts.fields
     return PromotedProgram(
-        form=parts.candidate.form,
-        format=parts.candidate.format,
+        form=parts.candidate.module,
+        format=parts.candidate.adapter,
         constrained=parts.candidate.constrained,
         inputs={name: fields.input_descs.get(name) for name in fields.inputs},
         outputs={

@@ -77,8 +77,8 @@ def candidate_of(promotion: Promotion) -> Candidate:
     candidate = Candidate(
         params=dict(promotion.evidence.params),
         model=promotion.model.name,
-        form=program.form,
-        format=program.format,
+        module=program.form,
+        adapter=program.format,
         constrained=program.constrained,
         instructions=dict(promotion.instructions),
         demo_kind=DemoKind(demos.kind),

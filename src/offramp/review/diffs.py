@@ -77,8 +77,8 @@ def _settings(candidate: Candidate) -> dict[str, str]:
     demos = "none" if not candidate.demo_count or candidate.demo_kind is DemoKind.NONE else _demos(candidate)
     fixed: dict[str, Any] = {
         "model": candidate.model,
-        "program": candidate.form,
-        "format": candidate.format,
+        "program": candidate.module,
+        "format": candidate.adapter,
         "constrained decoding": "yes" if candidate.constrained else "no",
         "demos": demos,
     }

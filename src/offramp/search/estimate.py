@@ -275,7 +275,7 @@ def _input_tokens(job: ResolvedJob, candidate: Candidate) -> int:
     row = _row_bytes(job)
     demos = 0 if candidate.demo_kind is DemoKind.NONE else candidate.demo_count
     instructions = fmean(len(text.encode()) for text in candidate.instructions.values())
-    scaffold = 0 if candidate.format == "plain" else 900
+    scaffold = 0 if candidate.adapter == "plain" else 900
     return round((instructions + scaffold + (demos + 1) * row) / BYTES_PER_TOKEN)
 
 

@@ -272,18 +272,18 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
     constrain (see `fits_lines`), and the json format on models that take a JSON schema. Elsewhere the assignment says
     False, whatever was chosen.
     """
-    model, form, format_ = models[str(params["model"])], str(params["form"]), str(params["format"])
-    constrained = bool(params["constrained"]) and can_constrain(model, format_)
-    if constrained and format_ == "plain":
-        constrained = fits_lines(space, form)
+    model, module, adapter = models[str(params["model"])], str(params["form"]), str(params["format"])
+    constrained = bool(params["constrained"]) and can_constrain(model, adapter)
+    if constrained and adapter == "plain":
+        constrained = fits_lines(space, module)
     kind = DemoKind(str(params.get("demos", "none")))
     count = int(params.get("demos.count") or 0) if kind is not DemoKind.NONE else 0
     request_names = {d.name for d in search_params if d.group == "request"}
     return Candidate(
         params={**params, "constrained": constrained},
         model=model.name,
-        form=form,
-        format=format_,
+        module=module,
+        adapter=adapter,
         constrained=constrained,
         instructions={p: variants[str(params[instruction_param(p)])] for p, variants in texts.items()},
         demo_kind=kind if count else DemoKind.NONE,
@@ -293,14 +293,14 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
     )
 
 
-def can_constrain(model: Model, format: str) -> bool:
-    """Whether the model's decoding can be constrained to the output schema in this format."""
-    if format == "plain":
+def can_constrain(model: Model, adapter: str) -> bool:
+    """Whether the model's decoding can be constrained to the output schema with this adapter."""
+    if adapter == "plain":
         return model.local
-    return format == "json" and model.supports_json_schema
+    return adapter == "json" and model.supports_json_schema
 
 
-def fits_lines(space: SpaceFile, form: str) -> bool:
+def fits_lines(space: SpaceFile, module: str) -> bool:
     """Whether decoding can be constrained in the plain format: no lists or objects, and more than a single text.
 
     A module of the user's has its own signatures; it counts as fitting.
@@ -308,7 +308,7 @@ def fits_lines(space: SpaceFile, form: str) -> bool:
     kinds = [kind for kind in output_types(space.task).values() if kind is not None]
     if any(kind.startswith(("list", "object")) for kind in kinds):
         return False
-    return form != "predict" or kinds != ["str"]
+    return module != "predict" or kinds != ["str"]
 
 
 def incumbent_params(space: SpaceFile, texts: Texts, search_params: Sequence[SearchParam]) -> dict[str, Scalar] | None:

@@ -19,9 +19,12 @@ from offramp.store.engine import Store
 from offramp.store.tables import candidates
 
 _KEY = ("study", "candidate")
-_CONTENT = (
-    "model", "form", "format", "constrained", "instructions", "demo_kind", "demo_count", "demo_seed", "request_params",
-)  # fmt: skip
+_CONTENT = {
+    "model": "model", "form": "module", "format": "adapter", "constrained": "constrained",
+    "instructions": "instructions", "demo_kind": "demo_kind", "demo_count": "demo_count", "demo_seed": "demo_seed",
+    "request_params": "request_params",
+}  # fmt: skip
+"""Fields of a candidate by the names that they are stored under."""
 
 
 class CandidateState(enum.StrEnum):
@@ -99,12 +102,13 @@ class CandidateStore:
 
 def content_of(candidate: Candidate) -> dict[str, Any]:
     """What a candidate is, as JSON values: everything but the names of its variants."""
-    return {name: _plain(getattr(candidate, name)) for name in _CONTENT}
+    return {name: _plain(getattr(candidate, field)) for name, field in _CONTENT.items()}
 
 
 def candidate_from(params: Mapping[str, Scalar], content: Mapping[str, Any]) -> Candidate:
     """The inverse of `content_of`."""
-    return Candidate(params=params, **{**content, "demo_kind": DemoKind(content["demo_kind"])})
+    fields = {_CONTENT[name]: value for name, value in content.items()}
+    return Candidate(params=params, **{**fields, "demo_kind": DemoKind(fields["demo_kind"])})
 
 
 def _plain(value: Any) -> Any:

@@ -289,8 +289,8 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
     demos = f"{candidate.demo_count} {candidate.demo_kind}" if candidate.demo_count else "none"
     return {
         "model": candidate.model,
-        "form": candidate.form,
-        "format": candidate.format,
+        "form": candidate.module,
+        "format": candidate.adapter,
         "constrained": candidate.constrained,
         "demos": demos,
         "instruction": ", ".join(str(v) for n, v in candidate.params.items() if n.startswith("instruction")),
