@@ -38,12 +38,14 @@ class Example:
         content_hash: of the task's input and output fields only; equal content means equal hash.
         values: every column of the row, inputs, gold answers and slices alike.
         row: 1-based row number in the file, for messages.
+        group: examples of one group belong together and are not independent; None where each stands alone.
     """
 
     id: str
     content_hash: str
     values: Mapping[str, Any]
     row: int
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

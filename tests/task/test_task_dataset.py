@@ -14,7 +14,7 @@ import pytest
 
 from offramp.errors import DatasetError
 from offramp.space.model import DatasetPart, TaskPart
-from offramp.task.dataset import dataset_hash, load_examples
+from offramp.task.dataset import dataset_hash, load_examples, unused_labels
 from offramp.task.fields import task_fields
 from offramp.task.readers.base import NotJson, plain
 
@@ -70,13 +70,28 @@ def test_jsonl_with_byte_order_mark_blank_lines_and_windows_line_ends_is_read(tm
             b'{"text": "a", "label": "NA"}\n{"text": "b", "label": "noo"}\n',
             "d.jsonl:2: label: not a label: 'noo' (row 2)",
         ),
-        (b'{"text": "a", "label": "NA"}\n', "no example has the label 'no'"),
     ],
 )
 def test_jsonl_that_cannot_be_used_is_refused_with_the_line(tmp_path, content, words):
     with pytest.raises(DatasetError) as caught:
         _load(tmp_path, content)
     assert words in str(caught.value)
+
+
+def test_a_label_that_no_example_has_is_a_warning_and_no_error(tmp_path):
+    examples = _load(tmp_path, b'{"text": "a", "label": "NA"}\n')
+    (warning,) = unused_labels(examples, FIELDS, ["label"], "d.jsonl")
+    assert "no example has the label 'no'" in warning
+    assert unused_labels(examples, FIELDS, [], "d.jsonl") == []
+
+
+def test_rows_of_one_group_carry_it_and_a_missing_group_is_refused(tmp_path):
+    rows = b'{"text": "a", "label": "NA", "q": 1}\n{"text": "b", "label": "no", "q": 1}\n'
+    assert [e.group for e in _load(tmp_path, rows, group="q")] == ["1", "1"]
+    assert [e.group for e in _load(tmp_path, rows)] == [None, None]
+    for content, words in ((rows.replace(b'"q": 1}', b'"q": null}'), "'q' is empty"), (rows, "no such column")):
+        with pytest.raises(DatasetError, match=words):
+            _load(tmp_path, content, group="q" if b"null" in content else "qq")
 
 
 def test_csv_cells_stay_the_text_they_are(tmp_path):

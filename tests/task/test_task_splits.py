@@ -1,6 +1,7 @@
 """Splits are disjoint, deterministic, proportional, and do not leak."""
 
 from collections import Counter
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -11,7 +12,7 @@ from offramp.errors import DatasetError
 from offramp.ids import content_hash
 from offramp.records import Example, Split
 from offramp.space.model import SplitsPart
-from offramp.task.splits import controlled_rounding, largest_remainder, split_examples, splits_hash
+from offramp.task.splits import _together, controlled_rounding, largest_remainder, split_examples, splits_hash
 
 
 def _example(i, **values):
@@ -106,6 +107,48 @@ def test_copies_and_equal_inputs_stay_in_one_split(texts, seed):
         for example in splits.of(split):
             assert homes.setdefault(example.values["text"], split) is split
     assert sum(len(splits.of(split)) for split in Split) == len(examples)
+
+
+@pytest.mark.parametrize(
+    "other", ["where is it", "Where  is it?", " WHERE IS IT ", "where is it.", "where\u200b is it!"]
+)
+def test_inputs_that_differ_in_case_space_or_a_full_stop_stay_in_one_split(other):
+    for seed in range(8):
+        rows = [_example(i, text=f"question {i}") for i in range(30)]
+        examples = [*rows, _example(30, text="Where is it?"), _example(31, text=other)]
+        splits = _split(examples, seed=seed)
+        homes = {example.id: split for split in Split for example in splits.of(split)}
+        assert homes["e30"] is homes["e31"]
+
+
+def test_rows_of_one_group_stay_in_one_split_and_chains_of_copies_join_groups():
+    for seed in range(8):
+        examples = [replace(_example(i, text=f"question {i}"), group=f"g{i // 3}") for i in range(60)]
+        examples[0] = replace(_example(0, text="Question 59."), group="g0")
+        splits = _split(examples, seed=seed)
+        homes = {example.id: split for split in Split for example in splits.of(split)}
+        for i in range(0, 60, 3):
+            assert len({homes[f"e{i + k}"] for k in range(3)}) == 1
+        assert homes["e0"] is homes["e59"]
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_without_copies_and_groups_the_splits_are_those_of_earlier_versions(seed):
+    """The order of dealing comes from the content of a row's inputs, as it always has."""
+    examples = [_example(i, text=f"t{i}") for i in range(40)]
+    keys = {e.id: content_hash({"text": e.values["text"]}) for e in examples}
+    assert _together(examples, keys, ["text"]) == keys
+    assert splits_hash(_split(examples, seed=seed)) == splits_hash(
+        split_examples([replace(e, group=e.id) for e in examples], SplitsPart(seed=seed), "d.jsonl", inputs=["text"])
+    )
+
+
+def test_a_group_that_the_data_puts_into_two_splits_is_refused_with_both_rows():
+    rows = [{"text": f"t{i}", "part": "abc"[i % 3]} for i in range(12)]
+    examples = [replace(_example(i, **row), group="q1" if i < 2 else f"q{i}") for i, row in enumerate(rows)]
+    with pytest.raises(DatasetError, match=r"'q1' is in two splits: row 1 \(train\) and row 2 \(search\)"):
+        _split(examples, column="part", train=["a"], search=["b"], holdout=["c"])
 
 
 def _by_column(rows, **lists):

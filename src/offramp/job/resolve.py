@@ -108,6 +108,8 @@ class ResolvedJob:
         part = self.space.model_dump(
             mode="json", exclude={"budget", "calls", "description", "store_text", "propose", "verify"}
         )
+        if part["dataset"]["group"] is None:  # as before there were groups
+            del part["dataset"]["group"]
         search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})
         part["search"] = {**search, "seed": seed}
         revisions = {name: [m.route, m.revision, m.api_base] for name, m in self.models.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,6 +30,7 @@ from offramp.space.model import SpaceFile
 from offramp.store.engine import Store, open_store
 from offramp.store.history import typical_calls
 from offramp.study.lookup import default_storage, full_name, open_looking
+from offramp.task.task import warnings_of
 
 __all__ = [
     "Estimate",
@@ -44,6 +46,7 @@ __all__ = [
     "verify",
 ]
 
+_log = logging.getLogger("offramp")
 Observer = Callable[[Progress], None]
 Space = str | Path | LoadedSpace | SpaceFile
 """A space: the path of its file, a file that was read, or one made by a program (its paths start here)."""
@@ -127,6 +130,8 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
     options = options_of(job, **limits)
     folder = Path(results)
     url = storage or default_storage(folder)
+    for warning in warnings_of(job.task, job.loaded.where("dataset")):
+        _log.warning("warning: %s", warning)
     with open_store(url, create=True) as store:
         _writable(folder)
         if from_study is not None:

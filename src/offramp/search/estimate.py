@@ -22,6 +22,7 @@ from offramp.search.warm.start import Start
 from offramp.space.model import model_name
 from offramp.space.params import SearchParam, assignments, cardinality, choose, values_in
 from offramp.store.history import TypicalCall
+from offramp.task.task import warnings_of
 
 BYTES_PER_TOKEN = 4
 GUESSED_OUTPUT_TOKENS = 60
@@ -49,6 +50,7 @@ def job_summary(job: ResolvedJob) -> list[tuple[str, str]]:
         ("race", _race_told(job)),
         ("incumbent", incumbent),
         ("objectives", ", ".join(f"{o.name} ({o.weight:g})" for o in job.objectives)),
+        *(("warning", text) for text in warnings_of(job.task, job.loaded.where("dataset"))),
     ]
 
 

@@ -154,6 +154,11 @@ class DatasetPart(_Part):
     hub_split: str | None = Field(None, description="Hub only: which of the dataset's own splits; all when left out.")
     revision: str | None = Field(None, description="Hub only: commit to pin.")
     id: str | None = Field(None, description="Column that identifies a row; content hash when left out.")
+    group: str | None = Field(
+        None,
+        description="Column with the same value in rows that belong together (paraphrases of a question, turns of a "
+        "conversation): they stay in one split and count as one example in intervals and tests.",
+    )
     fields: dict[FieldName, str] = Field(
         default_factory=dict, description="Field name to column name, where they differ."
     )

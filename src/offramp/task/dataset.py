@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from offramp.errors import DatasetError, nearest, problem
-from offramp.ids import content_hash
+from offramp.ids import canonical_json, content_hash
 from offramp.records import Example
 from offramp.space.messages import shown
 from offramp.space.model import DatasetPart, OutputField
@@ -59,8 +59,6 @@ def load_examples(
     examples = _examples(rows, {*needed, *fields.outputs}, source, part)
     for name, output in fields.outputs.items():
         refuse_unknown_labels(examples, name, output, source.at)
-        if name in gold:
-            _refuse_unused_labels(examples, name, output, source.name)
     return _limited(examples, part.limit, seed)
 
 
@@ -123,10 +121,23 @@ def _checked(row: Row, needed: Sequence[str], may_be_null: Collection[str], sour
 def _examples(rows: Sequence[Row], content: Collection[str], source: Source, part: DatasetPart) -> list[Example]:
     hashes = [content_hash({name: row.values[name] for name in sorted(content) if name in row.values}) for row in rows]
     ids = _ids_from_data(rows, source, part.id) if part.id else _ids_from_content(rows, hashes)
+    groups = [None if part.group is None else _group(row, part.group, source) for row in rows]
     return [
-        Example(id=id_, content_hash=hash_, values=MappingProxyType(dict(row.values)), row=row.number)
-        for id_, hash_, row in zip(ids, hashes, rows, strict=True)
+        Example(id=id_, content_hash=hash_, values=MappingProxyType(dict(row.values)), row=row.number, group=group)
+        for id_, hash_, row, group in zip(ids, hashes, rows, groups, strict=True)
     ]
+
+
+def _group(row: Row, column: str, source: Source) -> str:
+    """Which rows this one belongs with, by the column as the file has it or as the task names it."""
+    if column not in row.values:
+        do = nearest(column, row.values) or f"The row has {', '.join(map(repr, row.values))}."
+        raise DatasetError(problem(source.at(row.number), "dataset.group: no such column", got=column, do=do))
+    value = row.values[column]
+    if value is None or value == "":
+        do = "Give the row a group of its own."
+        raise DatasetError(problem(source.at(row.number), f"dataset.group: {column!r} is empty", do=do))
+    return value if isinstance(value, str) else canonical_json(value)
 
 
 def _ids_from_data(rows: Sequence[Row], source: Source, column: str) -> list[str]:
@@ -232,15 +243,22 @@ def refuse_unknown_labels(
         raise DatasetError(problem(at(first), what, do=nearest(next(iter(rows_of)).strip("'\""), labels) or None))
 
 
-def _refuse_unused_labels(examples: Sequence[Example], column: str, output: OutputField, where: str) -> None:
-    """Raises DatasetError for a label that no example has: nothing could be said about it."""
-    seen = {str(example.values.get(column)) for example in examples}
-    unused = [label for label in output.values or () if label not in seen]
-    if unused:
-        what = f"{column}: no example has the label{'s' if len(unused) > 1 else ''} {', '.join(map(repr, unused))}"
-        hints = {hint for label in unused if (hint := nearest(label, seen - set(output.values or ())))}
-        do = " ".join(sorted(hints)) or "Add examples, or take it out of `values`."
-        raise DatasetError(problem(where, what, do=do))
+def unused_labels(examples: Sequence[Example], fields: TaskFields, gold: Collection[str], where: str) -> list[str]:
+    """Warnings about labels that no example has: legitimate with many labels and few rows, else perhaps a typo.
+
+    Args:
+        gold: columns that the metric compares with.
+        where: the dataset.
+    """
+    found = []
+    for name, output in fields.outputs.items():
+        seen = {str(example.values.get(name)) for example in examples}
+        unused = [label for label in output.values or () if label not in seen] if name in gold else []
+        if unused:
+            shown = ", ".join(map(repr, unused[:5])) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
+            what = f"{name}: no example has the label{'s' if len(unused) > 1 else ''} {shown}"
+            found.append(problem(where, what, do="Nothing can be said of it; add examples, or check its spelling."))
+    return found
 
 
 # -------------------------------------------------------------------------------------------------- limit

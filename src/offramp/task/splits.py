@@ -1,6 +1,7 @@
 """Examples divided into train, search and holdout, so that neither file order nor a duplicate row can move the result.
 
-Rows are assigned in the order of sha256(seed, content). Rows with equal inputs are one group and stay together; a
+Rows are assigned in the order of sha256(seed, content). Rows with equal inputs are one group and stay together, inputs
+that differ in case, spaces or punctuation at their ends among them, and so are rows of one `dataset.group`. A
 `stratify` column keeps its proportions by controlled rounding: each count is the exact quota rounded down or up, and
 the totals hold. With `column` the data says which split a row is in, and duplicates in two splits are an error.
 
@@ -18,6 +19,7 @@ from offramp.errors import DatasetError, nearest, problem
 from offramp.ids import canonical_json, content_hash
 from offramp.records import Example, Split, Splits
 from offramp.space.model import SplitsPart
+from offramp.task.near_copies import normal_text
 from offramp.task.readers.base import rows_text
 
 Assignment = Mapping[str, Split]
@@ -43,8 +45,11 @@ def split_examples(
     if inputs:
         names = sorted(inputs)
         keys = {e.id: content_hash({name: e.values.get(name) for name in names}) for e in examples}
-    assigned = _by_column(examples, part, where) if part.column is not None else _by_size(examples, part, keys, where)
+    together = _together(examples, keys, inputs)
+    by_column = part.column is not None
+    assigned = _by_column(examples, part, where) if by_column else _by_size(examples, part, together, where)
     _refuse_leaks(examples, assigned, keys, where)
+    _refuse_split_groups(examples, assigned, where)
     strata = _strata(examples, part.stratify, where)
     splits = Splits(**{split.value: _ordered(examples, split, assigned, strata, part.seed) for split in Split})
     for split in (Split.SEARCH, Split.HOLDOUT):
@@ -53,6 +58,43 @@ def split_examples(
             do = "Give it a larger share, or add rows."
             raise DatasetError(problem(where, what, got=len(splits.of(split)), expected="2 or more", do=do))
     return splits
+
+
+def _together(examples: Sequence[Example], keys: Mapping[str, str], inputs: Collection[str]) -> dict[str, str]:
+    """Example id to the key of all that stay together: equal inputs, nearly equal ones, and those of one group.
+
+    Where nothing has to be joined the keys stay as they are, and so do the splits of earlier studies.
+    """
+    parent = {key: key for key in keys.values()}
+
+    def root(key: str) -> str:
+        while parent[key] != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    first: dict[tuple[str, str], str] = {}
+    for example in examples:
+        values = (example.values.get(name) for name in sorted(inputs))
+        texts = [normal_text(value) if isinstance(value, str) else value for value in values]
+        same = [("inputs", canonical_json(texts))] if inputs else []
+        same += [("group", example.group)] if example.group is not None else []
+        for mark in same:
+            a, b = root(keys[example.id]), root(first.setdefault(mark, keys[example.id]))
+            parent[max(a, b)] = min(a, b)
+    return {example_id: root(key) for example_id, key in keys.items()}
+
+
+def _refuse_split_groups(examples: Sequence[Example], assigned: Assignment, where: str) -> None:
+    """A group in two splits, which only a `column` can ask for."""
+    first: dict[str, Example] = {}
+    for example in examples:
+        if example.group is None or example.id not in assigned:
+            continue
+        other = first.setdefault(example.group, example)
+        if assigned[other.id] is not assigned[example.id]:
+            rows = f"row {other.row} ({assigned[other.id]}) and row {example.row} ({assigned[example.id]})"
+            do = "Give all rows of a group one split, or leave `splits.column` out."
+            raise DatasetError(problem(where, f"dataset.group: {example.group!r} is in two splits: {rows}", do=do))
 
 
 def _strata(examples: Sequence[Example], column: str | None, where: str) -> dict[str, str]:

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from offramp.errors import problem
 from offramp.ids import content_hash
-from offramp.records import Example, Model, Splits
+from offramp.records import Example, Model, Split, Splits
 from offramp.space.model import SpaceFile
-from offramp.task.dataset import dataset_hash, load_examples, refuse_unknown_labels
+from offramp.task.dataset import dataset_hash, load_examples, refuse_unknown_labels, unused_labels
 from offramp.task.fields import TaskFields, task_fields
 from offramp.task.metrics import Metric, build_metric, gold_columns, gold_pairs, refuse_bad_gold, show_columns
+from offramp.task.metrics._base import as_text
+from offramp.task.near_copies import near_copies
 from offramp.task.readers.base import place
 from offramp.task.splits import split_examples, splits_hash
 
@@ -27,6 +30,7 @@ class Task:
     Attributes:
         dataset_hash: over all columns of the examples in use, whatever their order.
         splits_hash: over which example is in which split.
+        unused_labels: warnings about labels that no example has.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Task:
     dataset_hash: str
     splits_hash: str
     metric: Metric
+    unused_labels: tuple[str, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -63,7 +68,35 @@ def load_task(space: SpaceFile, *, base: Path, models: Mapping[str, Model], wher
         dataset_hash=dataset_hash(examples),
         splits_hash=splits_hash(splits),
         metric=metric,
+        unused_labels=tuple(unused_labels(examples, fields, gold_columns(space.metric), dataset)),
     )
+
+
+def warnings_of(task: Task, where: str) -> list[str]:
+    """What a person should know before money is spent: labels without examples, and near copies across splits.
+
+    Args:
+        where: the space file's `dataset`, for messages.
+    """
+    examples = [(split, example) for split in Split for example in task.splits.of(split)]
+    texts = ["\n".join(as_text(example.values.get(name)) for name in task.fields.inputs) for _, example in examples]
+    pairs = near_copies(texts, [split for split, _ in examples])
+    pairs = [pair for pair in pairs if not _grouped(examples[pair.a][1], examples[pair.b][1])]
+    found = list(task.unused_labels)
+    if pairs:
+        shown = "; ".join(
+            f"row {examples[p.a][1].row} ({examples[p.a][0]}) and row {examples[p.b][1].row} ({examples[p.b][0]}), "
+            f"{p.alike:.0%} alike" for p in pairs[:3]
+        )  # fmt: skip
+        more = f"; and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+        what = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''} of nearly equal inputs in two splits: {shown}{more}"
+        do = "A candidate that memorises looks better than it is; name what belongs together with `dataset.group`."
+        found.append(problem(where, what, do=do))
+    return found
+
+
+def _grouped(a: Example, b: Example) -> bool:
+    return a.group is not None and a.group == b.group
 
 
 def _examples(space: SpaceFile, fields: TaskFields, base: Path) -> tuple[Example, ...]:
