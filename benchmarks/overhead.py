@@ -24,7 +24,7 @@ from dspy.lm15 import response_from_openai_chat
 from offramp.calls.caller import open_caller
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.evaluate.results import StudyResults
-from offramp.program.plain import PlainFormat
+from offramp.program.plain import PlainMessages
 from offramp.program.signature import signature_of
 from offramp.records import Candidate, DemoKind, Example, Model, Price, Split, Splits
 from offramp.space.model import CallsPart, ExactMetric, TaskPart
@@ -80,7 +80,7 @@ async def dspy_alone(rows: tuple[Example, ...]) -> None:
 
     async def work() -> None:
         for row in queue:
-            with dspy.context(lm=lm, adapter=PlainFormat(), disable_history=True):
+            with dspy.context(lm=lm, adapter=PlainMessages(), disable_history=True):
                 await program.acall(message=row.values["message"])
 
     await asyncio.gather(*(work() for _ in range(8)))

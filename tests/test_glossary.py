@@ -18,6 +18,7 @@ NAMES_AS_STORED = {
     "n_fault",  # a column of summaries and a key of JSON
     "sample_independent",  # Optuna calls samplers by these names
     "sample_relative",
+    *("form", "format"),  # keys of space and promotion files; DSPy's adapters have a method of the second name
     "format_commands",  # click's
     "log_message(format)",  # http.server's
 }
@@ -32,7 +33,7 @@ def rows(heading: str) -> list[list[str]]:
 
 
 STILL_USED = {
-    *("contest", "form", "format", "keep back", "kept back", "told", "unseen", "verdict", "dearest"),
+    *("contest", "keep back", "kept back", "told", "unseen", "verdict", "dearest"),
     *("mend", "mends", "used up", "is not there", "are not there", "that is none", "is told", "are told"),
     *("in work", "anew", "booked apart", "measured apart", "timed apart", "in vain", "is no text"),
 }
@@ -80,7 +81,7 @@ def all_names() -> Iterator[tuple[str, str]]:
         yield from ((where, name) for name in public_names(ast.parse(file.read_text(encoding="utf-8"))))
 
 
-NAMES = [(where, name) for where, name in all_names() if name not in NAMES_AS_STORED]
+NAMES = [(where, name) for where, name in all_names() if not {name, name.partition("(")[0]} & NAMES_AS_STORED]
 
 
 @pytest.mark.parametrize("word", sorted(FORBIDDEN - STILL_USED))

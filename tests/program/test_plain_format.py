@@ -11,7 +11,7 @@ from dspy.utils.exceptions import AdapterParseError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.program.plain import PlainFormat, answer_text, system_text, user_text, written
+from offramp.program.plain import PlainMessages, answer_text, system_text, user_text, written
 from offramp.program.signature import signature_of
 from offramp.space.model import OutputField
 from program_runs import make_fields
@@ -24,7 +24,7 @@ def signature(**outputs: OutputField) -> type[dspy.Signature]:
 
 
 def parse(completion: str, **outputs: OutputField) -> dict[str, Any]:
-    return PlainFormat().parse(signature(**outputs), completion)
+    return PlainMessages().parse(signature(**outputs), completion)
 
 
 def faulty(completion: str, **outputs: OutputField) -> bool:
@@ -90,7 +90,7 @@ def test_several_outputs_are_read_back_as_they_were_written(
     case: tuple[dict[str, OutputField], dict[str, Any]],
 ) -> None:
     fields, values = case
-    read = PlainFormat().parse(signature(**fields), answer_text(signature(**fields), values))
+    read = PlainMessages().parse(signature(**fields), answer_text(signature(**fields), values))
     assert {name: plain_json(value) for name, value in read.items()} == values
 
 
@@ -279,16 +279,16 @@ def test_a_list_of_the_wrong_things_is_a_program_error() -> None:
 
 def test_of_unions_other_than_null_no_option_is_forced() -> None:
     chosen = dspy.Signature({"q": (str, dspy.InputField()), "a": (Literal["x"] | int, dspy.OutputField())})
-    assert PlainFormat().parse(chosen, "5") == {"a": 5}
+    assert PlainMessages().parse(chosen, "5") == {"a": 5}
 
 
 def test_the_reasoning_of_a_chain_of_thought_may_be_missing() -> None:
     thinking = dspy.ChainOfThought(signature(category=SORT)).predict.signature
-    parsed = PlainFormat().parse(thinking, "reasoning: An invoice.\nSo money.\ncategory: billing")
+    parsed = PlainMessages().parse(thinking, "reasoning: An invoice.\nSo money.\ncategory: billing")
     assert parsed == {"reasoning": "An invoice.\nSo money.", "category": "billing"}
-    assert PlainFormat().parse(thinking, "category: billing") == {"reasoning": "", "category": "billing"}
+    assert PlainMessages().parse(thinking, "category: billing") == {"reasoning": "", "category": "billing"}
     with pytest.raises(AdapterParseError):
-        PlainFormat().parse(thinking, "reasoning: An invoice.")
+        PlainMessages().parse(thinking, "reasoning: An invoice.")
 
 
 # ------------------------------------------------------------------------------------------------- prompts

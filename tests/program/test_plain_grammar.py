@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.errors import ModelError
-from offramp.program.plain import PlainFormat, plain_grammar
+from offramp.program.plain import PlainMessages, plain_grammar
 from offramp.program.signature import signature_of
 from offramp.space.model import OutputField
 from program_runs import make_fields
@@ -146,7 +146,7 @@ def test_every_text_of_the_grammar_is_parsed_without_an_error(
     for _ in range(5):
         text = sample(grammar, rng)
         assert text.strip(), "DSPy takes an empty answer for none"
-        assert set(PlainFormat().parse(signature, text)) == set(chosen)
+        assert set(PlainMessages().parse(signature, text)) == set(chosen)
 
 
 @given(st.sampled_from(ODD))
@@ -154,7 +154,7 @@ def test_every_option_can_be_chosen(option: str) -> None:
     grammar = plain_grammar(fields_of(a=OutputField(type="enum", values=ODD)))
     assert grammar is not None
     texts = {sample(grammar, random.Random(seed)) for seed in range(200)}
-    parsed = [PlainFormat().parse(fields_of(a=OutputField(type="enum", values=ODD)), text)["a"] for text in texts]
+    parsed = [PlainMessages().parse(fields_of(a=OutputField(type="enum", values=ODD)), text)["a"] for text in texts]
     assert option in parsed
 
 
@@ -213,7 +213,7 @@ def test_llama_cpp_takes_the_grammar_and_answers_in_its_form(smollm2: str) -> No
     model = resolve(smollm2, "test")
 
     async def ask(url: str, headers: dict[str, str], signature: type[dspy.Signature]) -> dict[str, Any]:
-        messages = PlainFormat().format(signature, [], {"message": "Something is broken."})
+        messages = PlainMessages().format(signature, [], {"message": "Something is broken."})
         body = {
             "messages": messages,
             "grammar": plain_grammar(signature),
@@ -224,7 +224,7 @@ def test_llama_cpp_takes_the_grammar_and_answers_in_its_form(smollm2: str) -> No
         async with httpx.AsyncClient(timeout=300, trust_env=False) as client:
             response = await client.post(f"{url.removesuffix('/v1')}/v1/chat/completions", json=body, headers=headers)
         assert response.status_code == 200, response.text
-        return PlainFormat().parse(signature, response.json()["choices"][0]["message"]["content"])
+        return PlainMessages().parse(signature, response.json()["choices"][0]["message"]["content"])
 
     async def go() -> list[dict[str, Any]]:
         async with LocalServers() as servers:

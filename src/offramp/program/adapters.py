@@ -17,7 +17,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from offramp.errors import JobError
 from offramp.program.engine import SyncCallerEngine, current_run, extra_params
-from offramp.program.plain import PlainFormat, plain_grammar
+from offramp.program.plain import PlainMessages, plain_grammar
 from offramp.program.reading import chat_fields, json_fields, read_found
 from offramp.program.values import cut
 from offramp.records import Candidate
@@ -65,7 +65,7 @@ def _rules(lm: Any) -> Iterator[None]:
         raise
 
 
-class PlainAdapter(_Ruled, PlainFormat):
+class PlainAdapter(_Ruled, PlainMessages):
     """The plain format. `constrained` sends a grammar with each request."""
 
     def __init__(self, *, constrained: bool = False) -> None:

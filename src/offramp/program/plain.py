@@ -39,7 +39,7 @@ _RULES = {
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-class PlainFormat(dspy.Adapter):  # type: ignore[misc]
+class PlainMessages(dspy.Adapter):  # type: ignore[misc]
     """DSPy adapter for the plain format (see the module)."""
 
     def format(

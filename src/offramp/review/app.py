@@ -22,7 +22,7 @@ from offramp.review.comparison import Filter, slice_choices
 from offramp.review.guard import Access, Guard
 from offramp.review.library import Library, Seen
 from offramp.review.page import StudySource, verdict_data
-from offramp.review.promoting import Form, Promoter
+from offramp.review.promoting import Promoter, PromoteRequest
 from offramp.review.report import report_html
 from offramp.review.rows import row_of
 from offramp.store.engine import Store
@@ -138,7 +138,7 @@ def _promote(app: FastAPI, library: Library, access: Access, promoter: Promoter)
         if not access.ours(form.get("csrf", "")):
             return PlainTextResponse("This form is not one of this page's. Go back, reload, and try again.\n", 403)
         await run_in_threadpool(library.stamp, name)
-        done = await run_in_threadpool(promoter.promote, name, Form.of(form))
+        done = await run_in_threadpool(promoter.promote, name, PromoteRequest.of(form))
         return _page("message.html.j2", status=done.status, title=done.title, message=done.text, back=_back(name, form))
 
 

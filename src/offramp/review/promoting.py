@@ -30,8 +30,8 @@ class Places(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """What the form asks for."""
+class PromoteRequest:
+    """What the person asked for on the page."""
 
     candidate: str
     label: str
@@ -39,8 +39,8 @@ class Form:
     force: bool
 
     @classmethod
-    def of(cls, fields: Mapping[str, str]) -> Form:
-        """From the fields of a form."""
+    def of(cls, fields: Mapping[str, str]) -> PromoteRequest:
+        """From the fields of the page's form."""
         return cls(
             candidate=fields.get("candidate", ""),
             label=fields.get("label", "").strip() or "production",
@@ -64,18 +64,18 @@ class Promoter:
     def __init__(self, places: Places) -> None:
         self._places = places
 
-    def promote(self, study: str, form: Form) -> Done:
+    def promote(self, study: str, request: PromoteRequest) -> Done:
         """Promotes a candidate. A gate that refuses is shown with its reasons; other errors are raised."""
         from offramp.promote import api  # loads the program's libraries: seconds, and only now
 
         try:
             done = api.promote(
-                study, pick=form.candidate, label=form.label, why=form.why, force=form.force,
+                study, pick=request.candidate, label=request.label, why=request.why, force=request.force,
                 promotions=self._places.promotions, storage=self._places.storage, results=self._places.results,
             )  # fmt: skip
         except GateRefused as refused:
             return Done(status=409, title="Not promoted: the gate does not hold", text=str(refused))
-        text = f"{done.promotion.feature} {form.label} points at version {done.promotion.version}.\n{done.path}"
+        text = f"{done.promotion.feature} {request.label} points at version {done.promotion.version}.\n{done.path}"
         if done.refused:
             text += "\n\nPromoted all the same; these reasons are recorded:\n" + "\n".join(
                 f"- {r}" for r in done.refused
