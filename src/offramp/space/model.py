@@ -442,18 +442,18 @@ class Fixed(_Part):
 
 
 Param = Range | Choices | Fixed | str | int | float | bool
-Form = Literal["predict", "chain_of_thought", "own"]
-Format = Literal["plain", "chat", "json"]
+ModuleName = Literal["predict", "chain_of_thought", "own"]
+AdapterName = Literal["plain", "chat", "json"]
 DemosKind = Literal["none", "random", "balanced", "bootstrapped", "nearest"]
 
 
 class ProgramPart(_Part):
     """Program form (DSPy's module), message format (DSPy's adapter), constrained decoding. One value or a list each."""
 
-    form: Form | list[Form] = Field(
+    form: ModuleName | list[ModuleName] = Field(
         "predict", description="Program module: `predict`, `chain_of_thought`, or `own` for `task.module`."
     )
-    format: Format | list[Format] = Field(
+    format: AdapterName | list[AdapterName] = Field(
         "plain",
         description="Adapter: the bare answer (`plain`), DSPy's own format (`chat`), or a JSON object (`json`).",
     )
@@ -481,8 +481,8 @@ class IncumbentPart(_Part):
     instruction: str | dict[FieldName, str] | None = Field(
         None, description="Name of a variant; with several predictors, predictor to variant."
     )
-    form: Form | None = Field(None, description="Program form (module).")
-    format: Format | None = Field(None, description="Message format (adapter).")
+    form: ModuleName | None = Field(None, description="Program form (module).")
+    format: AdapterName | None = Field(None, description="Message format (adapter).")
     constrained: bool | None = Field(None, description="Whether decoding is constrained to the output schema.")
     demos: DemosKind | None = Field(None, description="Kind of demos.")
     demo_count: Whole = Field(0, ge=0, description="Number of demos.")

@@ -268,14 +268,11 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
                  search_params: Sequence[SearchParam]) -> Candidate:  # fmt: skip
     """The candidate for one assignment.
 
-    `constrained` is true only where it is possible: the plain format on embedded models if there is something to
-    constrain (see `fits_lines`), and the json format on models that take a JSON schema. Elsewhere the assignment says
-    False, whatever was chosen.
+    `constrained` is true only where it is possible (see `_can_constrain`); elsewhere the assignment says False,
+    whatever was chosen.
     """
     model, module, adapter = models[str(params["model"])], str(params["form"]), str(params["format"])
-    constrained = bool(params["constrained"]) and can_constrain(model, adapter)
-    if constrained and adapter == "plain":
-        constrained = fits_lines(space, module)
+    constrained = bool(params["constrained"]) and _can_constrain(space, model, module, adapter)
     kind = DemoKind(str(params.get("demos", "none")))
     count = int(params.get("demos.count") or 0) if kind is not DemoKind.NONE else 0
     request_names = {d.name for d in search_params if d.group == "request"}
@@ -293,20 +290,16 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
     )
 
 
-def can_constrain(model: Model, adapter: str) -> bool:
-    """Whether the model's decoding can be constrained to the output schema with this adapter."""
-    if adapter == "plain":
-        return model.local
-    return adapter == "json" and model.supports_json_schema
+def _can_constrain(space: SpaceFile, model: Model, module: str, adapter: str) -> bool:
+    """Whether decoding can follow the output schema.
 
-
-def fits_lines(space: SpaceFile, module: str) -> bool:
-    """Whether decoding can be constrained in the plain format: no lists or objects, and more than a single text.
-
-    A module of the user's has its own signatures; it counts as fitting.
+    With the plain adapter: on embedded models, without lists and objects, and with more than a single text to write. A
+    module of the user's (`own`) has its own signatures; it counts as fitting.
     """
+    if adapter != "plain":
+        return adapter == "json" and model.supports_json_schema
     kinds = [kind for kind in output_types(space.task).values() if kind is not None]
-    if any(kind.startswith(("list", "object")) for kind in kinds):
+    if not model.local or any(kind.startswith(("list", "object")) for kind in kinds):
         return False
     return module != "predict" or kinds != ["str"]
 
