@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from offramp.lifecycle.api import migrate, scan, watch
     from offramp.promote.loading import load, load_messages
-    from offramp.review.report import report
+    from offramp.review.report_file import report
     from offramp.search.api import optimize
     from offramp.search.replay import replay
     from offramp.study.lookup import compare, pareto
@@ -40,7 +40,7 @@ _LAZY = {
     "scan": "offramp.lifecycle.api",
     "watch": "offramp.lifecycle.api",
     "replay": "offramp.search.replay",
-    "report": "offramp.review.report",
+    "report": "offramp.review.report_file",
 }
 
 

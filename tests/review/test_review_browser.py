@@ -13,7 +13,7 @@ import pytest
 from browser import chromium, watched
 
 from offramp.records import DemoKind
-from offramp.review.report import report
+from offramp.review.report_file import report
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.study import lookup
@@ -45,8 +45,9 @@ class served:
 
         import uvicorn
 
-        from offramp.review.app import Places, make_app
+        from offramp.review.app import make_app
         from offramp.review.guard import Access
+        from offramp.review.promote_request import Places
 
         folder, name = study
         self._store = open_store(lookup.default_storage(folder), write_probe=False)
@@ -113,9 +114,9 @@ def test_sliders_rank_and_recommend_as_the_command_line_does(
             assert page.locator("#ranking li").first.get_attribute("data-id") == best
             shown = utilities(page)
             assert {m.candidate: f"{m.utility:.3f}" for m in told.members} == shown
-            until(page, "id => Offramp.state.decided === id && Boolean(Offramp.state.data.verdicts[id])", best)
+            until(page, "id => Offramp.state.decided === id && Boolean(Offramp.state.data.decisions[id])", best)
             assert page.locator("#decision-title").inner_text() == page.evaluate(
-                "id => Offramp.state.data.verdicts[id].title", best
+                "id => Offramp.state.data.decisions[id].title", best
             )
 
 
@@ -198,7 +199,7 @@ def test_everything_is_reached_and_done_by_keyboard(live: dict[str, str], browse
         assert page.locator("#selected").is_visible()
         page.locator("#weight-cost").focus()
         page.keyboard.press("End")
-        assert page.locator("#weight-cost + output").inner_text() == "100 %"
+        assert page.locator("#weight-cost + output").inner_text() == "100%"
         page.locator("#tab-cost").focus()
         page.keyboard.press("ArrowRight")
         assert page.locator("#picture-latency").is_visible() and not page.locator("#picture-cost").is_visible()
@@ -289,7 +290,7 @@ def test_what_was_set_by_hand_stays_when_the_page_takes_new_content_again_and_ag
             stamp = page.locator("body").get_attribute("data-stamp")
             StudyStore(store).update(name, status=status)
             until(page, "s => document.body.dataset.stamp !== s", stamp)
-            assert page.locator("#weight-quality + output").inner_text() == f"{weight} %"
+            assert page.locator("#weight-quality + output").inner_text() == f"{weight}%"
             assert page.locator("#picture-latency").is_visible() and page.locator("#only-front").is_checked()
             assert page.locator("#table tbody tr").evaluate_all("rows => rows.map(r => r.dataset.id)") == order
             kept = page.locator("td.choose input:checked").evaluate_all("boxes => boxes.map(b => b.value)")
@@ -357,7 +358,7 @@ def test_the_best_under_limits_is_the_one_that_pareto_picks(
             return
         told = lookup.pareto(name, results=folder, pick="under:" + ",".join(limits)).picked.member
         if told is None:
-            assert "nobody" in found.inner_text()
+            assert "none" in found.inner_text()
         else:
             assert found.locator("button").get_attribute("data-pick") == told.candidate
             assert f"({number(told.quality)})" in found.inner_text()
@@ -389,4 +390,4 @@ def test_a_candidate_is_promoted_from_the_page_by_keyboard(live: dict[str, str],
         with page.expect_navigation(timeout=60_000):
             page.locator("form.promote button").press("Enter")
         assert page.locator("h1").inner_text() == "Promoted"
-        assert "landscape production points at version" in page.locator(".message").inner_text()
+        assert "landscape production points to version" in page.locator(".message").inner_text()

@@ -16,7 +16,7 @@ import pytest
 import offramp
 from offramp.cli.main import main
 from offramp.errors import StorageError, UsageError
-from offramp.review.serve import Options, serve
+from offramp.review.live_page import Options, serve
 
 pytest.importorskip("uvicorn", reason="the extra web is not installed")
 Study = tuple[Path, str]

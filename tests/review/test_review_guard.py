@@ -13,8 +13,9 @@ pytest.importorskip("fastapi", reason="the extra web is not installed")
 import anyio
 import httpx
 
-from offramp.review.app import Places, make_app
+from offramp.review.app import make_app
 from offramp.review.guard import COOKIE, Access, is_loopback
+from offramp.review.promote_request import Places
 from offramp.store.engine import Store, open_store
 from offramp.study import lookup
 
@@ -117,7 +118,7 @@ def test_the_form_of_the_page_promotes_and_a_gate_that_does_not_hold_is_told(
     reply = promote(app, study, csrf, origin=f"http://{HOST}", **{"sec-fetch-site": "same-origin"})
     assert reply.status_code in (200, 409), reply.text
     if reply.status_code == 409:
-        assert "gate does not hold" in reply.text and "production" in message_of(reply)
+        assert "gate refused" in reply.text and "production" in message_of(reply)
     fields = {"csrf": csrf, "candidate": best, "label": "production", "force": "yes", "why": "tried in a test"}
     forced = ask(app, "POST", f"/studies/{study[1]}/promote", data=fields, headers={"origin": f"http://{HOST}"})
     assert forced.status_code == 200 and "Promoted" in forced.text and "landscape production" in message_of(forced)
@@ -164,7 +165,7 @@ def test_every_reply_carries_the_protecting_headers(store: Store, study: Study, 
         assert headers["cross-origin-resource-policy"] == "same-origin" and "access-control-allow-origin" not in headers
 
 
-@pytest.mark.parametrize(("path", "status"), [("/studies/none", 404), ("/studies/{}?weights=quality=x", 400), ("/studies/{}/candidates/none", 404), ("/studies/none/state", 404), ("/studies/none/report.html", 404), ("/studies/{}/compare?a=none&b=none2", 200), ("/studies/{}/verdict?candidate=none", 200)])  # fmt: skip
+@pytest.mark.parametrize(("path", "status"), [("/studies/none", 404), ("/studies/{}?weights=quality=x", 400), ("/studies/{}/candidates/none", 404), ("/studies/none/state", 404), ("/studies/none/report.html", 404), ("/studies/{}/compare?a=none&b=none2", 200), ("/studies/{}/decision?candidate=none", 200)])  # fmt: skip
 def test_what_is_not_there_is_a_message_and_no_traceback(
     path: str, status: int, store: Store, study: Study, tmp_path: Path
 ) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from offramp.calls.failures import ServerFailed
 from offramp.records import CallReply, CallRequest
-from offramp.review.headline import Verdict
-from offramp.review.page import StudyPage, StudySource, study_page
-from offramp.review.report import report_html
+from offramp.review.decision import Decision
+from offramp.review.report_file import report_html
+from offramp.review.study_page import StudyPage, study_page
+from offramp.review.study_source import StudySource
 from offramp.search.engine import JobResult
 from offramp.store.engine import open_store
 from offramp.store.results import ProbeRun, ProbeStore
@@ -53,29 +54,29 @@ def html_of(folder: Path, study: str) -> str:
         return report_html(store, study)
 
 
-def verdict_of(folder: Path, result: JobResult) -> Verdict:
-    return page_of(folder, result.report.study).verdict
+def decision_of(folder: Path, result: JobResult) -> Decision:
+    return page_of(folder, result.report.study).decision
 
 
 def test_without_an_incumbent_the_decision_shows_the_holdout_with_its_interval(job: Job, tmp_path: Path) -> None:
     """It showed the number of the search split, the luckiest of many, though the holdout had been scored."""
     result = job(incumbent=None, objectives=SCALES)
-    found, best = verdict_of(tmp_path, result), result.report.recommended
+    found, best = decision_of(tmp_path, result), result.report.recommended
     assert found.kind == "choose" and best.holdout.n == 6
-    assert f"Quality {number(best.holdout.quality)} on 6 holdout examples (95 % interval" in found.why
+    assert f"Quality {number(best.holdout.quality)} on 6 holdout examples (95% interval" in found.why
     assert found.tiles[0].name == "Quality, holdout" and found.tiles[0].now == number(best.holdout.quality)
 
 
 def test_what_is_kept_is_shown_as_it_did_on_the_holdout(job: Job, tmp_path: Path) -> None:
     result = job(**ONE)
-    found = verdict_of(tmp_path, result)
+    found = decision_of(tmp_path, result)
     assert found.kind == "keep" and found.tiles[0].now == number(result.report.incumbent.holdout.quality)
     assert found.tiles[0].name == "Quality, holdout"
 
 
 def test_a_study_that_failed_says_why_and_draws_nothing(job: Job, tmp_path: Path) -> None:
     result = job(fails, incumbent=None, objectives=SCALES)
-    found = verdict_of(tmp_path, result)
+    found = decision_of(tmp_path, result)
     assert found.kind == "none" and "too many requests failed" in found.caution
     html = html_of(tmp_path, result.report.study)
     assert re.search(r'id="tiles" hidden', html) and "server failed" in html and "<b>down" not in html
@@ -84,7 +85,7 @@ def test_a_study_that_failed_says_why_and_draws_nothing(job: Job, tmp_path: Path
 def test_where_nobody_keeps_the_limits_the_decision_says_which_it_breaks(job: Job, tmp_path: Path) -> None:
     """A candidate that broke a limit was recommended without a word of it."""
     result = job(constraints={"latency_p95_s_max": 0.001, "cost_usd_max": 1e-5})
-    found, best = verdict_of(tmp_path, result), result.report.recommended
+    found, best = decision_of(tmp_path, result), result.report.recommended
     assert not best.feasible and len(best.breaks) == 2
     assert "breaks a limit of the space file" in found.caution and "is above 1 ms" in found.caution
     assert all(member.feasible == (not member.breaks) for member in result.report.members)

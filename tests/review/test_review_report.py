@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from offramp.records import DemoKind
-from offramp.review.demos import shown_demos
-from offramp.review.page import StudySource
-from offramp.review.report import report
+from offramp.review.candidate_detail import chosen_demos
+from offramp.review.report_file import report
+from offramp.review.study_source import StudySource
 from offramp.store.engine import open_store
 from offramp.store.tables import calls
 from offramp.study import lookup
@@ -117,10 +117,10 @@ def test_bootstrapped_demos_are_shown_as_the_program_had_them(study: Study, tmp_
         source = StudySource(store, name)
         train = {e.values["message"]: e.values["label"] for e in source.pool.train}
         kept = {c.id: c.candidate for c in source.candidates if c.candidate.demo_kind is DemoKind.BOOTSTRAPPED}
-        found = {id: [dict(demo) for demo in source.own_demos(id)] for id in kept}
+        found = {id: [dict(demo) for demo in source.bootstrapped(id)] for id in kept}
         assert found and all(1 <= len(found[id]) <= kept[id].demo_count for id in kept)
         assert all(train[demo["message"]] == demo["label"] for demos in found.values() for demo in demos)
-        assert source.own_demos("none") == ()
+        assert source.bootstrapped("none") == ()
     html = html_of(study, tmp_path)
     on_front = [m.candidate for m in lookup.pareto(name, results=folder).front if m.candidate in kept]
     for id in on_front:
@@ -137,8 +137,8 @@ def test_demos_whose_answers_are_gone_are_described_and_none_is_invented(study: 
             conn.execute(calls.delete().where(calls.c.purpose == "bootstrap"))
         source = StudySource(store, name)
         one = next(c for c in source.candidates if c.candidate.demo_kind is DemoKind.BOOTSTRAPPED)
-        assert source.own_demos(one.id) == ()
-        assert "own answers" in shown_demos(one.candidate, source.pool)[1]
+        assert source.bootstrapped(one.id) == ()
+        assert "own answers" in chosen_demos(one.candidate, source.pool)[1]
 
 
 def test_the_note_on_nearest_demos_says_which_pool_and_how(study: Study) -> None:
@@ -146,5 +146,5 @@ def test_the_note_on_nearest_demos_says_which_pool_and_how(study: Study) -> None
     with open_store(lookup.default_storage(folder), write_probe=False) as store:
         source = StudySource(store, name)
         nearest = replace(source.candidates[-1].candidate, demo_kind=DemoKind.NEAREST, demo_count=3)
-        demos, note = shown_demos(nearest, source.pool)
+        demos, note = chosen_demos(nearest, source.pool)
     assert demos == () and "the 3 of the 6 train examples" in note and "cosine" in note

@@ -20,10 +20,10 @@ def report(
     study: str, out: Path | None, weights: str | None, storage: str | None, results: Path, as_json: bool
 ) -> None:
     """Write STUDY (its name, the beginning of it, or `latest`) as one HTML file that loads nothing from anywhere."""
-    from offramp.review import report as library
+    from offramp.review import report_file
     from offramp.study.policies import parse_weights
 
-    path = library.report(study, out=out, storage=storage, results=results, weights=parse_weights(weights))
+    path = report_file.report(study, out=out, storage=storage, results=results, weights=parse_weights(weights))
     if as_json:
         click.echo(json.dumps({"path": str(path), "bytes": path.stat().st_size}))
     else:
@@ -44,7 +44,7 @@ def review(
     storage: str | None, results: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Serve a live page of the studies, or of STUDY: follow, reweight, compare, promote. Ctrl-C ends it."""
-    from offramp.review.serve import Options, serve
+    from offramp.review.live_page import Options, serve
 
     options = Options(
         study=study, host=host, port=port, token=token, open=open_browser, storage=storage, results=results,

@@ -1,13 +1,11 @@
-"""The live page: addresses, and what answers at each. Server-rendered; scripts only make it quicker to use.
+"""The live page: its addresses and what answers at each. Server-rendered; scripts only make it quicker to use.
 
-Everything is read from the storage; the one thing that writes is the promote form.
+Everything is read from the storage; only the promote form writes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,37 +16,28 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from offramp.errors import OfframpError, StorageError, UsageError, problem
 from offramp.records import Split
 from offramp.review.assets import render, script, status_words, style
-from offramp.review.comparison import Filter, slice_choices
+from offramp.review.comparison_view import Filter, slice_choices
 from offramp.review.guard import Access, Guard
-from offramp.review.library import Library, Seen
-from offramp.review.page import StudySource, verdict_data
-from offramp.review.promoting import Promoter, PromoteRequest
-from offramp.review.report import report_html
+from offramp.review.library import Library
+from offramp.review.promote_request import Places, PromoteRequest, promote_from_page
+from offramp.review.report_file import report_html
 from offramp.review.rows import row_of
+from offramp.review.study_source import StudySource
 from offramp.store.engine import Store
 from offramp.study.policies import parse_weights
 
 _BODY = 64 * 1024  # bytes of a form; ours are small
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where things are, for what the promote form writes."""
-
-    storage: str | None = None
-    results: Path = Path("results")
-    promotions: Path | None = None
-
-
 def make_app(store: Store, access: Access, places: Places | None = None, library: Library | None = None) -> Guard:
     """The live page over an open storage, behind its guard."""
     app = FastAPI(title="offramp", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(OfframpError, _told)
-    app.add_exception_handler(404, _nowhere)
+    app.add_exception_handler(OfframpError, _error_page)
+    app.add_exception_handler(404, _not_found)
     library = library or Library(store)
     _studies(app, library, access)
     _pieces(app, library)
-    _promote(app, library, access, Promoter(places or Places()))
+    _promote(app, library, access, places or Places())
     return Guard(app, access)
 
 
@@ -56,16 +45,16 @@ def _page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     return HTMLResponse(render(template, inline=False, live=True, **values), status)
 
 
-async def _told(request: Request, error: Exception) -> Response:
+async def _error_page(request: Request, error: Exception) -> Response:
     """A user's error as a page, or as JSON for a script."""
     status = 404 if isinstance(error, StorageError) else 400
-    if request.url.path.endswith(("/state", "/verdict", "/data.json")):
+    if request.url.path.endswith(("/state", "/decision", "/data.json")):
         return JSONResponse({"error": str(error)}, status)
-    return _page("message.html.j2", status=status, title="That does not work", message=str(error))
+    return _page("message.html.j2", status=status, title="That did not work", message=str(error))
 
 
-async def _nowhere(request: Request, error: Exception) -> Response:
-    """An address that is none of ours."""
+async def _not_found(request: Request, error: Exception) -> Response:
+    """An address that does not exist."""
     return _page("message.html.j2", status=404, title="There is no such page", message=request.url.path)
 
 
@@ -83,7 +72,12 @@ def _studies(app: FastAPI, library: Library, access: Access) -> None:
 
     @app.get("/studies/{name}/candidates/{candidate}")
     def candidate(name: str, candidate: str) -> Response:
-        return _candidate(library.study(name), candidate, access.csrf)
+        source = library.study(name).source
+        row = row_of(source.report, candidate)
+        detail = None if row is None else source.detail(row)
+        if detail is None:
+            raise StorageError(problem(source.name, "no such candidate with a full evaluation", got=candidate))
+        return _page("candidate.html.j2", page=source, d=detail, csrf=access.csrf)
 
     @app.get("/studies/{name}/compare")
     def compare(name: str, a: str = "", b: str = "", show: str = "", slice: str = "", split: str = "") -> Response:
@@ -93,8 +87,8 @@ def _studies(app: FastAPI, library: Library, access: Access) -> None:
     def report(name: str) -> Response:
         library.stamp(name)
         text = report_html(library.store, name)
-        disposition = {"content-disposition": f'attachment; filename="{_file_name(name)}.html"'}
-        return HTMLResponse(text, headers=disposition)
+        file_name = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:100]
+        return HTMLResponse(text, headers={"content-disposition": f'attachment; filename="{file_name}.html"'})
 
 
 def _pieces(app: FastAPI, library: Library) -> None:
@@ -106,17 +100,17 @@ def _pieces(app: FastAPI, library: Library) -> None:
         words = status_words(row, library.tried(name))
         return JSONResponse({"stamp": stamp, "status": str(row.status), "words": words})
 
-    @app.get("/studies/{name}/verdict")
-    def verdict(name: str, candidate: str = "") -> Response:
-        return JSONResponse(verdict_data(library.study(name).source.verdict(candidate)))
+    @app.get("/studies/{name}/decision")
+    def decision(name: str, candidate: str = "") -> Response:
+        return JSONResponse(library.study(name).source.decision(candidate).to_json())
 
     @app.get("/studies/{name}/course")
     def course(name: str) -> Response:
-        return _page("_course.html.j2", page={"lines": library.study(name).source.lines()})
+        return _page("_course.html.j2", page={"lines": library.study(name).source.lines})
 
     @app.get("/studies/{name}/demos")
     def demos(name: str, candidate: str = "") -> Response:
-        return _page("_demos.html.j2", demos=library.study(name).source.own_demos(candidate))
+        return _page("_demos.html.j2", demos=library.study(name).source.bootstrapped(candidate))
 
     @app.get("/studies/{name}/data.json")
     def data(name: str, weights: str | None = None) -> Response:
@@ -131,15 +125,16 @@ def _pieces(app: FastAPI, library: Library) -> None:
         return PlainTextResponse(script(), media_type="text/javascript")
 
 
-def _promote(app: FastAPI, library: Library, access: Access, promoter: Promoter) -> None:
+def _promote(app: FastAPI, library: Library, access: Access, places: Places) -> None:
     @app.post("/studies/{name}/promote")
     async def promote(name: str, request: Request) -> Response:
         form = await _form(request)
         if not access.ours(form.get("csrf", "")):
-            return PlainTextResponse("This form is not one of this page's. Go back, reload, and try again.\n", 403)
+            return PlainTextResponse("This form did not come from this page. Go back, reload, and try again.\n", 403)
         await run_in_threadpool(library.stamp, name)
-        done = await run_in_threadpool(promoter.promote, name, PromoteRequest.of(form))
-        return _page("message.html.j2", status=done.status, title=done.title, message=done.text, back=_back(name, form))
+        done = await run_in_threadpool(promote_from_page, name, PromoteRequest.of(form), places)
+        back = (name, form.get("candidate", ""))
+        return _page("message.html.j2", status=done.status, title=done.title, message=done.text, back=back)
 
 
 async def _form(request: Request) -> Mapping[str, str]:
@@ -152,18 +147,6 @@ async def _form(request: Request) -> Mapping[str, str]:
     return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
 
 
-def _back(name: str, form: Mapping[str, str]) -> tuple[str, str]:
-    return name, form.get("candidate", "")
-
-
-def _candidate(seen: Seen, candidate: str, csrf: str) -> Response:
-    row = row_of(seen.source.report, candidate)
-    detail = None if row is None else seen.source.detail(row)
-    if detail is None:
-        raise StorageError(problem(seen.source.name, "no such candidate with a full evaluation", got=candidate))
-    return _page("candidate.html.j2", page=seen.source, d=detail, csrf=csrf)
-
-
 def _compare(source: StudySource, a: str, b: str, asked: Mapping[str, str]) -> Response:
     report = source.report
     best, today = report.recommended, report.incumbent
@@ -171,7 +154,8 @@ def _compare(source: StudySource, a: str, b: str, asked: Mapping[str, str]) -> R
     b = b or (today.candidate if today else "")
     slices = slice_choices(source.dataset)
     only = _filter(asked, slices)
-    found = source.comparison(a, b, only, _split(asked["split"])) if a != b else None
+    split = Split(asked["split"]) if asked["split"] in (Split.HOLDOUT, Split.SEARCH) else None
+    found = source.comparison(a, b, only, split) if a != b else None
     return _page(
         "compare.html.j2", page=source, c=found, a=a, b=b, asked=asked, choices=source.choices(a, b), slices=slices,
         unknown=[one for one in (a, b) if one and source.candidate(one) is None],
@@ -185,11 +169,3 @@ def _filter(asked: Mapping[str, str], slices: Sequence[tuple[str, str]]) -> Filt
     known = next((one for one in slices if "=".join(one) == asked["slice"]), (column, value) if equals else None)
     outcome = asked["show"] if asked["show"] in ("win", "loss", "tie") else None
     return Filter(outcome=outcome, slice=known)
-
-
-def _split(text: str) -> Split | None:
-    return Split(text) if text in (Split.HOLDOUT, Split.SEARCH) else None
-
-
-def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:100]

@@ -1,7 +1,7 @@
-"""Style, script and templates: in the package, needed from nowhere else.
+"""Style, script and templates; all are in the package.
 
-In a file they stand inside, and a content security policy with their hashes lets nothing else run or load. The live
-page serves the same texts at addresses of their own.
+In a file they are inline, and a content security policy with their hashes lets nothing else run or load. The live page
+serves the same texts at separate addresses.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from offramp.review.escaping import embedded, shown
 from offramp.review.rows import words_of
-from offramp.review.shown import embedded, shown
 from offramp.store.studies import StudyRow, StudyStatus
 from offramp.study.wording import money, points
 
@@ -33,8 +33,8 @@ SCRIPTS = (
     "start.js",
 )
 COLUMNS = (
-    ("quality", "quality"), ("holdout", "holdout"), ("against", "to today"), ("cost", "$/1k runs"), ("latency", "p50"),
-    ("p95", "p95"), ("n", "n"), ("utility", "utility"),
+    ("quality", "quality"), ("holdout", "holdout"), ("against", "vs incumbent"), ("cost", "$/1k runs"),
+    ("latency", "p50"), ("p95", "p95"), ("n", "n"), ("utility", "utility"),
 )  # fmt: skip
 
 
@@ -43,8 +43,8 @@ class Assets:
     """How a page gets its style and script.
 
     Attributes:
-        inline: whether they stand in the page; then `csp` lets them alone run.
-        version: changes with the texts, so that a browser takes new ones.
+        inline: whether they are in the page; then `csp` lets nothing else run.
+        version: changes with the texts, so that a browser loads new ones.
     """
 
     inline: bool
@@ -74,15 +74,11 @@ def _read(name: str) -> str:
 def assets(*, inline: bool) -> Assets:
     """Style and script for a file (`inline`) or for the live page."""
     version = hashlib.sha256((style() + script()).encode()).hexdigest()[:12]
-    csp = _policy() if inline else None
+    csp = None
+    if inline:
+        hashes = (f"style-src {_hash(style())}", f"script-src {_hash(script())}")
+        csp = f"default-src 'none'; {'; '.join(hashes)}; img-src data:; base-uri 'none'; form-action 'none'"
     return Assets(inline=inline, style=Markup(style()), script=Markup(script()), version=version, csp=csp)
-
-
-def _policy() -> str:
-    return (
-        f"default-src 'none'; style-src {_hash(style())}; script-src {_hash(script())}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _hash(text: str) -> str:
@@ -91,7 +87,7 @@ def _hash(text: str) -> str:
 
 @cache
 def environment() -> Environment:
-    """The templates: everything is escaped unless a filter of ours has done so."""
+    """The templates: everything is escaped unless one of our filters has done so."""
     made = Environment(
         loader=PackageLoader("offramp.review"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -110,7 +106,7 @@ def load_templates() -> None:
 
 
 def render(template: str, *, inline: bool, **values: Any) -> str:
-    """A page as HTML that any file or connection can hold."""
+    """A page as HTML; characters that UTF-8 cannot encode are replaced."""
     text = environment().get_template(template).render(columns=COLUMNS, assets=assets(inline=inline), **values)
     return text.encode("utf-8", "replace").decode("utf-8")
 
@@ -125,5 +121,5 @@ def _plain_number(value: float | None) -> str:
 
 
 def status_words(row: StudyRow, trials: int) -> str:
-    """Where a study stands, in a few words."""
+    """The status of a study in a few words."""
     return f"running, {trials:,} candidates" if row.status is StudyStatus.RUNNING else str(row.status)

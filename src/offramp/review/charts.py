@@ -1,22 +1,103 @@
-"""The pictures of a study as coordinates; templates draw them as SVG, so that they need no script and print well.
+"""The charts of a study as coordinates; templates draw them as SVG, so that they need no script and print well.
 
-The front is drawn in two pictures, quality over cost and quality over latency. Points of the front are shapes of their
-own; the many others are one path, so that ten thousand candidates cost a few kilobytes.
+The front is drawn in two charts, quality over cost and quality over latency. Points of the front are separate shapes;
+the many others are one path, so that ten thousand candidates take a few kilobytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from offramp.review.scales import Axis, Words, axis
-from offramp.stats import Interval
 from offramp.study.domain.members import Member
 from offramp.study.domain.trajectory import Step
+from offramp.study.study_report import StudyReport
 from offramp.study.wording import money
 
-_MOST_BARS = 60  # fronts larger than this are drawn with intervals at a few points alone
+AXES: Mapping[str, str] = {"cost": "cost of 1,000 runs", "latency": "seconds per run"}
+_MOST_BARS = 60  # on larger fronts, intervals would cover each other and are not drawn
 _MOST_OTHERS = 1500
+_LOG_FROM = 12.0  # values whose largest is this many times the smallest are easier to distinguish on a log axis
+Words = Callable[[float], str]
+"""How a value is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """A scale from values to positions.
+
+    Attributes:
+        low, high: values at the ends. start, end: positions of the ends, in units of the drawing.
+        log: whether equal ratios are equal distances; then `low` is above 0.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """The position of a value, rounded to a tenth; values beyond the ends are drawn at the ends."""
+        x, low, high = (math.log(v) if self.log else v for v in (max(value, self.low), self.low, self.high))
+        share = min(1.0, max(0.0, (x - low) / (high - low)))
+        return round(self.start + share * (self.end - self.start), 1)
+
+    def ticks(self, most: int = 6) -> list[float]:
+        """Round values within the ends, at most about `most`."""
+        return _log_ticks(self.low, self.high, most) if self.log else _ticks(self.low, self.high, most)
+
+
+def axis(values: Sequence[float], start: float, end: float, *, floor: float | None = None, top: float | None = None,
+         may_log: bool = False) -> Axis:  # fmt: skip
+    """An axis that holds all values with some room, within `floor` and `top`."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if may_log and low > 0 and high / low >= _LOG_FROM:
+        return Axis(low=low / 1.25, high=high * 1.25, start=start, end=end, log=True)
+    room = (high - low) * 0.08 or abs(high) * 0.1 or 0.1
+    low, high = low - room, high + room
+    low = low if floor is None else max(floor, low)
+    high = high if top is None else min(top, high)
+    return Axis(low=low, high=high if high > low else low + room, start=start, end=end)
+
+
+def _ticks(low: float, high: float, most: int) -> list[float]:
+    raw = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw)
+    first = math.ceil(low / step - 1e-9)
+    count = math.floor((high - first * step) / step + 1e-9)
+    return [round((first + i) * step, 12) for i in range(count + 1)]
+
+
+def _log_ticks(low: float, high: float, most: int) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+        found = [round(d * 10.0**e, 12) for e in decades for d in digits if low <= d * 10.0**e <= high]
+        if len(found) <= most + 1:
+            break
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------- the front
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The size of a drawing and of the plot in it."""
+
+    width: int
+    height: int
+    left: int = 52
+    right: int = 18
+    top: int = 26
+    bottom: int = 44
+
+
+WIDE = Frame(width=720, height=400)
+NARROW = Frame(width=360, height=330, left=40, right=12)
+SMALL = Frame(width=430, height=190, left=54, right=14, top=10, bottom=34)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +122,6 @@ class Dot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """The size of a drawing and of the plot in it."""
-
-    width: int
-    height: int
-    left: int = 52
-    right: int = 18
-    top: int = 26
-    bottom: int = 44
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FrontChart:
     """The front over one axis, in one size."""
 
@@ -64,6 +133,85 @@ class FrontChart:
     steps: str
     others: str
     dots: tuple[Dot, ...]
+
+
+def front_charts(report: StudyReport) -> tuple[FrontChart, ...]:
+    """Quality over each other objective, wide and narrow; over cost if quality is the only one."""
+    keys = [o.name for o in report.objectives if o.name in AXES] or ["cost"]
+    return tuple(_front_chart(report, key, frame) for key in keys for frame in (WIDE, NARROW))
+
+
+def _front_chart(report: StudyReport, key: str, frame: Frame) -> FrontChart:
+    known = [m for m in report.members if m.value(key) is not None and m.quality is not None]
+    heights = [m.quality or 0.0 for m in known]
+    if len(report.front) <= _MOST_BARS:
+        ends = (end for m in report.front for end in (m.search.quality_low, m.search.quality_high))
+        heights += [end for end in ends if end is not None]
+    x = axis([_x(m, key) for m in known], frame.left, frame.width - frame.right, floor=0.0, may_log=True)
+    y = axis(heights, frame.height - frame.bottom, frame.top, floor=0.0, top=1.0)
+    front = {m.candidate for m in report.front}
+    special = front | ({report.incumbent.candidate} if report.incumbent else set())
+    others = [m for m in known if m.candidate not in special]
+    some = others[:: -(-len(others) // _MOST_OTHERS)] if others else []
+    words = _dollars if key == "cost" else _seconds
+    return FrontChart(
+        key=key,
+        frame=frame,
+        x_label=AXES[key] + (" (log scale)" if x.log else ""),
+        x_ticks=tuple(Tick(at=x.at(v), text=words(v)) for v in x.ticks(4 if frame is NARROW else 7)),
+        y_ticks=tuple(Tick(at=y.at(v), text=f"{v:g}") for v in y.ticks(5)),
+        steps=_steps([(x.at(_x(m, key)), y.at(m.quality or 0.0)) for m in known if m.candidate in front], x),
+        others="".join(f"M{x.at(_x(m, key)):g} {y.at(m.quality or 0.0):g}h0" for m in some),
+        dots=tuple(_dots(report, [m for m in known if m.candidate in special], key, x, y)),
+    )
+
+
+def _x(member: Member, key: str) -> float:
+    value = member.value(key) or 0.0
+    return value * 1000 if key == "cost" else value
+
+
+def _dots(report: StudyReport, members: Sequence[Member], key: str, x: Axis, y: Axis) -> list[Dot]:
+    few, front = len(members) <= _MOST_BARS, {m.candidate for m in report.front}
+    best = None if report.recommended is None else report.recommended.candidate
+    found = []
+    for m in members:
+        low, high = m.search.quality_low, m.search.quality_high
+        drawn = few or m.incumbent
+        kinds = (("front", m.candidate in front), ("incumbent", m.incumbent))
+        found.append(
+            Dot(
+                candidate=m.candidate,
+                x=x.at(_x(m, key)),
+                y=y.at(m.quality or 0.0),
+                low=y.at(low) if drawn and low is not None else None,
+                high=y.at(high) if drawn and high is not None else None,
+                kind=" ".join(name for name, holds in kinds if holds),
+                best=m.candidate == best,
+            )
+        )
+    return sorted(found, key=lambda dot: (dot.best, "incumbent" in dot.kind, dot.x))
+
+
+def _steps(points: Sequence[tuple[float, float]], x: Axis) -> str:
+    """The staircase of the points that are best in this chart (up and to the left), as a path."""
+    path, best = "", float("inf")
+    for px, py in sorted(points):
+        if py < best:
+            path += f"M{px:g} {py:g}" if not path else f"H{px:g}V{py:g}"
+            best = py
+    return f"{path}H{x.end:g}" if path else ""
+
+
+def _dollars(value: float) -> str:
+    return f"${value:,.0f}" if value >= 1000 else f"${value:g}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:g} s" if value >= 1 or value == 0 else f"{value * 1000:g} ms"
+
+
+# ------------------------------------------------------------------------------------------------ progress over calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,104 +229,6 @@ class LineChart:
     rows: tuple[tuple[str, str], ...]
 
 
-WIDE = Frame(width=720, height=400)
-NARROW = Frame(width=360, height=330, left=40, right=12)
-SMALL = Frame(width=430, height=190, left=54, right=14, top=10, bottom=34)
-AXES: Mapping[str, tuple[str, str]] = {
-    "cost": ("cost of 1,000 runs", "Cost"),
-    "latency": ("seconds per run", "Latency"),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crowd:
-    """Whom a front chart shows: everybody, and who of them is special."""
-
-    members: Sequence[Member]
-    front: Sequence[Member]
-    incumbent: Member | None
-    recommended: Member | None
-    intervals: Mapping[str, Interval]
-
-
-def front_charts(crowd: Crowd, objectives: Sequence[str]) -> tuple[FrontChart, ...]:
-    """Quality over each other objective, wide and narrow; over cost where quality is alone."""
-    keys = [name for name in objectives if name in AXES] or ["cost"]
-    return tuple(_front_chart(crowd, key, frame) for key in keys for frame in (WIDE, NARROW))
-
-
-def _front_chart(crowd: Crowd, key: str, frame: Frame) -> FrontChart:
-    known = [m for m in crowd.members if m.value(key) is not None and m.quality is not None]
-    x = axis([_x(m, key) for m in known], frame.left, frame.width - frame.right, floor=0.0, may_log=True)
-    y = axis(_heights(crowd, known), frame.height - frame.bottom, frame.top, floor=0.0, top=1.0)
-    front = {m.candidate for m in crowd.front}
-    special = front | ({crowd.incumbent.candidate} if crowd.incumbent else set())
-    others = [m for m in known if m.candidate not in special]
-    words: Words = _dollars if key == "cost" else _seconds
-    return FrontChart(
-        key=key,
-        frame=frame,
-        x_label=AXES[key][0] + (" (log scale)" if x.log else ""),
-        x_ticks=tuple(Tick(at=x.at(v), text=words(v)) for v in x.ticks(4 if frame is NARROW else 7)),
-        y_ticks=tuple(Tick(at=y.at(v), text=f"{v:g}") for v in y.ticks(5)),
-        steps=_steps([(x.at(_x(m, key)), y.at(m.quality or 0.0)) for m in known if m.candidate in front], x),
-        others="".join(f"M{x.at(_x(m, key)):g} {y.at(m.quality or 0.0):g}h0" for m in _some(others)),
-        dots=tuple(_dots(crowd, [m for m in known if m.candidate in special], key, x, y)),
-    )
-
-
-def _dollars(value: float) -> str:
-    return f"${value:,.0f}" if value >= 1000 else f"${value:g}"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:g} s" if value >= 1 or value == 0 else f"{value * 1000:g} ms"
-
-
-def _x(member: Member, key: str) -> float:
-    value = member.value(key) or 0.0
-    return value * 1000 if key == "cost" else value
-
-
-def _heights(crowd: Crowd, known: Sequence[Member]) -> list[float]:
-    drawn = crowd.front if len(crowd.front) <= _MOST_BARS else []
-    shown = [crowd.intervals[m.candidate] for m in drawn if m.candidate in crowd.intervals]
-    return [*(m.quality or 0.0 for m in known), *(i.low for i in shown), *(i.high for i in shown)]
-
-
-def _some(members: Sequence[Member]) -> Sequence[Member]:
-    return members[:: -(-len(members) // _MOST_OTHERS)] if members else members
-
-
-def _dots(crowd: Crowd, members: Sequence[Member], key: str, x: Axis, y: Axis) -> list[Dot]:
-    few, front = len(members) <= _MOST_BARS, {m.candidate for m in crowd.front}
-    found = []
-    for m in members:
-        interval = crowd.intervals.get(m.candidate) if few or m.incumbent else None
-        found.append(
-            Dot(
-                candidate=m.candidate,
-                x=x.at(_x(m, key)),
-                y=y.at(m.quality or 0.0),
-                low=None if interval is None else y.at(interval.low),
-                high=None if interval is None else y.at(interval.high),
-                kind=" ".join(name for name, on in (("front", m.candidate in front), ("incumbent", m.incumbent)) if on),
-                best=crowd.recommended is not None and crowd.recommended.candidate == m.candidate,
-            )
-        )
-    return sorted(found, key=lambda dot: (dot.best, "incumbent" in dot.kind, dot.x))
-
-
-def _steps(points: Sequence[tuple[float, float]], x: Axis) -> str:
-    """The staircase of the points that are best in this picture (up and to the left), as a path."""
-    path, best = "", float("inf")
-    for px, py in sorted(points):
-        if py < best:
-            path += f"M{px:g} {py:g}" if not path else f"H{px:g}V{py:g}"
-            best = py
-    return f"{path}H{x.end:g}" if path else ""
-
-
 def line_charts(steps: Sequence[Step]) -> tuple[LineChart, ...]:
     """Hypervolume and spend over calls; those of which nothing is known are left out."""
     if len(steps) < 2 or steps[-1].calls <= 0:
@@ -187,13 +237,13 @@ def line_charts(steps: Sequence[Step]) -> tuple[LineChart, ...]:
     spend = [(s.calls, s.spent_usd) for s in steps if s.spent_usd is not None]
     found = []
     if volume:
-        found.append(_line("hypervolume", "Hypervolume of the front", volume, _three, _three))
+        found.append(_line("hypervolume", "Hypervolume of the front", volume, _three_digits, _three_digits))
     if spend and spend[-1][1] > 0:
         found.append(_line("spend", "Spent on search runs", spend, money, _dollars))
     return tuple(found)
 
 
-def _three(value: float) -> str:
+def _three_digits(value: float) -> str:
     return f"{value:.3g}"
 
 
@@ -212,6 +262,3 @@ def _line(key: str, title: str, points: Sequence[tuple[int, float]], words: Word
         y_ticks=tuple(Tick(at=y.at(v), text=ticks(v)) for v in y.ticks(3)),
         rows=tuple((f"{c:,}", words(v)) for c, v in points[:: -(-len(points) // 12)]),
     )  # fmt: skip
-
-
-__all__ = ["AXES", "Crowd", "Dot", "FrontChart", "LineChart", "Tick", "front_charts", "line_charts"]

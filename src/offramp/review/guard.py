@@ -1,4 +1,4 @@
-"""Who may talk to the live page: nobody from other sites, and beyond loopback nobody without the token.
+"""Who may use the live page: nobody from other sites, and beyond loopback nobody without the token.
 
 A web page of a stranger can make a browser send requests to loopback, and by changing what its own name resolves to
 (DNS rebinding) even read the replies. So the Host header has to name this machine; what changes something has to
@@ -122,13 +122,13 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         headers, method = Headers(scope=scope), scope["method"]
         if not self._access.names_us(headers.get("host", "")):
-            return PlainTextResponse("This page answers on this machine's own name alone.\n", 403)
+            return PlainTextResponse("This page only answers requests addressed to this machine.\n", 403)
         if method not in _SAFE and not same_origin(headers):
             return PlainTextResponse("This request comes from another site.\n", 403)
         if self._access.knows(headers):
             return None
         return self._admitted(scope) or PlainTextResponse(
-            "Open the address with the token that offramp printed.\n", 401
+            "Open the address that offramp printed, with its token.\n", 401
         )
 
     def _admitted(self, scope: Scope) -> Response | None:

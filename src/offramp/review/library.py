@@ -1,4 +1,4 @@
-"""What the live page reads, kept while nothing has changed: one source per study and weights.
+"""Studies as the live page reads them, kept while nothing has changed: one source per study and weights.
 
 Invariant: a source is used only while the study's stamp is the one it was read at; so a page never mixes two states.
 """
@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from offramp.review.page import StudyPage, StudySource, study_page
+from offramp.review.study_page import StudyPage, study_page
+from offramp.review.study_source import StudySource
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
 from offramp.store.studies import StudyRow, StudyStore, change_stamp
@@ -62,14 +63,11 @@ class Library:
         key = (name, now, None if weights is None else tuple(sorted(weights.items())))
         with self._lock:
             if key not in self._kept:
-                source = self._read(name, now, weights)
+                base = self._kept.get((name, now, None))
+                source = StudySource(self.store, name) if base is None else base.source
+                source = source if weights is None else source.reweighed(weights)
                 self._kept[key] = Seen(stamp=now, source=source, page=study_page(source, whole=False))
             self._kept.move_to_end(key)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
             return self._kept[key]
-
-    def _read(self, name: str, now: str, weights: Mapping[str, float] | None) -> StudySource:
-        base = self._kept.get((name, now, None))
-        source = StudySource(self.store, name) if base is None else base.source
-        return source if weights is None else source.reweighed(weights)

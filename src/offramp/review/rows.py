@@ -1,15 +1,13 @@
-"""Candidates as rows of a table: who is shown, in which order, and what is said of each."""
+"""Candidates as rows of a table: which are shown, in which order, and with which words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from offramp.records import Objective
-from offramp.stats import Interval
-from offramp.study.domain.members import Member
-from offramp.study.domain.paired_comparison import CONFIDENCE
+from offramp.study.domain.members import Member, Probe
 from offramp.study.study_report import StudyReport
 from offramp.study.wording import limit_words, number, per_thousand, points, seconds, shared_params, short_params
 
@@ -22,13 +20,11 @@ class Row:
 
     Attributes:
         label: its assignment in a few words, without what all candidates share.
-        interval: of its quality on the search split; None where that is not known.
         scaled: its values on 0..1, in the order of the objectives; None where one is not known.
     """
 
     member: Member
     label: str
-    interval: Interval | None
     scaled: tuple[float, ...] | None
     front: bool
     recommended: bool
@@ -50,38 +46,27 @@ class Row:
         return " ".join(name for name, on in marks if on)
 
 
-class Labels:
-    """Candidates in a few words: the model, and what is not the same for all of them."""
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        self._shared = shared_params(members) - {"model"}
-
-    def of(self, member: Member) -> str:
-        """The label of one."""
-        return short_params({name: value for name, value in member.params.items() if name not in self._shared})
-
-
-def quality_interval(member: Member) -> Interval | None:
-    """The 95 % interval of the quality on the search split, as the report has it."""
-    low, high = member.search.quality_low, member.search.quality_high
-    return None if low is None or high is None else Interval(low=low, high=high, confidence=CONFIDENCE)
+def labels_of(members: Sequence[Member]) -> Callable[[Member], str]:
+    """Gives each member a label in a few words: the model, and what is not the same for all members."""
+    shared = shared_params(members) - {"model"}
+    return lambda member: short_params({name: value for name, value in member.params.items() if name not in shared})
 
 
 def rows_of(report: StudyReport, *, most_others: int = MOST_OTHERS) -> tuple[Row, ...]:
-    """The incumbent, the whole front, and of the others those of the highest utility; in the order of utility."""
+    """The incumbent, the whole front, and the others with the highest utility; in the order of utility."""
     front = {member.candidate for member in report.front}
     special = [m for m in report.members if m.candidate in front or m.incumbent]
     others = [m for m in report.members if m.candidate not in front and not m.incumbent]
     chosen = [*special, *sorted(others, key=_rank)[:most_others]]
-    labels = Labels(report.members)
-    return tuple(_row(member, report, front, labels) for member in sorted(chosen, key=_rank))
+    label = labels_of(report.members)
+    return tuple(_row(member, report, front, label) for member in sorted(chosen, key=_rank))
 
 
 def row_of(report: StudyReport, candidate: str) -> Row | None:
     """One candidate as a row; None where it has no full evaluation."""
     member = next((m for m in report.members if m.candidate == candidate), None)
     front = {m.candidate for m in report.front}
-    return None if member is None else _row(member, report, front, Labels(report.members))
+    return None if member is None else _row(member, report, front, labels_of(report.members))
 
 
 def _rank(member: Member) -> tuple[float, float, float, str]:
@@ -90,12 +75,11 @@ def _rank(member: Member) -> tuple[float, float, float, str]:
     return (-utility, -(member.quality or 0.0), member.cost_usd or 0.0, member.candidate)
 
 
-def _row(member: Member, report: StudyReport, front: set[str], labels: Labels) -> Row:
+def _row(member: Member, report: StudyReport, front: set[str], label: Callable[[Member], str]) -> Row:
     best = report.recommended
     return Row(
         member=member,
-        label=labels.of(member),
-        interval=quality_interval(member),
+        label=label(member),
         scaled=_scaled(member, report.objectives),
         front=member.candidate in front,
         recommended=best is not None and best.candidate == member.candidate,
@@ -122,13 +106,14 @@ def script_data(report: StudyReport, rows: Sequence[Row], more: Mapping[str, Any
 
 def _datum(row: Row) -> dict[str, Any]:
     m = row.member
+    low, high = m.search.quality_low, m.search.quality_high
     return {
         "id": m.candidate,
         "label": row.label,
         "quality": m.quality,
         "cost": m.cost_usd,
         "latency": m.latency_s,
-        "interval": None if row.interval is None else [row.interval.low, row.interval.high],
+        "interval": None if low is None or high is None else [low, high],
         "scaled": row.scaled,
         "front": row.front,
         "incumbent": m.incumbent,
@@ -139,41 +124,40 @@ def _datum(row: Row) -> dict[str, Any]:
 
 
 def words_of(row: Row) -> dict[str, str]:
-    """The numbers of a row as they are written everywhere."""
-    m, held = row.member, row.member.holdout
-    today = m.against_incumbent
+    """The numbers of a row as they are written everywhere; empty where there is nothing to say."""
+    m, held, against, probe = row.member, row.member.holdout, row.member.against_incumbent, row.member.probe
     return {
         "quality": number(m.quality),
-        "interval": interval_words(row.interval),
+        "interval": _between(m.search.quality_low, m.search.quality_high),
         "holdout": "" if held is None else number(held.quality),
         "holdout_interval": "" if held is None else _between(held.quality_low, held.quality_high),
-        "against": "" if today is None else points(today.difference),
-        "against_interval": "" if today is None else f"{points(today.interval.low)} to {points(today.interval.high)}",
+        "against": "" if against is None else points(against.difference),
+        "against_interval": ""
+        if against is None
+        else f"{points(against.interval.low)} to {points(against.interval.high)}",
         "cost": per_thousand(m.cost_usd),
         "latency": seconds(m.latency_s),
         "p95": seconds(m.search.latency_p95_s),
-        "probe": probe_words(m),
+        "probe": "" if probe is None else probe_words(probe),
     }
 
 
-def probe_words(member: Member) -> str:
-    """The latency measured apart, with intervals; empty where it was not."""
-    probe = member.probe
-    if probe is None:
-        return ""
-    p50 = f"p50 {seconds(probe.p50_s)} ({seconds(probe.p50_low_s)} to {_or_more(probe.p50_high_s)})"
-    return f"{p50}, p95 {seconds(probe.p95_s)} ({seconds(probe.p95_low_s)} to {_or_more(probe.p95_high_s)})"
-
-
-def _or_more(value: float | None) -> str:
-    return "no bound" if value is None else seconds(value)
+def probe_words(probe: Probe) -> str:
+    """The latency measured in isolation, with intervals."""
+    p50, p95 = (
+        f"{seconds(value)} ({seconds(low)} to {'no upper bound' if high is None else seconds(high)})"
+        for value, low, high in (
+            (probe.p50_s, probe.p50_low_s, probe.p50_high_s), (probe.p95_s, probe.p95_low_s, probe.p95_high_s),
+        )
+    )  # fmt: skip
+    return f"p50 {p50}, p95 {p95}"
 
 
 def spoken(row: Row) -> str:
     """The numbers of a row in a sentence."""
     words = words_of(row)
     numbers = f"quality {words['quality']} ({words['interval']}), {words['cost']} per 1,000 runs, {words['latency']}"
-    marks = [name for name, on in (("recommended", row.recommended), ("runs today", row.member.incumbent)) if on]
+    marks = [name for name, on in (("recommended", row.recommended), ("incumbent", row.member.incumbent)) if on]
     return ", ".join([numbers, *marks])
 
 
@@ -181,11 +165,6 @@ def shares_of(objectives: Sequence[Objective]) -> tuple[int, ...]:
     """The weights in percent of their sum, rounded."""
     total = sum(objective.weight for objective in objectives) or 1.0
     return tuple(round(100 * objective.weight / total) for objective in objectives)
-
-
-def interval_words(interval: Interval | None) -> str:
-    """Both ends; empty where there is none."""
-    return "" if interval is None else _between(interval.low, interval.high)
 
 
 def _between(low: float | None, high: float | None) -> str:

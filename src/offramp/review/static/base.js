@@ -15,7 +15,7 @@ Offramp.svg = (name, attributes = {}) => {
   return made;
 };
 
-// A text of others, in an element of its own, so that its reading direction ends with it.
+// A text of others, in a separate element, so that its reading direction ends with it.
 Offramp.text = (value) => Offramp.node("bdi", {}, value);
 
 Offramp.data = () => {

@@ -1,14 +1,14 @@
 "use strict";
 // The sentence at the top, for whichever candidate is recommended now.
-Offramp.showVerdict = (verdict) => {
+Offramp.showDecision = (decision) => {
   const put = (id, value) => { const at = document.getElementById(id); at.replaceChildren(Offramp.text(value || "")); at.hidden = !value; };
-  put("decision-title", verdict.title);
-  put("decision-why", verdict.why);
-  put("decision-caution", verdict.caution);
-  document.getElementById("decision").className = "decision " + verdict.kind;
+  put("decision-title", decision.title);
+  put("decision-why", decision.why);
+  put("decision-caution", decision.caution);
+  document.getElementById("decision").className = "decision " + decision.kind;
   const tiles = document.getElementById("tiles");
-  tiles.replaceChildren(...verdict.tiles.map(Offramp.tile));
-  tiles.hidden = !verdict.tiles.length;
+  tiles.replaceChildren(...decision.tiles.map(Offramp.tile));
+  tiles.hidden = !decision.tiles.length;
 };
 
 Offramp.tile = (tile) => {
@@ -19,16 +19,16 @@ Offramp.tile = (tile) => {
   return Offramp.node("div", { class: "tile" }, Offramp.node("dt", {}, tile.name), value);
 };
 
-// In a file the verdicts are there; the live page is asked, and a late answer to an old question is dropped.
+// A file has all decisions; the live page asks for them, and drops a late answer to an old question.
 Offramp.decide = async (state, id) => {
   if (state.decided === id) return;
   state.decided = id;
-  const known = state.data.verdicts[id];
-  if (known) return Offramp.showVerdict(known);
+  const known = state.data.decisions[id];
+  if (known) return Offramp.showDecision(known);
   if (!Offramp.live()) return undefined;
-  const reply = await fetch(Offramp.path("verdict") + "?candidate=" + encodeURIComponent(id));
+  const reply = await fetch(Offramp.path("decision") + "?candidate=" + encodeURIComponent(id));
   if (!reply.ok) return undefined;
-  state.data.verdicts[id] = await reply.json();
-  if (state.decided === id) Offramp.showVerdict(state.data.verdicts[id]);
+  state.data.decisions[id] = await reply.json();
+  if (state.decided === id) Offramp.showDecision(state.data.decisions[id]);
   return undefined;
 };

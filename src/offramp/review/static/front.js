@@ -1,5 +1,5 @@
 "use strict";
-// The pictures: which one is shown, which point is chosen, which one is recommended.
+// The charts: which one is shown, which point is chosen, which one is recommended.
 Offramp.startTabs = (state) => {
   const list = document.querySelector(".tabs");
   if (!list) return;
@@ -51,8 +51,8 @@ Offramp.choose = (state, id) => {
 
 Offramp.showCard = (state, member) => {
   const card = document.getElementById("selected"), words = member.words;
-  const rows = [["quality", `${words.quality} (${words.interval})`], ["holdout", words.holdout && `${words.holdout} (${words.holdout_interval})`], ["to today", words.against && `${words.against} (${words.against_interval})`], ["1,000 runs", words.cost],
-    ["p50", words.latency], ["p95", words.p95], ["apart", words.probe], ["on the holdout", member.front && member.off && "off the front"], ["limits", member.breaks.join("; ")]].filter(([, value]) => value);
+  const rows = [["quality", `${words.quality} (${words.interval})`], ["holdout", words.holdout && `${words.holdout} (${words.holdout_interval})`], ["vs incumbent", words.against && `${words.against} (${words.against_interval})`], ["1,000 runs", words.cost],
+    ["p50", words.latency], ["p95", words.p95], ["isolated", words.probe], ["on the holdout", member.front && member.off && "off the front"], ["limits", member.breaks.join("; ")]].filter(([, value]) => value);
   const facts = Offramp.node("dl", {}, ...rows.flatMap(([name, value]) => [Offramp.node("dt", {}, name), Offramp.node("dd", {}, value)]));
   const links = Offramp.node("p", { class: "links" }, ...Offramp.cardLinks(state, member));
   card.replaceChildren(Offramp.node("h3", {}, Offramp.text(member.label)), Offramp.node("span", { class: "id" }, member.id), facts, links);
@@ -62,10 +62,10 @@ Offramp.showCard = (state, member) => {
 Offramp.cardLinks = (state, member) => {
   const today = state.data.incumbent, links = [];
   if (Offramp.live()) {
-    links.push(Offramp.node("a", { href: Offramp.path("candidates", member.id) }, "In full"));
-    if (today && today !== member.id) links.push(Offramp.node("a", { href: `${Offramp.path("compare")}?a=${encodeURIComponent(member.id)}&b=${encodeURIComponent(today)}` }, "Compare with today"));
+    links.push(Offramp.node("a", { href: Offramp.path("candidates", member.id) }, "Details"));
+    if (today && today !== member.id) links.push(Offramp.node("a", { href: `${Offramp.path("compare")}?a=${encodeURIComponent(member.id)}&b=${encodeURIComponent(today)}` }, "Compare with the incumbent"));
   } else if (document.getElementById("c-" + member.id)) {
-    links.push(Offramp.node("a", { href: "#c-" + member.id }, "In full, with wins and losses"));
+    links.push(Offramp.node("a", { href: "#c-" + member.id }, "Details, with wins and losses"));
   }
   return links;
 };

@@ -1,6 +1,6 @@
 "use strict";
-// The live page asks every two seconds whether the study has changed, and takes the new content when it has.
-// It waits while a button is held down, so that no slider is taken out of one's hand.
+// The live page asks every two seconds whether the study has changed, and loads the new content if it has.
+// It waits while a mouse button is held down, so that no slider is replaced while it is dragged.
 Offramp.startLive = () => {
   if (!Offramp.live() || !document.body.dataset.stamp) return;
   let held = false;
@@ -10,7 +10,7 @@ Offramp.startLive = () => {
     try {
       if (!document.hidden && !held) await Offramp.follow();
     } catch (error) {
-      document.getElementById("status").textContent = "not reachable";
+      document.getElementById("status").textContent = "server not reachable";
     }
     setTimeout(again, document.body.dataset.every ? Number(document.body.dataset.every) : 2000);
   };
@@ -31,7 +31,7 @@ Offramp.follow = async () => {
   Offramp.replaceContent(fresh);
 };
 
-// What a person has set stays: tab, turn, choice, weights, table, focus.
+// What a person has set stays: tab, rotation, choice, weights, table, focus.
 Offramp.replaceContent = (fresh) => {
   const { tab, turn, chosen, weights, under } = Offramp.state || {}, table = Offramp.tableState(), held = Offramp.mark(document.activeElement);
   document.getElementById("content").replaceChildren(...fresh.getElementById("content").childNodes);
@@ -43,11 +43,11 @@ Offramp.replaceContent = (fresh) => {
   if (again) again.focus({ preventScroll: true });
 };
 
-// By what an element of the old content is found in the new.
+// Identifies an element of the old content in the new one.
 Offramp.FOCUSABLE = "#content a, #content button, #content input, #content [tabindex], #content summary, .top a";
 Offramp.mark = (item) => [item.tagName, item.id, item.dataset.id, item.dataset.pick, item.getAttribute("href"), item.type === "checkbox" && item.value, item.tagName === "BUTTON" && item.textContent].join(" ");
 
-// How the study went reads every result, and bootstrapped demos are made anew: both come after the page.
+// Progress reads every result, and bootstrapped demos are made again: both are loaded after the page.
 Offramp.fill = async (place, path) => {
   if (!Offramp.live() || !place || place.children.length) return;
   const reply = await fetch(path);
@@ -63,7 +63,7 @@ Offramp.loadDemos = () => {
     Offramp.fill(place, Offramp.path("demos") + "?candidate=" + encodeURIComponent(place.dataset.demos));
 };
 
-// A choice by mouse or touch is shown at once; by keys, where each arrow is a choice, with the button.
+// A choice by mouse or touch applies at once; by keys, where each arrow is a choice, with the button.
 Offramp.startFilters = () => {
   const form = document.getElementById("filters");
   if (!form) return;

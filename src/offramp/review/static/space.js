@@ -1,5 +1,5 @@
 "use strict";
-// The front in three dimensions: cost to the right, latency to the back, quality up. Drawn as SVG, turned by hand.
+// The front in three dimensions: cost to the right, latency to the back, quality up. Drawn as SVG, rotated by hand.
 Offramp.spaceScale = (values) => {
   const low = Math.min(...values), high = Math.max(...values), log = low > 0 && high / low >= 12;
   const f = log ? Math.log : (x) => x;

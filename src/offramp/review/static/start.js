@@ -1,5 +1,5 @@
 "use strict";
-// Puts the parts to work on the content as it is now; called again when the live page has new content.
+// Starts all parts on the current content; called again when the live page has new content.
 Offramp.rank = (state) => {
   const objectives = state.data.objectives;
   const weights = state.weights || objectives.map((objective) => objective.weight);
@@ -38,7 +38,7 @@ Offramp.showRanking = (state, weights) => {
 
 Offramp.startWeights = (state) => {
   const form = document.getElementById("weights"), sliders = [...form.querySelectorAll("input[type=range]")];
-  const words = () => sliders.forEach((slider) => { slider.nextElementSibling.textContent = slider.value + " %"; slider.setAttribute("aria-valuetext", slider.value + " percent"); });
+  const words = () => sliders.forEach((slider) => { slider.nextElementSibling.textContent = slider.value + "%"; slider.setAttribute("aria-valuetext", slider.value + " percent"); });
   if (state.weights) sliders.forEach((slider, index) => { slider.value = Math.round(100 * state.weights[index]); });
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", () => {

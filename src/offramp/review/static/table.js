@@ -46,7 +46,7 @@ Offramp.filterRows = (table, words, frontOnly) => {
   document.getElementById("shown-count").textContent = `${count} of ${table.tBodies[0].rows.length} shown`;
 };
 
-// How a person has arranged the table, and the same for a new one.
+// How a person has arranged the table, to restore it in a new one.
 Offramp.tableState = () => {
   const table = document.getElementById("table");
   if (!table) return null;
@@ -73,7 +73,7 @@ Offramp.chosenTwo = (table) => {
   return chosen;
 };
 
-// What runs today is B: a comparison tells what A changes for those who have B.
+// The incumbent is B: a comparison shows what changes when A replaces B.
 Offramp.goCompare = (chosen) => {
   const [a, b] = chosen[0] === Offramp.data().incumbent ? [chosen[1], chosen[0]] : chosen;
   location.href = `${Offramp.path("compare")}?a=${encodeURIComponent(a)}&b=${encodeURIComponent(b)}`;

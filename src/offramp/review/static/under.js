@@ -1,5 +1,5 @@
 "use strict";
-// The best member of the front under limits of cost and time, as `--pick under:` of study/recommend.py chooses it.
+// The best member of the front within limits of cost and time, as `--pick under:` in study/policies.py chooses it.
 Offramp.under = (members, cost, seconds) => {
   const keeps = (value, limit) => limit === null || (value !== null && value <= limit * (1 + 1e-9));
   const fitting = members.filter((member) => member.front && keeps(member.cost, cost) && keeps(member.latency, seconds));
@@ -21,10 +21,10 @@ Offramp.startUnder = (state) => {
     found.replaceChildren();
     if (limits.every((value) => value === null)) return;
     const fitting = Offramp.under(state.data.members, ...limits), best = fitting[0];
-    if (!best) { found.append("nobody ", Offramp.node("span", { class: "hint" }, "Nobody on the front is known to keep to that.")); return; }
+    if (!best) { found.append("none ", Offramp.node("span", { class: "hint" }, "No candidate on the front is known to be within these limits.")); return; }
     const pick = Offramp.node("button", { type: "button", class: "pick", "data-pick": best.id }, Offramp.text(best.label));
     pick.addEventListener("click", () => Offramp.choose(state, best.id));
-    const which = fitting.length === 1 ? "It is the only one on the front that keeps to it" : `It has the best quality of the ${fitting.length} on the front that keep to it`;
+    const which = fitting.length === 1 ? "It is the only one on the front within these limits" : `It has the best quality of the ${fitting.length} on the front within these limits`;
     found.append(pick, " ", Offramp.node("span", { class: "hint" }, `${which} (${best.words.quality}).`));
   };
   for (const field of [cost, seconds]) field.addEventListener("input", show);

@@ -1,5 +1,5 @@
 "use strict";
-// Utility, ranking and recommendation, as study/objectives.py and study/report.py have them: the weighted mean of the scaled
+// Utility, ranking and recommendation, as study/domain/ has them: the weighted mean of the scaled
 // values; equal utilities (to nine digits) go by quality, then cost, then id.
 Offramp.utility = (member, weights) => {
   const total = weights.reduce((sum, weight) => sum + weight, 0);

@@ -1,6 +1,6 @@
-"""Two candidates side by side, as a view of `study.compare`: counts, how sure, slices, and examples with both answers.
+"""Two candidates side by side, as a view of a `CandidateComparison`: its numbers, and examples with both answers.
 
-Invariant: counts are of all examples; what filters choose are examples to be shown, never numbers.
+Invariant: counts are of all examples; filters choose the examples that are shown, never the numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.records import Result, ResultState
-from offramp.review.shown import as_text
+from offramp.review.escaping import as_text
 from offramp.study.queries.dataset_rows import Dataset
 from offramp.study.queries.example_pairs import CandidateComparison, ExamplePair, slice_value
 
@@ -46,20 +46,26 @@ class ExampleView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What the two sides are called: in a few words, and as headings of columns."""
+
+    a_label: str
+    b_label: str
+    a: str = "A"
+    b: str = "B"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonView:
-    """What A changes for those who have B.
+    """What changes when B is replaced by A.
 
     Attributes:
         found: the numbers.
-        a_label, b_label: both in a few words; a_name, b_name: what columns of answers are called.
         examples: those that are shown, the worst first; `hidden` more passed the filter.
     """
 
     found: CandidateComparison
-    a_label: str
-    b_label: str
-    a_name: str
-    b_name: str
+    names: Names
     examples: tuple[ExampleView, ...]
     hidden: int
 
@@ -73,23 +79,13 @@ class Filter:
     most: int = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """How the two sides are called."""
-
-    a_label: str
-    b_label: str
-    a: str = "A"
-    b: str = "B"
-
-
-def view(found: CandidateComparison, dataset: Dataset, names: Names, only: Filter) -> ComparisonView:
+def filtered_view(found: CandidateComparison, dataset: Dataset, names: Names, only: Filter) -> ComparisonView:
     """The view of a comparison with the examples that pass a filter."""
     return _view(found, dataset, names, [pair for pair in found.pairs if _passes(pair, dataset, only)], only.most)
 
 
 def brief_view(found: CandidateComparison, dataset: Dataset, names: Names, each: int) -> ComparisonView:
-    """The view with the worst losses and the largest wins alone, up to `each` of both."""
+    """The view with only the worst losses and the largest wins, up to `each` of both."""
     losses = [pair for pair in found.pairs if pair.outcome == "loss"]
     wins = [pair for pair in reversed(found.pairs) if pair.outcome == "win"]
     shown = [*losses[:each], *wins[:each]]
@@ -99,19 +95,12 @@ def brief_view(found: CandidateComparison, dataset: Dataset, names: Names, each:
 def _view(
     found: CandidateComparison, dataset: Dataset, names: Names, pairs: Sequence[ExamplePair], most: int
 ) -> ComparisonView:
-    return ComparisonView(
-        found=found,
-        a_label=names.a_label,
-        b_label=names.b_label,
-        a_name=names.a,
-        b_name=names.b,
-        examples=tuple(_example(pair, dataset) for pair in pairs[:most]),
-        hidden=max(0, len(pairs) - most),
-    )
+    examples = tuple(_example(pair, dataset) for pair in pairs[:most])
+    return ComparisonView(found=found, names=names, examples=examples, hidden=max(0, len(pairs) - most))
 
 
 def slice_columns(dataset: Dataset) -> tuple[str, ...]:
-    """The columns that cut the examples into a few kinds: own columns of the data, and gold columns."""
+    """The columns with few values, by which examples can be sliced: extra columns of the data, and gold columns."""
     columns = dict.fromkeys([*dataset.slices, *dataset.gold.values()])
     return tuple(column for column in columns if 2 <= len(_values(column, dataset)) <= _MOST_VALUES)
 
@@ -164,12 +153,12 @@ def _fields(pair: ExamplePair, dataset: Dataset) -> Iterator[Field]:
 
 def _answer(result: Result, name: str) -> str:
     if result.outputs is None:
-        return "no answer that could be read" if result.state is ResultState.PROGRAM_ERROR else "not stored"
+        return "no answer that could be parsed" if result.state is ResultState.PROGRAM_ERROR else "not stored"
     return as_text(result.outputs.get(name))
 
 
 def _right(result: Result, name: str, gold: Any) -> bool | None:
-    """Whether an answer is the gold to the letter; None where that cannot be said (a metric may be kinder)."""
+    """Whether an answer equals the gold; None where that cannot be said. A metric may be more lenient."""
     if gold is None or result.outputs is None:
         return None
     return as_text(result.outputs.get(name)).strip().lower() == as_text(gold).strip().lower()

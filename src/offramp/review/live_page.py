@@ -1,4 +1,4 @@
-"""`offramp review`: the live page, served until it is stopped."""
+"""Serves the live page of `offramp review` until it is stopped."""
 
 from __future__ import annotations
 
@@ -48,13 +48,14 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
 
     Raises:
         StorageError: no such study.
-        UsageError: the extra `web` is not installed, the address cannot be had, or the token is too short.
+        UsageError: the extra `web` is not installed, the address cannot be used, or the token is too short.
     """
     _needs_web()
     import uvicorn
 
-    from offramp.review.app import Places, make_app
+    from offramp.review.app import make_app
     from offramp.review.guard import Access, is_loopback
+    from offramp.review.promote_request import Places
 
     loopback = is_loopback(options.host)
     token = options.token if options.token is not None or loopback else secrets.token_urlsafe(24)
@@ -83,7 +84,7 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
 def _ready() -> Iterator[None]:
     """Loads what every page needs, so that the first one does not wait for it.
 
-    The collector looks seldom meanwhile: a study of ten thousand candidates is many objects and no garbage.
+    Garbage is collected rarely meanwhile: a study of ten thousand candidates is many objects and no garbage.
     """
     import scipy.special  # noqa: F401  (for intervals)
 
@@ -101,7 +102,7 @@ def _ready() -> Iterator[None]:
 
 
 def _warm(library: Library, study: str | None) -> None:
-    """Reads the study that is likely to be asked for first. What fails here is told to whoever asks for it."""
+    """Reads the study that is likely to be asked for first. An error here is shown to whoever asks for it."""
     with contextlib.suppress(OfframpError):
         names = [row.name for row in library.studies()[:1]] if study is None else [study]
         for name in names:

@@ -1,9 +1,9 @@
-"""Texts of strangers, made safe to look at: escaped, and with nothing in them that hides or reorders what one reads.
+"""Texts of strangers, made safe to show: escaped, and with nothing in them that hides or reorders what one reads.
 
-A dataset row or a model's answer may hold markup, quotes, control characters, or characters that turn the reading
-direction of what stands around them. All of it is shown, none of it acts.
+A dataset row or a model's answer may contain markup, quotes, control characters, or characters that change the reading
+direction of the text around them. All of it is shown, none of it acts.
 
-Invariant: what `shown` and `embedded` return holds no character that starts markup or script but those they wrote.
+Invariant: what `shown` and `embedded` return contains no markup or script but their own.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _HIDDEN = frozenset(
     "\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064"
     "\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f\ufeff\ufff9\ufffa\ufffb"
 )
-"""Marks of direction, invisible spaces and separators: legal text, and never seen."""
+"""Marks of direction, invisible spaces and separators: valid text that nobody can see."""
 
 
 def shown(value: object) -> Markup:
-    """A text as HTML that shows every character: those that would hide or act are written as `U+202E` in a box."""
+    """A text as HTML that shows every character: hidden or acting ones are written as `U+202E` in a box."""
     parts: list[str] = []
     run: list[str] = []
     for char in str(value):
@@ -41,7 +41,7 @@ def _acts(char: str) -> bool:
 
 
 def embedded(value: Any) -> Markup:
-    """JSON that may stand inside a script element: ASCII alone, and no `<`, `>` or `&` in it."""
+    """JSON that is safe inside a script element: ASCII only, without `<`, `>` and `&`."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 

@@ -1,4 +1,4 @@
-"""`offramp report`: a study as one HTML file that needs nothing else, and that nothing in it can make call out."""
+"""A study as one HTML file that needs nothing else, and in which nothing can load or send anything."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from offramp.errors import StorageError, problem
+from offramp.promote.atomic import replace_file
 from offramp.review.assets import render
-from offramp.review.page import StudySource, study_page
+from offramp.review.study_page import study_page
+from offramp.review.study_source import StudySource
 from offramp.store.engine import Store
 from offramp.study.lookup import full_name, open_looking
 
@@ -45,19 +47,12 @@ def report(
         name = full_name(store, study)
         text = report_html(store, name, weights=weights)
     path = Path(out) if out is not None else Path(results) / f"{name}.html"
-    _write(path, text)
-    return path
-
-
-def _write(path: Path, text: str) -> None:
-    """As a whole or not at all."""
     if path.is_dir():
         raise StorageError(problem(str(path), "is a folder", expected="a file", do="Name another with --out."))
-    scratch = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
+        replace_file(path, text.encode())
     except OSError as error:
         what = f"cannot be written: {error.strerror}"
         raise StorageError(problem(str(path), what, do="Name another file with --out.")) from error
+    return path

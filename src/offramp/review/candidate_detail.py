@@ -1,0 +1,231 @@
+"""One candidate in full: what of it differs from the incumbent, and the demos that its program shows.
+
+Invariants: the unchanged and the added pieces of a diff make the new text, the unchanged and the removed the old one.
+No demo is shown that the program did not show; where that cannot be known, a note says how demos are chosen.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from offramp.errors import OfframpError
+from offramp.program.demos import choose_demos, distinct
+from offramp.records import Candidate, DemoKind, Example
+from offramp.review.comparison_view import ComparisonView
+from offramp.review.escaping import as_text
+from offramp.review.rows import Row
+from offramp.space.load import space_from_json
+from offramp.store.candidates import CandidateRow
+from offramp.store.engine import Store
+from offramp.store.studies import StudyRow
+from offramp.study.queries.dataset_rows import Dataset
+from offramp.task.dataset import load_examples
+from offramp.task.fields import TaskFields, task_fields
+from offramp.task.metrics import gold_columns, show_columns
+from offramp.task.splits import split_examples
+
+if TYPE_CHECKING:
+    from offramp.job.loaded import LoadedStudy
+
+_LONGEST = 20_000  # characters; a longer text is shown as replaced as a whole
+Demo = tuple[tuple[str, str], ...]
+"""One demo: fields and their values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A run of text; `kind` is `same`, `added` or `removed`."""
+
+    kind: str
+    text: str
+
+    @property
+    def length(self) -> int:
+        """Characters."""
+        return len(self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting of a candidate beside that of the other; `other` is None where the other does not have it."""
+
+    name: str
+    value: str
+    other: str | None
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """The instruction of one predictor, as a diff to the other's where there is another."""
+
+    predictor: str
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """One candidate in full, as a diff to the incumbent; without an incumbent, everything is unchanged.
+
+    Attributes:
+        number: of its trial. origin: who proposed it, in words.
+        demos_note: how demos are chosen, where they are not shown; None where they are, or there are none.
+        versus: wins and losses against the incumbent; None for the incumbent itself and where there is none.
+    """
+
+    row: Row
+    number: int
+    origin: str
+    settings: tuple[Setting, ...]
+    instructions: tuple[Instruction, ...]
+    demos: tuple[Demo, ...]
+    demos_note: str | None
+    versus: ComparisonView | None
+
+
+# ----------------------------------------------------------------------------------------------------- what differs
+
+
+def settings_of(candidate: Candidate, other: Candidate | None) -> tuple[Setting, ...]:
+    """The candidate's settings, each beside that of `other`."""
+    mine = _settings(candidate)
+    theirs = mine if other is None else _settings(other)
+    return tuple(
+        Setting(
+            name=name,
+            value=mine.get(name, "not set"),
+            other=theirs.get(name),
+            changed=mine.get(name) != theirs.get(name),
+        )
+        for name in dict.fromkeys([*mine, *theirs])
+    )
+
+
+def _settings(candidate: Candidate) -> dict[str, str]:
+    demos = f"{candidate.demo_count} {candidate.demo_kind} (seed {candidate.demo_seed})"
+    fixed: dict[str, Any] = {
+        "model": candidate.model,
+        "module": candidate.module,
+        "adapter": candidate.adapter,
+        "constrained decoding": "yes" if candidate.constrained else "no",
+        "demos": demos if candidate.demo_count and candidate.demo_kind is not DemoKind.NONE else "none",
+    }
+    return {name: str(value) for name, value in {**fixed, **candidate.request_params}.items()}
+
+
+def instructions_of(candidate: Candidate, other: Candidate | None) -> tuple[Instruction, ...]:
+    """The candidate's instructions, each as a diff to that of `other`."""
+    before = candidate.instructions if other is None else other.instructions
+    return tuple(
+        Instruction(predictor=predictor, pieces=tuple(text_diff(before.get(predictor, ""), text)))
+        for predictor, text in candidate.instructions.items()
+    )
+
+
+def text_diff(before: str, after: str) -> Iterator[Piece]:
+    """A diff by words, with spaces and line ends among them."""
+    if before == after or len(before) + len(after) > _LONGEST:
+        parts = (("same", after),) if before == after else (("removed", before), ("added", after))
+        yield from _pieces(*parts)
+        return
+    old, new = re.findall(r"\s+|[^\s]+", before), re.findall(r"\s+|[^\s]+", after)
+    for kind, a, b, c, d in difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            yield from _pieces(("same", "".join(new[c:d])))
+        else:
+            yield from _pieces(("removed", "".join(old[a:b])), ("added", "".join(new[c:d])))
+
+
+def _pieces(*parts: tuple[str, str]) -> Iterator[Piece]:
+    return (Piece(kind=kind, text=text) for kind, text in parts if text)
+
+
+def origin_words(kept: CandidateRow) -> str:
+    """Who proposed a candidate, in words."""
+    kind = str(kept.origin.get("kind", "unknown"))
+    parents = ", ".join(map(str, kept.origin.get("parents", ())))
+    words = {
+        "incumbent": "what runs today",
+        "sampler": "proposed by the sampler",
+        "study": f"from the front of {kept.origin.get('study')} (there {parents})",
+        "proposal": f"with an instruction that a model wrote, based on {parents}",
+    }
+    return words.get(kind, kind.replace("_", " "))
+
+
+# ------------------------------------------------------------------------------------------------------------ demos
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """What demos are chosen from: the train split in its order, the task's fields, and the column to balance by."""
+
+    train: tuple[Example, ...]
+    fields: TaskFields
+    balance_by: str | None
+
+
+def read_pool(row: StudyRow, dataset: Dataset) -> Pool | None:
+    """The pool of a study; None if its data is no longer what the study ran on."""
+    if dataset.missing is not None:
+        return None
+    try:
+        space, base = space_from_json(row.space_json), Path(row.details.space_file or "").parent
+        fields, gold = task_fields(space.task, ""), gold_columns(space.metric)
+        nullable = gold | show_columns(space.metric)
+        examples = load_examples(space.dataset, fields, gold, base, seed=space.splits.seed, nullable=nullable)
+        where = space.dataset.path or str(space.dataset.hub)
+        train = split_examples(examples, space.splits, where, inputs=fields.inputs).train
+    except (OfframpError, OSError, KeyError):
+        return None
+    enums = [name for name, output in fields.outputs.items() if output.type == "enum"]
+    return Pool(train=train, fields=fields, balance_by=space.demos.balance_by or next(iter(enums), None))
+
+
+def chosen_demos(candidate: Candidate, pool: Pool | None) -> tuple[tuple[Demo, ...], str | None]:
+    """The demos of a candidate, or a note on how they are chosen; neither for a candidate without demos."""
+    kind, count = candidate.demo_kind, candidate.demo_count
+    if kind is DemoKind.NONE or not count:
+        return (), None
+    if kind is DemoKind.NEAREST:
+        size = "" if pool is None else f"{len(distinct(pool.train))} "
+        return (), (
+            f"For each input, the {count} of the {size}train examples whose inputs are most similar (cosine of TF-IDF "
+            "over sequences of 3 to 5 characters within words), the most similar last; never the example itself."
+        )
+    if kind is DemoKind.BOOTSTRAPPED:
+        return (), f"Up to {count} of its own answers on train examples that the metric approved of."
+    if pool is None:
+        return (), f"{count} train examples ({kind}, seed {candidate.demo_seed}); the dataset is not here to show them."
+    fields = [*pool.fields.inputs, *pool.fields.outputs]
+    chosen = choose_demos(kind, count, candidate.demo_seed, pool.train, pool.balance_by)
+    shown = (tuple((f, as_text(example.values[f])) for f in fields if f in example.values) for example in chosen)
+    return tuple(shown), None
+
+
+async def bootstrapped_demos(store: Store, loaded: LoadedStudy, candidate: Candidate) -> tuple[Demo, ...]:
+    """The bootstrapped demos of a candidate, made again from the ledger, which has every answer they were made from.
+
+    No model is asked. The program itself runs, so this loads its libraries: seconds, the first time.
+
+    Returns:
+        The demos, with the predictor's name where there are several; empty where an answer is missing.
+    """
+    from offramp.job.session import open_session
+
+    job = loaded.job
+    async with open_session(job, store=store, study=loaded.row.name) as session:
+        found = await session.evaluator.demos(candidate)
+    if session.recorded.unknown or not job.space.store_text:
+        return ()
+    several = len(found) > 1
+    return tuple(
+        (*([("predictor", name)] if several else []), *((field, as_text(value)) for field, value in row.items()))
+        for name, rows in found.items()
+        for row in rows
+    )

@@ -1,0 +1,177 @@
+"""The decision in a sentence: what to switch to, how much better with its interval, how much cheaper and faster.
+
+Numbers come from the holdout if both sides were evaluated on it, else from the search split; the text says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from offramp.records import Split
+from offramp.study.domain.members import Member
+from offramp.study.queries.example_pairs import CandidateComparison
+from offramp.study.wording import limit_words, number, per_thousand, points, seconds
+
+Words = Callable[[float | None], str]
+_MONEY, _TIME = ("cheaper", "more expensive"), ("faster", "slower")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One objective before and after; `good` says whether the change is for the better, None where nobody can say."""
+
+    name: str
+    now: str
+    before: str | None
+    change: str | None
+    good: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What choosing one candidate means.
+
+    Attributes:
+        title: the decision. why: the numbers behind it. caution: what is not known yet; None where all is.
+        kind: `switch`, `keep` (the incumbent), `choose` (there is no incumbent) or `none` (nothing to recommend).
+    """
+
+    candidate: str | None
+    kind: str
+    title: str
+    why: str
+    caution: str | None
+    tiles: tuple[Tile, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, for the page's script."""
+        tiles = [asdict(tile) for tile in self.tiles]
+        return {"kind": self.kind, "title": self.title, "why": self.why, "caution": self.caution, "tiles": tiles}
+
+
+def no_decision(caution: str | None = None) -> Decision:
+    """Nothing can be recommended."""
+    return Decision(
+        candidate=None, kind="none", title="Nothing to recommend yet.", caution=caution,
+        why="No candidate has a full evaluation with every objective known.",
+    )  # fmt: skip
+
+
+def decide(chosen: Member, incumbent: Member | None, evidence: CandidateComparison | None, label: str) -> Decision:
+    """What choosing one member means.
+
+    Args:
+        evidence: the member against the incumbent, on the holdout if both were evaluated there; None where unknown.
+        label: the member in a few words.
+    """
+    tiles = _tiles(chosen, incumbent, evidence)
+    if incumbent is None:
+        p50_s, _ = _latencies(chosen, None)
+        why = (
+            f"{_quality_alone(chosen)}, {per_thousand(chosen.cost_usd)} per 1,000 runs, {seconds(p50_s)} per run. "
+            "The study has no incumbent to compare it with."
+        )
+        kind, title, caution = "choose", f"Choose {label}.", _caution(chosen, None)
+    elif chosen.candidate == incumbent.candidate:
+        why = f"At these weights, no candidate on the front has a higher utility than {label}."
+        kind, title, caution = "keep", "Keep what runs today.", _broken_limits(chosen)
+    else:
+        why = _changes(chosen, incumbent, evidence)
+        kind, title, caution = "switch", f"Switch to {label}.", _caution(chosen, evidence)
+    return Decision(candidate=chosen.candidate, kind=kind, title=title, why=why, caution=caution, tiles=tiles)
+
+
+def _quality_alone(chosen: Member) -> str:
+    """The quality with its interval, on the holdout if it is known there."""
+    held = chosen.holdout
+    split, seen = (Split.SEARCH, chosen.search) if held is None or held.quality is None else (Split.HOLDOUT, held)
+    low, high = seen.quality_low, seen.quality_high
+    interval = "no interval" if low is None or high is None else f"95% interval {low:.2f} to {high:.2f}"
+    return f"Quality {number(seen.quality)} on {seen.n} {split} examples ({interval})"
+
+
+def _changes(chosen: Member, incumbent: Member, evidence: CandidateComparison | None) -> str:
+    parts: list[str | None] = []
+    if evidence is not None and evidence.whole.difference is not None:
+        whole, interval = evidence.whole, evidence.whole.interval
+        sure = f"{interval.confidence * 100:.0f}% interval {points(interval.low)} to {points(interval.high)}"
+        gain = (whole.difference or 0.0) * 100
+        size = "No difference" if abs(gain) < 0.05 else f"{abs(gain):.1f} points {'better' if gain > 0 else 'worse'}"
+        parts.append(f"{size} on {whole.n} {evidence.split} examples ({sure})")
+    parts.append(_ratio(chosen.cost_usd, incumbent.cost_usd, _MONEY))
+    parts.append(_ratio(*_latencies(chosen, incumbent), _TIME))
+    said = [part for part in parts if part] or ["No numbers to compare"]
+    text = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    return f"{text}."
+
+
+def _ratio(new: float | None, old: float | None, words: tuple[str, str]) -> str | None:
+    if not new or not old:
+        return None
+    ratio = old / new if new < old else new / old
+    return None if ratio < 1.05 else f"{times(ratio)} {words[0] if new < old else words[1]}"
+
+
+def times(ratio: float) -> str:
+    """A ratio above 1 with two significant digits."""
+    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
+
+
+def _latencies(chosen: Member, incumbent: Member | None) -> tuple[float | None, float | None]:
+    """Both p50 as measured in isolation where both were, else both as run."""
+    if chosen.probe is not None and (incumbent is None or incumbent.probe is not None):
+        return chosen.probe.p50_s, None if incumbent is None or incumbent.probe is None else incumbent.probe.p50_s
+    return chosen.latency_s, None if incumbent is None else incumbent.latency_s
+
+
+def _caution(chosen: Member, evidence: CandidateComparison | None) -> str | None:
+    said: list[str] = []
+    if evidence is not None and evidence.whole.n and not (evidence.whole.better or evidence.whole.worse):
+        looked = f" after correction for {evidence.looked_at} candidates" if evidence.looked_at > 1 else ""
+        said.append(f"The difference in quality is not significant{looked}.")
+    if (limits := _broken_limits(chosen)) is not None:
+        said.append(limits)
+    if chosen.holdout is None or chosen.holdout.quality is None:
+        said.append("Not evaluated on the holdout yet: the best of many on the search split looks better than it is.")
+    if chosen.on_holdout_front is False:
+        said.append("On the holdout, another candidate is at least as good in every objective and better in one.")
+    if evidence is not None and evidence.split is Split.HOLDOUT and evidence.regressions is not None:
+        check = evidence.regressions  # on the search split, this is one of the limits above
+        if not check.holds:
+            said.append(
+                f"The regression limit is exceeded on the holdout: up to {check.share_at_most:.1%} of examples may get "
+                f"worse, and {check.max:.1%} are allowed."
+            )
+    return " ".join(said) or None
+
+
+def _broken_limits(chosen: Member) -> str | None:
+    broken = "; ".join(limit_words(limit) for limit in chosen.breaks)
+    return f"It breaks a limit of the space file: {broken}." if broken else None
+
+
+def _tiles(chosen: Member, incumbent: Member | None, evidence: CandidateComparison | None) -> tuple[Tile, ...]:
+    same = incumbent is not None and incumbent.candidate == chosen.candidate
+    old = None if incumbent is None or same else incumbent
+    both = old is None or (evidence is not None and evidence.split is Split.HOLDOUT)
+    held = both and chosen.holdout is not None and chosen.holdout.quality is not None
+    now = chosen.holdout.quality if held and chosen.holdout else chosen.quality
+    before = None if old is None else old.holdout.quality if held and old.holdout else old.quality
+    change = None if before is None or now is None else f"{(now - before) * 100:+.1f} points"
+    good = None if before is None or now is None or before == now else now > before
+    how = "in isolation" if chosen.probe is not None and (old is None or old.probe is not None) else "as run"
+    name = "Quality, holdout" if held else "Quality, search split"
+    return (
+        Tile(name=name, now=number(now), before=None if before is None else number(before), change=change, good=good),
+        _less("Cost of 1,000 runs", chosen.cost_usd, old.cost_usd if old else None, per_thousand, _MONEY),
+        _less(f"Latency, {how}", *_latencies(chosen, old), seconds, _TIME),
+    )
+
+
+def _less(name: str, now: float | None, before: float | None, words: Words, change: tuple[str, str]) -> Tile:
+    """The tile of an objective of which less is better."""
+    good = None if now is None or before is None or now == before else now < before
+    shown = None if before is None else words(before)
+    return Tile(name=name, now=words(now), before=shown, change=_ratio(now, before, change), good=good)
