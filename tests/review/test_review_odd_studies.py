@@ -105,15 +105,15 @@ def test_money_is_that_of_the_search_and_of_verifications(job: Job, tmp_path: Pa
 
 def test_timed_runs_change_the_stamp_that_the_live_page_follows(job: Job, tmp_path: Path) -> None:
     """After a probe of a study whose holdout was scored already, the page went on showing the old latency."""
-    from offramp.store.changes import stamp
+    from offramp.store.studies import change_stamp
 
     study = job().report
     with open_store(lookup.default_storage(tmp_path)) as store:
-        before = stamp(store, study.study)
+        before = change_stamp(store, study.study)
         ProbeStore(store).put(
             study.study, {study.incumbent.candidate: [ProbeRun(example="e001", latency_s=0.5)]}, concurrency=1
         )
-        assert stamp(store, study.study) != before
+        assert change_stamp(store, study.study) != before
 
 
 def test_a_very_long_prompt_scrolls_in_its_place(job: Job, tmp_path: Path) -> None:
