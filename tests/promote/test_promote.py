@@ -159,8 +159,9 @@ def test_fallbacks_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 TODAY = dt.date(2026, 11, 25)
 RULES = GateRules(
-    within_days=90, constraints=ConstraintsPart(), needs_price=True, complete=True, retirements={}, today=TODAY
-)
+    within_days=90, constraints=ConstraintsPart(), needs_price=True, complete=True, holdout_examples=10,
+    retirements={}, today=TODAY,
+)  # fmt: skip
 
 
 PROBE = LatencyProbe(
@@ -193,7 +194,9 @@ def retires(date: str, basis: Basis = Basis.TABLE, model: str = "hosted") -> dic
         (with_evidence(), {"complete": False}, "stopped it before"),
         (with_evidence(holdout=None), {}, "not scored on the holdout"),
         (with_evidence(holdout=replace(SPLIT, n=0)), {}, "not scored on the holdout"),
-        (with_evidence(holdout=replace(SPLIT, n_failed=1)), {}, "9% of its runs"),
+        (with_evidence(holdout=replace(SPLIT, n_failed=1)), {}, "1 of 11 examples have no score (1 of them"),
+        (with_evidence(holdout=replace(SPLIT, n=1)), {"holdout_examples": 21}, "20 of 21 examples have no score (0 of"),
+        (with_evidence(holdout=replace(SPLIT, n=5)), {}, "its quality is 0.400 if those are lost"),
         (with_evidence(requests_matched=9), {}, "only 9 of 10 runs"),
         (with_evidence(), {"constraints": ConstraintsPart(quality_min=0.9)}, "quality is 0.8, and 0.9"),
         (with_evidence(), {"constraints": ConstraintsPart(quality_min=0.8)}, None),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from offramp.store.aggregates import AggregateStore
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore, counts_against
 from offramp.study import lookup
+from offramp.study.study_report import build_report
 from offramp.study.wording import limit_words
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, reply_to, run_job, write_space
@@ -215,3 +217,44 @@ def test_whoever_breaks_a_limit_is_marked_in_the_terminal(tmp_path, landscape):
     broken = [member for member in report.members if not member.feasible]
     assert broken and f"{len(broken)} break a limit" in text and text.count("breaks a limit: ") == len(broken)
     assert all("per 1,000 runs is above $0.5000" in limit_words(member.breaks[0]) for member in broken)
+
+
+def test_a_provider_that_fails_on_the_hard_examples_gains_nothing_by_it(tmp_path, landscape):
+    """A candidate that is right wherever it has a score, and has none where it is hard, is ranked on common rows."""
+    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report
+    better, worse = (m.candidate for m in report.members[:2])
+    examples = [f"e{i:03}" for i in range(20)]
+    right = {better: 17, worse: 17}  # both right on the same 17; the other fails where it is hard
+    with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
+        for candidate, hits in right.items():
+            known = ResultStore(store).get(report.study, Split.SEARCH, candidate)
+            rows = []
+            for i, example in enumerate(sorted(known) or examples):
+                lost = candidate == worse and i >= hits
+                rows.append(
+                    Result(
+                        candidate=candidate, example=example, cost_usd=None if lost else 0.001, latency_s=None if lost else 1.0,
+                        state=ResultState.INFRASTRUCTURE_ERROR if lost else ResultState.SCORED, score=None if lost else float(i < hits),
+                    )
+                )  # fmt: skip
+            ResultStore(store).put(report.study, Split.SEARCH, rows)
+            AggregateStore(store).refresh(report.study, Split.SEARCH, candidate)
+        after = {m.candidate: m for m in build_report(store, report.study).members}
+    assert after[worse].quality == 1.0 and after[better].quality == pytest.approx(17 / 20)
+    assert after[worse].value("quality") == after[better].value("quality") == 1.0
+    assert after[worse].search.n_failed == 3
+
+
+def test_a_holdout_that_is_not_complete_is_said_in_place_of_its_quality(tmp_path, landscape):
+    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report
+    best = report.recommended
+    assert report.missing_on_holdout(best) == 0 and report.to_json()["holdout_examples"] == 16
+    with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
+        known = ResultStore(store).get(report.study, Split.HOLDOUT, best.candidate)
+        lost = [replace(r, state=ResultState.INFRASTRUCTURE_ERROR, score=None) for r in list(known.values())[1:]]
+        ResultStore(store).put(report.study, Split.HOLDOUT, lost)
+        AggregateStore(store).refresh(report.study, Split.HOLDOUT, best.candidate)
+    shown = CliRunner().invoke(offramp, ["pareto", report.study, "--results", str(tmp_path)])
+    text = " ".join(shown.output.split())
+    assert "Holdout incomplete: 1 of 16 examples have a score" in text
+    assert "examples the search never saw" not in text

@@ -150,6 +150,13 @@ def _recommendation(report: StudyReport) -> str:
         text += f"\nIt breaks a limit of the space file: {'; '.join(map(limit_words, best.breaks))}."
     if best.holdout is None or best.holdout.quality is None:
         return f"{text}\nNot evaluated on the holdout yet: `offramp verify {report.study}`."
+    if missing := report.missing_on_holdout(best):
+        lost = best.holdout.quality * best.holdout.n / (best.holdout.n + missing)
+        return (
+            f"{text}\nHoldout incomplete: {best.holdout.n} of {best.holdout.n + missing} examples have a score, so "
+            f"nothing is proven. Quality {best.holdout.quality:.3f} on those, {lost:.3f} if the others are lost. "
+            f"To complete it: `offramp verify {report.study}`."
+        )
     text += f"\nHoldout: quality {best.holdout.quality:.3f} on {best.holdout.n} examples the search never saw"
     if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
         text += f"; the incumbent has {today.holdout.quality:.3f}"

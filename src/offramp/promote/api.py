@@ -126,6 +126,7 @@ def _rules(
         constraints=space.constraints,
         needs_price=space.objectives.cost is not None or space.constraints.cost_usd_max is not None,
         complete=row.state is CandidateState.COMPLETE,
+        holdout_examples=len(opened.job.task.splits.holdout),
         retirements=retirements,
         today=utc_today(),
     )

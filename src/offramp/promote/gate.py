@@ -14,7 +14,7 @@ from offramp.promote.promotion import Comparison, Evidence, PromotedModel, Promo
 from offramp.space.model import ConstraintsPart
 from offramp.stats import share_at_most
 
-MOST_FAILED = 0.05
+MOST_MISSING = 0.05
 """Share of the holdout that may be without a score."""
 
 
@@ -27,6 +27,7 @@ class GateRules:
         constraints: floors and ceilings of the space file; on the holdout here.
         needs_price: whether cost is an objective or a constraint.
         complete: whether the candidate ran on the whole search split.
+        holdout_examples: size of the holdout.
         retirements: by name of model, for those that somebody says a date of.
         today: for retirement dates.
     """
@@ -35,6 +36,7 @@ class GateRules:
     constraints: ConstraintsPart
     needs_price: bool
     complete: bool
+    holdout_examples: int
     retirements: Mapping[str, Retirement]
     today: dt.date
 
@@ -57,9 +59,14 @@ def refusals(promotion: Promotion, rules: GateRules) -> tuple[str, ...]:
 
 
 def _on_holdout(evidence: Evidence, holdout: SplitEvidence, rules: GateRules) -> Iterator[str]:
-    share = holdout.n_failed / (holdout.n + holdout.n_failed)
-    if share > MOST_FAILED:
-        yield f"{share:.0%} of its runs on the holdout have no score, and {MOST_FAILED:.0%} may"
+    size = max(rules.holdout_examples, holdout.n + holdout.n_failed)
+    if (missing := size - holdout.n) > MOST_MISSING * size:
+        least = 0.0 if holdout.quality is None else holdout.quality * holdout.n / size
+        yield (
+            f"the holdout is not complete: {missing} of {size} examples have no score ({holdout.n_failed} of them "
+            f"because of infrastructure errors), and {MOST_MISSING:.0%} may; its quality is {least:.3f} if those are "
+            "lost. `offramp verify` completes it"
+        )
     if evidence.requests_matched < holdout.n:
         yield (
             f"only {evidence.requests_matched} of {holdout.n} runs on the holdout made the requests that an app would "

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from offramp.promote.gate import MOST_FAILED
+from offramp.promote.gate import MOST_MISSING
 from offramp.promote.promotion import Promotion
 from offramp.promote.serialization import values_of
 from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example, Result
@@ -152,8 +152,8 @@ def _quality(whole: Any, margin: float) -> Condition:
 def _failures(seen: Aggregate) -> Condition:
     total = seen.n + seen.n_failed
     share = seen.n_failed / total if total else 1.0
-    text = f"{seen.n_failed} of {total} runs have no score, {MOST_FAILED:.0%} may"
-    return Condition(name="failures", holds=share <= MOST_FAILED, text=text)
+    text = f"{seen.n_failed} of {total} runs have no score, {MOST_MISSING:.0%} may"
+    return Condition(name="failures", holds=share <= MOST_MISSING, text=text)
 
 
 def _ceiling(name: str, value: float | None, limit: float | None) -> list[Condition]:

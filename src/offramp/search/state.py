@@ -240,6 +240,7 @@ class StudyState:
         scored: dict[str, dict[str, float]] = {}
         if incumbent is not None and incumbent in holdout:
             scored = {name: self._scores(Split.HOLDOUT, name) for name in holdout}
+        lacking = any(seen.n_failed for seen in search.values())
         if incumbent is not None and self._scoring.constraints.regressions is not None:
             reference = self._scores(Split.SEARCH, incumbent)
             for name in self._rows.keys() - self._counts.keys() - {incumbent}:
@@ -251,6 +252,7 @@ class StudyState:
             search=search,
             holdout=holdout,
             holdout_scores=scored,
+            search_scores={name: self._scores(Split.SEARCH, name) for name in search} if lacking else {},
             search_counts=self._counts,
             probes=self.probes,
             variants=self.variants,

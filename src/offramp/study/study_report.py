@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from offramp.records import Objective
+from offramp.records import Objective, Split
 from offramp.store.candidates import CandidateState
 from offramp.store.engine import Store
 from offramp.store.studies import WarmStart
 from offramp.store.variants import Variant
-from offramp.study.domain.members import Member, front_of, member_of, recommend, with_holdout
+from offramp.study.domain.members import Member, front_of, member_of, on_common_rows, recommend, with_holdout
 from offramp.study.domain.objectives import reweighted, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison
 from offramp.study.domain.regressions import regressed_at_most
@@ -58,6 +58,7 @@ class StudyReport:
         picked: what another policy chooses, where one was asked for.
         started_from: the study it started from, and what was taken over; None for a start from nothing.
         proposals: instructions beside those of the space file, dropped ones with the reason.
+        holdout_examples: size of the holdout; None where the study does not say.
     """
 
     study: str
@@ -76,6 +77,12 @@ class StudyReport:
     picked: Choice | None = None
     started_from: Mapping[str, Any] | None = None
     proposals: tuple[Variant, ...] = ()
+    holdout_examples: int | None = None
+
+    def missing_on_holdout(self, member: Member) -> int:
+        """How many examples of the holdout it has no score for; 0 where nobody knows how many there are."""
+        scored = 0 if member.holdout is None else member.holdout.n
+        return 0 if self.holdout_examples is None else max(0, self.holdout_examples - scored)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; members other than front, incumbent and recommended are left out."""
@@ -91,6 +98,7 @@ class StudyReport:
                 {"name": o.name, "weight": o.weight, "statistic": o.statistic if o.name == "latency" else "mean",
                  "scale": list(o.scale) if o.scale else None} for o in self.objectives
             ],
+            "holdout_examples": self.holdout_examples,
             "incumbent": member_json(self.incumbent),
             "front": [member_json(member) for member in self.front],
             "recommended": member_json(self.recommended),
@@ -192,6 +200,7 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         for row in rows.candidates
         if row.state is CandidateState.COMPLETE and row.id in rows.search
     ]
+    members = on_common_rows(members, rows.search_scores, scoring.objectives)
     front = front_of(members, scoring.objectives)
     incumbents = [member for member in members if member.incumbent]
     held = with_holdout(list({m.candidate: m for m in (*front, *incumbents)}.values()), scoring, rows.holdout_scores)
@@ -212,6 +221,7 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         recommended=recommend(front),
         started_from=_started_from(study.details.warm),
         proposals=rows.variants,
+        holdout_examples=study.details.examples.get(Split.HOLDOUT),
     )
 
 
@@ -244,7 +254,7 @@ def reweigh(report: StudyReport, weights: Mapping[str, float]) -> StudyReport:
         UsageError: weights that do not fit its objectives.
     """
     objectives = reweighted(report.objectives, weights)
-    members = {m.candidate: replace(m, utility=utility_of(objectives, m.search)) for m in report.members}
+    members = {m.candidate: replace(m, utility=utility_of(objectives, m.ranked)) for m in report.members}
     front = tuple(members[m.candidate] for m in report.front)
     return replace(
         report,

@@ -68,6 +68,8 @@ class Member:
         probe: latency measured in isolation; None where it was not.
         regressed_at_most: upper bound of the share of examples that got worse than with the incumbent, at the
             confidence of the regression budget; None without one.
+        common_quality: mean score on the examples of the search split that every member has a score for, which members
+            are ranked by; None where all have a score for all, and the mean score itself ranks.
     """
 
     candidate: str
@@ -83,6 +85,7 @@ class Member:
     against_incumbent: PairedComparison | None = None
     probe: Probe | None = None
     regressed_at_most: float | None = None
+    common_quality: float | None = None
 
     @property
     def quality(self) -> float | None:
@@ -99,9 +102,14 @@ class Member:
         """Seconds of one run on the search split, by the study's statistic, as run."""
         return self.search.latency_s(self.latency_statistic)
 
+    @property
+    def ranked(self) -> Aggregate:
+        """What it is ranked by on the search split: its own numbers, the quality on rows that all members have."""
+        return self.search if self.common_quality is None else replace(self.search, quality=self.common_quality)
+
     def value(self, objective: str, split: Split = Split.SEARCH) -> float | None:
         """The value of one objective, in its unit; None where it is not known."""
-        seen = self.search if split is Split.SEARCH else self.holdout
+        seen = self.ranked if split is Split.SEARCH else self.holdout
         if seen is None:
             return None
         return {"quality": seen.quality, "cost": seen.cost_usd, "latency": seen.latency_s(self.latency_statistic)}[
@@ -152,12 +160,38 @@ def probe_of(runs: ProbeRuns) -> Probe:
     )
 
 
+def on_common_rows(
+    members: Sequence[Member], scores: Mapping[str, Scores], objectives: Sequence[Objective]
+) -> list[Member]:
+    """The members ranked on the examples that all of them have a score for.
+
+    A provider that fails on the hard examples must not make its candidate look better than one that answered them.
+
+    Args:
+        scores: of each member on the search split. Empty where no member lacks a score.
+    """
+    if not any(member.search.n_failed for member in members):
+        return list(members)
+    known = [set(scores.get(member.candidate, {})) for member in members if member.search.n]
+    common = set.intersection(*known) if known else set()
+    found = []
+    for member in members:
+        mine = scores.get(member.candidate, {})
+        quality = math.fsum(mine[example] for example in common) / len(common) if common and member.search.n else None
+        if quality is None:  # nothing in common: what has no score counts as lost
+            total = member.search.n + member.search.n_failed
+            quality = None if member.quality is None else member.quality * member.search.n / total
+        ranked = replace(member, common_quality=quality)
+        found.append(replace(ranked, utility=utility_of(objectives, ranked.ranked)))
+    return found
+
+
 def front_of(members: Sequence[Member], objectives: Sequence[Objective]) -> tuple[Member, ...]:
     """The members that no other dominates, best quality first; infeasible ones only where none is feasible."""
     feasible = [member for member in members if member.feasible] or list(members)
     known = [member for member in feasible if all(member.value(o.name) is not None for o in objectives)]
     front = [m for m, on in zip(known, _not_dominated(known, objectives, Split.SEARCH), strict=True) if on]
-    return tuple(sorted(front, key=lambda m: (-(m.quality or 0.0), m.cost_usd or 0.0, m.candidate)))
+    return tuple(sorted(front, key=lambda m: (-(m.ranked.quality or 0.0), m.cost_usd or 0.0, m.candidate)))
 
 
 def _not_dominated(members: Sequence[Member], objectives: Sequence[Objective], split: Split) -> Sequence[bool]:
@@ -173,7 +207,9 @@ def recommend(front: Sequence[Member]) -> Member | None:
     known = [member for member in front if member.utility is not None]
     if not known:
         return None
-    return min(known, key=lambda m: (-round(m.utility or 0.0, 9), -(m.quality or 0.0), m.cost_usd or 0.0, m.candidate))
+    return min(
+        known, key=lambda m: (-round(m.utility or 0.0, 9), -(m.ranked.quality or 0.0), m.cost_usd or 0.0, m.candidate)
+    )
 
 
 def knee_of(front: Sequence[Member], objectives: Sequence[Objective]) -> Member | None:

@@ -28,6 +28,8 @@ class StudyRows:
         search, holdout: what they came to, by id, at the prices of `scoring`.
         holdout_scores: for each candidate of `holdout`, the score of each example that has one. May be empty while the
             incumbent is not among them, since they are compared with it.
+        search_scores: by id, the score of each example of the search split that has one. May be empty while no
+            candidate lacks a score, since all are then ranked by all rows.
         search_counts: by id, wins and losses against the incumbent on the search split. May be empty without a
             regression budget, which alone asks for them.
         probes: timed runs by id.
@@ -39,6 +41,7 @@ class StudyRows:
     search: Mapping[str, Aggregate]
     holdout: Mapping[str, Aggregate]
     holdout_scores: Mapping[str, Scores] = field(default_factory=dict)
+    search_scores: Mapping[str, Scores] = field(default_factory=dict)
     search_counts: Mapping[str, PairedCounts] = field(default_factory=dict)
     probes: Mapping[str, ProbeRuns] = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
@@ -58,6 +61,7 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
         for split in (Split.SEARCH, Split.HOLDOUT)
     )
     scored = scoring.incumbent is not None and scoring.incumbent in holdout
+    lacking = any(seen.n_failed for seen in search.values())
     counted = scoring.incumbent is not None and scoring.constraints.regressions is not None
     return StudyRows(
         study=study,
@@ -66,6 +70,7 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
         search=search,
         holdout=holdout,
         holdout_scores=read_holdout_scores(store, name, tuple(holdout)) if scored else {},
+        search_scores=ResultStore(store).scores(name, Split.SEARCH, tuple(search)) if lacking else {},
         search_counts=counts_against(store, name, Split.SEARCH, scoring.incumbent or "") if counted else {},
         probes=ProbeStore(store).all(name),
         variants=VariantStore(store).all(name),
