@@ -47,7 +47,7 @@ def test_a_stopped_candidate_is_pruned_in_optuna_and_its_partial_score_is_in_no_
     members = {member.candidate for member in raced.report.members}
     assert stopped and not members & set(stopped)
     assert all(row.reason.split()[0] in members for row in stopped.values())
-    assert all(member.n == 120 for member in raced.report.members)
+    assert all(member.search.n == 120 for member in raced.report.members)
     trials = optuna.load_study(study_name=raced.report.study, storage=url).get_trials()
     pruned = [t for t in trials if t.state is optuna.trial.TrialState.PRUNED and "duplicate_of" not in t.user_attrs]
     assert {t.user_attrs["candidate"] for t in pruned} == set(stopped)

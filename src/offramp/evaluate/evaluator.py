@@ -61,7 +61,7 @@ class EvaluatorSettings:
     """What stays the same over a job.
 
     Attributes:
-        concurrency: examples in work at the same time.
+        concurrency: examples running at the same time.
         max_failed_share: of the examples of one evaluation; above it (and above 3 failures) the evaluation stops.
         balance_by: column that balanced demos balance; None where the task has no labels.
         bootstrap_min_score: a bootstrapped demo scores at least this much.

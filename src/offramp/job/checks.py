@@ -12,7 +12,6 @@ from offramp.models import embedded
 from offramp.models.keys import missing_key
 from offramp.records import DemoKind, Model
 from offramp.space.model import LONGEST_NAME, JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
-from offramp.space.params import SearchParam
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
 
@@ -55,7 +54,8 @@ def _check_params(job: ResolvedJob) -> None:
     for param in job.search_params:
         if param.group != "request" or set(param.choices) == {None}:
             continue
-        names = [n for n in job.searched_models if param.applies({**_any(param), "model": n})]
+        some = {name: values[0] for name, values in param.when.items()}
+        names = [n for n in job.searched_models if param.applies({**some, "model": n})]
         refusing = [n for n in names if not _takes(job.models[n], param.name)]
         if refusing:
             taking = [n for n in job.searched_models if n not in refusing]
@@ -105,7 +105,7 @@ def _check_propose(job: ResolvedJob) -> None:
 
 
 def _check_race(job: ResolvedJob) -> None:
-    """A first block of all examples would turn racing off."""
+    """Refuses a first block of all examples, which would turn racing off."""
     race, examples = job.space.search.race, len(job.task.splits.search)
     if race is not None and race.block is not None and race.block >= examples:
         expected = f"less than {examples}, the size of the search split"
@@ -115,17 +115,13 @@ def _check_race(job: ResolvedJob) -> None:
 
 
 def _check_ids(job: ResolvedJob) -> None:
-    """Ids that every storage keeps as they are: PostgreSQL neither cuts nor takes longer ones."""
+    """Refuses ids that are too long for a storage: PostgreSQL rejects them."""
     part, splits = job.space.dataset, job.task.splits
     for example in (*splits.train, *splits.search, *splits.holdout):
         if len(example.id) > LONGEST_NAME:
             where, do = f"{part.path or part.hub}: row {example.row}", "Leave `dataset.id` out to go by content."
             expected = f"at most {LONGEST_NAME}, as a storage keeps them"
             raise DatasetError(problem(where, "characters of the id", got=len(example.id), expected=expected, do=do))
-
-
-def _any(param: SearchParam) -> dict[str, Any]:
-    return {name: values[0] for name, values in param.when.items()}
 
 
 def _takes(model: Model, param: str) -> bool:
@@ -166,11 +162,6 @@ def _check_demos(job: ResolvedJob) -> None:
     if kinds and not job.task.splits.train:
         do = "Give the train split examples, or set `demos.kind: none`."
         raise SpaceError(problem(str(job.loaded.path), f"demos of kind {sorted(kinds)} need a train split", do=do))
-    _check_demo_counts(job)
-
-
-def _check_demo_counts(job: ResolvedJob) -> None:
-    """A count beyond the train split would be another count under a wrong name."""
     size = len(job.task.splits.train)
     counts = [
         value for param in job.search_params if param.name == "demos.count" for value in (*param.choices, param.high)
@@ -183,20 +174,16 @@ def _check_demo_counts(job: ResolvedJob) -> None:
         )
 
 
-def _check_file(model: Model) -> None:
-    """A file that is missing, or is not the pinned one, is found before anything is written."""
-    if not embedded.is_pulled(model.route):
-        raise ModelError(problem(model.name, "its file is not here", do=f"Run `offramp models pull {model.route}`."))
-    embedded.path(model.route)
-
-
 def check_runnable(job: ResolvedJob) -> None:
     """Raises ModelError where a model's file or key is missing on this machine."""
     for model in job.models.values():
         if model.name in _leaving(job):
             continue
+        if model.local and not embedded.is_pulled(model.route):
+            do = f"Run `offramp models pull {model.route}`."
+            raise ModelError(problem(model.name, "its file is not here", do=do))
         if model.local:
-            _check_file(model)
+            embedded.path(model.route)  # refuses a file that is not the pinned one
         variable = missing_key(model)
         if variable is not None:
             do = f"Set it: export {variable}=..."
@@ -206,7 +193,7 @@ def check_runnable(job: ResolvedJob) -> None:
 
 
 def _leaving(job: ResolvedJob) -> set[str]:
-    """The incumbent's model where the file states it and does not search it: it may be gone, its results kept."""
+    """The incumbent's model where the file does not search it: it may be retired, with its results stored."""
     judges = {part.model for part in metric_parts(job.space.metric, JudgeMetric)}
     stated = {part.name for part in job.space.models if isinstance(part, ModelPart) and not part.searched}
     incumbent = job.incumbent

@@ -34,7 +34,7 @@ class Timing:
 
 
 class TimeIsUp(JobError):
-    """The minutes of the job are used up."""
+    """The minutes of the job are over."""
 
 
 class Interrupted(JobError):
@@ -102,4 +102,4 @@ class Clock:
             raise
 
     def _up(self) -> TimeIsUp:
-        return TimeIsUp(f"the job's {self.minutes:g} minutes are used up")
+        return TimeIsUp(f"the job's cap of {self.minutes:g} minutes is reached")

@@ -43,7 +43,7 @@ class ResolvedJob:
         searched_models: names of those that are searched.
         texts: instruction texts by predictor and variant.
         incumbent: None where the file names none.
-        factory: makes one's own module; None for a task given by a signature.
+        factory: makes the user's own module; None for a task given by a signature.
         predictors: number of predictors, the least number of calls of one run.
         balance_by: column that balanced demos balance.
         joined: texts beside those of the file, by predictor and variant: proposed, or of the study it starts from.
@@ -152,7 +152,9 @@ def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = Fal
     factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
     predictors = _predictors(factory, texts, where)
     if factory is None:
-        check_modules(_modules(space), task.fields, loaded.where("task"))
+        stated = space.incumbent.form if space.incumbent is not None else None
+        modules = {*as_list(space.program.form), *([stated] if stated else [])}
+        check_modules(modules, task.fields, loaded.where("task"))
     search_params = params_of(space, texts, {name: models[name] for name in searched})
     chosen = incumbent_params(space, texts, search_params)
     job = ResolvedJob(
@@ -208,22 +210,13 @@ def _predictors(factory: ModuleFactory | None, texts: Texts, where: str) -> int:
     return len(names)
 
 
-def _modules(space: SpaceFile) -> set[str]:
-    incumbent = space.incumbent.form if space.incumbent is not None else None
-    return {*as_list(space.program.form), *([incumbent] if incumbent else [])}
-
-
 def _incumbent(
     chosen: Mapping[str, Any], space: SpaceFile, texts: Texts, models: Mapping[str, Model], search_params: Any
 ) -> Candidate:
     candidate = candidate_of(chosen, space=space, texts=texts, models=models, search_params=search_params)
     extra = space.incumbent.params if space.incumbent is not None else {}
     known = {**candidate.request_params, **{name: chosen[name] for name in extra if chosen[name] is not None}}
-    return Candidate(**{**_fields(candidate), "request_params": known})
-
-
-def _fields(candidate: Candidate) -> dict[str, Any]:
-    return {name: getattr(candidate, name) for name in candidate.__dataclass_fields__}
+    return replace(candidate, request_params=known)
 
 
 def _balance_by(space: SpaceFile, task: Task, where: str) -> str | None:

@@ -31,7 +31,7 @@ from offramp.store.budget import Budget
 from offramp.store.engine import Store
 from offramp.store.ledger import CallAttempt, Ledger
 from offramp.store.owners import current_owner
-from offramp.store.studies import Lease, StudyStore
+from offramp.store.studies import StudyStore
 
 RENEW_S = 20
 """Seconds between renewals of a lease: a third of what it lasts."""
@@ -145,29 +145,18 @@ async def open_session(
             )  # fmt: skip
             stack.push_async_callback(sender.aclose)
         results = StudyResults(store, study, store_text=text)
+        settings = EvaluatorSettings(
+            concurrency=concurrency, max_failed_share=job.space.calls.max_failed_share, balance_by=job.balance_by,
+            bootstrap_min_score=job.space.demos.min_score,
+        )  # fmt: skip
         evaluator = Evaluator(
-            task=job.task,
-            models={**job.models, **(models or {})},
-            send=sender.send,
-            results=results,
-            settings=EvaluatorSettings(
-                concurrency=concurrency,
-                max_failed_share=job.space.calls.max_failed_share,
-                balance_by=job.balance_by,
-                bootstrap_min_score=job.space.demos.min_score,
-            ),
-            factory=job.factory,
-            check=clock.check,
-            within=clock.within,
-        )
+            task=job.task, models={**job.models, **(models or {})}, send=sender.send, results=results,
+            settings=settings, factory=job.factory, check=clock.check, within=clock.within,
+        )  # fmt: skip
         yield Session(
-            evaluator=evaluator,
-            sender=sender,
-            clock=clock,
-            results=results,
-            budget=budget,
+            evaluator=evaluator, sender=sender, clock=clock, results=results, budget=budget,
             spent_before_usd=spent_before_usd,
-        )
+        )  # fmt: skip
 
 
 def _open_budget(store: Store, caps: Caps) -> Budget:
@@ -215,20 +204,20 @@ async def _held_lease(store: Store, study: str, lost: Callable[[], None]) -> Asy
     """The lease of a study, renewed until the block ends; `lost` is called where another process may hold it now."""
     studies = StudyStore(store)
     lease = studies.acquire_lease(study, current_owner())
-    renewal = asyncio.create_task(_renew(studies, lease, lost))
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                studies.renew(lease)
+            except JobError:
+                lost()
+                return
+
+    renewal = asyncio.create_task(renew())
     try:
         yield
     finally:
         renewal.cancel()
         with suppress(JobError):  # a storage that fails keeps the lease until this process is gone
             studies.release(lease)
-
-
-async def _renew(studies: StudyStore, lease: Lease, lost: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(RENEW_S)
-        try:
-            studies.renew(lease)
-        except JobError:
-            lost()
-            return

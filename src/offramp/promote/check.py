@@ -62,7 +62,7 @@ def check(
 
     Args:
         space: the space file that it came from; where the promotion says by default.
-        storage: whose answers may be reused (SQLAlchemy URL); None asks for every answer anew.
+        storage: whose answers may be reused (SQLAlchemy URL); None asks for every answer again.
         margin: loss of mean score that would be accepted.
         max_cost_usd, max_p95_s: ceilings of one run; those of the space file's constraints by default.
         budget_usd: cap of the check; three times what the evidence says by default.
@@ -113,7 +113,7 @@ def prepared_task(promotion: Promotion, folder: FeatureFolder, space: str | Path
     job = resolve_job(load_space(path), stored=True)
     if job.task.hash != evidence.task_hash:
         what = "its data, splits or metric are not those that the evidence is of"
-        do = "Bring them back, name the right file with --space, or optimize and promote anew."
+        do = "Bring them back, name the right file with --space, or optimize and promote again."
         raise UsageError(problem(str(path), what, do=do))
     return job
 
@@ -176,7 +176,7 @@ def _limits(job: ResolvedJob, margin: float, max_cost_usd: float | None, max_p95
 
 
 def _usual_cost(work: Checked) -> float | None:
-    """A cap that only a check gone wrong reaches; None where nobody knows what it costs, such as with a judge.
+    """A cap that only a faulty check reaches; None where the cost is not known, such as with a judge.
 
     It has room for the longest answer that the last request may get, since money is reserved for that.
     """
@@ -191,7 +191,7 @@ def _usual_cost(work: Checked) -> float | None:
 
 @contextmanager
 def _storage(url: str | None) -> Iterator[Store]:
-    """The given storage, or an empty one that is gone afterwards."""
+    """The given storage, or an empty one that is deleted afterwards."""
     if url is not None:
         with open_store(url) as store:
             yield store

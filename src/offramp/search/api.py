@@ -23,7 +23,7 @@ from offramp.search.progress import Progress
 from offramp.search.verify import Plan, Verification, Verified, VerifyOptions
 from offramp.search.verify import Progress as VerifyProgress
 from offramp.search.warm.source import full_source_name
-from offramp.search.warm.start import Start, plan_start, start_from
+from offramp.search.warm.start import plan_start, start_from
 from offramp.space.check import MOST_USD
 from offramp.space.load import LoadedSpace, as_loaded
 from offramp.space.model import SpaceFile
@@ -64,7 +64,8 @@ def refuse_impossible(
     given = {"trials": trials, "budget-usd": usd, "budget-calls": calls, "minutes": minutes, "concurrency": concurrency}
     for name, value in given.items():
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise UsageError(problem("", f"--{name}", got=value, expected=_above_0(value)))
+            expected = "a number above 0" if math.isfinite(value) else "a finite number above 0"
+            raise UsageError(problem("", f"--{name}", got=value, expected=expected))
     if usd is not None and usd > MOST_USD:
         raise UsageError(problem("", "--budget-usd", got=usd, expected=f"at most {MOST_USD:,.0f} USD"))
     for name, count in (("trials", trials), ("budget-calls", calls), ("seed", seed)):
@@ -74,10 +75,6 @@ def refuse_impossible(
         raise UsageError(problem("", "--concurrency", got=concurrency, expected=f"at most {MOST_AT_ONCE}"))
     if seed is not None and seed < 0:
         raise UsageError(problem("", "--seed", got=seed, expected="a whole number of 0 or more"))
-
-
-def _above_0(given: float) -> str:
-    return "a number above 0" if math.isfinite(given) else "a finite number above 0"
 
 
 def options_of(
@@ -152,18 +149,18 @@ def verify(study: str, *, storage: str | None = None, results: str | Path = "res
            space_file: str | Path | None = None, started: Callable[[Plan], None] | None = None,
            progress: VerifyProgress | None = None, transport: Transport | None = None, timing: Timing | None = None,
            **asked: Any) -> Verified:  # fmt: skip
-    """Scores a study's whole front on the holdout and times it apart, from a budget of its own.
+    """Scores a study's whole front on the holdout and times it in isolation, from a budget of its own.
 
     Args:
         study: its name, the beginning of it, or `latest`.
         space_file: where its space file is now, if it was moved.
-        started: told what will be done and spent, before the first call.
-        progress: told after every run.
+        started: called with what will be done and spent, before the first call.
+        progress: called after every run.
         transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
         asked: usd, calls, minutes, probe, probe_concurrency, concurrency.
 
     Raises:
-        UsageError: no such study, its data or models are not there or not what they were; nothing was spent.
+        UsageError: no such study, its data or models are missing or have changed; nothing was spent.
     """
     with open_store(storage or default_storage(Path(results))) as store:
         opened = load_study(store, full_name(store, study), space_file)
@@ -247,7 +244,9 @@ def dry_run(
     url = storage or default_storage(Path(results))
     warm = None
     if from_study is not None:
-        warm = _planned(job, options, from_storage or url, from_study)
+        with open_store(from_storage or url, write_probe=False) as source:
+            started = replace(job, started_from=full_source_name(source, from_study, job, options.seed))
+            warm = plan_start(started, source)
         job = warm.job
     try:
         with open_store(url, write_probe=False) as store:
@@ -256,9 +255,3 @@ def dry_run(
         if storage is not None:
             raise
         return job, estimate(job, options, {}, warm)
-
-
-def _planned(job: ResolvedJob, options: Options, storage: str, study: str) -> Start:
-    with open_store(storage, write_probe=False) as source:
-        name = full_source_name(source, study, job, options.seed)
-        return plan_start(replace(job, started_from=name), source)

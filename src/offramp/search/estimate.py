@@ -6,7 +6,7 @@ and the inputs; what the storage knows of a model (seconds and output tokens of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from statistics import fmean
@@ -14,13 +14,13 @@ from typing import Any
 
 from offramp.calls.estimate import input_tokens
 from offramp.job.resolve import ResolvedJob
-from offramp.records import CallRequest, Candidate, DemoKind, Model, Scalar, Usage
+from offramp.records import Candidate, DemoKind, Model, Usage
 from offramp.search.engine import Options
 from offramp.search.judging import judge_requests
 from offramp.search.proposals.rounds import proposer_effort
 from offramp.search.warm.start import Start
 from offramp.space.model import model_name
-from offramp.space.params import SearchParam, assignments, cardinality, choose, values_in
+from offramp.space.params import assignments, cardinality, choose, values_in
 from offramp.store.history import TypicalCall
 from offramp.task.task import warnings_of
 
@@ -47,14 +47,14 @@ def job_summary(job: ResolvedJob) -> list[tuple[str, str]]:
         ("models", ", ".join(job.searched_models)),
         ("searched", ", ".join(searched) or "nothing: one candidate"),
         ("candidates", "unbounded" if size == float("inf") else f"{size:,.0f}"),
-        ("race", _race_told(job)),
+        ("race", _race_in_words(job)),
         ("incumbent", incumbent),
         ("objectives", ", ".join(f"{o.name} ({o.weight:g})" for o in job.objectives)),
         *(("warning", text) for text in warnings_of(job.task, job.loaded.where("dataset"))),
     ]
 
 
-def _race_told(job: ResolvedJob) -> str:
+def _race_in_words(job: ResolvedJob) -> str:
     """After how many examples a candidate may be stopped."""
     from offramp.search.race import ends_of  # not before it is asked for: scipy takes a while
     from offramp.search.stopping import FEWEST
@@ -131,7 +131,7 @@ class Estimate:
 def estimate(
     job: ResolvedJob, options: Options, past: Mapping[str, TypicalCall], warm: Start | None = None
 ) -> Estimate:
-    """The expected effort. `past` is what the storage knows of the models; empty where there is none yet.
+    """The expected effort. `past` is what the storage knows about the models; empty before the first run.
 
     Args:
         warm: what is taken over from another study: its cells are not paid for.
@@ -147,7 +147,10 @@ def estimate(
     proposer_calls = proposing.written + proposing.observed * job.predictors
     needed = calls + judge_calls + proposer_calls
     share = 1.0 if options.calls is None else min(1.0, options.calls / needed)
-    run = _mean_run(job, trials, past).plus(_graded(judges, past))
+    grading = _total(
+        [_request(judge.model, judge.params, input_tokens(judge) / 2, past) for judge in judges]
+    )  # a judge's prompt is bounded by twice its tokens
+    run = _mean_run(job, trials, past).plus(grading)
     writing = _writing(job, past)
     side_by_side = 1 if all(m.local for m in job.models.values()) else options.concurrency
     seconds = run.seconds * share * examples / side_by_side
@@ -160,16 +163,16 @@ def estimate(
         minutes=(seconds + run.seconds * proposing.observed + writing.seconds * proposing.written) / 60,
         basis="past calls of these models" if past else "text lengths and typical speeds; a first run will know better",
         reused=reused,
-        started_from=None if warm is None else _told(warm),
+        started_from=None if warm is None else _start_in_words(warm),
         front_calls=len(job.task.splits.holdout) * job.predictors if job.space.verify.front else 0,
     )
     return replace(found, caps=_reached(found, needed, options))
 
 
 def _examples(job: ResolvedJob, trials: int) -> int:
-    """Runs on the search split, and those of the verdict: the incumbent's and the recommended candidate's."""
-    verdicts = min(trials, 1 if job.incumbent is None else 2)
-    return trials * len(job.task.splits.search) + verdicts * len(job.task.splits.holdout)
+    """Runs on the search split, and on the holdout those of the incumbent and the recommended candidate."""
+    evaluated = min(trials, 1 if job.incumbent is None else 2)
+    return trials * len(job.task.splits.search) + evaluated * len(job.task.splits.holdout)
 
 
 def _reached(found: Estimate, calls: int, options: Options) -> tuple[str, ...]:
@@ -195,11 +198,11 @@ def _reused(warm: Start | None, job: ResolvedJob, trials: int) -> int:
     return sum(warm.record.reused.get(candidate, 0) for candidate in list(first)[:trials])
 
 
-def _told(warm: Start) -> str:
+def _start_in_words(warm: Start) -> str:
     record = warm.record
     words = [
         f"{record.study}: {len(record.first)} candidates go first",
-        f"{sum(record.reused.values())} cells are there already",
+        f"{sum(record.reused.values())} results are reused",
         f"{len(record.prior)} trials inform the sampler",
         *record.notes,
     ]
@@ -214,11 +217,6 @@ def _mean_run(job: ResolvedJob, trials: int, past: Mapping[str, TypicalCall]) ->
         return mean
     own = (len(job.task.splits.search) + len(job.task.splits.holdout)) / _examples(job, trials)
     return _run(job, job.incumbent, past).times(own).plus(mean.times(1 - own))
-
-
-def _graded(judges: Sequence[CallRequest], past: Mapping[str, TypicalCall]) -> Taken:
-    """What grading one answer takes; a judge's prompt is bounded by twice its tokens."""
-    return _total([_request(judge.model, judge.params, input_tokens(judge) / 2, past) for judge in judges])
 
 
 def _writing(job: ResolvedJob, past: Mapping[str, TypicalCall]) -> Taken:
@@ -240,19 +238,14 @@ def _sample(job: ResolvedJob, at_most: int = 64) -> list[Candidate]:
     """Candidates spread evenly over the space."""
     size = cardinality(job.search_params)
     if size == float("inf"):
-        picks = [choose(job.search_params, _first), choose(job.search_params, _last)]
+        picks = [
+            choose(job.search_params, lambda p: values_in(p)[0] if p.size != float("inf") else p.low),
+            choose(job.search_params, lambda p: values_in(p)[-1] if p.size != float("inf") else p.high),
+        ]
     else:
         step = max(1, int(size) // at_most)
         picks = [params for index, params in enumerate(assignments(job.search_params)) if index % step == 0]
     return [job.candidate(params) for params in picks]
-
-
-def _first(param: SearchParam) -> Scalar:
-    return values_in(param)[0] if param.size != float("inf") else param.low
-
-
-def _last(param: SearchParam) -> Scalar:
-    return values_in(param)[-1] if param.size != float("inf") else param.high
 
 
 def _run(job: ResolvedJob, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:

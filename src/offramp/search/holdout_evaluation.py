@@ -1,7 +1,7 @@
 """The evaluation on the holdout, after the search: the incumbent and the recommended candidate, then the rest.
 
 Calls, money and time for those two were reserved. The rest of the front follows, the better utility first, and then
-timed runs where the space file wants them, with what is left of the caps.
+timed runs where the space file wants them, with what remains of the caps.
 
 Invariant: nothing here changes what is on the front or what is recommended; the holdout is read for the record alone.
 """
@@ -34,17 +34,17 @@ class HoldoutEvaluation:
     reporter: Reporter
 
     async def run(self) -> None:
-        """Evaluates whom a decision is about, as far as the caps go.
+        """Evaluates everyone that a decision is about, as far as the caps allow.
 
         Raises:
-            BudgetExceeded, TimeIsUp: they did not even go for the incumbent and the recommended candidate.
+            BudgetExceeded, TimeIsUp: they did not even allow for the incumbent and the recommended candidate.
         """
         for member in decisive(self.state.report()):
             try:
                 await self._evaluate(member)
             finally:
                 self.state.refresh(Split.HOLDOUT, member.candidate)
-        with suppress(BudgetExceeded, TimeIsUp):  # what comes now takes what is left of the caps, and no more
+        with suppress(BudgetExceeded, TimeIsUp):  # what follows uses what remains of the caps
             await self._evaluate_rest()
 
     async def _evaluate_rest(self) -> None:
@@ -69,7 +69,7 @@ class HoldoutEvaluation:
         )  # fmt: skip
 
     async def _time(self, members: Sequence[Member]) -> None:
-        """Times all of them apart, unless they were timed already or the caps do not go for all."""
+        """Times all of them in isolation, unless they were timed already or the caps do not allow for all."""
         part, state = self.state.job.space.verify, self.state
         runs = len(members) * (part.probe + WARM_UP)
         if not part.probe or state.probes.keys() >= {member.candidate for member in members}:

@@ -1,8 +1,8 @@
 """What a search leaves of its caps, so that the evaluation on the holdout can still be paid and waited for.
 
 That evaluation runs two candidates, the incumbent and the recommended one, and has a judge grade them where the metric
-has one. What it takes is estimated from the runs so far: of the incumbent, and of whichever other took most, the one in
-work included. Before a candidate is complete there is nothing to evaluate, and nothing is reserved.
+has one. What it takes is estimated from the runs so far: of the incumbent, and of whichever other took most, including
+the running one. Before a candidate is complete there is nothing to evaluate, and nothing is reserved.
 
 Invariant: what is reserved covers the judge, and the bound that the last request is reserved with.
 """
@@ -26,7 +26,7 @@ from offramp.study.domain.members import Member
 SAFETY = 1.2
 """What is expected by a mean is reserved with a fifth more."""
 FEWEST = 5
-"""Runs of the candidate in work that say what one takes, after its first, whose prompt no cache knows yet."""
+"""Runs of the running candidate that say what one takes, after its first, whose prompt is in no cache yet."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Runs:
     prompt_tokens: int = 0
 
     def add(self, result: Result) -> None:
-        """One more run; one that failed says nothing of the next."""
+        """One more run; an infrastructure error says nothing about the next."""
         if result.state is ResultState.INFRASTRUCTURE_ERROR:
             return
         usage = result.usage
@@ -140,7 +140,7 @@ class HoldoutReserve:
         self._narrow()
 
     def on_result(self, result: Result) -> None:
-        """One more run of the candidate in work: an expensive one has to leave more."""
+        """One more run of the running candidate: an expensive one has to leave more."""
         if not self._searching or not self._runs or result.candidate in self._runs:
             return
         if self._in_work is None or self._in_work.candidate.id != result.candidate:
@@ -151,7 +151,7 @@ class HoldoutReserve:
             self._narrow()
 
     def release(self) -> None:
-        """The holdout is due: nothing is reserved any more."""
+        """The holdout evaluation begins: nothing is reserved any more."""
         self._learn()
         self._searching = False
         self._budget.set_caps(self._o.usd, self._o.calls)
@@ -170,24 +170,19 @@ class HoldoutReserve:
             and (remaining_s is None or SAFETY * runs * self._run_s(found) < remaining_s)
         )
 
-    # ------------------------------------------------------------------------------------------ what was learnt
-
     def _learn(self) -> None:
         incumbent = None if self._p.incumbent is None else self._p.incumbent.id
         for name, evaluation in self._state.finished.items():
             if name not in self._runs:
                 runs = self._runs[name] = runs_of(self._state.candidates[name], evaluation.results)
                 if name == incumbent:
-                    self._incumbent, self._incumbent_todo = need_of(self._p, runs), self._unscored(name)
+                    known = self._state.results.of(Split.HOLDOUT, name)  # of an earlier run
+                    scored = {e for e, r in known.items() if r.state is not ResultState.INFRASTRUCTURE_ERROR}
+                    self._incumbent = need_of(self._p, runs)
+                    self._incumbent_todo = sum(e.id not in scored for e in self._p.task.splits.holdout)
                 else:
                     self._others = self._others.most(need_of(self._p, runs))
         self._measure()
-
-    def _unscored(self, candidate: str) -> int:
-        """Examples of the holdout that an earlier run has not scored it on."""
-        known = self._state.results.of(Split.HOLDOUT, candidate)
-        scored = {name for name, result in known.items() if result.state is not ResultState.INFRASTRUCTURE_ERROR}
-        return sum(example.id not in scored for example in self._p.task.splits.holdout)
 
     def _measure(self) -> None:
         effort = self._effort.by_purpose
@@ -198,8 +193,6 @@ class HoldoutReserve:
             retries=asked.attempts / asked.questions if asked.questions else 1.0,
             surplus=self._budget.seen.surplus,
         )
-
-    # ------------------------------------------------------------------------------------------- what it comes to
 
     def _narrow(self) -> None:
         """Leaves the search what the holdout does not need; in one trial never more money or calls than before."""

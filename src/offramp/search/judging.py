@@ -1,6 +1,6 @@
-"""What judges take beside the candidates that they grade: by their own requests, and by a bound before any was sent.
+"""What judges cost beside the candidates that they grade: by their own requests, or a bound before any was sent.
 
-A judge's spend is in no candidate's cost, and the budget pays for it all the same.
+A judge's cost is in no candidate's cost, but the budget pays for it.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Loop:
             await self._run_trial(*trial)
 
     async def _propose(self) -> None:
-        """A round of proposals; the search goes on with what joined."""
+        """A round of proposals; the search continues with the instructions that joined."""
         if self.rounds is None:
             return
         self.reporter.begin_proposals()
@@ -116,7 +116,7 @@ class Loop:
     async def _retry_failed_examples(self) -> None:
         """Runs again the examples of finished candidates that an earlier run got no answer for.
 
-        What Optuna was told stays: it is the history that later proposals came from. Reports read the results.
+        Optuna keeps what it has: that is the history that later proposals came from. Reports use the new results.
         """
         failed = {name for name, evaluation in self.state.finished.items() if evaluation.n < len(evaluation.results)}
         for trial in self.study.finished() if failed else ():
@@ -167,7 +167,7 @@ class Loop:
             self.study.tell(asked.number, *outcome)
 
     def _begin(self, candidate: Candidate) -> None:
-        """A candidate is in work from here on; what is known of it already is not run again."""
+        """A candidate runs from here on; results that it has already are not run again."""
         self.state.candidates[candidate.id] = candidate
         self.reporter.begin(candidate, len(self.state.job.task.splits.search))
         self.state.reuse(candidate, Split.SEARCH)

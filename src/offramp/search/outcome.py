@@ -1,4 +1,4 @@
-"""What a run of a job may use, what it comes to, and the one word for why it ended."""
+"""What a run of a job may use, what it did, and the one word for why it ended."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class JobResult:
 
     Attributes:
         calls: physical requests of this run, retries included.
-        cached_calls: answers that this run had for nothing: from the ledger, or from results of the study.
+        cached_calls: answers that this run did not pay for: from the ledger, or from stored results of the study.
         spent_usd: physical money of this run, with what it had to book for requests that a killed run had sent.
-        error: what ended the job before its time; None when it ended by itself.
+        error: what ended the job early; None when it ended by itself.
     """
 
     report: StudyReport
@@ -63,10 +63,10 @@ def reason_of(error: OfframpError) -> str:
 
 
 def is_cap(error: OfframpError | None) -> bool:
-    """Whether a job that ends so has come to a cap, which is no fault."""
+    """Whether the job ended because a cap was reached, which is not a failure."""
     return isinstance(error, BudgetExceeded | TimeIsUp)
 
 
 def answers_behind(results: Iterable[Result]) -> int:
-    """Answers behind results that count; those that failed are run again."""
+    """Answers behind results that count; infrastructure errors are run again."""
     return sum(r.calls + r.cached_calls for r in results if r.state is not ResultState.INFRASTRUCTURE_ERROR)

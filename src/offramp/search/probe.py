@@ -1,9 +1,9 @@
 """The isolated latency probe: candidates timed in turns, on warm models, at a fixed concurrency, never from the ledger.
 
-Arms take turns, so that whatever the machine or the provider does meanwhile meets all of them alike; a candidate's time
-is the sum of its requests' wall clocks, queue time apart.
+They take turns, so that whatever the machine or the provider does meanwhile affects all of them alike. A candidate's
+time is the sum of its requests' wall clocks, without queue time.
 
-Invariant: what is returned was measured now; a run that the infrastructure failed is in no number.
+Invariant: what is returned was measured now; runs with an infrastructure error are in no number.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a running job tells whoever watches."""
+"""What a running job reports while it runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Progress:
         phase: `search`, `proposals`, `holdout` or `probe`.
         trials, trials_wanted: different candidates done, and the cap.
         front: so far, on the search split.
-        candidate: params of the one in work; None before the first.
+        candidate: params of the one that is running; None before the first.
         done, of: examples of it.
         runs: examples run by this job so far, those from the ledger included.
         stats: calls and money; None before the first.

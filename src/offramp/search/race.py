@@ -62,7 +62,11 @@ class Racing:
         Args:
             rivals: the front. others: whatever was run in full, oldest first.
         """
-        complete = {name: cells for name, e in rivals.items() if not _lacks(cells := self._cells(e, objectives))}
+        complete = {
+            name: cells
+            for name, e in rivals.items()
+            if not np.isnan(cells := self._cells(e, objectives)).all(axis=0).any()
+        }
         rest = [name for name in others if name not in rivals][-MOST_OTHERS:]
         stack = [*complete.values(), *(self._cells(others[name], objectives) for name in rest)]
         place = ahead(
@@ -91,10 +95,6 @@ def ends_of(examples: int, block: int | None = None) -> range:
 def looks_of(ends: range) -> int:
     """How many of them are looked at."""
     return max(1, sum(end >= FEWEST for end in ends))
-
-
-def _lacks(cells: Floats) -> bool:
-    return bool(np.isnan(cells).all(axis=0).any())
 
 
 def _value(result: Result, objective: Objective) -> float:

@@ -3,8 +3,8 @@
 Whatever the job decides on is in memory: the report is made from the rows here (`report_of`), and nothing in the loop
 reads the storage. What changes goes to the storage first.
 
-Invariant: a candidate is in the storage, with its summary, before optuna is told of it; so whoever looks at the study
-sees every trial that optuna has finished.
+Invariant: a candidate and its aggregate are in the storage before Optuna is told of it, so a stored study has every
+trial that Optuna has finished.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from offramp.study.study_report import StudyReport, report_of
 
 
 class TrialOutcome(NamedTuple):
-    """What optuna is told of a trial: a value per objective, attributes, and by how much each constraint is missed."""
+    """What Optuna gets for a trial: a value per objective, attributes, and by how much each constraint is missed."""
 
     values: list[float]
     attributes: dict[str, object]
@@ -52,18 +52,15 @@ class StudyState:
         study: the study's record.
         finished: complete evaluations by candidate id, incumbent included.
         stopped: evaluations of raced-out candidates, on some of the examples.
-        candidates: all of them by id, those in work included.
+        candidates: all of them by id, the running one included.
         variants: instructions beside those of the space file.
         reused_calls: answers that this run did not pay again, from stored results.
     """
 
     def __init__(self, job: ResolvedJob, study: StudyRow, store: Store, results: StudyResults) -> None:
         self.job, self.study, self.name, self.results = job, study, study.name, results
-        self._studies, self._candidates, self._aggregates = (
-            StudyStore(store),
-            CandidateStore(store),
-            AggregateStore(store),
-        )
+        self._studies, self._candidates = StudyStore(store), CandidateStore(store)
+        self._aggregates = AggregateStore(store)
         self._probe_store, self._variant_store = ProbeStore(store), VariantStore(store)
         for split in (Split.SEARCH, Split.HOLDOUT):
             results.load(split)
@@ -81,7 +78,7 @@ class StudyState:
         self._report: StudyReport | None = None
 
     def recall(self, study: OptunaStudy) -> None:
-        """Takes up the trials that have ended; a candidate whose trial a killed process never told is taken back."""
+        """Takes up the trials that have ended; a candidate whose trial a killed process did not store is dropped."""
         rows = {row.number: row for row in self._candidates.all(self.name)}
         for trial in study.ended():
             row = rows.get(trial.number)
@@ -130,7 +127,7 @@ class StudyState:
         return self._report
 
     def rivals(self) -> dict[str, Evaluation]:
-        """Members of the front that keep all constraints, best quality first: others stand in nobody's way."""
+        """Members of the front that keep all constraints, best quality first: only they can stop a candidate."""
         return {member.candidate: self.finished[member.candidate] for member in self.report().front if member.feasible}
 
     def values(self, candidate: Candidate, evaluation: Evaluation) -> tuple[float, ...]:
@@ -182,7 +179,7 @@ class StudyState:
         self, candidate: Candidate, evaluation: Evaluation, number: int, *, origin: Mapping[str, Any],
         stopped_because: str | None = None,
     ) -> None:  # fmt: skip
-        """Keeps a candidate whose trial is about to be told; `stopped_because` where it was raced out."""
+        """Keeps a candidate whose trial is about to end; `stopped_because` where it was raced out."""
         row = CandidateRow(
             candidate=candidate,
             number=number,
@@ -205,7 +202,7 @@ class StudyState:
         self._report = None
 
     def reuse(self, candidate: Candidate, split: Split) -> None:
-        """Counts the answers behind results that are there already: the evaluator takes them as they are."""
+        """Counts the answers behind results that it has already; the evaluator uses them as they are."""
         self.reused_calls += answers_behind(self.results.of(split, candidate.id).values())
 
     def keep_probe(self, runs: Mapping[str, Sequence[ProbeRun]], *, concurrency: int) -> None:

@@ -1,8 +1,8 @@
-"""Verifying a study: its whole front, the recommended candidate and the incumbent on the holdout, and timed apart.
+"""Verifying a study: its whole front, the recommended candidate and the incumbent, on the holdout and in a probe.
 
 It has a budget of its own, stated before the first call: what was given, or 1.5 times what the numbers of the search
-predict, judge included, and the reservation of the last request. What the study has on the holdout already is not run
-again; a probe is always new.
+predict, judge included, plus the reservation of the last request. Results that the study has on the holdout are not
+run again; a probe is always new.
 
 Invariant: nothing that the search found changes; a candidate's holdout numbers appear when they are complete.
 """
@@ -80,7 +80,7 @@ class Verified:
     Attributes:
         report: the study as it stands now.
         stopped: the word for what ended it early (`budget_usd`, `budget_calls`, `minutes`, ...); None when complete.
-        calls: physical requests; spent_usd: physical money, apart from the search's.
+        calls: physical requests; spent_usd: physical money of this verification.
     """
 
     report: StudyReport
@@ -94,19 +94,19 @@ class Verified:
 
 
 Progress = Callable[[str, int, int], None]
-"""Told the phase (`holdout` or `probe`), runs done and runs in all."""
+"""Called with the phase (`holdout` or `probe`), runs done and runs in all."""
 
 
 class Verification:
-    """One verification of a study that is there. `run` does it all, under the study's lease."""
+    """One verification of a stored study. `run` does it all, under the study's lease."""
 
     def __init__(
         self, opened: LoadedStudy, options: VerifyOptions, store: Store, *, progress: Progress | None = None,
         transport: Transport | None = None, timing: Timing | None = None,
     ) -> None:  # fmt: skip
-        self._row, self._p, self._o, self._store = opened.row, opened.job, options, store
+        self._row, self._job, self._options, self._store = opened.row, opened.job, options, store
         self._progress, self._transport = progress, transport
-        self._results, self._aggregates = ResultStore(store, self._p.space.store_text), AggregateStore(store)
+        self._results, self._aggregates = ResultStore(store, self._job.space.store_text), AggregateStore(store)
         self._done = 0
         self.clock = Clock(minutes=options.minutes, timing=timing or Timing())
         self.plan = self._planned()
@@ -121,8 +121,9 @@ class Verification:
             budget=verify_budget(self._row.name), usd=self.plan.cap_usd, calls=self.plan.cap_calls, extra=True
         )  # fmt: skip
         async with open_session(
-            self._p, store=self._store, study=self._row.name, clock=self.clock, caps=caps,
-            concurrency=self._o.concurrency, in_flight=max(self._o.concurrency, self._o.probe_concurrency),
+            self._job, store=self._store, study=self._row.name, clock=self.clock, caps=caps,
+            concurrency=self._options.concurrency,
+            in_flight=max(self._options.concurrency, self._options.probe_concurrency),
             seed=derived_seed(self._row.seed, "verify"), transport=self._transport,
         ) as session:  # fmt: skip
             stopped: str | None = None
@@ -146,17 +147,22 @@ class Verification:
         names = [member.candidate for member in self.plan.members]
         session.results.load(Split.HOLDOUT, names)
         rows = {row.id: row.candidate for row in CandidateStore(self._store).all(self._row.name, only=names)}
-        candidates, holdout = tuple(rows[name] for name in names), self._p.task.splits.holdout
+        candidates, holdout = tuple(rows[name] for name in names), self._job.task.splits.holdout
         for candidate in candidates:
             await session.evaluator.evaluate(
                 candidate, holdout, split=Split.HOLDOUT, on_result=lambda _: self._tell("holdout", 1)
             )  # fmt: skip
             results = session.results.of(Split.HOLDOUT, candidate.id)
             self._aggregates.put(self._row.name, Split.HOLDOUT, candidate.id, aggregate_of(results.values()))
-        if self._o.probe:
-            width = self._o.probe_concurrency
+        if self._options.probe:
+            width = self._options.probe_concurrency
             runs = await probe(
-                session.evaluator, candidates, holdout, runs=self._o.probe, concurrency=width, check=self._check_probe
+                session.evaluator,
+                candidates,
+                holdout,
+                runs=self._options.probe,
+                concurrency=width,
+                check=self._check_probe,
             )
             ProbeStore(self._store).put(self._row.name, runs, concurrency=width)
 
@@ -169,32 +175,29 @@ class Verification:
             raise UsageError(problem(self._row.name, "no candidate has a full evaluation yet", do="Run the job first."))
         self._check_models(members)
         todo = {member.candidate: self._todo(member) for member in members}
-        timed, graded = self._o.probe + WARM_UP if self._o.probe else 0, sum(todo.values())
-        judging = self._judging()
+        timed, graded = self._options.probe + WARM_UP if self._options.probe else 0, sum(todo.values())
+        effort = StudyEffort().read(self._store, self._row.name).by_purpose
+        judging = Judges(self._job).take(effort.get(Purpose.JUDGE, Effort()))
         parts = [None if m.cost_usd is None else m.cost_usd * (todo[m.candidate] + timed) for m in members]
         known = [part for part in [*parts, judging.usd * graded if judging.measured else None] if part is not None]
         expected = math.fsum(known) if len(known) > len(members) else None
-        calls = (graded + timed * len(members)) * self._p.predictors + graded * judging.calls
-        given = self._o.usd is not None or self._o.calls is not None
+        calls = (graded + timed * len(members)) * self._job.predictors + graded * judging.calls
+        given = self._options.usd is not None or self._options.calls is not None
         stated = given or expected is None
         return Plan(
             members=members,
             runs=graded + timed * len(members),
             expected_usd=expected,
-            cap_usd=self._o.usd if stated else SAFETY * (expected or 0.0) + self._reserve_usd(members, judging),
-            cap_calls=self._o.calls if given or expected is not None else math.ceil(SAFETY * calls),
+            cap_usd=self._options.usd if stated else SAFETY * (expected or 0.0) + self._reserve_usd(members, judging),
+            cap_calls=self._options.calls if given or expected is not None else math.ceil(SAFETY * calls),
         )
-
-    def _judging(self) -> Judging:
-        effort = StudyEffort().read(self._store, self._row.name).by_purpose
-        return Judges(self._p).take(effort.get(Purpose.JUDGE, Effort()))
 
     def _reserve_usd(self, members: Sequence[Member], judging: Judging) -> float:
         """What the last request has to find in the budget."""
         names = [member.candidate for member in members]
         results = self._results.some(self._row.name, Split.SEARCH, names)
         rows = CandidateStore(self._store).all(self._row.name, only=names)
-        needs = [need_of(self._p, runs_of(row.candidate, results.get(row.id, {}).values())) for row in rows]
+        needs = [need_of(self._job, runs_of(row.candidate, results.get(row.id, {}).values())) for row in rows]
         state = read_budget(self._store, self._row.name)
         surplus = 1.0 if state is None else state.surplus
         return surplus * max(judging.bound_usd, *(need.bound_usd for need in needs))
@@ -204,23 +207,23 @@ class Verification:
         there = self._results.get(self._row.name, Split.HOLDOUT, member.candidate)
         return sum(
             e.id not in there or there[e.id].state is ResultState.INFRASTRUCTURE_ERROR
-            for e in self._p.task.splits.holdout
+            for e in self._job.task.splits.holdout
         )
 
     def _check_models(self, members: Sequence[Member]) -> None:
-        """A model that is another one now would put numbers of two models into one candidate."""
+        """Refuses a model that has changed: its numbers would mix with those of the former model in one candidate."""
         kept = self._row.details.models
         for name in {str(member.params["model"]) for member in members}:
-            now = self._p.models[name].identity
+            now = self._job.models[name].identity
             if name in kept and kept[name] != now:
-                do = "Run the job anew."
+                do = "Run the job again."
                 raise UsageError(
                     problem(self._row.name, f"model {name!r} is not the one that it ran on", got=list(now), do=do)
                 )
 
     def _check_probe(self) -> None:
         self.clock.check()
-        self._tell("probe", self._o.probe_concurrency)
+        self._tell("probe", self._options.probe_concurrency)
 
     def _tell(self, phase: str, more: int) -> None:
         self._done = min(self._done + more, self.plan.runs)

@@ -35,7 +35,7 @@ class Caps:
     minutes: float | None = None
 
     def left(self, spent: Spent) -> dict[str, Any]:
-        """What the next run may use. Raises JobError where a cap is used up."""
+        """What the next run may use. Raises CapReached where nothing remains of a cap."""
         found: dict[str, Any] = {}
         if self.usd is not None:
             found["usd"] = self.usd - spent.usd
@@ -46,7 +46,7 @@ class Caps:
         least = {"usd": 1e-9, "calls": LEAST_CALLS, "minutes": LEAST_MINUTES}
         for name, value in found.items():
             if value < least[name]:
-                raise CapReached(f"the cap on {name} is used up")
+                raise CapReached(f"the cap on {name} is reached")
         return found
 
 
@@ -72,7 +72,7 @@ class Runs:
     def run(
         self, space: LoadedSpace, *, from_study: str | None = None, trials: int | None = None, seed: int | None = None
     ) -> JobResult:
-        """One study to its end, its verdict on the holdout included.
+        """One study to its end, its holdout evaluation included.
 
         Raises:
             UsageError: it cannot be run as it is. CapReached: nothing is left for it. Interrupted: a person stopped it.
