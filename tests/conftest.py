@@ -71,7 +71,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield f"postgresql://offramp:unused-password@127.0.0.1:{port}/postgres"
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait()
 
 
 @contextlib.contextmanager
@@ -116,10 +116,9 @@ def _free_port() -> int:
 def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     import psycopg
 
-    end = time.monotonic() + 60
-    while time.monotonic() < end and server.poll() is None:
+    while server.poll() is None:
         with contextlib.suppress(psycopg.OperationalError):
-            psycopg.connect(f"postgresql://offramp@127.0.0.1:{port}/postgres", connect_timeout=5).close()
+            psycopg.connect(f"postgresql://offramp@127.0.0.1:{port}/postgres").close()
             return
         time.sleep(0.05)
     raise RuntimeError(f"PostgreSQL did not start: {log.read_text()[-2000:]}")

@@ -113,6 +113,13 @@ async def at_once(_: float) -> None:
     await asyncio.sleep(0)
 
 
+def let_time_pass(seconds: float) -> None:
+    """Turns the clock of the running event loop on: what it waits for less than so many seconds is due at once."""
+    loop = asyncio.get_running_loop()
+    time_of = loop.time
+    loop.time = lambda: time_of() + seconds  # type: ignore[method-assign]
+
+
 class Naps:
     """A clock that moves when somebody sleeps, on top of real time; nobody waits.
 

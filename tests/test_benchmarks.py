@@ -13,6 +13,6 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 @pytest.mark.parametrize(("name", "args", "figure"), [("overhead", ["4"], "fresh_to_dspy"), ("startup", [], "ratio")])
 def test_a_benchmark_prints_its_figures(name, args, figure):
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[figure] > 0

@@ -357,7 +357,7 @@ def test_a_full_disk_is_one_message_and_a_job_goes_on_when_there_is_room(tmp_pat
     out.touch(), out.with_suffix(".err").touch()
     process = FORK.Process(target=limited_job, args=(space, folder, room, out))
     process.start()
-    process.join(60)
+    process.join()
     told = out.with_suffix(".err").read_text() if room else ""
     assert process.exitcode in (1, 2), told
     assert "Traceback" not in told

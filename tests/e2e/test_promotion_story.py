@@ -69,7 +69,6 @@ def run(environment: dict[str, str], folder: Path, *arguments: str, code: int = 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
         check=False,
     )
     assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]

@@ -183,8 +183,8 @@ def test_processes_that_pull_at_once_fetch_once(cache: Path) -> None:
     first = start_puller()
     assert first.stdout is not None and first.stdout.readline() == "half\n"
     second = start_puller()
-    assert first.communicate("go\n", timeout=30)[0].strip().endswith("tiny.gguf")
-    out = second.communicate(timeout=30)[0]
+    assert first.communicate("go\n")[0].strip().endswith("tiny.gguf")
+    out = second.communicate()[0]
     assert "half" not in out and out.strip().endswith("tiny.gguf")
     assert (cache / "models" / "tiny.gguf").read_bytes() == b"abcd"
 
@@ -194,10 +194,10 @@ def test_a_pull_killed_half_way_leaves_no_file_and_the_next_one_cleans_up(cache:
     killed = start_puller()
     assert killed.stdout is not None and killed.stdout.readline() == "half\n"
     killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=30)
+    killed.communicate()
     assert not (cache / "models" / "tiny.gguf").exists()
     assert len(leftovers(cache)) == 1
-    assert start_puller().communicate("go\n", timeout=30)[0].strip().endswith("tiny.gguf")
+    assert start_puller().communicate("go\n")[0].strip().endswith("tiny.gguf")
     assert leftovers(cache) == ["tiny.gguf", "tiny.gguf.verified"]
 
 

@@ -221,7 +221,7 @@ def test_llama_cpp_takes_the_grammar_and_answers_in_its_form(smollm2: str) -> No
             "temperature": 1.0,
             "seed": 1,
         }
-        async with httpx.AsyncClient(timeout=300, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=None, trust_env=False) as client:
             response = await client.post(f"{url.removesuffix('/v1')}/v1/chat/completions", json=body, headers=headers)
         assert response.status_code == 200, response.text
         return PlainMessages().parse(signature, response.json()["choices"][0]["message"]["content"])

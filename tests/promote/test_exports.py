@@ -219,7 +219,7 @@ def promptfoo(folder: Path, *arguments: str, **environment: str) -> subprocess.C
              "PROMPTFOO_DISABLE_REMOTE_GENERATION": "1", "HOME": str(folder), "PATH": os.environ["PATH"], "NO_COLOR": "1"}  # fmt: skip
     command = [*promptfoo_command(), *arguments]
     return subprocess.run(
-        command, cwd=folder, env={**quiet, **environment}, capture_output=True, text=True, timeout=240, check=False
+        command, cwd=folder, env={**quiet, **environment}, capture_output=True, text=True, check=False
     )
 
 

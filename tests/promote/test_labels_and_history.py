@@ -133,7 +133,7 @@ def test_ten_promotes_at_once_lose_nothing(tmp_path: Path) -> None:
     for job in jobs:
         job.start()
     for job in jobs:
-        job.join(60)
+        job.join()
     folder = FeatureFolder(tmp_path, "triage")
     history = moves(folder)
     assert [job.exitcode for job in jobs] == [0] * 10
@@ -184,7 +184,7 @@ def test_killed_between_any_two_writes_labels_point_at_something_and_history_nev
             one = promote(root, "one")
             child = FORK.Process(target=_killed_at, args=(steps, root, text, before))
             child.start()
-            child.join(60)
+            child.join()
             survived = child.exitcode == 0
             _check_truth(root, one)
     assert steps > 10

@@ -15,6 +15,9 @@ ARGS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
+PATIENCE_MS = 300_000
+"""How long a page may take for one step. It ends tests that hang; a slow machine may take its time."""
+
 
 @contextmanager
 def chromium() -> Iterator[Any]:
@@ -35,7 +38,7 @@ class Watched:
     def __init__(self, browser: Any, **context: Any) -> None:
         self._context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
         self.page = self._context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.trouble: list[str] = []
         self.page.on("console", lambda message: self.trouble.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))

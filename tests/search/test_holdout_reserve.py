@@ -143,7 +143,7 @@ def test_a_job_that_stopped_continues_with_what_was_reserved(tmp_path, monkeypat
     assert isinstance(stopped.error, Unauthorized)
     dies = FORK.Process(target=reserve_and_die, args=(tmp_path, stopped.report.study, 0.004))
     dies.start()
-    dies.join(30)
+    dies.join()
     caps = Caps(tmp_path)
     result = run_job(space, tmp_path, usd=0.15, observer=caps)
     assert result.report.stop_reason == "budget_usd" and is_whole(result)
