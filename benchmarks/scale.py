@@ -74,8 +74,9 @@ def rows(
 
 
 def build(store: Store, candidates: int, examples: int) -> None:
-    """The storage, written in bulk; summaries are those that the program writes."""
-    from offramp.store.aggregates import AggregateStore
+    """The storage, written in bulk; aggregates are those that the program writes."""
+    from offramp.store.aggregates import AggregateStore, aggregate_of
+    from offramp.store.results import ResultStore
 
     objectives = (
         Objective(name="quality", weight=0.6, scale=(0, 1)),
@@ -90,7 +91,7 @@ def build(store: Store, candidates: int, examples: int) -> None:
                  status=StudyStatus.FINISHED, stop_reason="trials", details=details)
     )  # fmt: skip
     CandidateStore(store).put(STUDY, CandidateRow(candidate=made[0], number=0, state=CandidateState.COMPLETE))
-    summaries = AggregateStore(store)
+    aggregates, results = AggregateStore(store), ResultStore(store)
     for start in range(0, candidates, 200):
         block = made[start : start + 200]
         kept = [
@@ -106,10 +107,9 @@ def build(store: Store, candidates: int, examples: int) -> None:
         with store.transaction() as conn:
             conn.execute(tables.candidates.insert(), kept)
             conn.execute(tables.results.insert(), found)
-        for i, c in enumerate(block):
-            summaries.refresh(STUDY, Split.SEARCH, c.id)
-            if start + i < HELD:
-                summaries.refresh(STUDY, Split.HOLDOUT, c.id)
+        for split in (Split.SEARCH, Split.HOLDOUT):
+            for name, stored in results.some(STUDY, split, [c.id for c in block]).items():
+                aggregates.put(STUDY, split, name, aggregate_of(stored.values()))
 
 
 def seconds(*args: str) -> float:

@@ -13,9 +13,8 @@ from offramp.job.clock import Timing
 from offramp.records import CallReply, Purpose, Usage
 from offramp.search import api
 from offramp.search.estimate import job_summary
-from offramp.store.candidates import CandidateStore
+from offramp.store.candidates import CandidateStore, VariantStore
 from offramp.store.engine import open_store
-from offramp.store.variants import VariantStore
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, at_once, essence, main, run_job, trials_of, unlooked
 

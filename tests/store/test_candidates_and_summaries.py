@@ -103,7 +103,8 @@ def test_candidates_and_aggregates_come_back_as_they_went_in(store):
         result(str(i), ResultState.SCORED, i / 4, 0.1 * i, Usage(input_tokens=i, compute_s=0.5), 1) for i in range(5)
     ]
     ResultStore(store).put("s", Split.SEARCH, some)
-    seen = AggregateStore(store).refresh("s", Split.SEARCH, "c")
+    seen = aggregate_of(some)
+    AggregateStore(store).put("s", Split.SEARCH, "c", seen)
     assert AggregateStore(store).all("s", Split.SEARCH) == {"c": replace(seen, cost_usd=None)}
     assert seen.quality == 0.5
     assert AggregateStore(store).all("s", Split.HOLDOUT) == {}
@@ -120,7 +121,8 @@ def test_a_storage_of_an_earlier_version_gets_the_mean_squares_of_its_scores(tmp
     with open_store(url) as store:
         scored = [result(str(i), ResultState.SCORED, score, 1.0, Usage(), 1) for i, score in enumerate((0.0, 0.5, 1.0))]
         ResultStore(store).put("s", Split.SEARCH, scored)
-        expected = AggregateStore(store).refresh("s", Split.SEARCH, "c")
+        expected = aggregate_of(scored)
+        AggregateStore(store).put("s", Split.SEARCH, "c", expected)
         with store.transaction() as conn:
             conn.execute(sa.text("ALTER TABLE offramp_summaries DROP COLUMN quality_square"))
             conn.execute(sa.text("DROP TABLE offramp_probes"))

@@ -62,7 +62,7 @@ def test_where_texts_are_not_kept_nothing_of_them_is_in_the_database(tmp_path):
         secret = "very-private-words"
         ledger.record(replace(OK, reply_text=secret, request_json={"messages": [secret]}, error=f"Refused: {secret}"))
         assert ledger.find("h") is None
-        assert ledger.totals("s").calls == 1
+        assert ledger.totals().calls == 1
     assert all(b"very-private" not in file.read_bytes() for file in tmp_path.iterdir())
 
 
@@ -91,15 +91,15 @@ def test_totals_count_one_study_by_model_and_purpose(store):
                     replace(OK, status=CallStatus.SERVER_FAILED, usage=Usage()),
                     replace(OK, status=CallStatus.REFUSED, usage=Usage())):  # fmt: skip
         ledger.record(attempt)
-    totals = ledger.totals("s")
-    assert (totals.calls, totals.failed_calls) == (5, 1)
+    totals = ledger.totals()
+    assert totals.calls == 5
     assert totals.usage[("m", Purpose.PROGRAM)] == USAGE + USAGE
     assert totals.usage[("m", Purpose.JUDGE)] == USAGE
 
 
 def test_an_unknown_study_has_totals_of_zero(store):
     totals = Ledger(store, "s").totals()
-    assert (totals.calls, totals.failed_calls, dict(totals.usage)) == (0, 0, {})
+    assert (totals.calls, dict(totals.usage)) == (0, {})
 
 
 def test_tokens_are_priced_when_read_so_a_new_price_reprices_an_old_study(store):
@@ -116,7 +116,7 @@ def test_an_unknown_price_makes_sums_unknown_and_never_zero(store):
     ledger.record(OK)
     ledger.record(replace(OK, model="n", purpose=Purpose.JUDGE))
     totals = priced(ledger.totals(), {"m": Price(input_usd=1, output_usd=1)})
-    assert totals.usd is None and totals.unpriced == ("n",)
+    assert totals.usd is None
     assert totals.by_model["m"] is not None and totals.by_purpose[Purpose.JUDGE] is None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from offramp.records import Candidate, DemoKind, Objective, Price, Result, ResultState, Split, Usage
-from offramp.store.aggregates import AggregateStore
+from offramp.store.aggregates import AggregateStore, aggregate_of
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.engine import Store, open_store
 from offramp.store.results import ResultStore
@@ -55,7 +55,7 @@ def kept(store: Store, study: str, scores: np.ndarray) -> list[str]:
         for split, found in ((Split.SEARCH, [1.0 - number / 100]), (Split.HOLDOUT, row.tolist())):
             results = [_result(one.id, f"{split}-{i}", score, 1000 - number) for i, score in enumerate(found)]
             ResultStore(store).put(study, split, results)
-            AggregateStore(store).refresh(study, split, one.id)
+            AggregateStore(store).put(study, split, one.id, aggregate_of(results))
     return [one.id for one in made]
 
 

@@ -15,7 +15,7 @@ from offramp.job.resolve import resolve_job
 from offramp.records import Result, ResultState, Split
 from offramp.space.load import load_space
 from offramp.stats import difference_interval, mean_interval, non_dominated, share_at_most
-from offramp.store.aggregates import AggregateStore
+from offramp.store.aggregates import AggregateStore, aggregate_of
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore, counts_against
 from offramp.study import lookup
@@ -46,7 +46,7 @@ def put_on_holdout(folder, report, values):
                 for i, score in enumerate(found)
             ]  # fmt: skip
             ResultStore(store).put(report.study, Split.HOLDOUT, rows)
-            AggregateStore(store).refresh(report.study, Split.HOLDOUT, candidate)
+            AggregateStore(store).put(report.study, Split.HOLDOUT, candidate, aggregate_of(rows))
 
 
 def test_quality_has_the_interval_that_the_scores_give(tmp_path, landscape):
@@ -238,7 +238,7 @@ def test_a_provider_that_fails_on_the_hard_examples_gains_nothing_by_it(tmp_path
                     )
                 )  # fmt: skip
             ResultStore(store).put(report.study, Split.SEARCH, rows)
-            AggregateStore(store).refresh(report.study, Split.SEARCH, candidate)
+            AggregateStore(store).put(report.study, Split.SEARCH, candidate, aggregate_of(rows))
         after = {m.candidate: m for m in build_report(store, report.study).members}
     assert after[worse].quality == 1.0 and after[better].quality == pytest.approx(17 / 20)
     assert after[worse].value("quality") == after[better].value("quality") == 1.0
@@ -253,7 +253,8 @@ def test_a_holdout_that_is_not_complete_is_said_in_place_of_its_quality(tmp_path
         known = ResultStore(store).get(report.study, Split.HOLDOUT, best.candidate)
         lost = [replace(r, state=ResultState.INFRASTRUCTURE_ERROR, score=None) for r in list(known.values())[1:]]
         ResultStore(store).put(report.study, Split.HOLDOUT, lost)
-        AggregateStore(store).refresh(report.study, Split.HOLDOUT, best.candidate)
+        seen = aggregate_of([*list(known.values())[:1], *lost])
+        AggregateStore(store).put(report.study, Split.HOLDOUT, best.candidate, seen)
     shown = CliRunner().invoke(offramp, ["pareto", report.study, "--results", str(tmp_path)])
     text = " ".join(shown.output.split())
     assert "Holdout incomplete: 1 of 16 examples have a score" in text

@@ -28,7 +28,7 @@ from offramp.space.check import MOST_USD
 from offramp.space.load import LoadedSpace, as_loaded
 from offramp.space.model import SpaceFile
 from offramp.store.engine import Store, open_store
-from offramp.store.history import typical_calls
+from offramp.store.ledger import typical_calls
 from offramp.study.lookup import default_storage, full_name, open_looking
 from offramp.task.task import warnings_of
 

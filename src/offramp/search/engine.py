@@ -27,10 +27,10 @@ from offramp.search.outcome import JobResult, Options, is_cap, reason_of
 from offramp.search.progress import Progress, Reporter
 from offramp.search.proposals.rounds import make_rounds
 from offramp.search.state import StudyState
+from offramp.store.candidates import texts_of
 from offramp.store.engine import Store
-from offramp.store.history import StudyEffort
+from offramp.store.ledger import StudyEffort
 from offramp.store.studies import StudyStatus, StudyStore
-from offramp.store.variants import texts_of
 from offramp.study.study_report import Money, summary_text
 
 __all__ = ["Job", "JobResult", "Options"]

@@ -21,7 +21,7 @@ from offramp.search.proposals.rounds import proposer_effort
 from offramp.search.warm.start import Start
 from offramp.space.model import model_name
 from offramp.space.params import assignments, cardinality, choose, values_in
-from offramp.store.history import TypicalCall
+from offramp.store.ledger import TypicalCall
 from offramp.task.task import warnings_of
 
 BYTES_PER_TOKEN = 4

@@ -20,7 +20,7 @@ from offramp.records import CallRequest, Candidate, Purpose, Result, ResultState
 from offramp.search.judging import Judges, Judging
 from offramp.search.outcome import Options
 from offramp.search.state import StudyState
-from offramp.store.history import Effort, StudyEffort
+from offramp.store.ledger import Effort, StudyEffort
 from offramp.study.domain.members import Member
 
 SAFETY = 1.2

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from offramp.calls.estimate import worst_usd
 from offramp.job.resolve import ResolvedJob
 from offramp.records import CallRequest
-from offramp.store.history import Effort
+from offramp.store.ledger import Effort
 from offramp.task.metrics import judges_of
 
 

@@ -32,8 +32,7 @@ from offramp.job.resolve import ResolvedJob
 from offramp.records import Scalar
 from offramp.search.samplers import distribution_of, is_inside, make_sampler, suggest, warm_up
 from offramp.space.params import SearchParam, choose
-from offramp.store.engine import Store
-from offramp.store.faults import translated
+from offramp.store.engine import Store, translated
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 """Trials that were evaluated, in full or as far as it was worth."""

@@ -20,11 +20,10 @@ from offramp.records import Candidate, Evaluation, Objective, Split
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import answers_behind
 from offramp.store.aggregates import AggregateStore, aggregate_of
-from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
+from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore, Variant, VariantStore
 from offramp.store.engine import Store
 from offramp.store.results import PairedCounts, ProbeRun, ProbeRuns, ProbeStore
 from offramp.store.studies import StudyRow, StudyStore
-from offramp.store.variants import Variant, VariantStore
 from offramp.study.domain.objectives import (
     utility,
     values_of,

@@ -29,7 +29,7 @@ from offramp.store.aggregates import AggregateStore, aggregate_of
 from offramp.store.budget import BudgetExceeded, read_budget
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
-from offramp.store.history import Effort, StudyEffort
+from offramp.store.ledger import Effort, StudyEffort
 from offramp.store.results import ProbeStore, ResultStore
 from offramp.study.domain.members import Member
 from offramp.study.queries.spending import verify_budget

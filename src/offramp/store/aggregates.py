@@ -2,8 +2,7 @@
 
 Tokens are kept as sums by price class: prices are linear in tokens, so that a mean cost can be priced when it is read.
 
-Invariant: a stored aggregate says what `aggregate_of` says of the same results; `refresh` is called after every change
-of them.
+Invariant: a stored aggregate is `aggregate_of` of the stored results; whoever changes the results writes it again.
 """
 
 from __future__ import annotations
@@ -14,15 +13,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from offramp.records import Aggregate, Evaluation, Result, ResultState, Split, Usage, percentile
 from offramp.stats import mean_interval_of
 from offramp.store.engine import Store
-from offramp.store.results import ResultStore
 from offramp.store.tables import summaries
 
-_KEY = ("study", "split", "candidate")
 _USAGE = tuple(f.name for f in fields(Usage))
 _NUMBERS = (
     "n", "n_fault", "n_failed", "quality", "quality_square",
@@ -75,23 +71,15 @@ class AggregateStore:
     """Aggregates of every study of a storage. They are read without a cost; `Aggregate.priced` gives it."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._results = store, ResultStore(store)
-
-    def refresh(self, study: str, split: Split | str, candidate: str) -> Aggregate:
-        """Computes an aggregate from the stored results and keeps it."""
-        found = aggregate_of(self._results.get(study, split, candidate).values())
-        self.put(study, split, candidate, found)
-        return found
+        self._store = store
 
     def put(self, study: str, split: Split | str, candidate: str, found: Aggregate) -> None:
-        """Keeps an aggregate in place of the one that is there."""
+        """Keeps an aggregate, in place of an earlier one."""
         usage = found.usage or Usage()
         row = {"study": study, "split": str(split), "candidate": candidate}
         row |= {name: getattr(found, name) for name in _NUMBERS} | {name: getattr(usage, name) for name in _USAGE}
-        insert = postgresql.insert(summaries) if self._store.dialect == "postgresql" else sqlite.insert(summaries)
-        changed = {c.name: insert.excluded[c.name] for c in summaries.c if c.name not in _KEY}
         with self._store.transaction() as conn:
-            conn.execute(insert.on_conflict_do_update(index_elements=list(_KEY), set_=changed), [row])
+            conn.execute(self._store.upsert(summaries), [row])
 
     def all(self, study: str, split: Split | str) -> dict[str, Aggregate]:
         """The aggregates of one split by candidate id."""
@@ -99,13 +87,6 @@ class AggregateStore:
         with self._store.reading() as conn:
             rows = conn.execute(sa.select(summaries).where(c.study == study, c.split == str(split)))
             return {row.candidate: _aggregate(row) for row in rows}
-
-    def count(self, study: str, split: Split | str, *, without: str) -> int:
-        """How many candidates have results on one split, one of them left out."""
-        c = summaries.c
-        where = (c.study == study, c.split == str(split), c.candidate != without)
-        with self._store.reading() as conn:
-            return conn.scalar(sa.select(sa.func.count()).select_from(summaries).where(*where)) or 0
 
 
 def _aggregate(row: Any) -> Aggregate:

@@ -24,7 +24,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from offramp.errors import JobError
 from offramp.store.engine import Store
@@ -109,11 +108,9 @@ class Budget:
         self._store, self._id = store, budget_id
         self._cap = None if cap_usd is None else _nano(cap_usd, ROUND_HALF_EVEN)
         caps = {"cap_nano": self._cap, "cap_calls": cap_calls}
-        insert = postgresql.insert(budgets) if store.dialect == "postgresql" else sqlite.insert(budgets)
         zeros = dict.fromkeys(("spent_nano", "reserved_nano", "assumed_nano", "calls", "reserved_calls"), 0)
-        upsert = insert.values(id=budget_id, **caps, **zeros).on_conflict_do_update(index_elements=["id"], set_=caps)
         with store.transaction() as conn:
-            conn.execute(upsert)
+            conn.execute(store.upsert(budgets, only=caps), {"id": budget_id, **caps, **zeros})
         self._lock = threading.Lock()
         with store.reading() as conn:
             self._seen: dict[str, Any] = dict(self._row(conn)._mapping)

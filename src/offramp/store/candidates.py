@@ -1,24 +1,26 @@
-"""The candidates of a study: what each is, in full, and how its trial ended.
+"""The candidates of a study: what each is, in full, and how its trial ended; and instructions beside its space file's.
 
-A row is written when a trial ends, so that a study can be looked at, promoted from and continued from without its
-space file. A later row for the same candidate replaces the earlier one.
+A candidate's row is written when its trial ends, so that a study can be shown, promoted from and continued from without
+its space file. A later row for the same candidate replaces the earlier one.
+
+An instruction (a variant) was proposed by a model or taken over from another study. Its row is written once, when it is
+decided whether the text joins the search. Dropped texts stay too, with the reason, so that a proposer's work can be
+judged; a job that continues knows from the rows which proposals were made.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from offramp.records import Candidate, DemoKind, Scalar
 from offramp.store.engine import Store
-from offramp.store.tables import candidates
+from offramp.store.tables import candidates, variants
 
-_KEY = ("study", "candidate")
 _CONTENT = {
     "model": "model", "form": "module", "format": "adapter", "constrained": "constrained",
     "instructions": "instructions", "demo_kind": "demo_kind", "demo_count": "demo_count", "demo_seed": "demo_seed",
@@ -71,12 +73,19 @@ class CandidateStore:
         self._store = store
 
     def put(self, study: str, row: CandidateRow) -> None:
-        """Keep a candidate, in place of what is there of it."""
-        values = {"study": study, **_values(row)}
-        insert = postgresql.insert(candidates) if self._store.dialect == "postgresql" else sqlite.insert(candidates)
-        changed = {c.name: insert.excluded[c.name] for c in candidates.c if c.name not in _KEY}
+        """Keeps a candidate, in place of an earlier row of it."""
+        values = {
+            "study": study,
+            "candidate": row.id,
+            "number": row.number,
+            "state": str(row.state),
+            "params": dict(row.params),
+            "content": content_of(row.candidate),
+            "origin": dict(row.origin),
+            "reason": row.reason,
+        }
         with self._store.transaction() as conn:
-            conn.execute(insert.on_conflict_do_update(index_elements=list(_KEY), set_=changed), [values])
+            conn.execute(self._store.upsert(candidates), [values])
 
     def count(self, study: str) -> int:
         """How many candidates a study has."""
@@ -85,7 +94,7 @@ class CandidateStore:
             return conn.scalar(select) or 0
 
     def drop(self, study: str, candidate: str) -> None:
-        """Remove a candidate whose trial never ended."""
+        """Removes a candidate whose trial never ended."""
         where = (candidates.c.study == study, candidates.c.candidate == candidate)
         with self._store.transaction() as conn:
             conn.execute(candidates.delete().where(*where))
@@ -102,37 +111,94 @@ class CandidateStore:
 
 def content_of(candidate: Candidate) -> dict[str, Any]:
     """What a candidate is, as JSON values: everything but the names of its variants."""
-    return {name: _plain(getattr(candidate, field)) for name, field in _CONTENT.items()}
-
-
-def candidate_from(params: Mapping[str, Scalar], content: Mapping[str, Any]) -> Candidate:
-    """The inverse of `content_of`."""
-    fields = {_CONTENT[name]: value for name, value in content.items()}
-    return Candidate(params=params, **{**fields, "demo_kind": DemoKind(fields["demo_kind"])})
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else str(value) if isinstance(value, DemoKind) else value
-
-
-def _values(row: CandidateRow) -> dict[str, Any]:
-    return {
-        "candidate": row.id,
-        "number": row.number,
-        "state": str(row.state),
-        "params": dict(row.params),
-        "content": content_of(row.candidate),
-        "origin": dict(row.origin),
-        "reason": row.reason,
-    }
+    found = {stored: getattr(candidate, name) for stored, name in _CONTENT.items()}
+    mappings = {name: dict(value) for name, value in found.items() if isinstance(value, Mapping)}
+    return {**found, **mappings, "demo_kind": str(candidate.demo_kind)}
 
 
 def _row(row: Any) -> CandidateRow:
+    content = {_CONTENT[stored]: value for stored, value in row.content.items()}
     return CandidateRow(
-        candidate=candidate_from(row.params, row.content),
+        candidate=Candidate(params=row.params, **{**content, "demo_kind": DemoKind(content["demo_kind"])}),
         number=row.number,
         state=CandidateState(row.state),
         origin=row.origin,
         reason=row.reason,
         stored_id=row.candidate,
     )
+
+
+# ------------------------------------------------------------------------------------------------------- variants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One instruction beside those of the space file.
+
+    Attributes:
+        number: its position in the study, from 0.
+        predictor: whose instruction it is.
+        kind: `data` or `reflection` for a proposal; `study` for one of the study that this one started from.
+        round: of proposals, from 1; 0 for a text that the study started with.
+        name: value of the instruction param; None for a dropped text.
+        text: None for a dropped text where texts are not stored.
+        reason: why it was dropped; None for one that joined.
+        parents: ids of the candidates that it comes from.
+        params: the assignment to try it with first; None where there is none.
+        model: who wrote it; None where that is not known.
+    """
+
+    number: int
+    predictor: str
+    kind: str
+    round: int
+    name: str | None
+    text: str | None
+    reason: str | None = None
+    parents: tuple[str, ...] = ()
+    params: Mapping[str, Scalar] | None = None
+    model: str | None = None
+
+    @property
+    def joined(self) -> bool:
+        """Whether the search may choose it."""
+        return self.name is not None and self.text is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "parents": list(self.parents)}
+
+
+class VariantStore:
+    """Variants of every study of a storage."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def put(self, study: str, *rows: Variant) -> None:
+        """Keeps variants; one that is stored already stays as it is."""
+        if not rows:
+            return
+        values = [{"study": study, **row.to_json()} for row in rows]
+        with self._store.transaction() as conn:
+            conn.execute(self._store.insert_if_absent(variants), values)
+
+    def all(self, study: str) -> tuple[Variant, ...]:
+        """The variants of a study in order."""
+        select = sa.select(variants).where(variants.c.study == study).order_by(variants.c.number)
+        with self._store.reading() as conn:
+            return tuple(_variant(row) for row in conn.execute(select))
+
+
+def texts_of(rows: tuple[Variant, ...]) -> dict[str, dict[str, str]]:
+    """The texts that joined: predictor to name to text, in order."""
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row.name is not None and row.text is not None:
+            found.setdefault(row.predictor, {})[row.name] = row.text
+    return found
+
+
+def _variant(row: Any) -> Variant:
+    plain = {f.name: getattr(row, f.name) for f in fields(Variant) if f.name != "parents"}
+    return Variant(**plain, parents=tuple(row.parents))

@@ -6,22 +6,27 @@ instead of polling the file's. PostgreSQL is reached through psycopg 3.
 
 Invariant: whatever leaves `open_store` has been connected to, checked for its version and (unless `write_probe` is
 false) written to, so that a wrong URL ends a command before anything was spent.
+
+A database error becomes one of ours, by who has to act: before a job has begun a `StorageError` (exit code 2); while it
+runs a `StorageFullError` for a full disk and a `JobError` for a lost or locked database. Programming errors keep their
+traceback. Invariant: no message holds a password.
 """
 
 from __future__ import annotations
 
+import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
 
-from offramp.errors import OfframpError, StorageError, nearest, problem
+from offramp.errors import JobError, OfframpError, StorageError, StorageFullError, nearest, problem
 from offramp.store import migrations, tables
-from offramp.store.faults import open_error, shown, translated
 
 _CONNECT_S = 5
 _BUSY_MS = 30_000
@@ -66,9 +71,23 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A consistent view for reading; raises as `transaction` does."""
+        """A consistent view for reading; raises what `transaction` raises."""
         with translated(self.url), self._engine.connect() as conn, conn.begin():
             yield conn
+
+    def upsert(self, table: sa.Table, *, only: Collection[str] | None = None) -> sa.Insert:
+        """An insert whose rows replace those with the same primary key; `only` these columns of them where given."""
+        insert = self._insert(table)
+        names = [c.name for c in table.c if not c.primary_key and (only is None or c.name in only)]
+        changed = {name: insert.excluded[name] for name in names}
+        return insert.on_conflict_do_update(index_elements=[c.name for c in table.primary_key], set_=changed)
+
+    def insert_if_absent(self, table: sa.Table) -> sa.Insert:
+        """An insert that leaves out rows whose primary key is stored already."""
+        return self._insert(table).on_conflict_do_nothing(index_elements=[c.name for c in table.primary_key])
+
+    def _insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        return postgresql.insert(table) if self.dialect == "postgresql" else sqlite.insert(table)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -79,7 +98,7 @@ class Store:
             yield
 
     def close(self) -> None:
-        """Give every connection back. The store cannot be used after."""
+        """Closes every connection. The store cannot be used afterwards."""
         self._engine.dispose()
 
     def __enter__(self) -> Store:
@@ -90,11 +109,11 @@ class Store:
 
 
 def open_store(url: str, *, write_probe: bool = True, create: bool = False) -> Store:
-    """Open the storage at `url`, creating or upgrading the tables.
+    """Opens the storage at `url`, creating or upgrading the tables.
 
     Args:
         url: `sqlite:///folder/file.db` or `postgresql://user:password@host/database`.
-        write_probe: write and roll back a row. When false nothing is written at all: for commands that only look;
+        write_probe: write and roll back a row. When false nothing is written at all, for commands that only read;
             then the storage has to exist with the latest tables.
         create: whether the folder of a SQLite file may be created.
 
@@ -145,11 +164,9 @@ def _prepare_file(url: sa.URL, where: str, *, create: bool, must_exist: bool) ->
         raise StorageError(problem(where, "storage is a folder", expected="a file"))
     if must_exist and not path.exists():
         raise StorageError(problem(where, "no storage there", do="Check the path, or run a job first."))
-    if not path.parent.is_dir():
-        _make_folder(path.parent, where, create)
-
-
-def _make_folder(folder: Path, where: str, create: bool) -> None:
+    folder = path.parent
+    if folder.is_dir():
+        return
     if not create:
         raise StorageError(problem(where, "folder does not exist", got=str(folder), do="Create it first."))
     try:
@@ -161,17 +178,17 @@ def _make_folder(folder: Path, where: str, create: bool) -> None:
 
 
 def _engine(url: sa.URL, where: str) -> sa.Engine:
-    sqlite = url.get_backend_name() == "sqlite"
-    options: dict[str, Any] = {"timeout": _BUSY_MS / 1000} if sqlite else {"connect_timeout": _CONNECT_S}
+    is_sqlite = url.get_backend_name() == "sqlite"
+    options: dict[str, Any] = {"timeout": _BUSY_MS / 1000} if is_sqlite else {"connect_timeout": _CONNECT_S}
     try:
         engine = sa.create_engine(
-            url, connect_args=options, pool_size=8, max_overflow=24, pool_pre_ping=not sqlite, hide_parameters=True
+            url, connect_args=options, pool_size=8, max_overflow=24, pool_pre_ping=not is_sqlite, hide_parameters=True
         )
     except (ImportError, exc.ArgumentError, exc.NoSuchModuleError, TypeError):
         raise StorageError(
             problem(where, "driver is not installed", expected="psycopg 3", do="Run: pip install 'offramp[postgres]'")
         ) from None
-    if sqlite:
+    if is_sqlite:
         sa.event.listen(engine, "connect", _tune_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -210,11 +227,13 @@ def _ready(store: Store, write_probe: bool) -> None:
         writing = conn.execution_options(**{_WRITE: True})
         with writing.begin():
             migrations.migrate(writing, store.url)
-        _probe(writing)
+        with writing.begin() as probe:  # a read-only file or role shows itself now
+            writing.execute(tables.schema_version.insert().values(version=-1, applied_at="probe"))
+            probe.rollback()
 
 
 def _use_wal(engine: sa.Engine) -> None:
-    """WAL outlives the connection; asked for outside a transaction, as SQLite wants it."""
+    """Turns WAL mode on, which outlives the connection and has to be done outside a transaction."""
     raw = engine.raw_connection()
     try:
         raw.cursor().execute("PRAGMA journal_mode=WAL")
@@ -222,8 +241,81 @@ def _use_wal(engine: sa.Engine) -> None:
         raw.close()
 
 
-def _probe(conn: sa.Connection) -> None:
-    """Write a row and take it back: a read-only file or role shows itself now."""
-    with conn.begin() as writing:
-        conn.execute(tables.schema_version.insert().values(version=-1, applied_at="probe"))
-        writing.rollback()
+# ---------------------------------------------------------------------------------------------- what a database says
+
+_FULL = ("database or disk is full", "no space left", "disk i/o error", "could not extend file", "disk quota exceeded")
+_HINTS = (
+    ("file is not a database", "is not a database", "Name another file, or move this one away."),
+    ("malformed", "is damaged", "Restore it from a backup."),
+    ("readonly", "cannot be written", "Change its permissions, or name another place."),
+    ("read-only", "cannot be written", "Change its permissions, or name another place."),
+    ("unable to open database file", "cannot be opened", "Check that the folder exists and may be written."),
+    ("database is locked", "stayed locked for 30 s", "Another program uses it: close that, or use another file."),
+    ("password authentication failed", "refused the user name or password", "Check the storage URL."),
+    ("no password supplied", "asks for a password", "Put it into the storage URL or into PGPASSWORD."),
+    ("does not exist", "has no such database or role", "Create it, or correct the storage URL."),
+    ("timeout", "did not answer within 5 s", "Check the host, the port and the network."),
+    ("connection refused", "refused the connection", "Check that the server runs, and its host and port."),
+    ("could not translate host", "has a host that cannot be found", "Check the host in the storage URL."),
+    ("failed to resolve host", "has a host that cannot be found", "Check the host in the storage URL."),
+    ("permission denied", "denies this user access", "Ask for the right to create and write tables."),
+    ("too many clients", "has no free connection", "Close other programs, or raise max_connections."),
+)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk or database refused a write because it is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    cause = getattr(error, "orig", None) or error
+    text = str(cause).lower()
+    return getattr(cause, "sqlstate", None) == "53100" or any(part in text for part in _FULL)
+
+
+def _described(error: BaseException) -> tuple[str, str]:
+    """What is wrong and what to do. The driver's own words may quote the URL, so they are only searched for hints."""
+    text = str(getattr(error, "orig", None) or error).lower()
+    for part, what, do in _HINTS:
+        if part in text:
+            return what, do
+    kind = type(getattr(error, "orig", None) or error).__name__
+    return f"failed ({kind})", "Check the storage URL and the server's log."
+
+
+def open_error(error: BaseException, where: str) -> StorageError:
+    """The error for a storage that cannot be opened."""
+    if is_full(error):
+        return StorageError(problem(where, "storage is full", do="Make room, or name another place."))
+    what, do = _described(error)
+    return StorageError(problem(where, f"storage {what}", do=do))
+
+
+def running_error(error: BaseException, where: str) -> OfframpError:
+    """The error for a storage that fails under a running job."""
+    if is_full(error):
+        return StorageFullError(
+            problem(where, "storage is full", do="Make room and run the same command again: what was paid for is kept.")
+        )
+    what, _ = _described(error)
+    return JobError(
+        problem(where, f"storage {what} while in use", do="Fix it and run the same command again: it resumes.")
+    )
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turns a database's failures into ours; integrity and programming errors are bugs and pass through."""
+    try:
+        yield
+    except (exc.IntegrityError, exc.ProgrammingError, exc.DataError) as error:
+        if is_full(error) or error.connection_invalidated:
+            raise running_error(error, where) from None
+        raise
+    except (exc.DBAPIError, exc.TimeoutError, OSError) as error:
+        raise running_error(error, where) from None
+
+
+def shown(url: sa.URL) -> str:
+    """The URL as people may see it: no password, not even among the query parameters."""
+    safe = {key: "***" if "pass" in key.lower() else value for key, value in url.query.items()}
+    return url.set(query=safe).render_as_string(hide_password=True)

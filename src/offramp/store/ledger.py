@@ -1,7 +1,7 @@
 """The ledger of calls: every physical attempt, what it used and how it ended.
 
-Rows are only ever added. Costs are not stored: tokens are, by price class, and are priced when read. An answer that was
-paid for by any study of this storage answers the same request again for nothing.
+Rows are only ever added. Costs are not stored: tokens are, by price class, and are priced when read. An answer that any
+study of this storage paid for is reused for the same request at no cost.
 
 Invariant: what `find` returns was really received, with the latency and tokens of its own physical request.
 """
@@ -83,10 +83,9 @@ class CallAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerTotals:
-    """Sums over the attempts of one study. `failed_calls` gave no answer; `usage` is by (model, purpose)."""
+    """Sums over the attempts of one study; `usage` is by (model, purpose)."""
 
     calls: int
-    failed_calls: int
     usage: Mapping[tuple[str, Purpose], Usage]
 
 
@@ -97,13 +96,11 @@ class PricedTotals:
     Attributes:
         usd: all of it.
         by_model, by_purpose: parts.
-        unpriced: names of models whose use could not be priced.
     """
 
     usd: float | None
     by_model: Mapping[str, float | None]
     by_purpose: Mapping[Purpose, float | None]
-    unpriced: tuple[str, ...]
 
 
 class Ledger:
@@ -113,7 +110,7 @@ class Ledger:
         self._store, self.study, self._store_text = store, study, store_text
 
     def find(self, request_hash: str) -> CallReply | None:
-        """The earliest kept answer to this request, from any study; None where there is none."""
+        """The earliest stored answer to this request, from any study; None where there is none."""
         row = self._first(request_hash, calls.c.status == CallStatus.OK, calls.c.reply_text.is_not(None))
         if row is None:
             return None
@@ -144,7 +141,7 @@ class Ledger:
             return conn.scalar(sa.select(c.id).where(*where).limit(1)) is not None
 
     def record(self, attempt: CallAttempt, *, within: sa.Connection | None = None) -> None:
-        """Add one attempt.
+        """Adds one attempt.
 
         Args:
             within: a write transaction to join; a new one by default.
@@ -156,24 +153,22 @@ class Ledger:
         with nullcontext(within) if within is not None else self._store.transaction() as conn:
             conn.execute(calls.insert().values(**kept, **tokens))
 
-    def totals(self, study: str | None = None) -> LedgerTotals:
-        """Sums over one study (this ledger's own by default)."""
+    def totals(self) -> LedgerTotals:
+        """Sums over the attempts of this study."""
         c = calls.c
-        failed = sa.func.sum(sa.case((c.status.in_(ANSWERED), 0), else_=1)).label("failed")
         sums = [sa.func.sum(c[name]).label(name) for name in _USAGE]
-        select = sa.select(c.model, c.purpose, sa.func.count().label("n"), failed, *sums)
+        select = sa.select(c.model, c.purpose, sa.func.count().label("n"), *sums)
         with self._store.reading() as conn:
-            rows = conn.execute(select.where(c.study == (study or self.study)).group_by(c.model, c.purpose)).all()
+            rows = conn.execute(select.where(c.study == self.study).group_by(c.model, c.purpose)).all()
         return LedgerTotals(
             calls=sum(row.n for row in rows),
-            failed_calls=sum(int(row.failed) for row in rows),
             usage={(row.model, Purpose(row.purpose)): _usage(row) for row in rows},
         )
 
-    def endings(self, study: str | None = None) -> dict[tuple[str, CallStatus], int]:
-        """How many attempts of one study ended how, by (model, status)."""
+    def endings(self) -> dict[tuple[str, CallStatus], int]:
+        """How many attempts of this study ended how, by (model, status)."""
         c = calls.c
-        select = sa.select(c.model, c.status, sa.func.count().label("n")).where(c.study == (study or self.study))
+        select = sa.select(c.model, c.status, sa.func.count().label("n")).where(c.study == self.study)
         with self._store.reading() as conn:
             rows = conn.execute(select.group_by(c.model, c.status)).all()
         return {(row.model, CallStatus(row.status)): row.n for row in rows}
@@ -185,12 +180,7 @@ class Ledger:
 
 
 def priced(totals: LedgerTotals, prices: Mapping[str, Price | None]) -> PricedTotals:
-    """Price some totals.
-
-    Args:
-        totals: what was used.
-        prices: by model name, as in the space file.
-    """
+    """What some totals cost at these prices, by model name as in the space file."""
     models: dict[str, list[float | None]] = defaultdict(list)
     purposes: dict[Purpose, list[float | None]] = defaultdict(list)
     for (model, purpose), usage in totals.usage.items():
@@ -201,7 +191,6 @@ def priced(totals: LedgerTotals, prices: Mapping[str, Price | None]) -> PricedTo
         usd=_sum([cost for costs in models.values() for cost in costs]),
         by_model={model: _sum(costs) for model, costs in models.items()},
         by_purpose={purpose: _sum(costs) for purpose, costs in purposes.items()},
-        unpriced=tuple(sorted(model for model, costs in models.items() if None in costs)),
     )
 
 
@@ -230,3 +219,83 @@ def _usage(row: Any) -> Usage:
 def _attempt(row: Any) -> CallAttempt:
     plain = {f.name: getattr(row, f.name) for f in fields(CallAttempt) if f.name not in ("usage", "purpose", "status")}
     return CallAttempt(**plain, usage=_usage(row), purpose=Purpose(row.purpose), status=CallStatus(row.status))
+
+
+# ------------------------------------------------------------------------------------------ what past calls say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypicalCall:
+    """Means over the answered calls of one model: seconds of a request, tokens written; `n` calls were answered."""
+
+    latency_s: float
+    output_tokens: float
+    n: int
+
+
+def typical_calls(store: Store) -> Mapping[str, TypicalCall]:
+    """By model name, over all studies of the storage; models that never answered are left out."""
+    written = calls.c.output_tokens + calls.c.reasoning_tokens
+    columns = (calls.c.model, sa.func.avg(calls.c.latency_s), sa.func.avg(written), sa.func.count())
+    query = sa.select(*columns).where(calls.c.status == CallStatus.OK.value).group_by(calls.c.model)
+    with store.reading() as conn:
+        rows = conn.execute(query).all()
+    return {
+        model: TypicalCall(latency_s=float(latency), output_tokens=float(tokens), n=int(n))
+        for model, latency, tokens, n in rows
+        if latency is not None
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """What the requests of one purpose used.
+
+    Attributes:
+        questions: answered requests; one that was asked again, since its answer could not be read, counts once.
+        attempts: physical requests, failed ones included.
+        usage: of all of them, by model.
+    """
+
+    questions: int = 0
+    attempts: int = 0
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+
+
+class StudyEffort:
+    """What the physical requests of a study have taken: read from the ledger once, then added to.
+
+    Attributes:
+        by_purpose: those that asked for nothing are left out.
+    """
+
+    def __init__(self) -> None:
+        self.by_purpose: dict[Purpose, Effort] = {}
+
+    def read(self, store: Store, study: str) -> StudyEffort:
+        """Adds what the ledger has of a study; returns itself."""
+        c = calls.c
+        asked = sa.case((sa.and_(c.status.in_(ANSWERED), c.replicate == 0), 1), else_=0)
+        sums = [sa.func.sum(c[name]).label(name) for name in _USAGE]
+        numbers = (sa.func.count().label("n"), sa.func.sum(asked).label("asked"))
+        select = sa.select(c.purpose, c.model, *numbers, *sums).where(c.study == study)
+        with store.reading() as conn:
+            rows = conn.execute(select.group_by(c.purpose, c.model)).all()
+        for row in rows:
+            tokens = {name: int(getattr(row, name) or 0) for name in _USAGE if name != "compute_s"}
+            usage = Usage(**tokens, compute_s=row.compute_s)
+            self._add(Purpose(row.purpose), row.model, usage, questions=int(row.asked), attempts=row.n)
+        return self
+
+    def add(self, attempt: CallAttempt) -> None:
+        """One more attempt."""
+        answered = attempt.status in ANSWERED and attempt.replicate == 0
+        self._add(attempt.purpose, attempt.model, attempt.usage, questions=int(answered), attempts=1)
+
+    def _add(self, purpose: Purpose, model: str, usage: Usage, *, questions: int, attempts: int) -> None:
+        before = self.by_purpose.get(purpose, Effort())
+        self.by_purpose[purpose] = Effort(
+            questions=before.questions + questions,
+            attempts=before.attempts + attempts,
+            usage={**before.usage, model: before.usage.get(model, Usage()) + usage},
+        )

@@ -14,13 +14,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from offramp.records import SAME_SCORE, Result, ResultState, Split, Usage
 from offramp.store.engine import Store
 from offramp.store.tables import probes, results
 
-_KEY = ("study", "split", "candidate", "example")
 _USAGE = tuple(f.name for f in fields(Usage))
 
 
@@ -49,10 +47,8 @@ class ResultStore:
         if not latest:
             return
         rows = [{"study": study, "split": str(split), **self._row(r)} for r in latest.values()]
-        insert = postgresql.insert(results) if self._store.dialect == "postgresql" else sqlite.insert(results)
-        changed = {c.name: insert.excluded[c.name] for c in results.c if c.name not in _KEY}
         with self._store.transaction() as conn:
-            conn.execute(insert.on_conflict_do_update(index_elements=list(_KEY), set_=changed), rows)
+            conn.execute(self._store.upsert(results), rows)
 
     def get(self, study: str, split: Split | str, candidate: str) -> dict[str, Result]:
         """Results of one candidate by example id; empty where it never ran."""

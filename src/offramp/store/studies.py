@@ -16,7 +16,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.dialects import postgresql, sqlite
 
 from offramp.errors import JobError, StorageError, nearest, problem
 from offramp.ids import content_hash
@@ -245,9 +244,8 @@ class StudyStore:
         now = self._now()
         values = {name: getattr(row, name) for name in _PLAIN} | {"status": str(row.status)}
         values |= {"created_at": row.created_at or now, "updated_at": now, "extra": row.details.to_json()}
-        insert = postgresql.insert(studies) if self._store.dialect == "postgresql" else sqlite.insert(studies)
         with self._store.transaction() as conn:
-            conn.execute(insert.values(**values).on_conflict_do_nothing(index_elements=["name"]))
+            conn.execute(self._store.insert_if_absent(studies), values)
             return _study(conn.execute(sa.select(studies).where(studies.c.name == row.name)).one())
 
     def update(self, name: str, **changes: Any) -> StudyRow:

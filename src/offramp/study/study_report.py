@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from offramp.records import Objective, Split
-from offramp.store.candidates import CandidateState
+from offramp.store.candidates import CandidateState, Variant
 from offramp.store.engine import Store
 from offramp.store.studies import WarmStart
-from offramp.store.variants import Variant
 from offramp.study.domain.members import Member, front_of, member_of, on_common_rows, recommend, with_holdout
 from offramp.study.domain.objectives import reweighted, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison

@@ -28,7 +28,7 @@ from offramp.search.proposals.screening import LeakCheck, answer_columns, leak_c
 from offramp.search.state import StudyState
 from offramp.space.model import ProposePart, model_name
 from offramp.space.params import instruction_param, proposal_names
-from offramp.store.variants import Variant, texts_of
+from offramp.store.candidates import Variant, texts_of
 from offramp.task.metrics import gold_columns
 
 HISTORY = 5

@@ -26,11 +26,10 @@ from offramp.search.warm.source import Source, full_source_name, read_source
 from offramp.space.model import ConstraintsPart
 from offramp.space.params import instruction_param, proposal_names
 from offramp.store.aggregates import AggregateStore
-from offramp.store.candidates import CandidateState
+from offramp.store.candidates import CandidateState, Variant, VariantStore, texts_of
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.studies import FirstCandidate, PriorTrial, StudyStore, WarmStart
-from offramp.store.variants import Variant, VariantStore, texts_of
 from offramp.study.domain.objectives import utility, values_of, violations
 
 STATISTICS = ("mean", "p50", "p90", "p95")

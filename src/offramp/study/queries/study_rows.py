@@ -10,11 +10,10 @@ from offramp.models.catalogue import resolve
 from offramp.records import Aggregate, Price, Split
 from offramp.space.model import SpaceFile
 from offramp.store.aggregates import AggregateStore
-from offramp.store.candidates import CandidateRow, CandidateStore
+from offramp.store.candidates import CandidateRow, CandidateStore, Variant, VariantStore
 from offramp.store.engine import Store
 from offramp.store.results import PairedCounts, ProbeRuns, ProbeStore, ResultStore, counts_against
 from offramp.store.studies import StudyRow, StudyStore
-from offramp.store.variants import Variant, VariantStore
 from offramp.study.domain.members import ScoringContext
 from offramp.study.domain.paired_comparison import Scores
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from offramp.records import Purpose, Usage
-from offramp.store.history import StudyEffort
-from offramp.store.ledger import CallAttempt, CallStatus, Ledger
+from offramp.store.ledger import CallAttempt, CallStatus, Ledger, StudyEffort
 
 OK = CallAttempt(
     request_hash="h", study="s", purpose=Purpose.JUDGE, model="m", provider="openai", status=CallStatus.OK,
