@@ -39,6 +39,7 @@ def study_row(job: ResolvedJob, seed: int) -> StudyRow:
             metric_hash=content_hash(job.task.metric.fingerprint),
             space_file=str(job.loaded.base.resolve() / job.loaded.path.name),
             examples={split.value: len(job.task.splits.of(split)) for split in Split},
+            groups=job.task.groups,
             versions={name: version(name) for name in _PACKAGES},
         ),
     )

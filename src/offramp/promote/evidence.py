@@ -21,19 +21,19 @@ from offramp.store.aggregates import aggregate_of
 from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.results import ProbeStore, ResultStore
-from offramp.study.domain.members import probe_of
-from offramp.study.domain.paired_comparison import compare_scores, scores_of
+from offramp.study.domain.members import by_group, probe_of
+from offramp.study.domain.paired_comparison import Groups, compare_scores, scores_of
 from offramp.study.queries.study_rows import current_prices
 
 Results = Mapping[str, Result]
 _USAGE = tuple(f.name for f in fields(Usage))
 
 
-def split_evidence(results: Results, price: Price | None) -> SplitEvidence | None:
+def split_evidence(results: Results, price: Price | None, groups: Groups | None = None) -> SplitEvidence | None:
     """How a candidate did on one split; None where it never ran there."""
     if not results:
         return None
-    seen = aggregate_of(results.values()).priced(price)
+    seen = by_group(aggregate_of(results.values()).priced(price), scores_of(results), groups or {})
     used = {name: getattr(seen.usage, name) for name in _USAGE}
     tokens = {name: total / seen.n for name, total in used.items() if seen.n and total}
     return SplitEvidence(
@@ -62,9 +62,9 @@ def _row(result: Result) -> dict[str, Any]:
     return row if result.state is ResultState.SCORED else {**row, "state": str(result.state)}
 
 
-def compared(new: Results, old: Results) -> Comparison | None:
+def compared(new: Results, old: Results, groups: Groups | None = None) -> Comparison | None:
     """New against old on the examples that both have a score for; None where there are fewer than two."""
-    whole = compare_scores(scores_of(new), scores_of(old))
+    whole = compare_scores(scores_of(new), scores_of(old), groups=groups)
     if whole.n < 2:
         return None
     return Comparison(
@@ -84,7 +84,7 @@ def latency_probe(store: Store, study: str, candidate: str) -> LatencyProbe | No
 
 
 def beaten_incumbent(
-    store: Store, study: str, incumbent: str | None, new: Results, prices: Mapping[str, Price | None]
+    store: Store, study: str, incumbent: str | None, new: Results, prices: Mapping[str, Price | None], groups: Groups
 ) -> BeatenIncumbent | None:
     """What ran before, on the holdout; None where the study has none."""
     rows = CandidateStore(store).all(study, only=[incumbent]) if incumbent is not None else ()
@@ -94,8 +94,8 @@ def beaten_incumbent(
     return BeatenIncumbent(
         candidate=rows[0].id,
         params=dict(rows[0].params),
-        holdout=split_evidence(old, prices.get(rows[0].candidate.model)),
-        comparison=compared(new, old),
+        holdout=split_evidence(old, prices.get(rows[0].candidate.model), groups),
+        comparison=compared(new, old, groups),
     )
 
 
@@ -113,7 +113,10 @@ def evidence_of(
     study, task, results = opened.row, opened.job.task, ResultStore(store)
     prices = current_prices(study)
     price, holdout = prices.get(row.candidate.model), results.get(study.name, Split.HOLDOUT, row.id)
-    search, kept = split_evidence(results.get(study.name, Split.SEARCH, row.id), price), result_rows(holdout)
+    search, kept = (
+        split_evidence(results.get(study.name, Split.SEARCH, row.id), price, task.groups),
+        result_rows(holdout),
+    )
     if search is None:
         raise PromotionError(problem(study.name, "the candidate has no results", got=row.id))
     return Evidence(
@@ -132,7 +135,7 @@ def evidence_of(
         price_table=price_table_version(),
         requests_matched=requests_matched,
         search=search,
-        holdout=split_evidence(holdout, price),
+        holdout=split_evidence(holdout, price, task.groups),
         holdout_results=None if kept is None else kept.ref,
         incumbent=_beaten(store, opened, row, holdout, prices),
         probe=latency_probe(store, study.name, row.id),
@@ -144,7 +147,11 @@ def _beaten(
     store: Store, opened: LoadedStudy, row: CandidateRow, holdout: Results, prices: Mapping[str, Price | None]
 ) -> BeatenIncumbent | None:
     incumbent = opened.row.details.incumbent
-    return None if incumbent == row.id else beaten_incumbent(store, opened.row.name, incumbent, holdout, prices)
+    return (
+        None
+        if incumbent == row.id
+        else beaten_incumbent(store, opened.row.name, incumbent, holdout, prices, opened.job.task.groups)
+    )
 
 
 def _relative(space_file: Path, root: Path) -> str | None:

@@ -101,7 +101,8 @@ def judge(
 ) -> CheckReport:  # fmt: skip
     """Holds a fresh evaluation of the holdout against the scores that the evidence has."""
     after = {result.example: result for result in evaluation.counted}
-    whole = compare_scores(evaluation.scores, before, margin=limits.margin)
+    groups = {name: example.group for name, example in examples.items() if example.group is not None}
+    whole = compare_scores(evaluation.scores, before, margin=limits.margin, groups=groups)
     seen = aggregate_of(evaluation.results)
     cost_usd, p95_s = seen.cost_usd, seen.latency_p95_s
     broken = [_broken(after[name], before[name], examples[name]) for name in sorted(before) if name in after]

@@ -234,9 +234,9 @@ class StudyState:
             for split in (Split.SEARCH, Split.HOLDOUT)
         )
         scored: dict[str, dict[str, float]] = {}
-        if incumbent is not None and incumbent in holdout:
+        if (incumbent is not None and incumbent in holdout) or self._scoring.groups:
             scored = {name: self._scores(Split.HOLDOUT, name) for name in holdout}
-        lacking = any(seen.n_failed for seen in search.values())
+        lacking = bool(self._scoring.groups) or any(seen.n_failed for seen in search.values())
         if incumbent is not None and self._scoring.constraints.regressions is not None:
             reference = self._scores(Split.SEARCH, incumbent)
             for name in self._rows.keys() - self._counts.keys() - {incumbent}:

@@ -6,6 +6,7 @@ answer.
 """
 
 from offramp.stats.effects import explained_share
+from offramp.stats.groups import effective_n, group_units
 from offramp.stats.hypervolume import hypervolume
 from offramp.stats.intervals import Interval, difference_interval, mean_interval, mean_interval_of, share_at_most
 from offramp.stats.paired import NonInferiority, holm, non_inferiority, sign_flip_test, sign_test
@@ -16,7 +17,9 @@ __all__ = [
     "Interval",
     "NonInferiority",
     "difference_interval",
+    "effective_n",
     "explained_share",
+    "group_units",
     "holm",
     "hypervolume",
     "knee",

@@ -134,6 +134,7 @@ class StudyDetails:
         dataset_hash, splits_hash, metric_hash: of the task.
         space_file: where the space file was.
         examples: how many each split has.
+        groups: group by example id, of examples that belong together.
         versions: of the packages that it ran with.
         objectives: with their scales fixed; empty before the incumbent was evaluated.
         incumbent: candidate id of what runs today; None where there is none, and before it was evaluated.
@@ -148,6 +149,7 @@ class StudyDetails:
     metric_hash: str | None = None
     space_file: str | None = None
     examples: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     objectives: tuple[Objective, ...] = ()
     incumbent: str | None = None
@@ -163,6 +165,7 @@ class StudyDetails:
             "task": {name: value for name, value in task.items() if value is not None},
             "space_file": self.space_file,
             "examples": dict(self.examples),
+            "groups": dict(self.groups),
             "versions": dict(self.versions),
             "objectives": [{**asdict(one), "scale": one.scale and list(one.scale)} for one in self.objectives],
             "warm": None if self.warm is None else self.warm.to_json(),
@@ -184,6 +187,7 @@ class StudyDetails:
             metric_hash=task.get("metric"),
             space_file=stored.get("space_file"),
             examples=stored.get("examples", {}),
+            groups=stored.get("groups", {}),
             versions=stored.get("versions", {}),
             objectives=tuple(Objective(**one) for one in objectives),
             incumbent=stored.get("incumbent"),

@@ -20,6 +20,7 @@ from offramp.errors import UsageError, nearest, problem
 from offramp.records import Split
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
+from offramp.store.studies import StudyStore
 from offramp.study.domain.members import Member, knee_of, recommend
 from offramp.study.domain.paired_comparison import PairedComparison, compare_scores, holm_corrected
 from offramp.study.study_report import Choice, StudyReport
@@ -138,7 +139,8 @@ def _against_incumbent(
         return Split.HOLDOUT, held
     names = [member.candidate for member in report.front if not member.incumbent]
     scores = ResultStore(store).scores(report.study, Split.SEARCH, (*names, incumbent.candidate))
-    compared = {name: compare_scores(scores[name], scores[incumbent.candidate]) for name in names}
+    groups = StudyStore(store).get(report.study).details.groups
+    compared = {name: compare_scores(scores[name], scores[incumbent.candidate], groups=groups) for name in names}
     found = {name: one for name, one in compared.items() if one.n}
     return Split.SEARCH, dict(zip(found, holm_corrected(list(found.values())), strict=True))
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from offramp.records import Objective, Split
+from offramp.records import Aggregate, Objective, Split
 from offramp.store.candidates import CandidateState, Variant
 from offramp.store.engine import Store
 from offramp.store.studies import WarmStart
-from offramp.study.domain.members import Member, front_of, member_of, on_common_rows, recommend, with_holdout
+from offramp.study.domain.members import Member, by_group, front_of, member_of, on_common_rows, recommend, with_holdout
 from offramp.study.domain.objectives import reweighted, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison
 from offramp.study.domain.regressions import regressed_at_most
@@ -190,9 +190,9 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         member_of(
             row.id,
             row.params,
-            rows.search[row.id],
+            by_group(rows.search[row.id], rows.search_scores.get(row.id, {}), scoring.groups),
             scoring,
-            holdout=rows.holdout.get(row.id),
+            holdout=_held(row.id, rows),
             regressed_at_most=_regressed(row.id, rows),
             runs=rows.probes.get(row.id),
         )
@@ -222,6 +222,11 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         proposals=rows.variants,
         holdout_examples=study.details.examples.get(Split.HOLDOUT),
     )
+
+
+def _held(candidate: str, rows: StudyRows) -> Aggregate | None:
+    seen = rows.holdout.get(candidate)
+    return None if seen is None else by_group(seen, rows.holdout_scores.get(candidate, {}), rows.scoring.groups)
 
 
 def _regressed(candidate: str, rows: StudyRows) -> float | None:

@@ -42,6 +42,12 @@ class Task:
     unused_labels: tuple[str, ...] = ()
 
     @property
+    def groups(self) -> dict[str, str]:
+        """Group by example id, of examples that belong together; empty where each stands alone."""
+        examples = (example for split in Split for example in self.splits.of(split))
+        return {example.id: example.group for example in examples if example.group is not None}
+
+    @property
     def hash(self) -> str:
         """Content hash of the whole; scores of different hashes are never compared."""
         return content_hash([self.dataset_hash, self.splits_hash, self.metric.fingerprint, self.fields.hash])

@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from offramp.records import Aggregate, Objective, Price, Scalar, Split, percentile
 from offramp.space.model import ConstraintsPart
-from offramp.stats import knee, non_dominated, quantile
+from offramp.stats import effective_n, knee, mean_interval_of, non_dominated, quantile
 from offramp.store.results import ProbeRuns
 from offramp.study.domain.objectives import BrokenLimit, broken_limits, utility_of
-from offramp.study.domain.paired_comparison import PairedComparison, Scores, compare_all
+from offramp.study.domain.paired_comparison import Groups, PairedComparison, Scores, compare_all, groups_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringContext:
-    """What the candidates of one study are scored with: its objectives and constraints, prices and the incumbent."""
+    """What the candidates of one study are scored with: its objectives and constraints, prices and the incumbent.
+
+    Attributes:
+        groups: of examples that belong together, which intervals and tests take as one.
+    """
 
     objectives: tuple[Objective, ...]
     constraints: ConstraintsPart
     prices: Mapping[str, Price | None]
     incumbent: str | None
+    groups: Groups = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +165,16 @@ def probe_of(runs: ProbeRuns) -> Probe:
     )
 
 
+def by_group(seen: Aggregate, scores: Scores, groups: Groups) -> Aggregate:
+    """The aggregate with the interval of its quality by groups: examples that belong together count as one."""
+    named = groups_of(list(scores), groups)
+    if named is None or not scores or seen.quality is None or seen.quality_square is None:
+        return seen
+    worth = effective_n(list(scores.values()), named)
+    interval = mean_interval_of(n=worth, mean=seen.quality, mean_square=seen.quality_square)
+    return replace(seen, quality_low=interval.low, quality_high=interval.high)
+
+
 def on_common_rows(
     members: Sequence[Member], scores: Mapping[str, Scores], objectives: Sequence[Objective]
 ) -> list[Member]:
@@ -229,7 +244,7 @@ def with_holdout(members: Sequence[Member], scoring: ScoringContext, scores: Map
     incumbent = scoring.incumbent
     against: Mapping[str, PairedComparison] = {}
     if incumbent is not None and any(member.candidate == incumbent for member in held):
-        against = compare_all(incumbent, scores)
+        against = compare_all(incumbent, scores, scoring.groups)
     on_front = _not_dominated(held, scoring.objectives, Split.HOLDOUT)
     return {
         member.candidate: replace(member, on_holdout_front=on, against_incumbent=against.get(member.candidate))

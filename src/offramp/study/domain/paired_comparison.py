@@ -5,6 +5,7 @@ Invariant: an example that either of them has no score for (an infrastructure er
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,6 +17,8 @@ from offramp.stats import (
     Interval,
     NonInferiority,
     difference_interval,
+    effective_n,
+    group_units,
     holm,
     non_inferiority,
     share_at_most,
@@ -28,6 +31,8 @@ MARGIN = 0.02
 
 Scores = Mapping[str, float]
 """Score by example id."""
+Groups = Mapping[str, str]
+"""Group by example id, of examples that belong together; one that is not in it stands alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,18 +82,25 @@ class PairedComparison:
 
 
 def compare_paired(
-    a: Sequence[float], b: Sequence[float], *, confidence: float = CONFIDENCE, margin: float = MARGIN, looks: int = 1
-) -> PairedComparison:
+    a: Sequence[float], b: Sequence[float], *, confidence: float = CONFIDENCE, margin: float = MARGIN, looks: int = 1,
+    groups: Sequence[str] | None = None,
+) -> PairedComparison:  # fmt: skip
     """Compares scores of A and B on the same examples in the same order.
 
     Args:
         looks: number of candidates that were looked at; p_corrected is Bonferroni's for it.
+        groups: of the examples, where some belong together: intervals and tests then take each group as one.
     """
     one, other = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     gains = np.clip(one - other, -1.0, 1.0)
     gains[np.abs(gains) <= SAME_SCORE] = 0.0
     n, losses = len(gains), int((gains < 0).sum())
-    p_value = sign_flip_test(gains, np.random.default_rng(0))
+    units, factor = (gains, 1.0) if groups is None else group_units(gains, groups)
+    p_value = sign_flip_test(units, np.random.default_rng(0))
+    interval = difference_interval(units, confidence=confidence)
+    inferior = non_inferiority(units, margin / factor, confidence=confidence)
+    worth = float(n) if groups is None else effective_n(gains < 0, groups)
+    lost = losses if worth == n else math.ceil(losses * worth / n)
     return PairedComparison(
         n=n,
         wins=int((gains > 0).sum()),
@@ -97,31 +109,40 @@ def compare_paired(
         quality_a=float(one.mean()) if n else None,
         quality_b=float(other.mean()) if n else None,
         difference=float(gains.mean()) if n else None,
-        interval=difference_interval(gains, confidence=confidence),
+        interval=replace(interval, low=max(-1.0, factor * interval.low), high=min(1.0, factor * interval.high)),
         p_value=p_value,
         p_corrected=min(1.0, p_value * max(1, looks)),
-        worse_at_most=share_at_most(losses, n, confidence=confidence),
-        not_inferior=non_inferiority(gains, margin, confidence=confidence),
+        worse_at_most=share_at_most(lost, max(lost, math.floor(worth)), confidence=confidence),
+        not_inferior=replace(inferior, margin=margin, lower=max(-1.0, factor * inferior.lower)),
     )
 
 
-def compare_scores(a: Scores, b: Scores, **options: Any) -> PairedComparison:
+def compare_scores(a: Scores, b: Scores, *, groups: Groups | None = None, **options: Any) -> PairedComparison:
     """A against B on the examples that both have a score for, whatever their order.
 
     Args:
+        groups: of examples that belong together.
         options: as `compare_paired` takes them.
     """
     both = sorted(example for example in a if example in b)
-    return compare_paired([a[example] for example in both], [b[example] for example in both], **options)
+    named = groups_of(both, groups)
+    return compare_paired([a[example] for example in both], [b[example] for example in both], groups=named, **options)
 
 
-def compare_all(reference: str, scores: Mapping[str, Scores]) -> dict[str, PairedComparison]:
+def groups_of(examples: Sequence[str], groups: Groups | None) -> list[str] | None:
+    """The group of each of these examples, one without a group as its own; None where there are no groups."""
+    return [groups.get(example, f"example {example}") for example in examples] if groups else None
+
+
+def compare_all(
+    reference: str, scores: Mapping[str, Scores], groups: Groups | None = None
+) -> dict[str, PairedComparison]:
     """Every other candidate against the reference, by id; those without a common example are left out.
 
     `p_corrected` is Holm's over all of them, so it is the same wherever two of them are compared.
     """
     names = [name for name in scores if name != reference]
-    found = holm_corrected([compare_scores(scores[name], scores.get(reference, {})) for name in names])
+    found = holm_corrected([compare_scores(scores[name], scores.get(reference, {}), groups=groups) for name in names])
     return {name: one for name, one in zip(names, found, strict=True) if one.n}
 
 

@@ -19,10 +19,12 @@ from offramp.store.results import ResultStore
 from offramp.study.domain.paired_comparison import (
     CONFIDENCE,
     MARGIN,
+    Groups,
     PairedComparison,
     Scores,
     compare_all,
     compare_paired,
+    groups_of,
     holm_corrected,
 )
 from offramp.study.queries.dataset_rows import Dataset
@@ -143,9 +145,10 @@ def compare_sides(
     chosen, left, right = _results(sides, split)
     pairs = _pairs(left, right, dataset, tuple(dict.fromkeys(by)))
     looks = sum(candidate != b for candidate in (rows.holdout if chosen is Split.HOLDOUT else rows.search))
-    whole = _compared(pairs, confidence=confidence, margin=margin, looks=looks)
+    groups = rows.scoring.groups
+    whole = _compared(pairs, groups, confidence=confidence, margin=margin, looks=looks)
     if chosen is Split.HOLDOUT:
-        known = on_holdout or compare_all(b, _holdout_scores(sides)).get(a)
+        known = on_holdout or compare_all(b, _holdout_scores(sides), groups).get(a)
         whole = whole if known is None else replace(whole, p_corrected=known.p_corrected)
     return CandidateComparison(
         study=rows.study.name,
@@ -154,7 +157,7 @@ def compare_sides(
         b=Side(candidate=b, number=sides.b.number, params=sides.b.params),
         whole=whole,
         looked_at=looks,
-        slices=_slices(pairs, confidence, margin),
+        slices=_slices(pairs, groups, confidence, margin),
         pairs=pairs,
         unpaired=len(left.keys() ^ right.keys()),
         regressions=_regression_check(whole, rows.scoring.constraints.regressions),
@@ -197,19 +200,24 @@ def _pair(example: str, a: Result, b: Result, dataset: Dataset, by: Sequence[str
     return ExamplePair(example=example, gain=gain, a=a, b=b, inputs=inputs, gold=gold, slices=slices)
 
 
-def _compared(pairs: Sequence[ExamplePair], *, confidence: float, margin: float, looks: int = 1) -> PairedComparison:
+def _compared(
+    pairs: Sequence[ExamplePair], groups: Groups, *, confidence: float, margin: float, looks: int = 1
+) -> PairedComparison:
     a, b = ([side.score or 0.0 for side in sides] for sides in ([p.a for p in pairs], [p.b for p in pairs]))
-    return compare_paired(a, b, confidence=confidence, margin=margin, looks=looks)
+    named = groups_of([pair.example for pair in pairs], groups)
+    return compare_paired(a, b, confidence=confidence, margin=margin, looks=looks, groups=named)
 
 
-def _slices(pairs: Sequence[ExamplePair], confidence: float, margin: float) -> tuple[Slice, ...]:
+def _slices(pairs: Sequence[ExamplePair], groups: Groups, confidence: float, margin: float) -> tuple[Slice, ...]:
     """Every value of every column, the largest mean loss first; examples whose row is gone are in none."""
-    groups: dict[tuple[str, str], list[ExamplePair]] = defaultdict(list)
+    slices: dict[tuple[str, str], list[ExamplePair]] = defaultdict(list)
     for pair in pairs:
         for one in pair.slices.items():
-            groups[one].append(pair)
-    compared = holm_corrected([_compared(group, confidence=confidence, margin=margin) for group in groups.values()])
-    found = [Slice(column=c, value=v, comparison=one) for (c, v), one in zip(groups, compared, strict=True)]
+            slices[one].append(pair)
+    compared = holm_corrected(
+        [_compared(members, groups, confidence=confidence, margin=margin) for members in slices.values()]
+    )
+    found = [Slice(column=c, value=v, comparison=one) for (c, v), one in zip(slices, compared, strict=True)]
     return tuple(sorted(found, key=lambda s: (s.comparison.difference or 0.0, -s.comparison.n, s.column, s.value)))
 
 

@@ -28,7 +28,7 @@ class StudyRows:
         holdout_scores: for each candidate of `holdout`, the score of each example that has one. May be empty while the
             incumbent is not among them, since they are compared with it.
         search_scores: by id, the score of each example of the search split that has one. May be empty while no
-            candidate lacks a score, since all are then ranked by all rows.
+            candidate lacks a score, since all are then ranked by all rows, and examples have no groups.
         search_counts: by id, wins and losses against the incumbent on the search split. May be empty without a
             regression budget, which alone asks for them.
         probes: timed runs by id.
@@ -60,7 +60,7 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
         for split in (Split.SEARCH, Split.HOLDOUT)
     )
     scored = scoring.incumbent is not None and scoring.incumbent in holdout
-    lacking = any(seen.n_failed for seen in search.values())
+    lacking = bool(scoring.groups) or any(seen.n_failed for seen in search.values())
     counted = scoring.incumbent is not None and scoring.constraints.regressions is not None
     return StudyRows(
         study=study,
@@ -68,7 +68,7 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
         candidates=candidates,
         search=search,
         holdout=holdout,
-        holdout_scores=read_holdout_scores(store, name, tuple(holdout)) if scored else {},
+        holdout_scores=read_holdout_scores(store, name, tuple(holdout)) if scored or scoring.groups else {},
         search_scores=ResultStore(store).scores(name, Split.SEARCH, tuple(search)) if lacking else {},
         search_counts=counts_against(store, name, Split.SEARCH, scoring.incumbent or "") if counted else {},
         probes=ProbeStore(store).all(name),
@@ -94,6 +94,7 @@ def scoring_context(row: StudyRow) -> ScoringContext:
         constraints=space.constraints,
         prices=current_prices(row, space),
         incumbent=row.details.incumbent,
+        groups=row.details.groups,
     )
 
 
