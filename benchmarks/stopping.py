@@ -3,7 +3,7 @@
     python benchmarks/stopping.py [--candidates 40] [--seeds 5] [TABLE.parquet | SHAPE ...]
 
 As in a live job, candidates come one after another, at random here, and run on growing blocks of one shared order until
-they are complete or surely behind the front so far (search/stopping.py). One line a table, means over seeds: share of the
+they are complete or surely behind the front so far (search/live_racing.py). One line a table, means over seeds: share of the
 cells that were run, share of the true front's members that were stopped, and the hypervolume of what was complete
 in the end as a share of that of all these candidates.
 """
@@ -21,9 +21,8 @@ from replay import OBJECTIVES, Truth
 from replay_tables import SHAPES, make_table
 
 from offramp.records import Split
-from offramp.search.race import ends_of, looks_of
+from offramp.search.live_racing import ahead, block_ends, count_looks
 from offramp.search.replay.table import read_table
-from offramp.search.stopping import ahead
 
 
 def raced(truth: Truth, candidates: int, seed: int) -> dict[str, float]:
@@ -34,14 +33,14 @@ def raced(truth: Truth, candidates: int, seed: int) -> dict[str, float]:
     values = truth.recorded.values[ids][:, order]
     objectives = [OBJECTIVES[outcome] for outcome in truth.recorded.outcomes]
     known, complete, stopped = np.full_like(values, np.nan), [], []
-    ends = ends_of(truth.k)
+    ends = block_ends(truth.k)
     for i in range(len(ids)):
         for end in (*ends, truth.k):
             known[i, :end] = values[i, :end]
             front = [complete[f] for f in truth.front(truth.norm[ids[complete]])] if complete else []
             rows = [*front, *(c for c in complete if c not in front), i]
             behind = end < truth.k and ahead(
-                known[rows], objectives, rivals=len(front), confidence=0.95, looks=looks_of(ends), margin=0.01, generator=generator
+                known[rows], objectives, rivals=len(front), confidence=0.95, looks=count_looks(ends), margin=0.01, generator=generator
             ) is not None  # fmt: skip
             if behind:
                 stopped.append(i)

@@ -29,11 +29,11 @@ def opened(store, sampler="tpe"):
 
 
 def one_more(study):
-    """Asks and tells; what was asked."""
+    """Runs one trial; returns what was asked."""
     asked = study.ask()
     t = float(asked.params["temperature"])
-    told = [-abs(t - 0.7), t + (asked.params["model"] == "large")]
-    study.tell(asked.number, told, {"candidate": f"c{asked.number}", "params": dict(asked.params)}, {"cost": t - 1.0})
+    values = [-abs(t - 0.7), t + (asked.params["model"] == "large")]
+    study.tell(asked.number, values, {"candidate": f"c{asked.number}", "params": dict(asked.params)}, {"cost": t - 1.0})
     return asked
 
 
@@ -66,7 +66,7 @@ def test_the_storage_has_ended_trials_only_and_all_of_each(store):
     study = opened(store)
     for _ in range(4):
         one_more(study)
-    study.tell_failed(study.ask().number, "a fault")
+    study.tell_failed(study.ask().number, "an error")
     asked = study.ask()
     study.tell_stopped(asked.number, {"candidate": "c5", "params": dict(asked.params), "stopped_because": "behind"})
     study.ask()
@@ -78,7 +78,7 @@ def test_the_storage_has_ended_trials_only_and_all_of_each(store):
         assert trial.params["temperature"] == pytest.approx(trial.user_attrs["params"]["temperature"], abs=1e-5)
         assert trial.constraints["cost"] == pytest.approx(trial.params["temperature"] - 1.0, abs=1e-5)
         assert trial.datetime_start <= trial.datetime_complete
-    assert trials[4].user_attrs["failed_because"] == "a fault"
+    assert trials[4].user_attrs["failed_because"] == "an error"
     assert [trial.candidate for trial in study.ended()] == ["c0", "c1", "c2", "c3", "c5"]
     study.close()
 

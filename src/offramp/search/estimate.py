@@ -56,13 +56,12 @@ def job_summary(job: ResolvedJob) -> list[tuple[str, str]]:
 
 def _race_in_words(job: ResolvedJob) -> str:
     """After how many examples a candidate may be stopped."""
-    from offramp.search.race import ends_of  # not before it is asked for: scipy takes a while
-    from offramp.search.stopping import FEWEST
+    from offramp.search.live_racing import FEWEST, block_ends  # imported late: scipy takes a while to load
 
     part, examples = job.space.search.race, len(job.task.splits.search)
     if part is None:
         return "off: every candidate runs on all examples"
-    ends = [str(end) for end in ends_of(examples, part.block) if end >= FEWEST]
+    ends = [str(end) for end in block_ends(examples, part.block) if end >= FEWEST]
     if not ends:
         return f"stops nobody: it would take {FEWEST} examples and more after them, and search has {examples}"
     shown = ", ".join(ends[:8]) + (", ..." if len(ends) > 8 else "")

@@ -1,4 +1,4 @@
-"""The loop: incumbent first, then ask, evaluate, tell until a limit. Candidates are raced: see `race.py`.
+"""The loop: incumbent first, then ask, evaluate, tell until a limit. Candidates are raced: see `live_racing.py`.
 
 Invariant: after every ask, exactly one tell follows on every way out.
 """
@@ -14,11 +14,11 @@ from offramp.errors import OfframpError
 from offramp.job.session import Session
 from offramp.records import Candidate, Evaluation, Example, Result, Split
 from offramp.search.holdout_reserve import HoldoutReserve
+from offramp.search.live_racing import LiveRacing
 from offramp.search.optuna_study import Asked, OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.progress import Reporter
 from offramp.search.proposals.rounds import Rounds
-from offramp.search.race import Racing
 from offramp.search.state import StudyState
 from offramp.search.trial_queue import TrialQueue
 from offramp.search.untried import UntriedCandidates
@@ -46,13 +46,13 @@ class Loop:
     rounds: Rounds | None
     _queue: TrialQueue = field(init=False)
     _untried: UntriedCandidates = field(init=False)
-    _race: Racing | None = field(init=False)
+    _race: LiveRacing | None = field(init=False)
     _evaluate: Callable[[Candidate, Sequence[Example]], Awaitable[Evaluation]] = field(init=False)
 
     def __post_init__(self) -> None:
         job = self.state.job
         part, examples = job.space.search.race, job.task.splits.search
-        self._race = None if part is None else Racing(part, examples, self.options.seed)
+        self._race = None if part is None else LiveRacing(part, examples, self.options.seed)
         self._queue = TrialQueue(self.state)
         self._evaluate = partial(self.session.evaluator.evaluate, split=Split.SEARCH, on_result=self._on_result)
         self._untried = UntriedCandidates(job.search_params, job.candidate, self.options.seed)

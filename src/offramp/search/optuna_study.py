@@ -1,16 +1,16 @@
-"""The only door to optuna: ask and tell for one study.
+"""Ask and tell for one Optuna study.
 
-Trials are proposed from the history of finished trials and a seed for each proposal, not from a generator that lives in
-this process: a job that was killed proposes the same next candidate that it would have proposed. A trial that did not
-finish is recorded as FAIL, so that none stays RUNNING, and is proposed again. (Queueing its params would lose what a
-sampler notes on its own proposals: NSGA-II counts no queued trial as one of its population.)
+A proposal follows from the finished trials and a seed of its own, not from a generator that lives in this process, so a
+job that was killed proposes the same next candidate as it would have. A trial that did not finish is recorded as FAIL,
+so that none stays RUNNING, and is proposed again. (Queueing its params would lose what a sampler notes on its own
+proposals: NSGA-II does not count a queued trial as part of its population.)
 
-The study lives twice. Proposals are made in memory, where reading two thousand trials costs next to nothing; a trial is
-written to the storage once, when it has ended, with all that samplers noted on it. A killed job leaves no trial
-half-written there (docs/decisions/0012-proposals-in-memory.md).
+There are two copies of the study. Proposals are made in memory, where reading two thousand trials is fast. A trial is
+written to the storage once, when it has ended, with everything that samplers noted on it, so a killed job never leaves
+a half-written trial there (docs/decisions/0012-proposals-in-memory.md).
 
-Invariants: after `ask`, exactly one `tell`, `tell_stopped` or `tell_failed` follows on every way out. Both studies hold
-the same ended trials under the same numbers.
+Invariants: every `ask` is followed by exactly one `tell`, `tell_stopped` or `tell_failed`, whatever happens. Both
+copies hold the same ended trials under the same numbers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from offramp.space.params import SearchParam, choose
 from offramp.store.engine import Store, translated
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
-"""Trials that were evaluated, in full or as far as it was worth."""
+"""Trials that were evaluated: in full, or until they were stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class FinishedTrial:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps optuna's log and warnings away for a while, and puts its verbosity back."""
+    """Silences Optuna's log and warnings, then restores its verbosity."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -77,7 +77,7 @@ def quiet() -> Iterator[None]:
 
 
 class OptunaStudy:
-    """One optuna study with the params of a space. Raises StorageFullError or JobError when the storage fails."""
+    """One Optuna study over the params of a space. Its methods raise StorageFullError or JobError if the storage fails."""
 
     def __init__(
         self, *, store: Store, name: str, directions: Sequence[str], metric_names: Sequence[str],
@@ -85,28 +85,26 @@ class OptunaStudy:
     ) -> None:  # fmt: skip
         self._search_params, self._sampler, self._seed, self._where = tuple(search_params), sampler, seed, store.url
         self._live: dict[int, optuna.Trial] = {}
-        self._plain = optuna.samplers.RandomSampler(seed=0)  # never asked: every proposal has one of its own
+        self._plain = optuna.samplers.RandomSampler(seed=0)  # never used: each proposal gets its own sampler
         self._storage = open_storage(store)
         with self._door():
-            self._kept = optuna.create_study(
+            self._stored = optuna.create_study(
                 storage=self._storage, study_name=name, directions=list(directions), load_if_exists=True,
                 sampler=self._plain,
             )  # fmt: skip
-            self._kept.set_metric_names(list(metric_names))
-            self._end_unfinished()
+            self._stored.set_metric_names(list(metric_names))
+            for unfinished in self._stored.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+                # left by others, as offramp only writes trials that have ended; a waiting one has to be started first
+                self._storage.set_trial_state_values(unfinished._trial_id, state=TrialState.RUNNING)
+                self._storage.set_trial_state_values(unfinished._trial_id, state=TrialState.FAIL)
             self._study = optuna.create_study(directions=list(directions), sampler=self._plain)
-            self._study.add_trials(self._kept.get_trials(deepcopy=False))
+            self._study.add_trials(self._stored.get_trials(deepcopy=False))
             warm_up(self._proposer(0, "ask"), self._study)
 
     def close(self) -> None:
-        """Gives its connections back."""
-        close_storage(self._storage)
-
-    def _end_unfinished(self) -> None:
-        """Ends as FAIL what others left in the storage unfinished: offramp writes trials that have ended."""
-        for trial in self._kept.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-            self._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING)  # what waits has no start
-            self._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+        """Closes its connections."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
 
     def ask(self) -> Asked:
         """The next trial: a queued assignment first, else what the sampler proposes."""
@@ -135,7 +133,7 @@ class OptunaStudy:
             self._study.enqueue_trial(self._searched(params))
 
     def duplicates_in_a_row(self) -> int:
-        """How many of the last proposals had been evaluated before."""
+        """How many of the last trials in a row proposed a candidate that had been evaluated before."""
         with self._door():
             trials = self._study.get_trials(deepcopy=False, states=ENDED)
         ended = (trial for trial in reversed(trials) if "candidate" in trial.user_attrs)
@@ -143,7 +141,7 @@ class OptunaStudy:
 
     def add_incumbent(self, params: Mapping[str, Scalar], values: Sequence[float], attributes: Mapping[str, Any],
                       constraints: Mapping[str, float]) -> int:  # fmt: skip
-        """Adds the finished incumbent as a trial; params outside of the searched ranges are left to its attributes."""
+        """Adds the finished incumbent as a trial; its params outside the searched ranges are in its attributes only."""
         inside = {n: v for n, v in self._searched(params).items() if is_inside(self._param(n), v)}
         with self._door():
             self._add(
@@ -157,7 +155,7 @@ class OptunaStudy:
 
     def add_prior(self, params: Mapping[str, Scalar], values: Sequence[float], constraints: Mapping[str, float], *,
                   candidate: str, source: str) -> None:  # fmt: skip
-        """Adds a finished trial of another study as history for the sampler; no count and no report has it."""
+        """Adds a finished trial of another study as history for the sampler; no count and no report includes it."""
         with self._door():
             self._add(
                 create_trial(
@@ -168,13 +166,13 @@ class OptunaStudy:
             )  # fmt: skip
 
     def priors(self) -> frozenset[str]:
-        """Candidates of the trials that came with `add_prior`."""
+        """Candidates whose trials were added with `add_prior`."""
         with self._door():
             trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return frozenset(t.user_attrs["prior_candidate"] for t in trials if "prior_candidate" in t.user_attrs)
 
     def adopt(self, search_params: Sequence[SearchParam]) -> None:
-        """Continues with params some of whose reserved choices have joined."""
+        """Replaces the params by the same ones with more of their reserved choices available."""
         self._search_params = tuple(search_params)
 
     def next_number(self) -> int:
@@ -202,7 +200,7 @@ class OptunaStudy:
                 self._end(number, TrialState.FAIL)
 
     def tell_stopped(self, number: int, attributes: Mapping[str, Any]) -> None:
-        """Ends the trial of a raced-out candidate as PRUNED, without values: those it has are of some examples only."""
+        """Ends the trial of a stopped candidate as PRUNED, without values: those it has are of some examples only."""
         with self._door():
             trial = self._trial(number)
             for name, value in attributes.items():
@@ -211,13 +209,26 @@ class OptunaStudy:
 
     def finished(self) -> tuple[FinishedTrial, ...]:
         """All trials with values, in order."""
-        with self._door():
-            return finished_trials(self._study, TrialState.COMPLETE)
+        return self._trials(TrialState.COMPLETE)
 
     def ended(self) -> tuple[FinishedTrial, ...]:
-        """All trials with values and all that were raced out, in order."""
+        """All trials with values and all that were stopped, in order."""
+        return self._trials(*ENDED)
+
+    def _trials(self, *states: TrialState) -> tuple[FinishedTrial, ...]:
+        """All trials of candidates in these states, in order."""
         with self._door():
-            return finished_trials(self._study, *ENDED)
+            trials = self._study.get_trials(deepcopy=False, states=states)
+        return tuple(
+            FinishedTrial(
+                number=trial.number,
+                candidate=trial.user_attrs["candidate"],
+                params=trial.user_attrs["params"],
+                duplicate_of=trial.user_attrs.get("duplicate_of"),
+            )
+            for trial in trials
+            if "candidate" in trial.user_attrs
+        )
 
     @contextmanager
     def _door(self) -> Iterator[None]:
@@ -225,13 +236,13 @@ class OptunaStudy:
             yield
 
     def _add(self, trial: optuna.trial.FrozenTrial) -> None:
-        self._kept.add_trial(trial)
+        self._stored.add_trial(trial)
         self._study.add_trial(trial)
 
     def _end(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
-        """Ends a live trial in memory, and writes it to the storage as a whole."""
+        """Ends a running trial in memory and writes it to the storage."""
         self._study.tell(number, state=state, values=values)
-        self._kept.add_trial(self._study.get_trials(deepcopy=False)[number])
+        self._stored.add_trial(self._study.get_trials(deepcopy=False)[number])
 
     def _trial(self, number: int) -> optuna.Trial:
         if number in self._live:
@@ -268,7 +279,7 @@ def open_study(job: ResolvedJob, seed: int, store: Store) -> OptunaStudy:
 
 @contextmanager
 def _as_ours(where: str) -> Iterator[None]:
-    """Turns what optuna makes of a failing database into our own errors."""
+    """Turns Optuna's errors about a failing database into ours."""
     with translated(where):
         try:
             yield
@@ -277,10 +288,10 @@ def _as_ours(where: str) -> Iterator[None]:
 
 
 def open_storage(store: Store) -> optuna.storages.RDBStorage:
-    """Optuna's storage in the same database as offramp's tables; optuna-dashboard opens it by the same URL.
+    """Optuna's storage, in the same database as offramp's tables; optuna-dashboard opens it with the same URL.
 
     Raises:
-        StorageError: it cannot be opened or belongs to another version of optuna.
+        StorageError: it cannot be opened, or belongs to another version of optuna.
     """
     options = {"connect_args": {"timeout": 30}} if store.dialect == "sqlite" else {}
     try:
@@ -288,27 +299,5 @@ def open_storage(store: Store) -> optuna.storages.RDBStorage:
             return optuna.storages.RDBStorage(store.rdb_url, engine_kwargs=options)
     except OfframpError:
         raise
-    except Exception as error:  # noqa: BLE001 - optuna raises many kinds, and their texts may hold the URL
+    except Exception as error:  # noqa: BLE001 - Optuna raises many kinds, and their texts may contain the URL
         raise StorageError(problem(store.url, f"optuna cannot open this storage ({type(error).__name__})")) from None
-
-
-def close_storage(storage: optuna.storages.RDBStorage) -> None:
-    """Gives its connections back: a report for each trial would otherwise hold one each."""
-    storage.remove_session()
-    storage.engine.dispose()
-
-
-def finished_trials(study: optuna.Study, *states: TrialState) -> tuple[FinishedTrial, ...]:
-    """All trials in these states, in order."""
-    with quiet():
-        trials = study.get_trials(deepcopy=False, states=states)
-    return tuple(
-        FinishedTrial(
-            number=trial.number,
-            candidate=trial.user_attrs["candidate"],
-            params=trial.user_attrs["params"],
-            duplicate_of=trial.user_attrs.get("duplicate_of"),
-        )
-        for trial in trials
-        if "candidate" in trial.user_attrs
-    )

@@ -1,8 +1,8 @@
 """Optuna's samplers and distributions for the params of a space.
 
-A sampler is made for one proposal, with its own seed. The population samplers are given the params that are searched
-in every trial, since they would otherwise take that from the trials so far: an incumbent whose model is not searched
-would take the model out of it for good.
+Each proposal gets a sampler of its own, with its own seed. TPE and NSGA-II are given the params that are searched in
+every trial; otherwise they would take those that all trials so far share, and an incumbent whose model is not searched
+would remove the model from their search for good.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from offramp.stats import non_dominated
 STARTUP_TRIALS = 5
 POPULATION = 10
 SEEN_TRIALS = 48
-"""So many trials a TPE proposal is made from, at most."""
+"""A TPE proposal is made from at most this many trials."""
 DIGITS = 6
-"""Significant digits of a searched number without step."""
+"""Significant digits of a searched number without a step."""
 
 
 class _Narrowing:
-    """Before a sampler: choices that may join later are stored with each trial and never drawn.
+    """Mixed into a sampler: choices that may join later are stored with each trial but never drawn.
 
-    Optuna wants the choices of a study to be the same from its first trial to its last. So a trial has them all, and
-    the sampler is shown those that can be had today.
+    Optuna requires a study's choices to be the same from its first trial to its last. So every trial lists them all,
+    and the sampler sees only those available today.
     """
 
     today: Mapping[str, BaseDistribution]
 
     def sample_independent(self, study: optuna.Study, trial: Any, param_name: str, param_distribution: Any) -> Any:
-        """A value of today's choices."""
+        """One of today's choices."""
         narrow = self.today.get(param_name, param_distribution)
         if narrow.single():
             return narrow.choices[0]
@@ -51,11 +51,11 @@ class _Narrowing:
         return super().sample_relative(study, trial, open_)  # type: ignore[misc,no-any-return]
 
 
-class _Window:
-    """A study of which a sampler sees so many trials: the newest of its front, and the newest of the others.
+class TrialWindow:
+    """A study of which a sampler sees at most `SEEN_TRIALS`: the newest of its front, and the newest of the others.
 
-    TPE weighs every trial for every param, so that the thousandth proposal would take a second. What lies behind the
-    front by hundreds of trials tells it little.
+    TPE weighs every trial for every param, so the thousandth proposal would take a second. Old trials behind the front
+    tell it little.
     """
 
     def __init__(self, study: optuna.Study, asked: int) -> None:
@@ -65,16 +65,16 @@ class _Window:
         return getattr(self._study, name)
 
     def _get_trials(self, deepcopy: bool = True, states: Any = None, use_cache: bool = False) -> list[Any]:
-        """Worked out once for the trial that is asked for, since it is wanted again for each of its params."""
-        kept = _KEPT.get(self._study)
-        if kept is None or kept[0] != (self._asked, states):
+        """Computed once for each trial that is asked for, since Optuna calls this for each of its params."""
+        cached = _WINDOWS.get(self._study)
+        if cached is None or cached[0] != (self._asked, states):
             trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
-            kept = ((self._asked, states), self._newest(trials))
-            _KEPT[self._study] = kept
-        return list(kept[1])
+            cached = ((self._asked, states), self._newest(trials))
+            _WINDOWS[self._study] = cached
+        return list(cached[1])
 
     def _newest(self, trials: Sequence[Any]) -> Sequence[Any]:
-        """Half of them from the front, as far as it goes; of one objective the best."""
+        """Up to half of them from the front; with one objective, the best."""
         if len(trials) <= SEEN_TRIALS:
             return trials
         up = [direction == StudyDirection.MAXIMIZE for direction in self._study.directions]
@@ -89,7 +89,7 @@ class _Window:
         return [trials[i] for i in sorted([*best.tolist(), *rest])]
 
 
-_KEPT: WeakKeyDictionary[Any, tuple[tuple[int, Any], Sequence[Any]]] = WeakKeyDictionary()
+_WINDOWS: WeakKeyDictionary[Any, tuple[tuple[int, Any], Sequence[Any]]] = WeakKeyDictionary()
 
 
 class _Random(_Narrowing, optuna.samplers.RandomSampler):  # type: ignore[misc]
@@ -109,7 +109,7 @@ class _Tpe(_Narrowing, optuna.samplers.TPESampler):  # type: ignore[misc]
         return dict(self._whole_space) if self._is_multivariate(study) else {}
 
     def _sample(self, study: optuna.Study, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
-        return super()._sample(_Window(study, trial.number), trial, search_space)  # type: ignore[no-any-return]
+        return super()._sample(TrialWindow(study, trial.number), trial, search_space)  # type: ignore[no-any-return]
 
 
 class _Nsga2(_Narrowing, optuna.samplers.NSGAIISampler):  # type: ignore[misc]
@@ -121,21 +121,29 @@ class _Nsga2(_Narrowing, optuna.samplers.NSGAIISampler):  # type: ignore[misc]
         return dict(self._whole_space)
 
     def select_parent(self, study: optuna.Study, generation: int) -> list[Any]:
-        """In the order of trials, as optuna returns them from the second time on."""
+        """In the order of trials; Optuna's own order differs between the first call and later ones."""
         return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
 
 
 def make_sampler(kind: str, search_params: Sequence[SearchParam], seed: int) -> optuna.samplers.BaseSampler:
-    """The sampler for one proposal. A `grid` is walked by the job itself, so that any will do."""
-    sampler = _sampler(kind, search_params, seed)
+    """The sampler for one proposal. The job itself walks through a `grid`, so any sampler will do there."""
+    sampler: Any
+    if kind == "tpe":
+        sampler = _Tpe(_in_every_trial(search_params), seed)
+    elif kind == "nsga2":
+        sampler = _Nsga2(_in_every_trial(search_params), seed)
+    elif kind == "gp":
+        sampler = _Gp(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
+    else:
+        sampler = _Random(seed=seed)
     sampler.today = {param.name: CategoricalDistribution(param.choices) for param in search_params if param.reserved}
     return sampler
 
 
 def warm_up(sampler: optuna.samplers.BaseSampler, study: optuna.Study) -> None:
-    """Works out, oldest first, what NSGA-II keeps beside the trials: the parents of every generation so far.
+    """Computes, oldest first, what NSGA-II keeps beside the trials: the parents of every generation so far.
 
-    It would find them by itself, each from those before it, as deep as there are generations.
+    It would find them itself, but by a recursion as deep as there are generations.
     """
     if isinstance(sampler, _Nsga2):
         key = sampler._get_generation_key()
@@ -144,23 +152,14 @@ def warm_up(sampler: optuna.samplers.BaseSampler, study: optuna.Study) -> None:
             sampler.get_parent_population(study, generation)
 
 
-def _sampler(kind: str, search_params: Sequence[SearchParam], seed: int) -> Any:
-    if kind == "tpe":
-        return _Tpe(_in_every_trial(search_params), seed)
-    if kind == "nsga2":
-        return _Nsga2(_in_every_trial(search_params), seed)
-    if kind == "gp":
-        return _Gp(seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False)
-    return _Random(seed=seed)
-
-
 def _in_every_trial(search_params: Sequence[SearchParam]) -> dict[str, BaseDistribution]:
+    """Params that have something to choose and no condition, by name."""
     found = {param.name: distribution_of(param) for param in search_params if param.searched and not param.when}
     return {name: found[name] for name in sorted(found) if not found[name].single()}
 
 
 def distribution_of(param: SearchParam) -> BaseDistribution:
-    """Optuna's distribution for a searched param: choices that may join later are in it from the start."""
+    """Optuna's distribution for a searched param, including choices that may join later."""
     if param.choices:
         return CategoricalDistribution((*param.choices, *param.reserved))
     if param.whole:
@@ -169,7 +168,7 @@ def distribution_of(param: SearchParam) -> BaseDistribution:
 
 
 def suggest(trial: optuna.Trial, param: SearchParam) -> Scalar:
-    """The trial's value for a searched param, rounded so that it reads well and stays in its range."""
+    """The trial's value for a searched param, rounded to few digits within its range."""
     distribution = distribution_of(param)
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(param.name, distribution.choices)  # type: ignore[no-any-return]
@@ -181,14 +180,14 @@ def suggest(trial: optuna.Trial, param: SearchParam) -> Scalar:
 
 
 def rounded(value: float, param: SearchParam) -> float:
-    """A value of a range with the digits that tell something: 12 places on a grid, else six significant ones."""
+    """A value of a range without meaningless digits: 12 decimal places on a grid, else six significant digits."""
     if param.step is not None:
         return round(value, 12)
     return min(param.high, max(param.low, float(f"{value:.{DIGITS}g}")))
 
 
 def is_inside(param: SearchParam, value: Scalar) -> bool:
-    """Whether optuna takes this value for the param: in its range, and on its grid where there is one."""
+    """Whether Optuna accepts this value for the param: in its range, and on its grid if it has one."""
     if not param.holds(value) or param.choices or param.step is None:
         return param.holds(value)
     steps = (float(value or 0) - param.low) / param.step

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from offramp.search.live_racing import FEWEST, ahead, full_mean
 from offramp.search.racing import COST, LATENCY, QUALITY
-from offramp.search.stopping import FEWEST, ahead, full_mean
 from offramp.stats import non_dominated
 
 OBJECTIVES = (QUALITY, COST, LATENCY)
