@@ -77,7 +77,7 @@ def quiet() -> Iterator[None]:
 
 
 class OptunaStudy:
-    """One Optuna study over the params of a space. Its methods raise StorageFullError or JobError if the storage fails."""
+    """One Optuna study over the params of a space. A failing storage raises StorageFullError or JobError."""
 
     def __init__(
         self, *, store: Store, name: str, directions: Sequence[str], metric_names: Sequence[str],
