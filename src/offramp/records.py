@@ -66,7 +66,7 @@ class Usage:
     """Tokens of one reply by price class. The classes are disjoint: their sum is what was processed.
 
     Attributes:
-        input_tokens: read anew, neither from the provider's cache nor written to it.
+        input_tokens: neither read from the provider's cache nor written to it.
         cached_input_tokens: read from the provider's prompt cache.
         cache_write_tokens: written to the provider's prompt cache.
         output_tokens: visible answer, reasoning not included.
@@ -172,7 +172,7 @@ class Model:
 
 
 class Purpose(enum.StrEnum):
-    """What a call was for; each is booked apart."""
+    """What a call was for; each is booked separately."""
 
     PROGRAM = "program"
     BOOTSTRAP = "bootstrap"

@@ -168,7 +168,7 @@ def _recommendation(report: StudyReport) -> str:
 
 
 def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
-    """Quality over cost (or latency, where cost is no objective) as characters, for the terminal."""
+    """Quality over cost (or latency, where cost is not an objective) as characters, for the terminal."""
     import plotext
 
     names = [objective.name for objective in report.objectives]

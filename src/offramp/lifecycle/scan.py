@@ -165,7 +165,7 @@ def _named(
 def _successors(
     name: str, retirement: Retirement | None, calendar: Calendar, today: datetime.date
 ) -> tuple[Successor, ...]:
-    """For chat models; what replaces others (embeddings, images) is no question of prompts."""
+    """For chat models only: replacing others (embeddings, images) does not concern prompts."""
     row = calendar.table.find(name)
     if row is not None and not row.chat:
         return ()

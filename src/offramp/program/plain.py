@@ -2,8 +2,8 @@
 
 With one input the user text is its bare value; with several it is `name: value` lines. With one output the answer is
 its bare value; with several it is one `name: value` each, and the system text ends with that form. Small models follow
-this where long scaffolds confuse them. How values are written and read, and how fields are told apart, is
-in `values.py`.
+this where long scaffolds confuse them. How values are written and read, and how fields are
+distinguished, is in `values.py`.
 
 A missing output is a program error, but for two that may be missing: one that may be null, and the reasoning of a chain
 of thought, which nobody asked for (demos from a dataset have none either).

@@ -261,7 +261,7 @@ def _edges(text: str) -> str:
 
 
 def _number(text: str, base: type, name: str) -> Any:
-    """The only number of the answer, or of its first line; several different ones are no answer."""
+    """The only number of the answer, or of its first line; several different ones are not an answer."""
     for part in _parts(text, name):
         if "\n" in part.strip():
             continue

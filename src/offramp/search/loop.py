@@ -210,7 +210,7 @@ class Loop:
 
 
 def stopped_attributes(candidate: Candidate, evaluation: Evaluation, reason: str) -> dict[str, object]:
-    """What Optuna keeps of a raced-out trial: no values, since those of some examples are no values of the study."""
+    """What Optuna keeps of a raced-out trial: no values, since some examples do not give values of the study."""
     return {
         "candidate": candidate.id,
         "params": dict(candidate.params),

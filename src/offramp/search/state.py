@@ -3,7 +3,7 @@
 Whatever the job decides on is in memory: the report is made from the rows here (`report_of`), and nothing in the loop
 reads the storage. What changes goes to the storage first.
 
-Invariant: a candidate and its aggregate are in the storage before Optuna is told of it, so a stored study has every
+Invariant: a candidate and its aggregate are in the storage before Optuna learns of it, so a stored study has every
 trial that Optuna has finished.
 """
 

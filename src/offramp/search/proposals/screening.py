@@ -2,7 +2,7 @@
 
 A text must not contain inputs or answers of search and holdout, nor more of train than a rule needs. Texts are compared
 as words, whatever their case and punctuation. What the space file's own instructions say, and what many examples share,
-is no secret; nor are the labels of an enum.
+is not secret; nor are the labels of an enum.
 
 Invariant: a text that repeats a long input of the search or holdout split word for word never passes.
 """
@@ -64,7 +64,7 @@ def why_dropped(text: str, *, max_chars: int, others: Iterable[str], leaks: Leak
 
 
 def leak_check(job: ResolvedJob) -> LeakCheck:
-    """Looks for this job's examples in a text; what the space file's instructions say is no secret."""
+    """Looks for this job's examples in a text; what the space file's instructions say is not secret."""
     known = [text for variants in job.texts.values() for text in variants.values()]
     return LeakCheck(job.task.splits, job.task.fields, gold_columns(job.space.metric), known)
 

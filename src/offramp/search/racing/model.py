@@ -56,7 +56,7 @@ def posterior_of(cells: Floats, features: Features, *, positive: bool, kernel: K
 
     Args:
         cells: shape (n, j); NaN where not known.
-        kernel: from before; fitted anew where it is None or `refit` is set.
+        kernel: from before; fitted again where it is None or `refit` is set.
     """
     summarise = multiplicative if positive else additive
     statistics = summarise(cells)
