@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 import offramp
 from offramp.errors import PromotionError
 from offramp.lifecycle.migration.migrate import Places, migrate
-from offramp.lifecycle.migration.page import fenced
+from offramp.lifecycle.migration.page import fenced, page
 from offramp.lifecycle.migration.record import Basis, Kind, Migration, Reference
 from offramp.lifecycle.migration.runs import Caps
+from offramp.lifecycle.migration.write import migration_json
 from offramp.models.retirement.dates import Standing
 from offramp.promote import api as promote_api
 from offramp.promote.folder import FeatureFolder
@@ -250,14 +251,18 @@ def test_without_labels_and_without_recorded_answers_there_is_nothing_to_judge_b
 
 
 def test_a_parameter_that_a_new_model_does_not_take_is_left_out_there(tmp_path: Path, landscape: Counted) -> None:
-    """The promoted config cannot be dropped in; the search goes on without the parameter."""
+    """The promoted config is dropped in without it, which is said; the search goes on without it too."""
     models = [{**part, "supports": ["max_tokens"]} if part["name"] == "large" else part for part in OWN]
     when = {"choices": [0.0, 0.5], "when": {"model": ["small"]}}
     params = {"temperature": when, "max_tokens": 16}
     incumbent = {"model": "small", "instruction": "vague", "params": {"temperature": 0.5}}
     found = migrated(promoted(tmp_path, models=models, params=params, incumbent=incumbent), to=["large"])
-    assert found.drop_ins == () and "temperature is not taken" in found.left_out[0].why
-    assert found.chosen.kind is Kind.SEARCHED and "temperature" not in found.chosen.candidate.request_params
+    (drop_in,) = found.drop_ins
+    assert drop_in.rejected == ("temperature=0.5 (the model has no such parameter)",)
+    assert "temperature" not in drop_in.candidate.request_params
+    assert "temperature" not in found.chosen.candidate.request_params
+    assert migration_json(found)["drop_ins"][0]["not_sent"] == list(drop_in.rejected)
+    assert "was not sent them: temperature=0.5" in page(found, promote_command="promote it")
 
 
 def test_without_a_name_the_other_models_of_the_space_are_tried(tmp_path: Path, landscape: Counted) -> None:

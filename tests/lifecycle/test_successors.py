@@ -29,13 +29,13 @@ def test_for_every_dated_model_successors_are_few_able_and_live_longer(calendar:
     for row in [row for row in calendar.table.chat_rows() if row.retirement_date and row.provider != "local"][::25]:
         gone = calendar.retirement(row.route)
         assert gone is not None
-        needs = Needs(route=row.route, context_tokens=30_000, json_schema=True, samples=True)
+        needs = Needs(route=row.route, context_tokens=30_000, json_schema=True, request_params={"temperature": 0.0})
         found = successors(needs, gone, calendar, DAY)
         assert len(found) <= MOST and len({stem(without_region(item.name)) for item in found}) == len(found)
         until = max(gone.date, DAY) + datetime.timedelta(days=MARGIN_DAYS)
         for item in found:
             known = calendar.table.by_route[item.name]
-            assert known.chat and known.supports_json_schema and known.takes_sampling_params
+            assert known.chat and known.supports_json_schema
             assert known.context_tokens is None or known.context_tokens >= 30_000
             assert item.retirement_date is None or item.retirement_date > until.isoformat()
             assert stem(item.name) != stem(row.route)

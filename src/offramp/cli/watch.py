@@ -178,6 +178,8 @@ def _candidates(found: Sequence[Successor]) -> Iterator[str]:
             facts.append(f"x{item.price_ratio:.2f} price")
         if item.retirement_date is not None:
             facts.append(f"{'may retire' if item.estimated else 'retires'} {item.retirement_date}")
+        if item.not_sent:
+            facts.append(f"does not accept {', '.join(item.not_sent)}")
         shown.append(_plain(item.name) + (f" ({', '.join(facts)})" if facts else ""))
     if shown:
         yield "could replace it: " + "; ".join(shown)

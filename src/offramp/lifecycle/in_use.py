@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from offramp.records import Price, Usage
 
-SAMPLING = frozenset({"temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty"})
 REASONING = frozenset({"reasoning_effort", "thinking"})
 
 
@@ -22,7 +22,7 @@ class ModelInUse:
         fallback: whether it is only asked when another gives no answer.
         name: as the space file wrote it. route: as requests are sent.
         own: a file or a server of one's own: no vendor can take it away or change its price.
-        params: names of the request parameters that are sent.
+        request_params: the request parameters that are sent.
         json_schema: whether answers are held to a schema.
         usage_1k: tokens of a thousand runs by class, as measured; None where the evidence has none.
         price_then: when it was promoted; None where unknown.
@@ -36,21 +36,16 @@ class ModelInUse:
     name: str
     route: str
     own: bool
-    params: frozenset[str]
+    request_params: Mapping[str, Any]
     json_schema: bool
     usage_1k: Usage | None
     price_then: Price | None
     stated: str | None = None
 
     @property
-    def samples(self) -> bool:
-        """Whether it sends a parameter of sampling."""
-        return bool(self.params & SAMPLING)
-
-    @property
     def reasons(self) -> bool:
         """Whether it sends a parameter of reasoning."""
-        return bool(self.params & REASONING)
+        return bool(self.request_params.keys() & REASONING)
 
 
 def usage_of_1k(tokens: Mapping[str, float]) -> Usage | None:

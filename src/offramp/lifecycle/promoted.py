@@ -61,7 +61,7 @@ def _in_use(promotion: Promotion, model: PromotedModel, label: str, *, fallback:
         name=model.name,
         route=model.route,
         own=own,
-        params=frozenset(promotion.request_params),
+        request_params=dict(promotion.request_params),
         json_schema=promotion.program.constrained,
         usage_1k=usage_of_1k(evidence.tokens),
         price_then=_price(model),

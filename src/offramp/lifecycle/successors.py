@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from offramp.lifecycle.prices import cost_usd
 from offramp.models import keys
+from offramp.models.acceptance import accepted
+from offramp.models.capabilities import supported_params
 from offramp.models.embedded import LOCAL_PRICE
 from offramp.models.gguf_files import EMBEDDED
 from offramp.models.names import SPECIAL, UNSETTLED, region, stem, without_region, words
 from offramp.models.retirement.dates import Basis, Calendar, Retirement
 from offramp.models.table import TableRow
-from offramp.records import Price, Usage
+from offramp.records import Model, Price, Usage
 
 MARGIN_DAYS = 180
 MOST = 5
@@ -39,6 +42,7 @@ class Needs:
     Attributes:
         route: the model that leaves.
         context_tokens: at least so many; None where not known.
+        request_params: what is sent; a model that rejects some of it is a successor all the same, without them.
         usage_1k: a thousand runs, for the price ratio.
         cost_usd_1k: what they cost with the model that leaves; None where not known.
     """
@@ -46,7 +50,7 @@ class Needs:
     route: str
     context_tokens: int | None = None
     json_schema: bool = False
-    samples: bool = False
+    request_params: Mapping[str, Any] = field(default_factory=dict)
     reasons: bool = False
     usage_1k: Usage = TYPICAL_1K
     cost_usd_1k: float | None = None
@@ -67,6 +71,7 @@ class Successor:
         retirement_date: ISO date; None where not known. `estimated` marks a guess.
         price_ratio: its cost over that of the model that leaves, for the same tokens; None where not known.
         callable_now: whether the environment holds what is needed to call it.
+        not_sent: parameters of the model that leaves which it does not accept and would not be sent.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Successor:
     price: Price | None
     price_ratio: float | None
     callable_now: bool
+    not_sent: tuple[str, ...] = ()
 
 
 def successors(
@@ -94,7 +100,19 @@ def successors(
     until = _until(leaves, today)
     found = [_successor(row, needs, leaves, calendar) for row in fits]
     alive = [item for item in found if _lives(item, until)]
-    return tuple(_few(_one_each(alive, needs), needs))
+    return tuple(_asked(item, needs) for item in _few(_one_each(alive, needs), needs))
+
+
+def _asked(item: Successor, needs: Needs) -> Successor:
+    """The successor with what it does not accept of the parameters that are sent."""
+    if not needs.request_params:
+        return item
+    model = Model(name=item.name, route=item.name)
+    _, rejected = accepted(model, needs.request_params)
+    takes = supported_params(model)
+    unknown = [name for name in needs.request_params if takes is not None and name not in takes]
+    said = [f"{name}={needs.request_params[name]!r}" for name in unknown]
+    return replace(item, not_sent=tuple(dict.fromkeys([*said, *(found.what for found in rejected)])))
 
 
 def _until(leaves: Retirement | None, today: datetime.date) -> datetime.date:
@@ -115,7 +133,7 @@ def _fits(row: TableRow, needs: Needs) -> bool:
         return False
     if (needs.json_schema and not row.supports_json_schema) or (needs.reasons and not row.supports_reasoning):
         return False
-    return not (needs.samples and not row.takes_sampling_params) and _same_purpose(row.route, needs.route)
+    return _same_purpose(row.route, needs.route)
 
 
 def _same_purpose(route: str, leaving: str) -> bool:

@@ -146,7 +146,7 @@ def _needs(used: ModelInUse, calendar: Calendar) -> Needs:
         route=row.route if row else used.route,
         context_tokens=_context_needed(used),
         json_schema=used.json_schema,
-        samples=used.samples,
+        request_params=used.request_params,
         reasons=used.reasons,
         usage_1k=usage,
         cost_usd_1k=cost_usd(price, usage),

@@ -25,7 +25,7 @@ _ADVICE = re.compile(
 )
 _PREFIX = re.compile(r"^(litellm\.)?\w*Error:\s*")
 _NOT_MAPPED = frozenset({"messages", "model", "stream", "timeout", "api_base", "api_key", "num_retries", "max_retries"})
-_SAMPLING = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "seed")
+SAMPLING = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "seed")
 _THINKING = ("anthropic/", "vertex_ai/claude", "bedrock/")
 
 
@@ -74,7 +74,7 @@ def accepted(model: Model, params: Mapping[str, Any]) -> tuple[dict[str, Any], t
     kept, left_out = dict(params), []
     while (found := rejection(model, kept)) is not None:
         left_out.append(found)
-        del kept[next((name for name in _SAMPLING if name in found.params), list(found.params)[-1])]
+        del kept[next((name for name in SAMPLING if name in found.params), list(found.params)[-1])]
     return kept, tuple(left_out)
 
 

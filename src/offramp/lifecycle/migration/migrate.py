@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offramp.calls.transports import Transport
-from offramp.errors import JobError, UsageError
+from offramp.errors import JobError, OfframpError, UsageError
 from offramp.job.clock import Interrupted, Timing
 from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.baseline import read_baseline
 from offramp.lifecycle.migration.candidates import NotTried, choose, notice_of
 from offramp.lifecycle.migration.contest import contest
+from offramp.lifecycle.migration.fit import fitted, params_refused
 from offramp.lifecycle.migration.origin import Origin, counted, read_origin
 from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference, Shown
 from offramp.lifecycle.migration.reference import by_answers
 from offramp.lifecycle.migration.runs import CapReached, Caps, Observer, Runs
 from offramp.lifecycle.watch import Watched
-from offramp.models.capabilities import supported_params
 from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import Standing, load_calendar, utc_today
 from offramp.promote.folder import FeatureFolder
@@ -125,7 +124,7 @@ class _Work:
             self._drop_ins.append(self._alone(self._origin.candidate, name, Kind.DROP_IN))
         except Interrupted:
             raise
-        except (UsageError, JobError) as error:
+        except OfframpError as error:  # this model's alone: the others are tried all the same
             self._left_out.append(NotTried(name=name, why=f"today's config did not run on it: {error}"))
 
     def search(self, names: Sequence[str], *, trials: int | None, seed: int | None) -> None:
@@ -168,14 +167,19 @@ class _Work:
 
     def _alone(self, candidate: Candidate, model: str, kind: Kind) -> Contender:
         part = spaces.model_part(self._origin, model)
-        result = self._runs.run(spaces.alone(self._origin, candidate, part))
+        params, rejected = fitted(resolve(part, model), candidate.request_params)
+        if rejected:
+            self._say(f"{model} is not sent {'; '.join(rejected)}")
+        result = self._runs.run(spaces.alone(self._origin, candidate, part, params))
         (member, *_) = result.report.members or (None,)
         if member is None or member.holdout is None:
             raise result.error or JobError(f"{model} gave no result: {result.report.stop_reason}")
         found = self._runs.candidate(result.report.study, member.candidate)
-        return self._contender(kind, result.report.study, found, member.utility)
+        return self._contender(kind, result.report.study, found, member.utility, rejected)
 
-    def _contender(self, kind: Kind, study: str, candidate: Candidate, utility: float | None) -> Contender:
+    def _contender(
+        self, kind: Kind, study: str, candidate: Candidate, utility: float | None, rejected: tuple[str, ...] = ()
+    ) -> Contender:
         seen = {split: counted(self._runs.results(study, candidate.id, split)) for split in Split}
         holdout = seen[Split.HOLDOUT]
         return Contender(
@@ -187,6 +191,7 @@ class _Work:
             holdout=aggregate_of(holdout.values()),
             results=holdout,
             contest=contest(holdout, self._baseline.results),
+            rejected=rejected,
         )
 
     def migration(self, notice: Watched, today: datetime.date, left_out: Sequence[NotTried]) -> Migration:
@@ -229,18 +234,6 @@ def best_but_incumbent(report: StudyReport) -> Member | None:
     others = [member for member in report.members if not member.incumbent]
     front = [member for member in report.front if not member.incumbent]
     return recommend(front) or recommend([m for m in others if m.feasible]) or recommend(others)
-
-
-def params_refused(origin: Origin, names: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Request parameters of the old space, each with the models that are known not to take it."""
-    found: dict[str, frozenset[str]] = {}
-    for name in names:
-        with suppress(UsageError):  # a model that nobody knows is refused with its reason in `searchable`
-            takes = supported_params(resolve(spaces.model_part(origin, name), name))
-            for param in origin.space.space.params if takes is not None else ():
-                if param not in (takes or ()):
-                    found[param] = found.get(param, frozenset()) | {name}
-    return found
 
 
 def searchable(

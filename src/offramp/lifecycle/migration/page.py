@@ -35,7 +35,8 @@ def page(found: Migration, *, promote_command: str) -> str:
 def verdict(found: Migration) -> str:
     """What is proposed and how sure that is, in one or two sentences."""
     chosen, model = found.chosen, found.chosen.candidate.model
-    what = f"Today's config on {model}, unchanged" if chosen.kind is Kind.DROP_IN else f"A new config on {model}"
+    same = "without what it does not accept" if chosen.rejected else "unchanged"
+    what = f"Today's config on {model}, {same}" if chosen.kind is Kind.DROP_IN else f"A new config on {model}"
     if found.reference is Reference.ANSWERS:
         return f"{what}: {_agrees(chosen)}"
     return f"{what}: {_compared(chosen.contest)}"
@@ -97,7 +98,11 @@ def _table(found: Migration) -> str:
     shown = {item.candidate.id: item for item in (*found.drop_ins, found.chosen)}
     for item in shown.values():
         lines.append(_row(_named(item, found), item.holdout, found.baseline.holdout, item.contest))
-    return "\n".join([*lines, "", _basis(found.baseline), _ruler(found)])
+    sent = [
+        f"{plain(item.candidate.model)} does not accept these parameters, and was not sent them: "
+        f"{plain('; '.join(item.rejected))}." for item in shown.values() if item.rejected
+    ]  # fmt: skip
+    return "\n".join([*lines, "", *sent, _basis(found.baseline), _ruler(found)])
 
 
 def _baseline_row(found: Migration) -> str:

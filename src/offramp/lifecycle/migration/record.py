@@ -30,6 +30,7 @@ class Contender:
         utility: on the search split, with the old study's ruler; None where an objective is not known.
         results: on the holdout, by example.
         contest: against what runs today, on the holdout; None where there is nothing to compare.
+        rejected: request parameters that its model does not accept and was not sent, each with why.
     """
 
     kind: Kind
@@ -40,6 +41,7 @@ class Contender:
     holdout: Aggregate
     results: Mapping[str, Result]
     contest: PairedComparison | None
+    rejected: tuple[str, ...] = ()
 
 
 class Reference(enum.StrEnum):

@@ -33,8 +33,14 @@ ALONE = "as-is"
 """Ending of the names of studies of one candidate."""
 
 
-def alone(origin: Origin, candidate: Candidate, model: str | ModelPart) -> LoadedSpace:
-    """The candidate on a model and nothing else; the holdout is scored at the end of its study."""
+def alone(
+    origin: Origin, candidate: Candidate, model: str | ModelPart, params: Mapping[str, Any] | None = None
+) -> LoadedSpace:
+    """The candidate on a model and nothing else; the holdout is scored at the end of its study.
+
+    Args:
+        params: what is sent along; the candidate's own for None.
+    """
     space = origin.space.space
     return origin.space.changed(
         name=_short(space.name, ALONE),
@@ -43,7 +49,7 @@ def alone(origin: Origin, candidate: Candidate, model: str | ModelPart) -> Loade
         instructions=_fixed_texts(candidate),
         program=ProgramPart(form=candidate.module, format=candidate.adapter, constrained=candidate.constrained),
         demos=_fixed_demos(space.demos, candidate),
-        params=dict(candidate.request_params),
+        params=dict(candidate.request_params if params is None else params),
         objectives=ruled(origin),
         budget=BudgetPart(),
         search=space.search.model_copy(update={"sampler": "grid", "trials": 1}),

@@ -70,5 +70,6 @@ def _contender(item: Contender) -> dict[str, Any]:
         "utility": item.utility,
         "search": _figures(item.search),
         "holdout": _figures(item.holdout),
+        "not_sent": list(item.rejected),
         "against_today": None if item.contest is None else item.contest.to_json(),
     }
