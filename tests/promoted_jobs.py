@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from offramp.promote import api
+from offramp.promote import promoting
 from offramp.records import CallReply, CallRequest, Usage
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, rows, run_job, write_space
@@ -55,7 +55,9 @@ def promoted_job(folder: Path, monkeypatch: Any, *, space: dict[str, Any] | None
         "instructions": {"vague": "Sort it:\n\n  {into} one of \"three\".\n"}, **(space or {}),
     }  # fmt: skip
     run_job(write_space(folder, **changes), folder / "results")
-    api.promote("latest", pick="incumbent", results=folder / "results", promotions=folder / "promotions", by="ada")
+    promoting.promote(
+        "latest", pick="incumbent", results=folder / "results", promotions=folder / "promotions", by="ada"
+    )
     return folder / "promotions"
 
 

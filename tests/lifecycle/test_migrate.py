@@ -23,7 +23,7 @@ from offramp.lifecycle.migration.record import Basis, Kind, Migration, Reference
 from offramp.lifecycle.migration.runs import Caps
 from offramp.lifecycle.migration.write import migration_json
 from offramp.models.retirement.dates import Standing
-from offramp.promote import api as promote_api
+from offramp.promote import promoting
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion_store import PromotionStore, sealed
 from offramp.records import CallRequest
@@ -61,7 +61,7 @@ def promoted(tmp_path: Path, **changes: Any) -> Places:
     """A study of both models, of which the incumbent (small, vague) is promoted: what runs today, with evidence."""
     result = run_job(write_space(tmp_path, **changes), tmp_path / "results")
     places = Places(promotions=tmp_path / "promotions", results=tmp_path / "results")
-    promote_api.promote(
+    promoting.promote(
         result.report.study, pick="incumbent", promotions=places.promotions, results=places.results,
         within_days=0, force=True, why="what runs today",
     )  # fmt: skip

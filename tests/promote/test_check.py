@@ -23,10 +23,9 @@ from offramp.calls.failures import ServerFailed
 from offramp.cli.main import offramp
 from offramp.errors import JobError, UsageError
 from offramp.job.clock import Interrupted
-from offramp.promote.check import check as check_with_any_transport
+from offramp.promote.check_report import CheckReport, Limits, judge, junit_text
 from offramp.promote.folder import FeatureFolder
-from offramp.promote.judgement import CheckReport, Limits, judge
-from offramp.promote.junit import junit_text
+from offramp.promote.recheck import check as check_with_any_transport
 from offramp.records import CallReply, CallRequest, Evaluation, Example, Result, ResultState
 from offramp.testing.fakes import FunctionTransport
 from offramp.testing.server import ScriptedServer, ServerReply
@@ -127,7 +126,7 @@ def test_ceilings_of_cost_and_latency_are_kept(tmp_path: Path, monkeypatch: pyte
     wired(monkeypatch, reply)
     command = ["check", "landscape", "--promotions", str(promotions)]
     assert main(command) == 0
-    assert "cost_usd: 5.6e-05, 1 is the ceiling" in capsys.readouterr().out
+    assert "cost_usd: 5.6e-05; the limit is 1" in capsys.readouterr().out
     assert main([*command, "--max-cost-usd", "0.00001"]) == 3
     assert main([*command, "--max-p95-s", "0.1"]) == 3
     assert main([*command, "--max-p95-s", "0.3"]) == 0
@@ -179,12 +178,12 @@ def test_another_dataset_is_not_what_the_evidence_is_of(tmp_path: Path, monkeypa
 def test_a_space_file_outside_of_the_project_has_to_be_named_by_a_person(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from offramp.promote import api
+    from offramp.promote import promoting
 
     promoted_job(tmp_path / "job", monkeypatch)
     inside = tmp_path / "project" / "promotions"
     wired(monkeypatch, reply)
-    api.promote("latest", pick="incumbent", results=tmp_path / "job" / "results", promotions=inside)
+    promoting.promote("latest", pick="incumbent", results=tmp_path / "job" / "results", promotions=inside)
     with pytest.raises(UsageError, match="outside of this project"):
         check("landscape", promotions=inside)
     assert check("landscape", promotions=inside, space=tmp_path / "job" / "space.yaml").holds

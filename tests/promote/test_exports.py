@@ -17,7 +17,7 @@ import yaml
 import offramp
 from offramp.cli.main import main
 from offramp.errors import UsageError
-from offramp.promote import api
+from offramp.promote import promoting
 from offramp.promote.exports.exporting import FORMS, export, source_of
 from offramp.promote.promotion import MessagePart, MessageTemplate, PromotedModel
 from offramp.promote.promotion_store import PromotionStore
@@ -73,7 +73,9 @@ def test_an_entry_for_the_litellm_proxy_is_taken_by_litellm_and_sends_the_parame
     from offramp.models.capabilities import quiet_litellm
 
     promotions = promoted_job(tmp_path, monkeypatch)
-    api.promote("latest", pick="incumbent", fallbacks=["large"], results=tmp_path / "results", promotions=promotions)
+    promoting.promote(
+        "latest", pick="incumbent", fallbacks=["large"], results=tmp_path / "results", promotions=promotions
+    )
     config = yaml.safe_load(exported(promotions, "litellm"))
     assert config["router_settings"] == {"fallbacks": [{"landscape": ["landscape-fallback-1"]}]}
     with ScriptedServer(lambda body: replace(answer(body), status=500 if body["model"] == "small" else 200)) as server:

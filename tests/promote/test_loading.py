@@ -19,7 +19,7 @@ import offramp
 from offramp.calls.failures import InvalidRequest, ModelNotFound, ServerFailed
 from offramp.errors import PromotionError, UsageError
 from offramp.program.deployed import AnswerError
-from offramp.promote import api
+from offramp.promote import promoting
 from offramp.promote.folder import FeatureFolder
 from offramp.records import CallRequest
 from offramp.testing.fakes import FunctionTransport
@@ -177,7 +177,7 @@ def test_a_fallback_is_asked_when_a_model_gives_no_answer(
 ) -> None:
     promotions = promoted_job(tmp_path, monkeypatch)
     options = {"results": tmp_path / "results", "promotions": promotions, "pick": "incumbent"}
-    api.promote("latest", fallbacks=["large"], **options)
+    promoting.promote("latest", fallbacks=["large"], **options)
     wire = FunctionTransport(lambda request: failure if request.model.name == "small" else reply(request))
     program = loaded(promotions, wire, attempts=1)
     if not answers:
@@ -205,7 +205,7 @@ def test_a_running_app_follows_its_label_and_stays_where_it_is_when_a_file_is_br
 
     assert version() == first
     options = {"results": tmp_path / "results", "promotions": promotions, "pick": "incumbent"}
-    second = api.promote("latest", fallbacks=["large"], **options).promotion.version
+    second = promoting.promote("latest", fallbacks=["large"], **options).promotion.version
     assert version() == second != first
     assert program(message="case 001").label == "shipping"
     folder.labels_path.write_text(f"production: '{'0' * 12}'\n")

@@ -13,7 +13,7 @@ import yaml
 
 from offramp.errors import PromotionError, UsageError
 from offramp.models.retirement.dates import Basis, Retirement, Standing, standing_of
-from offramp.promote import api
+from offramp.promote import promoting
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.gate import GateRules, refusals
 from offramp.promote.promotion import BeatenIncumbent, Comparison, LatencyProbe, PromotedModel, Promotion
@@ -31,8 +31,10 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Pa
     return tmp_path
 
 
-def promote(folder: Path, **options: Any) -> api.Promoted:
-    return api.promote("latest", results=folder / "results", promotions=folder / "promotions", by="ada", **options)
+def promote(folder: Path, **options: Any) -> promoting.Promoted:
+    return promoting.promote(
+        "latest", results=folder / "results", promotions=folder / "promotions", by="ada", **options
+    )
 
 
 def test_the_winner_is_written_with_where_it_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +94,7 @@ def test_a_candidate_is_picked_by_word_number_or_id(tmp_path: Path, monkeypatch:
     folder = study(tmp_path, monkeypatch)
     try:
         found = promote(folder, pick=pick, dry_run=True, force=True, why="a look").promotion.evidence.candidate
-    except api.PromotionRefused as refused:
+    except promoting.PromotionRefused as refused:
         found = refused.promotion.evidence.candidate
     assert promote(folder, pick=found[:6], force=True, why="a look").promotion.evidence.candidate == found
     with pytest.raises(UsageError, match="no such candidate"):
@@ -110,7 +112,7 @@ def test_a_candidate_that_the_holdout_never_saw_is_refused_and_forcing_is_record
     other = next(m for m in report.members if m.holdout is None)
     assert main(["promote", "latest", "--pick", other.candidate, *options]) == 3
     refused = json.loads(capsys.readouterr().out)["refused"]
-    assert any("not scored on the holdout" in reason for reason in refused)
+    assert any("not evaluated on the holdout" in reason for reason in refused)
     assert not (folder / "promotions").exists()
     assert main(["promote", "latest", "--pick", other.candidate, *options, "--force"]) == 2
     capsys.readouterr()
@@ -192,15 +194,15 @@ def retires(date: str, basis: Basis = Basis.TABLE, model: str = "hosted") -> dic
     [
         (with_evidence(), {}, None),
         (with_evidence(), {"complete": False}, "stopped it before"),
-        (with_evidence(holdout=None), {}, "not scored on the holdout"),
-        (with_evidence(holdout=replace(SPLIT, n=0)), {}, "not scored on the holdout"),
+        (with_evidence(holdout=None), {}, "not evaluated on the holdout"),
+        (with_evidence(holdout=replace(SPLIT, n=0)), {}, "not evaluated on the holdout"),
         (with_evidence(holdout=replace(SPLIT, n_failed=1)), {}, "1 of 11 examples have no score (1 of them"),
         (with_evidence(holdout=replace(SPLIT, n=1)), {"holdout_examples": 21}, "20 of 21 examples have no score (0 of"),
         (with_evidence(holdout=replace(SPLIT, n=5)), {}, "its quality is 0.400 if those are lost"),
         (with_evidence(requests_matched=9), {}, "only 9 of 10 runs"),
-        (with_evidence(), {"constraints": ConstraintsPart(quality_min=0.9)}, "quality is 0.8, and 0.9"),
+        (with_evidence(), {"constraints": ConstraintsPart(quality_min=0.9)}, "quality is 0.8, below the limit of 0.9"),
         (with_evidence(), {"constraints": ConstraintsPart(quality_min=0.8)}, None),
-        (with_evidence(), {"constraints": ConstraintsPart(cost_usd_max=1e-6)}, "the ceiling"),
+        (with_evidence(), {"constraints": ConstraintsPart(cost_usd_max=1e-6)}, "above the limit"),
         (with_evidence(), {"constraints": ConstraintsPart(latency_p95_s_max=0.1)}, "latency_p95_s is 0.4"),
         (
             with_evidence(holdout=replace(SPLIT, cost_usd=None)),
@@ -257,12 +259,12 @@ def test_ones_own_notice_refuses_a_model_and_a_fallback_as_the_table_does(
     folder = study(tmp_path, monkeypatch)
     soon = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)
     path = notices(folder, soon, model="openai/lar*", note="Team decision.")
-    with pytest.raises(api.PromotionRefused) as refused:
+    with pytest.raises(promoting.PromotionRefused) as refused:
         promote(folder, lifecycle=path)
     assert refused.value.reasons == (f"large retires in 30 days, on {soon} (your own notice: Team decision.)",)
     assert promote(folder, lifecycle=path, within_days=20).promotion.model.retirement_date == str(soon)
     notices(folder, soon - dt.timedelta(days=31), model="small")
-    with pytest.raises(api.PromotionRefused, match="small retired on"):
+    with pytest.raises(promoting.PromotionRefused, match="small retired on"):
         promote(folder, lifecycle=path, fallbacks=["small"])
     monkeypatch.chdir(folder)  # as a person would: the file is where they stand
     notices(folder, soon, model="large")
@@ -278,7 +280,7 @@ def test_ones_own_notice_may_say_later_than_the_space_file_or_the_table(
          "retirement_date": "2026-01-01"} for name, price in PRICES.items()
     ]  # fmt: skip
     folder = study(tmp_path, monkeypatch, models=models)
-    with pytest.raises(api.PromotionRefused, match="large retired on 2026-01-01"):
+    with pytest.raises(promoting.PromotionRefused, match="large retired on 2026-01-01"):
         promote(folder)
     later = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=400)
     done = promote(folder, lifecycle=notices(folder, later, model="large"))

@@ -36,9 +36,8 @@ def check(
     as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Evaluate FEATURE on its holdout again. If it does not hold, list the examples that got worse; exit code 3."""
-    from offramp.promote.check import check as run
-    from offramp.promote.judgement import told
-    from offramp.promote.junit import refuse_unwritable, write_junit
+    from offramp.promote.check_report import refuse_unwritable, report_lines, write_junit
+    from offramp.promote.recheck import check as run
     from offramp.study.lookup import default_storage
     from offramp.study.wording import money
 
@@ -52,5 +51,7 @@ def check(
         click.echo(json.dumps(report.to_json(), indent=2, default=str))
     else:
         reused = f", {report.cached_calls} answers reused" if report.cached_calls else ""
-        click.echo("\n".join([*told(report), f"  {report.calls} calls, {money(report.spent_usd)} spent{reused}"]))
+        click.echo(
+            "\n".join([*report_lines(report), f"  {report.calls} calls, {money(report.spent_usd)} spent{reused}"])
+        )
     ctx.exit(0 if report.holds else GATE)

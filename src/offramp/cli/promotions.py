@@ -11,8 +11,8 @@ import click
 from offramp.cli.options import AS_JSON, BY, LABEL, LIFECYCLE, PROMOTIONS, SPACE, WHY, study_options
 
 if TYPE_CHECKING:
-    from offramp.promote.api import Promoted
     from offramp.promote.changes import Changes
+    from offramp.promote.promoting import Promoted
     from offramp.promote.promotion import SplitEvidence
 
 _OF_A_FIRST_VERSION = (
@@ -46,11 +46,11 @@ def promote(ctx: click.Context, /, study: str, as_json: bool, **options: Any) ->
 
     Shows what changes for apps. If the gate refuses, nothing is written and the exit code is 3. No call is made.
     """
-    from offramp.promote import api
+    from offramp.promote import promoting
 
     try:
-        done = api.promote(study, **options)
-    except api.PromotionRefused as refused:
+        done = promoting.promote(study, **options)
+    except promoting.PromotionRefused as refused:
         if not as_json:
             print_changes(refused.changes)
             raise
@@ -71,9 +71,9 @@ def promote(ctx: click.Context, /, study: str, as_json: bool, **options: Any) ->
 @AS_JSON
 def rollback(feature: str, as_json: bool, **options: Any) -> None:
     """Point a label of FEATURE back at its previous version; running apps follow with their next request."""
-    from offramp.promote import api
+    from offramp.promote import promoting
 
-    print_promoted(api.rollback(feature, **options), as_json=as_json)
+    print_promoted(promoting.rollback(feature, **options), as_json=as_json)
 
 
 @click.command()
@@ -82,11 +82,11 @@ def rollback(feature: str, as_json: bool, **options: Any) -> None:
 @AS_JSON
 def history(feature: str, promotions: Path, as_json: bool) -> None:
     """Show every move of a label of FEATURE, the newest last."""
-    from offramp.promote import api
+    from offramp.promote import promoting
     from offramp.promote.serialization import values_of
     from offramp.study.wording import plain
 
-    moves = api.history(feature, promotions=promotions)
+    moves = promoting.history(feature, promotions=promotions)
     if as_json:
         click.echo(json.dumps([values_of(move) for move in moves], indent=2))
         return
@@ -108,9 +108,9 @@ def history(feature: str, promotions: Path, as_json: bool) -> None:
 @AS_JSON
 def diff(feature: str, before: str, after: str, promotions: Path, as_json: bool) -> None:
     """Show what differs between two versions of FEATURE, each a label, a version or the beginning of one."""
-    from offramp.promote import api
+    from offramp.promote import promoting
 
-    found = api.diff(feature, before, after, promotions=promotions)
+    found = promoting.diff(feature, before, after, promotions=promotions)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2))
     else:

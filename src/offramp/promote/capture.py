@@ -1,8 +1,7 @@
 """What a program sends, without sending it: requests recorded, replayed from the ledger, and made into templates.
 
 A program is run on marks in place of inputs, and the requests that it makes are cut at the marks. Whether that is sound
-is not argued but tried: every example of the holdout, and inputs that are out to break it, have to give the same
-request both ways.
+is tested: every example of the holdout, and inputs made to break it, must give the same request both ways.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class Parts:
 
 @dataclass(slots=True)
 class Recorder:
-    """A way to no model: notes each request and refuses it."""
+    """Stands in for the models: records each request and refuses it."""
 
     requests: list[CallRequest] = field(default_factory=list)
 
@@ -86,7 +85,7 @@ async def rendering_of(parts: Parts) -> tuple[Rendering, list[dict[str, Any]]]:
         NotRenderable: several predictors, or code of one's own between input and request.
     """
     if parts.factory is not None:
-        raise NotRenderable("it is a module of one's own, and its code decides what is sent")
+        raise NotRenderable("it is your own module, whose code decides what is sent")
     recorder = Recorder()
     marks = {name: f"mark-{content_hash([name, 'offramp'], length=24)}" for name in parts.fields.inputs}
     await parts.program(recorder.send, nearest=False).run(_example(marks))
@@ -159,7 +158,7 @@ async def requests_for(parts: Parts, inputs: Sequence[Mapping[str, Any]]) -> lis
 
 
 def awkward_inputs(fields: TaskFields) -> list[dict[str, Any]]:
-    """Inputs that are out to break a template."""
+    """Inputs made to break a template."""
     texts = list(_AWKWARD)
     rows = [{name: texts[(i + k) % len(texts)] for k, name in enumerate(fields.inputs)} for i in range(len(texts))]
     return [*rows, {name: ["x", 1, None] for name in fields.inputs}, dict.fromkeys(fields.inputs, 3.5)]

@@ -54,12 +54,12 @@ def result_rows(results: Results) -> Rows | None:
     """Score, latency and state by example, to compare with later; None where there are none."""
     if not results:
         return None
-    return rows_of([_row(results[name]) for name in sorted(results)])
-
-
-def _row(result: Result) -> dict[str, Any]:
-    row = {"example": result.example, "score": result.score, "latency_s": result.latency_s}
-    return row if result.state is ResultState.SCORED else {**row, "state": str(result.state)}
+    rows = []
+    for name in sorted(results):
+        result = results[name]
+        row: dict[str, Any] = {"example": result.example, "score": result.score, "latency_s": result.latency_s}
+        rows.append(row if result.state is ResultState.SCORED else {**row, "state": str(result.state)})
+    return rows_of(rows)
 
 
 def compared(new: Results, old: Results, groups: Groups | None = None) -> Comparison | None:
@@ -78,7 +78,7 @@ def compared(new: Results, old: Results, groups: Groups | None = None) -> Compar
 
 
 def latency_probe(store: Store, study: str, candidate: str) -> LatencyProbe | None:
-    """Its latency, measured apart; None where it was not."""
+    """Its latency, measured in isolation; None where it was not."""
     runs = ProbeStore(store).all(study).get(candidate)
     return None if runs is None else LatencyProbe(**asdict(probe_of(runs)))
 
@@ -102,7 +102,7 @@ def beaten_incumbent(
 def evidence_of(
     store: Store, opened: LoadedStudy, row: CandidateRow, *, requests_matched: int, root: Path, trials: int
 ) -> Evidence:
-    """All of it but for the gate's word.
+    """The evidence, without what the gate found.
 
     Args:
         root: the folder that holds the promotions folder; the space file is named relative to it.
@@ -111,12 +111,11 @@ def evidence_of(
         PromotionError: the candidate has no results.
     """
     study, task, results = opened.row, opened.job.task, ResultStore(store)
-    prices = current_prices(study)
+    prices, groups, incumbent = current_prices(study), task.groups, study.details.incumbent
     price, holdout = prices.get(row.candidate.model), results.get(study.name, Split.HOLDOUT, row.id)
-    search, kept = (
-        split_evidence(results.get(study.name, Split.SEARCH, row.id), price, task.groups),
-        result_rows(holdout),
-    )
+    search = split_evidence(results.get(study.name, Split.SEARCH, row.id), price, groups)
+    kept = result_rows(holdout)
+    beaten = None if incumbent == row.id else beaten_incumbent(store, study.name, incumbent, holdout, prices, groups)
     if search is None:
         raise PromotionError(problem(study.name, "the candidate has no results", got=row.id))
     return Evidence(
@@ -135,22 +134,11 @@ def evidence_of(
         price_table=price_table_version(),
         requests_matched=requests_matched,
         search=search,
-        holdout=split_evidence(holdout, price, task.groups),
+        holdout=split_evidence(holdout, price, groups),
         holdout_results=None if kept is None else kept.ref,
-        incumbent=_beaten(store, opened, row, holdout, prices),
+        incumbent=beaten,
         probe=latency_probe(store, study.name, row.id),
         gate=Gate(),
-    )
-
-
-def _beaten(
-    store: Store, opened: LoadedStudy, row: CandidateRow, holdout: Results, prices: Mapping[str, Price | None]
-) -> BeatenIncumbent | None:
-    incumbent = opened.row.details.incumbent
-    return (
-        None
-        if incumbent == row.id
-        else beaten_incumbent(store, opened.row.name, incumbent, holdout, prices, opened.job.task.groups)
     )
 
 

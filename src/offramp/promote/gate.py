@@ -1,6 +1,6 @@
-"""The gate of a promotion: every reason for which a candidate should not go to production, all at once.
+"""The gate of a promotion: every reason why a candidate should not go to production, all at once.
 
-Invariant: an empty list means that each condition was looked at and holds; what is not known does not hold.
+Invariant: an empty list means that each condition was checked and holds; what is not known does not hold.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from offramp.space.model import ConstraintsPart
 from offramp.stats import share_at_most
 
 MOST_MISSING = 0.05
-"""Share of the holdout that may be without a score."""
+"""Share of the holdout that may have no score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +23,12 @@ class GateRules:
     """What has to hold.
 
     Attributes:
-        within_days: a model that retires within so many days is refused.
-        constraints: floors and ceilings of the space file; on the holdout here.
+        within_days: a model that retires within this many days is refused.
+        constraints: limits of the space file; checked on the holdout here.
         needs_price: whether cost is an objective or a constraint.
         complete: whether the candidate ran on the whole search split.
         holdout_examples: size of the holdout.
-        retirements: by name of model, for those that somebody says a date of.
+        retirements: by name of model, for those with a known date.
         today: for retirement dates.
     """
 
@@ -46,9 +46,9 @@ def refusals(promotion: Promotion, rules: GateRules) -> tuple[str, ...]:
     evidence = promotion.evidence
     found: list[str] = []
     if not rules.complete:
-        found.append("the search stopped it before it had run on all examples")
+        found.append("the search stopped it before it had run on all examples of the search split")
     if evidence.holdout is None or not evidence.holdout.n:
-        found.append("it was not scored on the holdout, so that nothing says how it does on what the search never saw")
+        found.append("it was not evaluated on the holdout: nothing shows how it does on examples the search never saw")
     else:
         found += _on_holdout(evidence, evidence.holdout, rules)
     if rules.needs_price and promotion.model.price is None:
@@ -64,13 +64,13 @@ def _on_holdout(evidence: Evidence, holdout: SplitEvidence, rules: GateRules) ->
         least = 0.0 if holdout.quality is None else holdout.quality * holdout.n / size
         yield (
             f"the holdout is not complete: {missing} of {size} examples have no score ({holdout.n_failed} of them "
-            f"because of infrastructure errors), and {MOST_MISSING:.0%} may; its quality is {least:.3f} if those are "
-            "lost. `offramp verify` completes it"
+            f"because of infrastructure errors), and at most {MOST_MISSING:.0%} may; its quality is {least:.3f} if "
+            "those are lost. `offramp verify` completes it"
         )
     if evidence.requests_matched < holdout.n:
         yield (
             f"only {evidence.requests_matched} of {holdout.n} runs on the holdout made the requests that an app would "
-            "make now: a release, a text or a model has changed since"
+            "make now: a release, a text or a model has changed since then"
         )
     p95_s = holdout.latency_p95_s if evidence.probe is None else evidence.probe.p95_s
     yield from _limits(holdout, p95_s, rules.constraints)
@@ -85,9 +85,9 @@ def _limits(holdout: SplitEvidence, p95_s: float | None, limits: ConstraintsPart
         ("latency_p95_s", limits.latency_p95_s_max, p95_s, 1),
     ):
         if limit is not None and value is None:
-            yield f"{name} is not known, and {limit:g} is the limit"
+            yield f"{name} is not known; the limit is {limit:g}"
         elif limit is not None and value is not None and sign * (value - limit) > 0:
-            yield f"{name} is {value:.4g}, and {limit:g} is the {'ceiling' if sign > 0 else 'floor'}"
+            yield f"{name} is {value:.4g}, {'above' if sign > 0 else 'below'} the limit of {limit:g}"
 
 
 def _against(comparison: Comparison | None, limits: ConstraintsPart) -> Iterator[str]:
@@ -99,26 +99,21 @@ def _against(comparison: Comparison | None, limits: ConstraintsPart) -> Iterator
             f"it is worse than the incumbent on the holdout: {comparison.difference:+.3f} "
             f"({comparison.low:+.3f} to {comparison.high:+.3f})"
         )
-    yield from _regressions(comparison, limits)
-
-
-def _regressions(comparison: Comparison, limits: ConstraintsPart) -> Iterator[str]:
     budget = limits.regressions
-    if budget is None:
-        return
-    n = comparison.wins + comparison.losses + comparison.ties
-    bound = share_at_most(comparison.losses, n, confidence=budget.confidence)
-    if bound > budget.max:
-        yield (
-            f"{comparison.losses} of {n} examples of the holdout got worse than with the incumbent: up to {bound:.1%} "
-            f"with {budget.confidence:.0%} confidence, and {budget.max:.1%} may"
-        )
+    if budget is not None:
+        n = comparison.wins + comparison.losses + comparison.ties
+        bound = share_at_most(comparison.losses, n, confidence=budget.confidence)
+        if bound > budget.max:
+            yield (
+                f"{comparison.losses} of {n} examples of the holdout got worse than with the incumbent: up to "
+                f"{bound:.1%} with {budget.confidence:.0%} confidence, and the limit is {budget.max:.1%}"
+            )
 
 
 def retiring(
     models: Iterable[PromotedModel], retirements: Mapping[str, Retirement], today: dt.date, *, within_days: int
 ) -> Iterator[str]:
-    """By what was announced, as `watch` tells it; an estimate is its concern alone."""
+    """Announced retirements, as `watch` reports them; estimates do not count here."""
     for model in models:
         found = retirements.get(model.name)
         if found is None or found.basis is Basis.ESTIMATE:

@@ -29,7 +29,7 @@ class PromoteRequest:
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> PromoteRequest:
-        """From the fields of the page's request."""
+        """From the fields of the page's form."""
         return cls(
             candidate=fields.get("candidate", ""),
             label=fields.get("label", "").strip() or "production",
@@ -52,10 +52,10 @@ def promote_from_page(study: str, request: PromoteRequest, places: Places) -> Ou
 
     A gate that refuses is an outcome with its reasons; other errors are raised.
     """
-    from offramp.promote import api  # loads the program's libraries: seconds, and only now
+    from offramp.promote import promoting  # loads the program's libraries: seconds, and only now
 
     try:
-        done = api.promote(
+        done = promoting.promote(
             study, pick=request.candidate, label=request.label, why=request.why, force=request.force,
             promotions=places.promotions, storage=places.storage, results=places.results,
         )  # fmt: skip

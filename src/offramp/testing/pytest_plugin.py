@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from offramp.promote.judgement import CheckReport
+    from offramp.promote.check_report import CheckReport
 
 
 class PromotionBroken(AssertionError):
     """A promoted feature no longer holds; `report` says why."""
 
     def __init__(self, report: CheckReport) -> None:
-        from offramp.promote.judgement import told
+        from offramp.promote.check_report import report_lines
 
         self.report = report
-        super().__init__("\n".join(told(report)))
+        super().__init__("\n".join(report_lines(report)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,12 +69,12 @@ class PromotionItem(pytest.Item):
 
 @pytest.fixture
 def offramp_check(request: pytest.FixtureRequest) -> Iterator[Callable[..., CheckReport]]:
-    """Checks a promoted feature: `offramp_check(feature, **options of offramp.promote.check.check)`."""
+    """Checks a promoted feature: `offramp_check(feature, **options of offramp.promote.recheck.check)`."""
     yield lambda feature, **options: _check(request.config, feature, **options)
 
 
 def _check(config: pytest.Config, feature: str, **options: Any) -> CheckReport:
-    from offramp.promote.check import check
+    from offramp.promote.recheck import check
 
     options.setdefault("label", config.getoption("--offramp-label"))
     options.setdefault("promotions", config.getoption("--offramp-promotions"))

@@ -16,9 +16,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from offramp.promote.check import prepared_task
 from offramp.promote.exports.exporting import File, Source, rendering_of, server_note, tags
 from offramp.promote.promotion import PromotedModel, Promotion, Rendering
+from offramp.promote.recheck import resolve_promoted_job
 from offramp.promote.render import Renderer
 from offramp.promote.serialization import yaml_text
 from offramp.records import Example
@@ -39,11 +39,11 @@ def promptfoo_config(source: Source) -> File:
     """The config as YAML. Raises UsageError where the space file or its data is not what the evidence is of."""
     promotion = source.promotion
     rendering = rendering_of(source)
-    prepared = prepared_task(promotion, source.folder, source.space)
+    job = resolve_promoted_job(promotion, source.folder, source.space)
     pool = promotion.demos.pool
     renderer = Renderer(promotion, source.folder.rows(pool) if pool is not None else ())
-    asserts, left_out = assertions(prepared.space.metric, promotion)
-    examples = prepared.task.splits.holdout
+    asserts, left_out = assertions(job.space.metric, promotion)
+    examples = job.task.splits.holdout
     inputs = [{name: example.values[name] for name in promotion.program.inputs} for example in examples]
     rendered = [renderer.request(values).messages for values in inputs]
     config = {

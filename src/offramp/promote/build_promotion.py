@@ -1,16 +1,16 @@
 """From a candidate of a study to a promotion, with its demos as values and its requests as templates.
 
-No model is asked: bootstrapped demos come from the ledger, which has every answer that made them.
+No model is asked: bootstrapped demos come from the ledger, which has every answer that they were made from.
 
-Invariant: a rendering is in the promotion only if it wrote, for every example of the holdout and for inputs that are
-out to break it, the very request that the program makes.
+Invariant: a rendering is in the promotion only if it wrote, for every example of the holdout and for inputs made to
+break it, exactly the request that the program makes.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from offramp import __version__
 from offramp.errors import UsageError, problem
 from offramp.job.loaded import LoadedStudy
 from offramp.job.session import open_session
-from offramp.models.retirement.dates import Calendar, Retirement
+from offramp.models.capabilities import with_capabilities
+from offramp.models.catalogue import resolve
+from offramp.models.retirement.dates import Basis, Calendar, Retirement
 from offramp.program.demos import distinct
 from offramp.promote.capture import (
     NotRenderable,
@@ -30,13 +32,20 @@ from offramp.promote.capture import (
     requests_for,
     runs_matched,
 )
-from offramp.promote.config import fallback_models, promoted_demos, promoted_model, promoted_program
 from offramp.promote.evidence import Results, evidence_of, result_rows
-from offramp.promote.promotion import FORMAT_VERSION, Evidence, Made, Promotion
+from offramp.promote.promotion import (
+    FORMAT_VERSION,
+    Evidence,
+    Made,
+    PromotedDemos,
+    PromotedModel,
+    PromotedProgram,
+    Promotion,
+)
 from offramp.promote.promotion_store import Rows, now, rows_of
 from offramp.promote.render import Renderer
 from offramp.promote.running import refuse_unsafe
-from offramp.records import CallRequest, Candidate, DemoKind, Model, Split
+from offramp.records import CallRequest, Candidate, DemoKind, Model, Price, Split
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
@@ -47,7 +56,7 @@ _TRIED = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class PromotionRequest:
     """What is to be promoted, and by whom.
 
     Attributes:
@@ -65,7 +74,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+class BuiltPromotion:
     """A promotion that has not gone through its gate, with the rows that it names.
 
     Attributes:
@@ -77,38 +86,42 @@ class Built:
     retirements: Mapping[str, Retirement]
 
 
-def build(store: Store, opened: LoadedStudy, row: CandidateRow, ask: Ask, *, trials: int) -> Built:
-    """The promotion of one candidate, of so many that the study tried.
+def build_promotion(
+    store: Store, opened: LoadedStudy, row: CandidateRow, request: PromotionRequest, *, trials: int
+) -> BuiltPromotion:
+    """The promotion of one candidate.
+
+    Args:
+        trials: candidates that the study tried.
 
     Raises:
-        UsageError: it cannot be promoted: its model, parameters or demos are not to be had as they were.
+        UsageError: it cannot be promoted: its model, parameters or demos are not available as they were.
     """
     holdout = ResultStore(store).get(opened.row.name, Split.HOLDOUT, row.id)
     parts, matched = asyncio.run(_replayed(store, opened, row.candidate, holdout))
-    evidence = evidence_of(store, opened, row, requests_matched=matched, root=ask.root, trials=trials)
-    fallbacks = fallback_models(ask.fallbacks, opened, row.candidate)
-    retirements = _retirements([parts.model, *fallbacks], ask.calendar)
-    draft = _draft(parts, fallbacks, opened, evidence, ask, retirements)
+    evidence = evidence_of(store, opened, row, requests_matched=matched, root=request.root, trials=trials)
+    fallbacks = fallback_models(request.fallbacks, opened, row.candidate)
+    dates = {
+        m.name: request.calendar.retirement(m.name, m.route, stated=m.retirement_date)
+        for m in (parts.model, *fallbacks)
+    }
+    retirements = {name: retirement for name, retirement in dates.items() if retirement is not None}
+    draft = _draft(parts, fallbacks, opened, evidence, request, retirements)
     promotion, pool = asyncio.run(_with_rendering(draft, parts, opened))
     refuse_unsafe(promotion)
     rows = tuple(rows for rows in (result_rows(holdout), pool) if rows is not None)
-    return Built(promotion=promotion, rows=rows, retirements=retirements)
-
-
-def _retirements(models: Sequence[Model], calendar: Calendar) -> dict[str, Retirement]:
-    found = {m.name: calendar.retirement(m.name, m.route, stated=m.retirement_date) for m in models}
-    return {name: retirement for name, retirement in found.items() if retirement is not None}
+    return BuiltPromotion(promotion=promotion, rows=rows, retirements=retirements)
 
 
 def _draft(
-    parts: Parts, fallbacks: Sequence[Model], opened: LoadedStudy, evidence: Evidence, ask: Ask,
+    parts: Parts, fallbacks: Sequence[Model], opened: LoadedStudy, evidence: Evidence, request: PromotionRequest,
     retirements: Mapping[str, Retirement],
 ) -> Promotion:  # fmt: skip
     """The promotion without what is sent."""
     candidate, price = parts.candidate, current_prices(opened.row).get(parts.model.name)
     return Promotion(
         schema_version=FORMAT_VERSION,
-        feature=opened.row.space_name if ask.feature is None else ask.feature,
+        feature=opened.row.space_name if request.feature is None else request.feature,
         version="",
         sha256="",
         model=promoted_model(parts.model, price, retirements.get(parts.model.name)),
@@ -119,7 +132,70 @@ def _draft(
         demos=promoted_demos(parts),
         rendering=None,
         evidence=evidence,
-        made=Made(by=ask.by, at=now(), offramp=__version__, dspy=version("dspy")),
+        made=Made(by=request.by, at=now(), offramp=__version__, dspy=version("dspy")),
+    )
+
+
+def promoted_model(model: Model, price: Price | None, retirement: Retirement | None) -> PromotedModel:
+    """A model without its address and key; an estimate of its retirement is not kept."""
+    announced = retirement is not None and retirement.basis is not Basis.ESTIMATE
+    stated = {name: usd for name, usd in asdict(price).items() if usd is not None} if price is not None else None
+    return PromotedModel(
+        name=model.name,
+        route=model.route,
+        revision=model.revision,
+        own_address=model.api_base is not None,
+        price=stated or None,
+        retirement_date=retirement.date.isoformat() if retirement is not None and announced else None,
+    )
+
+
+def fallback_models(names: Sequence[str], opened: LoadedStudy, candidate: Candidate) -> list[Model]:
+    """Models by name.
+
+    Raises:
+        UsageError: one is unknown, is the promoted model itself, or does not take what the candidate sends.
+    """
+    found = []
+    first = opened.job.models[candidate.model]
+    for name in dict.fromkeys(names):
+        model = opened.job.models.get(name) or with_capabilities(resolve(name, "--fallback"))
+        if model.route == first.route:
+            raise UsageError(problem("--fallback", "is the promoted model itself", got=name))
+        takes = model.supported_params
+        refused = sorted(n for n in candidate.request_params if takes is not None and n not in takes)
+        if candidate.constrained and not model.supports_json_schema:
+            refused.append("constrained decoding")
+        if refused:
+            raise UsageError(problem("--fallback", f"{name} does not take {', '.join(refused)}", do="Name another."))
+        found.append(model)
+    return found
+
+
+def promoted_program(parts: Parts, opened: LoadedStudy) -> PromotedProgram:
+    """Form, format and fields."""
+    fields = parts.fields
+    return PromotedProgram(
+        form=parts.candidate.module,
+        format=parts.candidate.adapter,
+        constrained=parts.candidate.constrained,
+        inputs={name: fields.input_descs.get(name) for name in fields.inputs},
+        outputs={
+            name: {"type": output.type, **output.model_dump(mode="json", exclude_defaults=True)}
+            for name, output in fields.outputs.items()
+        },
+        module=opened.job.space.task.module,
+    )
+
+
+def promoted_demos(parts: Parts) -> PromotedDemos:
+    """The demos as values; the pool of `nearest` is added when its rows are written."""
+    candidate = parts.candidate
+    if candidate.demo_kind is DemoKind.NONE or candidate.demo_count == 0:
+        return PromotedDemos(kind="none", values={})
+    values = {predictor: tuple(dict(row) for row in rows) for predictor, rows in parts.demos.items()}
+    return PromotedDemos(
+        kind=str(candidate.demo_kind), count=candidate.demo_count, seed=candidate.demo_seed, values=values
     )
 
 
@@ -177,4 +253,4 @@ def _check(
         written = renderer.request(values)
         same = written.messages == [dict(message) for message in request.messages]
         if not same or written.params != dict(request.params):
-            raise NotRenderable("its messages depend on the input in a way that no template can follow")
+            raise NotRenderable("its messages depend on the input in a way that a template cannot express")

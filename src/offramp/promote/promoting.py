@@ -1,7 +1,8 @@
-"""The verbs on promotions as functions, for the command line, the live page and programs alike."""
+"""Promote, roll back, look back: the verbs on promotions, for the command line, the live page and programs alike."""
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from offramp.errors import GateRefused, PromotionError, UsageError, problem
 from offramp.job.loaded import LoadedStudy, load_study
 from offramp.models.retirement.dates import WITHIN_DAYS, Retirement, load_calendar, utc_today
-from offramp.promote.build import Ask, Built, build
+from offramp.promote.build_promotion import BuiltPromotion, PromotionRequest, build_promotion
 from offramp.promote.changes import Changes, changes
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, checked_name, default_folder
 from offramp.promote.gate import GateRules, refusals, retiring
@@ -25,12 +26,12 @@ from offramp.study.study_report import report_of
 
 
 class PromotionRefused(GateRefused):
-    """The gate did not hold. `reasons` has every one; `changes` says what would have changed."""
+    """The gate refused. `reasons` has every reason; `changes` is what would have changed."""
 
     def __init__(self, built: Promotion, reasons: Sequence[str], found: Changes) -> None:
         self.promotion, self.reasons, self.changes = built, tuple(reasons), found
         listed = "\n".join(f"  - {reason}" for reason in reasons)
-        do = 'Mend it, or promote all the same with --force --why "...".'
+        do = 'Fix it, or promote anyway with --force --why "...".'
         super().__init__(f"{built.feature}: {built.evidence.candidate} was not promoted:\n{listed}\n{do}")
 
 
@@ -43,7 +44,7 @@ class Promoted:
         path: of its file.
         changes: against what the label pointed at before.
         move: the line of the history; None for a dry run.
-        refused: reasons for which the gate did not hold, where it was forced.
+        refused: reasons for which the gate refused, where it was forced.
         notes: after a rollback: which of its models have retired or soon do.
     """
 
@@ -70,15 +71,15 @@ def promote(
         feature: what the app calls it; the space's name by default.
         space: where the study's space file is now, if it has moved.
         fallbacks: models to ask when the first gives no answer.
-        within_days: a model that retires within so many days is refused.
-        lifecycle: file of one's own notices; `lifecycle.yaml` by default, where it is there.
+        within_days: a model that retires within this many days is refused.
+        lifecycle: file of your own retirement notices; `lifecycle.yaml` by default, if it exists.
         by: who; `OFFRAMP_BY` or the user by default.
         why: in your words; needed with `force`.
-        dry_run: say what would change, and write nothing.
+        dry_run: return what would change, and write nothing.
 
     Raises:
-        PromotionRefused: the gate does not hold, and `force` is not given.
-        UsageError: there is no such study or candidate, its data is not what it ran on, or a notice is wrong.
+        PromotionRefused: the gate refuses, and `force` is not given.
+        UsageError: there is no such study or candidate, its data is not what it ran on, or a notice cannot be read.
     """
     if force and not (why or "").strip():
         raise UsageError(problem("--force", "needs a reason", do='Give it with --why "...".'))
@@ -91,10 +92,10 @@ def promote(
         row = find_candidate(store, report, rows.candidates, pick, where="--pick")
         opened = load_study(store, name, space)
         root = default_folder(promotions)
-        ask = Ask(
+        request = PromotionRequest(
             feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent, calendar=calendar
         )
-        built = build(store, opened, row, ask, trials=report.trials)
+        built = build_promotion(store, opened, row, request, trials=report.trials)
     reasons = refusals(built.promotion, _rules(opened, row, built.retirements, within_days))
     gate = Gate(refused=reasons, forced_because=why if reasons and force else None)
     promotion = replace(built.promotion, evidence=replace(built.promotion.evidence, gate=gate))
@@ -102,7 +103,7 @@ def promote(
 
 
 def _written(
-    promotion: Promotion, built: Built, root: Path, label: str, *, why: str | None, force: bool, dry_run: bool
+    promotion: Promotion, built: BuiltPromotion, root: Path, label: str, *, why: str | None, force: bool, dry_run: bool
 ) -> Promoted:
     reasons = promotion.evidence.gate.refused
     store = PromotionStore(root, promotion.feature)
@@ -158,13 +159,17 @@ def rollback(
     feature: str, *, to: str | None = None, label: str = DEFAULT_LABEL, promotions: str | Path | None = None,
     by: str | None = None, why: str | None = None, lifecycle: str | Path | None = None,
 ) -> Promoted:  # fmt: skip
-    """Points a label back at the version before it, or at `to`. A model that has gone is a note and no obstacle.
+    """Points a label back at the version before it, or at `to`. A retired model is a note, and does not prevent it.
 
     Raises:
         PromotionError: there is none before, or its file is not whole.
     """
     folder = FeatureFolder(promotions, feature)
-    before = _current_if_whole(folder, label)
+    if not folder.path.is_dir():
+        folder.resolve(label)
+    before = None
+    with contextlib.suppress(PromotionError):  # a broken file is a reason to roll back, and not one to refuse it
+        before = current(folder, label)
     promotion, move = PromotionStore(promotions, feature).rollback(to=to, label=label, by=by or whoami(), why=why)
     path = folder.version_path(promotion.version)
     notes = _notes(promotion, lifecycle)
@@ -172,26 +177,18 @@ def rollback(
 
 
 def _notes(promotion: Promotion, lifecycle: str | Path | None) -> tuple[str, ...]:
-    """Which models have gone or soon do; a wrong file of notices is told, and keeps nobody from going back."""
+    """Which models have retired or soon do; a broken file of notices is a note too, and does not prevent a rollback."""
     try:
         calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
     except UsageError as error:
         return (str(error),)
     models = (promotion.model, *promotion.fallbacks)
-    stated = {m.name: m.retirement_date if m.own_address else None for m in models}
-    known = {m.name: calendar.retirement(m.name, m.route, stated=stated[m.name]) for m in models}
-    dated = {name: retirement for name, retirement in known.items() if retirement is not None}
+    dated = {}
+    for model in models:
+        stated = model.retirement_date if model.own_address else None
+        if (retirement := calendar.retirement(model.name, model.route, stated=stated)) is not None:
+            dated[model.name] = retirement
     return tuple(retiring(models, dated, utc_today(), within_days=WITHIN_DAYS))
-
-
-def _current_if_whole(folder: FeatureFolder, label: str) -> Promotion | None:
-    """What the label points at; None where that file is broken, which is a reason to roll back and none not to."""
-    if not folder.path.is_dir():
-        folder.resolve(label)
-    try:
-        return current(folder, label)
-    except PromotionError:
-        return None
 
 
 def diff(feature: str, before: str, after: str, *, promotions: str | Path | None = None) -> Changes:

@@ -23,8 +23,8 @@ from offramp.job.resolve import ResolvedJob, resolve_job
 from offramp.job.session import Caps, open_session
 from offramp.models.catalogue import is_address
 from offramp.models.keys import missing_key
+from offramp.promote.check_report import CheckReport, Limits, judge
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
-from offramp.promote.judgement import CheckReport, Limits, judge
 from offramp.promote.promotion import Promotion
 from offramp.promote.running import Addresses, PerModel, model_of, programs_of
 from offramp.records import CallRequest, Evaluation, Result, Split
@@ -33,12 +33,12 @@ from offramp.store.engine import Store, open_store
 from offramp.study.lookup import check_margin
 
 MARGIN = 0.05
-"""Loss of mean score that counts as none, where nobody says otherwise."""
+"""Loss of mean score that is accepted, unless the caller says otherwise."""
 CONCURRENCY = 4
 _ROOM = 3.0
-"""A check may cost so many times what its evidence says."""
+"""A check may cost this many times what its evidence says."""
 _LEAST_USD = 0.05
-"""And at least this much: half an hour of an embedded model on a slow machine."""
+"""At least this much: half an hour of an embedded model on a slow machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,26 +58,26 @@ def check(
     concurrency: int = CONCURRENCY, api_base: PerModel = None, api_key_env: PerModel = None,
     observer: Callable[[Result], None] | None = None, transport: Transport | None = None, timing: Timing | None = None,
 ) -> CheckReport:  # fmt: skip
-    """Scores a promoted feature on its holdout again and says whether it still holds.
+    """Evaluates a promoted feature on its holdout again and says whether it still holds.
 
     Args:
         space: the space file that it came from; where the promotion says by default.
-        storage: whose answers may be reused (SQLAlchemy URL); None asks for every answer again.
+        storage: whose answers may be reused (SQLAlchemy URL); None requests every answer again.
         margin: loss of mean score that would be accepted.
-        max_cost_usd, max_p95_s: ceilings of one run; those of the space file's constraints by default.
+        max_cost_usd, max_p95_s: limits of one run; those of the space file's constraints by default.
         budget_usd: cap of the check; three times what the evidence says by default.
         api_base, api_key_env: as for `offramp.load`; where the space file says by default.
         transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
 
     Raises:
         UsageError: the data or metric is not what the evidence is of, or a model cannot be called.
-        JobError: it could not be scored (too many failures, the cap, an interruption).
+        JobError: it could not be evaluated (too many failures, the cap, an interruption).
     """
     check_margin(margin)
     _refuse_impossible(max_cost_usd, max_p95_s, budget_usd, api_base)
     folder = FeatureFolder(promotions, feature)
     promotion = folder.load(folder.resolve(label))
-    job = prepared_task(promotion, folder, space)
+    job = resolve_promoted_job(promotion, folder, space)
     work = Checked(
         promotion=promotion,
         job=job,
@@ -106,14 +106,14 @@ def check(
 # ------------------------------------------------------------------------------------------------ before the run
 
 
-def prepared_task(promotion: Promotion, folder: FeatureFolder, space: str | Path | None) -> ResolvedJob:
+def resolve_promoted_job(promotion: Promotion, folder: FeatureFolder, space: str | Path | None) -> ResolvedJob:
     """The task, from the space file: a promotion names no code and no data to read."""
     evidence = promotion.evidence
     path = Path(space) if space is not None else _space_path(promotion, folder)
     job = resolve_job(load_space(path), stored=True)
     if job.task.hash != evidence.task_hash:
         what = "its data, splits or metric are not those that the evidence is of"
-        do = "Bring them back, name the right file with --space, or optimize and promote again."
+        do = "Restore them, name the right file with --space, or optimize and promote again."
         raise UsageError(problem(str(path), what, do=do))
     return job
 
@@ -131,7 +131,7 @@ def _space_path(promotion: Promotion, folder: FeatureFolder) -> Path:
 def _before(promotion: Promotion, folder: FeatureFolder) -> dict[str, float]:
     ref = promotion.evidence.holdout_results
     if ref is None:
-        do = "Promote a candidate that was scored on the holdout."
+        do = "Promote a candidate that was evaluated on the holdout."
         raise PromotionError(problem(promotion.feature, "its evidence has no results on the holdout", do=do))
     return {row["example"]: row["score"] for row in folder.rows(ref) if row["score"] is not None}
 
@@ -149,7 +149,7 @@ def _refuse_impossible(max_cost_usd: float | None, max_p95_s: float | None, budg
 
 
 def _addresses(promotion: Promotion, job: ResolvedJob, api_base: PerModel, api_key_env: PerModel) -> Addresses:
-    """What is given, else what the space file says of the model."""
+    """What is given, else what the space file says about the model."""
     model = job.models.get(promotion.model.name)
     if model is None or model.api_base is None or api_base is not None:
         return Addresses(api_base=api_base, api_key_env=api_key_env)
@@ -176,9 +176,9 @@ def _limits(job: ResolvedJob, margin: float, max_cost_usd: float | None, max_p95
 
 
 def _usual_cost(work: Checked) -> float | None:
-    """A cap that only a faulty check reaches; None where the cost is not known, such as with a judge.
+    """A cap that only a runaway check reaches; None if the cost is not known, such as with a judge.
 
-    It has room for the longest answer that the last request may get, since money is reserved for that.
+    It has room for the longest possible answer to the last request, since money is reserved for that.
     """
     holdout = work.promotion.evidence.holdout
     if holdout is None or holdout.cost_usd is None or work.job.task.metric.judge_models:
@@ -205,7 +205,7 @@ def _storage(url: str | None) -> Iterator[Store]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """What scoring the holdout gave, and what it took."""
+    """The evaluation of the holdout, and what it took."""
 
     evaluation: Evaluation
     spent_usd: float
