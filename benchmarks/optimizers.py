@@ -31,7 +31,8 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 from live_racing import Remembering
 
-from offramp.job.resolve import ResolvedJob, resolve_job
+from offramp.job.resolve import resolve_job
+from offramp.job.resolved import ResolvedJob
 from offramp.program.adapters import adapter_of
 from offramp.program.background import BACKGROUND
 from offramp.program.engine import language_model, recording

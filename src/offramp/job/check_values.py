@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from offramp.errors import SpaceError, problem
+from offramp.job.resolved import ResolvedJob
 from offramp.models.acceptance import Rejection, rejection
 from offramp.records import Model, Scalar
 from offramp.space.model import JudgeMetric, model_name
 from offramp.space.params import SearchParam
-
-if TYPE_CHECKING:
-    from offramp.job.resolve import ResolvedJob
 
 
 def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric], *, leaving: set[str]) -> None:

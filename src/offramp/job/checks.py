@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from offramp.errors import DatasetError, ModelError, SpaceError, nearest, problem
 from offramp.job.check_values import check_values
+from offramp.job.resolved import ResolvedJob
 from offramp.models import embedded
 from offramp.models.keys import missing_key
 from offramp.records import DemoKind, Model
 from offramp.space.model import LONGEST_NAME, JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
-
-if TYPE_CHECKING:
-    from offramp.job.resolve import ResolvedJob
 
 Part = TypeVar("Part")
 

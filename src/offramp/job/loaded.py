@@ -11,7 +11,8 @@ from pathlib import Path
 
 from offramp.errors import UsageError, problem
 from offramp.ids import content_hash
-from offramp.job.resolve import ResolvedJob, resolve_job
+from offramp.job.resolve import resolve_job
+from offramp.job.resolved import ResolvedJob
 from offramp.records import Split
 from offramp.space.load import LoadedSpace, space_from_json
 from offramp.store.engine import Store

@@ -24,7 +24,7 @@ from offramp.errors import JobError
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.evaluate.results import StudyResults
 from offramp.job.clock import Clock, Interrupted
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.models.server import LocalServers
 from offramp.records import Model
 from offramp.store.budget import Budget

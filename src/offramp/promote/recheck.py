@@ -19,7 +19,8 @@ from offramp.calls.estimate import worst_usd
 from offramp.calls.transports import Transport
 from offramp.errors import ModelError, PromotionError, UsageError, problem
 from offramp.job.clock import Clock, Timing
-from offramp.job.resolve import ResolvedJob, resolve_job
+from offramp.job.resolve import resolve_job
+from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Caps, open_session
 from offramp.models.catalogue import is_address
 from offramp.models.keys import missing_key

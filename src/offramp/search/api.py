@@ -16,7 +16,8 @@ from offramp.errors import StorageError, UsageError, problem
 from offramp.job.checks import check_prices, check_runnable
 from offramp.job.clock import Timing
 from offramp.job.loaded import LoadedStudy, load_study
-from offramp.job.resolve import ResolvedJob, resolve_job
+from offramp.job.resolve import resolve_job
+from offramp.job.resolved import ResolvedJob
 from offramp.search.engine import Job, JobResult, Options
 from offramp.search.estimate import Estimate, estimate
 from offramp.search.progress import Progress

@@ -17,7 +17,7 @@ from offramp.errors import JobError, OfframpError
 from offramp.ids import derived_seed
 from offramp.job.clock import Clock, Interrupted, Timing
 from offramp.job.loaded import study_row
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Caps, Session, open_session
 from offramp.search.holdout_evaluation import HoldoutEvaluation
 from offramp.search.holdout_reserve import HoldoutReserve

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from offramp.calls.estimate import input_tokens
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, DemoKind, Model, Usage
 from offramp.search.engine import Options
 from offramp.search.judging import judge_requests

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, Scalar
 from offramp.search.samplers import rounded
 from offramp.space.params import SearchParam, choose, instruction_param, values_in

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from offramp.calls.estimate import worst_usd
 from offramp.job.clock import MOST_RESERVED, Clock
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
 from offramp.records import CallRequest, Candidate, Purpose, Result, ResultState, Split, Usage
 from offramp.search.judging import Judges, Judging

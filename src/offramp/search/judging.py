@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from offramp.calls.estimate import worst_usd
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.records import CallRequest
 from offramp.store.ledger import Effort
 from offramp.task.metrics import judges_of

@@ -28,7 +28,7 @@ from optuna.trial import TrialState, create_trial
 
 from offramp.errors import OfframpError, StorageError, problem
 from offramp.ids import derived_seed
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.records import Scalar
 from offramp.search.samplers import distribution_of, is_inside, make_sampler, suggest, warm_up
 from offramp.space.params import SearchParam, choose

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.evaluate.results import StudyResults
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, Evaluation, Objective, Split
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import answers_behind

@@ -16,7 +16,8 @@ from pathlib import Path
 from offramp.calls.transports import Transport
 from offramp.errors import JobError, OfframpError, UsageError
 from offramp.job.clock import Interrupted, Timing
-from offramp.job.resolve import ResolvedJob, resolve_job
+from offramp.job.resolve import resolve_job
+from offramp.job.resolved import ResolvedJob
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.baseline import read_baseline
 from offramp.lifecycle.migration.candidates import NotTried, choose, notice_of

@@ -16,7 +16,8 @@ from typing import Any
 
 from offramp.errors import StorageError, UsageError, problem
 from offramp.ids import canonical_json, content_hash
-from offramp.job.resolve import ResolvedJob, resolve_job
+from offramp.job.resolve import resolve_job
+from offramp.job.resolved import ResolvedJob
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.origin import Origin, Recorded
 from offramp.lifecycle.migration.record import Baseline, Basis

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from offramp.calls.failures import InfrastructureError, ProgramError
 from offramp.evaluate.evaluator import Evaluator
 from offramp.ids import derived_seed
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.program.engine import Send
 from offramp.program.grounded import Grounded
 from offramp.records import Candidate

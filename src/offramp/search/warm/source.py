@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from offramp.errors import UsageError, nearest, problem
 from offramp.ids import content_hash
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, DemoKind, Split
 from offramp.space.load import space_from_json
 from offramp.space.model import SpaceFile, model_name

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from offramp.job.loaded import study_row
-from offramp.job.resolve import ResolvedJob
+from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, Objective, Result, ResultState, Split
 from offramp.search.fitting import fitted, searched_params
 from offramp.search.optuna_study import OptunaStudy

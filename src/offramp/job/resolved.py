@@ -1,0 +1,117 @@
+"""A job that can be run: what a space file comes to once models, data and params are resolved.
+
+Invariant: it is made by `resolve_job` alone, which refuses what cannot be run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from offramp.ids import canonical_json, content_hash
+from offramp.program.module import ModuleFactory
+from offramp.records import Candidate, Model, Objective
+from offramp.space.load import LoadedSpace
+from offramp.space.model import SpaceFile
+from offramp.space.params import SearchParam, Texts, assignments, candidate_of, narrowed, params_of
+from offramp.task.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedJob:
+    """A job that can be run.
+
+    Attributes:
+        models: every model the job may call, judge and incumbent included, by name.
+        searched_models: names of those that are searched.
+        texts: instruction texts by predictor and variant.
+        incumbent: None where the file names none.
+        factory: makes the user's own module; None for a task given by a signature.
+        predictors: number of predictors, the least number of calls of one run.
+        balance_by: column that balanced demos balance.
+        joined: texts beside those of the file, by predictor and variant: proposed, or of the study it starts from.
+        started_from: name of the study that this one starts from; None for a start from nothing.
+    """
+
+    loaded: LoadedSpace
+    models: Mapping[str, Model]
+    searched_models: tuple[str, ...]
+    texts: Texts
+    task: Task
+    search_params: tuple[SearchParam, ...]
+    objectives: tuple[Objective, ...]
+    incumbent: Candidate | None
+    factory: ModuleFactory | None
+    predictors: int
+    balance_by: str | None
+    joined: Texts = field(default_factory=dict)
+    started_from: str | None = None
+
+    @property
+    def space(self) -> SpaceFile:
+        """The space file."""
+        return self.loaded.space
+
+    def candidate(self, params: Mapping[str, Any]) -> Candidate:
+        """The candidate of an assignment."""
+        return candidate_of(
+            params, space=self.space, texts=self.all_texts, models=self.models, search_params=self.search_params
+        )
+
+    @property
+    def all_texts(self) -> Texts:
+        """Every instruction that can be chosen today: those of the file, then those that joined."""
+        return {name: {**variants, **self.joined.get(name, {})} for name, variants in self.texts.items()}
+
+    def with_joined(self, texts: Texts) -> ResolvedJob:
+        """The same job with these texts beside those of the file. Its name and hash stay."""
+        searched = {name: self.models[name] for name in self.searched_models}
+        wider = replace(self, joined=texts)
+        return replace(wider, search_params=params_of(self.space, wider.all_texts, searched))
+
+    @property
+    def filled_params(self) -> tuple[SearchParam, ...]:
+        """The params once every text that may be proposed has joined."""
+        return tuple(param.filled for param in self.search_params)
+
+    @property
+    def incumbent_outside(self) -> bool:
+        """Whether no assignment gives the incumbent, so that it is one candidate more."""
+        incumbent = self.incumbent
+        if incumbent is None:
+            return False
+        near = [narrowed(param, incumbent.params.get(param.name)) for param in self.search_params]
+        return all(self.candidate(params).id != incumbent.id for params in assignments(near))
+
+    def hash(self, seed: int) -> str:
+        """Content hash of everything that decides what the study finds, given the models' answers.
+
+        Budget, number of trials and concurrency are left out: a study can be continued with more of them.
+        """
+        part = self.space.model_dump(
+            mode="json", exclude={"budget", "calls", "description", "store_text", "propose", "verify"}
+        )
+        if part["dataset"]["group"] is None:  # as before there were groups
+            del part["dataset"]["group"]
+        search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})
+        part["search"] = {**search, "seed": seed}
+        revisions = {name: [m.route, m.revision, m.api_base] for name, m in self.models.items()}
+        texts = {predictor: dict(variants) for predictor, variants in self.texts.items()}
+        propose = None if self.space.propose is None else self.space.propose.model_dump(mode="json")
+        more = {"propose": propose, "started_from": self.started_from, "incumbent": self._own_numbers()}
+        stated = {name: value for name, value in more.items() if value is not None}
+        return content_hash([part, texts, revisions, self.task.hash, *([stated] if stated else [])])
+
+    def _own_numbers(self) -> Mapping[str, Any] | None:
+        """The incumbent's params where one is not as the file spells it, but as its param does (0.0 for 0); else None.
+
+        Earlier studies of such a file have another incumbent, and are not continued with this one.
+        """
+        stated = {} if self.space.incumbent is None else self.space.incumbent.params
+        meant = {} if self.incumbent is None else {name: self.incumbent.params[name] for name in stated}
+        return None if canonical_json(meant) == canonical_json(stated) else meant
+
+    def study_name(self, seed: int) -> str:
+        """Name of the study of this job: the space's name, and what makes it this one."""
+        return f"{self.space.name}-{self.hash(seed)[:8]}"
