@@ -44,6 +44,13 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_source_files_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", page.read_text())
+    missing = [path for path in named if not any((base / path).exists() for base in (ROOT, ROOT / "src" / "offramp"))]
+    assert sorted(set(missing)) == []
+
+
 def test_every_command_is_in_the_readme_and_none_is_invented() -> None:
     told = set(re.findall(r"^\| `offramp ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert told == set(offramp.list_commands(click.Context(offramp)))
