@@ -12,6 +12,7 @@ from offramp.errors import UsageError
 from offramp.lifecycle.files import MOST_BYTES, app_files
 from offramp.lifecycle.known_names import KnownNames
 from offramp.lifecycle.scan import ScanReport, scan
+from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import Standing, load_calendar
 from offramp.models.table import load_table
 
@@ -134,3 +135,43 @@ def test_one_file_can_be_named_and_a_line_can_ask_to_be_left_out(tmp_path: Path)
 def test_a_path_that_is_not_there_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
         scanned(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gemini/gemini-2.0-flash", "xai/grok-4", "groq/llama-3.3-70b-versatile", "bedrock/anthropic.claude-v2", "mistral/mistral-small-2312",
+     "openai/gpt-9-nano", "anthropic/claude-3-haiku-20240307x"],
+)  # fmt: skip
+def test_a_model_of_a_known_provider_that_the_table_lacks_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    if load_table().find(name) is not None:
+        pytest.skip("the installed table has it")
+    (tmp_path / "app.py").write_text(f'client.chat(model="{name}")\nllm = "{name}"\n')
+    (found,) = scanned(tmp_path).models
+    assert (found.name, found.standing) == (name, Standing.VANISHED)
+    assert [place.line for place in found.places] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "uses: 'azure/login@v2'",
+        'image: "mistral/app-2"',
+        "path = 'openai/client-1.py'",
+        "'anthropic/sdk-2.0'",
+        '"groq/groq-python-3"',
+    ],
+)
+def test_repositories_and_paths_behind_a_providers_name_are_no_models(line: str) -> None:
+    assert named(line) == []
+
+
+def test_an_alias_is_known_and_says_what_it_stands_for(tmp_path: Path) -> None:
+    table = load_table()
+    assert len(table.aliases) > 50
+    assert table.find("claude-sonnet-latest") == table.aliases["claude-sonnet-latest"]
+    (tmp_path / "app.py").write_text('model = "claude-sonnet-latest"\n')
+    (found,) = scanned(tmp_path).models
+    assert found.alias_of == table.aliases["claude-sonnet-latest"].route
+    assert found.standing is not Standing.VANISHED
+    model = resolve("claude-sonnet-latest", "space.yaml")
+    assert model.route == found.alias_of and model.price is not None

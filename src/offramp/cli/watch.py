@@ -117,7 +117,8 @@ def print_scan(report: ScanReport, out: TextIO) -> None:
         _print_line(f"{_plain(model.name):<{width}}  ", model.standing, model.retirement, model.days_left, out)
         more = f" and {len(model.places) - PLACES} more" if len(model.places) > PLACES else ""
         places = _plain(", ".join(map(str, model.places[:PLACES]))) + more
-        _print_details([places, *_candidates(model.successors)], out)
+        stands_for = [f"an alias: today {_plain(model.alias_of)}"] if model.alias_of else []
+        _print_details([*stands_for, places, *_candidates(model.successors)], out)
     if report.unread:
         click.echo(f"Not read: {len(report.unread)} files (too large, not text, or no permission).", file=out)
     what = f"model named in {report.files} files below {_plain(report.path)}"

@@ -3,7 +3,8 @@
 A name with a number in it such as `gpt-4o-mini` stands for a model wherever it stands alone. A short or plain one
 (`o1`, `deepseek-chat`) counts only as the whole of a quoted text or as the value of something called model. Old or
 dated names of large vendors that the table does not have (`gpt-4-0314`) are models that are gone, or misspelt; they
-count where they are values.
+count where they are values. So are names behind a provider of the table (`groq/llama-3.3-70b-versatile`) that it does
+not have: as the value of something called model, or where the provider has a family of that name.
 
 Invariant: a name that is part of a longer word is not a name.
 """
@@ -48,7 +49,10 @@ class KnownNames:
     """The names of a table, ready to be looked for."""
 
     def __init__(self, table: Table) -> None:
-        self._known = {*table.by_key, *table.by_route, *BY_NAME}
+        self._known = {*table.by_key, *table.by_route, *table.aliases, *BY_NAME}
+        self._families: dict[str, set[str]] = {}
+        for row in table.chat_rows():
+            self._families.setdefault(row.provider, set()).add(_family(row.route))
 
     def mentions(self, line: str) -> Iterator[Mention]:
         """The models named on one line, from left to right."""
@@ -64,9 +68,16 @@ class KnownNames:
             return Mention(name=text, column=start + 1, known=True) if sure else None
         if (inner := _MODELS_PATH.search(text)) is not None:
             return self._in_path(inner[1], start + inner.start(1))
-        if _is_old(text) and _is_value(line, start, text):
+        if (_is_old(text) or self._is_of_provider(line, start, text)) and _is_value(line, start, text):
             return Mention(name=text, column=start + 1, known=False)
         return None
+
+    def _is_of_provider(self, line: str, start: int, text: str) -> bool:
+        """Whether it can only be a model of a provider: the value of a model, or of one of the provider's families."""
+        provider, _, rest = text.partition("/")
+        if not rest or provider not in self._families or not re.search(r"\d", rest):
+            return False
+        return bool(_MODEL_KEY.search(line[:start])) or _family(text) in self._families[provider]
 
     def _in_path(self, name: str, start: int) -> Mention | None:
         """`models/gemini-1.5-pro`, as Google's own interface writes it and as it stands in addresses."""
@@ -81,6 +92,12 @@ class KnownNames:
         if rest and provider in _VENDORS and (("-" in rest and len(rest) > 5) or _DISTINCT.fullmatch(rest)):
             return True
         return _DISTINCT.fullmatch(rest or provider) is not None and not re.match(r"\d", rest or provider)
+
+
+def _family(route: str) -> str:
+    """The first word of a model's own name, such as `llama` of `groq/llama-3.3-70b-versatile`."""
+    name = route.rpartition("/")[2]
+    return re.split(r"[^A-Za-z]", re.sub(r"^(us|eu|apac|global|au|jp)\.", "", name))[0].casefold()
 
 
 def _is_old(text: str) -> bool:

@@ -44,6 +44,7 @@ class Named:
         standing: `vanished` for an old name that the table does not have any more: gone, or misspelt.
         retirement, days_left: None where nobody says when.
         places: all of them, in the order of files and lines.
+        alias_of: the model that the name stands for today; None for a model's own name.
     """
 
     name: str
@@ -52,11 +53,13 @@ class Named:
     days_left: int | None
     places: tuple[Place, ...]
     successors: tuple[Successor, ...]
+    alias_of: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "model": self.name,
+            "alias_of": self.alias_of,
             "standing": self.standing.value,
             "days_left": self.days_left,
             **retirement_json(self.retirement),
@@ -159,6 +162,7 @@ def _named(
         days_left=None if retirement is None else retirement.days_left(today),
         places=places,
         successors=_successors(name, retirement, calendar, today) if standing.alarming else (),
+        alias_of=calendar.table.aliases[name].route if name in calendar.table.aliases else None,
     )
 
 

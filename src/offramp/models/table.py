@@ -17,7 +17,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,16 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The whole table by key and by route, and which version of it this is."""
+    """The whole table by key and by route, and which version of it this is.
+
+    Attributes:
+        aliases: rows by names that stand for them, such as `claude-sonnet-latest`.
+    """
 
     by_key: Mapping[str, TableRow]
     by_route: Mapping[str, TableRow]
     version: str
+    aliases: Mapping[str, TableRow] = field(default_factory=dict)
 
     def find(self, name: str) -> TableRow | None:
         """The row of a name: a key or route, with or without `openai/` in front, or the base of a tuned model.
@@ -94,7 +99,7 @@ class Table:
         bare = name.removeprefix("openai/")
         base = ":".join(bare.split(":")[:2]) if bare.startswith("ft:") else name
         for asked in (name, f"openai/{name}", base):
-            row = self.by_route.get(asked) or self.by_key.get(asked)
+            row = self.by_route.get(asked) or self.by_key.get(asked) or self.aliases.get(asked)
             if row is not None:
                 return row
         return None
@@ -144,7 +149,27 @@ def _load(path: Path) -> Table:
     # A key that spells the route out overrides one to which the provider was added.
     by_route = {row.route: row for row in rows} | {row.route: row for row in rows if row.key == row.route}
     version = f"litellm {installed} sha256:{hashlib.sha256(content).hexdigest()[:12]}"
-    return Table(by_key={row.key: row for row in rows}, by_route=by_route, version=version)
+    by_key = {row.key: row for row in rows}
+    return Table(by_key=by_key, by_route=by_route, version=version, aliases=_aliases(raw, by_key, by_route))
+
+
+def _aliases(
+    raw: Mapping[str, Any], by_key: Mapping[str, TableRow], by_route: Mapping[str, TableRow]
+) -> dict[str, TableRow]:
+    """The rows behind names such as `claude-sonnet-latest`, which stand for another row of the table."""
+    found: dict[str, TableRow] = {}
+    for name, facts in raw.items():
+        target, seen = name, {name}
+        while isinstance(facts, dict) and isinstance(facts.get("alias_of"), str):
+            target = facts["alias_of"]
+            if target in seen:  # a circle leads nowhere
+                break
+            seen.add(target)
+            facts = raw.get(target)
+        row = by_key.get(target) or by_route.get(target)
+        if target != name and row is not None and name not in by_key:
+            found[name] = row
+    return found
 
 
 def _row(key: str, facts: Mapping[str, Any]) -> TableRow:

@@ -14,6 +14,7 @@ from typing import Any
 
 from offramp.calls.estimate import input_tokens
 from offramp.job.resolved import ResolvedJob
+from offramp.models.table import load_table
 from offramp.records import Candidate, DemoKind, Model, Usage
 from offramp.search.engine import Options
 from offramp.search.judging import judge_requests
@@ -44,7 +45,7 @@ def job_summary(job: ResolvedJob) -> list[tuple[str, str]]:
         ("task", f"{', '.join(job.task.fields.inputs)} -> {', '.join(job.task.fields.outputs)}"),
         ("splits", f"train {len(splits.train)}, search {len(splits.search)}, holdout {len(splits.holdout)}"),
         ("metric", job.task.metric.name),
-        ("models", ", ".join(job.searched_models)),
+        ("models", ", ".join(_model_told(job.models[name]) for name in job.searched_models)),
         ("searched", ", ".join(searched) or "nothing: one candidate"),
         ("candidates", "unbounded" if size == float("inf") else f"{size:,.0f}"),
         ("race", _race_in_words(job)),
@@ -52,6 +53,12 @@ def job_summary(job: ResolvedJob) -> list[tuple[str, str]]:
         ("objectives", ", ".join(f"{o.name} ({o.weight:g})" for o in job.objectives)),
         *(("warning", text) for text in warnings_of(job.task, job.loaded.where("dataset"))),
     ]
+
+
+def _model_told(model: Model) -> str:
+    """The name, with what it stands for today where it is an alias of the table."""
+    row = load_table().aliases.get(model.name.removeprefix("openai/"))
+    return model.name if row is None else f"{model.name} (an alias: today {row.route})"
 
 
 def _race_in_words(job: ResolvedJob) -> str:
