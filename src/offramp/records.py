@@ -81,6 +81,11 @@ class Usage:
     reasoning_tokens: int = 0
     compute_s: float | None = None
 
+    @property
+    def prompt_tokens(self) -> int:
+        """All that was read, from caches and anew."""
+        return self.input_tokens + self.cached_input_tokens + self.cache_write_tokens
+
     def __add__(self, other: Usage) -> Usage:
         """Sum by class; seconds of computing are unknown only when both are."""
         known = [s for s in (self.compute_s, other.compute_s) if s is not None]
@@ -88,11 +93,22 @@ class Usage:
         return Usage(**tokens, compute_s=sum(known) if known else None)
 
 
+STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", "standard_only"})
+"""Values of `service_tier` that are billed at the plain price."""
+_TIER_NAMES = {"batches": "batch", "fast": "priority"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """USD per million tokens by class, or USD per hour of one's own machine. None: not known, and never 0.
 
     As vendors bill, `cached_input_usd` and `cache_write_usd` fall back to `input_usd`, `reasoning_usd` to `output_usd`.
+
+    Attributes:
+        steps: `(tokens, price)` in ascending order: a request with more prompt tokens than that is billed at that price
+            as a whole.
+        tiers: `(service tier, price)`, each with its own steps.
+        any_tier: whether it holds at whatever service tier is asked for, as one that the user states does.
     """
 
     input_usd: float | None = None
@@ -101,14 +117,56 @@ class Price:
     output_usd: float | None = None
     reasoning_usd: float | None = None
     compute_usd_per_hour: float | None = None
+    steps: tuple[tuple[int, Price], ...] = ()
+    tiers: tuple[tuple[str, Price], ...] = ()
+    any_tier: bool = field(default=False, compare=False)
 
     @property
     def known(self) -> bool:
         """Whether a call can be priced at all."""
         return self.compute_usd_per_hour is not None or (self.input_usd is not None and self.output_usd is not None)
 
+    @property
+    def tier_names(self) -> tuple[str, ...]:
+        """Service tiers with a price of their own."""
+        return tuple(name for name, _ in self.tiers)
+
+    @property
+    def flat(self) -> Price:
+        """The price of a short request at the standard tier, without steps and tiers."""
+        return replace(self, steps=(), tiers=()) if self.steps or self.tiers else self
+
+    def for_tier(self, name: Any) -> Price | None:
+        """The price, with its steps, at a service tier as a request names it; None where it is not known.
+
+        No tier, or a name of the standard one, is the price itself; so is any on one's own machine.
+        """
+        asked = "default" if name is None else str(name).lower()
+        if self.any_tier or self.compute_usd_per_hour is not None or asked in STANDARD_TIERS:
+            return replace(self, tiers=()) if self.tiers else self
+        return dict(self.tiers).get(_TIER_NAMES.get(asked, asked))
+
+    def for_request(self, params: Mapping[str, Any]) -> Price | None:
+        """The price at the tier that these request parameters name."""
+        return self.for_tier(params.get("service_tier"))
+
+    def at(self, prompt_tokens: int) -> Price:
+        """The flat price of a request with so many prompt tokens, read from and written to caches included."""
+        return self.up_to(prompt_tokens)[-1]
+
+    def up_to(self, prompt_tokens: int) -> tuple[Price, ...]:
+        """The flat prices that a request with at most so many prompt tokens may be billed at."""
+        return (self.flat, *(step.flat for above, step in self.steps if prompt_tokens > above))
+
+    def reply_usd(self, usage: Usage) -> float | None:
+        """USD for one reply: its prompt decides the step. None as for `cost_usd`."""
+        return self.at(usage.prompt_tokens).cost_usd(usage)
+
     def cost_usd(self, usage: Usage) -> float | None:
-        """USD for one usage, or None where a needed price (or the seconds of computing) is not known."""
+        """USD for tokens of requests below every step, which add up; None where a needed price is not known.
+
+        So are the seconds of computing on one's own machine.
+        """
         if self.compute_usd_per_hour is not None:
             return None if usage.compute_s is None else usage.compute_s / 3600 * self.compute_usd_per_hour
         if self.input_usd is None or self.output_usd is None:
@@ -121,6 +179,24 @@ class Price:
             + usage.reasoning_tokens * _or(self.reasoning_usd, self.output_usd)
         )
         return per_million / 1e6
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored: the classes, then steps and tiers where there are any."""
+        classes = [f.name for f in fields(self) if f.name not in ("steps", "tiers", "any_tier")]
+        found: dict[str, Any] = {name: getattr(self, name) for name in classes}
+        if self.steps:
+            found["steps"] = [[above, step.to_json()] for above, step in self.steps]
+        if self.tiers:
+            found["tiers"] = {name: price.to_json() for name, price in self.tiers}
+        return found
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Price:
+        """The inverse of `to_json`."""
+        classes = {name: value for name, value in stored.items() if name not in ("steps", "tiers")}
+        steps = tuple((int(above), cls.from_json(step)) for above, step in stored.get("steps", ()))
+        tiers = tuple((name, cls.from_json(price)) for name, price in stored.get("tiers", {}).items())
+        return cls(**classes, steps=steps, tiers=tiers)
 
 
 def _or(value: float | None, other: float) -> float:
@@ -198,6 +274,11 @@ class CallRequest:
     params: Mapping[str, Any]
     purpose: Purpose = Purpose.PROGRAM
     replicate: int = 0
+
+    @property
+    def price(self) -> Price | None:
+        """The model's price at the service tier that is asked for; None where it is not known."""
+        return None if self.model.price is None else self.model.price.for_request(self.params)
 
     @property
     def hash(self) -> str:
@@ -294,6 +375,12 @@ class Candidate:
             },
             length=12,
         )
+
+
+def price_of(candidate: Candidate, prices: Mapping[str, Price | None]) -> Price | None:
+    """The price of a candidate's model at the service tier that it asks for; None where it is not known."""
+    price = prices.get(candidate.model)
+    return None if price is None else price.for_request(candidate.request_params)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -418,7 +505,7 @@ class Aggregate:
         return getattr(self, f"latency_{statistic}_s")  # type: ignore[no-any-return]
 
     def priced(self, price: Price | None) -> Aggregate:
-        """The same runs at this price."""
+        """The same runs at this price, each request below its first step."""
         total = None if price is None or self.usage is None or not self.n else price.cost_usd(self.usage)
         return replace(self, cost_usd=None if total is None else total / self.n)
 

@@ -68,8 +68,8 @@ def bill_of_failure(attempt: CallAttempt, request: CallRequest, error: BaseExcep
 
 def _usd(request: CallRequest, usage: Usage) -> float:
     """Cost of the usage; 0.0 where the price is unknown, which only happens without a cap in USD."""
-    price = request.model.price
-    return (None if price is None else price.cost_usd(usage)) or 0.0
+    price = request.price
+    return (None if price is None else price.reply_usd(usage)) or 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

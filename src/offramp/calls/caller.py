@@ -136,10 +136,13 @@ class Caller:
 
     async def _attempt(self, request: CallRequest, number: int, deadline: Deadline) -> CallReply:
         """One physical attempt: a slot, money reserved, the request, bill and record."""
-        price = request.model.price
+        price = request.price
         if self._budget.capped_usd and (price is None or not price.known):
+            tier = request.params.get("service_tier")
+            at = "" if tier is None else f" at service_tier {tier!r}"
+            what = f"price unknown{at} under a cap in USD"
             where = f"models.{request.model.name}"
-            raise ModelError(problem(where, "price unknown under a cap in USD", do="Give its price in the space file."))
+            raise ModelError(problem(where, what, do="Give its price in the space file."))
         if self._prepare is not None:
             with deadline.paused():
                 await self._prepare(request.model)

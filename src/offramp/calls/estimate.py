@@ -2,7 +2,8 @@
 
 Tokens are bounded from characters: one for every two bytes of UTF-8, and 8 for each message's frame. English runs at
 four bytes a token, most other scripts above two. Output is bounded by the request's own
-limit, else the model's, else 4096.
+limit, else the model's, else 4096. The price is the highest that a prompt of at most that length can be billed at, at
+the service tier that is asked for.
 """
 
 from __future__ import annotations
@@ -40,22 +41,23 @@ def output_tokens(request: CallRequest) -> int:
 
 def worst_usd(request: CallRequest, timeout_s: float) -> float:
     """Most that one attempt should cost; 0.0 where the price is unknown (refused under a cap in USD)."""
-    price = request.model.price
+    price = request.price
     if price is None or not price.known:
         return 0.0
     if price.compute_usd_per_hour is not None:
         return timeout_s / 3600 * price.compute_usd_per_hour
-    highest = max(price.output_usd or 0.0, price.reasoning_usd or 0.0)
+    prices = price.up_to(input_tokens(request))
+    highest = max(max(one.output_usd or 0.0, one.reasoning_usd or 0.0) for one in prices)
     return input_usd(request) + output_tokens(request) * highest / 1e6
 
 
 def input_usd(request: CallRequest) -> float:
     """Most that the prompt alone should cost: booked when it may have been billed and the provider did not say."""
-    price = request.model.price
+    price, tokens = request.price, input_tokens(request)
     if price is None or price.compute_usd_per_hour is not None:
         return 0.0
-    highest = max(price.input_usd or 0.0, price.cached_input_usd or 0.0, price.cache_write_usd or 0.0)
-    return input_tokens(request) * highest / 1e6
+    rates = [(one.input_usd, one.cached_input_usd, one.cache_write_usd) for one in price.up_to(tokens)]
+    return tokens * max(rate or 0.0 for step in rates for rate in step) / 1e6
 
 
 def completed_usage(request: CallRequest, reply: CallReply) -> tuple[Usage, bool]:

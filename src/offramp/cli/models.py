@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,7 +28,7 @@ def models(context: click.Context, as_json: bool, everything: bool, provider: st
 
     rows = list_models(everything=everything, provider=provider, search=search)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+        click.echo(json.dumps([_as_json(row) for row in rows], indent=2))
     else:
         _print_table(rows, everything=everything)
 
@@ -125,6 +125,10 @@ def _print_table(rows: list[ModelRow], *, everything: bool) -> None:
     console.print(table if rows else "No model matches.")
     if not everything:
         console.print("Embedded models, and hosted ones whose key is set. --all shows every known chat model.")
+
+
+def _as_json(row: ModelRow) -> dict[str, Any]:
+    return {**dataclasses.asdict(row), "price": None if row.price is None else row.price.to_json()}
 
 
 def _prices(row: ModelRow) -> tuple[str, str, str]:

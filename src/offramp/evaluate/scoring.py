@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from offramp.calls.failures import InfrastructureError, ProgramError
 from offramp.program.program import Outcome
-from offramp.records import Candidate, Example, Model, Result, ResultState, Usage
+from offramp.records import Candidate, Example, Model, Result, ResultState, Usage, price_of
 from offramp.task.metrics import Ask, Metric
 from offramp.task.metrics.judge import JudgeFailed
 
@@ -54,7 +54,7 @@ def _counted(
         example=example.id,
         state=state,
         score=score,
-        cost_usd=_virtual_cost(outcome, model),
+        cost_usd=_virtual_cost(outcome, candidate, model),
         latency_s=sum(reply.latency_s for reply in outcome.replies) if outcome.replies else None,
         usage=usage,
         outputs=outcome.outputs,
@@ -65,10 +65,11 @@ def _counted(
     )
 
 
-def _virtual_cost(outcome: Outcome, model: Model) -> float | None:
-    if model.price is None:
+def _virtual_cost(outcome: Outcome, candidate: Candidate, model: Model) -> float | None:
+    price = price_of(candidate, {candidate.model: model.price})
+    if price is None:
         return None
-    costs = [model.price.cost_usd(reply.usage) for reply in outcome.replies]
+    costs = [price.reply_usd(reply.usage) for reply in outcome.replies]
     return None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None)
 
 

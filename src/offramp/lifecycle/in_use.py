@@ -27,6 +27,7 @@ class ModelInUse:
         usage_1k: tokens of a thousand runs by class, as measured; None where the evidence has none.
         price_then: when it was promoted; None where unknown.
         stated: ISO date of retirement that was known of an own one when it was promoted; None where none was.
+        service_tier: that its requests name; None where they name none.
     """
 
     feature: str
@@ -41,6 +42,7 @@ class ModelInUse:
     usage_1k: Usage | None
     price_then: Price | None
     stated: str | None = None
+    service_tier: str | None = None
 
     @property
     def reasons(self) -> bool:

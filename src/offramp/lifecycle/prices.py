@@ -35,7 +35,8 @@ class CostChange:
 def cost_change(used: ModelInUse, table: Table) -> CostChange:
     """Then and now. A model of one's own keeps its price: the table does not know it."""
     row = None if used.own else table.find(used.route)
-    now = used.price_then if used.own else None if row is None else row.price
+    now = None if row is None or row.price is None else row.price.for_tier(used.service_tier)
+    now = used.price_then if used.own else now
     return CostChange(then_usd_1k=cost_usd(used.price_then, used.usage_1k), now_usd_1k=cost_usd(now, used.usage_1k))
 
 

@@ -66,6 +66,7 @@ def _in_use(promotion: Promotion, model: PromotedModel, label: str, *, fallback:
         usage_1k=usage_of_1k(evidence.tokens),
         price_then=_price(model),
         stated=model.retirement_date if own else None,
+        service_tier=promotion.request_params.get("service_tier"),
     )
 
 
@@ -73,4 +74,4 @@ def _price(model: PromotedModel) -> Price | None:
     if model.price is None:
         return None
     known = {field.name for field in fields(Price)}
-    return Price(**{name: value for name, value in model.price.items() if name in known})
+    return Price.from_json({name: value for name, value in model.price.items() if name in known})

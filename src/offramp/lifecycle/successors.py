@@ -150,7 +150,7 @@ def _successor(row: TableRow, needs: Needs, leaves: Retirement | None, calendar:
         retirement_date=None if own is None else own.date.isoformat(),
         estimated=own is not None and own.basis is Basis.ESTIMATE,
         context_tokens=row.context_tokens,
-        price=row.price,
+        price=None if row.price is None else row.price.flat,
         price_ratio=_ratio(row.price, needs),
         callable_now=keys.has_key(row.provider),
     )

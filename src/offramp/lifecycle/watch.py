@@ -141,7 +141,8 @@ def _without_date(used: ModelInUse, calendar: Calendar) -> Standing:
 def _needs(used: ModelInUse, calendar: Calendar) -> Needs:
     row = calendar.table.find(used.route)
     usage = used.usage_1k or TYPICAL_1K
-    price = row.price if row is not None and row.price is not None else used.price_then
+    now = None if row is None or row.price is None else row.price.for_tier(used.service_tier)
+    price = now or used.price_then
     return Needs(
         route=row.route if row else used.route,
         context_tokens=_context_needed(used),

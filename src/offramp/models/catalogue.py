@@ -124,7 +124,7 @@ def _with_stated(base: Model, given: ModelPart, where: str) -> Model:
         base,
         api_base=given.api_base,
         api_key_env=given.api_key_env or base.api_key_env,
-        price=base.price if given.price is None else Price(**given.price.model_dump()),
+        price=base.price if given.price is None else Price(**given.price.model_dump(), any_tier=True),
         supported_params=params,
         supports_json_schema=json_schema,
         context_tokens=given.context_tokens or base.context_tokens,

@@ -4,7 +4,8 @@ Many people edit the table, so only what is certain is taken: a price has to be 
 has to be a date, and a model that also bills per request or per second has no known price per token.
 
 Invariant: what the table does not say is None; a listed 0 is a price (some models are free), a missing one is not.
-Known gap: `Price` cannot express surcharges for very long prompts (`..._above_200k_tokens`) and other tiers.
+Prices of service tiers (`..._flex`) and of long prompts (`..._above_200k_tokens`, `tiered_pricing`) are the tiers and
+steps of a `Price`. Known gap: longer-lived cache writes and prices by time of day.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import importlib.metadata
 import importlib.util
 import json
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +181,7 @@ def _row(key: str, facts: Mapping[str, Any]) -> TableRow:
         key=key,
         provider=_PROVIDERS.get(provider, provider),
         mode=mode if isinstance(mode, str) else None,
-        price=_price(facts),
+        price=_price(facts, str(provider)),
         context_tokens=_count(facts.get("max_input_tokens")),
         max_output_tokens=_count(facts.get("max_output_tokens")),
         retirement_date=valid_date(facts.get("deprecation_date")),
@@ -196,12 +198,71 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _price(facts: Mapping[str, Any]) -> Price | None:
+_CLASS = "|".join(_PRICES.values())
+_KEY = re.compile(
+    rf"(?P<name>{_CLASS})(?:_(?P<tier>[a-z]+))?(?:_above_(?P<above>\d+)(?P<k>k?)_tokens)?(?:_(?P<last>[a-z]+))?"
+)
+_INPUT, _OUTPUT, _REASONING = (_PRICES[name] for name in ("input_usd", "output_usd", "reasoning_usd"))
+_Rates = Mapping[str, float]
+
+
+def _price(facts: Mapping[str, Any], provider: str) -> Price | None:
+    """The price with its steps and tiers. A tier counts where the table states both its input and its output."""
     if any(_usd(facts.get(meter)) for meter in _OTHER_METERS):
         return None
-    listed = {ours: _usd(facts.get(theirs)) for ours, theirs in _PRICES.items()}
-    per_million = {name: None if usd is None else round(usd * 1e6, 9) for name, usd in listed.items()}
-    return Price(**per_million) if any(usd is not None for usd in listed.values()) else None
+    listed: dict[tuple[str | None, int], dict[str, float]] = {}
+    for key, value in facts.items():
+        usd, found = _usd(value), _KEY.fullmatch(key)
+        if usd is None or found is None or (found["tier"] and found["last"]):
+            continue
+        above = int(found["above"] or 0) * (1000 if found["k"] else 1)
+        above -= 1 if above and provider == "xai" else 0  # bills a step from that length on
+        tier = found["tier"] or found["last"]
+        listed.setdefault(("batch" if tier == "batches" else tier, above), {})[found["name"]] = usd
+    flat = listed.get((None, 0), {})
+    if ranges := _ranges(facts.get("tiered_pricing"), flat):
+        first, *more = ranges
+        return replace(_per_million(first[1]), steps=tuple((above, _per_million(rates)) for above, rates in more))
+    if not flat:
+        return None
+    named = sorted(tier for tier, above in listed if tier and not above and {_INPUT, _OUTPUT} <= listed[tier, 0].keys())
+    return replace(_with_steps(listed, None), tiers=tuple((tier, _with_steps(listed, tier)) for tier in named))
+
+
+def _with_steps(listed: Mapping[tuple[str | None, int], _Rates], tier: str | None) -> Price:
+    """The price of one tier.
+
+    As LiteLLM bills, a class that it does not state at a step is the standard one of that step, else what it was below;
+    reasoning is billed as output unless it has a price of its own.
+    """
+    standard = listed.get((None, 0), {})
+    rates = dict(standard)
+    if tier is not None:
+        rates = {**{name: usd for name, usd in standard.items() if name != _REASONING}, **listed[tier, 0]}
+    base, steps = _per_million(rates), []
+    if rates.get(_REASONING) == rates.get(_OUTPUT):
+        rates.pop(_REASONING, None)
+    for above in sorted({above for name, above in listed if above and name in (None, tier)}):
+        rates |= {**listed.get((None, above), {}), **listed.get((tier, above), {})}
+        steps.append((above, _per_million(rates)))
+    return replace(base, steps=tuple(steps))
+
+
+def _ranges(tiered: Any, flat: _Rates) -> list[tuple[int, _Rates]]:
+    """`tiered_pricing`, another way to state steps: the lower end of each range and its rates, from 0 up."""
+    found: list[tuple[int, _Rates]] = []
+    for part in tiered if isinstance(tiered, list) else ():
+        ends = part.get("range") if isinstance(part, dict) else None
+        rates = {name: usd for name in _PRICES.values() if (usd := _usd(part.get(name))) is not None} if ends else {}
+        if _INPUT in rates and isinstance(ends, list) and _usd(ends[0]) is not None:
+            output = {_OUTPUT: flat[_OUTPUT]} if _OUTPUT in flat else {}
+            found.append((int(ends[0]), {**output, **rates}))
+    found.sort(key=lambda one: one[0])
+    return found if found and found[0][0] == 0 else []
+
+
+def _per_million(rates: _Rates) -> Price:
+    return Price.from_json({ours: round(rates[theirs] * 1e6, 9) for ours, theirs in _PRICES.items() if theirs in rates})
 
 
 def _usd(value: Any) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from offramp.promote.promotion import (
 from offramp.promote.promotion_store import Rows, now, rows_of
 from offramp.promote.render import Renderer
 from offramp.promote.running import refuse_unsafe
-from offramp.records import CallRequest, Candidate, DemoKind, Model, Price, Split
+from offramp.records import CallRequest, Candidate, DemoKind, Model, Price, Split, price_of
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
@@ -118,14 +118,18 @@ def _draft(
     retirements: Mapping[str, Retirement],
 ) -> Promotion:  # fmt: skip
     """The promotion without what is sent."""
-    candidate, price = parts.candidate, current_prices(opened.row).get(parts.model.name)
+    candidate = parts.candidate
+    price = price_of(candidate, {candidate.model: current_prices(opened.row).get(parts.model.name)})
     return Promotion(
         schema_version=FORMAT_VERSION,
         feature=opened.row.space_name if request.feature is None else request.feature,
         version="",
         sha256="",
         model=promoted_model(parts.model, price, retirements.get(parts.model.name)),
-        fallbacks=tuple(promoted_model(m, m.price, retirements.get(m.name)) for m in fallbacks),
+        fallbacks=tuple(
+            promoted_model(m, price_of(candidate, {candidate.model: m.price}), retirements.get(m.name))
+            for m in fallbacks
+        ),
         request_params=dict(candidate.request_params),
         program=promoted_program(parts, opened),
         instructions=dict(candidate.instructions),
@@ -137,9 +141,13 @@ def _draft(
 
 
 def promoted_model(model: Model, price: Price | None, retirement: Retirement | None) -> PromotedModel:
-    """A model without its address and key; an estimate of its retirement is not kept."""
+    """A model without its address and key; an estimate of its retirement is not kept.
+
+    Args:
+        price: at the service tier that it is asked at; that of short prompts is kept.
+    """
     announced = retirement is not None and retirement.basis is not Basis.ESTIMATE
-    stated = {name: usd for name, usd in asdict(price).items() if usd is not None} if price is not None else None
+    stated = {name: usd for name, usd in price.flat.to_json().items() if usd is not None} if price is not None else None
     return PromotedModel(
         name=model.name,
         route=model.route,

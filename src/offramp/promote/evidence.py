@@ -16,8 +16,8 @@ from offramp.job.loaded import LoadedStudy
 from offramp.models.table import price_table_version
 from offramp.promote.promotion import BeatenIncumbent, Comparison, Evidence, Gate, LatencyProbe, SplitEvidence
 from offramp.promote.promotion_store import Rows, rows_of
-from offramp.records import Price, Result, ResultState, Split, Usage
-from offramp.store.aggregates import aggregate_of
+from offramp.records import Price, Result, ResultState, Split, Usage, price_of
+from offramp.store.aggregates import aggregate_of, priced_by_results
 from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.results import ProbeStore, ResultStore
@@ -33,7 +33,8 @@ def split_evidence(results: Results, price: Price | None, groups: Groups | None 
     """How a candidate did on one split; None where it never ran there."""
     if not results:
         return None
-    seen = by_group(aggregate_of(results.values()).priced(price), scores_of(results), groups or {})
+    seen = priced_by_results(aggregate_of(results.values()), price, results.values())
+    seen = by_group(seen, scores_of(results), groups or {})
     used = {name: getattr(seen.usage, name) for name in _USAGE}
     tokens = {name: total / seen.n for name, total in used.items() if seen.n and total}
     return SplitEvidence(
@@ -94,7 +95,7 @@ def beaten_incumbent(
     return BeatenIncumbent(
         candidate=rows[0].id,
         params=dict(rows[0].params),
-        holdout=split_evidence(old, prices.get(rows[0].candidate.model), groups),
+        holdout=split_evidence(old, price_of(rows[0].candidate, prices), groups),
         comparison=compared(new, old, groups),
     )
 
@@ -112,7 +113,7 @@ def evidence_of(
     """
     study, task, results = opened.row, opened.job.task, ResultStore(store)
     prices, groups, incumbent = current_prices(study), task.groups, study.details.incumbent
-    price, holdout = prices.get(row.candidate.model), results.get(study.name, Split.HOLDOUT, row.id)
+    price, holdout = price_of(row.candidate, prices), results.get(study.name, Split.HOLDOUT, row.id)
     search = split_evidence(results.get(study.name, Split.SEARCH, row.id), price, groups)
     kept = result_rows(holdout)
     beaten = None if incumbent == row.id else beaten_incumbent(store, study.name, incumbent, holdout, prices, groups)

@@ -107,7 +107,7 @@ def model_of(promoted: PromotedModel, addresses: Addresses) -> Model:
         _check_revision(promoted)
     model = Model(name=promoted.name, route=promoted.route, revision=promoted.revision, api_base=api_base)
     key = _stated(addresses.api_key_env, promoted) or usual_key(model.provider, api_base)
-    price = None if promoted.price is None else Price(**promoted.price)
+    price = None if promoted.price is None else replace(Price.from_json(promoted.price), any_tier=True)
     return replace(model, api_key_env=key, price=price, retirement_date=promoted.retirement_date)
 
 

@@ -237,7 +237,8 @@ def _writing(job: ResolvedJob, past: Mapping[str, TypicalCall]) -> Taken:
         input_tokens=round(shown / BYTES_PER_TOKEN), output_tokens=round(part.max_chars / 2 / BYTES_PER_TOKEN),
         compute_s=seconds,
     )  # fmt: skip
-    return Taken(usd=None if model.price is None else model.price.cost_usd(usage), seconds=seconds)
+    price = None if model.price is None else model.price.for_request(part.params)
+    return Taken(usd=None if price is None else price.reply_usd(usage), seconds=seconds)
 
 
 def _sample(job: ResolvedJob, at_most: int = 64) -> list[Candidate]:
@@ -269,7 +270,8 @@ def _request(model: Model, params: Mapping[str, Any], prompt: float, past: Mappi
     limit = params.get("max_tokens")
     output = min(output, limit) if isinstance(limit, int) else output
     usage = Usage(input_tokens=round(prompt), output_tokens=round(output), compute_s=seconds)
-    return Taken(usd=None if model.price is None else model.price.cost_usd(usage), seconds=seconds)
+    price = None if model.price is None else model.price.for_request(params)
+    return Taken(usd=None if price is None else price.reply_usd(usage), seconds=seconds)
 
 
 def _input_tokens(job: ResolvedJob, candidate: Candidate) -> int:

@@ -261,7 +261,8 @@ def need_of(job: ResolvedJob, runs: Runs) -> Need:
     """What one more run takes, by those that were."""
     model, n = job.models[runs.candidate.model], max(1, runs.n)
     bare = CallRequest(model=model, messages=(), params=runs.candidate.request_params)
-    prompt = None if model.price is None else model.price.cost_usd(Usage(input_tokens=2 * runs.prompt_tokens))
+    read = 2 * runs.prompt_tokens
+    prompt = None if bare.price is None else bare.price.reply_usd(Usage(input_tokens=read))
     return Need(
         usd=runs.usd / n,
         answers=max(job.predictors, runs.answers / n),

@@ -42,9 +42,9 @@ class Judges:
     """The judges of a task, each once for every part of the metric that asks one."""
 
     def __init__(self, job: ResolvedJob) -> None:
-        self._prices = {name: model.price for name, model in job.models.items()}
-        timeout_s = job.space.calls.timeout_s
-        self._bounds = [worst_usd(request, timeout_s) for request in judge_requests(job)]
+        timeout_s, requests = job.space.calls.timeout_s, judge_requests(job)
+        self._prices = {request.model.name: request.price for request in requests}
+        self._bounds = [worst_usd(request, timeout_s) for request in requests]
 
     def take(self, effort: Effort) -> Judging:
         """For one answer, by what they took so far."""

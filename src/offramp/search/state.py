@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.evaluate.results import StudyResults
 from offramp.job.resolved import ResolvedJob
-from offramp.records import Candidate, Evaluation, Objective, Split
+from offramp.records import Candidate, Evaluation, Objective, Split, price_of
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import answers_behind
-from offramp.store.aggregates import AggregateStore, aggregate_of
+from offramp.store.aggregates import AggregateStore, aggregate_of, priced_by_results
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore, Variant, VariantStore
 from offramp.store.engine import Store
 from offramp.store.results import PairedCounts, ProbeRun, ProbeRuns, ProbeStore
@@ -224,11 +224,11 @@ class StudyState:
     def _as_rows(self) -> StudyRows:
         """The study as `report_of` wants it."""
         incumbent, prices = self._scoring.incumbent, self._scoring.prices
-        price_of = {name: prices.get(row.candidate.model) for name, row in self._rows.items()}
+        price_at = {name: price_of(row.candidate, prices) for name, row in self._rows.items()}
         search, holdout = (
             {
-                name: self._seen[split][name].priced(price)
-                for name, price in price_of.items()
+                name: priced_by_results(self._seen[split][name], price, self.results.of(split, name).values())
+                for name, price in price_at.items()
                 if name in self._seen[split]
             }
             for split in (Split.SEARCH, Split.HOLDOUT)

@@ -1,6 +1,8 @@
 """What candidates came to on each split, kept so that a front of thousands is read in one query.
 
-Tokens are kept as sums by price class: prices are linear in tokens, so that a mean cost can be priced when it is read.
+Tokens are kept as sums by price class: prices are linear in tokens, so that a mean cost can be priced when it is read,
+at the price of the service tier that the candidate asks for. They are not where a prompt is long enough for a higher
+price: such a candidate is priced by its results, and a result of several requests keeps the cost that it was made at.
 
 Invariant: a stored aggregate is `aggregate_of` of the stored results; whoever changes the results writes it again.
 """
@@ -8,16 +10,17 @@ Invariant: a stored aggregate is `aggregate_of` of the stored results; whoever c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from offramp.records import Aggregate, Evaluation, Result, ResultState, Split, Usage, percentile
+from offramp.records import Aggregate, Evaluation, Price, Result, ResultState, Split, Usage, percentile
 from offramp.stats import mean_interval_of
 from offramp.store.engine import Store
-from offramp.store.tables import summaries
+from offramp.store.results import ResultStore
+from offramp.store.tables import results, summaries
 
 _USAGE = tuple(f.name for f in fields(Usage))
 _NUMBERS = (
@@ -67,8 +70,35 @@ def _usage_of(counted: Sequence[Result]) -> Usage:
     return replace(total, compute_s=None if unknown else total.compute_s or 0.0)
 
 
+def result_usd(result: Result, price: Price | None) -> float | None:
+    """What one run costs at this price, that of its candidate's tier.
+
+    One of several requests of which some may have been billed at a higher step keeps the cost that it was made at.
+    """
+    if price is None or len(price.up_to(result.usage.prompt_tokens)) == 1:
+        return None if price is None else price.cost_usd(result.usage)
+    return price.reply_usd(result.usage) if result.calls + result.cached_calls == 1 else result.cost_usd
+
+
+def priced_by_results(seen: Aggregate, price: Price | None, results: Iterable[Result]) -> Aggregate:
+    """`seen` at the price of its candidate's tier.
+
+    Args:
+        results: those that `seen` is of; they are looked at only where some prompt may have reached a step.
+    """
+    if not _may_step(seen, price):
+        return seen.priced(price)
+    counted = Evaluation(candidate="", results=tuple(results)).counted
+    return replace(seen, cost_usd=_mean([result_usd(result, price) for result in counted]))
+
+
+def _may_step(seen: Aggregate, price: Price | None) -> bool:
+    """Whether the prompts together are long enough for a step; else none of them is."""
+    return price is not None and seen.usage is not None and len(price.up_to(seen.usage.prompt_tokens)) > 1
+
+
 class AggregateStore:
-    """Aggregates of every study of a storage. They are read without a cost; `Aggregate.priced` gives it."""
+    """Aggregates of every study of a storage. Stored ones have no cost; `priced` adds it as it reads them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -87,6 +117,30 @@ class AggregateStore:
         with self._store.reading() as conn:
             rows = conn.execute(sa.select(summaries).where(c.study == study, c.split == str(split)))
             return {row.candidate: _aggregate(row) for row in rows}
+
+    def priced(self, study: str, split: Split | str, prices: Mapping[str, Price | None]) -> dict[str, Aggregate]:
+        """The aggregates of one split by candidate id.
+
+        Args:
+            prices: by candidate id, each at the service tier of its candidate.
+        """
+        found = self.all(study, split)
+        some = {name for name, seen in found.items() if _may_step(seen, prices.get(name))}
+        if some:
+            c, total = results.c, results.c.input_tokens + results.c.cached_input_tokens + results.c.cache_write_tokens
+            select = sa.select(c.candidate, sa.func.max(total).label("longest"))
+            where = (c.study == study, c.split == str(split))
+            with self._store.reading() as conn:
+                rows = conn.execute(select.where(*where).group_by(c.candidate)).all()
+            longest = {row.candidate: row.longest or 0 for row in rows}
+            some = {name for name in some if len((prices[name] or Price()).up_to(longest.get(name, 0))) > 1}
+        long = ResultStore(self._store).some(study, split, some) if some else {}
+        return {
+            name: priced_by_results(seen, prices.get(name), long[name].values())
+            if name in long
+            else seen.priced(prices.get(name))
+            for name, seen in found.items()
+        }
 
 
 def _aggregate(row: Any) -> Aggregate:

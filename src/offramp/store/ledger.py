@@ -165,6 +165,31 @@ class Ledger:
             usage={(row.model, Purpose(row.purpose)): _usage(row) for row in rows},
         )
 
+    def priced_calls(self, prices: Mapping[str, Price | None]) -> PricedTotals:
+        """Every request of this study priced alone, at its service tier and the length of its prompt.
+
+        One whose tier is not kept, because texts are not, is not priced where its model has tiers.
+        """
+        c, costs = calls.c, defaultdict[tuple[str, Purpose], list[float | None]](list)
+        columns = [c.model, c.purpose, c.request_json, *(c[name] for name in _USAGE)]
+        with self._store.reading() as conn:
+            for row in conn.execute(sa.select(*columns).where(c.study == self.study)):
+                price = prices.get(row.model)
+                if price is not None and row.request_json is None and price.tiers:
+                    price = None
+                elif price is not None:
+                    price = price.for_request((row.request_json or {}).get("params", {}))
+                costs[row.model, Purpose(row.purpose)].append(_cost(price, _usage(row)))
+        return _priced_totals({key: _sum(found) for key, found in costs.items()})
+
+    def longest_prompts(self) -> dict[str, int]:
+        """Tokens of the longest prompt that this study has sent, by model."""
+        c = calls.c
+        longest = sa.func.max(c.input_tokens + c.cached_input_tokens + c.cache_write_tokens).label("longest")
+        select = sa.select(c.model, longest).where(c.study == self.study).group_by(c.model)
+        with self._store.reading() as conn:
+            return {row.model: int(row.longest or 0) for row in conn.execute(select)}
+
     def endings(self) -> dict[tuple[str, CallStatus], int]:
         """How many attempts of this study ended how, by (model, status)."""
         c = calls.c
@@ -180,11 +205,14 @@ class Ledger:
 
 
 def priced(totals: LedgerTotals, prices: Mapping[str, Price | None]) -> PricedTotals:
-    """What some totals cost at these prices, by model name as in the space file."""
+    """What some totals of requests at the plain price cost at these prices, by model name as in the space file."""
+    return _priced_totals({key: _cost(_flat(prices.get(key[0])), usage) for key, usage in totals.usage.items()})
+
+
+def _priced_totals(found: Mapping[tuple[str, Purpose], float | None]) -> PricedTotals:
     models: dict[str, list[float | None]] = defaultdict(list)
     purposes: dict[Purpose, list[float | None]] = defaultdict(list)
-    for (model, purpose), usage in totals.usage.items():
-        cost = _cost(prices.get(model), usage)
+    for (model, purpose), cost in found.items():
         models[model].append(cost)
         purposes[purpose].append(cost)
     return PricedTotals(
@@ -194,11 +222,15 @@ def priced(totals: LedgerTotals, prices: Mapping[str, Price | None]) -> PricedTo
     )
 
 
+def _flat(price: Price | None) -> Price | None:
+    return None if price is None else price.flat
+
+
 def _cost(price: Price | None, usage: Usage) -> float | None:
     """Nothing used costs nothing, whatever the price: a study of failed requests alone is not unknown."""
     if usage in (Usage(), Usage(compute_s=0.0)):
         return 0.0
-    return None if price is None else price.cost_usd(usage)
+    return None if price is None else price.reply_usd(usage)
 
 
 def _sum(parts: list[float | None]) -> float | None:

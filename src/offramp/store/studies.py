@@ -159,7 +159,7 @@ class StudyDetails:
         """As it is stored; what is empty or not known is left out."""
         task = {"dataset": self.dataset_hash, "splits": self.splits_hash, "metric": self.metric_hash}
         found: dict[str, Any] = {
-            "prices": {name: None if price is None else asdict(price) for name, price in self.prices.items()},
+            "prices": {name: None if price is None else price.to_json() for name, price in self.prices.items()},
             "texts": {predictor: dict(texts) for predictor, texts in self.texts.items()},
             "models": {name: list(identity) for name, identity in self.models.items()},
             "task": {name: value for name, value in task.items() if value is not None},
@@ -179,7 +179,10 @@ class StudyDetails:
         task, warm = stored.get("task", {}), stored.get("warm")
         objectives = [{**one, "scale": one["scale"] and tuple(one["scale"])} for one in stored.get("objectives", ())]
         return cls(
-            prices={n: None if price is None else Price(**price) for n, price in stored.get("prices", {}).items()},
+            prices={
+                name: None if price is None else Price.from_json(price)
+                for name, price in stored.get("prices", {}).items()
+            },
             texts=stored.get("texts", {}),
             models={name: tuple(identity) for name, identity in stored.get("models", {}).items()},
             dataset_hash=task.get("dataset"),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from offramp.job.loaded import study_row
 from offramp.job.resolved import ResolvedJob
-from offramp.records import Candidate, Objective, Result, ResultState, Split
+from offramp.records import Candidate, Objective, Result, ResultState, Split, price_of
 from offramp.search.fitting import fitted, searched_params
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
@@ -25,7 +25,7 @@ from offramp.search.proposals.screening import leak_check
 from offramp.search.warm.source import Source, full_source_name, read_source
 from offramp.space.model import ConstraintsPart
 from offramp.space.params import instruction_param, proposal_names
-from offramp.store.aggregates import AggregateStore
+from offramp.store.aggregates import AggregateStore, result_usd
 from offramp.store.candidates import CandidateState, Variant, VariantStore, texts_of
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
@@ -144,13 +144,14 @@ def _reused_results(source: Source, job: ResolvedJob, split: Split) -> Iterator[
     """Results that are this job's as well, at today's prices; requests sent there count as cached answers here."""
     results = ResultStore(source.store).all(source.row.name, split)
     ids = {example.id for example in job.task.splits.of(split)}
+    prices = {name: model.price for name, model in job.models.items()}
     for row in source.rows:
         if not _is_of_this_space(row.candidate, job) or not source.has_results_for(row.candidate, job):
             continue
-        price = job.models[row.candidate.model].price
+        price = price_of(row.candidate, prices)
         for result in results.get(row.id, {}).values():
             if result.state is not ResultState.INFRASTRUCTURE_ERROR and result.example in ids:
-                cost = None if price is None else price.cost_usd(result.usage)
+                cost = result_usd(result, price)
                 yield replace(result, cost_usd=cost, calls=0, cached_calls=result.calls + result.cached_calls)
 
 
@@ -166,13 +167,14 @@ def _prior_trials(source: Source, job: ResolvedJob, first: set[str]) -> Iterator
     if not source.same_task:
         return
     old_costs = {member.candidate: member.cost_usd for member in source.report.members}
-    aggregates = AggregateStore(source.store).all(source.row.name, Split.SEARCH)
+    known = {name: model.price for name, model in job.models.items()}
+    prices = {row.id: price_of(row.candidate, known) for row in source.rows}
+    aggregates = AggregateStore(source.store).priced(source.row.name, Split.SEARCH, prices)
     for row in source.rows:
         params = searched_params(row.candidate, job)
         if row.state is not CandidateState.COMPLETE or row.id in first or not params or row.id not in aggregates:
             continue
-        price = job.models[row.candidate.model].price if row.candidate.model in job.models else None
-        priced = aggregates[row.id].priced(price)
+        price, priced = prices[row.id], aggregates[row.id]
         yield PriorTrial(
             candidate=row.id,
             params=params,

@@ -53,12 +53,24 @@ def verify_budget(study: str) -> str:
     return f"{study}:verify"
 
 
+def _needs_each_call(ledger: Ledger, rows: StudyRows) -> bool:
+    """Whether some requests were not billed at the plain price, so that sums of tokens do not say what was paid."""
+    prices = {name: price for name, price in rows.scoring.prices.items() if price is not None}
+    if '"service_tier"' in rows.study.space_json and any(price.tier_names for price in prices.values()):
+        return True
+    if not any(price.steps for price in prices.values()):
+        return False
+    longest = ledger.longest_prompts()
+    return any(len(price.up_to(longest.get(name, 0))) > 1 for name, price in prices.items())
+
+
 def spending(store: Store, rows: StudyRows) -> Spending:
     """The money of a study, read from the storage; the virtual part is summed over its rows."""
     study = rows.study.name
     ledger = Ledger(store, study)
     totals = ledger.totals()
-    paid = priced(totals, rows.scoring.prices)
+    prices = rows.scoring.prices
+    paid = ledger.priced_calls(prices) if _needs_each_call(ledger, rows) else priced(totals, prices)
     ids = {row.id for row in rows.candidates}
     runs = [seen for split in (rows.search, rows.holdout) for c, seen in split.items() if c in ids and seen.n]
     costs = [seen.cost_usd * seen.n for seen in runs if seen.cost_usd is not None]

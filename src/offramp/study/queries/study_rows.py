@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from offramp.errors import ModelError
 from offramp.models.catalogue import resolve
-from offramp.records import Aggregate, Price, Split
+from offramp.records import Aggregate, Price, Split, price_of
 from offramp.space.model import SpaceFile
 from offramp.store.aggregates import AggregateStore
 from offramp.store.candidates import CandidateRow, CandidateStore, Variant, VariantStore
@@ -54,11 +54,8 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
     """
     study, candidates = StudyStore(store).get(name), CandidateStore(store).all(name)
     scoring = scoring_context(study)
-    price_of = {row.id: scoring.prices.get(row.candidate.model) for row in candidates}
-    search, holdout = (
-        {c: seen.priced(price_of.get(c)) for c, seen in AggregateStore(store).all(name, split).items()}
-        for split in (Split.SEARCH, Split.HOLDOUT)
-    )
+    prices = {row.id: price_of(row.candidate, scoring.prices) for row in candidates}
+    search, holdout = (AggregateStore(store).priced(name, split, prices) for split in (Split.SEARCH, Split.HOLDOUT))
     scored = scoring.incumbent is not None and scoring.incumbent in holdout
     lacking = bool(scoring.groups) or any(seen.n_failed for seen in search.values())
     counted = scoring.incumbent is not None and scoring.constraints.regressions is not None
