@@ -1,13 +1,14 @@
-"""Live racing against full evaluation, on models that really run, at equal calls.
+"""Live racing compared with full evaluation, on real models, at equal calls.
 
     python benchmarks/live_racing.py [--seeds 5] [--calls 700] [--space search_spaces/support_triage.yaml]
 
-For each seed the same job runs twice, with racing and without, each in a storage of its own and with the same cap of calls.
-(The verdict on the holdout has its share of the cap kept back.) Answers are remembered between all runs by their request, with the seconds they
-took first, so that both ways of searching see the same answers, and what is compared is what they chose to ask.
+For each seed the same job runs twice, with racing and without, each in its own storage and with the same cap on calls
+(part of which is reserved for the holdout evaluation). Answers are remembered between all runs by their request, with
+the seconds they took the first time. So both jobs see the same answers, and only what they choose to ask differs.
 
-Printed, one line of JSON a seed: calls, candidates, stopped ones, dollars and seconds of the models for each; quality of
-both recommended candidates on the holdout; at the end medians, the paired difference and its sign test.
+Prints one line of JSON per seed with the calls, candidates, stopped candidates, cost in USD and recommended candidate
+of each job, with its quality on the holdout; at the end the medians, the mean difference and its sign test. Needs the
+embedded models (`make models`); a seed takes minutes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ TIMEOUT_S = 120.0
 
 
 class Remembering:
-    """A transport that sends each request once and remembers the reply for every later run."""
+    """A transport that sends each request once and remembers the reply for later runs."""
 
     def __init__(self, replies: dict[str, CallReply]) -> None:
         self._replies, self._servers = replies, LocalServers()
@@ -44,7 +45,7 @@ class Remembering:
         self._one = asyncio.Lock()
 
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
-        """The reply of the first time; models here work one request at a time."""
+        """The first reply to this request; requests are sent one at a time, as the models run on the same machine."""
         async with self._one:
             if request.hash not in self._replies:
                 await self._inner.prepare(request.model)
@@ -58,7 +59,7 @@ class Remembering:
 
 
 def run(space: LoadedSpace, replies: dict[str, CallReply], seed: int, calls: int, *, race: bool) -> JobResult:
-    """One job, to its cap."""
+    """One job, run until its cap."""
     part = space.space.search.race if race else None
     search = space.space.search.model_copy(update={"race": part})
     verify = space.space.verify.model_copy(update={"front": False, "probe": 0})
@@ -69,13 +70,13 @@ def run(space: LoadedSpace, replies: dict[str, CallReply], seed: int, calls: int
         result = api.optimize(
             replace(space, space=changed), results=folder, seed=seed, calls=calls, transport=transport, trials=TRIALS
         )
-    if result.report.stop_reason == "interrupted":  # a job ends in order; so does this
+    if result.report.stop_reason == "interrupted":  # the job has ended cleanly; so does this script
         raise KeyboardInterrupt
     return result
 
 
 def figures(result: JobResult) -> dict[str, Any]:
-    """What a job took and what it recommends."""
+    """What a job used and what it recommends."""
     report = result.report
     chosen = report.recommended
     scored = None if chosen is None or chosen.holdout is None else chosen.holdout.quality
@@ -86,7 +87,7 @@ def figures(result: JobResult) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run, print, compare."""
+    """Runs the jobs, prints and compares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=700)

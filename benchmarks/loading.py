@@ -1,10 +1,10 @@
-"""How long an app waits for a promoted feature, in fresh processes that import neither dspy nor litellm.
+"""How long an app waits for a promoted feature, in new processes that import neither dspy nor litellm.
 
-    python benchmarks/loading.py [runs]
+    python benchmarks/loading.py [RUNS]
 
-Two features: one with fixed demos, and one that chooses 6 nearest demos among 150 train examples, which is the most to
-load. `load` reads, checks and indexes the files and writes the first request. Prints milliseconds of CPU time (median
-and worst of `runs` processes) and of wall clock (median); the aim is 50 ms for `load`.
+There are two features: one with fixed demos, and one that chooses the 6 nearest demos among 150 train examples, which
+loads most. `load` reads, checks and indexes the files and writes the first request. Prints a table of milliseconds: CPU
+time (median and worst of RUNS processes, 20 by default) and wall-clock time (median). The aim is 50 ms for `load`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ print(json.dumps([*spans[:2], [t / 100 for t in spans[2]], heavy]))
 
 
 def promote(folder: Path) -> None:
-    """The two features, with the messages of the example job as the pool of demos."""
+    """Promotes the two features, with the messages of the example job as the pool of demos."""
     lines = (ROOT / "datasets" / "support_triage.jsonl").read_text().splitlines()[:150]
     values = [{"message": row["message"], "category": row["category"]} for row in map(json.loads, lines)]
     rows = rows_of(
@@ -65,7 +65,7 @@ def promote(folder: Path) -> None:
 
 
 def main(runs: int) -> None:
-    """Prints the table."""
+    """Measures and prints."""
     print(f"{'':<26}{'cpu median':>12}{'cpu worst':>12}{'wall median':>13}   ms, {runs} processes")
     with tempfile.TemporaryDirectory() as name:
         promote(Path(name))
@@ -79,7 +79,7 @@ def main(runs: int) -> None:
 
 
 def measured(feature: str, folder: str) -> list[Any]:
-    """One process."""
+    """CPU and wall-clock seconds of each step in one process, and the heavy libraries that it loaded."""
     done = subprocess.run([sys.executable, "-c", CODE, feature, folder], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 

@@ -1,15 +1,18 @@
-"""offramp next to DSPy's own optimizers, MIPROv2 and GEPA, on models that really run, at about equal calls.
+"""offramp next to DSPy's own optimizers, MIPROv2 and GEPA, on real models, at about equal calls.
 
-    python benchmarks/optimizers.py [--seeds 3] [--calls 700] [--model local/qwen2.5-coder-0.5b] [--space search_spaces/support_triage.yaml]
+    python benchmarks/optimizers.py [--seeds 3] [--calls 700] [--model local/qwen2.5-coder-0.5b]
+                                    [--space search_spaces/support_triage.yaml]
 
-All start from the incumbent's instruction on the given model, in the same message format, with the same constrained answers at
-temperature 0, and see the same train and search split and the same metric. MIPROv2 gets as many trials on the whole search split
-as the calls allow after its demos and proposals, GEPA its budget of metric calls; both have the same model write their proposals,
-since no larger one runs here. offramp runs twice: with this model alone, and with every model of the space, each with the space's
-own instructions and demos. A call is a request that was not made before in the same run; answers are remembered between runs.
+All start from the incumbent's instruction on the given model, with the same adapter and constrained answers at
+temperature 0, and see the same train split, search split and metric. MIPROv2 gets as many trials on the whole search
+split as the calls allow after its demos and proposals; GEPA gets them as its budget of metric calls. Both have the same
+model write their proposals, since no larger one is embedded. offramp runs twice: with this model alone, and with every
+model of the space, both times with the space's own instructions and demos. A call is a request that was not made before
+in the same run; answers are remembered between runs.
 
-One line of JSON a seed: calls, and quality on the holdout, which none of them saw; at the end medians. `start` is the incumbent's
-instruction on the given model, not optimised.
+Prints one line of JSON per seed: calls, and quality on the holdout, which none of them saw; at the end the medians.
+`start` is the incumbent's instruction on the given model, without any optimization. Needs the embedded models (`make
+models`); a seed takes tens of minutes.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ from offramp.space.params import MAIN
 NO_ANSWER = "no answer that could be read"
 PROPOSAL = {"max_tokens": 200, "temperature": 1.0}
 FEW = 6
-"""Instructions and sets of demos that MIPROv2 makes, as its `light` setting does."""
+"""How many instructions and sets of demos MIPROv2 makes: as many as with its `light` setting."""
 
 
 class Counted:
@@ -69,10 +72,10 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What both of DSPy's optimizers work on.
+    """What both of DSPy's optimizers start from.
 
     Attributes:
-        student: makes the program, not optimised.
+        student: makes the program, before any optimization.
         proposer: the language model for proposals.
     """
 
@@ -82,11 +85,11 @@ class Bench:
     proposer: dspy.LM
 
     def examples(self, split: Sequence[Example]) -> list[dspy.Example]:
-        """As DSPy has them."""
+        """The examples as DSPy's."""
         return [dspy.Example(**e.values).with_inputs(*self.job.task.fields.inputs) for e in split]
 
     def score(self, gold: dspy.Example, answer: Any) -> tuple[float, str]:
-        """The task's own metric, and what it says."""
+        """The score by the task's own metric, and its feedback."""
         outputs = {name: answer.get(name) for name in self.job.task.fields.outputs}
         if None in outputs.values():
             return 0.0, NO_ANSWER
@@ -101,7 +104,7 @@ class Bench:
 
 
 async def bench_of(job: ResolvedJob, model: str, transport: Remembering) -> Bench:
-    """To be made on the loop that requests are sent from."""
+    """Makes the start; call it on the event loop that sends the requests."""
     assert job.incumbent is not None
     sent = Counted(transport)
     candidate = replace(job.incumbent, model=model, request_params={"temperature": 0.0, "max_tokens": 32, "seed": 0})
@@ -157,7 +160,7 @@ def by_dspy(
     optimizer: Callable[[Bench, int, int], dspy.Module], space: LoadedSpace, model: str,
     replies: dict[str, CallReply], calls: int, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """Calls and quality on the holdout of one run of an optimizer of DSPy."""
+    """Calls and quality on the holdout of one run of a DSPy optimizer."""
     transport = Remembering(replies)
     bench = BACKGROUND.wait(bench_of(resolve_job(space), model, transport))
     log = RunLog(purpose=Purpose.PROPOSER, replicate=seed)
@@ -173,7 +176,7 @@ def by_dspy(
 def by_offramp(
     space: LoadedSpace, models: Sequence[str], replies: dict[str, CallReply], calls: int, seed: int
 ) -> dict[str, Any]:
-    """The same of one job of offramp."""
+    """Calls and quality on the holdout of one offramp job."""
     verify = space.space.verify.model_copy(update={"front": False, "probe": 0})
     budget = space.space.budget.model_copy(update={"minutes": None})
     kept = [entry for entry in space.space.models if not models or entry in models]
@@ -183,7 +186,7 @@ def by_offramp(
         result = api.optimize(
             replace(space, space=changed), results=folder, seed=seed, calls=calls, transport=transport
         )
-    if result.report.stop_reason == "interrupted":  # a job ends in order; so does this
+    if result.report.stop_reason == "interrupted":  # the job has ended cleanly; so does this script
         raise KeyboardInterrupt
     chosen = result.report.recommended
     assert chosen is not None and chosen.holdout is not None
@@ -191,7 +194,7 @@ def by_offramp(
 
 
 def main() -> None:
-    """Run, print, compare."""
+    """Runs everything, prints and compares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=700)

@@ -1,10 +1,11 @@
-"""What offramp adds to a run of a DSPy program: ledger, budget, limiter, results, against DSPy alone.
-
-The model is a function that answers at once, so all that is left is machinery. Three figures of one process, medians of
-five rounds: `dspy` (the program with an engine that answers), `fresh` (the same through the evaluator, every call new, all
-rows written to SQLite), `again` (the same examples for another study: every call from the ledger). Ratios are to `dspy`.
+"""What ledger, budget, limiter and results add to one run of a DSPy program.
 
     python benchmarks/overhead.py [EXAMPLES]
+
+The model is a function that answers immediately, so only overhead is left. Prints one line of JSON with milliseconds
+per run, medians of five rounds in one process: `dspy` (the program with an engine that answers), `fresh` (the same
+through the evaluator, with every call new and all rows written to SQLite) and `again` (the same examples for another
+study, with every answer from the ledger); and the ratios of the last two to `dspy`.
 """
 
 from __future__ import annotations
@@ -41,30 +42,30 @@ MODEL = Model(name="fake/one", route="fake/one", price=Price(input_usd=1.0, outp
 
 
 class Answers:
-    """An engine that answers at once."""
+    """An engine that answers immediately."""
 
     supports_response_schema = False
     supported_params: frozenset[str] = frozenset()
 
     async def complete(self, request):
-        """One canonical response."""
+        """Always the same response."""
         choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
         return response_from_openai_chat({"model": request.model, "choices": [choice]}, model=request.model)
 
 
 class Never:
-    """The sync side, which nothing calls."""
+    """The synchronous engine, which is never called."""
 
     supports_response_schema = False
     supported_params: frozenset[str] = frozenset()
 
     def complete(self, request):
-        """Not to be called."""
+        """Never called."""
         raise NotImplementedError
 
 
 def examples(count: int, part: int) -> tuple[Example, ...]:
-    """Rows of their own for each round."""
+    """Rows that differ in each round."""
     rows = [f"message {part}-{n} about something or other" for n in range(count)]
     return tuple(
         Example(id=row, content_hash=row, values={"message": row, "label": "ab"[n % 2]}, row=n)
@@ -73,7 +74,7 @@ def examples(count: int, part: int) -> tuple[Example, ...]:
 
 
 async def dspy_alone(rows: tuple[Example, ...]) -> None:
-    """The program, eight at a time, on DSPy and nothing else."""
+    """Runs the program with DSPy alone, eight at a time."""
     program = dspy.Predict(signature_of(FIELDS, "Label it."))
     lm = dspy.LM("offramp/candidate", engine=Never(), async_engine=Answers(), cache=False, num_retries=0)
     queue = iter(rows)
@@ -87,7 +88,7 @@ async def dspy_alone(rows: tuple[Example, ...]) -> None:
 
 
 async def with_offramp(rows: tuple[Example, ...], store, study: str) -> None:
-    """The same through the evaluator."""
+    """Runs the same through the evaluator."""
     caller = open_caller(
         store=store, study=study, store_text=True, budget=Budget(store, study, 1e6, 10**9), concurrency=8, calls=CallsPart(),
         servers=None, rng=random.Random(0), transport=FunctionTransport(lambda request: "a"),
@@ -109,14 +110,14 @@ async def with_offramp(rows: tuple[Example, ...], store, study: str) -> None:
 
 
 def timed(work) -> float:
-    """Seconds of one coroutine in a loop of its own."""
+    """Seconds that one coroutine takes on a new event loop."""
     begin = time.perf_counter()
     asyncio.run(work)
     return time.perf_counter() - begin
 
 
 def main() -> None:
-    """Measure in turns and print milliseconds a run and ratios as one JSON object."""
+    """Measures in turns and prints."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     seconds: dict[str, list[float]] = {"dspy": [], "fresh": [], "again": []}
     with tempfile.TemporaryDirectory() as folder, open_store(f"sqlite:///{folder}/b.db") as store:

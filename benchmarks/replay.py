@@ -1,16 +1,21 @@
-"""How much of the true front a replay declares, next to baseline methods at the same cells.
+"""How much of the true front a replay declares, next to baseline methods at the same number of cells.
 
-    python benchmarks/replay.py [--quick] [--seeds 10] [--landscapes 1] [--shares 0.05,0.1] [--optuna] [TABLE.parquet | SHAPE ...]
+    python benchmarks/replay.py [--quick] [--seeds 10] [--landscapes 1] [--shares 0.05,0.1] [--optuna]
+                                [TABLE.parquet | SHAPE ...]
 
-Without names: every shape of replay_tables.py, each with as many landscapes as asked for. One line of Markdown a table and share:
-median and lowest share of the true hypervolume of the declared front, scored with full-table means and normalised by their span;
-median precision, the share of members that nobody beats by more than 0.05 in every objective; members; the baseline with the
-best median share, its median and lowest share; `ahead`, the median of racing less that of the best baseline, in the landscape
-where that is least; and seconds of CPU of one race.
+Without names: every shape of replay_tables.py, with the given number of landscapes of each. Prints a Markdown table with
+one line per table and share:
 
-Plain methods: `halving 5/3` and `halving 10/2`, successive halving by non-domination rank with a shared example order, r0 and eta
-as named; `random`, full evaluation of random candidates; with --optuna also full evaluation in the order of Optuna's `TPE` and
-`NSGA-II` (slow). `--quick`: three seeds at 5 % of the cells, without the shapes of 900 candidates.
+- median and lowest share of the true hypervolume that the declared front covers, computed from full-table means and
+  normalised by their span;
+- median precision: the share of members that no candidate beats by more than 0.05 in every objective; members;
+- the baseline with the best median share, its median and lowest share;
+- `ahead`: the median of racing less that of the best baseline, in the landscape where that is least;
+- seconds of CPU of one race.
+
+The baselines are `halving 5/3` and `halving 10/2`, successive halving by non-domination rank with a shared example order
+(r0/eta in the name), and `random`, full evaluation of random candidates. With --optuna also full evaluation in the order
+of Optuna's `TPE` and `NSGA-II` (slow). --quick: three seeds at 5 % of the cells, without the shapes of 900 candidates.
 """
 
 from __future__ import annotations
@@ -41,12 +46,12 @@ Method = Callable[["Truth", int, int], list[int]]
 
 
 class Truth:
-    """A table with everything known: for scoring, and for the plain methods."""
+    """A table with everything known: for scoring, and for the baselines."""
 
-    def __init__(self, recorded: RecordedTable) -> None:
-        self.recorded = recorded
-        signs = np.array([-1.0 if outcome == "score" else 1.0 for outcome in recorded.outcomes])
-        self.losses = recorded.values * signs
+    def __init__(self, table: RecordedTable) -> None:
+        self.table = table
+        signs = np.array([-1.0 if outcome == "score" else 1.0 for outcome in table.outcomes])
+        self.losses = table.values * signs
         self.n, self.k, self.m = self.losses.shape
         mean = np.nanmean(self.losses, axis=1)
         span = np.ptp(mean, axis=0)
@@ -68,8 +73,8 @@ class Truth:
 
 
 def racing(truth: Truth, cells: int, seed: int) -> list[int]:
-    objectives = [OBJECTIVES[outcome] for outcome in truth.recorded.outcomes]
-    return list(race_over_table(truth.recorded, objectives, cells, seed).declare().front)
+    objectives = [OBJECTIVES[outcome] for outcome in truth.table.outcomes]
+    return list(race_over_table(truth.table, objectives, cells, seed).declare().front)
 
 
 def random_full(truth: Truth, cells: int, seed: int) -> list[int]:
@@ -94,8 +99,8 @@ def _sampled(truth: Truth, cells: int, sampler: Any) -> list[int]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     study = optuna.create_study(directions=["minimize"] * truth.m, sampler=sampler)
-    rows = [tuple(str(v) for v in params.values()) for params in truth.recorded.pool]
-    choices = {name: sorted({row[d] for row in rows}) for d, name in enumerate(truth.recorded.pool[0])}
+    rows = [tuple(str(v) for v in params.values()) for params in truth.table.pool]
+    choices = {name: sorted({row[d] for row in rows}) for d, name in enumerate(truth.table.pool[0])}
     index, seen, tries = {row: i for i, row in enumerate(rows)}, [], 0
     while len(seen) < cells // truth.k and tries < 40 * (cells // truth.k):
         tries += 1
@@ -142,7 +147,7 @@ def halving(truth: Truth, cells: int, seed: int, first: int, eta: int) -> list[i
         alive, before, rung = alive[rank <= last], rung, rung * eta
 
 
-PLAIN: Mapping[str, Method] = {
+BASELINES: Mapping[str, Method] = {
     "halving 5/3": lambda truth, cells, seed: halving(truth, cells, seed, 5, 3),
     "halving 10/2": lambda truth, cells, seed: halving(truth, cells, seed, 10, 2),
     "random": random_full,
@@ -152,7 +157,12 @@ OPTUNA: Mapping[str, Method] = {"TPE": tpe_full, "NSGA-II": nsga_full}
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs of one method over seeds. rows: (share, precision, members) of each."""
+    """Runs of one method over seeds.
+
+    Attributes:
+        rows: (share, precision, members) of each.
+        cpu_s: of one run.
+    """
 
     rows: list[tuple[float, float, int]]
     cpu_s: float
@@ -172,9 +182,9 @@ def runs(truth: Truth, method: Method, share: float, seeds: int) -> Runs:
     return Runs(rows, (time.process_time() - begin) / seeds)
 
 
-def line(name: str, landscapes: Sequence[Truth], share: float, seeds: int, plain: Mapping[str, Method]) -> str:
+def line(name: str, landscapes: Sequence[Truth], share: float, seeds: int, baselines: Mapping[str, Method]) -> str:
     ours = [runs(truth, racing, share, seeds) for truth in landscapes]
-    theirs = {key: [runs(truth, method, share, seeds) for truth in landscapes] for key, method in plain.items()}
+    theirs = {key: [runs(truth, method, share, seeds) for truth in landscapes] for key, method in baselines.items()}
     ahead = min(one.median - max(rival[i].median for rival in theirs.values()) for i, one in enumerate(ours))
     whole = _pooled(ours)
     best = max(theirs, key=lambda key: (_pooled(theirs[key]).median, key))
@@ -198,11 +208,11 @@ def tables(name: str, landscapes: int) -> list[Truth]:
 
 
 def main() -> None:
-    """Measure what the command line names."""
+    """Measures what the command line names."""
     parser = argparse.ArgumentParser()
     parser.add_argument("tables", nargs="*")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--landscapes", type=int, default=1, help="of each made-up shape")
+    parser.add_argument("--landscapes", type=int, default=1, help="of each synthetic shape")
     parser.add_argument("--shares", default="0.05,0.1")
     parser.add_argument("--optuna", action="store_true", help="also TPE and NSGA-II with full evaluations")
     parser.add_argument("--quick", action="store_true", help="three seeds at 5 %%, no large tables")
@@ -214,7 +224,7 @@ def main() -> None:
     for name in given.tables or small:
         truths = tables(name, given.landscapes)
         for share in map(float, shares.split(",")):
-            methods = {**PLAIN, **(OPTUNA if given.optuna else {})}
+            methods = {**BASELINES, **(OPTUNA if given.optuna else {})}
             print(line(Path(name).stem, truths, share, seeds, methods), flush=True)
 
 

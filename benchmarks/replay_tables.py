@@ -1,8 +1,8 @@
-"""Made-up tables of outcomes of many shapes, so that the search is tuned to none.
+"""Synthetic tables of outcomes in many shapes, so that racing is not tuned to one; used by replay.py and stopping.py.
 
 Scores come from an item-response model: a candidate's ability (params that matter more or less, and a part of its own),
-an example's difficulty and discrimination, and tastes that candidates with the same first param share for examples. Cost
-and latency follow the params, with light, heavy or no tails.
+an example's difficulty and discrimination, and how well it suits candidates with the same first param. Cost and latency
+follow the params, with light, heavy or no tails.
 """
 
 from __future__ import annotations
@@ -20,13 +20,21 @@ class Shape:
     """One kind of table.
 
     Attributes:
-        levels: how many values each param has; empty for candidates that share nothing. numbers: params that are numbers.
-        structure: share of the ability's variance that params explain. taste: how much examples suit some first params.
-        graded: scores between 0 and 1. tail: sigma of the latencies' lognormal. flat_cost: the same in every cell.
-        spread: standard deviation of abilities. twins: share of candidates that repeat another's ability and params.
-        hard: standard deviation of the examples' difficulties. price: how much better candidates cost and take more.
-        linked: latency follows from cost alone. steps: how many different costs and latencies there are; 0 for any.
-        timed: whether there are latencies. missing: share of cells that are not there.
+        levels: how many values each param has; empty for candidates that share nothing.
+        numbers: how many of the params, from the last, are numbers.
+        structure: share of the ability's variance that params explain.
+        taste: how much better examples suit some values of the first param.
+        graded: whether scores lie between 0 and 1 as well.
+        tail: sigma of the latencies' lognormal distribution.
+        flat_cost: whether all cells of a candidate cost the same.
+        spread: standard deviation of abilities.
+        twins: share of candidates that repeat another's ability and params.
+        hard: standard deviation of the examples' difficulties.
+        price: how much more expensive and slower better candidates are.
+        linked: whether latency follows from cost alone.
+        steps: number of different costs and latencies; 0 for any number.
+        timed: whether there are latencies.
+        missing: share of cells without a value.
     """
 
     candidates: int
@@ -64,7 +72,7 @@ SHAPES: Mapping[str, Shape] = {
         candidates=150, examples=100, levels=(5, 6, 5), structure=0.6, steps=4, flat_cost=True, tail=0.0
     ),
     "two_objectives": Shape(candidates=120, examples=150, levels=(6, 5, 4), structure=0.5, timed=False),
-    "dear_is_good": Shape(candidates=200, examples=120, levels=(5, 10, 4), structure=0.6, price=2.0, linked=True),
+    "expensive_is_good": Shape(candidates=200, examples=120, levels=(5, 10, 4), structure=0.6, price=2.0, linked=True),
     "same_quality": Shape(candidates=150, examples=100, levels=(5, 6, 5), structure=0.5, spread=0.0, taste=0.2),
     "easy_or_hard": Shape(candidates=150, examples=200, levels=(5, 6, 5), structure=0.5, hard=5.0),
     "gaps": Shape(candidates=120, examples=150, levels=(6, 5, 4), structure=0.5, missing=0.2),
@@ -79,9 +87,9 @@ def make_table(shape: Shape, seed: int) -> RecordedTable:
     codes = _codes(shape, generator)
     ability = shape.spread * _effects(shape, codes, shape.structure, generator)
     scores = _scores(shape, ability, codes, generator)
-    dear = _effects(shape, codes, 0.9, generator)
-    slow = dear if shape.linked else _effects(shape, codes, 0.8, generator)
-    cost = _cells(shape, 1.2 * dear + shape.price * ability, 0.0 if shape.flat_cost else 0.3, generator)
+    expensive = _effects(shape, codes, 0.9, generator)
+    slow = expensive if shape.linked else _effects(shape, codes, 0.8, generator)
+    cost = _cells(shape, 1.2 * expensive + shape.price * ability, 0.0 if shape.flat_cost else 0.3, generator)
     seconds = _cells(shape, 0.8 * slow + 0.75 * shape.price * ability, shape.tail, generator)
     columns = [scores, 1e-3 * cost, seconds][: 3 if shape.timed else 2]
     values = np.stack(columns, axis=-1)
@@ -95,7 +103,7 @@ def make_table(shape: Shape, seed: int) -> RecordedTable:
 
 
 def _cells(shape: Shape, level: np.ndarray, tail: float, generator: np.random.Generator) -> np.ndarray:
-    """Lognormal cells about each candidate's level, the levels brought to `steps` different ones."""
+    """Lognormal cells around each candidate's level, with the levels reduced to `steps` different ones."""
     if shape.steps:
         level = np.quantile(level, (np.argsort(np.argsort(level)) * shape.steps // len(level) + 0.5) / shape.steps)
     return np.exp(level)[:, None] * generator.lognormal(0.0, tail, (shape.candidates, shape.examples))
@@ -113,7 +121,7 @@ def _codes(shape: Shape, generator: np.random.Generator) -> np.ndarray:
 
 
 def _effects(shape: Shape, codes: np.ndarray, structure: float, generator: np.random.Generator) -> np.ndarray:
-    """Standardised effects: main effects and one interaction of the params, and a part of each candidate's own."""
+    """Standardised effects: main effects and one interaction of the params, and each candidate's own part."""
     own = generator.standard_normal(shape.candidates)
     if not shape.levels:
         return own

@@ -2,9 +2,10 @@
 
     python benchmarks/samplers.py [--trials 2000] [--sampler tpe] [--profile]
 
-A study with three objectives and seven params in SQLite is filled with finished trials; then `ask` and `tell` are timed
-through search/optuna_study.py, as the search calls them: medians and p95 of twenty, in milliseconds of CPU. The aim is 20 ms at
-2,000 trials, and 50 ms for the front of 10,000 candidates. One line of JSON; --profile prints where ask's time goes.
+A study with three objectives and seven params in SQLite is filled with finished trials. Then `ask` and `tell` are timed
+through search/optuna_study.py, as the search calls them. Prints one line of JSON: the median and p95 of twenty, and the
+time to open the study and to compute a front of 10,000 candidates, in milliseconds of CPU. The aim is 20 ms at 2,000
+trials, and 50 ms for the front. --profile also prints where the time goes.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def drawn(param: SearchParam, generator: np.random.Generator) -> Any:
 
 
 def milliseconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU time of one call, which other work on the machine does not change, and what it returns."""
+    """CPU time of one call, which is independent of other work on the machine, and what it returns."""
     begin = time.process_time()
     found = work()
     return (time.process_time() - begin) * 1000, found
@@ -81,14 +82,14 @@ def asked_and_told(study: OptunaStudy, generator: np.random.Generator) -> tuple[
 
 
 def front_ms(candidates: int) -> float:
-    """The front of so many candidates with three objectives, nearly all of them in each other's way."""
+    """The front of candidates with three objectives, hardly any of which dominates another."""
     points = np.random.default_rng(1).dirichlet([1, 1, 1], candidates)
     times = [milliseconds(lambda: non_dominated(points, maximise=[True, False, False]))[0] for _ in range(ROUNDS)]
     return float(np.median(times))
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--sampler", default="tpe")

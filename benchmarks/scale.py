@@ -1,11 +1,11 @@
-"""A study of many candidates and results, and how long it takes to look at it.
+"""How long it takes to look at a study of many candidates and results.
 
     python benchmarks/scale.py [CANDIDATES] [EXAMPLES]
 
-Builds a storage of 10,000 candidates on 100 examples (1,000,000 results) in a scratch folder, then times commands in
-processes of their own, start of the interpreter included, and pages of `offramp review` from the moment that it says it
-is ready: the first page of a study that it has not read ahead, and the same page again. Prints one line of JSON. The aim:
-pareto within 3 s, each page within 1 s.
+Builds a storage of 10,000 candidates on 100 examples (1,000,000 results) in a temporary folder. Then times commands in
+new processes, interpreter start included, and pages of `offramp review` once it is ready: the first page of a study that
+it has not read ahead, and the same page again. Prints one line of JSON with the best of three times in seconds, and
+sizes in megabytes. The aim is `pareto` within 3 s and each page within 1 s.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HELD = 20
 
 
 def space() -> dict[str, Any]:
-    """The space file of the study; its dataset is not there."""
+    """The space file of the study; its dataset does not exist."""
     from offramp.space.load import SpaceFile
 
     return SpaceFile.model_validate(
@@ -42,7 +42,7 @@ def space() -> dict[str, Any]:
             "schema_version": 1,
             "name": "scale",
             "task": {"signature": "text -> label: Literal['a', 'b']"},
-            "dataset": {"path": "gone.jsonl"},
+            "dataset": {"path": "missing.jsonl"},
             "metric": {"kind": "exact", "field": "label"},
             "models": [{"name": "m", "route": "openai/m", "price": {"input_usd": 1.0, "output_usd": 2.0}}],
             "instructions": {"one": "Label the text."},
@@ -51,7 +51,7 @@ def space() -> dict[str, Any]:
 
 
 def candidate(number: int) -> Candidate:
-    """A candidate like no other."""
+    """A candidate that differs from all others."""
     params = {"model": "m", "instruction": "one", "temperature": number / 1e6}
     return Candidate(
         params=params, model="m", module="predict", adapter="plain", constrained=False, instructions={"main": "Label the text."},
@@ -74,7 +74,7 @@ def rows(
 
 
 def build(store: Store, candidates: int, examples: int) -> None:
-    """The storage, written in bulk; aggregates are those that the program writes."""
+    """Writes the storage in bulk, with the aggregates that the program itself would write."""
     from offramp.store.aggregates import AggregateStore, aggregate_of
     from offramp.store.results import ResultStore
 
@@ -113,7 +113,7 @@ def build(store: Store, candidates: int, examples: int) -> None:
 
 
 def seconds(*args: str) -> float:
-    """Wall clock of one command."""
+    """Wall-clock time of one command."""
     begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "offramp.cli.main", *args], capture_output=True, text=True)
     if done.returncode:
@@ -122,7 +122,7 @@ def seconds(*args: str) -> float:
 
 
 def page_seconds(folder: str) -> tuple[float, float]:
-    """Wall clock of the first page of the study, which is not the newest, and of the same page again."""
+    """Wall-clock time of the first page of the study, which is not the newest, and of the same page again."""
     command = [sys.executable, "-m", "offramp.cli.main", "review", "--results", folder, "--port", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -141,7 +141,7 @@ def _got(address: str) -> float:
 
 
 def main() -> None:
-    """Build, then time each command three times."""
+    """Builds the storage, then times each command three times."""
     candidates, examples = (int(arg) for arg in (*sys.argv[1:], *("10000", "100")[len(sys.argv) - 1 :]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "offramp.db"

@@ -1,8 +1,9 @@
-"""How long `offramp --help` takes to start, next to a bare interpreter: medians of ten runs each.
+"""How much longer `offramp --help` takes than a bare interpreter.
 
     python benchmarks/startup.py
 
-Prints one line of JSON. The aim is a difference of at most 0.3 s.
+Prints one line of JSON: medians of ten runs of each in seconds, their difference and ratio. The aim is a difference of
+at most 0.3 s.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def start_s(arguments: Sequence[str]) -> float:
 
 
 def main() -> None:
-    """Measure in turns, so that a busy moment hits both."""
+    """Measures the two in turns, so that a busy moment affects both."""
     start_s(HELP)  # writes the bytecode files
     pairs = [(start_s(BARE), start_s(HELP)) for _ in range(RUNS)]
     bare_s, help_s = (statistics.median(times) for times in zip(*pairs, strict=True))

@@ -1,11 +1,12 @@
-"""What live racing saves, and what it loses, on tables of recorded or made-up outcomes.
+"""What live racing saves, and what it loses, on tables of recorded or synthetic outcomes.
 
     python benchmarks/stopping.py [--candidates 40] [--seeds 5] [TABLE.parquet | SHAPE ...]
 
-As in a live job, candidates come one after another, at random here, and run on growing blocks of one shared order until
-they are complete or surely behind the front so far (search/live_racing.py). One line a table, means over seeds: share of the
-cells that were run, share of the true front's members that were stopped, and the hypervolume of what was complete
-in the end as a share of that of all these candidates.
+As in a live job, candidates come one after another (here at random) and run on growing blocks of one shared order until
+they are complete or surely behind the front so far (search/live_racing.py). Prints one line of JSON per table with means
+over seeds: `run`, the share of cells that were run; `lost`, the share of the true front's members that were stopped;
+`members` of the true front; `volume`, the hypervolume of the complete candidates as a share of that of all; and seconds
+of CPU. Without names: every shape of replay_tables.py.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from offramp.search.replay.table import read_table
 
 
 def raced(truth: Truth, candidates: int, seed: int) -> dict[str, float]:
-    """One search; `truth` knows the table."""
+    """One search over some of the table's candidates."""
     generator = np.random.default_rng(seed)
     ids = generator.permutation(truth.n)[:candidates]
     order = generator.permutation(truth.k)
-    values = truth.recorded.values[ids][:, order]
-    objectives = [OBJECTIVES[outcome] for outcome in truth.recorded.outcomes]
+    values = truth.table.values[ids][:, order]
+    objectives = [OBJECTIVES[outcome] for outcome in truth.table.outcomes]
     known, complete, stopped = np.full_like(values, np.nan), [], []
     ends = block_ends(truth.k)
     for i in range(len(ids)):
@@ -56,7 +57,7 @@ def raced(truth: Truth, candidates: int, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure what the command line names."""
+    """Measures what the command line names."""
     parser = argparse.ArgumentParser()
     parser.add_argument("tables", nargs="*", default=list(SHAPES))
     parser.add_argument("--candidates", type=int, default=40)

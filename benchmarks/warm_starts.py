@@ -1,12 +1,13 @@
-"""What a start from another study is worth: a new model, searched from nothing and from the old model's study.
+"""What starting from another study is worth: a search for a new model, with and without the old model's study.
 
     python benchmarks/warm_starts.py [SEEDS]
 
-A landscape of 216 candidates a model, in process and for nothing: an answer is right when the example's difficulty is
-below the candidate's skill, and skills are sums of effects of instruction, temperature, top_p and demos. The new model
-has the old one's effects with noise. For each seed: the old model's study (30 trials), then the new model's from
-nothing, with the old front first (and no history), and with all that `--from` takes over, all at the same calls. Printed
-is the true skill of what is recommended, as a share of the best there is.
+A landscape of 216 candidates per model, computed in this process: an answer is right when the example's difficulty is
+below the candidate's skill, and a skill is the sum of effects of instruction, temperature, top_p and frequency_penalty.
+The new model's effects are the old one's plus noise. Each seed runs the old model's study (30 trials), then the new
+model's three times at the same number of calls: from nothing, with the old front first but without its history, and with
+everything that `--from` takes over. Prints the true skill of the recommended candidate as a share of the best skill:
+median, quartiles and worst over seeds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -24,8 +26,14 @@ from typing import Any
 import yaml
 
 from offramp.ids import derived_seed
+from offramp.job.resolve import resolve_job
 from offramp.records import CallReply, CallRequest, Usage
-from offramp.search import api, loop
+from offramp.search import api
+from offramp.search.outcome import JobResult, Options
+from offramp.search.warm.start import start_from
+from offramp.space.load import load_space
+from offramp.store.engine import open_store
+from offramp.store.studies import StudyStore
 from offramp.testing.fakes import FunctionTransport
 
 TEXTS = {f"text{i}": f"Text {i}." for i in range(6)}
@@ -37,7 +45,7 @@ Effects = Mapping[tuple[str, Any], float]
 
 
 def effects(seed: int) -> dict[str, Effects]:
-    """By model: what each value adds to the skill. The new model's are the old one's and noise."""
+    """By model: what each value adds to the skill. The new model's are the old one's plus noise."""
     rng = random.Random(derived_seed(seed, "effects"))
     keys = [("text", t) for t in TEXTS.values()]
     keys += [(n, v) for n, vs in (("t", TEMPERATURES), ("p", TOP_PS), ("f", PENALTIES)) for v in vs]
@@ -53,7 +61,7 @@ def skill(known: Mapping[str, Effects], model: str, text: str, params: Mapping[s
 
 
 def answer(known: Mapping[str, Effects], request: CallRequest) -> CallReply:
-    """Right where the example is easier than the candidate is skilled."""
+    """Right where the example's difficulty is below the candidate's skill."""
     number = int(request.messages[-1]["content"].split()[1])
     difficulty = derived_seed(number, "difficulty") / 2**32
     right = difficulty < skill(known, request.model.name, request.messages[0]["content"], request.params)
@@ -63,7 +71,7 @@ def answer(known: Mapping[str, Effects], request: CallRequest) -> CallReply:
 
 
 def space(folder: Path, model: str, seed: int, trials: int) -> Path:
-    """The job of one model."""
+    """Writes the space file of one model; returns its path."""
     rows = [{"id": f"e{i}", "message": f"case {i}", "label": LABELS[i % 2]} for i in range(ROWS)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     part = {"name": model, "route": f"openai/{model}", "api_base": "http://127.0.0.1:9/v1", "price": PRICE}
@@ -88,7 +96,7 @@ def space(folder: Path, model: str, seed: int, trials: int) -> Path:
 
 
 def one(seed: int) -> dict[str, float]:
-    """One seed: share of the best skill that each way's recommendation has."""
+    """One seed: the skill of what each way recommends, as a share of the best skill."""
     known = effects(seed)
     transport = FunctionTransport(partial(answer, known))
     with tempfile.TemporaryDirectory() as name:
@@ -98,24 +106,26 @@ def one(seed: int) -> dict[str, float]:
         warm = {"from_study": old, "from_storage": f"sqlite:///{folder / 'offramp.db'}"}
         return {
             "cold": _share(known, api.optimize(new, results=folder / "cold", transport=transport)),
-            "front first": _share(
-                known,
-                _without_history(lambda: api.optimize(new, results=folder / "front", transport=transport, **warm)),
-            ),
+            "front first": _share(known, _front_first(new, folder, transport, old, seed)),
             "--from": _share(known, api.optimize(new, results=folder / "warm", transport=transport, **warm)),
         }
 
 
-def _without_history(run: Callable[[], Any]) -> Any:
-    kept = loop.add_prior
-    loop.add_prior = lambda *_, **__: None
-    try:
-        return run()
-    finally:
-        loop.add_prior = kept
+def _front_first(path: Path, folder: Path, transport: FunctionTransport, old: str, seed: int) -> JobResult:
+    """The same start without history: the study's record is written first, without prior trials, and then continued."""
+    results, source_url = folder / "front", f"sqlite:///{folder / 'offramp.db'}"
+    results.mkdir()
+    options = Options(trials=TRIALS, seed=seed, concurrency=4)
+    with open_store(f"sqlite:///{results / 'offramp.db'}", create=True) as store, open_store(source_url) as source:
+        study = start_from(resolve_job(load_space(path)), options, store, source, old).study_name(seed)
+        details = StudyStore(store).get(study).details
+        assert details.warm is not None
+        StudyStore(store).update(study, details=replace(details, warm=replace(details.warm, prior=())))
+    return api.optimize(path, results=results, transport=transport, from_study=old, from_storage=source_url)
 
 
-def _share(known: Mapping[str, Effects], result: Any) -> float:
+def _share(known: Mapping[str, Effects], result: JobResult) -> float:
+    """Skill of the recommended candidate, as a share of the best."""
     best = max(
         skill(known, "new", text, {"temperature": t, "top_p": p, "frequency_penalty": f})
         for text in TEXTS.values() for t in TEMPERATURES for p in TOP_PS for f in PENALTIES

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/space-file.md anew from the models. Run it after a change of the space file's models."""
+"""Rewrites the tables of docs/space-file.md from the space models. Run it after changing them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "space-file.md"
 
 
 def main() -> None:
-    """Rewrite the page in place."""
+    """Rewrites the page in place."""
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 

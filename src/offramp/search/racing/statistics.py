@@ -3,7 +3,7 @@
 Scores are modelled as candidate + example + residual, with the candidates' means on a scale of log odds, because most
 candidates of a pool crowd near its best score and a few are much worse. Money and seconds are modelled as candidate x
 example x residual on a logarithmic scale, because they vary in proportion to their size. Examples differ more than
-candidates do, so a candidate that met easy examples has to be told from a good one. The examples' effects are shrunk by
+candidates do, so a candidate that met easy examples must not pass for a good one. The examples' effects are shrunk by
 how few cells there are of each.
 
 Invariant: a cell without a value (NaN) is left out; it counts neither for nor against anyone.
