@@ -4,8 +4,8 @@
 
 Prints a table per confidence: coverage by number of examples, for shares, means of scores, differences of pairs and
 quantiles; a star marks coverage that is off by more than two points. A last table shows how often one of 20 equal
-candidates is called better. It takes
-an hour of CPU with 20,000 repeats, the default, and most of that with fewer: the last table has at least 100 repeats.
+candidates is called better. It takes an hour of CPU with 20,000 repeats, the default, and not much less with fewer,
+because the last table has at least 100 repeats.
 
 Shares are judged by their mean coverage over uniformly distributed true shares, with the lowest coverage over shares
 from 0.05 to 0.95 in brackets. Scores and differences are judged over several families of distributions, whose

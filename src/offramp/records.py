@@ -83,7 +83,7 @@ class Usage:
 
     @property
     def prompt_tokens(self) -> int:
-        """All that was read, from caches and anew."""
+        """All tokens that were read, cached or not."""
         return self.input_tokens + self.cached_input_tokens + self.cache_write_tokens
 
     def __add__(self, other: Usage) -> Usage:
