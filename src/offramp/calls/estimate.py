@@ -15,7 +15,7 @@ from offramp.records import CallReply, CallRequest, Usage
 
 _FRAME_TOKENS = 8
 _DEFAULT_OUTPUT = 4096
-_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def text_tokens(text: str) -> int:
@@ -33,7 +33,7 @@ def input_tokens(request: CallRequest) -> int:
 
 def output_tokens(request: CallRequest) -> int:
     """The most that may come back, reasoning included."""
-    limits = [request.params[name] for name in _LIMITS if isinstance(request.params.get(name), int)]
+    limits = [request.params[name] for name in LIMITS if isinstance(request.params.get(name), int)]
     most = max(limits) if limits else request.model.max_output_tokens or _DEFAULT_OUTPUT
     copies = request.params.get("n")
     return int(most) * (copies if isinstance(copies, int) and copies > 1 else 1)

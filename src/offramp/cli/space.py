@@ -56,10 +56,13 @@ def _summary(file: Path) -> dict[str, str]:
     loaded = load_space(file)
     check_space(loaded)  # before the import below, which takes seconds
     instruction_texts(loaded)
+    from offramp.job.reserving import check_reservable
     from offramp.job.resolve import resolve_job
     from offramp.search.estimate import job_summary
 
-    return dict(job_summary(resolve_job(loaded)))
+    job = resolve_job(loaded)
+    check_reservable(job, usd=job.space.budget.usd)
+    return dict(job_summary(job))
 
 
 def _problems(file: Path, error: UsageError) -> list[Mapping[str, Any]]:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from offramp.errors import DatasetError, ModelError, SpaceError, nearest, problem
 from offramp.job.check_values import check_values
+from offramp.job.reserving import TIER, tiers_sent
 from offramp.job.resolved import ResolvedJob
 from offramp.models import embedded
 from offramp.models.keys import missing_key
-from offramp.records import DemoKind, Model
+from offramp.records import STANDARD_TIERS, DemoKind, Model
 from offramp.space.model import LONGEST_NAME, JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
@@ -44,6 +45,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
     if not stored:
         _check_race(job)
         _check_ids(job)
+        _check_tiers(job)
         check_values(job, list(metric_parts(job.space.metric, JudgeMetric)), leaving=_leaving(job))
 
 
@@ -124,6 +126,34 @@ def _check_ids(job: ResolvedJob) -> None:
 
 def _takes(model: Model, param: str) -> bool:
     return model.supported_params is None or param in model.supported_params
+
+
+def _check_tiers(job: ResolvedJob) -> None:
+    """Refuses a service tier at which a model has no known price: nobody could say what was spent."""
+    asked = [(f"params.{TIER}", name, tier) for name in job.searched_models for tier in tiers_sent(job, name)]
+    stated = [("incumbent.params", job.incumbent.model, job.incumbent.request_params)] if job.incumbent else []
+    stated = [(key, name, params) for key, name, params in stated if name not in _leaving(job)]
+    if job.space.propose is not None:
+        stated.append(("propose.params", model_name(job.space.propose.model), job.space.propose.params))
+    stated += [("metric.params", part.model, part.params) for part in metric_parts(job.space.metric, JudgeMetric)]
+    asked += [(f"{key}.{TIER}", name, str(params[TIER])) for key, name, params in stated if params.get(TIER)]
+    for key, name, tier in asked:
+        price = job.models[name].price
+        if price is None or not price.known:
+            continue
+        at = price.for_tier(tier)
+        if at is None or not at.known:
+            known = ", ".join(("default", *price.tier_names))
+            what = f"{key}: the price of {name!r} at service_tier {tier!r} is not known"
+            do = f"Use a tier whose price is known, or state the model's `price` at {tier!r} under `models`."
+            raise SpaceError(problem(job.loaded.where(key), what, expected=f"one of {known}", do=do))
+    for name in job.searched_models:
+        price, tiers = job.models[name].price, tiers_sent(job, name)
+        billed = sorted({"default" if tier.lower() in STANDARD_TIERS else tier for tier in tiers})
+        if price is not None and price.any_tier and len(billed) > 1 and price.compute_usd_per_hour is None:
+            what = f"params.{TIER}: {name!r} has one stated price for the tiers {billed}"
+            do = "Search one tier, or leave `price` out, so that the installed price table says what each costs."
+            raise SpaceError(problem(job.loaded.where(f"params.{TIER}"), what, do=do))
 
 
 def check_prices(job: ResolvedJob, *, usd: float | None) -> None:

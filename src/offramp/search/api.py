@@ -16,6 +16,7 @@ from offramp.errors import StorageError, UsageError, problem
 from offramp.job.checks import check_prices, check_runnable
 from offramp.job.clock import Timing
 from offramp.job.loaded import LoadedStudy, load_study
+from offramp.job.reserving import check_reservable
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
 from offramp.search.engine import Job, JobResult, Options
@@ -92,6 +93,7 @@ def options_of(
     search, budget = job.space.search, job.space.budget
     refuse_impossible(trials=trials, usd=usd, calls=calls, minutes=minutes, seed=seed, concurrency=concurrency)
     check_prices(job, usd=usd)
+    check_reservable(job, usd=budget.usd if usd is None else usd)
     return Options(
         trials=search.trials if trials is None else trials,
         seed=search.seed if seed is None else seed,

@@ -23,7 +23,7 @@ from offramp.search.holdout_evaluation import HoldoutEvaluation
 from offramp.search.holdout_reserve import HoldoutReserve
 from offramp.search.loop import Loop
 from offramp.search.optuna_study import open_study
-from offramp.search.outcome import JobResult, Options, is_cap, reason_of
+from offramp.search.outcome import CAPS, JobResult, Options, is_cap, reason_of
 from offramp.search.progress import Progress, Reporter
 from offramp.search.proposals.rounds import make_rounds
 from offramp.search.state import StudyState
@@ -118,6 +118,9 @@ class Job:
             state.update(summary_json=summary_text(report))
         except JobError:
             raise error or JobError(f"the study {self.name} could not be written to its end") from None
+        if error is None and reason in CAPS and not (money.calls or stats.calls or stats.cached_calls or state.tried):
+            what = f"{self.name}: the job ended before its first call: {CAPS[reason]} has no room for it"
+            error = JobError(f"{what}. Raise it, or set max_tokens, and run the same command again.")
         return JobResult(
             report=report,
             calls=stats.calls,

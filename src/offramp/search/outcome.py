@@ -49,6 +49,10 @@ class JobResult:
     error: OfframpError | None = None
 
 
+CAPS = {"budget_usd": "budget.usd", "budget_calls": "budget.calls"}
+"""The key of the cap that a run ended for, by the word for it."""
+
+
 def reason_of(error: OfframpError) -> str:
     """The one word for why a job ended before its trials were done."""
     if isinstance(error, BudgetExceeded):
