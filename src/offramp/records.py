@@ -22,7 +22,7 @@ Message = Mapping[str, str]
 
 
 class Split(enum.StrEnum):
-    """Who may read an example: demos and proposals (train), the search, or the final verdict (holdout)."""
+    """Who may read an example: demos and proposals (train), the search, or the final evaluation (holdout)."""
 
     TRAIN = "train"
     SEARCH = "search"

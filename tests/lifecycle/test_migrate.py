@@ -80,8 +80,8 @@ def test_the_proposal_is_the_best_of_the_new_model_and_the_old_one_is_never_aske
     found = migrated(places, to=["large"])
     assert found.baseline.basis is Basis.RECORDED
     assert (found.chosen.candidate.model, found.chosen.candidate.instructions["main"]) == ("large", "Strict.")
-    assert found.chosen.holdout.quality == 1.0 and found.chosen.contest is not None
-    assert found.chosen.contest.n == HOLDOUT and found.chosen.contest.losses == 0
+    assert found.chosen.holdout.quality == 1.0 and found.chosen.comparison is not None
+    assert found.chosen.comparison.n == HOLDOUT and found.chosen.comparison.losses == 0
 
 
 def test_the_drop_in_is_the_promoted_config_and_nothing_else_is_changed(tmp_path: Path, landscape: Counted) -> None:
@@ -127,8 +127,8 @@ def test_without_its_storage_and_gone_the_scores_beside_the_promotion_serve(
     monkeypatch.delenv("OPENAI_API_KEY")
     fresh = Places(promotions=places.promotions, results=tmp_path / "other", lifecycle=own)
     found = migrated(fresh, to=["large"])
-    assert found.baseline.basis is Basis.PROMOTION and found.chosen.contest is not None
-    assert found.chosen.contest.n == HOLDOUT
+    assert found.baseline.basis is Basis.PROMOTION and found.chosen.comparison is not None
+    assert found.chosen.comparison.n == HOLDOUT
 
 
 def test_a_model_that_vanished_and_has_no_key_any_more_takes_part_by_its_records(
@@ -205,7 +205,7 @@ def test_the_proposal_says_what_changes_and_its_promote_command_works(
     assert command(places, tmp_path, "--to", "large", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     text = (tmp_path / "proposal.md").read_text()
-    for part in ("# landscape: from small to large", "## Holdout", "## Is a drop-in enough?", "## How sure this is",
+    for part in ("# landscape: from small to large", "## Holdout", "## Is a drop-in enough?", "## How certain this is",
                  "was not asked again", "Strict.", "expected: {\"label\":", "offramp rollback landscape"):  # fmt: skip
         assert part in text
     promote = next(line for line in text.splitlines() if line.startswith("$ offramp promote"))
@@ -236,7 +236,7 @@ def test_without_labels_the_recorded_answers_serve_and_the_proposal_says_so(tmp_
     assert command(places, tmp_path, "--to", "large", "--reference", "answers") == 0
     text = (tmp_path / "proposal.md").read_text()
     assert "its answers agree with today's to" in text and "as there are no labels" in text
-    assert "get another answer" in text and "WORSE" not in text
+    assert "get a different answer" in text and "WORSE" not in text
     found = migrated(places, to=["large"], reference=Reference.ANSWERS)
     assert found.chosen.candidate.instructions["main"] == "Vague." and found.baseline.holdout.quality == 1.0
 
@@ -274,7 +274,7 @@ def test_the_model_that_leaves_is_no_successor(
     tmp_path: Path, landscape: Counted, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(promoted(tmp_path), tmp_path, "--to", "small") == 2
-    assert "it is the model that leaves" in capsys.readouterr().err
+    assert "it is the retiring model itself" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def migrate(
     else:
         print_migration(found)
         click.echo(f"Proposal: {path}")
-    worse = found.reference == "labels" and found.chosen.contest is not None and found.chosen.contest.worse
+    worse = found.reference == "labels" and found.chosen.comparison is not None and found.chosen.comparison.worse
     ctx.exit(WORSE if worse else 0)
 
 
@@ -92,7 +92,7 @@ def _promote_command(
 
 def print_migration(found: Migration) -> None:
     """Today's config, each drop-in and the proposal on the holdout, and the conclusion."""
-    from offramp.lifecycle.migration.page import verdict
+    from offramp.lifecycle.migration.page import conclusion
     from offramp.lifecycle.migration.record import Kind
     from offramp.study.wording import plain, short_params
 
@@ -102,9 +102,9 @@ def print_migration(found: Migration) -> None:
     if found.chosen.kind is Kind.SEARCHED:
         contenders.append((f"new config: {found.chosen.candidate.model}", found.chosen))
     for name, item in contenders:
-        _print_row(name, item.holdout, None if item.contest is None else item.contest.difference)
+        _print_row(name, item.holdout, None if item.comparison is None else item.comparison.difference)
     click.echo(f"Proposed: {found.chosen.candidate.id} ({short_params(found.chosen.candidate.params)})")
-    click.echo(verdict(found))
+    click.echo(conclusion(found))
     for left in found.left_out:
         click.echo(f"Not tried: {plain(left.name)}: {plain(' '.join(left.why.split()))}")
 

@@ -1,9 +1,8 @@
-"""What runs today, in numbers: recorded, measured now, or as the promotion kept it.
+"""What runs today, in numbers: recorded, measured now, or as stored with the promotion.
 
-The recorded results of its study are complete as a rule, since nothing is promoted that was not scored on the holdout;
-then the model that leaves is not asked at all. Where they are gone and it still answers, it runs once more. Where it
-does not answer either, the scores kept beside the promotion serve: enough to count wins and losses, not to show
-answers.
+The recorded results of its study are usually complete, since a promotion needs a holdout evaluation; then the retiring
+model is not called at all. If they no longer exist and the model still answers, it runs once more. If it does not
+answer either, the scores stored with the promotion are used: enough to count wins and losses, not to show answers.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def read_baseline(origin: Origin, runs: Runs, *, folder: FeatureFolder, alive: b
 
 
 def _measured(origin: Origin, runs: Runs, say: Callable[[str], None]) -> Baseline:
-    say(f"today's config on {origin.candidate.model}, as there is no record of it here")
+    say(f"today's config on {origin.candidate.model}, because its results are not stored here")
     result = runs.run(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
     if not result.report.members:
         raise result.error or JobError(f"{origin.candidate.model} gave no result: {result.report.stop_reason}")
@@ -62,8 +61,8 @@ def _measured(origin: Origin, runs: Runs, say: Callable[[str], None]) -> Baselin
 def _kept(origin: Origin, folder: FeatureFolder) -> Baseline:
     evidence = origin.promotion.evidence
     if evidence.holdout is None or evidence.holdout_results is None:
-        what = f"{origin.candidate.model} does not answer any more, and no result of it is kept"
-        do = "Bring back the storage of its study, or run `offramp optimize` on a space without an incumbent."
+        what = f"{origin.candidate.model} no longer answers, and none of its results are stored"
+        do = "Restore the storage of its study, or run `offramp optimize` on a space without an incumbent."
         raise UsageError(problem(origin.promotion.feature, what, do=do))
     rows = folder.rows(evidence.holdout_results)
     return Baseline(

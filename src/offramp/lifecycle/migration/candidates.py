@@ -54,7 +54,7 @@ def choose(origin: Origin, notice: Watched, calendar: Calendar, today: datetime.
     if to:
         names = tuple(dict.fromkeys(to))
         if leaving in names:
-            raise UsageError(problem("--to", "it is the model that leaves", got=leaving, do="Name another."))
+            raise UsageError(problem("--to", "it is the retiring model itself", got=leaving, do="Name another."))
         for name in names:
             resolve(model_part(origin, name), "--to")
         return Choice(names=names, left_out=())
@@ -84,7 +84,7 @@ def _usable(
         if item.callable_now:
             yield item.name
         else:
-            left_out.append(NotTried(name=item.name, why="no key for it in the environment"))
+            left_out.append(NotTried(name=item.name, why="its key is not in the environment"))
 
 
 def _others(origin: Origin, named: Iterable[str]) -> list[ModelPart]:

@@ -21,7 +21,7 @@ from offramp.job.resolved import ResolvedJob
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.baseline import read_baseline
 from offramp.lifecycle.migration.candidates import NotTried, choose, notice_of
-from offramp.lifecycle.migration.contest import contest
+from offramp.lifecycle.migration.comparison import compare_results
 from offramp.lifecycle.migration.fit import fitted, params_refused
 from offramp.lifecycle.migration.origin import Origin, counted, read_origin
 from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference, Shown
@@ -162,7 +162,7 @@ class _Work:
         try:
             alone = self._alone(candidate, candidate.model, Kind.SEARCHED)
         except CapReached as reached:
-            self._stopped = f"the best of the search was not scored on the holdout: {reached}"
+            self._stopped = f"the best of the search was not evaluated on the holdout: {reached}"
             return None
         return replace(alone, utility=member.utility)
 
@@ -191,7 +191,7 @@ class _Work:
             search=aggregate_of(seen[Split.SEARCH].values()),
             holdout=aggregate_of(holdout.values()),
             results=holdout,
-            contest=contest(holdout, self._baseline.results),
+            comparison=compare_results(holdout, self._baseline.results),
             rejected=rejected,
         )
 

@@ -1,7 +1,7 @@
 """What a migration starts from: the promoted config as a candidate, its space, and what was recorded of it.
 
-The space is that of the study which the promotion came from, as it ran. Where that study is in the storage its results
-serve as well: the model that leaves need not answer any more.
+The space is that of the study which the promotion came from, as it ran. If that study is in the storage, its results
+are used too, and the retiring model need not answer any more.
 
 Invariant: nothing here makes a call or writes.
 """
@@ -100,7 +100,7 @@ def _space(promotion: Promotion, row: StudyRow | None, promotions: Path, given: 
         raise UsageError(problem("--space", "there is no such file", got=str(given), do="Check the path."))
     path = given or _space_file(promotion, row, promotions)
     if path is None or not path.parent.is_dir():
-        what = "the space file of its study is not where the promotion says"
+        what = "the space file of its study is not where the promotion says it is"
         raise UsageError(problem(promotion.feature, what, got=str(path) if path else None, do="Name it with --space."))
     if row is None:
         return load_space(path)
@@ -119,5 +119,5 @@ def _space_file(promotion: Promotion, row: StudyRow | None, promotions: Path) ->
     path = (root / named).resolve()
     if not path.is_relative_to(root):  # a space file may name code to run: a promotion does not get to choose which
         do = "Name it with --space."
-        raise UsageError(problem(promotion.feature, "its space file is outside of this project", got=named, do=do))
+        raise UsageError(problem(promotion.feature, "its space file is outside this project", got=named, do=do))
     return path

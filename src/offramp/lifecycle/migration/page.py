@@ -1,6 +1,6 @@
-"""The proposal: a migration as a Markdown page that a person reads and signs.
+"""The proposal: a migration as a Markdown page for a person to read and approve.
 
-Answers of models and rows of data are texts of strangers: they stand in code fences that they cannot close.
+Answers of models and rows of data are untrusted text: they are in code fences that they cannot close.
 
 Invariant: nothing is computed here; every number is one of the record's.
 """
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from offramp.lifecycle.migration.contest import Turn, turns
+from offramp.lifecycle.migration.comparison import Turn, turns
 from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference
 from offramp.models.retirement.dates import Basis as DateBasis
 from offramp.models.retirement.dates import Standing
@@ -21,7 +21,7 @@ from offramp.study.domain.paired_comparison import MARGIN, PairedComparison
 from offramp.study.wording import money, number, per_thousand, plain, seconds, short_params
 
 WINS, LOSSES = 3, 6
-"""Examples that are shown; losses matter more."""
+"""Numbers of examples shown; losses matter more."""
 _LONGEST = 400
 
 
@@ -32,35 +32,35 @@ def page(found: Migration, *, promote_command: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def verdict(found: Migration) -> str:
-    """What is proposed and how sure that is, in one or two sentences."""
+def conclusion(found: Migration) -> str:
+    """What is proposed and how certain that is, in one or two sentences."""
     chosen, model = found.chosen, found.chosen.candidate.model
     same = "without what it does not accept" if chosen.rejected else "unchanged"
     what = f"Today's config on {model}, {same}" if chosen.kind is Kind.DROP_IN else f"A new config on {model}"
     if found.reference is Reference.ANSWERS:
         return f"{what}: {_agrees(chosen)}"
-    return f"{what}: {_compared(chosen.contest)}"
+    return f"{what}: {_compared(chosen.comparison)}"
 
 
 def _agrees(chosen: Contender) -> str:
     seen = chosen.holdout
     return (
-        f"its answers agree with today's to {_interval(seen)} on {seen.n} examples. Where they differ, nobody has said "
-        "yet which one is right."
+        f"its answers agree with today's to {_interval(seen)} on {seen.n} examples. Where they differ, it is not "
+        "known which one is right."
     )
 
 
-def _compared(contest: PairedComparison | None) -> str:
-    if contest is None:
+def _compared(comparison: PairedComparison | None) -> str:
+    if comparison is None:
         return "there is nothing to compare it with."
-    by = f"{_points(contest)} points ({_around(contest)})"
-    if contest.better:
-        return f"better than what runs today, by {by} on {contest.n} examples of the holdout."
-    if contest.worse:
-        return f"WORSE than what runs today, by {by} on {contest.n} examples. Do not promote it without a reason."
-    if contest.not_inferior.holds:
-        return f"at least as good as what runs today: {by} on {contest.n} examples."
-    return f"not shown to be as good as what runs today: {by} on {contest.n} examples are too few to say."
+    by = f"{_points(comparison)} points ({_around(comparison)})"
+    if comparison.better:
+        return f"better than what runs today, by {by} on {comparison.n} examples of the holdout."
+    if comparison.worse:
+        return f"WORSE than what runs today, by {by} on {comparison.n} examples. Do not promote it without a reason."
+    if comparison.not_inferior.holds:
+        return f"at least as good as what runs today: {by} on {comparison.n} examples."
+    return f"not shown to be as good as what runs today: {by}; {comparison.n} examples are too few to tell."
 
 
 def _head(found: Migration) -> str:
@@ -69,7 +69,7 @@ def _head(found: Migration) -> str:
         "",
         f"{_why(found)} Written on {found.today}, for label `{found.label}` (version {found.version}).",
         "",
-        f"**{verdict(found)}**",
+        f"**{conclusion(found)}**",
     ]
     return "\n".join(lines)
 
@@ -97,12 +97,12 @@ def _table(found: Migration) -> str:
     lines = ["## Holdout", "", head, "|---|---|---|---|---|---|---|", _baseline_row(found)]
     shown = {item.candidate.id: item for item in (*found.drop_ins, found.chosen)}
     for item in shown.values():
-        lines.append(_row(_named(item, found), item.holdout, found.baseline.holdout, item.contest))
+        lines.append(_row(_named(item, found), item.holdout, found.baseline.holdout, item.comparison))
     sent = [
         f"{plain(item.candidate.model)} does not accept these parameters, and was not sent them: "
         f"{plain('; '.join(item.rejected))}." for item in shown.values() if item.rejected
     ]  # fmt: skip
-    return "\n".join([*lines, "", *sent, _basis(found.baseline), _ruler(found)])
+    return "\n".join([*lines, "", *sent, _basis(found.baseline), _measured_by(found)])
 
 
 def _baseline_row(found: Migration) -> str:
@@ -115,8 +115,8 @@ def _named(item: Contender, found: Migration) -> str:
     return f"**{text}** (proposed)" if item.candidate.id == found.chosen.candidate.id else text
 
 
-def _row(name: str, seen: Aggregate, before: Aggregate | None, contest: PairedComparison | None) -> str:
-    cells = [name, _interval(seen), _difference(contest), _counts(contest)]
+def _row(name: str, seen: Aggregate, before: Aggregate | None, comparison: PairedComparison | None) -> str:
+    cells = [name, _interval(seen), _difference(comparison), _counts(comparison)]
     old = before or seen
     cells.append(_with_ratio(per_thousand(seen.cost_usd), seen.cost_usd, old.cost_usd))
     cells.append(_with_ratio(seconds(seen.latency_p50_s), seen.latency_p50_s, old.latency_p50_s))
@@ -130,22 +130,22 @@ def _interval(seen: Aggregate) -> str:
     return f"{number(seen.quality)}{around}"
 
 
-def _difference(contest: PairedComparison | None) -> str:
-    if contest is None:
+def _difference(comparison: PairedComparison | None) -> str:
+    if comparison is None:
         return ""
-    return f"{_points(contest)} ({_around(contest)})"
+    return f"{_points(comparison)} ({_around(comparison)})"
 
 
-def _points(contest: PairedComparison) -> str:
-    return f"{(contest.difference or 0.0) * 100:+.1f}"
+def _points(comparison: PairedComparison) -> str:
+    return f"{(comparison.difference or 0.0) * 100:+.1f}"
 
 
-def _around(contest: PairedComparison) -> str:
-    return f"{contest.interval.low * 100:+.1f} to {contest.interval.high * 100:+.1f}"
+def _around(comparison: PairedComparison) -> str:
+    return f"{comparison.interval.low * 100:+.1f} to {comparison.interval.high * 100:+.1f}"
 
 
-def _counts(contest: PairedComparison | None) -> str:
-    return "" if contest is None else f"{contest.wins} / {contest.losses} / {contest.ties}"
+def _counts(comparison: PairedComparison | None) -> str:
+    return "" if comparison is None else f"{comparison.wins} / {comparison.losses} / {comparison.ties}"
 
 
 def _with_ratio(text: str, value: float | None, before: float | None) -> str:
@@ -156,17 +156,17 @@ def _with_ratio(text: str, value: float | None, before: float | None) -> str:
 
 def _basis(baseline: Baseline) -> str:
     return {
-        Basis.RECORDED: "Today's numbers are the recorded ones of its study: its model was not asked again.",
+        Basis.RECORDED: "Today's numbers are those recorded in its study: its model was not called again.",
         Basis.MEASURED: "Today's config ran again for this comparison.",
-        Basis.PROMOTION: "Today's numbers are those kept beside the promotion: its model does not answer any more.",
+        Basis.PROMOTION: "Today's numbers are those stored with the promotion: its model no longer answers.",
     }[baseline.basis]
 
 
-def _ruler(found: Migration) -> str:
+def _measured_by(found: Migration) -> str:
     by = "the labels of the data"
     if found.reference is Reference.ANSWERS:
-        by = "the recorded answers of what runs today, as there are no labels: 1 is full agreement, not full marks"
-    return f"Metric: {plain(found.metric)}, judged by {by}. Latency is as run, not measured apart."
+        by = "the recorded answers of what runs today, as there are no labels: 1 means full agreement, not correctness"
+    return f"Metric: {plain(found.metric)}, compared with {by}. Latency is as run, not measured in isolation."
 
 
 # -------------------------------------------------------------------------------------------------- drop-ins
@@ -175,25 +175,25 @@ def _ruler(found: Migration) -> str:
 def _drop_ins(found: Migration) -> str:
     lines = ["## Is a drop-in enough?", ""]
     if not found.drop_ins:
-        return "\n".join([*lines, "No model could take today's config unchanged; see below."])
+        return "\n".join([*lines, "No model could run today's config unchanged; see below."])
     lines += [f"- {plain(item.candidate.model)}: {_enough(item, found)}" for item in found.drop_ins]
     return "\n".join(lines)
 
 
 def _enough(item: Contender, found: Migration) -> str:
-    contest = item.contest
+    comparison = item.comparison
     if found.reference is Reference.ANSWERS:
         return f"its answers agree with today's to {_interval(item.holdout)}."
-    if contest is None:
+    if comparison is None:
         return "there is nothing to compare it with."
-    points = f"{_points(contest)} points"
-    if contest.better:
+    points = f"{_points(comparison)} points"
+    if comparison.better:
         return f"yes, and better ({points})."
-    if contest.not_inferior.holds:
+    if comparison.not_inferior.holds:
         return f"yes: worse by less than {MARGIN * 100:g} points with 95% confidence ({points})."
-    if contest.worse:
-        return f"no: it is worse ({points}, {contest.losses} examples lost, {contest.wins} won)."
-    return f"not shown: {points} on {contest.n} examples could be luck."
+    if comparison.worse:
+        return f"no: it is worse ({points}, {comparison.losses} examples lost, {comparison.wins} won)."
+    return f"not clear: {points} on {comparison.n} examples may be chance."
 
 
 # ----------------------------------------------------------------------------------------------------- users
@@ -202,16 +202,16 @@ def _enough(item: Contender, found: Migration) -> str:
 def _users(found: Migration) -> str:
     wins, losses = turns(found.chosen.results, found.baseline.results)
     lines = ["## What changes for users", ""]
-    total = found.chosen.contest.n if found.chosen.contest is not None else 0
+    total = found.chosen.comparison.n if found.chosen.comparison is not None else 0
     if not total:
         return "\n".join([*lines, "There is nothing to compare."])
     share = 100 * len(losses) / total
     if found.reference is Reference.ANSWERS:
         lines.append(
-            f"Of {total} examples, {len(losses)} get another answer ({share:.0f}%). Read them: which is right?"
+            f"Of {total} examples, {len(losses)} get a different answer ({share:.0f}%). Read them: which is right?"
         )
         return "\n".join([*lines, *(_turn(turn, found) for turn in losses[: WINS + LOSSES])])
-    lines.append(f"Of {total} examples, {len(wins)} come out better and {len(losses)} worse ({share:.0f}%).")
+    lines.append(f"Of {total} examples, {len(wins)} get better and {len(losses)} get worse ({share:.0f}%).")
     for title, shown, of in (("Worse", losses[:LOSSES], losses), ("Better", wins[:WINS], wins)):
         if shown:
             lines += ["", f"### {title} ({len(shown)} of {len(of)})", *(_turn(turn, found) for turn in shown)]
@@ -252,14 +252,14 @@ def fenced(text: str) -> str:
 
 
 def _confidence(found: Migration) -> str:
-    lines = ["## How sure this is", ""]
-    contest = found.chosen.contest
-    if contest is not None:
-        test = f"p = {contest.p_value:.2g} (exact sign-flip test, two-sided)"
-        lines.append(f"- {contest.n} examples of the holdout, paired by example; {test}.")
+    lines = ["## How certain this is", ""]
+    comparison = found.chosen.comparison
+    if comparison is not None:
+        test = f"p = {comparison.p_value:.2g} (exact sign-flip test, two-sided)"
+        lines.append(f"- {comparison.n} examples of the holdout, paired by example; {test}.")
     searched = f"{found.trials or 'no'} candidates of the search and {len(found.drop_ins)} drop-ins"
     lines.append(
-        f"- Chosen by the search split among {searched}; {found.compared} of them were looked at on the holdout."
+        f"- Chosen on the search split among {searched}; {found.compared} of them were evaluated on the holdout."
     )
     if found.stopped not in (None, "trials", "space_exhausted"):
         lines.append(f"- The search ended early: {plain(found.stopped)}.")
@@ -316,7 +316,7 @@ def _left_out(found: Migration) -> str:
 
 
 def _next(found: Migration, promote_command: str) -> str:
-    commands = [promote_command, f"offramp check {found.feature}", f"offramp rollback {found.feature}    # if need be"]
+    commands = [promote_command, f"offramp check {found.feature}", f"offramp rollback {found.feature}    # if needed"]
     told = short_params(found.chosen.candidate.params)
     return "\n".join(["## Next", "", f"Candidate {found.chosen.candidate.id}: {told}", "", _console(commands)])
 

@@ -27,9 +27,9 @@ class Contender:
 
     Attributes:
         study: where it was measured, and where it is promoted from.
-        utility: on the search split, with the old study's ruler; None where an objective is not known.
+        utility: on the search split, on the old study's scales; None where an objective is not known.
         results: on the holdout, by example.
-        contest: against what runs today, on the holdout; None where there is nothing to compare.
+        comparison: against what runs today, on the holdout; None where there is nothing to compare.
         rejected: request parameters that its model does not accept and was not sent, each with why.
     """
 
@@ -40,7 +40,7 @@ class Contender:
     search: Aggregate
     holdout: Aggregate
     results: Mapping[str, Result]
-    contest: PairedComparison | None
+    comparison: PairedComparison | None
     rejected: tuple[str, ...] = ()
 
 

@@ -1,9 +1,9 @@
 """Without labels: the recorded answers of what runs today as the reference, and agreement with them as the metric.
 
 That measures whether users would notice a change, not whether answers are right: what runs today agrees with itself
-wholly, and a better model loses points where it mends a mistake. The proposal says so.
+completely, and a better model loses points where it corrects a mistake. The proposal says so.
 
-Invariant: only answers that were recorded serve; the model that leaves is not asked.
+Invariant: only recorded answers are used; the retiring model is not called.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def by_answers(origin: Origin, results: Path) -> Referenced:
     rows = list(_rows(job, origin.recorded))
     for split in (Split.SEARCH, Split.HOLDOUT):
         if sum(row[SPLIT] == split.value for row in rows) < LEAST:
-            what = f"no recorded answers on the {split} split to judge by"
-            do = "Name the storage of its study with --storage, or judge by labels."
+            what = f"no recorded answers on the {split} split to compare with"
+            do = "Name the storage of its study with --storage, or use labels as the reference."
             raise UsageError(problem(origin.promotion.feature, what, do=do))
     path = _written(rows, results / "references")
     return Referenced(origin=replace(origin, space=_space(origin, job, path)), baseline=_baseline(origin.recorded))

@@ -1,6 +1,6 @@
-"""The runs of a migration: every one is a study of its own, so that a migration that was killed goes on where it was.
+"""The runs of a migration: every one is a study of its own, so a killed migration continues where it was.
 
-Caps hold for all runs together: what one has taken, the next may not.
+Caps hold for all runs together: what one run has used is not available to the next.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 One candidate alone: everything is fixed, so that its study is one evaluation on search and holdout. The search: the
 same choices as before on the models that follow, with what runs today as the incumbent.
 
-All of them measure with one ruler: scales that came from the old incumbent are stated as numbers.
+All of them use the same scales: those that came from the old incumbent are stated as numbers.
 """
 
 from __future__ import annotations

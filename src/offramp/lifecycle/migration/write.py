@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp.errors import StorageError, problem
-from offramp.lifecycle.migration.page import page, verdict
+from offramp.lifecycle.migration.page import conclusion, page
 from offramp.lifecycle.migration.record import Contender, Migration
 from offramp.records import Aggregate
 
@@ -35,7 +35,7 @@ def migration_json(found: Migration) -> dict[str, Any]:
         "label": found.label,
         "version": found.version,
         "from": found.before.model,
-        "verdict": verdict(found),
+        "verdict": conclusion(found),
         "today": {"basis": str(found.baseline.basis), "holdout": _figures(found.baseline.holdout)},
         "proposed": _contender(found.chosen),
         "drop_ins": [_contender(item) for item in found.drop_ins],
@@ -71,5 +71,5 @@ def _contender(item: Contender) -> dict[str, Any]:
         "search": _figures(item.search),
         "holdout": _figures(item.holdout),
         "not_sent": list(item.rejected),
-        "against_today": None if item.contest is None else item.contest.to_json(),
+        "against_today": None if item.comparison is None else item.comparison.to_json(),
     }

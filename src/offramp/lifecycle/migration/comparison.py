@@ -1,8 +1,8 @@
 """One candidate against what runs today, paired by example of the holdout.
 
-The proposed candidate was chosen by the search split, so the holdout is looked at once for it and nothing is corrected.
+The proposed candidate was chosen on the search split, so it is the only one that the holdout judges: no correction.
 
-Invariant: only examples that both have a score for are compared, and their number is said.
+Invariant: only examples with a score for both are compared, and their number is shown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from offramp.study.domain.paired_comparison import PairedComparison, compare_sco
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One example that came out another way: score before and after."""
+    """One example whose score changed: before and after."""
 
     example: str
     before: Result
@@ -28,7 +28,7 @@ class Turn:
         return (self.after.score or 0.0) - (self.before.score or 0.0)
 
 
-def contest(new: Mapping[str, Result], old: Mapping[str, Result]) -> PairedComparison | None:
+def compare_results(new: Mapping[str, Result], old: Mapping[str, Result]) -> PairedComparison | None:
     """New against old; None where fewer than two examples can be compared."""
     whole = compare_scores(scores_of(new), scores_of(old))
     return whole if whole.n > 1 else None
