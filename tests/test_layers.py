@@ -119,6 +119,40 @@ def test_imports_go_down_only():
     assert wrong == []
 
 
+STUDY = {
+    "study/domain/": ("offramp.study.domain.",),
+    "study/wording.py": ("offramp.study.domain.",),
+    "study/study_report.py": ("offramp.study.domain.", "offramp.study.wording"),
+}
+"""What these parts of study/ may import of it: domain is pure, and a report is a function of rows."""
+
+
+@pytest.mark.parametrize("part", STUDY)
+def test_study_keeps_domain_wording_and_queries_apart(part):
+    wrong = [
+        str(item)
+        for item in IMPORTS
+        if item.file.startswith(part)
+        and item.module.startswith("offramp.study.")
+        and not item.module.startswith(STUDY[part])
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("part", STUDY)
+def test_what_a_study_says_is_computed_without_reading_a_storage(part):
+    trees = {f: ast.parse(f.read_text()) for f in ROOT.rglob("*.py") if f.relative_to(ROOT).as_posix().startswith(part)}
+    names = [
+        f"{file.name}: {alias.name}"
+        for file, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("offramp.store.")
+        for alias in node.names
+        if alias.name.endswith(("Store", "_store")) or node.module in ("offramp.store.engine", "offramp.store.tables")
+    ]
+    assert trees and names == []
+
+
 def test_the_floor_imports_nothing_heavy():
     wrong = [
         str(item)

@@ -16,8 +16,8 @@ from offramp.store.studies import StudyStatus, StudyStore
 from offramp.study import lookup
 from offramp.study.queries import study_rows
 from offramp.study.queries.spending import spending
-from offramp.study.queries.study_rows import read_study_rows
-from offramp.study.study_report import build_report, reweigh
+from offramp.study.queries.study_rows import read_report, read_study_rows
+from offramp.study.study_report import reweigh
 
 Study = tuple[Path, str]
 
@@ -69,7 +69,7 @@ def test_what_was_read_is_kept_until_the_study_changes(study: Study) -> None:
 def test_weighing_anew_without_reading_says_what_reading_anew_says(study: Study, weights: dict[str, float]) -> None:
     folder, name = study
     with open_store(lookup.default_storage(folder), write_probe=False) as store:
-        assert reweigh(build_report(store, name), weights) == build_report(store, name, weights=weights)
+        assert reweigh(read_report(store, name), weights) == read_report(store, name, weights=weights)
 
 
 def test_ids_that_were_read_are_those_of_the_content(study: Study) -> None:

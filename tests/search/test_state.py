@@ -8,7 +8,7 @@ from proposing import Landscape
 from proposing import space as proposing_space
 
 from offramp.store.engine import open_store
-from offramp.study.study_report import build_report
+from offramp.study.queries.study_rows import read_report
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, reply_to, run_job, write_space
 
@@ -91,5 +91,5 @@ def test_the_report_of_a_running_job_is_what_the_storage_says(tmp_path, monkeypa
     run_job(space, tmp_path, trials=trials)
     result = run_job(space, tmp_path, trials=9)
     with open_store(f"sqlite:///{tmp_path / 'offramp.db'}", write_probe=False) as store:
-        stored = build_report(store, result.report.study)
+        stored = read_report(store, result.report.study)
     assert replace(result.report, money=None) == stored

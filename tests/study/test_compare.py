@@ -16,7 +16,7 @@ from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.study import lookup
 from offramp.study.lookup import find_candidate
-from offramp.study.study_report import build_report
+from offramp.study.queries.study_rows import read_report
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import LABELS, SKILL, answered_by, reply_to, run_job, write_space
 
@@ -193,7 +193,7 @@ def test_limit_shows_so_many_examples(job):
 def test_a_study_that_recommends_nobody_says_so(job):
     folder, report = job
     with open_store(f"sqlite:///{folder / 'offramp.db'}") as store:
-        bare = replace(build_report(store, report.study), recommended=None, front=(), incumbent=None)
+        bare = replace(read_report(store, report.study), recommended=None, front=(), incumbent=None)
         for word in ("recommended", "incumbent", "knee"):
             told = rf"--pick: no candidate of {report.study} \(finished\) is that: got '{word}'"
             with pytest.raises(UsageError, match=told):

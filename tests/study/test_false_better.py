@@ -16,7 +16,7 @@ from offramp.store.engine import Store, open_store
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyDetails, StudyRow, StudyStore
 from offramp.study.domain.paired_comparison import compare_paired, holm_corrected
-from offramp.study.study_report import build_report
+from offramp.study.queries.study_rows import read_report
 
 SPACE = """{"schema_version": 1, "name": "equals", "task": {"signature": "text -> label: Literal['a', 'b']"},
 "dataset": {"path": "gone.jsonl"}, "metric": {"kind": "exact", "field": "label"},
@@ -83,7 +83,7 @@ def test_a_report_judges_as_the_simulation_does(tmp_path: Path) -> None:
     scores[5] = 1.0  # one that is better
     with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
         ids = kept(store, "equals-0", scores)
-        members = {m.candidate: m for m in build_report(store, "equals-0").members}
+        members = {m.candidate: m for m in read_report(store, "equals-0").members}
     expected = holm_corrected([compare_paired(row, scores[0]) for row in scores[1:]])
     for id, simulated in zip(ids[1:], expected, strict=True):
         judged = members[id].against_incumbent

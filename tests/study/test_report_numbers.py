@@ -19,7 +19,7 @@ from offramp.store.aggregates import AggregateStore, aggregate_of
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore, counts_against
 from offramp.study import lookup
-from offramp.study.study_report import build_report
+from offramp.study.queries.study_rows import read_report
 from offramp.study.wording import limit_words
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, reply_to, run_job, write_space
@@ -239,7 +239,7 @@ def test_a_provider_that_fails_on_the_hard_examples_gains_nothing_by_it(tmp_path
                 )  # fmt: skip
             ResultStore(store).put(report.study, Split.SEARCH, rows)
             AggregateStore(store).put(report.study, Split.SEARCH, candidate, aggregate_of(rows))
-        after = {m.candidate: m for m in build_report(store, report.study).members}
+        after = {m.candidate: m for m in read_report(store, report.study).members}
     assert after[worse].quality == 1.0 and after[better].quality == pytest.approx(17 / 20)
     assert after[worse].value("quality") == after[better].value("quality") == 1.0
     assert after[worse].search.n_failed == 3

@@ -31,8 +31,8 @@ from offramp.study.domain.objectives import (
     with_scales,
 )
 from offramp.study.domain.regressions import paired_counts, regressed_at_most
-from offramp.study.queries.study_rows import StudyRows, scoring_context
-from offramp.study.study_report import StudyReport, report_of
+from offramp.study.queries.study_rows import scoring_context
+from offramp.study.study_report import StudyReport, StudyRows, report_of
 
 
 class TrialOutcome(NamedTuple):

@@ -33,7 +33,8 @@ from offramp.store.ledger import Effort, StudyEffort
 from offramp.store.results import ProbeStore, ResultStore
 from offramp.study.domain.members import Member
 from offramp.study.queries.spending import verify_budget
-from offramp.study.study_report import StudyReport, build_report
+from offramp.study.queries.study_rows import read_report
+from offramp.study.study_report import StudyReport
 
 SAFETY = 1.5
 
@@ -133,7 +134,7 @@ class Verification:
                 stopped = reason_of(cap)
             stats = session.stats()
             return Verified(
-                report=build_report(self._store, self._row.name),
+                report=read_report(self._store, self._row.name),
                 plan=self.plan,
                 stopped=stopped,
                 calls=stats.calls,
@@ -169,7 +170,7 @@ class Verification:
     # ------------------------------------------------------------------------------------------------ plan
 
     def _planned(self) -> Plan:
-        report = build_report(self._store, self._row.name)
+        report = read_report(self._store, self._row.name)
         members = standing(report)
         if not members:
             raise UsageError(problem(self._row.name, "no candidate has a full evaluation yet", do="Run the job first."))

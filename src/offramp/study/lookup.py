@@ -19,8 +19,8 @@ from offramp.study.domain.paired_comparison import CONFIDENCE, MARGIN
 from offramp.study.policies import choose, is_policy
 from offramp.study.queries.dataset_rows import Dataset, read_dataset
 from offramp.study.queries.example_pairs import CandidateComparison, Sides, compare_sides
-from offramp.study.queries.study_rows import read_study_rows
-from offramp.study.study_report import StudyReport, build_report, report_of
+from offramp.study.queries.study_rows import read_report, read_study_rows
+from offramp.study.study_report import StudyReport, report_of
 
 WAYS = "recommended, incumbent, knee, another policy, `trial N`, or the beginning of a candidate's id"
 
@@ -42,7 +42,7 @@ def pareto(study: str, *, storage: str | None = None, results: str | Path = "res
         UsageError: no such study, weights that do not fit, or no such way to choose.
     """
     with open_looking(storage, results) as store:
-        report = build_report(store, full_name(store, study), weights=weights)
+        report = read_report(store, full_name(store, study), weights=weights)
         return report if pick is None else replace(report, picked=choose(store, report, pick))
 
 

@@ -69,14 +69,9 @@ def _knee(_: Store, report: StudyReport, rest: str) -> _Chosen:
     if len(report.front) == 1:
         return best, "It is the only one on the front."
     if len(report.objectives) == 1:
-        return (
-            best,
-            f"It is one of {len(report.front)} with the best {names}: with one objective there is nothing to weigh.",
-        )
-    return (
-        best,
-        f"It is the knee of the front of {len(report.front)}: the best balance of {names}.",
-    )
+        several = f"It is one of {len(report.front)} with the best {names}"
+        return best, f"{several}: with one objective there is nothing to weigh."
+    return best, f"It is the knee of the front of {len(report.front)}: the best balance of {names}."
 
 
 def _within(_: Store, report: StudyReport, rest: str) -> _Chosen:
@@ -117,12 +112,9 @@ def _no_loss(store: Store, report: StudyReport, rest: str) -> _Chosen:
     best = _cheapest(kept)
     if best is None:
         return None, f"No member of the front with a known cost was compared with the incumbent on the {split} split."
-    one = compared.get(best.candidate)
-    numbers = (
-        ": the incumbent itself"
-        if one is None
-        else f" ({points(one.difference)} points, {points(one.interval.low)} to {points(one.interval.high)})"
-    )
+    numbers = ": the incumbent itself"
+    if (one := compared.get(best.candidate)) is not None:
+        numbers = f" ({points(one.difference)} points, {points(one.interval.low)} to {points(one.interval.high)})"
     where = f"not significantly worse than the incumbent on the {split} split"
     return best, f"{_cheapest_of(best, len(kept))} {where}{numbers}."
 

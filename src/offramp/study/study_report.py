@@ -6,25 +6,61 @@ A report is a function of the study's rows (`report_of`): stored ones, or those 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from offramp.records import Aggregate, Objective, Split
-from offramp.store.candidates import CandidateState, Variant
-from offramp.store.engine import Store
-from offramp.store.studies import WarmStart
-from offramp.study.domain.members import Member, by_group, front_of, member_of, on_common_rows, recommend, with_holdout
+from offramp.store.candidates import CandidateRow, CandidateState, Variant
+from offramp.store.results import PairedCounts, ProbeRuns
+from offramp.store.studies import StudyRow, WarmStart
+from offramp.study.domain.members import (
+    Member,
+    ScoringContext,
+    by_group,
+    front_of,
+    member_of,
+    on_common_rows,
+    recommend,
+    with_holdout,
+)
 from offramp.study.domain.objectives import reweighted, utility_of
-from offramp.study.domain.paired_comparison import PairedComparison
+from offramp.study.domain.paired_comparison import PairedComparison, Scores
 from offramp.study.domain.regressions import regressed_at_most
-from offramp.study.queries.study_rows import StudyRows, read_study_rows
 from offramp.study.wording import limit_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRows:
+    """A study in memory: what `report_of` makes a report from. A running job keeps rows of its own.
+
+    Attributes:
+        candidates: in the order of their trials.
+        search, holdout: what they came to, by id, at the prices of `scoring`.
+        holdout_scores: for each candidate of `holdout`, the score of each example that has one. May be empty while the
+            incumbent is not among them, since they are compared with it.
+        search_scores: by id, the score of each example of the search split that has one. May be empty while no
+            candidate lacks a score, since all are then ranked by all rows, and examples have no groups.
+        search_counts: by id, wins and losses against the incumbent on the search split. May be empty without a
+            regression budget, which alone asks for them.
+        probes: timed runs by id.
+    """
+
+    study: StudyRow
+    scoring: ScoringContext
+    candidates: Sequence[CandidateRow]
+    search: Mapping[str, Aggregate]
+    holdout: Mapping[str, Aggregate]
+    holdout_scores: Mapping[str, Scores] = field(default_factory=dict)
+    search_scores: Mapping[str, Scores] = field(default_factory=dict)
+    search_counts: Mapping[str, PairedCounts] = field(default_factory=dict)
+    probes: Mapping[str, ProbeRuns] = field(default_factory=dict)
+    variants: tuple[Variant, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Money:
-    """What a study has cost so far, over all its runs: `spent_usd` includes `assumed_usd`, booked for lost requests."""
+    """What a study has cost so far, over all its runs. `assumed_usd` of `spent_usd` is for requests that were lost."""
 
     calls: int
     spent_usd: float
@@ -34,7 +70,7 @@ class Money:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a policy chose: `member` is None where nothing fits, and `why` says so in one sentence either way."""
+    """What a policy chose and why, in one sentence; `member` is None where nothing fits."""
 
     policy: str
     member: Member | None
@@ -165,15 +201,6 @@ def _against_json(one: PairedComparison) -> dict[str, Any]:
         "worse": one.worse,
         "worse_at_most": one.worse_at_most,
     }
-
-
-def build_report(store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> StudyReport:
-    """The report of a stored study.
-
-    Raises:
-        StorageError: no such study. UsageError: weights that do not fit its objectives.
-    """
-    return report_of(read_study_rows(store, name), weights)
 
 
 def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> StudyReport:

@@ -20,7 +20,8 @@ from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.study.lookup import refuse_blank
-from offramp.study.study_report import StudyReport, build_report
+from offramp.study.queries.study_rows import read_report
+from offramp.study.study_report import StudyReport
 from offramp.task.fields import task_fields
 
 _PARTS = {"dataset": "the data", "splits": "the splits", "metric": "the metric"}
@@ -103,7 +104,7 @@ def read_source(store: Store, name: str, job: ResolvedJob) -> Source:
     row = StudyStore(store).get(name)
     space = space_from_json(row.space_json)
     _refuse_another_task(row, space, job)
-    report = build_report(store, name)
+    report = read_report(store, name)
     if not report.front:
         do = "Run it to its end first, or omit --from."
         raise UsageError(problem("--from", f"study {name} has no candidate with a full evaluation", do=do))

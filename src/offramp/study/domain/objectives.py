@@ -17,8 +17,6 @@ from offramp.errors import UsageError, nearest, problem
 from offramp.records import Measured, Objective
 from offramp.space.model import MOST_WEIGHT, ConstraintsPart, ObjectivePart, SpaceFile
 
-UNITS: Mapping[str, str] = {"quality": "0..1", "cost": "USD per run", "latency": "seconds per run"}
-
 
 def objectives_of(space: SpaceFile) -> tuple[Objective, ...]:
     """The objectives of a space file; scales that the incumbent gives are still open."""
@@ -119,7 +117,7 @@ def broken_limits(
 
 
 def reweighted(objectives: Sequence[Objective], weights: Mapping[str, float] | None) -> tuple[Objective, ...]:
-    """The objectives with other weights; those not named keep theirs out (weight 0).
+    """The objectives with other weights; those not named get weight 0.
 
     Raises:
         UsageError: a name that is not an objective of this study, a weight that is not a number, or no weight above 0.

@@ -28,7 +28,8 @@ from offramp.study.domain.paired_comparison import (
     holm_corrected,
 )
 from offramp.study.queries.dataset_rows import Dataset
-from offramp.study.queries.study_rows import StudyRows, read_holdout_scores
+from offramp.study.queries.study_rows import read_holdout_scores
+from offramp.study.study_report import StudyRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from offramp.store.budget import BudgetState, read_budget
 from offramp.store.engine import Store
 from offramp.store.ledger import ANSWERED, Ledger, priced
-from offramp.study.queries.study_rows import StudyRows
+from offramp.study.study_report import StudyRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

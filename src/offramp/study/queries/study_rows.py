@@ -3,47 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from offramp.errors import ModelError
 from offramp.models.catalogue import resolve
-from offramp.records import Aggregate, Price, Split, price_of
+from offramp.records import Price, Split, price_of
 from offramp.space.model import SpaceFile
 from offramp.store.aggregates import AggregateStore
-from offramp.store.candidates import CandidateRow, CandidateStore, Variant, VariantStore
+from offramp.store.candidates import CandidateStore, VariantStore
 from offramp.store.engine import Store
-from offramp.store.results import PairedCounts, ProbeRuns, ProbeStore, ResultStore, counts_against
+from offramp.store.results import ProbeStore, ResultStore, counts_against
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.study.domain.members import ScoringContext
 from offramp.study.domain.paired_comparison import Scores
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyRows:
-    """A study in memory: what `report_of` makes a report from. A running job keeps rows of its own.
-
-    Attributes:
-        candidates: in the order of their trials.
-        search, holdout: what they came to, by id, at the prices of `scoring`.
-        holdout_scores: for each candidate of `holdout`, the score of each example that has one. May be empty while the
-            incumbent is not among them, since they are compared with it.
-        search_scores: by id, the score of each example of the search split that has one. May be empty while no
-            candidate lacks a score, since all are then ranked by all rows, and examples have no groups.
-        search_counts: by id, wins and losses against the incumbent on the search split. May be empty without a
-            regression budget, which alone asks for them.
-        probes: timed runs by id.
-    """
-
-    study: StudyRow
-    scoring: ScoringContext
-    candidates: Sequence[CandidateRow]
-    search: Mapping[str, Aggregate]
-    holdout: Mapping[str, Aggregate]
-    holdout_scores: Mapping[str, Scores] = field(default_factory=dict)
-    search_scores: Mapping[str, Scores] = field(default_factory=dict)
-    search_counts: Mapping[str, PairedCounts] = field(default_factory=dict)
-    probes: Mapping[str, ProbeRuns] = field(default_factory=dict)
-    variants: tuple[Variant, ...] = ()
+from offramp.study.study_report import StudyReport, StudyRows, report_of
 
 
 def read_study_rows(store: Store, name: str) -> StudyRows:
@@ -71,6 +43,15 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
         probes=ProbeStore(store).all(name),
         variants=VariantStore(store).all(name),
     )
+
+
+def read_report(store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> StudyReport:
+    """The report of a stored study.
+
+    Raises:
+        StorageError: no such study. UsageError: weights that do not fit its objectives.
+    """
+    return report_of(read_study_rows(store, name), weights)
 
 
 def read_holdout_scores(store: Store, study: str, candidates: Sequence[str] | None = None) -> dict[str, Scores]:
