@@ -206,7 +206,7 @@ def test_the_proposal_says_what_changes_and_its_promote_command_works(
     found = json.loads(capsys.readouterr().out)
     text = (tmp_path / "proposal.md").read_text()
     for part in ("# landscape: from small to large", "## Holdout", "## Is a drop-in enough?", "## How certain this is",
-                 "was not asked again", "Strict.", "expected: {\"label\":", "offramp rollback landscape"):  # fmt: skip
+                 "was not called again", "Strict.", "expected: {\"label\":", "offramp rollback landscape"):  # fmt: skip
         assert part in text
     promote = next(line for line in text.splitlines() if line.startswith("$ offramp promote"))
     assert found["proposed"]["candidate"] in promote
