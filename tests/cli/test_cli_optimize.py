@@ -299,7 +299,7 @@ def test_two_processes_do_not_run_one_study_together(tmp_path, loaded):
 
 
 def test_a_dry_run_says_which_caps_would_stop_the_job(run, space, transport):
-    code, out, _ = run(space, "--dry-run", "--budget-usd", "0.000001", "--budget-calls", 10)
+    code, out, _ = run(space, "--dry-run", "--budget-usd", "0.0015", "--budget-calls", 10)
     assert code == 0
-    assert "stopped early by budget.usd (1e-06) and budget.calls (10)" in " ".join(out.split())
+    assert "stopped early by budget.usd (0.0015) and budget.calls (10)" in " ".join(out.split())
     assert "stopped" not in run(space, "--dry-run")[1]
