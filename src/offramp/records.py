@@ -414,6 +414,17 @@ class ResultState(enum.StrEnum):
     INFRASTRUCTURE_ERROR = "failed"  # no score, counted separately, retried on resume
 
 
+class Ending(enum.StrEnum):
+    """How the provider ended the answers of one run; of several, the worst. From the best to the worst."""
+
+    ANSWERED = "answered"
+    UNREADABLE = "unreadable"  # whole, and not in the form that the program reads
+    EMPTY = "empty"  # the model stopped by itself without a word
+    CUT = "cut"  # at max_tokens or at the model's own limit, also where what there is could be read
+    FILTERED = "filtered"  # the provider's filter took all or part of it
+    REFUSED = "refused"  # by the model
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One candidate on one example.
@@ -426,6 +437,9 @@ class Result:
         outputs: predicted fields, JSON values; None unless parsed (or where texts are not stored).
         reason: why it is an error, or the metric's feedback.
         calls, cached_calls: physical requests of the program and answers from the ledger.
+        ending: how its answers ended; None without an answer, and for results of earlier versions.
+        reasoning_only: whether a reply was cut before it had written anything but reasoning; None as for `ending`.
+        other_model: the model that answered, where it is not the one asked for; None otherwise.
     """
 
     candidate: str
@@ -440,6 +454,9 @@ class Result:
     parts: Mapping[str, float] = field(default_factory=dict)
     calls: int = 0
     cached_calls: int = 0
+    ending: Ending | None = None
+    reasoning_only: bool | None = None
+    other_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -484,6 +501,9 @@ class Aggregate:
         usage: sums over the n runs; its `compute_s` is None unless it is known for all of them.
         cost_usd: mean virtual USD of one run; None where a price is not known.
         latency_mean_s, latency_p50_s, latency_p90_s, latency_p95_s: seconds of one run.
+        n_cut, n_filtered, n_refused, n_empty, n_unreadable: of the n runs, by `Ending`; None where no ending is known,
+            as for results of earlier versions. `n_cut_reasoning` of the cut ones had written reasoning only.
+        n_other_model: runs that another model than the one asked for answered, mostly `other_model`.
     """
 
     n: int
@@ -499,6 +519,14 @@ class Aggregate:
     latency_p50_s: float | None = None
     latency_p90_s: float | None = None
     latency_p95_s: float | None = None
+    n_cut: int | None = None
+    n_cut_reasoning: int | None = None
+    n_filtered: int | None = None
+    n_refused: int | None = None
+    n_empty: int | None = None
+    n_unreadable: int | None = None
+    n_other_model: int | None = None
+    other_model: str | None = None
 
     def latency_s(self, statistic: str = "p50") -> float | None:
         """Seconds of one run: `mean`, `p50`, `p90` or `p95`."""

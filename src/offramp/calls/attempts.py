@@ -45,6 +45,8 @@ def bill_of_reply(attempt: CallAttempt, request: CallRequest, reply: CallReply, 
         latency_s=reply.latency_s,
         reply_text=reply.text,
         finish_reason=reply.finish_reason,
+        answered_by=reply.answered_by,
+        fingerprint=reply.fingerprint,
         error=note if estimated else None,
     )
     return Bill(attempt=attempt, usd=_usd(request, reply.usage), assumed=estimated)

@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.padding import Padding
 from rich.text import Text
 
-from offramp.study.study_report import member_json
+from offramp.study.study_report import member_json, member_notes
 from offramp.study.wording import (
     limit_words,
     number,
@@ -72,6 +72,7 @@ def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, st
         lines.append(Text(_columns(member.candidate, cells), style=style))
         lines.append(Text(_columns("", second).rstrip(), style="dim"))
         lines.append(Padding(params, (0, 0, 0, 2)))
+        lines += [Padding(Text(note, style="yellow"), (0, 0, 0, 2)) for note in member_notes(member)]
     return Group(*lines)
 
 
@@ -197,7 +198,8 @@ def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
 
 _MEMBER = (
     "candidate", "quality", "cost_usd", "latency_s", "latency_p95_s", "n", "n_fault", "n_failed", "utility", "feasible",
-    "incumbent", "quality_low", "quality_high", "regressed_at_most",
+    "incumbent", "quality_low", "quality_high", "regressed_at_most", "n_cut", "n_cut_reasoning", "n_filtered",
+    "n_refused", "n_empty", "n_unreadable", "n_other_model", "other_model",
 )  # fmt: skip
 _HOLDOUT = ("quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front")
 _AGAINST = (
@@ -221,7 +223,7 @@ def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
         values = [record.get(column) for record, columns in records for column in columns]
         best = report.recommended is not None and report.recommended.candidate == member.candidate
         params = [safe_cell(member.params.get(name)) for name in names]
-        writer.writerow([*(row[column] for column in _MEMBER), *values, best, *params])
+        writer.writerow([*(safe_cell(row[column]) for column in _MEMBER), *values, best, *params])
 
 
 def safe_cell(value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from offramp.calls.failures import InfrastructureError, ProgramError
+from offramp.evaluate.endings import ending_of, error_words, other_model, reasoning_only
 from offramp.program.program import Outcome
 from offramp.records import Candidate, Example, Model, Result, ResultState, Usage, price_of
 from offramp.task.metrics import Ask, Metric
@@ -36,7 +37,9 @@ async def graded(
     if outcome.infrastructure_error is not None:
         return _failed(outcome, candidate, example, outcome.infrastructure_error)
     if outcome.program_error is not None:
-        return _counted(outcome, candidate, example, model, ResultState.PROGRAM_ERROR, 0.0, outcome.program_error, {})
+        return _counted(
+            outcome, candidate, example, model, ResultState.PROGRAM_ERROR, 0.0, error_words(outcome, candidate), {}
+        )
     try:
         score = await metric.score(example, outcome.outputs or {}, ask)
     except (JudgeFailed, ProgramError) as error:  # the judge's own, never the candidate's
@@ -62,6 +65,9 @@ def _counted(
         parts=dict(parts),
         calls=len(outcome.replies) - _cached(outcome),
         cached_calls=_cached(outcome),
+        ending=ending_of(outcome),
+        reasoning_only=reasoning_only(outcome),
+        other_model=other_model(outcome, model),
     )
 
 

@@ -32,6 +32,35 @@ def stem(name: str) -> str:
     return _SNAPSHOT.sub("", name)
 
 
+def is_another(asked: str, answered: str) -> bool:
+    """Whether the model that answered is not the one asked for: neither it, nor a snapshot or the target of an alias.
+
+    A name that is pinned to a date is not answered by another date. Names of deployments and of model files are their
+    owner's own and say nothing about what is behind them.
+    """
+    if asked.startswith(("azure/", "azure_ai/", "local/")) or answered.lower().endswith(".gguf"):
+        return False
+    one, other = _bare(asked), _bare(answered)
+    if one == other:
+        return False
+    if one.endswith("-latest"):
+        return not set(one.removesuffix("-latest").split("-")) <= set(other.split("-"))
+    if stem(one) != stem(other):
+        return not _dated(other, one) and not _dated(one, other)
+    return stem(one) != one and stem(other) != other
+
+
+def _dated(name: str, plain: str) -> bool:
+    """Whether a name is another one with a date or version of two or more digits behind."""
+    return re.fullmatch(re.escape(plain) + r"-(\d{2}-\d{2,4}|\d{3,8}|20\d\d-\d\d-\d\d)", name) is not None
+
+
+def _bare(name: str) -> str:
+    """Lower case, without provider, folders, region, vendor and variants (`:free`); dots and underlines as dashes."""
+    last = re.sub(r"-v\d+:\d+$", "", name.rsplit("/", 1)[-1].casefold()).partition(":")[0]
+    return re.sub(r"[._@]+", "-", re.sub(r"^(?:[a-z]+(?:-[a-z]+)*\.)+(?=[a-z])", "", last))
+
+
 def region(route: str) -> str:
     """The part that says where a model runs, such as `eu` of `azure/eu/gpt-4o`; empty if the name has none."""
     found = _REGION.search(route)

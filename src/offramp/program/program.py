@@ -45,6 +45,7 @@ class Outcome:
     Attributes:
         outputs: the predicted fields as JSON values; None unless the answer was parsed.
         program_error: the program's own error in words; None when there was none.
+        unreadable: whether the program error is an answer that could not be read.
         infrastructure_error: what failed outside of the program; None when nothing did.
         replies: every reply it got, in order.
         trace: what each predictor was given and gave, for bootstrapping.
@@ -52,6 +53,7 @@ class Outcome:
 
     outputs: Mapping[str, Any] | None = None
     program_error: str | None = None
+    unreadable: bool = False
     infrastructure_error: BaseException | None = None
     replies: tuple[CallReply, ...] = ()
     trace: Trace = ()
@@ -134,12 +136,12 @@ def _outcome(given: tuple[dict[str, Any], Trace] | None, error: Exception | None
     if given is not None:
         return Outcome(outputs=given[0], replies=replies, trace=given[1])
     if log.program_error is not None:
-        return Outcome(program_error=log.program_error, replies=replies)
+        return Outcome(program_error=log.program_error, unreadable=log.unreadable, replies=replies)
     raised: BaseException | None = error
     while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:  # of an asyncio.TaskGroup
         raised = raised.exceptions[0]
     if isinstance(raised, AdapterParseError):
-        return Outcome(program_error=f"unparsable answer: {cut(raised.lm_response)}", replies=replies)
+        return Outcome(program_error=f"unparsable answer: {cut(raised.lm_response)}", unreadable=True, replies=replies)
     if isinstance(raised, ValueError) and not _is_of_dspy(raised):
         return Outcome(program_error=f"{type(raised).__name__}: {cut(raised)}", replies=replies)
     return Outcome(infrastructure_error=error, replies=replies)

@@ -10,16 +10,19 @@ Invariant: the log is only changed on the event loop of the caller.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from offramp.calls.failures import ProgramError
+from offramp.calls.failures import ProgramError, Refused
 from offramp.errors import JobError
 from offramp.records import CallReply, Purpose, Usage
 
+_FILTER = re.compile(r"content.?filter|content management|responsibleai", re.IGNORECASE)
+"""Words of a provider's filter, in a refusal that the model had no part in."""
 _Error = TypeVar("_Error", bound=Exception)
 
 
@@ -35,6 +38,7 @@ class RunLog:
         replies: every reply in the order of arrival, refusals that took time or money among them.
         infrastructure_error: the first thing that failed outside of the program; None when nothing did.
         program_error: the first request that was refused, or answer that could not be read; None when there was none.
+        unreadable: whether `program_error` is an answer that could not be read.
         over: whether the run has ended.
     """
 
@@ -43,6 +47,7 @@ class RunLog:
     replies: list[CallReply] = field(default_factory=list)
     infrastructure_error: BaseException | None = None
     program_error: str | None = None
+    unreadable: bool = False
     over: bool = False
     _asked: Counter[str] = field(default_factory=Counter, init=False)
     _flights: dict[asyncio.Future[None], asyncio.Task[Any] | None] = field(default_factory=dict, init=False)
@@ -57,13 +62,16 @@ class RunLog:
         self.program_error = self.program_error or str(error)
         if error.latency_s is not None:
             usage = error.usage or Usage()
-            reply = CallReply(
-                text="", finish_reason="refused", usage=usage, latency_s=error.latency_s, cached=error.cached
+            ended = "refused" if isinstance(error, Refused) else "too_long"
+            if isinstance(error, Refused) and _FILTER.search(str(error)):
+                ended = "content_filter"
+            self.replies.append(
+                CallReply(text="", finish_reason=ended, usage=usage, latency_s=error.latency_s, cached=error.cached)
             )
-            self.replies.append(reply)
 
     def note_unreadable(self, text: str) -> None:
         """An answer that could not be read, in words."""
+        self.unreadable = self.unreadable or self.program_error is None
         self.program_error = self.program_error or text
 
     def note_infrastructure_error(self, error: BaseException) -> None:

@@ -24,7 +24,7 @@ from offramp.promote.serialization import values_of
 from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example
 from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.paired_comparison import PairedComparison, compare_scores
-from offramp.study.wording import plain
+from offramp.study.wording import answer_counts, answer_notes, plain
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -69,6 +69,8 @@ class CheckReport:
         difference: mean change of score, with its 95% interval.
         broken: examples that got worse, the worst first.
         ids: every example that was run.
+        notes: what the provider says about the answers, such as how many were cut; empty where all is well.
+        answers: the counts behind it by name.
         spent_usd: physical money of the check. calls, cached_calls: requests sent, and answers that were reused.
     """
 
@@ -91,6 +93,8 @@ class CheckReport:
     spent_usd: float
     calls: int
     cached_calls: int
+    notes: tuple[str, ...] = ()
+    answers: Mapping[str, Any] | None = None
 
     @property
     def holds(self) -> bool:
@@ -135,6 +139,8 @@ def judge(
         spent_usd=spent_usd,
         calls=calls,
         cached_calls=cached_calls,
+        notes=tuple(answer_notes(seen, {"model": promotion.model.name, **promotion.request_params})),
+        answers=answer_counts(seen),
     )
 
 
@@ -186,6 +192,7 @@ def report_lines(report: CheckReport, *, most: int = 20) -> list[str]:
     """The report as lines: conditions, then the examples that got worse, the worst first."""
     lines = [f"{report.feature} {report.label} {report.version}: {'holds' if report.holds else 'does not hold'}"]
     lines += [f"  {'ok    ' if each.holds else 'BROKEN'} {each.name}: {each.text}" for each in report.conditions]
+    lines += [f"  note   {note}" for note in report.notes]
     for broken in report.broken[:most]:
         inputs = json.dumps(broken.inputs, ensure_ascii=False, default=str)
         shown = inputs if len(inputs) <= 160 else inputs[:160] + "..."

@@ -12,6 +12,7 @@ from typing import Any
 from offramp.records import Split
 from offramp.study.domain.members import Member
 from offramp.study.queries.example_pairs import CandidateComparison
+from offramp.study.study_report import member_notes
 from offramp.study.wording import limit_words, number, per_thousand, points, seconds
 
 Words = Callable[[float | None], str]
@@ -133,6 +134,7 @@ def _caution(chosen: Member, evidence: CandidateComparison | None) -> str | None
         said.append(f"The difference in quality is not significant{looked}.")
     if (limits := _broken_limits(chosen)) is not None:
         said.append(limits)
+    said += [f"{note}." for note in member_notes(chosen)]
     if chosen.holdout is None or chosen.holdout.quality is None:
         said.append("Not evaluated on the holdout yet: the best of many on the search split looks better than it is.")
     if chosen.on_holdout_front is False:

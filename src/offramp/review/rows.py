@@ -8,7 +8,7 @@ from typing import Any
 
 from offramp.records import Objective
 from offramp.study.domain.members import Member, Probe
-from offramp.study.study_report import StudyReport
+from offramp.study.study_report import StudyReport, member_notes
 from offramp.study.wording import limit_words, number, per_thousand, points, seconds, shared_params, short_params
 
 MOST_OTHERS = 400
@@ -38,6 +38,11 @@ class Row:
     def breaks(self) -> tuple[str, ...]:
         """The limits that it breaks, in words."""
         return tuple(limit_words(broken) for broken in self.member.breaks)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the provider says about its answers, such as how many were cut."""
+        return tuple(member_notes(self.member))
 
     @property
     def kind(self) -> str:
@@ -118,6 +123,7 @@ def _datum(row: Row) -> dict[str, Any]:
         "front": row.front,
         "incumbent": m.incumbent,
         "breaks": row.breaks,
+        "notes": row.notes,
         "off": m.on_holdout_front is False,
         "words": words_of(row),
     }

@@ -10,13 +10,14 @@ Invariant: a stored aggregate is `aggregate_of` of the stored results; whoever c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from offramp.records import Aggregate, Evaluation, Price, Result, ResultState, Split, Usage, percentile
+from offramp.records import Aggregate, Ending, Evaluation, Price, Result, ResultState, Split, Usage, percentile
 from offramp.stats import mean_interval_of
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
@@ -26,6 +27,7 @@ _USAGE = tuple(f.name for f in fields(Usage))
 _NUMBERS = (
     "n", "n_fault", "n_failed", "quality", "quality_square",
     "latency_mean_s", "latency_p50_s", "latency_p90_s", "latency_p95_s",
+    "n_cut", "n_cut_reasoning", "n_filtered", "n_refused", "n_empty", "n_unreadable", "n_other_model", "other_model",
 )  # fmt: skip
 
 
@@ -35,8 +37,8 @@ def aggregate_of(results: Iterable[Result]) -> Aggregate:
     counted = found.counted
     scores = [r.score for r in counted if r.score is not None]
     seconds = [r.latency_s for r in counted if r.latency_s is not None]
-    percentiles = {f"latency_p{p}_s": percentile(seconds, p) for p in (50, 90, 95)} if seconds else {}
-    return _with_interval(
+    p50, p90, p95 = (percentile(seconds, p) if seconds else None for p in (50, 90, 95))
+    aggregate = _with_interval(
         Aggregate(
             n=len(counted),
             n_fault=sum(r.state is ResultState.PROGRAM_ERROR for r in counted),
@@ -46,8 +48,30 @@ def aggregate_of(results: Iterable[Result]) -> Aggregate:
             usage=_usage_of(counted),
             cost_usd=_mean([r.cost_usd for r in counted]),
             latency_mean_s=_mean(seconds),
-            **percentiles,
+            latency_p50_s=p50,
+            latency_p90_s=p90,
+            latency_p95_s=p95,
         )
+    )
+    return _with_endings(aggregate, counted)
+
+
+def _with_endings(found: Aggregate, counted: Sequence[Result]) -> Aggregate:
+    """With counts by ending, and of runs that another model answered; without where no ending is known."""
+    if all(r.ending is None for r in counted):
+        return found
+    count = Counter(r.ending for r in counted)
+    others = Counter(r.other_model for r in counted if r.other_model is not None)
+    return replace(
+        found,
+        n_cut=count[Ending.CUT],
+        n_cut_reasoning=sum(r.ending is Ending.CUT and bool(r.reasoning_only) for r in counted),
+        n_filtered=count[Ending.FILTERED],
+        n_refused=count[Ending.REFUSED],
+        n_empty=count[Ending.EMPTY],
+        n_unreadable=count[Ending.UNREADABLE],
+        n_other_model=others.total(),
+        other_model=others.most_common(1)[0][0] if others else None,
     )
 
 

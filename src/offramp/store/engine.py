@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def open_store(url: str, *, write_probe: bool = True, create: bool = False) -> S
     Args:
         url: `sqlite:///folder/file.db` or `postgresql://user:password@host/database`.
         write_probe: write and roll back a row. When false nothing is written at all, for commands that only read;
-            then the storage has to exist with the latest tables.
+            then the storage has to exist, with the latest tables or, for SQLite, those of the version before.
         create: whether the folder of a SQLite file may be created.
 
     Raises:
@@ -203,6 +204,11 @@ def _tune_sqlite(connection: Any, _record: object) -> None:
     cursor.close()
 
 
+def _add_views(views: Sequence[str], connection: Any, _record: object) -> None:
+    for view in views:
+        connection.execute(view)
+
+
 def _begin_sqlite(conn: sa.Connection) -> None:
     conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get(_WRITE) else "BEGIN")
 
@@ -215,7 +221,11 @@ def _ready(store: Store, write_probe: bool) -> None:
     if not write_probe:
         if version == 0:
             raise StorageError(problem(store.url, "holds no studies", do="Run a job with it first."))
-        if version < migrations.LATEST:
+        views = migrations.views_of(version) if engine.dialect.name == "sqlite" else None
+        if version < migrations.LATEST and views is not None:
+            engine.dispose()
+            sa.event.listen(engine, "connect", partial(_add_views, views))
+        elif version < migrations.LATEST:
             do = "`offramp doctor` with the same --storage brings it up to date; nothing in it is lost."
             raise StorageError(
                 problem(store.url, "schema version", got=version, expected=str(migrations.LATEST), do=do)

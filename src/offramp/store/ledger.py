@@ -61,6 +61,7 @@ class CallAttempt:
         request_json: messages and params; None where texts are not kept.
         reply_text: None where there is no answer, or texts are not kept.
         error: short class and scrubbed text; None for a plain success.
+        answered_by, fingerprint: as in `CallReply`.
     """
 
     request_hash: str
@@ -79,6 +80,8 @@ class CallAttempt:
     reply_text: str | None = None
     finish_reason: str | None = None
     error: str | None = None
+    answered_by: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +124,8 @@ class Ledger:
             latency_s=row.latency_s or 0.0,
             attempt=row.attempt,
             cached=True,
+            answered_by=row.answered_by,
+            fingerprint=row.fingerprint,
         )
 
     def find_refusal(self, request_hash: str) -> CallAttempt | None:

@@ -8,7 +8,7 @@ Steps run inside one write transaction, so a killed migration leaves the old ver
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -49,13 +49,39 @@ def _v5(conn: sa.Connection) -> None:
     _add_column(conn, tables.budgets.name, "surplus", "DOUBLE PRECISION NOT NULL DEFAULT 1")
 
 
+_COUNTS = ("n_cut", "n_cut_reasoning", "n_filtered", "n_refused", "n_empty", "n_unreadable", "n_other_model")
+_SINCE_5: Mapping[str, Mapping[str, str]] = {
+    tables.calls.name: {"answered_by": "TEXT", "fingerprint": "TEXT"},
+    tables.results.name: {"ending": "VARCHAR(20)", "reasoning_only": "BOOLEAN", "other_model": "TEXT"},
+    tables.summaries.name: {**dict.fromkeys(_COUNTS, "INTEGER"), "other_model": "TEXT"},
+}
+"""Columns that version 5 lacks, by table; all may be NULL."""
+
+
+def views_of(version: int) -> tuple[str, ...] | None:
+    """Temporary views that let SQLite read an older version without a change to its file; None where none would do."""
+    if version != 5:
+        return None
+    return tuple(
+        f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(f'NULL AS {name}' for name in columns)} FROM main.{table}"
+        for table, columns in _SINCE_5.items()
+    )
+
+
+def _v6(conn: sa.Connection) -> None:
+    """How answers ended and which model gave them. What is stored already stays unknown."""
+    for table, columns in _SINCE_5.items():
+        for name, kind in columns.items():
+            _add_column(conn, table, name, kind)
+
+
 def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
     """Unless it is there: an older step makes today's tables."""
     if name not in {column["name"] for column in sa.inspect(conn).get_columns(table)}:
         conn.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {name} {kind}"))
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5)
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6)
 LATEST = len(MIGRATIONS)
 
 

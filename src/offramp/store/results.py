@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from offramp.records import SAME_SCORE, Result, ResultState, Split, Usage
+from offramp.records import SAME_SCORE, Ending, Result, ResultState, Split, Usage
 from offramp.store.engine import Store
 from offramp.store.tables import probes, results
 
@@ -99,9 +99,11 @@ class ResultStore:
 
 
 def _result(row: Any) -> Result:
-    plain = {f.name: getattr(row, f.name) for f in fields(Result) if f.name not in ("usage", "state")}
+    read = ("usage", "state", "ending")
+    plain = {f.name: getattr(row, f.name) for f in fields(Result) if f.name not in read}
     usage = Usage(**{name: getattr(row, name) for name in _USAGE})
-    return Result(**plain, state=ResultState(row.state), usage=usage)
+    ending = None if row.ending is None else Ending(row.ending)
+    return Result(**plain, state=ResultState(row.state), usage=usage, ending=ending)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

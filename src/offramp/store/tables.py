@@ -99,6 +99,8 @@ calls = sa.Table(
     sa.Column("reply_text", JsonText),
     sa.Column("finish_reason", PlainText),
     sa.Column("error", PlainText),
+    sa.Column("answered_by", PlainText),
+    sa.Column("fingerprint", PlainText),
     sa.Index("offramp_calls_by_request", "request_hash", "status"),
     sa.Index("offramp_calls_by_study", "study"),
 )
@@ -145,6 +147,9 @@ results = sa.Table(
     sa.Column("parts", JsonText, nullable=False),
     sa.Column("calls", sa.Integer, nullable=False),
     sa.Column("cached_calls", sa.Integer, nullable=False),
+    sa.Column("ending", sa.String(20)),
+    sa.Column("reasoning_only", sa.Boolean),
+    sa.Column("other_model", PlainText),
 )
 
 candidates = sa.Table(
@@ -192,6 +197,14 @@ summaries = sa.Table(
     sa.Column("latency_p50_s", sa.Double),
     sa.Column("latency_p90_s", sa.Double),
     sa.Column("latency_p95_s", sa.Double),
+    sa.Column("n_cut", sa.Integer),
+    sa.Column("n_cut_reasoning", sa.Integer),
+    sa.Column("n_filtered", sa.Integer),
+    sa.Column("n_refused", sa.Integer),
+    sa.Column("n_empty", sa.Integer),
+    sa.Column("n_unreadable", sa.Integer),
+    sa.Column("n_other_model", sa.Integer),
+    sa.Column("other_model", PlainText),
 )
 
 probes = sa.Table(

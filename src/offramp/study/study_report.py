@@ -27,7 +27,7 @@ from offramp.study.domain.members import (
 from offramp.study.domain.objectives import reweighted, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison, Scores
 from offramp.study.domain.regressions import regressed_at_most
-from offramp.study.wording import limit_words
+from offramp.study.wording import answer_counts, answer_notes, limit_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +168,15 @@ def member_json(member: Member | None) -> dict[str, Any] | None:
         "probe": None if member.probe is None else asdict(member.probe),
         "regressed_at_most": member.regressed_at_most,
         "breaks": [limit_words(broken) for broken in member.breaks],
+        **answer_counts(search),
+        "notes": member_notes(member),
     }
+
+
+def member_notes(member: Member) -> list[str]:
+    """What the provider says about a member's answers, on the search split and on the holdout."""
+    held = [] if member.holdout is None else answer_notes(member.holdout, member.params, where="holdout")
+    return [*answer_notes(member.search, member.params), *held]
 
 
 def _holdout_json(member: Member) -> dict[str, Any] | None:
@@ -183,6 +191,7 @@ def _holdout_json(member: Member) -> dict[str, Any] | None:
         "quality_low": seen.quality_low,
         "quality_high": seen.quality_high,
         "on_front": member.on_holdout_front,
+        **answer_counts(seen),
         "against": None if member.against_incumbent is None else _against_json(member.against_incumbent),
     }
 

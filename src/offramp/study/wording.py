@@ -6,10 +6,10 @@ Invariant: what is not known is shown as `?`, never as 0; control characters of 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from offramp.records import Scalar
+    from offramp.records import Aggregate, Scalar
     from offramp.study.domain.members import Member
     from offramp.study.domain.objectives import BrokenLimit
 
@@ -85,6 +85,37 @@ def limit_words(broken: BrokenLimit) -> str:
     if value is None:
         return "how many examples get worse than with the incumbent is not known"
     return f"up to {value:.1%} of examples may get worse, and {bound:.1%} are allowed"
+
+
+def answer_notes(seen: Aggregate, params: Mapping[str, Any], *, where: str = "") -> list[str]:
+    """What the provider says about the answers of a candidate, each with its remedy; empty where all is well.
+
+    Args:
+        params: its assignment or request parameters, for the value of max_tokens.
+        where: said first, such as `holdout`.
+    """
+    limit = params.get("max_tokens") or params.get("max_completion_tokens")
+    cut, hidden = seen.n_cut or 0, seen.n_cut_reasoning or 0
+    reasoning = "" if not hidden else ", all of it reasoning" if hidden == cut else f", {hidden} of them all reasoning"
+    at = "the output limit" if limit is None else f"max_tokens {limit}"
+    asked = f" ({params['model']})" if params.get("model") else ""
+    other = plain(seen.other_model or "another model")
+    found = (
+        (cut, f"cut at {at}{reasoning}: {'raise' if limit is not None else 'set a higher'} max_tokens"),
+        (seen.n_filtered, "filtered by the provider: read those inputs, or change the filter's settings there"),
+        (seen.n_refused, "refused by the model: change the instruction or the model"),
+        (seen.n_empty, "empty although the model stopped by itself: change the instruction or the model"),
+        (seen.n_unreadable, "unreadable: say the form of the answer in the instruction, or set `constrained: true`"),
+        (seen.n_other_model, f"given by {other}, which is not the model asked for{plain(asked)}"),
+    )
+    before = f"{where}: " if where else ""
+    return [f"{before}{n} of {seen.n} answers {words}" for n, words in found if n]
+
+
+def answer_counts(seen: Aggregate) -> dict[str, Any]:
+    """Counts by ending as JSON values; None where they are not known."""
+    names = ("n_cut", "n_cut_reasoning", "n_filtered", "n_refused", "n_empty", "n_unreadable", "n_other_model")
+    return {**{name: getattr(seen, name) for name in names}, "other_model": seen.other_model}
 
 
 def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) -> str:

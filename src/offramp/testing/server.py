@@ -29,7 +29,7 @@ class ServerReply:
         usage: the reply's usage, as is; None leaves it out.
         message: replaces the choice's message.
         choices: replaces the choices.
-        extra: more keys of the body, such as `timings`.
+        extra: more keys of the body, such as `timings`; `model` is the one that was asked for unless it is here.
         headers: more headers, such as Retry-After.
         body: replaces the whole body; need not be JSON.
         delay_s: waits before answering.
@@ -141,14 +141,15 @@ def _handler(owner: ScriptedServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            reply = owner.reply(ServerRequest(path=self.path, headers=headers, body=json.loads(raw)))
+            asked = json.loads(raw)
+            reply = owner.reply(ServerRequest(path=self.path, headers=headers, body=asked))
             if reply.reset:
                 self._reset()
             elif not reply.hang:
-                self._answer(reply)
+                self._answer(reply, asked)
 
-        def _answer(self, reply: ServerReply) -> None:
-            payload = _payload(reply)
+        def _answer(self, reply: ServerReply, asked: Mapping[str, Any]) -> None:
+            payload = _payload(reply, asked)
             self.send_response(reply.status)
             for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                 self.send_header(name, value)
@@ -168,7 +169,7 @@ def _handler(owner: ScriptedServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _payload(reply: ServerReply) -> bytes:
+def _payload(reply: ServerReply, asked: Mapping[str, Any]) -> bytes:
     if reply.body is not None:
         return reply.body
     if reply.status >= 400:
@@ -182,7 +183,7 @@ def _payload(reply: ServerReply) -> bytes:
         "id": "r",
         "object": "chat.completion",
         "created": 0,
-        "model": "scripted",
+        "model": asked.get("model", "scripted"),
         "choices": choices,
     }
     if reply.usage is not None:

@@ -18,7 +18,7 @@ from offramp.models.retirement.dates import Basis as DateBasis
 from offramp.models.retirement.dates import Standing
 from offramp.records import Aggregate, Candidate
 from offramp.study.domain.paired_comparison import MARGIN, PairedComparison
-from offramp.study.wording import money, number, per_thousand, plain, seconds, short_params
+from offramp.study.wording import answer_notes, money, number, per_thousand, plain, seconds, short_params
 
 WINS, LOSSES = 3, 6
 """Numbers of examples shown; losses matter more."""
@@ -102,7 +102,15 @@ def _table(found: Migration) -> str:
         f"{plain(item.candidate.model)} does not accept these parameters, and was not sent them: "
         f"{plain('; '.join(item.rejected))}." for item in shown.values() if item.rejected
     ]  # fmt: skip
+    notes = answer_notes(found.baseline.holdout, _asked(found.before), where="today")
+    for item in shown.values():
+        notes += answer_notes(item.holdout, _asked(item.candidate), where=plain(item.candidate.model))
+    lines += ["", *(f"- {note}." for note in notes)] if notes else []
     return "\n".join([*lines, "", *sent, _basis(found.baseline), _measured_by(found)])
+
+
+def _asked(candidate: Candidate) -> dict[str, Any]:
+    return {"model": candidate.model, **candidate.request_params}
 
 
 def _baseline_row(found: Migration) -> str:

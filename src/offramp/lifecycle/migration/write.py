@@ -10,6 +10,7 @@ from offramp.errors import StorageError, problem
 from offramp.lifecycle.migration.page import conclusion, page
 from offramp.lifecycle.migration.record import Contender, Migration
 from offramp.records import Aggregate
+from offramp.study.wording import answer_counts
 
 FOLDER = Path("proposals")
 
@@ -57,6 +58,7 @@ def _figures(seen: Aggregate) -> dict[str, Any]:
         "cost_usd": seen.cost_usd,
         "p50_s": seen.latency_p50_s,
         "p95_s": seen.latency_p95_s,
+        **answer_counts(seen),
     }
 
 

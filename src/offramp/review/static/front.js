@@ -52,7 +52,7 @@ Offramp.choose = (state, id) => {
 Offramp.showCard = (state, member) => {
   const card = document.getElementById("selected"), words = member.words;
   const rows = [["quality", `${words.quality} (${words.interval})`], ["holdout", words.holdout && `${words.holdout} (${words.holdout_interval})`], ["vs incumbent", words.against && `${words.against} (${words.against_interval})`], ["1,000 runs", words.cost],
-    ["p50", words.latency], ["p95", words.p95], ["isolated", words.probe], ["on the holdout", member.front && member.off && "off the front"], ["limits", member.breaks.join("; ")]].filter(([, value]) => value);
+    ["p50", words.latency], ["p95", words.p95], ["isolated", words.probe], ["on the holdout", member.front && member.off && "off the front"], ["limits", member.breaks.join("; ")], ["answers", (member.notes || []).join("; ")]].filter(([, value]) => value);
   const facts = Offramp.node("dl", {}, ...rows.flatMap(([name, value]) => [Offramp.node("dt", {}, name), Offramp.node("dd", {}, value)]));
   const links = Offramp.node("p", { class: "links" }, ...Offramp.cardLinks(state, member));
   card.replaceChildren(Offramp.node("h3", {}, Offramp.text(member.label)), Offramp.node("span", { class: "id" }, member.id), facts, links);
