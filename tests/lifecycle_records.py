@@ -19,7 +19,7 @@ def in_use(route: str, **changes: Any) -> ModelInUse:
         "name": route,
         "route": route,
         "own": False,
-        "params": frozenset({"temperature", "max_tokens"}),
+        "request_params": {"temperature": 0.0, "max_tokens": 50},
         "json_schema": False,
         "usage_1k": Usage(input_tokens=400_000, output_tokens=20_000),
         "price_then": row.price if row else None,

@@ -73,8 +73,8 @@ class Member:
         probe: latency measured in isolation; None where it was not.
         regressed_at_most: upper bound of the share of examples that got worse than with the incumbent, at the
             confidence of the regression budget; None without one.
-        common_quality: mean score on the examples of the search split that every member has a score for, which members
-            are ranked by; None where all have a score for all, and the mean score itself ranks.
+        common_quality: what it is ranked by where it lacks scores: its quality as on the rows of the others. None where
+            it has a score for every example, and the mean score itself ranks.
     """
 
     candidate: str
@@ -178,27 +178,36 @@ def by_group(seen: Aggregate, scores: Scores, groups: Groups) -> Aggregate:
 def on_common_rows(
     members: Sequence[Member], scores: Mapping[str, Scores], objectives: Sequence[Objective]
 ) -> list[Member]:
-    """The members ranked on the examples that all of them have a score for.
+    """The members, those that lack scores ranked as on the rows of the others.
 
-    A provider that fails on the hard examples must not make its candidate look better than one that answered them.
+    A provider that fails on the hard examples must not make its candidate look better than one that answered them. So
+    such a member is compared on the rows that it has: its quality is lowered by how much easier these were for the
+    members that have all. Where none has all, what it lacks counts as lost.
 
     Args:
         scores: of each member on the search split. Empty where no member lacks a score.
     """
-    if not any(member.search.n_failed for member in members):
-        return list(members)
-    known = [set(scores.get(member.candidate, {})) for member in members if member.search.n]
-    common = set.intersection(*known) if known else set()
-    found = []
-    for member in members:
-        mine = scores.get(member.candidate, {})
-        quality = math.fsum(mine[example] for example in common) / len(common) if common and member.search.n else None
-        if quality is None:  # nothing in common: what has no score counts as lost
-            total = member.search.n + member.search.n_failed
-            quality = None if member.quality is None else member.quality * member.search.n / total
-        ranked = replace(member, common_quality=quality)
-        found.append(replace(ranked, utility=utility_of(objectives, ranked.ranked)))
-    return found
+    complete = [scores[m.candidate] for m in members if not m.search.n_failed and scores.get(m.candidate)]
+    return [m if not m.search.n_failed else _ranked(m, scores, complete, objectives) for m in members]
+
+
+def _ranked(
+    member: Member, scores: Mapping[str, Scores], complete: Sequence[Scores], objectives: Sequence[Objective]
+) -> Member:
+    own, mine = member.search, scores.get(member.candidate, {})
+    if own.quality is None:
+        return member
+    if complete and mine:
+        easier = [
+            math.fsum(s for e, s in other.items() if e in mine) / max(1, len(other.keys() & mine.keys()))
+            - math.fsum(other.values()) / len(other)
+            for other in complete
+        ]
+        quality = max(0.0, own.quality - max(0.0, math.fsum(easier) / len(easier)))
+    else:
+        quality = own.quality * own.n / (own.n + own.n_failed)
+    ranked = replace(member, common_quality=quality)
+    return replace(ranked, utility=utility_of(objectives, ranked.ranked))
 
 
 def front_of(members: Sequence[Member], objectives: Sequence[Objective]) -> tuple[Member, ...]:
