@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from offramp.lifecycle.api import migrate, scan, watch
+    from offramp.lifecycle.migration import migrate
+    from offramp.lifecycle.scan import scan
+    from offramp.lifecycle.watch_report import watch
     from offramp.promote.loading import load, load_messages
     from offramp.review.report_file import report
     from offramp.search.api import optimize
@@ -34,11 +36,11 @@ _LAZY = {
     "compare": "offramp.study.lookup",
     "load": "offramp.promote.loading",
     "load_messages": "offramp.promote.loading",
-    "migrate": "offramp.lifecycle.api",
+    "migrate": "offramp.lifecycle.migration",
     "optimize": "offramp.search.api",
     "pareto": "offramp.study.lookup",
-    "scan": "offramp.lifecycle.api",
-    "watch": "offramp.lifecycle.api",
+    "scan": "offramp.lifecycle.scan",
+    "watch": "offramp.lifecycle.watch_report",
     "replay": "offramp.search.replay",
     "report": "offramp.review.report_file",
 }

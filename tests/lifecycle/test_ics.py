@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lifecycle_records import in_use
 from offramp.errors import UsageError
 from offramp.lifecycle.ics import LINE_BYTES, calendar_text, escape, fold, uid, write_calendar
-from offramp.lifecycle.prices import CostChange
-from offramp.lifecycle.watch import Watched, WatchReport, watch
+from offramp.lifecycle.in_use import CostChange
+from offramp.lifecycle.watch_report import Watched, WatchReport, watch_models
 from offramp.models.retirement.dates import Basis, Retirement, Standing, load_calendar
 
 DAY = datetime.date(2026, 11, 25)
@@ -36,7 +36,9 @@ def report_of(note: str, date: datetime.date = DAY, name: str = "openai/x") -> W
 def test_a_real_parser_reads_dates_texts_and_alarms(tmp_path: Path) -> None:
     path = tmp_path / "l.yaml"
     path.write_text("schema_version: 1\nretirements:\n  - {model: gpt-4o, retires: 2027-01-14, note: 'a; b, c \\ d'}\n")
-    report = watch([in_use("openai/gpt-4o"), in_use("local/gemma-3-270m", own=True)], load_calendar(path), today=DAY)
+    report = watch_models(
+        [in_use("openai/gpt-4o"), in_use("local/gemma-3-270m", own=True)], load_calendar(path), today=DAY
+    )
     parsed = icalendar.Calendar.from_ical(calendar_text(report))
     events = list(parsed.walk("VEVENT"))
     assert len(events) == 1 and not events[0].errors and not parsed.errors

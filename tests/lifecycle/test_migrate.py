@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 
 import offramp
 from offramp.errors import PromotionError
-from offramp.lifecycle.migration.migrate import Places, migrate
-from offramp.lifecycle.migration.page import fenced, page
+from offramp.lifecycle.migration.migrating import Places, run_migration
+from offramp.lifecycle.migration.proposal import fenced, migration_json, page
 from offramp.lifecycle.migration.record import Basis, Kind, Migration, Reference
 from offramp.lifecycle.migration.runs import Caps
-from offramp.lifecycle.migration.write import migration_json
 from offramp.models.retirement.dates import Standing
 from offramp.promote import promoting
 from offramp.promote.folder import FeatureFolder
@@ -69,7 +68,7 @@ def promoted(tmp_path: Path, **changes: Any) -> Places:
 
 
 def migrated(places: Places, **more: Any) -> Migration:
-    return migrate("landscape", places=places, **{"trials": 6, **wire(), **more})
+    return run_migration("landscape", places=places, **{"trials": 6, **wire(), **more})
 
 
 def test_the_proposal_is_the_best_of_the_new_model_and_the_old_one_is_never_asked_again(

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from offramp.errors import UsageError
-from offramp.lifecycle.files import MOST_BYTES, app_files
 from offramp.lifecycle.known_names import KnownNames
-from offramp.lifecycle.scan import ScanReport, scan
+from offramp.lifecycle.scan import MOST_BYTES, ScanReport, app_files, scan_files
 from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import Standing, load_calendar
 from offramp.models.table import load_table
@@ -20,7 +19,7 @@ DAY = datetime.date(2026, 11, 25)
 
 
 def scanned(root: Path, lifecycle: Path | None = None) -> ScanReport:
-    return scan(root, load_calendar(lifecycle), today=DAY)
+    return scan_files(root, load_calendar(lifecycle), today=DAY)
 
 
 def named(line: str) -> list[str]:

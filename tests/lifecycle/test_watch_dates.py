@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lifecycle_records import in_use
 from offramp.errors import UsageError
-from offramp.lifecycle.watch import watch
+from offramp.lifecycle.watch_report import watch_models
 from offramp.models.names import region, stem, without_region
 from offramp.models.retirement.dates import Basis, Standing, load_calendar
 from offramp.models.retirement.notices import lifecycle_schema, read_notices, schema_text
@@ -39,7 +39,7 @@ def test_known_models_of_the_real_table_sort_by_urgency_before_and_after_today()
     dated = sorted((row for row in load_table().chat_rows() if row.retirement_date), key=lambda r: r.retirement_date)
     first, middle, last = dated[0], dated[len(dated) // 2], dated[-1]
     today = datetime.date.fromisoformat(str(middle.retirement_date)) - datetime.timedelta(days=10)
-    report = watch([in_use(row.route) for row in (last, middle, first)], load_calendar(), today=today)
+    report = watch_models([in_use(row.route) for row in (last, middle, first)], load_calendar(), today=today)
     assert [row.used.route for row in report.rows] == [first.route, middle.route, last.route]
     assert [row.standing for row in report.rows] == [Standing.RETIRED, Standing.SOON, Standing.LATER]
     assert report.rows[0].days_left is not None and report.rows[0].days_left < 0 and report.rows[1].days_left == 10
@@ -93,7 +93,7 @@ def test_a_passed_estimate_is_due_but_not_retired_and_a_later_one_is_later(tmp_p
     undated = [row.route for row in load_table().chat_rows() if not row.retirement_date and release_date(row.route)]
     soon = next(route for route in undated if route.startswith("bedrock/"))
     later = next(route for route in undated if route.startswith("anthropic/"))
-    rows = watch([in_use(later), in_use(soon)], load_calendar(path), today=DAY).rows
+    rows = watch_models([in_use(later), in_use(soon)], load_calendar(path), today=DAY).rows
     assert [(row.used.route, row.standing) for row in rows] == [(soon, Standing.SOON), (later, Standing.LATER)]
 
 
@@ -155,15 +155,15 @@ def test_regions_are_told_from_names() -> None:
 
 def test_a_model_that_left_the_table_has_vanished_whatever_was_estimated() -> None:
     names = ["openai/gpt-4-0314", "anthropic/claude-none-20250101"]
-    rows = watch([in_use(name) for name in names], load_calendar(), today=DAY).rows
+    rows = watch_models([in_use(name) for name in names], load_calendar(), today=DAY).rows
     assert [row.standing for row in rows] == [Standing.VANISHED, Standing.VANISHED]
 
 
 def test_own_models_never_vanish_but_ones_own_notice_retires_them(tmp_path: Path) -> None:
     used = [in_use("local/smollm2-135m", own=True), in_use("openai/mine", own=True)]
-    assert {row.standing for row in watch(used, load_calendar(), today=DAY).rows} == {Standing.OWN}
+    assert {row.standing for row in watch_models(used, load_calendar(), today=DAY).rows} == {Standing.OWN}
     path = notices(tmp_path, "retirements:\n  - {model: local/smollm2-135m, retires: 2026-11-01}\n")
-    first = watch(used, load_calendar(path), today=DAY).rows[0]
+    first = watch_models(used, load_calendar(path), today=DAY).rows[0]
     assert (first.used.route, first.standing, first.days_left) == ("local/smollm2-135m", Standing.RETIRED, -24)
     assert first.next_step == "offramp migrate f"
     assert {item.name for item in first.successors} == {"local/gemma-3-270m", "local/qwen2.5-coder-0.5b"}
@@ -176,21 +176,21 @@ def test_the_day_itself_is_retired_and_the_edge_of_the_window_is_inside(tmp_path
         ("2026-10-03", Standing.SOON),
         ("2027-01-01", Standing.RETIRED),
     ]:
-        rows = watch([in_use("openai/gpt-4o")], load_calendar(path), today=datetime.date.fromisoformat(day)).rows
+        rows = watch_models([in_use("openai/gpt-4o")], load_calendar(path), today=datetime.date.fromisoformat(day)).rows
         assert rows[0].standing is standing
 
 
 def test_a_price_that_moved_is_priced_on_the_tokens_measured_then() -> None:
     row = next(row for row in load_table().chat_rows() if row.price and row.price.input_usd and row.price.output_usd)
     half = Price(input_usd=row.price.input_usd / 2, output_usd=row.price.output_usd / 2)
-    cost = watch([in_use(row.route, price_then=half)], load_calendar(), today=DAY).rows[0].cost
+    cost = watch_models([in_use(row.route, price_then=half)], load_calendar(), today=DAY).rows[0].cost
     assert cost.changed and cost.ratio == pytest.approx(2.0) and cost.now_usd_1k == pytest.approx(2 * cost.then_usd_1k)
 
 
 def test_an_unknown_price_or_unknown_tokens_give_no_ratio() -> None:
     known = next(row for row in load_table().chat_rows() if row.price and row.price.known)
     for changes in ({"price_then": None}, {"usage_1k": None}):
-        cost = watch([in_use(known.route, **changes)], load_calendar(), today=DAY).rows[0].cost
+        cost = watch_models([in_use(known.route, **changes)], load_calendar(), today=DAY).rows[0].cost
         assert cost.ratio is None and not cost.changed
 
 

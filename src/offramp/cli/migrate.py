@@ -49,16 +49,15 @@ def migrate(
 ) -> None:  # fmt: skip
     """Find a successor for the model of FEATURE, compare, and write a proposal."""
     from offramp.cli.live import LiveView
-    from offramp.lifecycle.migration.migrate import Places
-    from offramp.lifecycle.migration.migrate import migrate as run
+    from offramp.lifecycle.migration.migrating import Places, run_migration
+    from offramp.lifecycle.migration.proposal import migration_json, write_proposal
     from offramp.lifecycle.migration.record import Reference
     from offramp.lifecycle.migration.runs import Caps
-    from offramp.lifecycle.migration.write import migration_json, write_proposal
 
     places = Places(promotions=promotions, storage=storage, results=results, lifecycle=lifecycle, space=space)
     caps = Caps(usd=budget_usd, calls=budget_calls, minutes=minutes)
     with LiveView(sys.stderr) as view:
-        found = run(
+        found = run_migration(
             feature, to=to, label=label, places=places, caps=caps, trials=trials, seed=seed,
             reference=Reference(reference), observer=view.show,
             say=lambda text: click.echo(f"offramp: {text}", err=True), **wire(),
@@ -69,7 +68,8 @@ def migrate(
     else:
         print_migration(found)
         click.echo(f"Proposal: {path}")
-    worse = found.reference == "labels" and found.chosen.comparison is not None and found.chosen.comparison.worse
+    against = found.chosen.comparison
+    worse = found.reference == "labels" and against is not None and against.worse
     ctx.exit(WORSE if worse else 0)
 
 
@@ -92,13 +92,15 @@ def _promote_command(
 
 def print_migration(found: Migration) -> None:
     """Today's config, each drop-in and the proposal on the holdout, and the conclusion."""
-    from offramp.lifecycle.migration.page import conclusion
+    from offramp.lifecycle.migration.proposal import conclusion
     from offramp.lifecycle.migration.record import Kind
     from offramp.study.wording import plain, short_params
 
     click.echo(f"{'holdout':<46}{'quality':>9}{'$/1k runs':>11}{'p50':>9}{'against today':>15}")
     _print_row(f"today: {found.before.model}", found.baseline.holdout, None)
-    contenders = [(f"unchanged: {item.candidate.model}", item) for item in found.drop_ins]
+    contenders = [
+        (f"{'adapted' if item.rejected else 'unchanged'}: {item.candidate.model}", item) for item in found.drop_ins
+    ]
     if found.chosen.kind is Kind.SEARCHED:
         contenders.append((f"new config: {found.chosen.candidate.model}", found.chosen))
     for name, item in contenders:
@@ -106,7 +108,7 @@ def print_migration(found: Migration) -> None:
     click.echo(f"Proposed: {found.chosen.candidate.id} ({short_params(found.chosen.candidate.params)})")
     click.echo(conclusion(found))
     for left in found.left_out:
-        click.echo(f"Not tried: {plain(left.name)}: {plain(' '.join(left.why.split()))}")
+        click.echo(f"Left out: {plain(left.name)}: {plain(' '.join(left.why.split()))}")
 
 
 def _print_row(name: str, seen: Aggregate, difference: float | None) -> None:

@@ -25,7 +25,7 @@ from offramp.models.retirement.dates import Basis, Standing
 if TYPE_CHECKING:
     from offramp.lifecycle.scan import ScanReport
     from offramp.lifecycle.successors import Successor
-    from offramp.lifecycle.watch import Watched, WatchReport
+    from offramp.lifecycle.watch_report import Watched, WatchReport
     from offramp.models.retirement.dates import Retirement
 
 ALARM = 3
@@ -72,15 +72,16 @@ class _Date(click.ParamType[datetime.date]):
 def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle: Path | None, promotions: Path,
           ics: Path | None, today: datetime.date | None, as_json: bool) -> None:  # fmt: skip
     """Which promoted features run on models that retire soon, and what could replace them."""
-    from offramp.lifecycle import api
+    from offramp.lifecycle.scan import scan
+    from offramp.lifecycle.watch_report import watch as run
 
     if scanned is not None:
         if ics is not None:
             raise click.UsageError("--ics is for promoted features; leave it out with --scan")
-        scan = api.scan(scanned, lifecycle=lifecycle, today=today, within_days=within_days)
-        _print_json(scan) if as_json else print_scan(scan, sys.stdout)
-        ctx.exit(ALARM if scan.alarming else 0)
-    report = api.watch(promotions=promotions, lifecycle=lifecycle, today=today, within_days=within_days)
+        found = scan(scanned, lifecycle=lifecycle, today=today, within_days=within_days)
+        _print_json(found) if as_json else print_scan(found, sys.stdout)
+        ctx.exit(ALARM if found.alarming else 0)
+    report = run(promotions=promotions, lifecycle=lifecycle, today=today, within_days=within_days)
     if ics is not None:
         from offramp.lifecycle.ics import write_calendar
 

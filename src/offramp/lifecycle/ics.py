@@ -12,7 +12,7 @@ from pathlib import Path
 from offramp import __version__
 from offramp.errors import UsageError, problem
 from offramp.ids import content_hash
-from offramp.lifecycle.watch import Watched, WatchReport
+from offramp.lifecycle.watch_report import Watched, WatchReport
 from offramp.models.retirement.dates import Basis
 
 LINE_BYTES = 75
@@ -30,7 +30,7 @@ def calendar_text(report: WatchReport) -> str:
 
 
 def write_calendar(report: WatchReport, path: Path) -> None:
-    """Writes the calendar to a file. UsageError where that cannot be."""
+    """Writes the calendar to a file. Raises UsageError if it cannot be written."""
     try:
         path.write_bytes(calendar_text(report).encode())
     except OSError as error:
@@ -57,7 +57,7 @@ def fold(line: str) -> Iterator[str]:
 
 
 def uid(row: Watched) -> str:
-    """Who is meant, not when: it stays when the date moves."""
+    """Identifies the model in use, not the date: it stays the same when the date moves."""
     used = row.used
     return f"{content_hash([used.feature, used.label, used.route, used.fallback], length=24)}@offramp"
 

@@ -1,26 +1,58 @@
-"""Models named in an app's own source and configuration, each with its date: works without any promotion.
+"""Models named in an app's own source and configuration, each with its date; needs no promotion.
 
-Only names and places are reported, never a line: a line of a configuration file may hold a secret.
-A line that says `offramp: ignore` is passed over.
+Only names and places are reported, never a line: a line of a configuration file may contain a secret. A line that says
+`offramp: ignore` is skipped.
+
+Invariant: no symbolic link is followed, nothing outside the named folder is read, and a file that cannot be read is
+counted, not silently skipped.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from offramp.errors import UsageError, problem
-from offramp.lifecycle.files import app_files
 from offramp.lifecycle.known_names import KnownNames
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
-from offramp.lifecycle.watch import retirement_json
+from offramp.lifecycle.watch_report import retirement_json
 from offramp.models.gguf_files import BY_NAME
-from offramp.models.retirement.dates import WITHIN_DAYS, Calendar, Retirement, Standing, standing_of
+from offramp.models.retirement.dates import (
+    WITHIN_DAYS,
+    Calendar,
+    Retirement,
+    Standing,
+    load_calendar,
+    standing_of,
+    utc_today,
+)
 
 IGNORE = "offramp: ignore"
+MOST_BYTES = 1_000_000
+
+_SKIPPED_FOLDERS = frozenset(
+    {
+        "node_modules", "bower_components", "site-packages", "__pycache__", "venv", "env", "dist", "build", "target",
+        "vendor", "third_party", "coverage", "htmlcov", ".git", ".hg", ".svn", ".venv", ".tox", ".nox", ".idea",
+        ".next", ".cache", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".terraform",
+        ".eggs", ".gradle",
+    }
+)  # fmt: skip
+_SOURCE = frozenset(
+    {
+        ".py", ".pyi", ".ipynb", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".vue", ".svelte", ".go", ".rs",
+        ".rb", ".php", ".java", ".kt", ".kts", ".scala", ".groovy", ".cs", ".fs", ".vb", ".swift", ".m", ".c", ".cc",
+        ".cpp", ".h", ".hpp", ".ex", ".exs", ".erl", ".clj", ".lua", ".r", ".jl", ".dart", ".sh", ".bash", ".zsh",
+        ".ps1", ".sql", ".yaml", ".yml", ".toml", ".json", ".json5", ".jsonc", ".ini", ".cfg", ".conf", ".properties",
+        ".env", ".tf", ".tfvars", ".hcl", ".xml", ".gradle", ".jinja", ".j2", ".tpl", ".prompt", ".baml", ".bicep",
+    }
+)  # fmt: skip
+_NAMES = frozenset({"Dockerfile", "Makefile", "Procfile", "Justfile", "Jenkinsfile", ".env", ".envrc"})
+_LOCKS = frozenset({"package-lock.json", "composer.lock", "pnpm-lock.yaml", "npm-shrinkwrap.json"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +73,7 @@ class Named:
 
     Attributes:
         name: as written.
-        standing: `vanished` for an old name that the table does not have any more: gone, or misspelt.
+        standing: `vanished` for an old name that the table no longer has: retired, or misspelt.
         retirement, days_left: None where nobody says when.
         places: all of them, in the order of files and lines.
         alias_of: the model that the name stands for today; None for a model's own name.
@@ -73,7 +105,7 @@ class ScanReport:
     """What a scan found.
 
     Attributes:
-        files: number of files read; `unread` names those that were too large, no text, or not to be opened.
+        files: number of files read; `unread` names those that were too large, not text, or could not be opened.
         models: the most urgent first.
     """
 
@@ -87,7 +119,7 @@ class ScanReport:
 
     @property
     def alarming(self) -> tuple[Named, ...]:
-        """Those for which something has to be done."""
+        """Those that need action."""
         return tuple(model for model in self.models if model.standing.alarming)
 
     def to_json(self) -> dict[str, Any]:
@@ -104,12 +136,24 @@ class ScanReport:
         }
 
 
-def scan(root: Path, calendar: Calendar, *, today: datetime.date, within_days: int = WITHIN_DAYS) -> ScanReport:
-    """The models that the files below a folder name.
+def scan(
+    path: str | Path, *, lifecycle: str | Path | None = None, within_days: int = WITHIN_DAYS,
+    today: datetime.date | None = None,
+) -> ScanReport:  # fmt: skip
+    """The models that source and configuration below a folder name, each with its date.
+
+    Args:
+        lifecycle, within_days, today: as for `watch`.
 
     Raises:
-        UsageError: there is no such file or folder.
+        UsageError: there is no such file or folder, or a file of notices cannot be read.
     """
+    calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
+    return scan_files(Path(path), calendar, today=today or utc_today(), within_days=within_days)
+
+
+def scan_files(root: Path, calendar: Calendar, *, today: datetime.date, within_days: int = WITHIN_DAYS) -> ScanReport:
+    """The same with these dates."""
     if not root.exists():
         raise UsageError(problem(str(root), "there is no such file or folder", do="Check the path given with --scan."))
     places: dict[tuple[str, bool], list[Place]] = {}
@@ -121,8 +165,11 @@ def scan(root: Path, calendar: Calendar, *, today: datetime.date, within_days: i
             unread.append(file.path)
             continue
         count += 1
-        for name, known, place in _mentions(file.path, file.text, names):
-            places.setdefault((name, known), []).append(place)
+        for number, line in enumerate(file.text.splitlines(), start=1):
+            for mention in names.mentions(line) if IGNORE not in line else ():
+                place = Place(file=file.path, line=number, column=mention.column)
+                places.setdefault((mention.name, mention.known), []).append(place)
+    models = [_named(name, known, tuple(at), calendar, today, within_days) for (name, known), at in places.items()]
     return ScanReport(
         path=str(root),
         today=today,
@@ -130,23 +177,8 @@ def scan(root: Path, calendar: Calendar, *, today: datetime.date, within_days: i
         table=calendar.table.version,
         files=count,
         unread=tuple(unread),
-        models=_judged(places.items(), calendar, today, within_days),
+        models=tuple(sorted(models, key=_urgency)),
     )
-
-
-def _mentions(path: str, text: str, names: KnownNames) -> Iterator[tuple[str, bool, Place]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if IGNORE in line:
-            continue
-        for mention in names.mentions(line):
-            yield mention.name, mention.known, Place(file=path, line=number, column=mention.column)
-
-
-def _judged(
-    found: Iterable[tuple[tuple[str, bool], list[Place]]], calendar: Calendar, today: datetime.date, within_days: int
-) -> tuple[Named, ...]:
-    models = [_named(name, known, tuple(at), calendar, today, within_days) for (name, known), at in found]
-    return tuple(sorted(models, key=_urgency))
 
 
 def _named(
@@ -182,3 +214,50 @@ def _urgency(model: Named) -> tuple[bool, float, str]:
     gone = model.standing is Standing.VANISHED
     days = float("-inf") if gone else float("inf") if model.days_left is None else model.days_left
     return (not model.standing.alarming, days, model.name)
+
+
+# ------------------------------------------------------------------------------------------------- the files of an app
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppFile:
+    """One file, read.
+
+    Attributes:
+        path: relative to the folder that was named, with forward slashes.
+        text: None where it could not be read or is not text.
+    """
+
+    path: str
+    text: str | None
+
+
+def app_files(root: Path) -> Iterator[AppFile]:
+    """The source and configuration files below a folder (or the one file that is named), in a stable order."""
+    if root.is_file():
+        yield _read(root, root.name)
+        return
+    for folder, names, files in os.walk(root, followlinks=False):
+        names[:] = sorted(name for name in names if name not in _SKIPPED_FOLDERS)
+        for name in sorted(files):
+            path = Path(folder) / name
+            if _is_wanted(name) and not path.is_symlink() and path.is_file():
+                yield _read(path, path.relative_to(root).as_posix())
+
+
+def _is_wanted(name: str) -> bool:
+    if name in _LOCKS or name.endswith((".min.js", ".map")):
+        return False
+    return name in _NAMES or name.startswith((".env.", "Dockerfile.")) or Path(name).suffix.lower() in _SOURCE
+
+
+def _read(path: Path, shown: str) -> AppFile:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            return AppFile(path=shown, text=None)
+        content = path.read_bytes()
+    except OSError:
+        return AppFile(path=shown, text=None)
+    if b"\0" in content[:8192]:
+        return AppFile(path=shown, text=None)
+    return AppFile(path=shown, text=content.decode("utf-8", "replace"))

@@ -1,8 +1,7 @@
-"""Models that could take the place of one that goes: the same abilities, enough context, a longer life.
+"""Models that could replace one that retires: the same abilities, enough context, a longer life.
 
-A few, ranked: what one's own notice names, what the vendor names, then models of the same provider, then of others,
-each group by how near its price is. Only models for text are looked at, made for the same purpose as far as a name
-tells.
+A few, ranked: what your own notice names, what the vendor names, then models of the same provider, then of others,
+each group by how near its price is. Only text models made for the same purpose, as far as a name tells, are considered.
 
 Invariant: a successor can do what the promoted config asks for, and does not retire within `MARGIN_DAYS` after the one
 that leaves (or after today, where that is later).
@@ -16,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from offramp.lifecycle.prices import cost_usd
+from offramp.lifecycle.in_use import cost_usd
 from offramp.models import keys
 from offramp.models.acceptance import accepted
 from offramp.models.capabilities import supported_params

@@ -1,36 +1,62 @@
-"""What runs today, in numbers: recorded, measured now, or as stored with the promotion.
+"""Today's config in numbers: recorded, measured now, or as the promotion stored it; or as the reference itself.
 
-The recorded results of its study are usually complete, since a promotion needs a holdout evaluation; then the retiring
-model is not called at all. If they no longer exist and the model still answers, it runs once more. If it does not
-answer either, the scores stored with the promotion are used: enough to count wins and losses, not to show answers.
+As a rule the recorded results of its study are complete, since nothing is promoted that was not evaluated on the
+holdout; then the retiring model is not asked at all. Without them it runs once more if it still answers. If it does
+not, the scores stored with the promotion serve: enough to count wins and losses, not to show answers.
+
+Without labels (`by_answers`), the recorded answers are the reference, and agreement with them is the metric. That
+measures whether users would notice a change, not whether answers are right: today's config agrees with itself fully,
+and a better model loses points where it corrects a mistake. The proposal says so. Only recorded answers serve; the
+retiring model is not asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from offramp.errors import JobError, UsageError, problem
+from offramp.errors import JobError, StorageError, UsageError, problem
+from offramp.ids import canonical_json, content_hash
+from offramp.job.resolve import resolve_job
+from offramp.job.resolved import ResolvedJob
 from offramp.lifecycle.migration import spaces
-from offramp.lifecycle.migration.origin import Origin, counted
+from offramp.lifecycle.migration.origin import Origin, Recorded, counted
 from offramp.lifecycle.migration.record import Baseline, Basis
 from offramp.lifecycle.migration.runs import Runs
+from offramp.promote.atomic import replace_file
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion import SplitEvidence
-from offramp.records import Aggregate, Result, ResultState, Split
+from offramp.records import Aggregate, Example, Result, ResultState, Split
+from offramp.space.model import (
+    DatasetPart,
+    DemosPart,
+    ExactMetric,
+    JsonFieldsMetric,
+    Metric,
+    MixMetric,
+    SplitsPart,
+    TokenF1Metric,
+)
 from offramp.store.aggregates import aggregate_of
+
+ID, SPLIT = "reference_id", "reference_split"
+LEAST = 2
+"""Recorded answers that a split must have."""
 
 
 def read_baseline(origin: Origin, runs: Runs, *, folder: FeatureFolder, alive: bool,
                   say: Callable[[str], None]) -> Baseline:  # fmt: skip
-    """What runs today, in numbers.
+    """Today's config in numbers, judged by the data's labels.
 
     Args:
         folder: of the promotions of the feature.
         alive: whether its model can still be asked.
 
     Raises:
-        UsageError: nothing is known of it, and it cannot be asked.
+        UsageError: nothing is recorded of it, and it cannot be asked.
     """
     recorded = origin.recorded
     if recorded.search and recorded.holdout:
@@ -64,23 +90,18 @@ def _kept(origin: Origin, folder: FeatureFolder) -> Baseline:
         what = f"{origin.candidate.model} no longer answers, and none of its results are stored"
         do = "Restore the storage of its study, or run `offramp optimize` on a space without an incumbent."
         raise UsageError(problem(origin.promotion.feature, what, do=do))
-    rows = folder.rows(evidence.holdout_results)
+    results = {
+        str(row["example"]): Result(
+            candidate=origin.candidate.id, example=str(row["example"]), state=ResultState(row.get("state", "scored")),
+            score=row["score"], cost_usd=None, latency_s=row.get("latency_s"),
+        )
+        for row in folder.rows(evidence.holdout_results)
+    }  # fmt: skip
     return Baseline(
         basis=Basis.PROMOTION,
         search=_aggregate(evidence.search),
         holdout=_aggregate(evidence.holdout),
-        results=counted({str(row["example"]): _result(origin.candidate.id, row) for row in rows}),
-    )
-
-
-def _result(candidate: str, row: Mapping[str, Any]) -> Result:
-    return Result(
-        candidate=candidate,
-        example=str(row["example"]),
-        state=ResultState(row.get("state", "scored")),
-        score=row["score"],
-        cost_usd=None,
-        latency_s=row.get("latency_s"),
+        results=counted(results),
     )
 
 
@@ -95,4 +116,98 @@ def _aggregate(seen: SplitEvidence) -> Aggregate:
         cost_usd=seen.cost_usd,
         latency_p50_s=seen.latency_p50_s,
         latency_p95_s=seen.latency_p95_s,
+    )
+
+
+# -------------------------------------------------------------------------------------- recorded answers as reference
+
+
+def by_answers(origin: Origin, results: Path) -> tuple[Origin, Baseline]:
+    """Judged by recorded answers; writes them as a dataset below the results folder.
+
+    Returns:
+        The origin with a space that is judged by agreement, and the baseline.
+
+    Raises:
+        UsageError: no answers were recorded. StorageError: the dataset cannot be written.
+    """
+    job = resolve_job(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
+    rows = list(_rows(job, origin.recorded))
+    for split in (Split.SEARCH, Split.HOLDOUT):
+        if sum(row[SPLIT] == split.value for row in rows) < LEAST:
+            what = f"no recorded answers on the {split} split to compare with"
+            do = "Name the storage of its study with --storage, or use labels as the reference."
+            raise UsageError(problem(origin.promotion.feature, what, do=do))
+    path = _written(rows, results / "references")
+    return replace(origin, space=_space(origin, job, path)), _agreeing(origin.recorded)
+
+
+def _rows(job: ResolvedJob, recorded: Recorded) -> Iterator[dict[str, Any]]:
+    answers = {Split.SEARCH: recorded.search, Split.HOLDOUT: recorded.holdout}
+    outputs = list(job.task.fields.outputs)
+    for split in Split:
+        for example in job.task.splits.of(split):
+            gold = _labels(example, outputs) if split is Split.TRAIN else _answered(answers[split].get(example.id))
+            if gold is not None:
+                yield {**example.values, **gold, ID: example.id, SPLIT: split.value}
+
+
+def _labels(example: Example, outputs: list[str]) -> Mapping[str, Any] | None:
+    """Labels of a train example, for demos; None where it has none."""
+    return {} if all(example.values.get(name) is not None for name in outputs) else None
+
+
+def _answered(result: Result | None) -> Mapping[str, Any] | None:
+    return None if result is None or result.state is not ResultState.SCORED else result.outputs
+
+
+def _written(rows: list[dict[str, Any]], folder: Path) -> Path:
+    content = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str) + "\n" for row in rows)
+    path = folder / f"{content_hash(canonical_json(rows), length=16)}.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content.encode())
+    except OSError as error:
+        raise StorageError(problem(str(path), f"cannot be written ({error.strerror})")) from error
+    return path.absolute()
+
+
+def _space(origin: Origin, job: ResolvedJob, path: Path) -> Any:
+    splits = job.task.splits
+    labelled = any(_labels(example, list(job.task.fields.outputs)) is not None for example in splits.train)
+    changes: dict[str, Any] = {
+        "dataset": DatasetPart(path=str(path), id=ID),
+        "splits": SplitsPart(column=SPLIT, train=["train"], search=["search"], holdout=["holdout"]),
+        "metric": agreement(job),
+    }
+    if not labelled:
+        changes["demos"] = DemosPart(kind="none", count=0)
+    return origin.space.changed(**changes)
+
+
+def agreement(job: ResolvedJob) -> Metric:
+    """How similar two answers are, field by field: words of free text, items of lists and objects, else equality."""
+    parts: list[Metric] = [_same(name, field.type) for name, field in job.task.fields.outputs.items()]
+    return parts[0] if len(parts) == 1 else MixMetric(kind="mix", parts=parts)
+
+
+def _same(name: str, kind: str) -> Metric:
+    if kind == "str":
+        return TokenF1Metric(kind="token_f1", field=name)
+    if kind.startswith(("list", "object")):
+        return JsonFieldsMetric(kind="json_fields", fields=[name])
+    return ExactMetric(kind="exact", field=name)
+
+
+def _agreeing(recorded: Recorded) -> Baseline:
+    """Its own answers agree with themselves."""
+    search, holdout = (
+        {name: replace(result, score=1.0) for name, result in results.items() if _answered(result) is not None}
+        for results in (recorded.search, recorded.holdout)
+    )
+    return Baseline(
+        basis=Basis.RECORDED,
+        search=aggregate_of(search.values()),
+        holdout=aggregate_of(holdout.values()),
+        results=holdout,
     )

@@ -1,7 +1,7 @@
 """What a migration starts from: the promoted config as a candidate, its space, and what was recorded of it.
 
-The space is that of the study which the promotion came from, as it ran. If that study is in the storage, its results
-are used too, and the retiring model need not answer any more.
+The space is that of the study which the promotion came from, as it ran. Where that study is in the storage its results
+serve as well: the retiring model no longer has to answer.
 
 Invariant: nothing here makes a call or writes.
 """
@@ -34,7 +34,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What runs today.
+    """Today's config.
 
     Attributes:
         label: which points at the promotion.

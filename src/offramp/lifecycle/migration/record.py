@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from offramp.lifecycle.migration.candidates import NotTried
-from offramp.lifecycle.watch import Watched
+from offramp.lifecycle.migration.model_choice import NotTried
+from offramp.lifecycle.watch_report import Watched
 from offramp.records import Aggregate, Candidate, Result
 from offramp.study.domain.paired_comparison import PairedComparison
 
@@ -23,13 +23,14 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """One candidate that could follow.
+    """One candidate that could replace today's config.
 
     Attributes:
         study: where it was measured, and where it is promoted from.
-        utility: on the search split, on the old study's scales; None where an objective is not known.
+        utility: on the search split, with the old study's weights and scales; None where an objective is not known.
         results: on the holdout, by example.
-        comparison: against what runs today, on the holdout; None where there is nothing to compare.
+        comparison: on the holdout, paired by example; None where fewer than two examples can be compared. Not
+            corrected: the candidate was chosen by the search split, so the holdout is looked at once for it.
         rejected: request parameters that its model does not accept and was not sent, each with why.
     """
 
@@ -48,20 +49,20 @@ class Reference(enum.StrEnum):
     """What answers are judged by."""
 
     LABELS = "labels"  # of the data, by the space's own metric
-    ANSWERS = "answers"  # recorded ones of what runs today, by agreement
+    ANSWERS = "answers"  # recorded ones of today's config, by agreement
 
 
 class Basis(enum.StrEnum):
-    """Where the numbers of what runs today come from."""
+    """Where the numbers of today's config come from."""
 
     RECORDED = "recorded"  # the results of its study: no call was made
     MEASURED = "measured"  # it ran now
-    PROMOTION = "promotion"  # the scores kept beside the promotion; no answers
+    PROMOTION = "promotion"  # the scores stored with the promotion; no answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What runs today. `results` on the holdout, by example; without answers where `basis` is the promotion."""
+    """Today's config. `results` are on the holdout, by example; without answers if `basis` is the promotion."""
 
     basis: Basis
     search: Aggregate
@@ -98,7 +99,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """From what runs today to what could follow.
+    """From today's config to what could replace it.
 
     Attributes:
         before: the promoted config. version: of its promotion.
@@ -128,5 +129,5 @@ class Migration:
 
     @property
     def compared(self) -> int:
-        """How many contenders were looked at on the holdout."""
+        """How many contenders were evaluated on the holdout."""
         return len({item.candidate.id for item in (*self.drop_ins, self.chosen)})

@@ -1,4 +1,4 @@
-"""The runs of a migration: every one is a study of its own, so a killed migration continues where it was.
+"""The runs of a migration: each is a separate study, so that a killed migration continues where it was.
 
 Caps hold for all runs together: what one run has used is not available to the next.
 """
@@ -51,7 +51,7 @@ class Caps:
 
 
 class CapReached(JobError):
-    """Nothing is left for another run; what was found so far is kept."""
+    """Nothing remains for another run; what was found so far is kept."""
 
 
 class Runs:

@@ -1,7 +1,7 @@
 """Spaces of a migration, made from the space of the promoted config.
 
 One candidate alone: everything is fixed, so that its study is one evaluation on search and holdout. The search: the
-same choices as before on the models that follow, with what runs today as the incumbent.
+same choices as before on the new models, with today's config as the incumbent.
 
 All of them use the same scales: those that came from the old incumbent are stated as numbers.
 """
@@ -50,7 +50,7 @@ def alone(
         program=ProgramPart(form=candidate.module, format=candidate.adapter, constrained=candidate.constrained),
         demos=_fixed_demos(space.demos, candidate),
         params=dict(candidate.request_params if params is None else params),
-        objectives=ruled(origin),
+        objectives=with_fixed_scales(origin),
         budget=BudgetPart(),
         search=space.search.model_copy(update={"sampler": "grid", "trials": 1}),
     )
@@ -60,10 +60,10 @@ def searched(
     origin: Origin, models: Sequence[str | ModelPart], *, incumbent: bool,
     refusing: Mapping[str, frozenset[str]] | None = None,
 ) -> LoadedSpace:  # fmt: skip
-    """The old choices on the models that follow.
+    """The old choices on the new models.
 
     Args:
-        incumbent: whether what runs today takes part; its model is named, and not searched.
+        incumbent: whether today's config takes part; its model is named, and not searched.
         refusing: request parameters to the models that do not take them; there they are left out.
     """
     space = origin.space.space
@@ -76,7 +76,7 @@ def searched(
         params=_applicable(space.params, [_name(part) for part in models], refusing or {}),
         instructions=texts,
         incumbent=_incumbent(origin.candidate, names) if incumbent else None,
-        objectives=ruled(origin),
+        objectives=with_fixed_scales(origin),
         budget=BudgetPart(),
         search=space.search.model_copy(update={"sampler": _sampler(space.search.sampler)}),
     )
@@ -91,7 +91,7 @@ def model_part(origin: Origin, name: str) -> str | ModelPart:
 
 
 def leaving_part(origin: Origin, *, searched: bool = False) -> ModelPart:
-    """The model that leaves: as the old space states it, else with the price it had: the table may have lost it."""
+    """The retiring model as the old space states it, else with the price it had: the table may have lost it."""
     promoted = origin.promotion.model
     part = model_part(origin, promoted.name)
     if isinstance(part, ModelPart):
@@ -107,20 +107,21 @@ def _price(promoted: PromotedModel) -> Any:
     return None if promoted.local or promoted.price is None else dict(promoted.price)
 
 
-def ruled(origin: Origin) -> ObjectivesPart:
+def with_fixed_scales(origin: Origin) -> ObjectivesPart:
     """The objectives with every scale as numbers: those of the old study, or twice what the evidence says."""
     kept = origin.row.details.objectives if origin.row is not None else ()
     scales = {objective.name: objective.scale for objective in kept if objective.scale is not None}
     parts = origin.space.space.objectives
     evidence = origin.promotion.evidence.search
-    measured = {"cost": evidence.cost_usd, "latency": evidence.latency_p50_s, "quality": None}
+    measured = {"quality": None, "cost": evidence.cost_usd, "latency": evidence.latency_p50_s}
     found = {
-        name: _ruled(getattr(parts, name), scales.get(name), measured[name]) for name in ("quality", "cost", "latency")
+        name: _with_fixed_scale(getattr(parts, name), scales.get(name), measured[name])
+        for name in ("quality", "cost", "latency")
     }
     return parts.model_copy(update=found)
 
 
-def _ruled(
+def _with_fixed_scale(
     part: ObjectivePart | None, scale: tuple[float, float] | None, measured: float | None
 ) -> ObjectivePart | None:
     if part is None or isinstance(part.scale, tuple):

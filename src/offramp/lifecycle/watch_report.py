@@ -1,6 +1,6 @@
-"""Which promoted features run on models that go, and what could take their place.
+"""Which promoted features run on models that retire, and what could replace them.
 
-Invariant: a report depends on its arguments alone (promotions, calendar, day); nothing is asked over the network.
+Invariant: a report depends only on its arguments (promotions, calendar, day); the network is not used.
 """
 
 from __future__ import annotations
@@ -8,12 +8,20 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from offramp.lifecycle.in_use import ModelInUse
-from offramp.lifecycle.prices import CostChange, cost_change, cost_usd
+from offramp.lifecycle.in_use import CostChange, ModelInUse, cost_change, cost_usd, models_in_use
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
-from offramp.models.retirement.dates import WITHIN_DAYS, Calendar, Retirement, Standing, standing_of
+from offramp.models.retirement.dates import (
+    WITHIN_DAYS,
+    Calendar,
+    Retirement,
+    Standing,
+    load_calendar,
+    standing_of,
+    utc_today,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +80,7 @@ class WatchReport:
 
     @property
     def alarming(self) -> tuple[Watched, ...]:
-        """Those for which something has to be done."""
+        """Those that need action."""
         return tuple(row for row in self.rows if row.standing.alarming)
 
     def to_json(self) -> dict[str, Any]:
@@ -97,13 +105,30 @@ def retirement_json(found: Retirement | None) -> dict[str, Any]:
     }
 
 
-def watch(models: Iterable[ModelInUse], calendar: Calendar, *, today: datetime.date,
-          within_days: int = WITHIN_DAYS) -> WatchReport:  # fmt: skip
-    """How the models of all promoted features stand.
+def watch(
+    *, promotions: str | Path | None = None, lifecycle: str | Path | None = None, within_days: int = WITHIN_DAYS,
+    today: datetime.date | None = None,
+) -> WatchReport:  # fmt: skip
+    """Which promoted features run on models that retire soon, and what could replace them.
 
     Args:
-        within_days: the window; a model that goes within so many days is alarming.
+        promotions: folder; `OFFRAMP_PROMOTIONS` or `promotions` by default.
+        lifecycle: file of your own retirement notices; `lifecycle.yaml` by default, if it exists.
+        within_days: the window.
+        today: what days are counted from; the UTC date by default.
+
+    Raises:
+        UsageError: a file of notices, or a promotion, that cannot be read.
     """
+    models = models_in_use(None if promotions is None else Path(promotions))
+    calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
+    return watch_models(models, calendar, today=today or utc_today(), within_days=within_days)
+
+
+def watch_models(
+    models: Iterable[ModelInUse], calendar: Calendar, *, today: datetime.date, within_days: int = WITHIN_DAYS
+) -> WatchReport:
+    """The same for these models and these dates."""
     rows = [look_at(used, calendar, today, within_days=within_days) for used in models]
     return WatchReport(
         today=today, within_days=within_days, table=calendar.table.version, rows=tuple(sorted(rows, key=_urgency))
@@ -113,54 +138,42 @@ def watch(models: Iterable[ModelInUse], calendar: Calendar, *, today: datetime.d
 def look_at(
     used: ModelInUse, calendar: Calendar, today: datetime.date, *, within_days: int = WITHIN_DAYS, always: bool = False
 ) -> Watched:
-    """How one model stands.
+    """The standing of one model.
 
     Args:
         always: look for successors whatever the standing.
     """
     retirement = calendar.retirement(used.name, used.route, stated=used.stated)
-    standing = standing_of(retirement, today, within_days, without=_without_date(used, calendar))
+    without = Standing.UNKNOWN if calendar.table.find(used.route) else Standing.VANISHED
+    standing = standing_of(retirement, today, within_days, without=Standing.OWN if used.own else without)
+    wanted = standing.alarming or always
     return Watched(
         used=used,
         standing=standing,
         retirement=retirement,
         days_left=None if retirement is None else retirement.days_left(today),
         cost=cost_change(used, calendar.table),
-        successors=successors(_needs(used, calendar), retirement, calendar, today)
-        if standing.alarming or always
-        else (),
+        successors=successors(_needs(used, calendar), retirement, calendar, today) if wanted else (),
     )
-
-
-def _without_date(used: ModelInUse, calendar: Calendar) -> Standing:
-    if used.own:
-        return Standing.OWN
-    return Standing.UNKNOWN if calendar.table.find(used.route) else Standing.VANISHED
 
 
 def _needs(used: ModelInUse, calendar: Calendar) -> Needs:
     row = calendar.table.find(used.route)
-    usage = used.usage_1k or TYPICAL_1K
+    usage, context = used.usage_1k or TYPICAL_1K, None
+    if used.usage_1k is not None:  # room for a run four times as long as the mean one: the longest is not recorded
+        read = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
+        context = 4 * (read + usage.output_tokens + usage.reasoning_tokens) // 1000
     now = None if row is None or row.price is None else row.price.for_tier(used.service_tier)
     price = now or used.price_then
     return Needs(
         route=row.route if row else used.route,
-        context_tokens=_context_needed(used),
+        context_tokens=context,
         json_schema=used.json_schema,
         request_params=used.request_params,
         reasons=used.reasons,
         usage_1k=usage,
         cost_usd_1k=cost_usd(price, usage),
     )
-
-
-def _context_needed(used: ModelInUse) -> int | None:
-    """Room for a run four times as long as the mean one: the longest is not recorded."""
-    if used.usage_1k is None:
-        return None
-    usage = used.usage_1k
-    read = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
-    return 4 * (read + usage.output_tokens + usage.reasoning_tokens) // 1000
 
 
 _ORDER: Sequence[Standing] = tuple(Standing)

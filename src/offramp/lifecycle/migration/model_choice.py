@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from offramp.errors import UsageError, problem
+from offramp.lifecycle.in_use import models_of
 from offramp.lifecycle.migration.origin import Origin
 from offramp.lifecycle.migration.spaces import model_part
-from offramp.lifecycle.promoted import models_of
-from offramp.lifecycle.watch import Watched, look_at
+from offramp.lifecycle.watch_report import Watched, look_at
 from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import WITHIN_DAYS, Calendar, Standing, standing_of
 from offramp.space.model import ModelPart
 
 MOST = 3
-"""Models that are tried when none is named."""
+"""Models that are tried at most when none is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Choice:
 
 
 def notice_of(origin: Origin, calendar: Calendar, today: datetime.date) -> Watched:
-    """How the promoted model stands; its successors are there whatever its standing."""
+    """The standing of the promoted model, with its successors whatever its standing."""
     used = next(models_of(origin.promotion, origin.label))
     return look_at(used, calendar, today, always=True)
 
@@ -45,16 +45,16 @@ def choose(origin: Origin, notice: Watched, calendar: Calendar, today: datetime.
     """The models to try.
 
     Args:
-        to: names that were asked for; they are tried whatever is known of their dates.
+        to: names that were asked for; they are tried whatever their retirement dates.
 
     Raises:
-        UsageError: none is left, or nobody knows one that was asked for.
+        UsageError: none is left, or one that was asked for is unknown.
     """
     leaving = origin.promotion.model.name
     if to:
         names = tuple(dict.fromkeys(to))
         if leaving in names:
-            raise UsageError(problem("--to", "it is the retiring model itself", got=leaving, do="Name another."))
+            raise UsageError(problem("--to", "is the model that retires", got=leaving, do="Name another."))
         for name in names:
             resolve(model_part(origin, name), "--to")
         return Choice(names=names, left_out=())
@@ -71,7 +71,7 @@ def choose(origin: Origin, notice: Watched, calendar: Calendar, today: datetime.
 def _usable(
     origin: Origin, notice: Watched, calendar: Calendar, today: datetime.date, left_out: list[NotTried]
 ) -> Iterator[str]:
-    """What one's own notice names, the other models of the old space, then what the table offers."""
+    """What your own notice names, the other models of the old space, then what the table offers."""
     named = notice.retirement.successors if notice.retirement is not None else ()
     for part in _others(origin, named):
         retirement = calendar.retirement(part.name, part.route, stated=part.retirement_date)
@@ -88,7 +88,7 @@ def _usable(
 
 
 def _others(origin: Origin, named: Iterable[str]) -> list[ModelPart]:
-    """Models of the old space but the one that leaves; those that the notice names go first."""
+    """Models of the old space except the retiring one; those that the notice names come first."""
     parts = [ModelPart(name=part) if isinstance(part, str) else part for part in origin.space.space.models]
     rest = [part for part in parts if part.searched and part.name != origin.promotion.model.name]
     first = list(named)

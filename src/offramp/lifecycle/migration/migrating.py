@@ -1,9 +1,9 @@
-"""From the notice to the proposal: pick models, run what runs today on them, search from there, compare, propose.
+"""From the notice to the proposal: pick models, run today's config on them, search from there, compare, propose.
 
-    read what is promoted -> its recorded results, or a run of it -> the same config on each model that could follow
-    -> the search on those models, from the old front -> the best of all, on the holdout, against what runs today
+    read what is promoted -> its recorded results, or a run of it -> the same config on each possible successor
+    -> the search on those models, from the old front -> the best of all, on the holdout, against today's config
 
-The choice is made on the search split; the holdout only says how it came out.
+The choice is made on the search split; the holdout only shows how good it is.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from offramp.job.clock import Interrupted, Timing
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
 from offramp.lifecycle.migration import spaces
-from offramp.lifecycle.migration.baseline import read_baseline
-from offramp.lifecycle.migration.candidates import NotTried, choose, notice_of
-from offramp.lifecycle.migration.comparison import compare_results
+from offramp.lifecycle.migration.baseline import by_answers, read_baseline
 from offramp.lifecycle.migration.fit import fitted, params_refused
+from offramp.lifecycle.migration.model_choice import NotTried, choose, notice_of
 from offramp.lifecycle.migration.origin import Origin, counted, read_origin
 from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference, Shown
-from offramp.lifecycle.migration.reference import by_answers
 from offramp.lifecycle.migration.runs import CapReached, Caps, Observer, Runs
-from offramp.lifecycle.watch import Watched
+from offramp.lifecycle.watch_report import Watched
 from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import Standing, load_calendar, utc_today
 from offramp.promote.folder import FeatureFolder
@@ -36,6 +34,7 @@ from offramp.search.api import JobResult, refuse_impossible
 from offramp.space.model import ModelPart
 from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.members import Member, recommend
+from offramp.study.domain.paired_comparison import compare_scores, scores_of
 from offramp.study.lookup import default_storage
 from offramp.study.study_report import StudyReport
 
@@ -44,7 +43,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where things are. None: where they usually are."""
+    """Where things are. None: the default."""
 
     promotions: Path | None = None
     storage: str | None = None
@@ -58,25 +57,25 @@ class Places:
         return self.storage or default_storage(self.results)
 
 
-def migrate(
+def run_migration(
     feature: str, *, to: Sequence[str] = (), label: str = "production", places: Places | None = None,
     caps: Caps | None = None, trials: int | None = None, seed: int | None = None,
     reference: Reference = Reference.LABELS, today: datetime.date | None = None, observer: Observer | None = None,
     say: Say = lambda text: None, transport: Transport | None = None, timing: Timing | None = None,
 ) -> Migration:  # fmt: skip
-    """Runs a migration of a promoted feature to its proposal.
+    """Runs the migration of a promoted feature up to its proposal.
 
     Args:
-        to: models to try; a few that can be called are picked where none is named.
+        to: models to try; a few that can be called by default.
         caps: for all runs together.
         trials: different candidates of the search; as the space file says by default.
         reference: what answers are judged by.
         today: the UTC date by default.
-        say: told in a line what is done now.
+        say: called with a line on what is done now.
         transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
 
     Raises:
-        UsageError: nothing is promoted, nobody knows a model of `to`, there is none, or an option cannot be.
+        UsageError: nothing is promoted, a model of `to` is unknown, there is none to try, or an option is not valid.
         JobError: no candidate could be measured.
     """
     places, caps = places or Places(), caps or Caps()
@@ -89,12 +88,11 @@ def migrate(
     say(f"{feature} ({label}) runs on {origin.promotion.model.name}; trying {', '.join(choice.names)}")
     runs = Runs(places.url, places.results, caps, observer, transport=transport, timing=timing)
     if reference is Reference.ANSWERS:
-        judged = by_answers(origin, places.results)
-        origin, baseline = judged.origin, judged.baseline
+        origin, baseline = by_answers(origin, places.results)
     else:
         folder = FeatureFolder(places.promotions, feature)
         baseline = read_baseline(origin, runs, folder=folder, alive=_answers(notice), say=say)
-    work = _Work(origin, runs, baseline, reference, say)
+    work = _Progress(origin, runs, baseline, reference, say)
     for name in choice.names:
         work.drop_in(name)
     work.search(choice.names, trials=trials, seed=seed)
@@ -102,11 +100,11 @@ def migrate(
 
 
 def _answers(notice: Watched) -> bool:
-    """Whether the model that leaves can still be asked, as far as dates tell; files and servers of one's own can."""
+    """Whether the retiring model can still be asked, as far as dates tell; your own files and servers can."""
     return notice.used.own or notice.standing not in (Standing.RETIRED, Standing.VANISHED)
 
 
-class _Work:
+class _Progress:
     """One migration under way."""
 
     def __init__(self, origin: Origin, runs: Runs, baseline: Baseline, reference: Reference, say: Say) -> None:
@@ -119,22 +117,22 @@ class _Work:
         self._stopped: str | None = None
 
     def drop_in(self, name: str) -> None:
-        """The promoted config on another model, unchanged; why that cannot be is kept."""
-        self._say(f"today's config on {name}, unchanged")
+        """The promoted config on another model; if it cannot run there, the reason is kept."""
+        self._say(f"today's config on {name}")
         try:
             self._drop_ins.append(self._alone(self._origin.candidate, name, Kind.DROP_IN))
         except Interrupted:
             raise
-        except OfframpError as error:  # this model's alone: the others are tried all the same
+        except OfframpError as error:  # concerns this model only: the others are still tried
             self._left_out.append(NotTried(name=name, why=f"today's config did not run on it: {error}"))
 
     def search(self, names: Sequence[str], *, trials: int | None, seed: int | None) -> None:
-        """Searches the old choices on the new models, from the old front on."""
+        """Searches the old choices on the new models, starting from the old front."""
         origin = self._origin
         refusing = params_refused(origin, names)
         parts, refused = searchable(origin, names, refusing)
-        gone = {item.name for item in refused}
-        self._left_out = [item for item in self._left_out if item.name not in gone] + refused
+        dropped = {item.name for item in refused}
+        self._left_out = [item for item in self._left_out if item.name not in dropped] + refused
         if not parts:
             return
         incumbent = self._baseline.basis is not Basis.PROMOTION and self._reference is Reference.LABELS
@@ -150,7 +148,7 @@ class _Work:
         self._found = self._best_of(result)
 
     def _best_of(self, result: JobResult) -> Contender | None:
-        """The best that the search found but for the incumbent, whose model leaves."""
+        """The best that the search found, apart from the incumbent, whose model retires."""
         member = best_but_incumbent(result.report)
         if member is None:
             return None
@@ -183,6 +181,7 @@ class _Work:
     ) -> Contender:
         seen = {split: counted(self._runs.results(study, candidate.id, split)) for split in Split}
         holdout = seen[Split.HOLDOUT]
+        against = compare_scores(scores_of(holdout), scores_of(self._baseline.results))
         return Contender(
             kind=kind,
             study=study,
@@ -191,12 +190,12 @@ class _Work:
             search=aggregate_of(seen[Split.SEARCH].values()),
             holdout=aggregate_of(holdout.values()),
             results=holdout,
-            comparison=compare_results(holdout, self._baseline.results),
+            comparison=against if against.n > 1 else None,
             rejected=rejected,
         )
 
     def migration(self, notice: Watched, today: datetime.date, left_out: Sequence[NotTried]) -> Migration:
-        """The record of it all. Raises JobError where nothing could be measured."""
+        """The record of the whole migration. Raises JobError where nothing could be measured."""
         origin = self._origin
         chosen = chosen_of(self._drop_ins, self._found)
         if chosen is None:
@@ -224,14 +223,14 @@ class _Work:
 
 
 def chosen_of(drop_ins: Sequence[Contender], found: Contender | None) -> Contender | None:
-    """The best by utility on the search split; among equals the drop-in, which changes least."""
+    """The best by utility on the search split; among equals a drop-in, which changes least."""
     contenders = [*drop_ins, *([found] if found is not None else [])]
     known = [item for item in contenders if item.utility is not None and item.holdout.n]
     return max(known, key=lambda item: round(item.utility or 0.0, 9), default=None)
 
 
 def best_but_incumbent(report: StudyReport) -> Member | None:
-    """The member to recommend where the incumbent cannot be: of the front, else of all that keep the constraints."""
+    """The member to recommend if it may not be the incumbent: of the front, else of all that keep the constraints."""
     others = [member for member in report.members if not member.incumbent]
     front = [member for member in report.front if not member.incumbent]
     return recommend(front) or recommend([m for m in others if m.feasible]) or recommend(others)
