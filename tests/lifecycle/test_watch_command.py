@@ -59,7 +59,7 @@ def test_a_labels_file_that_was_lost_is_no_silence(tmp_path: Path, capsys: pytes
     for lose in (lambda: labels.write_text("# nothing\n"), labels.unlink):
         lose()
         assert watch(tmp_path) == 2
-        assert "triage/labels.yaml: no label points at the versions here. Bring it back" in capsys.readouterr().err
+        assert "triage/labels.yaml: no label points at the versions here. Restore it" in capsys.readouterr().err
 
 
 def test_folders_that_hold_no_feature_are_passed_over_and_a_bad_name_is_told_with_its_place(
