@@ -273,7 +273,7 @@ def test_the_model_that_leaves_is_no_successor(
     tmp_path: Path, landscape: Counted, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(promoted(tmp_path), tmp_path, "--to", "small") == 2
-    assert "it is the retiring model itself" in capsys.readouterr().err
+    assert "is the model that retires" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
