@@ -1,4 +1,6 @@
-"""What holds for every test: no key from the environment, no network but loopback, and a real PostgreSQL on request."""
+"""What holds for every test: no key from the environment, no network but loopback; a PostgreSQL server and an embedded model
+on request. Who asks for one of these, or for a browser, is marked by it: `make quick` runs the tests without such marks.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,30 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from local_models import pulled
+
 settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing on a busy machine
 settings.load_profile("any machine")
 
 _KEYS = re.compile(r"(_API_KEY|_TOKEN|_SECRET|_ACCESS_KEY)$")
+
+
+_MARKS = {"postgres_url": "postgres", "browser": "browser", "smollm2": "local_model"}
+"""Fixture to the mark of the tests that use it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by what they use."""
+    for item in items:
+        for name in _MARKS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(_MARKS[name])
+
+
+@pytest.fixture
+def smollm2(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of the smallest embedded model, in the user's own cache folder."""
+    pulled(monkeypatch, "local/smollm2-135m")
+    return "local/smollm2-135m"
 
 
 @pytest.fixture(autouse=True)

@@ -1,24 +1,21 @@
-"""The main job on models that really run: llama.cpp on loopback, real data, the command that a person types."""
+"""The main job on models that really run: llama.cpp on loopback, real data, the command line."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from offramp.errors import ModelError
-from offramp.models import embedded
+from local_models import command, pulled
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "tasks"
 
-pytestmark = [pytest.mark.local_model, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.local_model
 
 SPACE = f"""
 schema_version: 1
@@ -31,7 +28,7 @@ task:
         type: enum
         values: [billing, shipping, returns, account_access, technical, cancellation, product_question]
 dataset: {{path: "{ROOT / "datasets" / "support_triage.jsonl"}", id: id}}
-splits: {{train: 28, search: 14, holdout: 14, stratify: category}}
+splits: {{train: 28, search: 7, holdout: 7, stratify: category}}
 metric: {{kind: exact, field: category}}
 incumbent: {{model: local/smollm2-135m, instruction: vibe}}
 models: [local/smollm2-135m]
@@ -46,63 +43,46 @@ search: {{trials: 3, concurrency: 2}}
 """
 
 
-@pytest.fixture(scope="module")
-def models() -> dict[str, str]:
-    """The environment of the command, with the embedded models in the cache folder."""
-    pytest.importorskip("xllamacpp")
-    given = os.environ.get("OFFRAMP_TEST_MODEL_CACHE")
-    environment = {**os.environ, "OFFRAMP_CACHE": given} if given else dict(os.environ)
-    before = os.environ.get("OFFRAMP_CACHE")
-    os.environ.update(environment)
-    try:
-        for name in ("local/smollm2-135m", "local/qwen2.5-coder-0.5b"):
-            embedded.pull(name)
-    except ModelError as error:
-        pytest.skip(str(error))
-    finally:
-        if before is None:
-            os.environ.pop("OFFRAMP_CACHE", None)
-    return environment
+@pytest.fixture(scope="module", autouse=True)
+def models() -> Iterator[None]:
+    """The embedded models in the cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        pulled(patch, "local/smollm2-135m", "local/qwen2.5-coder-0.5b")
+        yield
 
 
-def optimize(environment: dict[str, str], space: Path, results: Path, *options: str) -> dict[str, Any]:
+def optimize(space: Path, results: Path, *options: str) -> dict[str, Any]:
     """What `offramp optimize --json` prints."""
-    command = [sys.executable, "-c", "import sys; from offramp.cli.main import main; sys.exit(main())"]
-    command += ["optimize", str(space), "--results", str(results), "--json", *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(command("optimize", space, "--results", results, "--json", *options))
 
 
 @pytest.fixture(scope="module")
-def first(models: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """A job that ran to its end, and its folder."""
     folder = tmp_path_factory.mktemp("first")
     (folder / "space.yaml").write_text(SPACE)
-    return optimize(models, folder / "space.yaml", folder / "results"), folder
+    return optimize(folder / "space.yaml", folder / "results"), folder
 
 
-def test_a_job_runs_and_the_same_job_again_pays_nothing_and_finds_the_same(
-    models: dict[str, str], first: tuple[dict[str, Any], Path]
-) -> None:
+def test_a_job_runs_and_the_same_job_again_pays_nothing_and_finds_the_same(first: tuple[dict[str, Any], Path]) -> None:
     found, folder = first
-    again = optimize(models, folder / "space.yaml", folder / "results")
+    again = optimize(folder / "space.yaml", folder / "results")
 
     assert found["stop_reason"] == "trials" and found["trials"] == 3
-    assert found["calls"] >= 3 * 14 and found["failed_calls"] == 0
+    assert found["calls"] >= 3 * 7 and found["failed_calls"] == 0
     assert 0 < found["spent_usd"] < 0.01
-    assert found["incumbent"]["n"] == 14 and found["incumbent"]["cost_usd"] > 0 and found["incumbent"]["latency_s"] > 0
+    assert found["incumbent"]["n"] == 7 and found["incumbent"]["cost_usd"] > 0 and found["incumbent"]["latency_s"] > 0
     assert {"candidate", "params", "quality", "cost_usd", "latency_s", "n", "utility"} <= set(found["front"][0])
-    assert found["recommended"] in found["front"] and found["recommended"]["holdout"]["n"] == 14
-    assert again["calls"] == 0 and again["cached_calls"] >= found["calls"] - 2 * 14
+    assert found["recommended"] in found["front"] and found["recommended"]["holdout"]["n"] == 7
+    assert again["calls"] == 0 and again["cached_calls"] >= found["calls"] - 2 * 7
     assert (again["front"], again["recommended"]) == (found["front"], found["recommended"])
 
 
 def test_another_storage_with_the_same_seed_proposes_the_same_candidates_and_gets_the_same_answers(
-    models: dict[str, str], first: tuple[dict[str, Any], Path], tmp_path: Path
+    first: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
     found, folder = first
-    other = optimize(models, folder / "space.yaml", tmp_path, "--trials", "2")
+    other = optimize(folder / "space.yaml", tmp_path, "--trials", "2")
     assert other["study"] == found["study"]
     assert (other["incumbent"]["candidate"], other["incumbent"]["quality"]) == (
         found["incumbent"]["candidate"], found["incumbent"]["quality"],
@@ -117,18 +97,18 @@ propose:
   every: 1
   examples: 3
   max_chars: 800
-  params: {temperature: 0.7, max_tokens: 120, seed: 0}
+  params: {temperature: 0.7, max_tokens: 60, seed: 0}
 """
 
 
 def test_a_real_model_writes_instructions_that_join_or_are_dropped_with_a_reason(
-    models: dict[str, str], tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     """What half a billion parameters write may be good or not: it is paid, stored, screened and, where it joins, tried."""
-    space = SPACE.replace("search: 14, holdout: 14", "search: 7, holdout: 7").replace("demos: {", "# demos: {")
+    space = SPACE.replace("demos: {", "# demos: {")
     (tmp_path / "space.yaml").write_text(space + PROPOSE)
-    found = optimize(models, tmp_path / "space.yaml", tmp_path / "results")
-    again = optimize(models, tmp_path / "space.yaml", tmp_path / "results")
+    found = optimize(tmp_path / "space.yaml", tmp_path / "results")
+    again = optimize(tmp_path / "space.yaml", tmp_path / "results")
 
     assert found["error"] is None and found["failed_calls"] == 0
     proposals = found["proposals"]
@@ -157,11 +137,9 @@ def smaller(name: str, folder: Path, **splits: Any) -> Path:
         ("facility_support", {"train": 6, "search": 6, "holdout": 4}),
     ],
 )
-def test_real_data_that_nobody_here_wrote(
-    models: dict[str, str], tmp_path: Path, name: str, splits: dict[str, int]
-) -> None:
+def test_real_data_that_nobody_here_wrote(tmp_path: Path, name: str, splits: dict[str, int]) -> None:
     space = smaller(name, tmp_path, **splits)
-    found = optimize(models, space, tmp_path / "results", "--trials", "2")
+    found = optimize(space, tmp_path / "results", "--trials", "2")
     assert found["stop_reason"] == "trials" and found["failed_calls"] == 0
     assert all(member["n"] == found["incumbent"]["n"] == splits["search"] for member in found["front"])
     assert found["recommended"]["holdout"]["n"] == splits["holdout"]

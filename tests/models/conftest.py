@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tiny_models import CONTENT, FAKE_LLAMA, Fetcher, part_content, write_wheel
 
-from offramp.errors import ModelError
-from offramp.models import embedded, gguf_files
+from offramp.models import gguf_files
 from offramp.models.gguf_files import EmbeddedModel, HubFile, WheelPart
 
 
@@ -69,17 +67,3 @@ def fake_llama(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))
     return folder
-
-
-@pytest.fixture
-def smollm2(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Name of the smallest embedded model, pulled into the user's real cache folder."""
-    pytest.importorskip("xllamacpp")
-    monkeypatch.delenv("OFFRAMP_CACHE")
-    if given := os.environ.get("OFFRAMP_TEST_MODEL_CACHE"):
-        monkeypatch.setenv("OFFRAMP_CACHE", given)
-    try:
-        embedded.pull("local/smollm2-135m")
-    except ModelError as error:
-        pytest.skip(str(error))
-    yield "local/smollm2-135m"

@@ -226,7 +226,6 @@ def test_a_server_ends_when_its_parent_is_killed(fake_llama: Path, tmp_path: Pat
 
 
 @posix
-@pytest.mark.local_model
 def test_a_real_model_answers_the_same_twice_and_nobody_without_the_key(smollm2: str) -> None:
     model = resolve(smollm2, "f")
     body = {
@@ -246,7 +245,6 @@ def test_a_real_model_answers_the_same_twice_and_nobody_without_the_key(smollm2:
 
 
 @posix
-@pytest.mark.local_model
 def test_a_real_prompt_longer_than_the_context_is_refused_by_the_server(smollm2: str) -> None:
     model = replace(resolve(smollm2, "f"), context_tokens=256)
     body = {"messages": [{"role": "user", "content": "word " * 400}], "max_tokens": 4}
@@ -257,11 +255,9 @@ def test_a_real_prompt_longer_than_the_context_is_refused_by_the_server(smollm2:
 
 
 @posix
-@pytest.mark.local_model
 def test_a_real_server_ends_when_its_parent_is_killed(smollm2: str) -> None:
     wait_until_exited(pid_of_orphan(embedded.path(smollm2)))
 
 
-@pytest.mark.local_model
 def test_the_real_file_is_the_pinned_one(smollm2: str) -> None:
     assert embedded.verify(smollm2).stat().st_size == EMBEDDED[0].bytes

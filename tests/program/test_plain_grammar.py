@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import dspy
@@ -15,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offramp.errors import ModelError
 from offramp.program.plain import PlainMessages, plain_grammar
 from offramp.program.signature import signature_of
 from offramp.space.model import OutputField
@@ -184,22 +181,6 @@ def test_a_chain_of_thought_is_held_to_its_reasoning_first() -> None:
 # ------------------------------------------------------------------------------------------ a real decoder
 
 
-@pytest.fixture
-def smollm2(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Name of the smallest embedded model, pulled into the user's real cache folder."""
-    pytest.importorskip("xllamacpp")
-    from offramp.models import embedded
-
-    if given_ := os.environ.get("OFFRAMP_TEST_MODEL_CACHE"):
-        monkeypatch.setenv("OFFRAMP_CACHE", given_)
-    try:
-        embedded.pull("local/smollm2-135m")
-    except ModelError as error:
-        pytest.skip(str(error))
-    yield "local/smollm2-135m"
-
-
-@pytest.mark.local_model
 def test_llama_cpp_takes_the_grammar_and_answers_in_its_form(smollm2: str) -> None:
     from offramp.models.catalogue import resolve
     from offramp.models.server import LocalServers

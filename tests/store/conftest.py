@@ -14,7 +14,7 @@ def sqlite_url(tmp_path):
     return f"sqlite:///{tmp_path}/offramp.db"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def store_url(request, sqlite_url):
     if request.param == "sqlite":
         yield sqlite_url

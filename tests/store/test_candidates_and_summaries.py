@@ -80,6 +80,12 @@ def test_an_aggregate_says_what_the_results_say(found, price):
     assert aggregate_of(made_at).cost_usd == expected
 
 
+@given(results, st.randoms())
+def test_an_aggregate_is_the_same_in_whatever_order_the_results_came(found, random):
+    """A study that was opened again, from rows, had another last digit in the cost of an embedded model."""
+    assert aggregate_of(random.sample(found, len(found))) == aggregate_of(found)
+
+
 def test_a_cost_is_unknown_when_the_seconds_of_one_run_are():
     timed = result("a", ResultState.SCORED, 1.0, 0.1, Usage(compute_s=2.0), 1)
     untimed = result("b", ResultState.SCORED, 1.0, 0.1, Usage(), 1)

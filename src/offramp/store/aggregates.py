@@ -88,10 +88,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _usage_of(counted: Sequence[Result]) -> Usage:
-    """Sums by class. A run that made no call took no computing; one whose seconds are missing hides the sum."""
+    """Sums by class, the same in every order. A run that made no call took no computing; one whose seconds are missing
+    hides the sum.
+    """
     total = sum((r.usage for r in counted), Usage())
     unknown = any(r.usage.compute_s is None and r.calls + r.cached_calls for r in counted)
-    return replace(total, compute_s=None if unknown else total.compute_s or 0.0)
+    return replace(total, compute_s=None if unknown else math.fsum(r.usage.compute_s or 0.0 for r in counted))
 
 
 def result_usd(result: Result, price: Price | None) -> float | None:
