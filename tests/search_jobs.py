@@ -7,14 +7,19 @@ with that instruction. Quality and cost of every candidate are therefore known b
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
+import shutil
 import signal
+import sqlite3
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -26,6 +31,7 @@ from offramp.search.api import JobResult
 from offramp.testing.fakes import FunctionTransport
 from offramp.testing.server import ServerReply
 
+Made = TypeVar("Made")
 LABELS = ("billing", "shipping", "returns")
 SKILL: Mapping[tuple[str, str], int] = {
     ("small", "Vague."): 3, ("small", "Clear."): 5, ("small", "Strict."): 2,
@@ -160,6 +166,45 @@ def run_job(space: Path, folder: Path, **limits: Any) -> JobResult:
 def main(args: Sequence[str]) -> int:
     """The command line, with the test's transport."""
     return run_command_line(args, **wire())
+
+
+_MADE: dict[str, tuple[Path, Any]] = {}
+
+
+def made_once(key: str, folder: Path, make: Callable[[Path], Made]) -> Made:
+    """What `make(folder)` returns, with all that it leaves in the folder: made once by this process, then copied.
+
+    A study in the copy says that its space file lies in the copy, as if it had been run there.
+
+    Args:
+        key: of all that `make` depends on.
+    """
+    if key not in _MADE:
+        original = Path(tempfile.mkdtemp(prefix="offramp-made-"))
+        atexit.register(shutil.rmtree, original, ignore_errors=True)
+        _MADE[key] = original, make(original)
+    original, made = _MADE[key]
+    shutil.copytree(original, folder, dirs_exist_ok=True)
+    for path in folder.rglob("offramp.db"):
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("UPDATE offramp_studies SET extra = replace(extra, ?, ?)", (str(original), str(folder)))
+    return made  # type: ignore[no-any-return]
+
+
+def finished_job(folder: Path, *, trials: int | None = None, **changes: Any) -> JobResult:
+    """A finished study of the landscape in `folder`, beside its space file: `run_job(write_space(folder), folder)`.
+
+    The job runs once for all tests of this process that ask for the same.
+
+    Args:
+        changes: as for `write_space`.
+    """
+
+    def make(original: Path) -> JobResult:
+        wire = {"transport": FunctionTransport(reply_to), "timing": Timing(sleep=at_once)}
+        return api.optimize(write_space(original, **changes), results=original, trials=trials, **wire)
+
+    return made_once(json.dumps([trials, changes]), folder, make)
 
 
 def essence(result: JobResult | dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion_store import PromotionStore, sealed
 from offramp.records import CallRequest
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import PRICES, answered_by, main, reply_to, run_job, wire, write_space
+from search_jobs import PRICES, answered_by, made_once, main, reply_to, run_job, wire, write_space
 
 SEARCH, HOLDOUT = 10, 6
 
@@ -36,14 +37,14 @@ class Counted:
     """The landscape, counting requests by model; a model that is gone gives no answer but an error of the test."""
 
     def __init__(self) -> None:
-        self.calls: dict[str, int] = {}
+        self.calls: Counter[str] = Counter()
         self.gone: set[str] = set()
         self.stop_at: int | None = None
 
     def __call__(self, request: CallRequest) -> Any:
         name = request.model.name
         assert name not in self.gone, f"{name} was asked after it had gone"
-        self.calls[name] = self.calls.get(name, 0) + 1
+        self.calls[name] += 1
         if self.calls[name] == self.stop_at:
             os.kill(os.getpid(), signal.SIGINT)
         return reply_to(request)
@@ -58,13 +59,18 @@ def landscape(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 def promoted(tmp_path: Path, **changes: Any) -> Places:
     """A study of both models, of which the incumbent (small, vague) is promoted: what runs today, with evidence."""
-    result = run_job(write_space(tmp_path, **changes), tmp_path / "results")
-    places = Places(promotions=tmp_path / "promotions", results=tmp_path / "results")
-    promoting.promote(
-        result.report.study, pick="incumbent", promotions=places.promotions, results=places.results,
-        within_days=0, force=True, why="what runs today",
-    )  # fmt: skip
-    return places
+
+    def make(folder: Path) -> None:
+        study = run_job(
+            write_space(folder, **changes), folder / "results", transport=FunctionTransport(reply_to)
+        ).report.study
+        promoting.promote(
+            study, pick="incumbent", promotions=folder / "promotions", results=folder / "results", within_days=0,
+            force=True, why="what runs today",
+        )  # fmt: skip
+
+    made_once(f"migrate {json.dumps(changes)}", tmp_path, make)
+    return Places(promotions=tmp_path / "promotions", results=tmp_path / "results")
 
 
 def migrated(places: Places, **more: Any) -> Migration:
@@ -93,7 +99,7 @@ def test_the_drop_in_is_the_promoted_config_and_nothing_else_is_changed(tmp_path
 def test_the_same_migration_again_makes_no_call(tmp_path: Path, landscape: Counted) -> None:
     places = promoted(tmp_path)
     first = migrated(places, to=["large"])
-    before = dict(landscape.calls)
+    before = Counter(landscape.calls)
     again = migrated(places, to=["large"])
     assert landscape.calls == before and again.spent.calls == 0
     assert again.chosen.candidate == first.chosen.candidate and again.chosen.study == first.chosen.study
@@ -101,7 +107,7 @@ def test_the_same_migration_again_makes_no_call(tmp_path: Path, landscape: Count
 
 def test_what_is_known_from_the_old_study_is_not_paid_for_again(tmp_path: Path, landscape: Counted) -> None:
     places = promoted(tmp_path, search={"sampler": "grid", "trials": 12, "concurrency": 2})
-    before = dict(landscape.calls)
+    before = Counter(landscape.calls)
     migrated(places, to=["large"], trials=3)
     assert landscape.calls["small"] == before["small"]
     assert landscape.calls["large"] - before["large"] <= HOLDOUT * 3
@@ -292,7 +298,7 @@ def test_what_cannot_be_is_refused_before_the_first_call(
     tmp_path: Path, landscape: Counted, capsys: pytest.CaptureFixture[str], options: list[str], says: str
 ) -> None:
     places = promoted(tmp_path, search={"sampler": "random", "trials": 1, "concurrency": 2})
-    before = dict(landscape.calls)
+    before = Counter(landscape.calls)
     assert command(places, tmp_path, "--to", "large", *options) == 2
     assert says in capsys.readouterr().err and landscape.calls == before
 

@@ -18,7 +18,7 @@ from offramp.store.budget import Budget
 from offramp.store.engine import open_store
 from offramp.store.results import ProbeStore, ResultStore
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import answered_by, reply_to, run_job, wire, write_space
+from search_jobs import answered_by, finished_job, reply_to, run_job, wire, write_space
 
 GRID = {"sampler": "grid", "trials": 99, "concurrency": 2}
 SPLITS = {"train": 4, "search": 12, "holdout": 8}
@@ -34,10 +34,7 @@ def transport(monkeypatch):
 @pytest.fixture
 def job(tmp_path, transport):
     """A study of which only the incumbent and the recommended candidate were scored on the holdout."""
-    space = write_space(tmp_path, search=GRID, splits=SPLITS, verify={"front": False})
-    report = run_job(space, tmp_path).report
-    transport.requests.clear()
-    return tmp_path, report
+    return tmp_path, finished_job(tmp_path, search=GRID, splits=SPLITS, verify={"front": False}).report
 
 
 def verified(study, **asked):

@@ -18,16 +18,15 @@ from offramp.study import lookup
 from offramp.study.lookup import find_candidate
 from offramp.study.queries.study_rows import read_report
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import LABELS, SKILL, answered_by, reply_to, run_job, write_space
+from search_jobs import LABELS, SKILL, answered_by, finished_job, reply_to, run_job, write_space
 
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     """A study whose every candidate is known, with its folder."""
     answered_by(monkeypatch, FunctionTransport(reply_to))
-    space = write_space(tmp_path, search={"sampler": "grid", "trials": 99, "concurrency": 2},
-                        splits={"train": 6, "search": 20, "holdout": 14})  # fmt: skip
-    return tmp_path, run_job(space, tmp_path).report
+    grid = {"sampler": "grid", "trials": 99, "concurrency": 2}
+    return tmp_path, finished_job(tmp_path, search=grid, splits={"train": 6, "search": 20, "holdout": 14}).report
 
 
 def compared(job, a="recommended", b="incumbent", **options):

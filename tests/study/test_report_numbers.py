@@ -22,7 +22,7 @@ from offramp.study import lookup
 from offramp.study.queries.study_rows import read_report
 from offramp.study.wording import limit_words
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import answered_by, reply_to, run_job, write_space
+from search_jobs import answered_by, finished_job, reply_to, run_job, write_space
 
 GRID = {"sampler": "grid", "trials": 99, "concurrency": 2}
 SPLITS = {"train": 4, "search": 20, "holdout": 16}
@@ -50,7 +50,7 @@ def put_on_holdout(folder, report, values):
 
 
 def test_quality_has_the_interval_that_the_scores_give(tmp_path, landscape):
-    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report
+    report = finished_job(tmp_path, search=GRID, splits=SPLITS).report
     with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
         for member in report.members:
             expected = mean_interval(list(scores(store, report.study, Split.SEARCH, member.candidate).values()))
@@ -76,7 +76,7 @@ def test_members_that_fall_off_the_front_on_the_holdout_are_marked(tmp_path, lan
 
 
 def test_against_the_incumbent_a_member_has_the_paired_interval_and_holm_s_p(tmp_path, landscape):
-    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report
+    report = finished_job(tmp_path, search=GRID, splits=SPLITS).report
     best = report.recommended
     with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
         new, old = (scores(store, report.study, Split.HOLDOUT, c.candidate) for c in (best, report.incumbent))
@@ -90,7 +90,7 @@ def test_against_the_incumbent_a_member_has_the_paired_interval_and_holm_s_p(tmp
 
 
 def test_counts_in_sql_are_the_counts_of_the_scores(tmp_path, landscape):
-    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report
+    report = finished_job(tmp_path, search=GRID, splits=SPLITS).report
     with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
         counts = counts_against(store, report.study, Split.SEARCH, report.incumbent.candidate)
         old = scores(store, report.study, Split.SEARCH, report.incumbent.candidate)
@@ -128,7 +128,7 @@ def test_optuna_is_told_the_regression_budget_as_a_constraint(tmp_path, landscap
     import optuna
 
     budget = {"regressions": {"max": 0.25}}
-    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS, constraints=budget), tmp_path).report
+    report = finished_job(tmp_path, search=GRID, splits=SPLITS, constraints=budget).report
     study = optuna.load_study(study_name=report.study, storage=f"sqlite:///{tmp_path / 'offramp.db'}")
     members = {m.candidate: m for m in report.members}
     for trial in study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
@@ -153,7 +153,7 @@ def test_a_budget_without_an_incumbent_is_refused(tmp_path):
 
 
 def test_text_json_and_csv_say_the_same_numbers(tmp_path, landscape):
-    study = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report.study
+    study = finished_job(tmp_path, search=GRID, splits=SPLITS).report.study
     report = lookup.pareto(study, results=tmp_path, pick="within:10")
 
     def command(*args):
@@ -187,7 +187,7 @@ def test_text_json_and_csv_say_the_same_numbers(tmp_path, landscape):
 
 
 def test_numbers_of_a_report_fit_on_a_terminal_of_80_columns(tmp_path, landscape):
-    study = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report.study
+    study = finished_job(tmp_path, search=GRID, splits=SPLITS).report.study
     text = CliRunner().invoke(offramp, ["pareto", study, "--results", str(tmp_path)]).stdout
     numbers = [line for line in text.splitlines() if line[:12].isalnum() or line.startswith("       ")]
     assert numbers
@@ -196,7 +196,7 @@ def test_numbers_of_a_report_fit_on_a_terminal_of_80_columns(tmp_path, landscape
 
 def test_csv_says_who_is_better_and_takes_no_formula(tmp_path, landscape):
     instructions = {"vague": "Vague.", "=HYPERLINK(1)": "Clear.", "strict": "Strict."}
-    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS, instructions=instructions), tmp_path).report
+    report = finished_job(tmp_path, search=GRID, splits=SPLITS, instructions=instructions).report
     asked = ["pareto", report.study, "--results", str(tmp_path), "--all", "--csv"]
     rows = list(csv.DictReader(io.StringIO(CliRunner().invoke(offramp, asked).output)))
     names = {row["candidate"]: row for row in rows}
@@ -221,7 +221,7 @@ def test_whoever_breaks_a_limit_is_marked_in_the_terminal(tmp_path, landscape):
 
 def test_a_provider_that_fails_on_the_hard_examples_gains_nothing_by_it(tmp_path, landscape):
     """A candidate that is right wherever it has a score, and has none where it is hard, is ranked on common rows."""
-    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report
+    report = finished_job(tmp_path, search=GRID, splits=SPLITS).report
     better, worse = (m.candidate for m in report.members[:2])
     examples = [f"e{i:03}" for i in range(20)]
     right = {better: 17, worse: 17}  # both right on the same 17; the other fails where it is hard
@@ -247,7 +247,7 @@ def test_a_provider_that_fails_on_the_hard_examples_gains_nothing_by_it(tmp_path
 
 
 def test_a_holdout_that_is_not_complete_is_said_in_place_of_its_quality(tmp_path, landscape):
-    report = run_job(write_space(tmp_path, search=GRID, splits=SPLITS), tmp_path).report
+    report = finished_job(tmp_path, search=GRID, splits=SPLITS).report
     best = report.recommended
     assert report.missing_on_holdout(best) == 0 and report.to_json()["holdout_examples"] == 16
     with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
