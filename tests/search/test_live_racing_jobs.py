@@ -7,16 +7,14 @@ from offramp.search import api
 from offramp.store.candidates import CandidateState, CandidateStore
 from offramp.store.engine import open_store
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import answered_by, reply_to, run_job, write_space
+from search_jobs import answered_by, finished_job, reply_to, run_job
 
 SPLITS = {"train": 6, "search": 120, "holdout": 20}
 
 
-def job(folder, monkeypatch, race, **changes):
-    answered_by(monkeypatch, FunctionTransport(reply_to))
+def job(folder, race, **changes):
     search = {"sampler": "random", "trials": 12, "concurrency": 2, "race": race}
-    space = write_space(folder, count=146, splits=SPLITS, search=search, **changes)
-    return run_job(space, folder / "results")
+    return finished_job(folder, count=146, splits=SPLITS, search=search, **changes)
 
 
 def values(members):
@@ -24,8 +22,8 @@ def values(members):
 
 
 @pytest.fixture
-def both(tmp_path, monkeypatch):
-    return job(tmp_path / "raced", monkeypatch, {}), job(tmp_path / "full", monkeypatch, None)
+def both(tmp_path):
+    return job(tmp_path / "raced", {}), job(tmp_path / "full", None)
 
 
 def test_racing_finds_the_front_of_full_evaluation_for_fewer_calls(both):
@@ -40,7 +38,7 @@ def test_racing_finds_the_front_of_full_evaluation_for_fewer_calls(both):
 
 def test_a_stopped_candidate_is_pruned_in_optuna_and_its_partial_score_is_in_no_report(both, tmp_path):
     raced, _ = both
-    url = f"sqlite:///{tmp_path}/raced/results/offramp.db"
+    url = f"sqlite:///{tmp_path}/raced/offramp.db"
     with open_store(url, write_probe=False) as store:
         rows = CandidateStore(store).all(raced.report.study)
     stopped = {row.id: row for row in rows if row.state is CandidateState.STOPPED}
@@ -55,28 +53,31 @@ def test_a_stopped_candidate_is_pruned_in_optuna_and_its_partial_score_is_in_no_
 
 
 def test_a_raced_study_continues_without_a_call(tmp_path, monkeypatch):
-    first = job(tmp_path, monkeypatch, {})
-    again = job(tmp_path, monkeypatch, {})
+    first = job(tmp_path, {})
+    transport = FunctionTransport(reply_to)
+    answered_by(monkeypatch, transport)
+    again = run_job(tmp_path / "space.yaml", tmp_path)
+    assert transport.requests == []
     assert again.calls == 0
     assert [m.candidate for m in again.report.front] == [m.candidate for m in first.report.front]
     assert again.report.stopped == first.report.stopped
 
 
-def test_how_a_job_races_is_part_of_which_study_it_is(tmp_path, monkeypatch):
-    one = job(tmp_path / "a", monkeypatch, {})
-    two = job(tmp_path / "b", monkeypatch, {"confidence": 0.8})
+def test_how_a_job_races_is_part_of_which_study_it_is(tmp_path):
+    one = job(tmp_path / "a", {})
+    two = job(tmp_path / "b", {"confidence": 0.8})
     assert one.report.study != two.report.study
     assert api.result_json(one)["stopped"] == one.report.stopped
 
 
-def test_nobody_is_stopped_for_a_rival_that_misses_a_constraint(tmp_path, monkeypatch):
+def test_nobody_is_stopped_for_a_rival_that_misses_a_constraint(tmp_path):
     changes = {
         "incumbent": {"model": "large", "instruction": "strict"},
         "params": {"temperature": 0.0, "max_tokens": 16},
         "objectives": {"quality": {"weight": 1.0}, "cost": None, "latency": None},
         "constraints": {"cost_usd_max": 0.001},
     }
-    raced = job(tmp_path / "raced", monkeypatch, {}, **changes).report
-    full = job(tmp_path / "full", monkeypatch, None, **changes).report
+    raced = job(tmp_path / "raced", {}, **changes).report
+    full = job(tmp_path / "full", None, **changes).report
     assert raced.recommended.feasible and full.recommended.feasible
     assert values([raced.recommended]) == values([full.recommended])

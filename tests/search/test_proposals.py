@@ -16,7 +16,7 @@ from offramp.search.estimate import job_summary
 from offramp.store.candidates import CandidateStore, VariantStore
 from offramp.store.engine import open_store
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import answered_by, at_once, essence, main, run_job, trials_of, unlooked
+from search_jobs import answered_by, at_once, essence, made_once, main, run_job, trials_of, unlooked
 
 
 def good(kind, request):
@@ -38,6 +38,16 @@ def play(monkeypatch):
     return start
 
 
+def proposed(folder):
+    """The finished study of `space` with good texts, beside its file; run once for the tests of this process."""
+
+    def make(original):
+        wire = {"transport": FunctionTransport(Landscape(good)), "timing": Timing(sleep=at_once)}
+        return run_job(space(original), original, **wire)
+
+    return made_once("proposals", folder, make)
+
+
 def storage_of(folder):
     return f"sqlite:///{folder / 'offramp.db'}"
 
@@ -47,9 +57,8 @@ def kept(folder, study):
         return VariantStore(store).all(study), CandidateStore(store).all(study)
 
 
-def test_a_proposed_instruction_of_higher_skill_is_found_and_recommended(tmp_path, play):
-    play()
-    study = run_job(space(tmp_path), tmp_path)
+def test_a_proposed_instruction_of_higher_skill_is_found_and_recommended(tmp_path):
+    study = proposed(tmp_path)
     best = study.report.recommended
     assert best.params["instruction"].startswith("proposed-")
     others = [m for m in study.report.members if not m.params["instruction"].startswith("proposed-")]
@@ -66,9 +75,8 @@ def test_a_proposed_instruction_of_higher_skill_is_found_and_recommended(tmp_pat
     assert origin["kind"] == "proposal" and origin["variants"] == [best.params["instruction"]] and origin["parents"]
 
 
-def test_new_texts_are_tried_first_with_the_other_params_of_their_parent(tmp_path, play):
-    play()
-    study = run_job(space(tmp_path), tmp_path)
+def test_new_texts_are_tried_first_with_the_other_params_of_their_parent(tmp_path):
+    study = proposed(tmp_path)
     rows, candidates = kept(tmp_path, study.report.study)
     after = [row for row in candidates if row.number >= 3][:2]
     assert [row.params["instruction"] for row in after] == ["proposed-1", "proposed-2"]
@@ -298,7 +306,7 @@ def test_texts_that_are_not_to_be_kept_are_kept_only_where_the_search_uses_them(
 
 def test_a_cap_on_money_ends_proposals_honestly_and_more_money_goes_on(tmp_path, play):
     play()
-    whole = run_job(space(tmp_path), tmp_path / "whole")
+    whole = proposed(tmp_path / "whole")
     path = space(tmp_path)
     landscape = play()
     for cents in range(1, 40):
@@ -317,7 +325,7 @@ def test_a_proposer_that_cannot_be_reached_stops_the_job_and_the_next_run_goes_o
         raise Unreachable("no route", sent=False)
 
     play()
-    whole = run_job(space(tmp_path), tmp_path / "whole")
+    whole = proposed(tmp_path / "whole")
     path = space(tmp_path)
     play(unreachable)
     stopped = run_job(path, tmp_path)
@@ -381,13 +389,13 @@ def test_killed_at_many_instants_a_job_proposes_the_same_and_pays_nothing_twice(
 
 def test_the_same_seed_gives_the_same_texts_and_the_same_study(tmp_path, play):
     play()
-    first, second = (run_job(space(tmp_path), tmp_path / name) for name in "ab")
+    first, second = proposed(tmp_path / "a"), run_job(space(tmp_path), tmp_path / "b")
     assert essence(first) == essence(second)
 
 
 def test_more_trials_continue_the_study_that_they_would_have_made_at_once(tmp_path, play):
     play()
-    at_once_ = run_job(space(tmp_path), tmp_path / "a", trials=8)
+    at_once_ = proposed(tmp_path / "a")
     run_job(space(tmp_path), tmp_path / "b", trials=4)
     later = run_job(space(tmp_path), tmp_path / "b", trials=8)
     assert unlooked(essence(later)) == unlooked(essence(at_once_))
@@ -396,14 +404,13 @@ def test_more_trials_continue_the_study_that_they_would_have_made_at_once(tmp_pa
 
 
 def test_a_study_that_starts_from_one_with_proposals_takes_their_texts_along(tmp_path, play):
+    old = proposed(tmp_path)
     landscape = play()
-    old = run_job(space(tmp_path), tmp_path)
     plain = space(tmp_path / "plain", name="plain")
     text = plain.read_text()
     plain.write_text(text[: text.index("propose:")])
-    before = len(landscape.transport.requests)
     new = run_job(plain, tmp_path, from_study=old.report.study, trials=len(old.report.front) + 1)
-    assert len(landscape.transport.requests) == before
+    assert landscape.transport.requests == []
     assert new.report.recommended.candidate == old.report.recommended.candidate
     assert {v.kind for v in new.report.proposals} == {"study"}
 

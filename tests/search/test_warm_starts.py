@@ -12,7 +12,7 @@ from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.store.studies import StudyStore
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import answered_by, essence, reply_to, rows, run_job, write_space
+from search_jobs import answered_by, essence, finished_job, reply_to, rows, run_job, write_space
 
 GRID = {"sampler": "grid", "trials": 99, "concurrency": 2}
 
@@ -22,6 +22,12 @@ def transport(monkeypatch):
     transport = FunctionTransport(reply_to)
     answered_by(monkeypatch, transport)
     return transport
+
+
+def finished(folder, **changes):
+    """A space file, and the finished study of it beside it."""
+    old = finished_job(folder, **changes)
+    return folder / "space.yaml", old
 
 
 def only(path, model, name):
@@ -86,8 +92,7 @@ def test_a_study_for_a_new_model_starts_from_the_old_front_on_it(tmp_path, trans
 
 
 def test_a_front_whose_models_are_still_searched_costs_nothing_again(tmp_path, transport):
-    path = write_space(tmp_path, search=GRID)
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search=GRID)
     wider = changed(path, "wider", params={"temperature": {"choices": [0.0, 0.5, 0.9]}, "max_tokens": 16})
     sent = len(transport.requests)
     new = run_job(wider, tmp_path, from_study=old.report.study, trials=len(old.report.front) + 1)
@@ -102,8 +107,7 @@ def test_a_front_whose_models_are_still_searched_costs_nothing_again(tmp_path, t
 
 
 def test_the_holdout_of_an_old_candidate_is_not_paid_for_again(tmp_path, transport):
-    path = write_space(tmp_path, search=GRID)
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search=GRID)
     wider = changed(path, "wider", search={**GRID, "sampler": "random"})
     new = run_job(wider, tmp_path, from_study=old.report.study)
     assert new.calls == 0
@@ -111,8 +115,7 @@ def test_the_holdout_of_an_old_candidate_is_not_paid_for_again(tmp_path, transpo
 
 
 def test_where_texts_are_not_kept_cells_are_still_reused_from_results(tmp_path, transport):
-    path = write_space(tmp_path, search=GRID, store_text=False)
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search=GRID, store_text=False)
     new = run_job(changed(path, "new", search={**GRID, "seed": 5}), tmp_path, from_study=old.report.study)
     assert new.calls == 0 and new.report.trials == old.report.trials
 
@@ -134,18 +137,17 @@ def tpe(tmp_path, path, folder, trials, **more):
 
 
 def many(tmp_path):
-    """A space of 144 candidates: nobody tries them all."""
+    """A space of 144 candidates, and a study that has not tried them all."""
     tried = {
         "temperature": {"choices": [i / 10 for i in range(12)]},
         "top_p": {"choices": [0.9, 1.0]},
         "max_tokens": 16,
     }
-    return write_space(tmp_path, params=tried, search={"sampler": "random", "trials": 40, "concurrency": 2})
+    return finished(tmp_path, params=tried, search={"sampler": "random", "trials": 40, "concurrency": 2})
 
 
 def test_old_trials_change_what_tpe_proposes_and_are_in_no_front_and_no_count(tmp_path, transport):
-    path = many(tmp_path)
-    old = run_job(path, tmp_path)
+    path, old = many(tmp_path)
     trials = len(old.report.front) + 6
     cold = tpe(tmp_path, path, tmp_path / "cold", trials)
     warm = tpe(tmp_path, path, tmp_path, trials, from_study=old.report.study)
@@ -162,8 +164,7 @@ def test_old_trials_change_what_tpe_proposes_and_are_in_no_front_and_no_count(tm
 
 def test_with_the_same_first_trials_tpe_proposes_something_else_with_history(tmp_path, transport, monkeypatch):
     """The front first alone would change proposals too: here only the history is taken away."""
-    path = many(tmp_path)
-    old = run_job(path, tmp_path)
+    path, old = many(tmp_path)
     trials = len(old.report.front) + 6
     warm = tpe(tmp_path, path, tmp_path, trials, from_study=old.report.study)
     monkeypatch.setattr("offramp.search.loop.add_prior", lambda *_, **__: None)
@@ -179,8 +180,7 @@ def test_with_the_same_first_trials_tpe_proposes_something_else_with_history(tmp
 
 
 def test_history_works_in_utility_mode_and_for_every_sampler(tmp_path, transport):
-    path = many(tmp_path)
-    old = run_job(path, tmp_path)
+    path, old = many(tmp_path)
     for sampler in ("tpe", "nsga2", "random"):
         search = {"sampler": sampler, "mode": "utility", "trials": 8, "concurrency": 2}
         new = run_job(changed(path, sampler, search=search), tmp_path, from_study=old.report.study)
@@ -191,8 +191,7 @@ def test_history_works_in_utility_mode_and_for_every_sampler(tmp_path, transport
 
 
 def test_the_same_command_goes_on_whatever_the_old_study_has_become(tmp_path, transport):
-    path = write_space(tmp_path, search={**GRID, "sampler": "tpe", "trials": 5})
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search={**GRID, "sampler": "tpe", "trials": 5})
     later = changed(path, "later", search={"sampler": "tpe", "trials": 6, "seed": 3, "concurrency": 2})
     at_once = run_job(
         later, tmp_path / "once", trials=6, from_study=old.report.study, from_storage=storage_of(tmp_path)
@@ -206,8 +205,7 @@ def test_the_same_command_goes_on_whatever_the_old_study_has_become(tmp_path, tr
 
 def test_a_job_that_dies_while_it_takes_over_takes_over_the_same_again(tmp_path, transport, monkeypatch):
     """The record that says that all is there is written last: cells and texts without it are written again."""
-    path = write_space(tmp_path, search=GRID)
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search=GRID)
     fewer = changed(path, "fewer", instructions={"vague": "Vague.", "clear": "Clear."})
     start = {"from_study": old.report.study, "from_storage": storage_of(tmp_path)}
     whole = run_job(fewer, tmp_path / "whole", **start)
@@ -224,8 +222,7 @@ def test_a_job_that_dies_while_it_takes_over_takes_over_the_same_again(tmp_path,
 
 
 def test_the_beginning_of_a_name_and_latest_mean_the_old_study_also_the_second_time(tmp_path, transport):
-    path = write_space(tmp_path, search={**GRID, "trials": 3})
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search={**GRID, "trials": 3})
     later = changed(path, "later", search={**GRID, "trials": 3, "seed": 3})
     for name in ("landscape", "latest"):
         studies = {run_job(later, tmp_path, from_study=name).report.study for _ in range(2)}
@@ -234,8 +231,7 @@ def test_the_beginning_of_a_name_and_latest_mean_the_old_study_also_the_second_t
 
 
 def test_an_old_text_that_the_file_has_not_comes_along(tmp_path, transport):
-    path = write_space(tmp_path, search=GRID)
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search=GRID)
     best = next(m for m in old.report.front if m.params["instruction"] == "strict")
     fewer = changed(path, "fewer", instructions={"vague": "Vague.", "clear": "Clear."})
     new = run_job(fewer, tmp_path, from_study=old.report.study)
@@ -260,15 +256,13 @@ def test_another_task_is_refused_and_nothing_is_written(tmp_path, transport):
 
 
 def test_a_study_that_is_not_there_is_named_with_the_nearest(tmp_path, transport):
-    path = write_space(tmp_path, search={**GRID, "trials": 2})
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search={**GRID, "trials": 2})
     with pytest.raises(UsageError, match=r"no such study.*landscope.*Did you mean.*landscape"):
         run_job(path, tmp_path, from_study=old.report.study.replace("landscape", "landscope"))
 
 
 def test_of_other_data_the_front_alone_is_used_and_it_says_so(tmp_path, transport):
-    path = write_space(tmp_path, search=GRID)
-    old = run_job(path, tmp_path)
+    _, old = finished(tmp_path, search=GRID)
     more = write_space(tmp_path / "more", count=50, search=GRID)
     new = run_job(more, tmp_path, from_study=old.report.study, trials=4)
     start = new.report.started_from
@@ -279,8 +273,7 @@ def test_of_other_data_the_front_alone_is_used_and_it_says_so(tmp_path, transpor
 
 
 def test_a_model_of_the_same_name_elsewhere_gives_no_cell(tmp_path, transport):
-    path = write_space(tmp_path, search=GRID)
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search=GRID)
     moved = yaml.safe_load(path.read_text())["models"]
     moved[1]["api_base"] = "http://127.0.0.1:10/v1"
     new = run_job(changed(path, "moved", models=moved), tmp_path, from_study=old.report.study, trials=3)
@@ -291,8 +284,7 @@ def test_a_model_of_the_same_name_elsewhere_gives_no_cell(tmp_path, transport):
 
 def test_balanced_demos_of_another_column_give_no_cell(tmp_path, transport):
     demos = {"kind": "balanced", "count": 2}
-    path = write_space(tmp_path, demos=demos, search={**GRID, "trials": 3})
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, demos=demos, search={**GRID, "trials": 3})
     other = changed(path, "other", demos={**demos, "balance_by": "id"})
     new = run_job(other, tmp_path, from_study=old.report.study, trials=3)
     incumbent = new.report.incumbent.candidate
@@ -303,8 +295,7 @@ def test_balanced_demos_of_another_column_give_no_cell(tmp_path, transport):
 
 
 def test_a_dry_run_says_what_would_be_taken_over_and_writes_nothing(tmp_path, transport):
-    path = write_space(tmp_path, search=GRID)
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search=GRID)
     before = (tmp_path / "offramp.db").read_bytes()
     new = changed(path, "new", search={**GRID, "seed": 9})
     _, cold = api.dry_run(new, results=tmp_path)
@@ -316,8 +307,7 @@ def test_a_dry_run_says_what_would_be_taken_over_and_writes_nothing(tmp_path, tr
 
 
 def test_the_report_tells_what_the_study_started_from(tmp_path, transport):
-    path = write_space(tmp_path, search={**GRID, "trials": 3})
-    old = run_job(path, tmp_path)
+    path, old = finished(tmp_path, search={**GRID, "trials": 3})
     new = run_job(changed(path, "new", search={**GRID, "seed": 9}), tmp_path, from_study=old.report.study)
     told = json.loads((tmp_path / f"{new.report.study}.json").read_text())["started_from"]
     assert told["study"] == old.report.study and told["cells"] == 30
