@@ -11,9 +11,10 @@ PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3
 STAMP := $(VENV)/.installed-$(firstword $(shell pwd | cksum))
 MODELS := local/smollm2-135m local/gemma-3-270m local/qwen2.5-coder-0.5b
 SPACE ?= search_spaces/support_triage.yaml
-PYTEST_ARGS ?= -n auto
+# A file is run by one process, in order, so that what its tests share is made once.
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install models optimize story test lint types peers lock schema clean
+.PHONY: help install models optimize story quick test lint types peers lock schema clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -38,7 +39,11 @@ optimize: models ## Run the example job: SPACE=search_spaces/support_triage.yaml
 story: models ## Promote, retire, migrate, promote again, roll back: the full story on real models.
 	@OFFRAMP=$(abspath $(BIN)/offramp) PYTHON=$(abspath $(BIN)/python) scripts/story.sh
 
-test: lint types peers ## Lint, check types, then run all tests. PYTEST_ARGS replaces `-n auto`.
+quick: install ## Run the tests that take no model, browser or database server and little time, and the linter.
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -m "not (slow or local_model or browser or postgres)" $(PYTEST_ARGS)
+
+test: lint types peers ## Lint, check types, then run all tests. PYTEST_ARGS replaces how pytest is run.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 peers: install ## Install MLflow, Langfuse and promptfoo into build/peers, to test exports with; once.

@@ -30,9 +30,25 @@ _MARKS = {"postgres_url": "postgres", "browser": "browser", "smollm2": "local_mo
 """Fixture to the mark of the tests that use it."""
 
 
+_SLOW = (
+    "cli/test_cli_optimize", "e2e/", "evaluate/test_evaluator", "lifecycle/test_migrate", "promote/test_check",
+    "promote/test_exports", "review/", "promote/test_labels_and_history", "promote/test_loading", "promote/test_promote",
+    "properties/test_intervals", "search/racing/", "search/test_verify", "study/test_json_outputs",
+    "search/test_estimate", "search/test_holdout_reserve", "search/test_live_racing",
+    "search/test_optuna_study", "search/test_priced_by_tier", "search/test_proposals", "search/test_replay",
+    "search/test_search_jobs", "search/test_search_killed", "search/test_search_over_http", "search/test_state",
+    "search/test_warm_starts", "space/test_space_fuzz", "store/test_budget", "study/test_report_numbers",
+    "test_benchmarks",
+)  # fmt: skip
+"""Files of tests that together take longer than `make quick` may: whole jobs again and again, processes, many draws."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests by what they use."""
+    """Marks tests by what they use and by how long their file takes; tests on real models go first, alone the longest."""
+    items.sort(key=lambda item: "e2e/" not in item.nodeid)
     for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(_SLOW):
+            item.add_marker("slow")
         for name in _MARKS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(_MARKS[name])
 
