@@ -31,7 +31,8 @@ _MARKS = {"postgres_url": "postgres", "browser": "browser", "smollm2": "local_mo
 
 
 _SLOW = (
-    "cli/test_cli_optimize", "e2e/", "evaluate/test_evaluator", "lifecycle/test_migrate", "promote/test_check",
+    "cli/test_cli_optimize", "e2e/", "evaluate/test_answer_endings", "evaluate/test_evaluator", "lifecycle/test_migrate",
+    "models/test_price_tiers", "promote/test_check", "study/test_compare", "study/test_false_better", "study/test_recommend",
     "promote/test_exports", "review/", "promote/test_labels_and_history", "promote/test_loading", "promote/test_promote",
     "properties/test_intervals", "search/racing/", "search/test_verify", "study/test_json_outputs",
     "search/test_estimate", "search/test_holdout_reserve", "search/test_live_racing",
