@@ -121,7 +121,7 @@ def test_a_candidate_whose_verdict_cannot_be_paid_is_not_brought_to_its_end(tmp_
         assert result.spent_usd <= usd
 
 
-@pytest.mark.parametrize("usd", [0.001, 0.004, 0.02, 0.05])
+@pytest.mark.parametrize("usd", [0.003, 0.004, 0.02, 0.05])
 def test_a_cap_smaller_than_the_verdict_is_not_passed_and_is_no_failure(tmp_path, transport, usd):
     result = run_job(judged_space(tmp_path), tmp_path, usd=usd)
     assert result.error is None and result.report.stop_reason == "budget_usd"
