@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from offramp.lifecycle.migration import migrate
     from offramp.lifecycle.scan import scan
     from offramp.lifecycle.watch_report import watch
+    from offramp.program.reading import Unreadable, read_value
     from offramp.promote.loading import load, load_messages
     from offramp.review.report_file import report
     from offramp.search.api import optimize
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Unreadable",
     "__version__",
     "compare",
     "load",
@@ -26,6 +28,7 @@ __all__ = [
     "migrate",
     "optimize",
     "pareto",
+    "read_value",
     "replay",
     "report",
     "scan",
@@ -33,12 +36,14 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Unreadable": "offramp.program.reading",
     "compare": "offramp.study.lookup",
     "load": "offramp.promote.loading",
     "load_messages": "offramp.promote.loading",
     "migrate": "offramp.lifecycle.migration",
     "optimize": "offramp.search.api",
     "pareto": "offramp.study.lookup",
+    "read_value": "offramp.program.reading",
     "scan": "offramp.lifecycle.scan",
     "watch": "offramp.lifecycle.watch_report",
     "replay": "offramp.search.replay",

@@ -179,3 +179,9 @@ def test_a_single_field_may_come_without_its_mark():
 )
 def test_keys_of_the_json_format_are_found(text):
     assert json_fields(["kind", "n"], text) == {"kind": "theft", "n": 4}
+
+
+def test_apps_that_render_messages_themselves_read_with_the_same_function():
+    import offramp
+
+    assert offramp.read_value is read_value and offramp.Unreadable is Unreadable
