@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 import offramp
 from offramp.errors import PromotionError
+from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.migrating import Places, run_migration
+from offramp.lifecycle.migration.origin import read_origin
 from offramp.lifecycle.migration.proposal import fenced, migration_json, page
 from offramp.lifecycle.migration.record import Basis, Kind, Migration, Reference
 from offramp.lifecycle.migration.runs import Caps
@@ -27,6 +29,7 @@ from offramp.promote import promoting
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion_store import PromotionStore, sealed
 from offramp.records import CallRequest
+from offramp.space.model import ProposePart
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import PRICES, answered_by, made_once, main, reply_to, run_job, wire, write_space
 
@@ -331,3 +334,12 @@ def test_a_promotion_whose_content_is_another_candidate_than_its_evidence_is_not
     PromotionStore(places.promotions, "landscape").promote(edited, (), label="production", why=None)
     with pytest.raises(PromotionError, match="its evidence is about"):
         migrated(places)
+
+
+def test_a_config_alone_asks_for_no_proposals_though_its_space_does(tmp_path: Path, landscape: Counted) -> None:
+    """A space with `propose` ended its migration after the search was paid for: one trial has no round of proposals."""
+    places = promoted(tmp_path)
+    origin = read_origin("landscape", label="production", promotions=places.promotions, storage=places.url)
+    wanted = replace(origin, space=origin.space.changed(propose=ProposePart(model="large")))
+    alone = spaces.alone(wanted, wanted.candidate, "large")
+    assert alone.space.propose is None and alone.space.search.trials == 1

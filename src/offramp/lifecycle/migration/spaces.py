@@ -47,6 +47,7 @@ def alone(
         incumbent=None,
         models=[model],
         instructions=_fixed_texts(candidate),
+        propose=None,
         program=ProgramPart(form=candidate.module, format=candidate.adapter, constrained=candidate.constrained),
         demos=_fixed_demos(space.demos, candidate),
         params=dict(candidate.request_params if params is None else params),
