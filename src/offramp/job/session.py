@@ -71,27 +71,27 @@ class Session:
 
     @property
     def caller(self) -> Caller:
-        """The way to the models. Raises JobError where this session may not make a call."""
+        """The way to the models. Raises JobError where the session may not make a call."""
         if not isinstance(self.sender, Caller):
             raise JobError("a session without caps repeats recorded runs; it has no way to a model")
         return self.sender
 
     @property
     def recorded(self) -> RecordedAnswers:
-        """The ledger's answers. Raises JobError where this session asks models."""
+        """The ledger's answers. Raises JobError where the session asks models."""
         if not isinstance(self.sender, RecordedAnswers):
             raise JobError("a session with caps asks models; it does not repeat recorded runs")
         return self.sender
 
     @property
     def budget(self) -> Budget:
-        """Money and calls under the caps. Raises JobError where this session may not make a call."""
+        """Money and calls under the caps. Raises JobError where the session may not make a call."""
         if self._budget is None:
             raise JobError("a session without caps has no budget")
         return self._budget
 
     def stats(self) -> CallStats:
-        """What this session's calls came to so far."""
+        """What the session's calls came to so far."""
         return self.caller.stats()
 
     def spent_usd(self) -> float:
