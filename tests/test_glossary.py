@@ -19,6 +19,7 @@ NAMES_AS_STORED = {
     "sample_independent",  # Optuna calls samplers by these names
     "sample_relative",
     *("form", "format"),  # keys of space and promotion files; DSPy's adapters have a method of the second name
+    "format_user_message_content",  # a method of DSPy's adapters that agents call
     "format_commands",  # click's
     "log_message(format)",  # http.server's
 }

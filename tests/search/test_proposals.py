@@ -206,6 +206,7 @@ def test_each_step_of_a_program_gets_texts_of_its_own(tmp_path, play, monkeypatc
         task={"module": "two.py:TwoSteps", "inputs": ["message"], "outputs": ["label"]},
         instructions={"gist": {"plain": "Gist."}, "sort": {"vague": "Vague.", "clear": "Clear."}},
         incumbent={"model": "small"},
+        program={"format": "plain"},
     )
     study = run_job(path, tmp_path)
     rows, _ = kept(tmp_path, study.report.study)

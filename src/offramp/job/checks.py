@@ -12,6 +12,7 @@ from offramp.job.reserving import TIER, tiers_sent
 from offramp.job.resolved import ResolvedJob
 from offramp.models import embedded
 from offramp.models.keys import missing_key
+from offramp.program.module import unshown_fields
 from offramp.records import STANDARD_TIERS, DemoKind, Model
 from offramp.space.model import LONGEST_NAME, JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
 from offramp.study.domain.regressions import check_budget
@@ -43,6 +44,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
     _check_demos(job)
     _check_propose(job)
     if not stored:
+        _check_formats(job)
         _check_race(job)
         _check_ids(job)
         _check_tiers(job)
@@ -102,6 +104,22 @@ def _check_propose(job: ResolvedJob) -> None:
     if refused:
         do = "Remove it, or list it under the model's `supports`."
         raise SpaceError(problem(where, f"propose.params.{refused[0]} is not taken by {model.name!r}", do=do))
+
+
+def _check_formats(job: ResolvedJob) -> None:
+    """Refuses an adapter that would send an image or a conversation of the user's own module as text."""
+    if job.factory is None:
+        return
+    incumbent = job.space.incumbent
+    stated: dict[str, list[Any]] = {"program.format": [*job.space.adapters]}
+    stated["incumbent.format"] = [incumbent.format] if incumbent else []
+    module = job.factory()
+    for key, adapters in stated.items():
+        for adapter in adapters:
+            if adapter is not None and (fields := unshown_fields(module, adapter)):
+                do = "Use chat, or json." if key == "incumbent.format" else f"Remove {adapter}: use chat, json or both."
+                what = f"{key}: {adapter!r} cannot show {', '.join(fields)} of the module"
+                raise SpaceError(problem(job.loaded.where(key), what, do=do))
 
 
 def _check_race(job: ResolvedJob) -> None:

@@ -92,6 +92,9 @@ class ResolvedJob:
         part = self.space.model_dump(
             mode="json", exclude={"budget", "calls", "description", "store_text", "propose", "verify"}
         )
+        part["program"]["format"] = (
+            self.space.program.format or self.space.adapters[0]
+        )  # as before it could be left open
         if part["dataset"]["group"] is None:  # as before there were groups
             del part["dataset"]["group"]
         search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})

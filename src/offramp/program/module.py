@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dspy
 from dspy.utils.saving import get_dependency_versions
@@ -114,10 +114,56 @@ def build_module(
     )
     for name, predictor in predictors_of(module).items():
         if name in candidate.instructions:
-            predictor.signature = predictor.signature.with_instructions(candidate.instructions[name])
+            text = _within_scaffold(module, predictor, candidate.instructions[name])
+            predictor.signature = predictor.signature.with_instructions(text)
         if demos.get(name):
             predictor.demos = list(demos[name])
     return module
+
+
+def _within_scaffold(module: dspy.Module, predictor: dspy.Predict, text: str) -> str:
+    """The instruction with what the predictor's module wrote around its own, such as an agent's rules and tools.
+
+    DSPy's agents (ReAct, ReActV2, CodeAct) put the instructions of their signature in front of how to act and of the
+    list of tools. A searched instruction takes the place of the former alone, unless it has the rest itself.
+    """
+    before = predictor.signature.instructions
+    for owner in _owners(module, predictor):
+        own = getattr(getattr(owner, "signature", None), "instructions", None)
+        if own and own != before and own in before:
+            head, _, tail = before.partition(own)
+            return text if tail.strip() in text else f"{head}{text}{tail}"
+    tools = [str(tool) for owner in _owners(module, predictor) for tool in _tools_of(owner)]
+    listed = [tool for tool in tools if tool in before and tool not in text]
+    return "\n".join([f"{text}\n", "Tools:", *listed]) if listed else text
+
+
+def _owners(module: dspy.Module, predictor: dspy.Predict) -> list[dspy.Module]:
+    """The modules that have this predictor as an attribute of theirs, through a chain of thought as well."""
+    modules = [each for _, each in module.named_sub_modules()]
+    holders = [each for each in modules if any(value is predictor for value in vars(each).values())]
+    return holders + [each for each in modules if any(held in vars(each).values() for held in holders)]
+
+
+def _tools_of(module: dspy.Module) -> list[dspy.Tool]:
+    tools = getattr(module, "tools", None)
+    values = tools.values() if isinstance(tools, Mapping) else tools if isinstance(tools, list | tuple) else ()
+    return [tool for tool in values if isinstance(tool, dspy.Tool)]
+
+
+def unshown_fields(module: dspy.Module, adapter: str) -> list[str]:
+    """Fields that an adapter cannot write as text (`predictor.field (Image)`); the others show or refuse them alone."""
+    if adapter != "plain":
+        return []
+    found = []
+    for name, predictor in predictors_of(module).items():
+        for field, info in predictor.signature.fields.items():
+            kinds = [*dspy.adapters.types.Type.extract_custom_type_from_annotation(info.annotation)]
+            if dspy.History in (info.annotation, *get_args(info.annotation)):
+                kinds.append(dspy.History)
+            if kinds:
+                found.append(f"{name}.{field} ({kinds[0].__name__})")
+    return found
 
 
 def check_modules(modules: Iterable[str], fields: TaskFields, where: str) -> None:

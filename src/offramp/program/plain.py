@@ -54,6 +54,12 @@ class PlainMessages(dspy.Adapter):  # type: ignore[misc]
         messages.append({"role": "user", "content": user_text(signature, inputs)})
         return messages if messages[0]["content"] else messages[1:]
 
+    def format_user_message_content(
+        self, signature: type[dspy.Signature], inputs: Mapping[str, Any], *_args: Any, **_kwargs: Any
+    ) -> str:
+        """The inputs alone, as agents show their trajectory."""
+        return user_text(signature, inputs)
+
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
         """The output fields. Raises AdapterParseError when a field is missing or not of its type."""
         fields = list(signature.output_fields)

@@ -165,7 +165,7 @@ def _program(loaded: LoadedSpace) -> Iterator[Problem]:
 
 def _constrained(loaded: LoadedSpace) -> Iterator[Problem]:
     program, incumbent = loaded.space.program, loaded.space.incumbent
-    formats = as_list(program.format)
+    formats = loaded.space.adapters
     if True in as_list(program.constrained):
         yield from _can_constrain(loaded, "program.constrained", formats)
     if incumbent is not None and incumbent.constrained:

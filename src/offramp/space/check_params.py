@@ -246,7 +246,7 @@ def _known_values(loaded: LoadedSpace) -> dict[str, Any]:
     known: dict[str, Any] = {
         "model": [model_name(part) for part in space.models],
         "form": ["own"] if space.task.module is not None else as_list(space.program.form),
-        "format": as_list(space.program.format),
+        "format": space.adapters,
         "constrained": as_list(space.program.constrained),
         "demos": as_list(space.demos.kind),
     }

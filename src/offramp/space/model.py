@@ -453,9 +453,10 @@ class ProgramPart(_Part):
     form: ModuleName | list[ModuleName] = Field(
         "predict", description="Program module: `predict`, `chain_of_thought`, or `own` for `task.module`."
     )
-    format: AdapterName | list[AdapterName] = Field(
-        "plain",
-        description="Adapter: the bare answer (`plain`), DSPy's own format (`chat`), or a JSON object (`json`).",
+    format: AdapterName | list[AdapterName] | None = Field(
+        None,
+        description="Adapter: the bare answer (`plain`), DSPy's own format (`chat`), or a JSON object (`json`); "
+        "by default `plain`, and `chat` for `task.module`, as DSPy runs it.",
     )
     constrained: bool | list[bool] = Field(
         False, description="Whether decoding is constrained to the output schema, where model and format allow it."
@@ -689,3 +690,10 @@ class SpaceFile(_Part):
     propose: ProposePart | None = Field(None, description="Instructions written by a model; none are when left out.")
     calls: CallsPart = Field(CallsPart(), description="How one request is made.")
     store_text: bool = Field(True, description="false: texts are not stored, so answers cannot be reused.")
+
+    @property
+    def adapters(self) -> list[AdapterName]:
+        """The adapters to search; where the file names none, `plain`, and `chat` for the user's own module."""
+        if self.program.format is None:
+            return ["plain" if self.task.module is None else "chat"]
+        return as_list(self.program.format)

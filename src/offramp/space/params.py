@@ -150,7 +150,7 @@ def _program_params(space: SpaceFile, texts: Texts, models: Mapping[str, Model])
     params = [
         SearchParam(name="model", choices=tuple(models)),
         SearchParam(name="form", choices=tuple(forms) if space.task.module is None else ("own",)),
-        SearchParam(name="format", choices=tuple(as_list(space.program.format))),
+        SearchParam(name="format", choices=tuple(space.adapters)),
         SearchParam(name="constrained", choices=tuple(as_list(space.program.constrained))),
     ]
     for predictor, variants in texts.items():
