@@ -321,6 +321,15 @@ class CallReply:
     answered_by: str | None = None
     fingerprint: str | None = None
 
+    @property
+    def ending(self) -> Ending | None:
+        """How the provider ended the answer; None where there is none, since the prompt was too long."""
+        reason = (self.finish_reason or "").casefold()
+        if reason == TOO_LONG:
+            return None
+        named = next((ending for ending, words in _FINISH_REASONS.items() if reason in words), None)
+        return named or (Ending.ANSWERED if self.text.strip() else Ending.EMPTY)
+
 
 class DemoKind(enum.StrEnum):
     """How demos are chosen from the train split."""
@@ -425,6 +434,23 @@ class Ending(enum.StrEnum):
     REFUSED = "refused"  # by the model
 
 
+TOO_LONG = "too_long"
+"""Finish reason of what stands for a request whose prompt does not fit into the model's context."""
+_FINISH_REASONS: Mapping[Ending, frozenset[str]] = {
+    Ending.CUT: frozenset(
+        {"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"}
+    ),
+    Ending.FILTERED: frozenset(
+        {
+            "content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii",
+            "guardrail_intervened", "language", "image_safety",
+        }
+    ),
+    Ending.REFUSED: frozenset({"refused", "refusal"}),
+}  # fmt: skip
+"""What providers call each ending, in lower case."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One candidate on one example.
@@ -504,6 +530,8 @@ class Aggregate:
         n_cut, n_filtered, n_refused, n_empty, n_unreadable: of the n runs, by `Ending`; None where no ending is known,
             as for results of earlier versions. `n_cut_reasoning` of the cut ones had written reasoning only.
         n_other_model: runs that another model than the one asked for answered, mostly `other_model`.
+        failures: how many of the `n_failed` examples have no score for each reason; without those whose reason is not
+            kept.
     """
 
     n: int
@@ -527,6 +555,7 @@ class Aggregate:
     n_unreadable: int | None = None
     n_other_model: int | None = None
     other_model: str | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
 
     def latency_s(self, statistic: str = "p50") -> float | None:
         """Seconds of one run: `mean`, `p50`, `p90` or `p95`."""

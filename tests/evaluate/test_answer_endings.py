@@ -1,5 +1,7 @@
 """How answers ended is counted, shown and stored: whole jobs against a server that says what providers say."""
 
+import re
+
 import pytest
 
 import offramp
@@ -7,6 +9,7 @@ from offramp.models.names import is_another
 from offramp.records import Ending
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
+from offramp.study.queries.study_rows import read_report
 from offramp.testing.server import ScriptedServer, ServerReply
 from search_jobs import write_space
 
@@ -99,6 +102,53 @@ def test_another_model_than_asked_for_is_named(tmp_path):
     incumbent = job.report.to_json()["incumbent"]
     assert (incumbent["n_other_model"], incumbent["other_model"]) == (6, "tiny-1")
     assert "6 of 6 answers given by tiny-1, which is not the model asked for (small)" in incumbent["notes"]
+
+
+JUDGE_FAILS = {
+    "cut": (ServerReply(text="Well, the", finish_reason="length"), "cut at max_tokens 50: raise it"),
+    "cut after its grade": (
+        ServerReply(text='{"grade": 5, "why": "bec', finish_reason="length"),
+        "cut at max_tokens 50",
+    ),
+    "all reasoning": (CUT, "cut at max_tokens 50: raise it"),
+    "filtered": (ServerReply(text="", finish_reason="content_filter"), "the judge's answer was filtered"),
+    "filtered in part": (ServerReply(text='{"grade": 1}', finish_reason="content_filter"), "was filtered"),
+    "refused": (
+        ServerReply(message={"role": "assistant", "content": None, "refusal": "I cannot."}),
+        "the judge refused to grade",
+    ),
+    "empty": (ServerReply(text=""), "the judge's answer was empty"),
+    "unreadable": (ServerReply(text="a fine answer"), "could not be read"),
+    "too long": (
+        ServerReply(status=400, text="maximum context length is 9 tokens"),
+        "does not fit into its context",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JUDGE_FAILS)
+def test_a_judge_without_an_answer_is_counted_by_its_reason_and_scores_nothing(tmp_path, name):
+    fails, words = JUDGE_FAILS[name]
+
+    def script(body):
+        asked = str(body["messages"][-1]["content"])
+        if "begin answer" not in asked:
+            return ServerReply(text="billing")
+        return fails if re.search(r"case [0-9]*[02468]\b", asked) else ServerReply(text='{"grade": 5}')
+
+    judge = {
+        "kind": "judge", "model": "small", "rubric": "The label fits.", "params": {"max_tokens": 50},
+    }  # fmt: skip
+    job = run(tmp_path, script, metric=judge, calls={"timeout_s": 30, "attempts": 1, "max_failed_share": 1.0})
+    incumbent = job.report.to_json()["incumbent"]
+    failed = [r for r in results_of(tmp_path, job) if r.score is None]
+    assert failed and len({r.reason for r in failed}) == 1
+    assert {r.score for r in results_of(tmp_path, job)} == {None, 1.0} and incumbent["quality"] == 1.0
+    assert list(incumbent["failures"].values()) == [len(failed)] and words in next(iter(incumbent["failures"]))
+    (note,) = (note for note in incumbent["notes"] if note.startswith(f"{len(failed)} of 6 runs have no score: "))
+    assert words in note
+    with open_store(f"sqlite:///{tmp_path / 'results' / 'offramp.db'}") as store:
+        assert read_report(store, job.report.study).to_json()["incumbent"] == incumbent
 
 
 @pytest.mark.parametrize(

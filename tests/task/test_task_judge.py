@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -39,7 +40,10 @@ class _Script:
 
     async def __call__(self, request):
         self.asked.append(request)
-        return CallReply(text=self.texts.pop(0), finish_reason="stop", usage=Usage(), latency_s=0.0)
+        text, finish_reason = self.texts.pop(0), "stop"
+        if isinstance(text, tuple):
+            text, finish_reason = text
+        return CallReply(text=text, finish_reason=finish_reason, usage=Usage(), latency_s=0.0)
 
 
 def _score(judge, *texts, outputs=None, **values):
@@ -121,10 +125,52 @@ def test_a_reply_that_cannot_be_read_is_asked_for_once_more_as_a_fresh_answer():
     assert asked[0].hash != asked[1].hash
 
 
-def test_two_unreadable_replies_raise_and_are_never_a_zero():
-    with pytest.raises(JudgeFailed, match=r"row 7: two replies of j could not be read: got 'nope'") as caught:
-        _score(_judge(), "no", "nope")
-    assert isinstance(caught.value, OfframpError) and not isinstance(caught.value, UsageError)
+NO_GRADE = {
+    "unreadable": (["no", "nope"], "two answers of the judge could not be read; expected {"),
+    "cut": ([("", "length"), ("Well", "max_tokens")], "the judge's answer was cut at max_tokens 50: raise it"),
+    "cut after a grade": (
+        [('{"grade": 1', "length"), ('{"grade": 5, "why": "so', "length")],
+        "the judge's answer was cut at max_tokens 50: raise it",
+    ),
+    "filtered": ([("", "content_filter")], "the judge's answer was filtered by the provider"),
+    "filtered after a grade": ([('{"grade": 5}', "SAFETY")], "the judge's answer was filtered by the provider"),
+    "refused": ([("", "refusal")], "the judge refused to grade"),
+    "empty": (["", " "], "the judge's answer was empty"),
+    "too long": ([("", "too_long")], "does not fit into its context"),
+}
+
+
+@pytest.mark.parametrize("name", NO_GRADE)
+def test_a_judge_without_a_whole_answer_gives_no_score_and_says_what_to_do(name):
+    texts, words = NO_GRADE[name]
+    judge = _judge(params={"max_tokens": 50})
+    reasons = set()
+    for row in (7, 8):
+        ask = _Script(*texts)
+        with pytest.raises(JudgeFailed) as caught:
+            asyncio.run(judge.score(replace(_example(), row=row), {"a": f"answer {row}"}, ask))
+        assert ask.texts == [] and not isinstance(caught.value, UsageError)
+        reasons.add(str(caught.value))
+    assert len(reasons) == 1 and words in reasons.pop()
+
+
+def test_reasons_group_whatever_the_judge_wrote():
+    reasons = set()
+    for texts in (["no", "nope"], ["I cannot say", "hm"]):
+        with pytest.raises(JudgeFailed) as caught:
+            _score(_judge(), *texts)
+        reasons.add(str(caught.value))
+    assert len(reasons) == 1
+
+
+def test_a_judge_without_a_limit_of_its_own_is_told_to_set_a_higher_one():
+    with pytest.raises(JudgeFailed, match=r"cut at the output limit: set a higher max_tokens"):
+        _score(_judge(), ("x", "length"), ("x", "length"))
+
+
+def test_a_cut_answer_that_is_whole_the_second_time_grades():
+    score, asked = _score(_judge(), ("{", "length"), '{"grade": 5}')
+    assert score.value == 1.0 and len(asked) == 2
 
 
 def test_what_the_call_raises_goes_through():

@@ -24,10 +24,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from offramp.errors import OfframpError
-from offramp.records import Usage
+from offramp.records import TOO_LONG, CallReply, Usage
 from offramp.store.ledger import CallStatus
 
 _SECRET_NAME = re.compile(
@@ -43,6 +43,8 @@ _SECRET_SHAPES = (
     (re.compile(r"(\b\w[\w+.-]{0,30}://[^/\s:@]{0,200}:)[^/\s@]{1,500}@"), r"\1***@"),
 )
 _LONGEST_TEXT = 2000
+_FILTER = re.compile(r"content.?filter|content management|responsibleai", re.IGNORECASE)
+"""Words of a provider's filter, in a refusal that the model had no part in."""
 
 
 class CallError(OfframpError):
@@ -69,17 +71,31 @@ class CallError(OfframpError):
 class ProgramError(CallError):
     """The program's own error: scored 0."""
 
+    finish_reason: str = "refused"
+
+    def reply(self) -> CallReply:
+        """What stands for the answer that there is none of, with the time and money that it took."""
+        usage, latency_s = self.usage or Usage(), self.latency_s or 0.0
+        return CallReply(
+            text="", finish_reason=self.finish_reason, usage=usage, latency_s=latency_s, cached=self.cached
+        )
+
 
 class Refused(ProgramError):
     """The model, or a filter before it, refused to answer."""
 
     status = CallStatus.REFUSED
 
+    def __init__(self, text: str, **more: Any) -> None:
+        super().__init__(text, **more)
+        self.finish_reason = "content_filter" if _FILTER.search(text) else "refused"
+
 
 class TooLong(ProgramError):
     """The prompt does not fit into the model's context."""
 
     status = CallStatus.TOO_LONG
+    finish_reason = TOO_LONG
 
 
 class InfrastructureError(CallError):

@@ -4,44 +4,23 @@ from __future__ import annotations
 
 from offramp.models.names import is_another
 from offramp.program.program import Outcome
-from offramp.records import CallReply, Candidate, Ending, Model
+from offramp.records import Candidate, Ending, Model
 
-_CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"})
-_FILTERED = frozenset(
-    {
-        "content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "spii",
-        "guardrail_intervened", "language", "image_safety",
-    }
-)  # fmt: skip
-_REFUSED = frozenset({"refused", "refusal"})
 _WORST_FIRST = tuple(reversed(Ending))
 
 
 def ending_of(outcome: Outcome) -> Ending | None:
     """The worst ending among the replies of a run; None where none of them is an answer."""
-    found = {ending for reply in outcome.replies if (ending := _ending(reply)) is not None}
+    found = {ending for reply in outcome.replies if (ending := reply.ending) is not None}
     if outcome.unreadable:
         found.add(Ending.UNREADABLE)
     return next((ending for ending in _WORST_FIRST if ending in found), None)
 
 
-def _ending(reply: CallReply) -> Ending | None:
-    reason = (reply.finish_reason or "").casefold()
-    if reason == "too_long":
-        return None
-    if reason in _REFUSED:
-        return Ending.REFUSED
-    if reason in _FILTERED:
-        return Ending.FILTERED
-    if reason in _CUT:
-        return Ending.CUT
-    return Ending.ANSWERED if reply.text.strip() else Ending.EMPTY
-
-
 def reasoning_only(outcome: Outcome) -> bool:
     """Whether a reply was cut before it had written anything but reasoning."""
     return any(
-        _ending(reply) is Ending.CUT
+        reply.ending is Ending.CUT
         and reply.usage.reasoning_tokens > 0
         and (reply.usage.output_tokens == 0 or not reply.text.strip())
         for reply in outcome.replies

@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from offramp.calls.failures import InfrastructureError, ProgramError
 from offramp.evaluate.endings import ending_of, error_words, other_model, reasoning_only
 from offramp.program.program import Outcome
-from offramp.records import Candidate, Example, Model, Result, ResultState, Usage, price_of
+from offramp.records import (
+    CallReply,
+    CallRequest,
+    Candidate,
+    Example,
+    Model,
+    Result,
+    ResultState,
+    Usage,
+    price_of,
+)
 from offramp.task.metrics import Ask, Metric
 from offramp.task.metrics.judge import JudgeFailed
 
@@ -41,10 +51,22 @@ async def graded(
             outcome, candidate, example, model, ResultState.PROGRAM_ERROR, 0.0, error_words(outcome, candidate), {}
         )
     try:
-        score = await metric.score(example, outcome.outputs or {}, ask)
-    except (JudgeFailed, ProgramError) as error:  # the judge's own, never the candidate's
+        score = await metric.score(example, outcome.outputs or {}, None if ask is None else _told(ask))
+    except JudgeFailed as error:
         return _failed(outcome, candidate, example, error)
     return _counted(outcome, candidate, example, model, ResultState.SCORED, score.value, score.feedback, score.parts)
+
+
+def _told(ask: Ask) -> Ask:
+    """Asks, and gives a refusal as a reply that says so: it is the judge's own, never the candidate's."""
+
+    async def told(request: CallRequest) -> CallReply:
+        try:
+            return await ask(request)
+        except ProgramError as error:
+            return error.reply()
+
+    return told
 
 
 def _counted(

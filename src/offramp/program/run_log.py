@@ -10,19 +10,16 @@ Invariant: the log is only changed on the event loop of the caller.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from offramp.calls.failures import ProgramError, Refused
+from offramp.calls.failures import ProgramError
 from offramp.errors import JobError
-from offramp.records import CallReply, Purpose, Usage
+from offramp.records import CallReply, Purpose
 
-_FILTER = re.compile(r"content.?filter|content management|responsibleai", re.IGNORECASE)
-"""Words of a provider's filter, in a refusal that the model had no part in."""
 _Error = TypeVar("_Error", bound=Exception)
 
 
@@ -61,13 +58,7 @@ class RunLog:
         """A refused request. A production run would wait and pay for it too, if the provider counted it."""
         self.program_error = self.program_error or str(error)
         if error.latency_s is not None:
-            usage = error.usage or Usage()
-            ended = "refused" if isinstance(error, Refused) else "too_long"
-            if isinstance(error, Refused) and _FILTER.search(str(error)):
-                ended = "content_filter"
-            self.replies.append(
-                CallReply(text="", finish_reason=ended, usage=usage, latency_s=error.latency_s, cached=error.cached)
-            )
+            self.replies.append(error.reply())
 
     def note_unreadable(self, text: str) -> None:
         """An answer that could not be read, in words."""

@@ -51,9 +51,16 @@ def aggregate_of(results: Iterable[Result]) -> Aggregate:
             latency_p50_s=p50,
             latency_p90_s=p90,
             latency_p95_s=p95,
+            failures=_counts(r.reason for r in found.results if r.score is None),
         )
     )
     return _with_endings(aggregate, counted)
+
+
+def _counts(reasons: Iterable[str | None]) -> dict[str, int]:
+    """How often each reason comes, the most frequent first."""
+    count = Counter(reason for reason in reasons if reason)
+    return {reason: count[reason] for reason in sorted(count, key=lambda reason: (-count[reason], reason))}
 
 
 def _with_endings(found: Aggregate, counted: Sequence[Result]) -> Aggregate:
@@ -142,7 +149,10 @@ class AggregateStore:
         c = summaries.c
         with self._store.reading() as conn:
             rows = conn.execute(sa.select(summaries).where(c.study == study, c.split == str(split)))
-            return {row.candidate: _aggregate(row) for row in rows}
+            found = {row.candidate: _aggregate(row) for row in rows}
+        failed = {name for name, seen in found.items() if seen.n_failed}
+        reasons = ResultStore(self._store).failure_reasons(study, split, failed) if failed else {}
+        return found | {name: replace(found[name], failures=_counts(reasons[name])) for name in reasons}
 
     def priced(self, study: str, split: Split | str, prices: Mapping[str, Price | None]) -> dict[str, Aggregate]:
         """The aggregates of one split by candidate id.

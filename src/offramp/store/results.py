@@ -73,6 +73,18 @@ class ResultStore:
                 found[candidate][example] = score
         return found
 
+    def failure_reasons(
+        self, study: str, split: Split | str, candidates: Collection[str]
+    ) -> dict[str, list[str | None]]:
+        """By each of these candidates, why results have no score; None for one whose reason was not kept."""
+        c = results.c
+        where = (c.study == study, c.split == str(split), c.candidate.in_(list(candidates)), c.score.is_(None))
+        found: dict[str, list[str | None]] = {candidate: [] for candidate in candidates}
+        with self._store.reading() as conn:
+            for candidate, reason in conn.execute(sa.select(c.candidate, c.reason).where(*where)):
+                found[candidate].append(reason)
+        return found
+
     def call_counts(self, study: str, split: Split | str) -> dict[str, CallCounts]:
         """Calls by candidate. Reads every result of the split: a second or two for a million."""
         c = results.c

@@ -25,6 +25,8 @@ STOPPED: Mapping[str, str] = {
     "error": "an error stopped it",
 }
 """Why a run ended, by `stop_reason`."""
+MOST_REASONS, LONGEST_REASON = 3, 300
+"""Why runs have no score: this many reasons are shown, each up to this many characters."""
 
 
 def plain(value: object) -> str:
@@ -88,7 +90,9 @@ def limit_words(broken: BrokenLimit) -> str:
 
 
 def answer_notes(seen: Aggregate, params: Mapping[str, Any], *, where: str = "") -> list[str]:
-    """What the provider says about the answers of a candidate, each with its remedy; empty where all is well.
+    """What the provider says about the answers of a candidate, each with its remedy, and why runs have no score.
+
+    Empty where all is well. Of reasons, the most frequent.
 
     Args:
         params: its assignment or request parameters, for the value of max_tokens.
@@ -108,14 +112,22 @@ def answer_notes(seen: Aggregate, params: Mapping[str, Any], *, where: str = "")
         (seen.n_unreadable, "unreadable: say the form of the answer in the instruction, or set `constrained: true`"),
         (seen.n_other_model, f"given by {other}, which is not the model asked for{plain(asked)}"),
     )
-    before = f"{where}: " if where else ""
-    return [f"{before}{n} of {seen.n} answers {words}" for n, words in found if n]
+    before, all_runs = f"{where}: " if where else "", seen.n + seen.n_failed
+    notes = [f"{before}{n} of {seen.n} answers {words}" for n, words in found if n]
+    failed = [f"{before}{n} of {all_runs} runs have no score: {_brief(why)}" for why, n in seen.failures.items()]
+    return [*notes, *failed[:MOST_REASONS]]
+
+
+def _brief(reason: str) -> str:
+    text = plain(reason)
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
 
 
 def answer_counts(seen: Aggregate) -> dict[str, Any]:
     """Counts by ending as JSON values; None where they are not known."""
     names = ("n_cut", "n_cut_reasoning", "n_filtered", "n_refused", "n_empty", "n_unreadable", "n_other_model")
-    return {**{name: getattr(seen, name) for name in names}, "other_model": seen.other_model}
+    counts = {name: getattr(seen, name) for name in names}
+    return {**counts, "other_model": seen.other_model, "failures": dict(seen.failures)}
 
 
 def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) -> str:

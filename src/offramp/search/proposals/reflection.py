@@ -69,7 +69,7 @@ class FromReflection:
         most = min(len(order), MOST_BATCHES * size)
         for start in range(0, most, size):
             observed = await self._observe(brief.parent, order[start : start + size])
-            wrong = [one for one in observed if (one.result.score or 0.0) < 1.0]
+            wrong = [one for one in observed if one.result.score is not None and one.result.score < 1.0]
             if wrong:
                 return sorted(wrong, key=lambda one: one.result.score or 0.0)[: max(1, size // 2)]
         raise NothingProposed(f"nothing to reflect on: the candidate is right on {most} train examples")

@@ -1,8 +1,8 @@
 """A model grades the answer by a rubric.
 
 What is graded is untrusted text: each piece is put between marked lines, the marks cannot occur inside it, and the
-judge is instructed that nothing between them is meant for it. If a reply cannot be read, the judge is asked once more
-(for a new answer); after that `JudgeFailed` is raised: no score, never a zero for the candidate.
+judge is instructed that nothing between them is meant for it. If a reply is cut, empty or cannot be read, the judge is
+asked once more (for a new answer); after that `JudgeFailed` is raised: no score, never a zero for the candidate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from offramp.errors import MetricError, OfframpError, problem
 from offramp.models.acceptance import rejection
-from offramp.records import CallRequest, Example, Model, Purpose, Score
+from offramp.records import CallRequest, Ending, Example, Model, Purpose, Score
 from offramp.task.metrics._base import Ask, as_text
 
 PROMPT_VERSION = "judge-1"
@@ -38,10 +38,14 @@ _MARKS = re.compile(
 )
 _GRADE = re.compile(r"[\"']?grade[\"']?\s*[:=]\s*[\"']?(\d+(?:\.\d+)?)(?=\s*(?:[\"',}/\s]|$))", re.IGNORECASE)
 _LONGEST_WHY = 500
+_WORTH_ASKING_AGAIN = (Ending.CUT, Ending.EMPTY, Ending.UNREADABLE)
 
 
 class JudgeFailed(OfframpError):
-    """A judge whose replies could not be read. The example has no score; it is retried on resume."""
+    """A judge without a grade. The example has no score; it is retried on resume.
+
+    The text names no row and repeats no answer, so that failures of one kind can be counted.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +75,47 @@ class Judge:
         return (self.model.name,)
 
     async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
-        """(grade - 1) / (points - 1). Raises JudgeFailed after two replies that cannot be read."""
+        """(grade - 1) / (points - 1), of a whole answer alone.
+
+        Args:
+            ask: gives a refusal as a reply whose `ending` says so.
+
+        Raises:
+            JudgeFailed: the judge gave no grade, asked twice where it may do better.
+        """
         if ask is None:
             raise MetricError(problem(self.name, "a judge cannot grade without a way to call its model"))
-        request = self.request(example, outputs)
+        request, ending = self.request(example, outputs), None
         for replicate in (0, 1):
             reply = await ask(replace(request, replicate=replicate))
-            grading = read_grading(reply.text, self.points)
-            if grading is not None:
-                grade, why = grading
-                return Score(value=(grade - 1) / (self.points - 1), feedback=why)
-        expected = f'{{"grade": 1 to {self.points}, "why": "..."}}'
-        what = f"row {example.row}: two replies of {self.model.name} could not be read"
-        raise JudgeFailed(problem(self.name, what, got=reply.text[:200], expected=expected))
+            ending = reply.ending
+            if ending is Ending.ANSWERED:
+                grading = read_grading(reply.text, self.points)
+                if grading is not None:
+                    grade, why = grading
+                    return Score(value=(grade - 1) / (self.points - 1), feedback=why)
+                ending = Ending.UNREADABLE
+            if ending not in _WORTH_ASKING_AGAIN:
+                break
+        raise JudgeFailed(problem(self.name, self._no_grade(ending)))
+
+    def _no_grade(self, ending: Ending | None) -> str:
+        """Why there is no grade, with the remedy."""
+        limit = next(
+            (self.params[name] for name in ("max_tokens", "max_completion_tokens") if name in self.params), None
+        )
+        at = "the output limit" if limit is None else f"max_tokens {limit}"
+        remedy = "set a higher max_tokens in its `params`" if limit is None else "raise it in its `params`"
+        form = f'{{"grade": 1 to {self.points}, "why": "..."}}'
+        words = {
+            Ending.CUT: f"the judge's answer was cut at {at}: {remedy}",
+            Ending.FILTERED: "the judge's answer was filtered by the provider: change the filter's settings there",
+            Ending.REFUSED: "the judge refused to grade: change the rubric, or use another judge",
+            Ending.EMPTY: "the judge's answer was empty, although the model stopped by itself: use another judge",
+            Ending.UNREADABLE: f"two answers of the judge could not be read; expected {form}: use another judge",
+            None: "what the judge is asked does not fit into its context: show it less (`inputs`, `show`)",
+        }
+        return f"{words[ending]} ({self.model.name})"
 
     def request(self, example: Example, outputs: Mapping[str, Any]) -> CallRequest:
         """What the judge is asked about one answer."""
