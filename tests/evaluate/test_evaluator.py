@@ -6,6 +6,7 @@ import random
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
+import dspy
 import pytest
 
 from offramp.calls.caller import open_caller
@@ -74,6 +75,8 @@ class Bench:
             results = StudyResults(store, "s", store_text=self.store_text)
             for split in Split:
                 results.load(split)
+            if (factory := self.options.pop("factory", None)) is not None:
+                stopping["factory"] = factory
             evaluator = Evaluator(
                 task=self.task, models={"hosted": HOSTED}, send=caller.send,
                 results=results, settings=EvaluatorSettings(**{"concurrency": 1, **self.options}), **stopping,
@@ -118,6 +121,47 @@ def test_scores_faults_and_failures_are_three_things(tmp_path):
     assert (failed.cost_usd, failed.latency_s) == (None, None)
     assert failed.reason == "ServerFailed: down"
     assert all(r.reason for r in evaluation.results if r.state is not ResultState.SCORED)
+
+
+class Careful(dspy.Module):
+    """It raises an exception of its own for the answers that a test names."""
+
+    bad: frozenset[str] = frozenset()
+
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("message -> category")
+
+    def forward(self, message):
+        answer = self.sort(message=message)
+        if answer.category in self.bad:
+            raise KeyError(answer.category)
+        return answer
+
+
+OWN = make_candidate(module="own", instructions={})
+
+
+def test_an_exception_of_the_module_on_some_rows_is_a_zero_of_those_rows_and_the_job_goes_on(tmp_path):
+    class Sometimes(Careful):
+        bad = frozenset({LABELS[0]})
+
+    evaluation = Bench(tmp_path, right, factory=Sometimes, search=12).evaluate(OWN)
+    lost = [r for r in evaluation.results if r.state is ResultState.PROGRAM_ERROR]
+    assert len(lost) == 4 and all(r.score == 0 and r.reason.startswith("KeyError") for r in lost)
+    assert len({r.reason for r in lost}) == 1, "reasons group"
+
+
+def test_an_exception_of_the_module_on_nearly_every_row_stops_the_job(tmp_path):
+    class Broken(Careful):
+        bad = frozenset(LABELS)
+
+    bench = Bench(tmp_path, right, factory=Broken, search=12)
+    with pytest.raises(
+        JobError, match=r"exception in 5 of the first 5 runs, the last with KeyError: .*test_evaluator.py:\d+"
+    ):
+        bench.evaluate(OWN)
+    assert len(bench.requests) == 5
 
 
 def test_a_failure_is_tried_again_at_the_end_of_the_set(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -381,12 +382,43 @@ def test_a_value_error_of_the_module_is_a_program_error() -> None:
     )
 
 
+class OwnError(Exception):
+    """An exception of the user's own."""
+
+
 @pytest.mark.parametrize(
-    "error", [AttributeError("x"), KeyError("x"), TypeError("x"), RuntimeError("x"), AssertionError("x")]
-)
-def test_any_other_error_of_the_module_is_a_failure_and_no_zero(error: Exception) -> None:
+    "error",
+    [AttributeError("x"), KeyError("x"), TypeError("x"), RuntimeError("x"), AssertionError(), ZeroDivisionError("x"), OwnError("x")],
+)  # fmt: skip
+def test_an_exception_of_the_module_after_an_answer_is_its_own_error_with_its_place(error: Exception) -> None:
+    outcome, _ = own("billing", raising(error))
+    assert outcome.infrastructure_error is None and outcome.crash is error
+    assert outcome.program_error is not None
+    assert re.match(rf"{type(error).__name__}(: '?x'?)? \(test_own_modules.py:\d+\)$", outcome.program_error)
+
+
+def test_a_field_that_an_answer_lacks_is_the_modules_own_error_although_dspy_raises_it() -> None:
+    class Misspelt(Single):
+        def forward(self, message: str) -> dspy.Prediction:
+            return dspy.Prediction(category=self.sort(message=message).categroy)
+
+    outcome, _ = own("billing", Misspelt)
+    assert outcome.program_error is not None and "categroy" in outcome.program_error
+
+
+@pytest.mark.parametrize("error", [ConnectionError("x"), TimeoutError("x"), FileNotFoundError("x"), MemoryError("x")])
+def test_a_network_or_a_file_that_fails_in_a_tool_is_no_error_of_the_program(error: Exception) -> None:
     outcome, _ = own("billing", raising(error))
     assert outcome.infrastructure_error is error and outcome.program_error is None
+
+
+def test_an_exception_before_any_answer_is_a_failure_and_no_zero() -> None:
+    class Early(Single):
+        def forward(self, message: str) -> dspy.Prediction:
+            raise KeyError(message)
+
+    outcome, requests = own("billing", Early)
+    assert isinstance(outcome.infrastructure_error, KeyError) and not requests
 
 
 def test_a_bug_met_after_a_refusal_is_a_program_error() -> None:

@@ -30,6 +30,10 @@ from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Pur
 from offramp.store.results import ProbeRun
 from offramp.task.task import Task
 
+FEWEST_CRASHES = 5
+CRASHED_SHARE = 0.9
+"""From so many runs on, and with such a share of exceptions in the module's own code, a job stops: it is a bug."""
+
 Within = Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -92,6 +96,7 @@ class Evaluator:
         self._results, self._settings = results, settings
         self._factory, self._check, self._within = factory, check, within
         self._programs: dict[str, Program] = {}
+        self._crashes: list[bool] = []
         self._nearest: NearestDemos | None = None
 
     def use(self, program: Program) -> None:
@@ -137,7 +142,7 @@ class Evaluator:
             try:
                 self._check()
                 async with self._within():
-                    outcome = _checked(await program.run(example))
+                    outcome = self._sound(_checked(await program.run(example)))
                     result = await result_of(outcome, **self._grading(program.candidate, example))
                     await self._results.keep(batch.split, result)
                     if batch.on_result is not None:
@@ -148,6 +153,22 @@ class Evaluator:
             batch.results.append(result)
             if sum(r.state is ResultState.INFRASTRUCTURE_ERROR for r in batch.results) > batch.most_failed:
                 batch.stop.append(_too_many(program.candidate, batch.results))
+
+    def _sound(self, outcome: Outcome) -> Outcome:
+        """The outcome, unless nearly all runs so far ended in an exception of the module's own code: it has a bug.
+
+        Raises:
+            JobError: the module has to be fixed; what was not scored stays so.
+        """
+        if outcome.infrastructure_error is None:
+            self._crashes.append(outcome.crash is not None)
+        ran, crashed = len(self._crashes), sum(self._crashes)
+        if outcome.crash is not None and ran >= FEWEST_CRASHES and crashed >= CRASHED_SHARE * ran:
+            raise JobError(
+                f"The module raised an exception in {crashed} of the first {ran} runs, the last with "
+                f"{outcome.program_error}. Fix it and run the same command again."
+            )
+        return outcome
 
     async def observe(self, candidate: Candidate, examples: Sequence[Example]) -> list[Observation]:
         """What a candidate does on train examples, for a proposer. Nothing of it is kept as a result.

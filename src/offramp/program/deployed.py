@@ -79,6 +79,8 @@ async def _answer(programs: Sequence[Program], example: Example) -> dspy.Predict
             _log.warning("%s gave no answer (%s); asking %s", failed, error, program.candidate.model)
         outcome = await program.run(example)
         if outcome.infrastructure_error is None:
+            if outcome.crash is not None:
+                raise outcome.crash
             if outcome.program_error is not None:
                 raise AnswerError(f"{program.candidate.model}: {outcome.program_error}")
             return dspy.Prediction(**(outcome.outputs or {}))

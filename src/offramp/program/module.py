@@ -19,6 +19,7 @@ import dspy
 from dspy.utils.saving import get_dependency_versions
 
 from offramp.errors import SpaceError, nearest, problem
+from offramp.program.copies import copy_for_run
 from offramp.program.plain import REASONING
 from offramp.program.signature import annotation_of, signature_of
 from offramp.records import Candidate
@@ -110,7 +111,7 @@ def build_module(
 ) -> dspy.Module:
     """The module of a candidate, with instructions and static demos in place."""
     module = (
-        factory().deepcopy() if factory is not None else _standard(candidate.module, candidate.instructions, fields)
+        copy_for_run(factory()) if factory is not None else _standard(candidate.module, candidate.instructions, fields)
     )
     for name, predictor in predictors_of(module).items():
         if name in candidate.instructions:

@@ -2,8 +2,9 @@
 
 Invariant: an outcome says who is to blame. A parsed answer has outputs. A program error is the candidate's: an answer
 that cannot be parsed, a request that was refused or too long, a ValueError that the user's own module raised, and
-whatever follows from one of those. Anything else that went wrong is an infrastructure error, also where the program
-swallowed it, and is never scored.
+whatever follows from one of those; once a model has answered, any exception of the module's own code (`crash`), but for
+those of the network and the file system. Anything else that went wrong is an infrastructure error, also where the
+program swallowed it, and is never scored.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import copy
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
+from offramp.errors import OfframpError
 from offramp.program.adapters import adapter_of
+from offramp.program.copies import copy_for_run
 from offramp.program.demos import NearestDemos, choose_demos, demo_row
 from offramp.program.engine import Send, language_model, recording
 from offramp.program.module import ModuleFactory, build_module, entry_of, predictors_of
@@ -46,6 +50,7 @@ class Outcome:
         outputs: the predicted fields as JSON values; None unless the answer was parsed.
         program_error: the program's own error in words; None when there was none.
         unreadable: whether the program error is an answer that could not be read.
+        crash: the exception, where the program error is one of the user's own code that it does not raise on purpose.
         infrastructure_error: what failed outside of the program; None when nothing did.
         replies: every reply it got, in order.
         trace: what each predictor was given and gave, for bootstrapping.
@@ -54,6 +59,7 @@ class Outcome:
     outputs: Mapping[str, Any] | None = None
     program_error: str | None = None
     unreadable: bool = False
+    crash: BaseException | None = None
     infrastructure_error: BaseException | None = None
     replies: tuple[CallReply, ...] = ()
     trace: Trace = ()
@@ -112,7 +118,7 @@ class Program:
     def _module_for(self, example: Example) -> dspy.Module:
         if self._nearest is None and not self._own:
             return self._module
-        module = self._module.deepcopy()
+        module = copy_for_run(self._module)
         if self._nearest is not None:
             chosen = self._nearest.nearest(example, self.candidate.demo_count)
             for predictor in predictors_of(module).values():
@@ -144,6 +150,8 @@ def _outcome(given: tuple[dict[str, Any], Trace] | None, error: Exception | None
         return Outcome(program_error=f"unparsable answer: {cut(raised.lm_response)}", unreadable=True, replies=replies)
     if isinstance(raised, ValueError) and not _is_of_dspy(raised):
         return Outcome(program_error=f"{type(raised).__name__}: {cut(raised)}", replies=replies)
+    if raised is not None and log.replies and _is_of_the_module(raised):
+        return Outcome(program_error=_crash_words(raised), crash=raised, replies=replies)
     return Outcome(infrastructure_error=error, replies=replies)
 
 
@@ -153,6 +161,26 @@ def _is_of_dspy(error: BaseException) -> bool:
     for frame, _ in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))
     return module.partition(".")[0] == "dspy"
+
+
+def _is_of_the_module(error: BaseException) -> bool:
+    """Whether the user's own code is to blame, and not a network, a file system or how DSPy is used.
+
+    A name that a prediction lacks is the module's own mistake, although DSPy raises it.
+    """
+    if not isinstance(error, Exception) or isinstance(error, OSError | MemoryError | OfframpError):
+        return False
+    return isinstance(error, AttributeError | LookupError | AssertionError) or not _is_of_dspy(error)
+
+
+def _crash_words(error: BaseException) -> str:
+    """`KeyError: 'city' (triage.py:12)`: the last line of the user's own."""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in ("dspy", "offramp", "asyncio", "concurrent"):
+            place = f" ({Path(frame.f_code.co_filename).name}:{line})"
+    said = f": {cut(error)}" if str(error) else ""
+    return f"{type(error).__name__}{said}{place}"
 
 
 def _named(trace: Sequence[Any], module: dspy.Module) -> Trace:
