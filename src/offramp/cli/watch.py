@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from offramp.cli.options import AS_JSON, FILE, LIFECYCLE, PATH, PROMOTIONS
+from offramp.cli.options import AS_JSON, FILE, LIFECYCLE, PATH, PROMOTIONS, study_options
 from offramp.models.retirement.dates import Basis, Standing
 
 if TYPE_CHECKING:
+    from offramp.lifecycle.in_use import ModelInUse
     from offramp.lifecycle.scan import ScanReport
     from offramp.lifecycle.successors import Successor
     from offramp.lifecycle.watch_report import Watched, WatchReport
@@ -65,13 +66,19 @@ class _Date(click.ParamType[datetime.date]):
 )  # fmt: skip
 @LIFECYCLE
 @PROMOTIONS
+@study_options
 @click.option("--ics", type=FILE, metavar="FILE", help="Also write the dates as a calendar.")
 @click.option("--today", type=_Date(), metavar="DATE", help="Count days from this date. [default: today, UTC]")
 @AS_JSON
 @click.pass_context
 def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle: Path | None, promotions: Path,
-          ics: Path | None, today: datetime.date | None, as_json: bool) -> None:  # fmt: skip
-    """Which promoted features run on models that retire soon, and what could replace them."""
+          storage: str | None, results: Path, ics: Path | None, today: datetime.date | None,
+          as_json: bool) -> None:  # fmt: skip
+    """Which promoted features depend on models that retire soon, and what could replace them.
+
+    Watched are the model, its fallbacks, the judges of the metric, the model that proposes instructions, and the base
+    of a tuned model.
+    """
     from offramp.lifecycle.scan import scan
     from offramp.lifecycle.watch_report import watch as run
 
@@ -81,7 +88,10 @@ def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle:
         found = scan(scanned, lifecycle=lifecycle, today=today, within_days=within_days)
         _print_json(found) if as_json else print_scan(found, sys.stdout)
         ctx.exit(ALARM if found.alarming else 0)
-    report = run(promotions=promotions, lifecycle=lifecycle, today=today, within_days=within_days)
+    report = run(
+        promotions=promotions, lifecycle=lifecycle, today=today, within_days=within_days, storage=storage,
+        results=results,
+    )  # fmt: skip
     if ics is not None:
         from offramp.lifecycle.ics import write_calendar
 
@@ -102,13 +112,21 @@ def print_watch(report: WatchReport, out: TextIO) -> None:
     width = max(len(f"{row.used.feature} ({row.used.label})") for row in report.rows)
     for row in report.rows:
         who = f"{row.used.feature} ({row.used.label})"
-        model = f"{_plain(row.used.name)}{' as fallback' if row.used.fallback else ''}"
+        model = f"{_plain(row.used.name)}{_role(row.used)}"
         _print_line(f"{_plain(who):<{width}}  {model}: ", row.standing, row.retirement, row.days_left, out)
         details = [*_source(row.retirement), *_price_change(row), *_candidates(row.successors)]
         _print_details([*details, *([f"next: {row.next_step}"] if row.next_step else [])], out)
-    click.echo(
-        _foot(len(report.alarming), len(report.rows), "promoted model", report.within_days, report.table), file=out
-    )
+    for note in report.notes:
+        click.echo(f"Note: {_plain(note)}", file=out)
+    what = "promoted model" if all(row.used.role.answers for row in report.rows) else "model of promoted features"
+    click.echo(_foot(len(report.alarming), len(report.rows), what, report.within_days, report.table), file=out)
+
+
+def _role(used: ModelInUse) -> str:
+    """What stands behind its name; nothing for the model itself."""
+    if used.tuned is not None:
+        return f", base of {_plain(used.tuned)}"
+    return {"model": "", "fallback": " as fallback"}.get(used.role, f", {used.role} of {_plain(used.feature)}")
 
 
 def print_scan(report: ScanReport, out: TextIO) -> None:

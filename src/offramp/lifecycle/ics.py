@@ -59,7 +59,8 @@ def fold(line: str) -> Iterator[str]:
 def uid(row: Watched) -> str:
     """Identifies the model in use, not the date: it stays the same when the date moves."""
     used = row.used
-    return f"{content_hash([used.feature, used.label, used.route, used.fallback], length=24)}@offramp"
+    more = [] if used.role.answers else [used.role.value, used.tuned]
+    return f"{content_hash([used.feature, used.label, used.route, used.fallback, *more], length=24)}@offramp"
 
 
 def _event(row: Watched, report: WatchReport) -> Sequence[str]:
@@ -89,13 +90,15 @@ def _plain(day: datetime.date) -> str:
 
 def _summary(row: Watched) -> str:
     verb = "may retire from today" if _estimated(row) else "retires"
-    return f"{row.used.name} {verb} ({row.used.feature}, {row.used.label})"
+    role = "" if row.used.role.answers else f", {row.used.role}"
+    return f"{row.used.name} {verb} ({row.used.feature}, {row.used.label}{role})"
 
 
 def _description(row: Watched) -> str:
     used, found = row.used, row.retirement
     assert found is not None
-    lines = [f"{used.feature} ({used.label}, version {used.version}) runs on {used.route}."]
+    verb = "runs on" if used.role.answers else f"has as {used.role} of {used.tuned or 'its study'}"
+    lines = [f"{used.feature} ({used.label}, version {used.version}) {verb} {used.route}."]
     if _estimated(row):
         lines.append("Estimated from the vendor's published policy; no date has been announced.")
     if found.note:

@@ -1,4 +1,4 @@
-"""The models that promoted features use now, read from the promotions folder, and what they cost then and now.
+"""The models that promoted features depend on, read from the promotions folder, and what they cost then and now.
 
 Invariants: every label is looked at; a promotion that cannot be read is an error, never a feature without problems. An
 unknown price or unknown tokens give None, never a ratio.
@@ -6,27 +6,45 @@ unknown price or unknown tokens give None, never a ratio.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from offramp.errors import PromotionError, problem
 from offramp.models import keys
+from offramp.models.names import tuned_base
 from offramp.models.table import Table
 from offramp.promote.folder import USUAL_FOLDER, FeatureFolder, checked_name, default_folder
-from offramp.promote.promotion import PromotedModel, Promotion
+from offramp.promote.promotion import Dependency, PromotedModel, Promotion
 from offramp.records import Price, Usage
 
 REASONING = frozenset({"reasoning_effort", "thinking"})
 
 
+class Role(enum.StrEnum):
+    """What a feature needs a model for."""
+
+    MODEL = "model"  # it answers
+    FALLBACK = "fallback"  # it is asked when another gives no answer
+    JUDGE = "judge"  # it grades for the metric
+    PROPOSER = "proposer"  # it writes instructions
+    BASE = "base"  # a tuned model was made from it and retires with it
+
+    @property
+    def answers(self) -> bool:
+        """Whether the app calls it."""
+        return self in (Role.MODEL, Role.FALLBACK)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInUse:
-    """One model that a label of a feature points at.
+    """One model that a feature depends on, under one of its labels.
 
     Attributes:
-        fallback: whether it is only asked when another gives no answer.
+        tuned: name of the tuned model that it is the base of; None in every other role.
+        space_file: as the promotion has it; None where that is not known.
         name: as the space file wrote it. route: as requests are sent.
         own: a file or server of your own: no vendor can retire it or change its price.
         request_params: the request parameters that are sent.
@@ -40,7 +58,9 @@ class ModelInUse:
     feature: str
     label: str
     version: str
-    fallback: bool = False
+    role: Role = Role.MODEL
+    tuned: str | None = None
+    space_file: str | None = None
     name: str
     route: str
     own: bool
@@ -52,13 +72,31 @@ class ModelInUse:
     service_tier: str | None = None
 
     @property
+    def fallback(self) -> bool:
+        """Whether it is only asked when another gives no answer."""
+        return self.role is Role.FALLBACK
+
+    @property
     def reasons(self) -> bool:
         """Whether it sends a parameter of reasoning."""
         return bool(self.request_params.keys() & REASONING)
 
 
-def models_in_use(promotions: Path | None = None) -> Iterator[ModelInUse]:
-    """The models that labels point at, fallbacks included, by feature and label.
+Dependencies = Callable[[Promotion], Iterable[Dependency]]
+
+
+def recorded_dependencies(promotion: Promotion) -> Iterable[Dependency]:
+    """Those that the promotion itself names."""
+    return promotion.dependencies or ()
+
+
+def models_in_use(
+    promotions: Path | None = None, dependencies: Dependencies = recorded_dependencies
+) -> Iterator[ModelInUse]:
+    """The models that promoted features depend on, by feature and label.
+
+    Args:
+        dependencies: the judges and proposers of a promotion.
 
     Raises:
         PromotionError: a promotion that is missing, changed or unreadable, or a folder that does not exist.
@@ -76,29 +114,43 @@ def models_in_use(promotions: Path | None = None) -> Iterator[ModelInUse]:
             do = "Restore it, for example with `git checkout`, or promote again."
             raise PromotionError(problem(str(folder.labels_path), "no label points at the versions here", do=do))
         for label, version in sorted(labels.items()):
-            yield from models_of(folder.load(version), label)
+            promotion = folder.load(version)
+            yield from models_of(promotion, label, dependencies(promotion))
 
 
-def models_of(promotion: Promotion, label: str) -> Iterator[ModelInUse]:
-    """The model of one promotion, then its fallbacks."""
+def models_of(promotion: Promotion, label: str, dependencies: Iterable[Dependency] = ()) -> Iterator[ModelInUse]:
+    """The model of one promotion, its fallbacks and dependencies; behind each tuned model its base."""
+    needed = [(Role.MODEL, promotion.model), *((Role.FALLBACK, model) for model in promotion.fallbacks)]
+    needed += [(Role(item.role), item.model) for item in dependencies]
+    for role, model in needed:
+        used = _in_use(promotion, label, role, model)
+        yield used
+        base = None if used.own else tuned_base(model.name) or tuned_base(model.route)
+        if base is not None:
+            yield replace(used, role=Role.BASE, tuned=model.name, name=base, route=base, usage_1k=None, price_then=None)
+
+
+def _in_use(promotion: Promotion, label: str, role: Role, model: PromotedModel) -> ModelInUse:
+    """Parameters and tokens are those of the program, which judges and proposers do not share."""
     evidence = promotion.evidence.holdout or promotion.evidence.search
-    for model in (promotion.model, *promotion.fallbacks):
-        own = model.local or model.own_address or model.route.split("/", 1)[0] in keys.KEYLESS
-        yield ModelInUse(
-            feature=promotion.feature,
-            label=label,
-            version=promotion.version,
-            fallback=model is not promotion.model,
-            name=model.name,
-            route=model.route,
-            own=own,
-            request_params=dict(promotion.request_params),
-            json_schema=promotion.program.constrained,
-            usage_1k=usage_of_1k(evidence.tokens),
-            price_then=_price(model),
-            stated=model.retirement_date if own else None,
-            service_tier=promotion.request_params.get("service_tier"),
-        )
+    own = model.local or model.own_address or model.route.split("/", 1)[0] in keys.KEYLESS
+    params = dict(promotion.request_params) if role.answers else {}
+    return ModelInUse(
+        feature=promotion.feature,
+        label=label,
+        version=promotion.version,
+        role=role,
+        space_file=promotion.evidence.space_file,
+        name=model.name,
+        route=model.route,
+        own=own,
+        request_params=params,
+        json_schema=role.answers and promotion.program.constrained,
+        usage_1k=usage_of_1k(evidence.tokens) if role.answers else None,
+        price_then=_price(model),
+        stated=model.retirement_date if own else None,
+        service_tier=params.get("service_tier"),
+    )
 
 
 def _price(model: PromotedModel) -> Price | None:

@@ -1,17 +1,20 @@
-"""Which promoted features run on models that retire, and what could replace them.
+"""Which promoted features depend on models that retire, and what could replace them.
 
-Invariant: a report depends only on its arguments (promotions, calendar, day); the network is not used.
+Invariant: a report depends only on its arguments (promotions, storage, calendar, day); the network is not used.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from offramp.lifecycle.in_use import CostChange, ModelInUse, cost_change, cost_usd, models_in_use
+from offramp.errors import StorageError
+from offramp.lifecycle.dependencies import DependencyReader
+from offramp.lifecycle.in_use import CostChange, ModelInUse, Role, cost_change, cost_usd, models_in_use
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
 from offramp.models.retirement.dates import (
     WITHIN_DAYS,
@@ -23,10 +26,13 @@ from offramp.models.retirement.dates import (
     utc_today,
 )
 
+if TYPE_CHECKING:
+    from offramp.store.engine import Store
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """One model of one promoted feature.
+    """One model that one promoted feature depends on.
 
     Attributes:
         retirement: None where nobody says when.
@@ -44,9 +50,12 @@ class Watched:
 
     @property
     def next_step(self) -> str | None:
-        """The command to run now; None where nothing is to be done."""
+        """What to do now, a command where one does it; None where nothing is to be done."""
         if not self.standing.alarming:
             return None
+        if self.used.role in _KEY_OF_ROLE:
+            space = self.used.space_file or "the space file"
+            return f"name another {self.used.role} under `{_KEY_OF_ROLE[self.used.role]}` in {space}"
         label = "" if self.used.label == "production" else f" --label {self.used.label}"
         return f"offramp migrate {self.used.feature}{label}"
 
@@ -60,6 +69,7 @@ class Watched:
             "model": used.name,
             "route": used.route,
             "fallback": used.fallback,
+            "role": used.role.value,
             "standing": self.standing.value,
             "days_left": self.days_left,
             **retirement_json(self.retirement),
@@ -69,14 +79,23 @@ class Watched:
         }
 
 
+_KEY_OF_ROLE = {Role.JUDGE: "metric", Role.PROPOSER: "propose"}
+"""Roles whose model is replaced in the space file, and the key there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchReport:
-    """All promoted models, the most urgent first."""
+    """All models that promoted features depend on, the most urgent first.
+
+    Attributes:
+        notes: what could not be looked at, and what to do.
+    """
 
     today: datetime.date
     within_days: int
     table: str
     rows: tuple[Watched, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def alarming(self) -> tuple[Watched, ...]:
@@ -91,6 +110,7 @@ class WatchReport:
             "table": self.table,
             "alarming": len(self.alarming),
             "models": [row.to_json() for row in self.rows],
+            "notes": list(self.notes),
         }
 
 
@@ -107,22 +127,55 @@ def retirement_json(found: Retirement | None) -> dict[str, Any]:
 
 def watch(
     *, promotions: str | Path | None = None, lifecycle: str | Path | None = None, within_days: int = WITHIN_DAYS,
-    today: datetime.date | None = None,
+    today: datetime.date | None = None, storage: str | None = None, results: str | Path = "results",
 ) -> WatchReport:  # fmt: skip
-    """Which promoted features run on models that retire soon, and what could replace them.
+    """Which promoted features depend on models that retire soon, and what could replace them.
 
     Args:
         promotions: folder; `OFFRAMP_PROMOTIONS` or `promotions` by default.
         lifecycle: file of your own retirement notices; `lifecycle.yaml` by default, if it exists.
         within_days: the window.
         today: what days are counted from; the UTC date by default.
+        storage: URL of the studies, for the judges and proposers of promotions that do not record them; by default
+            `offramp.db` in the results folder, if it exists.
 
     Raises:
-        UsageError: a file of notices, or a promotion, that cannot be read.
+        UsageError: a file of notices, a promotion, or the storage that was named cannot be read.
     """
-    models = models_in_use(None if promotions is None else Path(promotions))
+    folder = None if promotions is None else Path(promotions)
     calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
-    return watch_models(models, calendar, today=today or utc_today(), within_days=within_days)
+    notes: list[str] = []
+    with _studies(storage, Path(results), notes) as store:
+        reader = DependencyReader(folder, store)
+        models = models_in_use(folder, reader)
+        report = watch_models(models, calendar, today=today or utc_today(), within_days=within_days)
+    notes += (
+        f"{feature} {version}: its judge and proposer are not known: it does not record them, and neither its study "
+        "nor its space file was found. Name the storage of its study with --storage"
+        for feature, version in sorted(reader.unknown)
+    )
+    return replace(report, notes=tuple(notes))
+
+
+@contextmanager
+def _studies(storage: str | None, results: Path, notes: list[str]) -> Iterator[Store | None]:
+    """The storage to read, None without one. One that was not asked for and cannot be read is a note."""
+    usual = results / "offramp.db"
+    if storage is None and not usual.is_file():
+        yield None
+        return
+    from offramp.store.engine import open_store
+
+    try:
+        store = open_store(storage or f"sqlite:///{usual}", write_probe=False)
+    except StorageError as error:
+        if storage is not None:
+            raise
+        notes.append(f"{error}")
+        yield None
+        return
+    with store:
+        yield store
 
 
 def watch_models(
@@ -144,7 +197,7 @@ def look_at(
         always: look for successors whatever the standing.
     """
     retirement = calendar.retirement(used.name, used.route, stated=used.stated)
-    without = Standing.UNKNOWN if calendar.table.find(used.route) else Standing.VANISHED
+    without = Standing.UNKNOWN if calendar.knows(used.route) else Standing.VANISHED
     standing = standing_of(retirement, today, within_days, without=Standing.OWN if used.own else without)
     wanted = standing.alarming or always
     return Watched(
@@ -177,10 +230,11 @@ def _needs(used: ModelInUse, calendar: Calendar) -> Needs:
 
 
 _ORDER: Sequence[Standing] = tuple(Standing)
+_ROLES: Sequence[Role] = tuple(Role)
 
 
-def _urgency(row: Watched) -> tuple[bool, float, int, str, str, bool]:
+def _urgency(row: Watched) -> tuple[bool, float, int, str, str, int]:
     gone = row.standing is Standing.VANISHED
     days = float("-inf") if gone else float("inf") if row.days_left is None else row.days_left
-    used = row.used
-    return (not row.standing.alarming, days, _ORDER.index(row.standing), used.feature, used.label, used.fallback)
+    used, role = row.used, _ROLES.index(row.used.role)
+    return (not row.standing.alarming, days, _ORDER.index(row.standing), used.feature, used.label, role)

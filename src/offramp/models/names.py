@@ -12,6 +12,8 @@ _SNAPSHOT = re.compile(
 )
 _REGION = re.compile(r"(?<=/)(eu|us|apac|au|jp|global|global-standard|us-gov|[a-z]{2}(-gov)?-[a-z]+-\d)[./](?=[a-z])")
 
+_TUNED = re.compile(r"(?P<provider>[a-z0-9_]+/)?ft:(?P<base>[^:/]+):.*")
+
 SPECIAL = frozenset(
     {
         "audio", "tts", "realtime", "search", "research", "computer", "robotics", "image", "lyria", "guard",
@@ -30,6 +32,15 @@ UNSETTLED = frozenset({"preview", "beta", "exp", "experimental", "latest", "alph
 def stem(name: str) -> str:
     """A name without its snapshot date or version: `openai/gpt-4o-2024-08-06` is `openai/gpt-4o`."""
     return _SNAPSHOT.sub("", name)
+
+
+def tuned_base(name: str) -> str | None:
+    """The model that a tuned one was made from, with its provider: `ft:gpt-4o-2024-08-06:org::id` names it.
+
+    None for a name that does not say so, and for a base that is not named alone.
+    """
+    found = _TUNED.fullmatch(name)
+    return None if found is None else f"{found['provider'] or ''}{found['base']}"
 
 
 def is_another(asked: str, answered: str) -> bool:

@@ -32,6 +32,7 @@ from offramp.promote.capture import (
     requests_for,
     runs_matched,
 )
+from offramp.promote.dependencies import dependencies_of
 from offramp.promote.evidence import Results, evidence_of, result_rows
 from offramp.promote.promotion import (
     FORMAT_VERSION,
@@ -130,6 +131,7 @@ def _draft(
             promoted_model(m, price_of(candidate, {candidate.model: m.price}), retirements.get(m.name))
             for m in fallbacks
         ),
+        dependencies=dependencies_of(opened.job.space),
         request_params=dict(candidate.request_params),
         program=promoted_program(parts, opened),
         instructions=dict(candidate.instructions),

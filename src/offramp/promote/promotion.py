@@ -56,6 +56,19 @@ class PromotedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """A model that the feature needs beside those that answer.
+
+    Attributes:
+        role: `judge` (grades for its metric) or `proposer` (writes its instructions).
+        model: without a price.
+    """
+
+    role: str
+    model: PromotedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromotedProgram:
     """The form of the program and its fields.
 
@@ -263,6 +276,7 @@ class Promotion:
         version: first 12 characters of `sha256`; names the file.
         sha256: over all of the content but these two.
         fallbacks: models that are asked, in this order, when one before gives no answer.
+        dependencies: judges and proposers; None where an earlier version promoted it and did not record them.
         request_params: temperature and the like, without what the format adds.
         instructions: full texts by predictor.
         rendering: None where a request cannot be written without dspy; `rendering_refused` says why.
@@ -274,6 +288,7 @@ class Promotion:
     sha256: str
     model: PromotedModel
     fallbacks: tuple[PromotedModel, ...] = ()
+    dependencies: tuple[Dependency, ...] | None = None
     request_params: Mapping[str, Any]
     program: PromotedProgram
     instructions: Mapping[str, str]

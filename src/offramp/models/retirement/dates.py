@@ -12,11 +12,11 @@ from __future__ import annotations
 import datetime
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from offramp.models.names import stem
+from offramp.models.names import stem, tuned_base
 from offramp.models.retirement.notices import Notice, is_link, read_notices
 from offramp.models.retirement.policies import PUBLISHED, Policy, estimate, release_date
 from offramp.models.table import Table, TableRow, load_table
@@ -68,14 +68,29 @@ class Calendar:
     policies: tuple[Policy, ...]
     snapshots: Mapping[str, str]
 
+    def knows(self, route: str) -> bool:
+        """Whether the table has the model, or the base of a tuned one."""
+        base = tuned_base(route)
+        return self.table.find(route) is not None or (base is not None and self.table.find(base) is not None)
+
     def retirement(self, name: str, route: str | None = None, *, stated: str | None = None) -> Retirement | None:
-        """When a model retires; None if nobody says.
+        """When a model retires; None if nobody says. A tuned model retires with its base, at the latest.
 
         Args:
             name: as people write it.
             route: as requests are sent; None if that is the same.
             stated: ISO date that its space file gives; None if it gives none.
         """
+        found = self._own_date(name, route, stated)
+        base = tuned_base(name) or tuned_base(route or "")
+        if base is None or (found is not None and found.basis in (Basis.NOTICE, Basis.STATED)):
+            return found
+        of_base = self.retirement(base)
+        if of_base is None or (found is not None and _first(found, of_base) is found):
+            return found
+        return replace(of_base, note=of_base.note or f"{base}, which it was made from, retires then.")
+
+    def _own_date(self, name: str, route: str | None, stated: str | None) -> Retirement | None:
         row = self.table.find(route or name)
         spellings = {name, route, *((row.route, row.key) if row else ())} - {None, ""}  # a notice may use any of them
         for notice in self.notices:
@@ -96,6 +111,11 @@ class Calendar:
         if estimated is None:
             return None
         return Retirement(date=estimated[0], basis=Basis.ESTIMATE, source=estimated[1].source)
+
+
+def _first(one: Retirement, other: Retirement) -> Retirement:
+    """The earlier one; an announced date comes before an estimate."""
+    return min(one, other, key=lambda found: (found.basis is Basis.ESTIMATE, found.date))
 
 
 def utc_today() -> datetime.date:
