@@ -332,9 +332,10 @@ class CallReply:
 
 
 class DemoKind(enum.StrEnum):
-    """How demos are chosen from the train split."""
+    """Where demos come from: the train split, or (`own`) what the user's own module has already."""
 
     NONE = "none"
+    OWN = "own"
     RANDOM = "random"
     BALANCED = "balanced"
     BOOTSTRAPPED = "bootstrapped"
@@ -371,7 +372,11 @@ class Candidate:
     @property
     def id(self) -> str:
         """First 12 characters of the content hash."""
-        without = self.demo_count == 0 or self.demo_kind is DemoKind.NONE
+        demos: list[str | int] | None = [self.demo_kind.value, self.demo_count, self.demo_seed]
+        if self.demo_kind is DemoKind.OWN:
+            demos = [self.demo_kind.value]
+        elif self.demo_count == 0 or self.demo_kind is DemoKind.NONE:
+            demos = None
         return content_hash(
             {
                 "model": self.model,
@@ -379,7 +384,7 @@ class Candidate:
                 "format": self.adapter,
                 "constrained": self.constrained,
                 "instructions": dict(self.instructions),
-                "demos": None if without else [self.demo_kind.value, self.demo_count, self.demo_seed],
+                "demos": demos,
                 "request_params": dict(self.request_params),
             },
             length=12,

@@ -680,8 +680,10 @@ def test_demos_of_the_modules_own_stay_where_the_data_has_none() -> None:
         module.sort.demos = [{"gist": "own", "category": "demo"}]
         return module
 
-    _, requests = own(echo, compiled, demos={"summary": [{"message": "m", "gist": "g"}], "sort": []})
+    _, requests = own(echo, compiled, demos={"summary": [{"message": "m", "gist": "g"}]})
     assert [[m["content"] for m in r.messages[1:-1]] for r in requests] == [["m", "g"], ["own", "demo"]]
+    _, requests = own(echo, compiled, demos={"sort": []})
+    assert [r.messages[1:-1] for r in requests] == [(), ()], "an empty list removes them"
 
 
 def test_a_transport_is_asked_from_the_loop_of_the_caller_alone() -> None:

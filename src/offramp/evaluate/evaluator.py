@@ -224,19 +224,20 @@ class Evaluator:
         """The static demos of a candidate; bootstrapping asks the model, or the ledger that knows the answers."""
         train = self._task.splits.train
         if candidate.demo_kind is DemoKind.BOOTSTRAPPED:
+            teacher = without_demos(candidate)
             return await bootstrap(
-                self._make(without_demos(candidate), {}),
+                self._make(teacher, self._labelled(teacher)),
                 count=candidate.demo_count, seed=candidate.demo_seed, train=train,
                 min_score=self._settings.bootstrap_min_score, judge=self._graded_demo,
                 concurrency=self._settings.concurrency, check=self._check, within=self._within,
             )  # fmt: skip
+        return self._labelled(candidate)
+
+    def _labelled(self, candidate: Candidate) -> Demos:
         return labelled_demos(
-            candidate,
-            fields=self._task.fields,
-            factory=self._factory,
-            train=train,
+            candidate, fields=self._task.fields, factory=self._factory, train=self._task.splits.train,
             balance_by=self._settings.balance_by,
-        )
+        )  # fmt: skip
 
 
 def _checked(outcome: Outcome) -> Outcome:

@@ -12,9 +12,10 @@ from offramp.job.reserving import TIER, tiers_sent
 from offramp.job.resolved import ResolvedJob
 from offramp.models import embedded
 from offramp.models.keys import missing_key
-from offramp.program.module import unshown_fields
+from offramp.program.module import predictors_of, unshown_fields
+from offramp.program.program import demo_rows
 from offramp.records import STANDARD_TIERS, DemoKind, Model
-from offramp.space.model import LONGEST_NAME, JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
+from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
 
@@ -41,7 +42,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
     check_prices(job, usd=job.space.budget.usd)
     _check_scales(job)
     check_budget(job.space, job.task.splits, job.incumbent, job.loaded.where("constraints.regressions"))
-    _check_demos(job)
+    _check_demos(job, stored=stored)
     _check_propose(job)
     if not stored:
         _check_formats(job)
@@ -201,9 +202,9 @@ def _check_scales(job: ResolvedJob) -> None:
         )  # fmt: skip
 
 
-def _check_demos(job: ResolvedJob) -> None:
-    kinds = {str(k) for param in job.search_params if param.name == "demos" for k in param.choices} - {"none"}
-    if job.incumbent is not None and job.incumbent.demo_kind is not DemoKind.NONE:
+def _check_demos(job: ResolvedJob, *, stored: bool) -> None:
+    kinds = {str(k) for param in job.search_params if param.name == "demos" for k in param.choices} - {"none", OWN}
+    if job.incumbent is not None and job.incumbent.demo_kind not in (DemoKind.NONE, DemoKind.OWN):
         kinds.add(job.incumbent.demo_kind.value)
     if kinds and not job.task.splits.train:
         do = "Give the train split examples, or set `demos.kind: none`."
@@ -218,6 +219,23 @@ def _check_demos(job: ResolvedJob) -> None:
         raise SpaceError(
             problem(where, "demos.count", got=most, expected=f"at most {size}, the size of the train split")
         )
+    if job.factory is not None and not stored:
+        _check_shown(job, kinds & {"random", "balanced", "nearest"})
+
+
+def _check_shown(job: ResolvedJob, kinds: set[str]) -> None:
+    """Refuses demos of the data that no predictor of the user's own module can show: their label would be untrue."""
+    assert job.factory is not None
+    predictors, train = predictors_of(job.factory()), job.task.splits.train
+    if not kinds or any(demo_rows(train, predictor) for predictor in predictors.values()):
+        return
+    lacking = [
+        f"{name} needs {', '.join(sorted(set(predictor.signature.fields) - set(train[0].values)))}"
+        for name, predictor in predictors.items()
+    ]
+    do = "Use `bootstrapped`, which shows what the module itself wrote, or `own`."
+    what = f"demos.kind: no row of the data can be shown as {' or '.join(sorted(kinds))} demos ({'; '.join(lacking)})"
+    raise SpaceError(problem(job.loaded.where("demos.kind"), what, do=do))
 
 
 def check_runnable(job: ResolvedJob) -> None:

@@ -12,14 +12,20 @@ from typing import Any
 
 from offramp.errors import SpaceError, nearest, problem
 from offramp.job.checks import check_job, check_runnable, metric_parts
-from offramp.job.resolved import ResolvedJob
+from offramp.job.resolved import ResolvedJob, with_own
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
-from offramp.program.module import ModuleFactory, check_modules, import_module_factory, predictors_of
+from offramp.program.module import (
+    ModuleFactory,
+    check_modules,
+    import_module_factory,
+    own_instructions,
+    predictors_of,
+)
 from offramp.records import Candidate, Model
 from offramp.space.check import check_space
 from offramp.space.load import LoadedSpace, instruction_texts
-from offramp.space.model import JudgeMetric, ModelPart, SpaceFile, as_list, model_name
+from offramp.space.model import OWN, JudgeMetric, ModelPart, SpaceFile, as_list, model_name
 from offramp.space.params import (
     MAIN,
     Texts,
@@ -48,7 +54,13 @@ def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = Fal
     texts = instruction_texts(loaded)
     task = load_task(space, base=loaded.base, models=models, where=where)
     factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
+    own_texts = {} if factory is None else own_instructions(factory())
+    if factory is not None and not texts:
+        texts = {name: {OWN: text} for name, text in own_texts.items()}
     predictors = _predictors(factory, texts, where)
+    texts = {
+        p: {n: own_texts[p] if (n, text) == (OWN, "") else text for n, text in v.items()} for p, v in texts.items()
+    }
     if factory is None:
         stated = space.incumbent.form if space.incumbent is not None else None
         modules = {*as_list(space.program.form), *([stated] if stated else [])}
@@ -63,9 +75,12 @@ def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = Fal
         task=task,
         search_params=search_params,
         objectives=objectives_of(space),
-        incumbent=None if chosen is None else _incumbent(chosen, space, texts, models, search_params),
+        incumbent=None
+        if chosen is None
+        else _incumbent(chosen, space, with_own(texts, own_texts), models, search_params),
         factory=factory,
         predictors=predictors,
+        own_texts=own_texts,
         balance_by=_balance_by(space, task, where),
     )
     check_job(job, stored=stored)
@@ -120,8 +135,7 @@ def _incumbent(
 def _balance_by(space: SpaceFile, task: Task, where: str) -> str | None:
     enums = [name for name, output in task.fields.outputs.items() if output.type == "enum"]
     column = space.demos.balance_by or next(iter(enums), None)
-    kinds = space.demos.kind if isinstance(space.demos.kind, list) else [space.demos.kind]
-    if "balanced" in kinds:
+    if "balanced" in space.demo_kinds:
         columns = set(task.splits.search[0].values)
         if column is None or column not in columns:
             do = nearest(column or "", columns) or "Name a column of the dataset in `demos.balance_by`."

@@ -13,9 +13,14 @@ from offramp.ids import canonical_json, content_hash
 from offramp.program.module import ModuleFactory
 from offramp.records import Candidate, Model, Objective
 from offramp.space.load import LoadedSpace
-from offramp.space.model import SpaceFile
+from offramp.space.model import OWN, SpaceFile
 from offramp.space.params import SearchParam, Texts, assignments, candidate_of, narrowed, params_of
 from offramp.task.task import Task
+
+
+def with_own(texts: Texts, own: Mapping[str, str]) -> Texts:
+    """The texts with the module's own of each predictor, whether it is searched or not."""
+    return {name: {OWN: own[name], **variants} if name in own else variants for name, variants in texts.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +35,7 @@ class ResolvedJob:
         factory: makes the user's own module; None for a task given by a signature.
         predictors: number of predictors, the least number of calls of one run.
         balance_by: column that balanced demos balance.
+        own_texts: the instructions of the user's own module, by predictor; empty for a task given by a signature.
         joined: texts beside those of the file, by predictor and variant: proposed, or of the study it starts from.
         started_from: name of the study that this one starts from; None for a start from nothing.
     """
@@ -45,6 +51,7 @@ class ResolvedJob:
     factory: ModuleFactory | None
     predictors: int
     balance_by: str | None
+    own_texts: Mapping[str, str] = field(default_factory=dict)
     joined: Texts = field(default_factory=dict)
     started_from: str | None = None
 
@@ -55,9 +62,8 @@ class ResolvedJob:
 
     def candidate(self, params: Mapping[str, Any]) -> Candidate:
         """The candidate of an assignment."""
-        return candidate_of(
-            params, space=self.space, texts=self.all_texts, models=self.models, search_params=self.search_params
-        )
+        texts = with_own(self.all_texts, self.own_texts)
+        return candidate_of(params, space=self.space, texts=texts, models=self.models, search_params=self.search_params)
 
     @property
     def all_texts(self) -> Texts:
@@ -95,6 +101,7 @@ class ResolvedJob:
         part["program"]["format"] = (
             self.space.program.format or self.space.adapters[0]
         )  # as before it could be left open
+        part["demos"]["kind"] = self.space.demos.kind or self.space.demo_kinds[0]
         if part["dataset"]["group"] is None:  # as before there were groups
             del part["dataset"]["group"]
         search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})

@@ -117,7 +117,7 @@ def build_module(
         if name in candidate.instructions:
             text = _within_scaffold(module, predictor, candidate.instructions[name])
             predictor.signature = predictor.signature.with_instructions(text)
-        if demos.get(name):
+        if name in demos:
             predictor.demos = list(demos[name])
     return module
 
@@ -137,6 +137,18 @@ def _within_scaffold(module: dspy.Module, predictor: dspy.Predict, text: str) ->
     tools = [str(tool) for owner in _owners(module, predictor) for tool in _tools_of(owner)]
     listed = [tool for tool in tools if tool in before and tool not in text]
     return "\n".join([f"{text}\n", "Tools:", *listed]) if listed else text
+
+
+def own_instructions(module: dspy.Module) -> dict[str, str]:
+    """The instruction that each predictor of a module has; of an agent the part that comes from its signature."""
+    found = {}
+    for name, predictor in predictors_of(module).items():
+        whole = predictor.signature.instructions
+        parts = [
+            getattr(getattr(owner, "signature", None), "instructions", None) for owner in _owners(module, predictor)
+        ]
+        found[name] = next((part for part in parts if part and part != whole and part in whole), whole)
+    return found
 
 
 def _owners(module: dspy.Module, predictor: dspy.Predict) -> list[dspy.Module]:

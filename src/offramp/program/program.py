@@ -217,7 +217,13 @@ def labelled_demos(
     candidate: Candidate, *, fields: TaskFields, factory: ModuleFactory | None, train: Sequence[Example],
     balance_by: str | None,
 ) -> Demos:  # fmt: skip
-    """Static demos by predictor for the kinds that need no call (`random`, `balanced`); none it has no data for."""
+    """Static demos by predictor for the kinds that need no call (`random`, `balanced`); none it has no data for.
+
+    A module of the user's own may have demos already. `none` removes them, which is an empty list here; a predictor
+    that is left out keeps them.
+    """
+    if candidate.demo_kind is DemoKind.NONE and factory is not None:
+        return {name: [] for name in predictors_of(factory())}
     if candidate.demo_kind not in (DemoKind.RANDOM, DemoKind.BALANCED):
         return {}
     chosen = choose_demos(candidate.demo_kind, candidate.demo_count, candidate.demo_seed, train, balance_by)

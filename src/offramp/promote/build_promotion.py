@@ -201,9 +201,9 @@ def promoted_program(parts: Parts, opened: LoadedStudy) -> PromotedProgram:
 def promoted_demos(parts: Parts) -> PromotedDemos:
     """The demos as values; the pool of `nearest` is added when its rows are written."""
     candidate = parts.candidate
-    if candidate.demo_kind is DemoKind.NONE or candidate.demo_count == 0:
-        return PromotedDemos(kind="none", values={})
     values = {predictor: tuple(dict(row) for row in rows) for predictor, rows in parts.demos.items()}
+    if candidate.demo_kind is not DemoKind.OWN and candidate.demo_count == 0:
+        return PromotedDemos(kind="none", values=values)
     return PromotedDemos(
         kind=str(candidate.demo_kind), count=candidate.demo_count, seed=candidate.demo_seed, values=values
     )

@@ -95,7 +95,8 @@ class PromotedDemos:
     Attributes:
         kind: how they were chosen.
         count: how many of them a request shows, at most.
-        values: by predictor, in order; empty for `nearest`.
+        values: by predictor, in order; empty for `nearest`. A predictor of one's own module with no row has its own
+            removed; one that is not named, as with `own` demos, keeps them.
         pool: for `nearest`: the train examples to choose from.
     """
 

@@ -107,13 +107,17 @@ def settings_of(candidate: Candidate, other: Candidate | None) -> tuple[Setting,
 
 
 def _settings(candidate: Candidate) -> dict[str, str]:
-    demos = f"{candidate.demo_count} {candidate.demo_kind} (seed {candidate.demo_seed})"
+    demos = "none"
+    if candidate.demo_kind is DemoKind.OWN:
+        demos = "the module's own"
+    elif candidate.demo_count and candidate.demo_kind is not DemoKind.NONE:
+        demos = f"{candidate.demo_count} {candidate.demo_kind} (seed {candidate.demo_seed})"
     fixed: dict[str, Any] = {
         "model": candidate.model,
         "module": candidate.module,
         "adapter": candidate.adapter,
         "constrained decoding": "yes" if candidate.constrained else "no",
-        "demos": demos if candidate.demo_count and candidate.demo_kind is not DemoKind.NONE else "none",
+        "demos": demos,
     }
     return {name: str(value) for name, value in {**fixed, **candidate.request_params}.items()}
 
@@ -190,6 +194,8 @@ def read_pool(row: StudyRow, dataset: Dataset) -> Pool | None:
 def chosen_demos(candidate: Candidate, pool: Pool | None) -> tuple[tuple[Demo, ...], str | None]:
     """The demos of a candidate, or a note on how they are chosen; neither for a candidate without demos."""
     kind, count = candidate.demo_kind, candidate.demo_count
+    if kind is DemoKind.OWN:
+        return (), "Those that the module has itself."
     if kind is DemoKind.NONE or not count:
         return (), None
     if kind is DemoKind.NEAREST:

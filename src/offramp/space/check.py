@@ -28,6 +28,7 @@ from offramp.space.messages import AsWritten, Problem, SpaceErrors, listing, sho
 from offramp.space.model import (
     LONGEST_NAME,
     MOST_WEIGHT,
+    OWN,
     JsonFieldsMetric,
     JudgeMetric,
     MixMetric,
@@ -66,9 +67,12 @@ def find_problems(loaded: LoadedSpace) -> tuple[Problem, ...]:
 
 
 def _instructions(loaded: LoadedSpace) -> Iterator[Problem]:
-    """A task given by a signature has one predictor."""
+    """A task given by a signature has one predictor, which has no instruction of its own."""
     if loaded.space.task.module is not None:
         return
+    if not loaded.space.instructions:
+        do = "Write at least one, such as `instructions: {today: Sort the ticket.}`."
+        yield loaded.problem("instructions", "none are given", do=do)
     for name, part in loaded.space.instructions.items():
         if isinstance(part, dict) and name != MAIN:
             do = "Write `name: text`, or `name: {file: path}`; only a module has named predictors."
@@ -190,14 +194,21 @@ def _can_constrain(loaded: LoadedSpace, key: str, formats: Sequence[Any]) -> Ite
 
 def _demos(loaded: LoadedSpace) -> Iterator[Problem]:
     demos = loaded.space.demos
-    kinds, counts = as_list(demos.kind), as_list(demos.count)
+    kinds, counts = loaded.space.demo_kinds, as_list(demos.count)
+    stated: dict[str, list[Any]] = {
+        "demos.kind": [*kinds],
+        "incumbent.demos": [loaded.space.incumbent.demos] if loaded.space.incumbent else [],
+    }
+    for key, given in stated.items():
+        if OWN in given and loaded.space.task.module is None:
+            yield loaded.problem(key, got=OWN, expected="another kind: only a `task.module` has demos of its own")
     yield from _distinct(loaded, "demos.kind", demos.kind)
     yield from _distinct(loaded, "demos.count", demos.count)
     for index, count in enumerate(counts):
         if count < 0:
             key = f"demos.count.{index}" if isinstance(demos.count, list) else "demos.count"
             yield loaded.problem(key, got=count, expected="a whole number of 0 or more")
-    used = [kind for kind in kinds if kind != "none"]
+    used = [kind for kind in kinds if kind not in ("none", OWN)]
     if used and counts and max(counts) == 0:
         do = f"Give a count, or set `kind: none` instead of {used[0]}."
         yield loaded.problem("demos.count", got=0, expected="1 or more, since `demos.kind` asks for demos", do=do)
@@ -242,7 +253,7 @@ def _incumbent(loaded: LoadedSpace) -> Iterator[Problem]:
         yield loaded.problem("incumbent.form", got=part.form, expected=expected)
     yield from check_fixed_params(loaded, "incumbent.params", part.params)
     yield from check_known_params(loaded, "incumbent.params", part.params)
-    if part.demos not in (None, "none"):
+    if part.demos not in (None, "none", OWN):
         if part.demo_count == 0:
             note = f"{part.demos} demos without a count"
             yield loaded.problem("incumbent.demos", note, do="Add `demo_count:`, or set it to none.")
@@ -262,7 +273,7 @@ def _incumbent_instruction(loaded: LoadedSpace, given: str | dict[str, str] | No
             yield loaded.problem(key, "no such predictor under `instructions`", do=do)
             continue
         for name in [predictor] if predictor else known:
-            if variant not in known[name]:
+            if variant not in known[name] and not (variant == OWN and loaded.space.task.module is not None):
                 of = f" of {name}" if not predictor and name != MAIN else ""
                 expected = f"a variant under `instructions`{of} ({', '.join(known[name])})"
                 yield loaded.problem(key, got=shown(variant), expected=expected, do=nearest(variant, known[name]))

@@ -17,7 +17,7 @@ from offramp.errors import SpaceError, nearest
 from offramp.records import Scalar
 from offramp.space.load import LoadedSpace, variant_names
 from offramp.space.messages import Problem, listing, shown
-from offramp.space.model import Choices, Fixed, ModelPart, Range, as_list, model_name
+from offramp.space.model import OWN, Choices, Fixed, ModelPart, Range, as_list, model_name
 from offramp.space.params import instruction_param, params_of, same_value
 
 PROGRAM_PARAMS: Mapping[str, str] = {
@@ -248,11 +248,11 @@ def _known_values(loaded: LoadedSpace) -> dict[str, Any]:
         "form": ["own"] if space.task.module is not None else as_list(space.program.form),
         "format": space.adapters,
         "constrained": as_list(space.program.constrained),
-        "demos": as_list(space.demos.kind),
+        "demos": space.demo_kinds,
     }
     for predictor, variants in variant_names(loaded).items():
         known[instruction_param(predictor)] = list(variants)
-    if set(known["demos"]) != {"none"}:
+    if not set(known["demos"]) <= {"none", OWN}:
         known["demos.count"] = as_list(space.demos.count)
     for name, part in space.params.items():
         values = part.choices if isinstance(part, Choices) else [part.value if isinstance(part, Fixed) else part]

@@ -16,7 +16,7 @@ from typing import Any
 from offramp.errors import SpaceError, nearest, problem
 from offramp.ids import content_hash
 from offramp.space.messages import Problem, SpaceErrors, at, line_of, say
-from offramp.space.model import SCHEMA_VERSION, FileText, SpaceFile
+from offramp.space.model import OWN, SCHEMA_VERSION, FileText, SpaceFile, Variants
 from offramp.space.validation import validated
 from offramp.space.yaml_tree import MOST_BYTES, decode, read_tree
 
@@ -131,6 +131,8 @@ def instruction_texts(loaded: LoadedSpace) -> dict[str, dict[str, str]]:
 
     Raises:
         SpaceError: some are texts and others predictors, a text is blank, or its file cannot be read.
+
+    The text of a module's own instruction (`own:`) is "" here: the space file does not know it.
     """
     problems: list[Problem] = []
     found: dict[str, dict[str, str]] = {}
@@ -149,12 +151,12 @@ def instruction_texts(loaded: LoadedSpace) -> dict[str, dict[str, str]]:
     return found
 
 
-def _nested(loaded: LoadedSpace) -> dict[str, dict[str, str | FileText]]:
+def _nested(loaded: LoadedSpace) -> dict[str, Variants]:
     parts = loaded.space.instructions
     nested = {name: part for name, part in parts.items() if isinstance(part, dict)}
-    flat = {name: part for name, part in parts.items() if not isinstance(part, dict)}
+    flat: Variants = {name: part for name, part in parts.items() if not isinstance(part, dict)}
     if not nested:
-        return {MAIN: flat}
+        return {MAIN: flat} if flat else {}
     if flat:
         expected = "either variants with their texts, or predictors with their variants, not both"
         key = f"instructions.{next(iter(flat))}"
@@ -166,7 +168,12 @@ def _nested(loaded: LoadedSpace) -> dict[str, dict[str, str | FileText]]:
     return nested
 
 
-def _text(loaded: LoadedSpace, key: str, given: str | FileText) -> str | Problem:
+def _text(loaded: LoadedSpace, key: str, given: str | FileText | None) -> str | Problem:
+    if not given and key.endswith(f".{OWN}") and loaded.space.task.module is not None:
+        return ""
+    if given is None:
+        do = f"Write it, or call it `{OWN}` where it is that of `task.module`."
+        return loaded.problem(key, "has no text", do=do)
     if isinstance(given, str):
         return given if given.strip() else loaded.problem(key, got=given, expected="text that is not blank")
     path = loaded.base / given.file

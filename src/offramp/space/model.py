@@ -400,6 +400,10 @@ class FileText(_Part):
     file: str = Field(description="Path of a UTF-8 text file, relative to the space file.")
 
 
+Variants = dict[str, str | FileText | None]
+OWN = "own"
+"""The variant that is a module's own instruction, and the kind of demos that are a module's own."""
+
 _WHEN = "Other params with the values under which this one applies; texts may be globs such as `openai/*`."
 
 
@@ -444,7 +448,7 @@ class Fixed(_Part):
 Param = Range | Choices | Fixed | str | int | float | bool
 ModuleName = Literal["predict", "chain_of_thought", "own"]
 AdapterName = Literal["plain", "chat", "json"]
-DemosKind = Literal["none", "random", "balanced", "bootstrapped", "nearest"]
+DemosKind = Literal["none", "own", "random", "balanced", "bootstrapped", "nearest"]
 
 
 class ProgramPart(_Part):
@@ -466,7 +470,11 @@ class ProgramPart(_Part):
 class DemosPart(_Part):
     """Worked examples from the train split. One value or a list each; count 0 means none."""
 
-    kind: DemosKind | list[DemosKind] = Field("none", description="How demos are chosen.")
+    kind: DemosKind | list[DemosKind] | None = Field(
+        None,
+        description="How demos are chosen. A `task.module` has demos of its own (`own`, its default), such as those of "
+        "a saved program; `none` removes them.",
+    )
     count: Whole | list[Whole] = Field(0, description="How many demos; 0 means none.")
     balance_by: str | None = Field(
         None, description="Column that `balanced` balances by; by default the first enum output."
@@ -672,10 +680,10 @@ class SpaceFile(_Part):
     models: list[str | ModelPart] = Field(
         min_length=1, description="Models to search over: names, or mappings with what the catalogue does not know."
     )
-    instructions: dict[
-        str, Annotated[str | FileText | dict[str, str | FileText], Field(union_mode="left_to_right")]
-    ] = Field(
-        min_length=1, description="Variant name to text (or file); with several predictors, predictor to variants."
+    instructions: dict[str, Annotated[str | FileText | Variants, Field(union_mode="left_to_right")]] = Field(
+        default_factory=dict,
+        description="Variant name to text (or file); with several predictors, predictor to variants. `own:` without a "
+        "text is the instruction that `task.module` has; without `instructions`, a module keeps all of its own.",
     )
     program: ProgramPart = Field(ProgramPart(), description="Modules and adapters to search over.")
     demos: DemosPart = Field(DemosPart(), description="Worked examples to search over.")
@@ -690,6 +698,13 @@ class SpaceFile(_Part):
     propose: ProposePart | None = Field(None, description="Instructions written by a model; none are when left out.")
     calls: CallsPart = Field(CallsPart(), description="How one request is made.")
     store_text: bool = Field(True, description="false: texts are not stored, so answers cannot be reused.")
+
+    @property
+    def demo_kinds(self) -> list[DemosKind]:
+        """The kinds of demos to search; where the file names none, no demos, and a module's own."""
+        if self.demos.kind is None:
+            return ["none" if self.task.module is None else "own"]
+        return as_list(self.demos.kind)
 
     @property
     def adapters(self) -> list[AdapterName]:

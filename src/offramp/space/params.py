@@ -19,7 +19,7 @@ from typing import Any, Literal, overload
 
 from offramp.errors import SpaceError, problem
 from offramp.records import Candidate, DemoKind, Model, Scalar
-from offramp.space.model import Choices, Fixed, Param, Range, SpaceFile, as_list
+from offramp.space.model import OWN, Choices, Fixed, Param, Range, SpaceFile, as_list
 from offramp.space.signature import output_types
 
 Texts = Mapping[str, Mapping[str, str]]
@@ -146,7 +146,7 @@ def params_of(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> tu
 
 
 def _program_params(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> list[SearchParam]:
-    forms, kinds = as_list(space.program.form), tuple(as_list(space.demos.kind))
+    forms, kinds = as_list(space.program.form), tuple(space.demo_kinds)
     params = [
         SearchParam(name="model", choices=tuple(models)),
         SearchParam(name="form", choices=tuple(forms) if space.task.module is None else ("own",)),
@@ -157,7 +157,7 @@ def _program_params(space: SpaceFile, texts: Texts, models: Mapping[str, Model])
         reserved = tuple(name for name in proposal_names(space) if name not in variants)
         params.append(SearchParam(name=instruction_param(predictor), choices=tuple(variants), reserved=reserved))
     params.append(SearchParam(name="demos", choices=kinds))
-    if used := tuple(kind for kind in kinds if kind != "none"):
+    if used := tuple(kind for kind in kinds if kind not in ("none", OWN)):
         params.append(SearchParam(name="demos.count", choices=tuple(as_list(space.demos.count)), when={"demos": used}))
     return params
 
@@ -274,7 +274,7 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
     model, module, adapter = models[str(params["model"])], str(params["form"]), str(params["format"])
     constrained = bool(params["constrained"]) and _can_constrain(space, model, module, adapter)
     kind = DemoKind(str(params.get("demos", "none")))
-    count = int(params.get("demos.count") or 0) if kind is not DemoKind.NONE else 0
+    count = int(params.get("demos.count") or 0) if kind not in (DemoKind.NONE, DemoKind.OWN) else 0
     request_names = {d.name for d in search_params if d.group == "request"}
     return Candidate(
         params={**params, "constrained": constrained},
@@ -283,7 +283,7 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
         adapter=adapter,
         constrained=constrained,
         instructions={p: variants[str(params[instruction_param(p)])] for p, variants in texts.items()},
-        demo_kind=kind if count else DemoKind.NONE,
+        demo_kind=kind if count or kind is DemoKind.OWN else DemoKind.NONE,
         demo_count=count,
         demo_seed=space.demos.seed,
         request_params={n: v for n, v in params.items() if n in request_names and v is not None},
@@ -309,7 +309,8 @@ def incumbent_params(space: SpaceFile, texts: Texts, search_params: Sequence[Sea
 
     Its values need not be among those that are searched: what runs today is measured as it is. Where it leaves
     something out, form, format and instruction take the first value in the file, and constants of the file hold under
-    their conditions; demos and constrained decoding are off, and searched request parameters are not sent.
+    their conditions; demos and constrained decoding are off, and searched request parameters are not sent. A module has
+    instructions and demos of its own (`own`), which hold for what is left out.
     """
     part = space.incumbent
     if part is None:
@@ -317,14 +318,14 @@ def incumbent_params(space: SpaceFile, texts: Texts, search_params: Sequence[Sea
     stated: dict[str, Scalar] = {
         "model": part.model,
         "constrained": bool(part.constrained),
-        "demos": part.demos or "none",
+        "demos": part.demos or ("none" if space.task.module is None else OWN),
         "demos.count": part.demo_count,
     }
     stated |= {name: value for name, value in (("form", part.form), ("format", part.format)) if value is not None}
     for predictor in texts:
         named = part.instruction.get(predictor) if isinstance(part.instruction, dict) else part.instruction
-        if named is not None:
-            stated[instruction_param(predictor)] = named
+        if named is not None or space.task.module is not None:
+            stated[instruction_param(predictor)] = named or OWN
     stated |= part.params
     chosen: dict[str, Scalar] = {}
     for param in search_params:
@@ -333,6 +334,6 @@ def incumbent_params(space: SpaceFile, texts: Texts, search_params: Sequence[Sea
         elif param.applies(chosen) and not (param.group == "request" and param.searched):
             chosen[param.name] = values_in(param)[0] if param.size != float("inf") else param.low
     chosen |= {name: value for name, value in stated.items() if name not in chosen}
-    if stated["demos"] == "none":
+    if stated["demos"] in ("none", OWN):
         chosen.pop("demos.count", None)
     return chosen

@@ -19,7 +19,7 @@ from offramp.lifecycle.migration.record import Basis, Contender, Kind, Migration
 from offramp.models.retirement.dates import Basis as DateBasis
 from offramp.models.retirement.dates import Standing
 from offramp.promote.atomic import replace_file
-from offramp.records import SAME_SCORE, Aggregate, Candidate, Result
+from offramp.records import SAME_SCORE, Aggregate, Candidate, DemoKind, Result
 from offramp.study.domain.paired_comparison import MARGIN, PairedComparison
 from offramp.study.wording import (
     answer_counts,
@@ -317,7 +317,9 @@ def _changes(before: Candidate, after: Candidate) -> Iterator[tuple[str, str, st
 
 
 def _facts(candidate: Candidate) -> dict[str, Any]:
-    demos = f"{candidate.demo_count} {candidate.demo_kind}" if candidate.demo_count else "none"
+    demos = "own" if candidate.demo_kind is DemoKind.OWN else "none"
+    if candidate.demo_count:
+        demos = f"{candidate.demo_count} {candidate.demo_kind}"
     return {
         "model": candidate.model,
         "module": candidate.module,

@@ -14,7 +14,7 @@ from typing import Any
 
 from offramp.lifecycle.migration.origin import Origin
 from offramp.promote.promotion import PromotedModel
-from offramp.records import Candidate
+from offramp.records import Candidate, DemoKind
 from offramp.space.load import MAIN, LoadedSpace, instruction_texts
 from offramp.space.model import (
     BudgetPart,
@@ -197,7 +197,8 @@ def _texts_with(loaded: LoadedSpace, candidate: Candidate) -> tuple[dict[str, An
 
 
 def _incumbent(candidate: Candidate, names: dict[str, str]) -> IncumbentPart:
-    demos = candidate.demo_kind.value if candidate.demo_count else "none"
+    own = candidate.demo_kind is DemoKind.OWN
+    demos = candidate.demo_kind.value if candidate.demo_count or own else "none"
     return IncumbentPart(
         model=candidate.model,
         instruction=names[MAIN] if set(names) == {MAIN} else names,
@@ -205,6 +206,6 @@ def _incumbent(candidate: Candidate, names: dict[str, str]) -> IncumbentPart:
         format=candidate.adapter,
         constrained=candidate.constrained,
         demos=demos,
-        demo_count=candidate.demo_count if demos != "none" else 0,
+        demo_count=candidate.demo_count,
         params=dict(candidate.request_params),
     )
