@@ -30,7 +30,7 @@ def kind_of(request: CallRequest) -> str | None:
 
 
 class Landscape:
-    """A function of the request. `texts` answers what the proposer is asked: kind and the request to a text.
+    """A function of the request. `texts` answers what the proposer is asked: kind and the request to a text or a reply.
 
     Attributes:
         asked: requests to the proposer, in order.
@@ -45,6 +45,8 @@ class Landscape:
             return _best(request) if request.messages[0]["content"].startswith("Best.") else reply_to(request)
         self.asked.append(request)
         text = "Messages of customers about orders." if kind == "summary" else self._texts(kind, request)
+        if isinstance(text, CallReply):
+            return text
         return CallReply(
             text=text, finish_reason="stop", usage=Usage(input_tokens=500, output_tokens=80), latency_s=1.0
         )

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import signal
+from dataclasses import replace
 
 import pytest
 from proposing import Landscape, kind_of, space, usd
@@ -46,6 +47,9 @@ def proposed(folder):
         return run_job(space(original), original, **wire)
 
     return made_once("proposals", folder, make)
+
+
+PLAIN = CallReply(text="", finish_reason="stop", usage=Usage(input_tokens=500, output_tokens=80), latency_s=1.0)
 
 
 def storage_of(folder):
@@ -241,6 +245,40 @@ def test_a_useless_text_is_dropped_with_its_reason(tmp_path, play, text, reason)
         assert any(part in row.reason for part in reason.split("|"))
     assert {row.params["instruction"] for row in candidates} <= {"vague", "clear"}
     assert study.report.trials == 8
+
+
+UNUSABLE = {
+    "cut": ("Best. Sort each message by what the", "length", "was cut at max_tokens 40: raise it in `propose.params`"),
+    "cut in its fence": ("```\nBest. Sort each message by", "max_tokens", "was cut at max_tokens 40"),
+    "filtered": ("Best. Sort", "content_filter", "was filtered by the provider"),
+    "a template": ("Best. Sort this: {{message}}", "stop", "nobody fills in: {{message}}"),
+    "a format string": ("Best. Message: {message}", "stop", "nobody fills in: {message}"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_text_that_is_cut_or_a_template_is_dropped_and_pareto_says_why(tmp_path, play, name, capsys, monkeypatch):
+    monkeypatch.setenv("OFFRAMP_RESULTS", str(tmp_path))
+    text, finish_reason, reason = UNUSABLE[name]
+
+    def write(kind, request):
+        return replace(PLAIN, text=text, finish_reason=finish_reason)
+
+    play(write)
+    study = run_job(space(tmp_path, propose={"params": {"max_tokens": 40}}), tmp_path)
+    rows, candidates = kept(tmp_path, study.report.study)
+    assert [row.joined for row in rows] == [False, False] and all(reason in row.reason for row in rows)
+    assert {row.params["instruction"] for row in candidates} <= {"vague", "clear"}
+    assert main(["pareto"]) == 0
+    assert f"2 dropped: {rows[0].reason}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_instruction_inside_of_json_or_an_announcement_joins_bare(tmp_path, play):
+    announced = 'Here is the improved instruction:\n```json\n{"instruction": "Best. Sort it."}\n```'
+    play(lambda kind, request: announced if kind == "reflection" else '{"instruction": "Best. Sort it twice."}')
+    study = run_job(space(tmp_path), tmp_path)
+    rows, _ = kept(tmp_path, study.report.study)
+    assert [row.text for row in rows if row.joined] == ["Best. Sort it.", "Best. Sort it twice."]
 
 
 def test_a_small_model_that_repeats_its_own_prompt_or_a_score_proposes_nothing(tmp_path, play):

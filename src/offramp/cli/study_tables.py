@@ -7,6 +7,7 @@ printed.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -123,6 +124,8 @@ def proposal_lines(report: StudyReport) -> list[str]:
     if proposed:
         n = sum(variant.joined for variant in proposed)
         lines.append(f"Proposals: {n} joined, {len(proposed) - n} dropped; `--json` has their texts and reasons.")
+        dropped = Counter(variant.reason for variant in proposed if variant.reason is not None)
+        lines += [f"  {count} dropped: {plain(reason)}" for reason, count in dropped.most_common()]
     return lines
 
 

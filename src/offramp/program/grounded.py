@@ -23,7 +23,7 @@ from offramp.program.engine import Send, language_model, recording
 from offramp.program.module import ModuleFactory, build_module, predictors_of
 from offramp.program.program import demo_rows
 from offramp.program.run_log import RunLog
-from offramp.records import Candidate, Example, Model, Purpose
+from offramp.records import CallReply, Candidate, Ending, Example, Model, Purpose
 from offramp.task.fields import TaskFields
 
 BATCH = 10
@@ -41,6 +41,27 @@ def tips() -> list[str]:
     return list(TIPS.values())
 
 
+def predictor_fields(
+    parent: Candidate, predictor: str, fields: TaskFields, factory: ModuleFactory | None
+) -> tuple[str, ...]:
+    """Names of the fields of one predictor, and of the task."""
+    step = predictors_of(build_module(parent, fields, factory, {}))[predictor]
+    return tuple(dict.fromkeys([*step.signature.fields, *fields.inputs, *fields.outputs]))
+
+
+def why_not_whole(replies: Sequence[CallReply], params: Mapping[str, Any]) -> str | None:
+    """Why what the proposer model wrote is not a whole text, with the remedy; None where it is."""
+    endings = {reply.ending for reply in replies}
+    if Ending.CUT in endings:
+        limit = next((params[name] for name in ("max_tokens", "max_completion_tokens") if params.get(name)), None)
+        if limit is None:
+            return "the proposal was cut at the output limit: set a higher max_tokens in `propose.params`"
+        return f"the proposal was cut at max_tokens {limit}: raise it in `propose.params`"
+    if Ending.FILTERED in endings:
+        return "the proposal was filtered by the provider: change the filter's settings there"
+    return None
+
+
 class Grounded:
     """Writes for one task with one model. Make it on the event loop of the caller."""
 
@@ -48,7 +69,7 @@ class Grounded:
         self, *, model: Model, params: Mapping[str, Any], send: Send, fields: TaskFields,
         factory: ModuleFactory | None = None,
     ) -> None:  # fmt: skip
-        self._lm = language_model(model, params, send, constrained=False)
+        self._lm, self._params = language_model(model, params, send, constrained=False), params
         self._fields, self._factory = fields, factory
         self._summary: str | None = None
 
@@ -60,7 +81,7 @@ class Grounded:
         """
         if self._summary is None:
             rows = [self._shown(example) for example in examples]
-            self._summary = await self._asked(lambda: create_dataset_summary(rows, BATCH, self._lm), 0)
+            self._summary, _ = await self._asked(lambda: create_dataset_summary(rows, BATCH, self._lm), 0)
         return self._summary
 
     async def instruction(
@@ -94,15 +115,21 @@ class Grounded:
             writer = generate_instruction_class(program_aware=False, use_instruct_history=history_shown)
             return str(strip_prefix(writer(**asked).proposed_instruction))
 
-        return await self._asked(write, replicate)
+        text, log = await self._asked(write, replicate)
+        if (why := why_not_whole(log.replies, self._params)) is not None:
+            raise ProposerError(why)
+        return text
 
     def _shown(self, example: Example) -> Any:
         names = [*self._fields.inputs, *self._fields.outputs]
         row = _cut({name: example.values[name] for name in names if name in example.values})
         return dspy.Example(**row).with_inputs(*self._fields.inputs)
 
-    async def _asked(self, work: Callable[[], str], replicate: int) -> str:
-        """The result of DSPy's work, in its own thread, since DSPy's proposer only makes synchronous requests."""
+    async def _asked(self, work: Callable[[], str], replicate: int) -> tuple[str, RunLog]:
+        """The result of DSPy's work, and what it requested.
+
+        It runs in a thread of its own, since DSPy's proposer only makes synchronous requests.
+        """
         log = RunLog(purpose=Purpose.PROPOSER, replicate=replicate)
         text, error = "", None
         try:
@@ -114,16 +141,18 @@ class Grounded:
             await log.cancel()
             raise
         await log.finish()
-        _raise_what_failed(log, error)
-        return text
+        _raise_what_failed(log, error, self._params)
+        return text, log
 
 
-def _raise_what_failed(log: RunLog, error: Exception | None) -> None:
+def _raise_what_failed(log: RunLog, error: Exception | None, params: Mapping[str, Any]) -> None:
     if (failed := log.infrastructure_error) is not None:
         if isinstance(failed, CallError | JobError):
             raise failed
         raise JobError(f"the proposer failed: {type(failed).__name__}: {failed}") from failed
     if log.program_error is not None:
+        if log.unreadable and (why := why_not_whole(log.replies, params)) is not None:
+            raise ProposerError(why)
         raise ProposerError(f"the proposer model gave no instruction: {log.program_error}")
     if error is not None:
         raise JobError(f"dspy's proposer failed: {type(error).__name__}: {error}") from error

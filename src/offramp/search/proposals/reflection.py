@@ -14,6 +14,7 @@ from gepa.strategies.instruction_proposal import InstructionProposalSignature
 from offramp.evaluate.observe import Observation
 from offramp.ids import derived_seed
 from offramp.program.engine import Send
+from offramp.program.grounded import why_not_whole
 from offramp.records import CallRequest, Candidate, Example, Model, Purpose
 from offramp.search.proposals._base import Brief, NothingProposed
 from offramp.search.proposals.screening import repeats
@@ -57,6 +58,8 @@ class FromReflection:
             purpose=Purpose.PROPOSER, replicate=brief.number,
         )  # fmt: skip
         reply = await self._send(request)
+        if (why := why_not_whole([reply], params)) is not None:
+            raise NothingProposed(why)
         text = str(InstructionProposalSignature.output_extractor(reply.text.strip())["new_instruction"])
         if repeats(text, template):
             raise NothingProposed("the proposer model repeated what it was asked instead of writing an instruction")

@@ -17,14 +17,15 @@ from offramp.evaluate.evaluator import Evaluator
 from offramp.ids import derived_seed
 from offramp.job.resolved import ResolvedJob
 from offramp.program.engine import Send
-from offramp.program.grounded import Grounded
+from offramp.program.grounded import Grounded, predictor_fields
 from offramp.records import Candidate
 from offramp.search.fitting import fitted
 from offramp.search.outcome import Options
 from offramp.search.proposals._base import Brief, NothingProposed, ProposalFailed, Proposer
 from offramp.search.proposals.data import FromData
 from offramp.search.proposals.reflection import FromReflection
-from offramp.search.proposals.screening import LeakCheck, answer_columns, leak_check, tidy, why_dropped
+from offramp.search.proposals.screening import LeakCheck, answer_columns, leak_check, why_dropped
+from offramp.search.proposals.tidying import tidy
 from offramp.search.state import StudyState
 from offramp.space.model import ProposePart, model_name
 from offramp.space.params import instruction_param, proposal_names
@@ -158,7 +159,8 @@ class Rounds:
             what = f"proposal {brief.number + 1} ({proposer.kind}) got no answer: {type(error).__name__}: {error}"
             raise ProposalFailed(f"{what}. Run the same command again to continue.") from error
         others = job.all_texts[brief.predictor].values()
-        return text, why_dropped(text, max_chars=brief.max_chars, others=others, leaks=self.leaks)
+        fields = predictor_fields(brief.parent, brief.predictor, job.task.fields, job.factory)
+        return text, why_dropped(text, max_chars=brief.max_chars, others=others, leaks=self.leaks, fields=fields)
 
     def _joined(self, job: ResolvedJob, row: Variant, parent: Candidate) -> Variant:
         """The row under the next free name, and with the parent's other params to be tried first."""

@@ -1,4 +1,4 @@
-"""What is dropped of what was proposed, and why: nothing new, too long, or a text that gives examples away.
+"""What is dropped of what was proposed, and why: nothing new, too long, a template, or a text that gives examples away.
 
 A text must not contain inputs or answers of search and holdout, nor more of train than a rule needs. Texts are compared
 as words, whatever their case and punctuation. What the space file's own instructions say, and what many examples share,
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Example, Splits
+from offramp.search.proposals.tidying import holes, is_broken_json
 from offramp.task.fields import TaskFields
 from offramp.task.metrics import gold_columns
 
@@ -31,33 +32,27 @@ LONG_ANSWER_WORDS, LONG_ANSWER_CHARS = 3, 12
 SHARED = 3
 """What this many examples have in common gives none of them away."""
 
-_FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
-_SCORE = re.compile(r"\s*\| Score: [\d.]+\Z")
-_QUOTES = {'"': '"', "'": "'", "\N{LEFT DOUBLE QUOTATION MARK}": "\N{RIGHT DOUBLE QUOTATION MARK}"}
-
 Words = tuple[str, ...]
 
 
-def tidy(text: str) -> str:
-    """The text without surrounding fence, quotes and white space, and without the score that a tried text came with."""
-    text = _SCORE.sub("", text.strip()).strip()
-    fenced = _FENCE.match(text)
-    text = fenced[1].strip() if fenced else text
-    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
-        text = text[1:-1].strip()
-    return text
-
-
-def why_dropped(text: str, *, max_chars: int, others: Iterable[str], leaks: LeakCheck) -> str | None:
-    """Why a text does not join; None for one that does.
+def why_dropped(
+    text: str, *, max_chars: int, others: Collection[str], leaks: LeakCheck, fields: Iterable[str] = ()
+) -> str | None:
+    """Why a tidied text does not join; None for one that does.
 
     Args:
         others: the instructions that this predictor already has.
+        fields: of the predictor and the task: a place that is held for one of them is never filled in.
     """
     if not words_of(text):
         return "it is empty"
+    if is_broken_json(text):
+        return "it is inside of JSON that cannot be read"
     if len(text) > max_chars:
         return f"it has {len(text)} characters, more than {max_chars}"
+    said = set().union(*(holes(other, fields) for other in others))
+    if found := [hole for hole in holes(text, fields) if hole not in said]:
+        return f"it holds a place for a value that nobody fills in: {found[0]}"
     if any(words_of(other) == words_of(text) for other in others):
         return "it says what another instruction says"
     return leaks.reason(text)
