@@ -83,7 +83,7 @@ async def _answer(programs: Sequence[Program], example: Example) -> dspy.Predict
                 raise outcome.crash
             if outcome.program_error is not None:
                 raise AnswerError(f"{program.candidate.model}: {outcome.program_error}")
-            return dspy.Prediction(**(outcome.outputs or {}))
+            return outcome.prediction
         error, failed = outcome.infrastructure_error, program.candidate.model
         if not isinstance(error, CallError | JobError) or isinstance(error, InvalidRequest | ProgramError):
             break  # of the request or the program's own code: another model would fail alike

@@ -13,7 +13,7 @@ import asyncio
 import copy
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,12 @@ from offramp.program.values import cut, json_value, plain_text
 from offramp.records import CallReply, Candidate, DemoKind, Example, Model, Purpose
 from offramp.task.fields import TaskFields
 
-_SETTINGS = {"disable_history": True, "warn_on_type_mismatch": False, "async_max_workers": 1024}
-"""Of DSPy, for each run. How many programs run in threads at a time is for the evaluator to say, not for DSPy (8)."""
+_SETTINGS: dict[str, Any] = {
+    "disable_history": True, "warn_on_type_mismatch": False, "async_max_workers": 1024, "send_stream": None,
+    "stream_listeners": [],
+}  # fmt: skip
+"""Of DSPy, for each run. How many programs run in threads at a time is for the evaluator to say, not for DSPy (8). An
+answer is read whole: under `dspy.streamify` it comes in one piece."""
 
 Trace = tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...]
 """(predictor, its inputs, its outputs) in order."""
@@ -48,6 +52,7 @@ class Outcome:
 
     Attributes:
         outputs: the predicted fields as JSON values; None unless the answer was parsed.
+        prediction: what the program returned, its values of the types that it declares; None as `outputs`.
         program_error: the program's own error in words; None when there was none.
         unreadable: whether the program error is an answer that could not be read.
         crash: the exception, where the program error is one of the user's own code that it does not raise on purpose.
@@ -57,6 +62,7 @@ class Outcome:
     """
 
     outputs: Mapping[str, Any] | None = None
+    prediction: dspy.Prediction | None = None
     program_error: str | None = None
     unreadable: bool = False
     crash: BaseException | None = None
@@ -92,7 +98,7 @@ class Program:
     async def run(self, example: Example, *, purpose: Purpose = Purpose.PROGRAM, replicate: int = 0) -> Outcome:
         """Runs the program on one example. Raises nothing but cancellation: every end is an outcome."""
         log = RunLog(purpose=purpose, replicate=replicate)
-        given: tuple[dict[str, Any], Trace] | None = None
+        given: Outcome | None = None
         error: Exception | None = None
         trace: list[Any] = []
         try:
@@ -103,7 +109,7 @@ class Program:
             with recording(log), dspy.context(lm=self._lm, adapter=self._adapter, trace=trace, **_SETTINGS):
                 call = module.acall if entry_of(module) == "aforward" else dspy.asyncify(module)
                 prediction = await call(**inputs)
-            given = self._outputs(prediction), _named(trace, module)
+            given = self._given(prediction, _named(trace, module))
         except Exception as raised:  # noqa: BLE001 (becomes the record of this run)
             error = raised
         except BaseException:
@@ -125,22 +131,24 @@ class Program:
                 predictor.demos = demo_rows(chosen, predictor) or predictor.demos
         return module
 
-    def _outputs(self, prediction: Any) -> dict[str, Any]:
+    def _given(self, prediction: Any, trace: Trace) -> Outcome:
         if not isinstance(prediction, dspy.Prediction | Mapping):
             raise TypeError(f"the program returned a {type(prediction).__name__}, not a dspy.Prediction")
         missing = [name for name in self._fields.outputs if name not in prediction]
         if missing:
             raise TypeError(f"the program gave {sorted(prediction.keys())}, and the task wants {missing}")
-        return {name: json_value(prediction[name]) for name in self._fields.outputs}
+        whole = prediction if isinstance(prediction, dspy.Prediction) else dspy.Prediction(**prediction)
+        outputs = {name: json_value(prediction[name]) for name in self._fields.outputs}
+        return Outcome(outputs=outputs, prediction=whole, trace=trace)
 
 
-def _outcome(given: tuple[dict[str, Any], Trace] | None, error: Exception | None, log: RunLog) -> Outcome:
+def _outcome(given: Outcome | None, error: Exception | None, log: RunLog) -> Outcome:
     """What a run came to. What was noted on it counts before what the program made of that."""
     replies = tuple(log.replies)
     if log.infrastructure_error is not None:
         return Outcome(infrastructure_error=log.infrastructure_error, replies=replies)
     if given is not None:
-        return Outcome(outputs=given[0], replies=replies, trace=given[1])
+        return replace(given, replies=replies)
     if log.program_error is not None:
         return Outcome(program_error=log.program_error, unreadable=log.unreadable, replies=replies)
     raised: BaseException | None = error

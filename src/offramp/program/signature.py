@@ -70,6 +70,15 @@ def annotation_of(name: str, output: OutputField) -> Any:
     return Optional[base] if output.optional else base  # noqa: UP045 (a runtime type)
 
 
+class Record(pydantic.BaseModel):
+    """An object that a model answered with: `invoice.vendor`, and `invoice["vendor"]` as in the JSON."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in type(self).model_fields:
+            raise KeyError(name)
+        return getattr(self, name)
+
+
 def _record(name: str, fields: Mapping[str, str]) -> type[pydantic.BaseModel]:
     columns: dict[str, Any] = {key: (_SCALARS[kind], ...) for key, kind in fields.items()}
-    return pydantic.create_model(name.title().replace("_", ""), **columns)
+    return pydantic.create_model(name.title().replace("_", ""), __base__=Record, **columns)

@@ -1,0 +1,119 @@
+"""A loaded program in an app: typed answers, streams, threads, event loops, and inside larger programs of DSPy."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import dspy
+import pytest
+
+from offramp.program.background import BACKGROUND
+from offramp.program.deployed import DeployedProgram
+from offramp.program.program import Program
+from offramp.space.model import OutputField
+from program_runs import HOSTED, make_candidate, make_fields, transport
+
+FIELDS = make_fields(
+    {
+        "invoice": OutputField(type="object", fields={"vendor": "str", "total": "float"}),
+        "lines": OutputField(type="list[object]", fields={"item": "str", "count": "int"}),
+        "paid": OutputField(type="bool"),
+    }
+)
+VALUES = {"invoice": {"vendor": "Acme", "total": 9.5}, "lines": [{"item": "nut", "count": 3}], "paid": True}
+
+
+def deployed(answer: Any, *, fields: Any = FIELDS, **changes: Any) -> DeployedProgram:
+    wire = transport(answer)
+
+    async def make() -> Program:
+        candidate = make_candidate(**{"adapter": "json", **changes})
+        return Program(candidate, fields=fields, model=HOSTED, send=wire.send)
+
+    program = BACKGROUND.wait(make())
+    return DeployedProgram(lambda: [program], feature="invoices")
+
+
+@pytest.mark.parametrize("adapter", ["plain", "chat", "json"])
+def test_answers_have_the_types_that_the_task_declares(adapter: str) -> None:
+    texts = {name: json.dumps(value) for name, value in VALUES.items()}
+    answer = {
+        "json": json.dumps(VALUES),
+        "plain": "\n".join(f"{name}: {text}" for name, text in texts.items()),
+        "chat": "\n\n".join(f"[[ ## {name} ## ]]\n{text}" for name, text in texts.items()),
+    }[adapter]
+    found = deployed(answer, adapter=adapter)(message="m")
+    assert isinstance(found, dspy.Prediction)
+    assert found.invoice.vendor == "Acme" and found.invoice.total == 9.5
+    assert found.invoice["vendor"] == "Acme", "as in the JSON"
+    assert [line.count for line in found.lines] == [3] and found.paid is True
+    with pytest.raises(KeyError):
+        found.invoice["buyer"]
+
+
+def test_what_a_program_gives_beside_its_outputs_is_there_too() -> None:
+    fields = make_fields({"category": OutputField()})
+    answer = json.dumps({"reasoning": "as asked", "category": "billing"})
+    found = deployed(answer, fields=fields, module="chain_of_thought")(message="m")
+    assert (found.reasoning, found.category) == ("as asked", "billing")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("listeners", [False, True])
+def test_a_stream_of_a_loaded_program_is_one_whole_answer(is_async: bool, listeners: bool) -> None:
+    program = deployed("billing", fields=make_fields({"category": OutputField()}), adapter="plain")
+
+    async def stream() -> list[Any]:
+        options: dict[str, Any] = {"is_async_program": is_async}
+        if listeners:
+            heard = dspy.streaming.StreamListener(signature_field_name="category", predict=program.predictors()[0])
+            options["stream_listeners"] = [heard]
+        return [value async for value in dspy.streamify(program, **options)(message="m")]
+
+    values = [value for value in asyncio.run(stream()) if not isinstance(value, dspy.streaming.StatusMessage)]
+    assert len(values) == 1 and values[0].category == "billing"
+
+
+def test_threads_and_event_loops_may_call_it_at_once() -> None:
+    program = deployed("billing", fields=make_fields({"category": OutputField()}), adapter="plain")
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*(program.acall(message=f"m{i}") for i in range(8)))
+
+    with ThreadPoolExecutor(4) as pool:
+        threads = list(pool.map(lambda i: program(message=f"m{i}").category, range(8)))
+    assert threads == ["billing"] * 8
+    assert [found.category for found in asyncio.run(together())] == ["billing"] * 8
+
+
+class Larger(dspy.Module):
+    """A program of an app that uses a promoted one."""
+
+    def __init__(self, sort: dspy.Module) -> None:
+        super().__init__()
+        self.sort = sort
+        self.reply = dspy.Predict("category -> reply")
+
+    def forward(self, message: str) -> dspy.Prediction:
+        return self.reply(category=self.sort(message=message).category)
+
+
+def test_it_is_a_part_of_a_larger_program_that_is_copied_saved_and_optimised(tmp_path: Any) -> None:
+    sort = deployed("billing", fields=make_fields({"category": OutputField()}), adapter="plain")
+    larger = Larger(sort)
+    lm = dspy.utils.DummyLM([{"reply": "done"}] * 20)
+    trainset = [dspy.Example(message=f"m{i}", reply="done").with_inputs("message") for i in range(4)]
+    with dspy.context(lm=lm):
+        assert larger.deepcopy()(message="m").reply == copy.deepcopy(larger)(message="m").reply == "done"
+        better = dspy.BootstrapFewShot(metric=lambda gold, pred, trace=None: pred.reply == gold.reply).compile(
+            larger, trainset=trainset
+        )
+        assert better(message="m").reply == "done" and better.reply.demos
+    better.save(tmp_path / "state.json")
+    again = Larger(sort)
+    again.load(tmp_path / "state.json")
+    assert len(again.reply.demos) == len(better.reply.demos)
