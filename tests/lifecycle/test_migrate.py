@@ -343,3 +343,52 @@ def test_a_config_alone_asks_for_no_proposals_though_its_space_does(tmp_path: Pa
     wanted = replace(origin, space=origin.space.changed(propose=ProposePart(model="large")))
     alone = spaces.alone(wanted, wanted.candidate, "large")
     assert alone.space.propose is None and alone.space.search.trials == 1
+
+
+def test_a_space_file_that_is_named_counts_although_the_study_is_stored(tmp_path: Path, landscape: Counted) -> None:
+    """Another model at another address; the task is the same, so that what was recorded still serves."""
+    places = promoted(tmp_path)
+    models = [*OWN, {**OWN[1], "name": "third"}]
+    edited = write_space(tmp_path / "edited", models=models, description="Edited since.")
+    found = migrated(replace(places, space=edited), to=["large"])
+    assert found.baseline.basis is Basis.RECORDED and found.chosen.candidate.model == "large"
+    origin = read_origin(
+        "landscape", label="production", promotions=places.promotions, storage=places.url, space=edited
+    )  # fmt: skip
+    assert [part.name for part in origin.space.space.models if not isinstance(part, str)] == ["small", "large", "third"]
+    assert origin.space.path == edited and origin.row is not None
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"metric": {"kind": "contains", "field": "label", "values_from": "label"}},
+        {"splits": {"train": 6, "search": 8, "holdout": 6}},
+    ],
+)
+def test_a_space_file_of_another_task_is_not_compared_with_what_was_recorded(
+    tmp_path: Path, landscape: Counted, task: dict[str, Any]
+) -> None:
+    places = promoted(tmp_path)
+    edited = write_space(tmp_path / "edited", **task)
+    found = migrated(replace(places, space=edited), to=["large"])
+    assert found.baseline.basis is Basis.MEASURED
+    if "metric" in task:
+        assert not landscape.calls["small"], "its answers are on record and are graded again"
+
+
+def test_another_task_is_refused_where_the_retiring_model_cannot_be_asked_again(
+    tmp_path: Path, landscape: Counted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")
+    places = promoted(tmp_path, models=HOSTED)
+    landscape.gone.add("small")
+    own = tmp_path / "own.yaml"
+    own.write_text("schema_version: 1\nretirements:\n  - {model: gpt-4o, retires: 2026-01-01}\n")
+    metric = {"kind": "contains", "field": "label", "values_from": "label"}
+    options = ["--to", "large", "--lifecycle", str(own)]
+    edited = ["--space", str(write_space(tmp_path / "edited", models=HOSTED, metric=metric))]
+    assert command(places, tmp_path, *options, *edited) == 0, "its answers are on record"
+    assert command(replace(places, results=tmp_path / "other"), tmp_path, *options, *edited) == 2
+    told = capsys.readouterr().err
+    assert "edited/space.yaml: its data, splits, metric or fields are not those that small was measured on" in told

@@ -23,6 +23,7 @@ from offramp.calls.failures import ServerFailed
 from offramp.cli.main import offramp
 from offramp.errors import JobError, UsageError
 from offramp.job.clock import Interrupted
+from offramp.promote import promoting
 from offramp.promote.check_report import CheckReport, Limits, judge, junit_text
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.recheck import check as check_with_any_transport
@@ -314,3 +315,31 @@ def test_ctrl_c_stops_a_check_after_what_is_in_flight(tmp_path: Path, monkeypatc
     with pytest.raises(Interrupted):
         check_with_any_transport("landscape", promotions=promotions, transport=transport, concurrency=1)
     assert len(transport.requests) == 2
+
+
+def test_the_address_of_a_fallback_on_ones_own_server_is_found_in_the_space_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    promoting.promote(
+        "latest", pick="incumbent", results=tmp_path / "results", promotions=promotions, by="ada", fallbacks=["large"]
+    )
+    wire = wired(monkeypatch, reply)
+    assert check("landscape", promotions=promotions).holds
+    elsewhere = "http://127.0.0.1:8/v1"
+    for given in (elsewhere, {"small": elsewhere}):
+        assert check("landscape", promotions=promotions, api_base=given).holds
+        assert {request.model.api_base for request in wire.requests[-6:]} == {elsewhere}
+
+
+def test_a_key_that_the_space_file_names_goes_to_its_own_address_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWN_KEY", "secret")
+    models = [{**model, "api_key_env": "OWN_KEY"} for model in MODELS]
+    promotions = promoted_job(tmp_path, monkeypatch, space={"models": models})
+    wire = wired(monkeypatch, reply)
+    check("landscape", promotions=promotions)
+    assert {request.model.api_key_env for request in wire.requests} == {"OWN_KEY"}
+    check("landscape", promotions=promotions, api_base={"small": "http://127.0.0.1:8/v1"})
+    assert {request.model.api_key_env for request in wire.requests[-6:]} == {None}

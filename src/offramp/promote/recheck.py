@@ -150,12 +150,22 @@ def _refuse_impossible(max_cost_usd: float | None, max_p95_s: float | None, budg
 
 
 def _addresses(promotion: Promotion, job: ResolvedJob, api_base: PerModel, api_key_env: PerModel) -> Addresses:
-    """What is given, else what the space file says about the model."""
-    model = job.models.get(promotion.model.name)
-    if model is None or model.api_base is None or api_base is not None:
+    """What is given, else what the space file says about the model and its fallbacks.
+
+    A key that the file names goes to the address that the file names, and to no other.
+    """
+    if isinstance(api_base, str):
         return Addresses(api_base=api_base, api_key_env=api_key_env)
-    key = {model.name: model.api_key_env} if model.api_key_env is not None else None
-    return Addresses(api_base={model.name: model.api_base}, api_key_env=api_key_env or key)
+    given = api_base or {}
+    named = [job.models.get(model.name) for model in (promotion.model, *promotion.fallbacks)]
+    own = [model for model in named if model is not None and model.api_base is not None and model.name not in given]
+    bases = {**{model.name: model.api_base for model in own if model.api_base is not None}, **given}
+    keys: PerModel = {model.name: model.api_key_env for model in own if model.api_key_env is not None}
+    if isinstance(api_key_env, str):
+        keys = api_key_env
+    elif isinstance(api_key_env, Mapping) and isinstance(keys, Mapping):
+        keys = {**keys, **api_key_env}
+    return Addresses(api_base=bases or None, api_key_env=keys or None)
 
 
 def _check_keys(work: Checked) -> None:

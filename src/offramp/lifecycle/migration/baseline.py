@@ -69,8 +69,29 @@ def read_baseline(origin: Origin, runs: Runs, *, folder: FeatureFolder, alive: b
     return _measured(origin, runs, say) if alive else _kept(origin, folder)
 
 
+def of_this_task(origin: Origin, *, alive: bool, say: Callable[[str], None]) -> tuple[Origin, bool]:
+    """The origin, without recorded scores where its space is another task than theirs; and whether it can run again.
+
+    Scores of two tasks are never compared. Answers on record are graded again without a call.
+
+    Raises:
+        UsageError: it is another task, its model no longer answers, and no answers are on record.
+    """
+    job = resolve_job(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
+    if job.task.hash == origin.promotion.evidence.task_hash:
+        return origin, alive
+    if not alive and origin.row is None:
+        what = (
+            f"its data, splits, metric or fields are not those that {origin.candidate.model} was measured on, and that "
+            "model no longer answers"
+        )
+        raise UsageError(problem(str(origin.space.path), what, do="Restore them, or leave --space out."))
+    say("the space file is another task than the recorded one: its data, splits, metric or fields differ")
+    return replace(origin, recorded=Recorded(search={}, holdout={})), True
+
+
 def _measured(origin: Origin, runs: Runs, say: Callable[[str], None]) -> Baseline:
-    say(f"today's config on {origin.candidate.model}, because its results are not stored here")
+    say(f"today's config on {origin.candidate.model}, because there are no stored results of it on this task")
     result = runs.run(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
     if not result.report.members:
         raise result.error or JobError(f"{origin.candidate.model} gave no result: {result.report.stop_reason}")

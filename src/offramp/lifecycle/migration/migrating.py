@@ -19,7 +19,7 @@ from offramp.job.clock import Interrupted, Timing
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
 from offramp.lifecycle.migration import spaces
-from offramp.lifecycle.migration.baseline import by_answers, read_baseline
+from offramp.lifecycle.migration.baseline import by_answers, of_this_task, read_baseline
 from offramp.lifecycle.migration.fit import fitted, params_refused
 from offramp.lifecycle.migration.model_choice import NotTried, choose, notice_of
 from offramp.lifecycle.migration.origin import Origin, counted, read_origin
@@ -91,7 +91,10 @@ def run_migration(
         origin, baseline = by_answers(origin, places.results)
     else:
         folder = FeatureFolder(places.promotions, feature)
-        baseline = read_baseline(origin, runs, folder=folder, alive=_answers(notice), say=say)
+        alive = _answers(notice)
+        if places.space is not None:
+            origin, alive = of_this_task(origin, alive=alive, say=say)
+        baseline = read_baseline(origin, runs, folder=folder, alive=alive, say=say)
     work = _Progress(origin, runs, baseline, reference, say)
     for name in choice.names:
         work.drop_in(name)

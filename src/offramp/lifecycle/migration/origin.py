@@ -1,7 +1,7 @@
 """What a migration starts from: the promoted config as a candidate, its space, and what was recorded of it.
 
-The space is that of the study which the promotion came from, as it ran. Where that study is in the storage its results
-serve as well: the retiring model no longer has to answer.
+The space is the file that was named, else that of the study which the promotion came from, as it ran. Where that study
+is in the storage its results serve as well: the retiring model no longer has to answer.
 
 Invariant: nothing here makes a call or writes.
 """
@@ -39,7 +39,7 @@ class Origin:
     Attributes:
         label: which points at the promotion.
         candidate: the promoted config; its demos are chosen again by kind, count and seed.
-        space: as the study ran it; from the space file where the study is not in the storage.
+        space: of the file that was named, else as the study ran it, else of the space file where the promotion says.
         row: the study's record; None where it is not in the storage.
     """
 
@@ -58,7 +58,7 @@ def read_origin(
 
     Args:
         storage: URL of where the study is; it need not exist.
-        space: where the space file is now, if it has moved.
+        space: the space file to take, whatever the study ran with.
 
     Raises:
         PromotionError: the promotion's content is not the candidate that its evidence is about.
@@ -102,7 +102,7 @@ def _space(promotion: Promotion, row: StudyRow | None, promotions: Path, given: 
     if path is None or not path.parent.is_dir():
         what = "the space file of its study is not where the promotion says it is"
         raise UsageError(problem(promotion.feature, what, got=str(path) if path else None, do="Name it with --space."))
-    if row is None:
+    if row is None or given is not None:
         return load_space(path)
     space = space_from_json(row.space_json)
     return LoadedSpace(path=path, base=path.parent, space=space, lines={}, text_hash=content_hash(row.space_json))
