@@ -10,7 +10,10 @@ from typing import Any
 
 import dspy
 import pytest
+from dspy.clients.lm15_boundary import request_kwargs
+from dspy.lm15 import response_from_openai_chat
 
+from offramp.errors import UsageError
 from offramp.program.background import BACKGROUND
 from offramp.program.deployed import DeployedProgram
 from offramp.program.program import Program
@@ -117,3 +120,94 @@ def test_it_is_a_part_of_a_larger_program_that_is_copied_saved_and_optimised(tmp
     again = Larger(sort)
     again.load(tmp_path / "state.json")
     assert len(again.reply.demos) == len(better.reply.demos)
+
+
+class Two(dspy.Module):
+    """Two predictors, one of them with tools."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.think = dspy.ChainOfThought("message -> thought")
+        self.sort = dspy.ReAct("message, thought -> category", tools=[lookup])
+
+    def forward(self, message: str) -> dspy.Prediction:
+        return self.sort(message=message, thought=self.think(message=message).thought)
+
+
+def lookup(word: str) -> str:
+    """What a word means here."""
+    return f"{word} means billing"
+
+
+def one() -> dspy.Module:
+    return dspy.ChainOfThought("message -> category")
+
+
+SCRIPT = [
+    {"reasoning": "r", "thought": "money"},
+    {"next_thought": "look", "next_tool_name": "lookup", "next_tool_args": {"word": "money"}},
+    {"next_thought": "done", "next_tool_name": "finish", "next_tool_args": {}},
+    {"reasoning": "r", "category": "billing"},
+]
+
+
+def in_chat(values: dict[str, Any]) -> str:
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    return "\n\n".join(f"[[ ## {name} ## ]]\n{text}" for name, text in texts.items()) + "\n\n[[ ## completed ## ]]"
+
+
+class Recording:
+    """An engine of DSPy's that answers from a script and keeps what it was sent."""
+
+    def __init__(self, answers: list[str]) -> None:
+        self.answers, self.sent = list(answers), []  # type: ignore[var-annotated]
+
+    def complete(self, request: Any) -> Any:
+        self.sent.append(request_kwargs(request, "chat")["messages"])
+        message = {"role": "assistant", "content": self.answers[len(self.sent) - 1]}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        return response_from_openai_chat(
+            {"model": request.model, "choices": [choice], "usage": usage}, model=request.model
+        )
+
+
+@pytest.mark.parametrize("adapter", ["chat", "json"])
+@pytest.mark.parametrize("factory", [Two, one])
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_it_saves_sends_the_same_requests_in_plain_dspy(
+    tmp_path: Any, factory: Any, whole: bool, adapter: str
+) -> None:
+    script = SCRIPT if factory is Two else SCRIPT[-1:]
+    answers = [in_chat(values) if adapter == "chat" else json.dumps(values) for values in script]
+    texts = {"think.predict": "Think of the bill.", "sort.react": "Sort it."} if factory is Two else {"main": "Sort."}
+    shown = "think.predict" if factory is Two else "main"
+    demo = {"message": "m0", "reasoning": "r0", "thought" if factory is Two else "category": "t0"}
+    wire = transport(list(answers))
+
+    async def make() -> Program:
+        candidate = make_candidate(module="own", adapter=adapter, instructions=texts)
+        fields, demos = make_fields({"category": OutputField()}), {shown: [demo]}
+        return Program(candidate, fields=fields, model=HOSTED, send=wire.send, factory=factory, demos=demos)
+
+    program = BACKGROUND.wait(make())
+    loaded = DeployedProgram(lambda: [program], feature="sorting")
+    assert loaded(message="m").category == "billing"
+
+    loaded.save(tmp_path / "program" if whole else tmp_path / "state.json", save_program=whole)
+    if whole:
+        plain = dspy.load(str(tmp_path / "program"), allow_pickle=True)
+    else:
+        plain = factory()
+        plain.load(tmp_path / "state.json")
+    engine = Recording(answers)
+    own_adapter = dspy.ChatAdapter() if adapter == "chat" else dspy.JSONAdapter()
+    with dspy.context(lm=dspy.LM("openai/x", engine=engine, cache=False), adapter=own_adapter):
+        assert plain(message="m").category == "billing"
+    assert [list(request.messages) for request in wire.requests] == engine.sent
+
+
+def test_a_promoted_program_takes_no_other_state() -> None:
+    program = deployed("billing", fields=make_fields({"category": OutputField()}), adapter="plain")
+    with pytest.raises(UsageError, match="takes no other state"):
+        program.load_state(program.dump_state())

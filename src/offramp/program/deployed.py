@@ -58,6 +58,22 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
         """Predictors of the program as it is now, with their instructions and static demos."""
         return list(self._programs()[0].module.named_predictors())
 
+    def save(self, path: Any, save_program: bool = False, modules_to_serialize: Any = None) -> None:
+        """Saves the program as it is now for DSPy: its state (.json), which a module of its class loads, or all of it.
+
+        Model, parameters and adapter are not part of a module; the promotion has them.
+        """
+        self._programs()[0].module.save(path, save_program, modules_to_serialize)
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """The state of the program as it is now, as `save` writes it."""
+        return dict(self._programs()[0].module.dump_state(json_mode))
+
+    def load_state(self, state: Any, **_options: Any) -> None:
+        """Raises UsageError: what a label points at is not changed from within an app."""
+        do = "Load the state into a module of your own, or promote another version."
+        raise UsageError(problem(self._feature, "a promoted program takes no other state", do=do))
+
     def _answer(self, inputs: Mapping[str, Any]) -> Coroutine[Any, Any, dspy.Prediction]:
         """The work of one call, on the version as it is now."""
         programs = self._programs()
