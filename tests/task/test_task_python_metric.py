@@ -60,8 +60,8 @@ def test_a_value_that_is_not_a_score_is_an_error_with_function_value_and_row(tmp
 
 
 def test_a_function_that_raises_stops_with_its_own_words(tmp_path):
-    metric = _metric(tmp_path, "def f(example, prediction):\n    return example['b']\n")
-    with pytest.raises(MetricError, match=r"m.py:f: row 7: it raised KeyError: 'b'"):
+    metric = _metric(tmp_path, "def f(example, prediction):\n    return {}[example['a']]\n")
+    with pytest.raises(MetricError, match=r"m.py:f: row 7: it raised KeyError: 'x'"):
         _score(metric)
 
 

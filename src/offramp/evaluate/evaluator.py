@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from offramp.calls.failures import InfrastructureError
@@ -170,19 +171,27 @@ class Evaluator:
             )
         return outcome
 
-    async def observe(self, candidate: Candidate, examples: Sequence[Example]) -> list[Observation]:
+    async def observe(
+        self, candidate: Candidate, examples: Sequence[Example], predictor: str | None = None
+    ) -> list[Observation]:
         """What a candidate does on train examples, for a proposer. Nothing of it is kept as a result.
+
+        Args:
+            predictor: the one whose instruction is to be improved; None for the program as a whole.
 
         Raises:
             ObservationFailed: a run failed for reasons that are not the program's.
         """
         return await observe(
-            await self.program(candidate), examples, self._task.fields.inputs, judge=self._graded_demo,
-            concurrency=self._settings.concurrency, check=self._check, within=self._within,
+            await self.program(candidate), examples, self._task.fields.inputs,
+            judge=partial(self._graded_demo, predictor=predictor), concurrency=self._settings.concurrency,
+            check=self._check, within=self._within,
         )  # fmt: skip
 
-    async def _graded_demo(self, outcome: Outcome, candidate: Candidate, example: Example) -> Result:
-        return await graded(_checked(outcome), **self._grading(candidate, example))
+    async def _graded_demo(
+        self, outcome: Outcome, candidate: Candidate, example: Example, predictor: str | None = None
+    ) -> Result:
+        return await graded(_checked(outcome), **self._grading(candidate, example), predictor=predictor)
 
     def _grading(self, candidate: Candidate, example: Example) -> dict[str, Any]:
         model = self._models[candidate.model]

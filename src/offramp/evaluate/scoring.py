@@ -23,6 +23,7 @@ from offramp.records import (
 )
 from offramp.task.metrics import Ask, Metric
 from offramp.task.metrics.judge import JudgeFailed
+from offramp.task.metrics.rows import Answer
 
 
 async def result_of(
@@ -41,9 +42,14 @@ async def result_of(
 
 
 async def graded(
-    outcome: Outcome, *, candidate: Candidate, example: Example, model: Model, metric: Metric, ask: Ask | None
-) -> Result:
-    """As `result_of`, for who has to know whether another try could end otherwise: raises InfrastructureError too."""
+    outcome: Outcome, *, candidate: Candidate, example: Example, model: Model, metric: Metric, ask: Ask | None,
+    predictor: str | None = None,
+) -> Result:  # fmt: skip
+    """As `result_of`, for who has to know whether another try could end otherwise: raises InfrastructureError too.
+
+    Args:
+        predictor: the one that feedback is wanted for, from a metric that knows of predictors; None for the whole.
+    """
     if outcome.infrastructure_error is not None:
         return _failed(outcome, candidate, example, outcome.infrastructure_error)
     if outcome.program_error is not None:
@@ -51,10 +57,16 @@ async def graded(
             outcome, candidate, example, model, ResultState.PROGRAM_ERROR, 0.0, error_words(outcome, candidate), {}
         )
     try:
-        score = await metric.score(example, outcome.outputs or {}, None if ask is None else _told(ask))
+        score = await metric.score(example, _answer(outcome, predictor), None if ask is None else _told(ask))
     except JudgeFailed as error:
         return _failed(outcome, candidate, example, error)
     return _counted(outcome, candidate, example, model, ResultState.SCORED, score.value, score.feedback, score.parts)
+
+
+def _answer(outcome: Outcome, predictor: str | None) -> Answer:
+    outputs, prediction = outcome.outputs or {}, {} if outcome.prediction is None else outcome.prediction
+    beside = {name: value for name, value in prediction.items() if name not in outputs}
+    return Answer(outputs, beside=beside, steps=outcome.trace, predictor=predictor)
 
 
 def _told(ask: Ask) -> Ask:

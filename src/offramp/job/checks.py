@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from offramp.errors import DatasetError, ModelError, SpaceError, nearest, problem
+from offramp.errors import DatasetError, MetricError, ModelError, SpaceError, nearest, problem
 from offramp.job.check_values import check_values
 from offramp.job.reserving import TIER, tiers_sent
 from offramp.job.resolved import ResolvedJob
@@ -15,9 +15,10 @@ from offramp.models.keys import missing_key
 from offramp.program.module import predictors_of, unshown_fields
 from offramp.program.program import demo_rows
 from offramp.records import STANDARD_TIERS, DemoKind, Model
-from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
+from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, ModelPart, PythonMetric, as_list, model_name
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
+from offramp.task.metrics.rows import PREDICTION, Missing
 
 Part = TypeVar("Part")
 
@@ -83,14 +84,24 @@ def _check_params(job: ResolvedJob) -> None:
 
 def _try_metrics(job: ResolvedJob) -> None:
     """Calls the user's metric functions with gold answers as predictions, so that a wrong return value shows before
-    a call is paid for.
+    a call is paid for. A metric that reads what a program gives beside them waits for its first run.
     """
     task, outputs = job.task, job.task.fields.outputs
+    gives_more = job.factory is not None or "chain_of_thought" in as_list(job.space.program.form)
     for part in metric_parts(job.space.metric, PythonMetric):
         metric = build_metric(part, fields=task.fields, base=job.loaded.base, models=job.models)
         for example in (*task.splits.train[:1], *task.splits.search[:2]):
             if all(name in example.values for name in outputs):
-                asyncio.run(metric.score(example, {name: example.values[name] for name in outputs}, None))
+                try:
+                    asyncio.run(metric.score(example, {name: example.values[name] for name in outputs}, None))
+                except MetricError as error:
+                    if not (gives_more and _asks_for_more(error)):
+                        raise
+
+
+def _asks_for_more(error: MetricError) -> bool:
+    """Whether the metric asks the prediction for something else than an output of the task."""
+    return isinstance(error.__cause__, Missing) and error.__cause__.owner == PREDICTION
 
 
 def _check_propose(job: ResolvedJob) -> None:

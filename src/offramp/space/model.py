@@ -295,10 +295,10 @@ class JsonFieldsMetric(_MetricPart):
 
 
 class PythonMetric(_MetricPart):
-    """Any function `(example, prediction) -> float, bool, or (float, feedback)`, by import path.
+    """Any function `(example, prediction) -> score`, by import path; DSPy's metrics run unchanged.
 
     `path` is `package.module:name` or `path/to/file.py:name`, relative to the space file. `example` is a read-only
-    mapping of the row's columns, `prediction` one of the output fields. May be a coroutine function.
+    mapping of the columns, `prediction` one of the output fields; both have attributes. May be a coroutine function.
     """
 
     kind: Literal["python"] = Field(description="Kind of metric.")

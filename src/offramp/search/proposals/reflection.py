@@ -21,7 +21,7 @@ from offramp.search.proposals.screening import repeats
 from offramp.space.model import ProposePart
 from offramp.space.params import MAIN
 
-Observe = Callable[[Candidate, Sequence[Example]], Awaitable[Sequence[Observation]]]
+Observe = Callable[[Candidate, Sequence[Example], str], Awaitable[Sequence[Observation]]]
 
 MOST_BATCHES = 3
 MOST_CHARS = 600
@@ -71,7 +71,7 @@ class FromReflection:
         size = self._part.examples
         most = min(len(order), MOST_BATCHES * size)
         for start in range(0, most, size):
-            observed = await self._observe(brief.parent, order[start : start + size])
+            observed = await self._observe(brief.parent, order[start : start + size], brief.predictor)
             wrong = [one for one in observed if one.result.score is not None and one.result.score < 1.0]
             if wrong:
                 return sorted(wrong, key=lambda one: one.result.score or 0.0)[: max(1, size // 2)]

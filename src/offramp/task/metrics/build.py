@@ -33,7 +33,7 @@ from offramp.task.fields import TaskFields
 from offramp.task.metrics._base import VERSION, Metric, part_fingerprint
 from offramp.task.metrics.contains import Contains, strings
 from offramp.task.metrics.exact import Exact
-from offramp.task.metrics.imports import load_function, source_hash
+from offramp.task.metrics.imports import load_function, more_arguments, source_hash
 from offramp.task.metrics.json_fields import JsonFields
 from offramp.task.metrics.judge import PROMPT_VERSION, Judge, judge_params
 from offramp.task.metrics.length import Length, word_limit
@@ -79,11 +79,15 @@ def _build(part: MetricPart, context: _Context, where: str) -> Metric:
             return _judge(part, context, where)
         case PythonMetric():
             function = load_function(part.path, context.base)
+            more, by_predictor = more_arguments(function, part.path)
             return Python(
                 name=part.name or f"python:{part.path.rpartition(':')[2]}",
                 fingerprint=part_fingerprint(part, source_hash(function)),
                 path=part.path,
                 function=function,
+                more=more,
+                by_predictor=by_predictor,
+                inputs=tuple(context.fields.inputs),
                 executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="offramp-metric"),
             )
         case JsonFieldsMetric():

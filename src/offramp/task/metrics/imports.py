@@ -100,17 +100,53 @@ def importable(*folders: Path) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _checked(function: Callable[..., Any], path: str) -> Callable[..., Any]:
-    if not callable(function) or inspect.isclass(function):
-        expected = "a function (example, prediction)"
-        raise MetricError(problem(path, "not a function", got=type(function).__name__, expected=expected))
+def _checked(function: Any, path: str) -> Callable[..., Any]:
+    """The function, or an object of a class that can be made without arguments."""
+    if inspect.isclass(function):
+        function = _made(function, path)
+    if not callable(function):
+        got = type(function).__name__
+        raise MetricError(problem(path, "not a function", got=got, expected="a function (example, prediction)"))
+    more_arguments(function, path)
+    return function  # type: ignore[no-any-return]
+
+
+def _made(kind: type, path: str) -> Any:
+    if "__call__" not in dir(kind):
+        raise MetricError(problem(path, "not a function", got="type", expected="a function (example, prediction)"))
     try:
-        signature = inspect.signature(function)
+        return kind()
+    except Exception as error:
+        what = f"{kind.__name__}() raises {type(error).__name__}: {error}"
+        do = f"Make an object of it in a file of your own, and name that: `metric = {kind.__name__}(...)`."
+        raise MetricError(problem(path, what, do=do)) from error
+
+
+_GEPA = ("trace", "pred_name", "pred_trace")
+
+
+def more_arguments(function: Callable[..., Any], path: str) -> tuple[int, bool]:
+    """How many arguments beside example and prediction it needs, and whether it takes GEPA's three.
+
+    GEPA's metrics are (gold, pred, trace, pred_name, pred_trace).
+
+    Raises:
+        MetricError: it cannot be called so.
+    """
+    called = function if inspect.isroutine(function) else getattr(function, "forward", function)
+    try:
+        signature = inspect.signature(called)
     except (TypeError, ValueError):
-        return function  # a function in C may not say
+        return 0, False  # a function in C may not say
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [p.name for p in signature.parameters.values() if p.kind in positional and p.default is p.empty]
+    more = [name.strip("_") for name in needed[2:]]
     try:
-        signature.bind({}, {})
+        signature.bind(*[None] * max(2, len(needed)))
     except TypeError as error:
         what = f"cannot be called with (example, prediction): {error}"
         raise MetricError(problem(path, what, got=str(signature))) from None
-    return function
+    if len(needed) == 5 or set(more) <= set(_GEPA):
+        return len(more), len(needed) == 5 or "pred_name" in signature.parameters
+    expected = f"(example, prediction), and none or all of {', '.join(_GEPA)} beside them"
+    raise MetricError(problem(path, "its arguments", got=str(signature), expected=expected))

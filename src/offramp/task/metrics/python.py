@@ -1,4 +1,7 @@
-"""A function of the user's as a metric.
+"""A function of the user's as a metric, also one that was written for DSPy's optimisers.
+
+It may be `(example, prediction)`, DSPy's `(example, pred, trace=None)`, GEPA's five arguments, or an object that is
+called so, such as `dspy.evaluate.SemanticF1`. A score may stand alone, with feedback, or in a `dspy.Prediction`.
 
 What it returns is checked every time: text, null, NaN or 1.5 is the function's bug and stops the job with the row and
 the value; it is never a zero for the candidate. A plain function runs in one thread of its own, so that a slow one does
@@ -9,29 +12,31 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import copy
 import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from offramp.errors import MetricError, OfframpError, problem
 from offramp.records import Example, Score
 from offramp.task.metrics._base import Ask
+from offramp.task.metrics.rows import PREDICTION, Answer, Missing, Row
 
 _SLACK = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Python:
-    """A function `(example, prediction) -> float, bool, or (float, feedback)`.
+    """A function `(example, prediction) -> score`.
 
     Attributes:
         path: how the space file names it, for messages.
+        more: how many further arguments it needs (trace, pred_name, pred_trace); they are None when it scores.
+        by_predictor: whether it can say what one predictor did wrong.
+        inputs: names of the task's inputs.
         executor: one thread; calls of a plain function never overlap.
     """
 
@@ -40,25 +45,39 @@ class Python:
     path: str
     function: Callable[..., Any]
     executor: Executor
+    more: int = 0
+    by_predictor: bool = False
+    inputs: tuple[str, ...] = ()
     judge_models: tuple[str, ...] = ()
 
     async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
         """What the function returns. Raises MetricError if it raises, or returns something that is not a score."""
+        answer = outputs if isinstance(outputs, Answer) else Answer(outputs)
+        row = Row(example.values, "the row", inputs=self.inputs)
+        prediction = Row(answer, PREDICTION, beside=answer.beside)
         try:
-            returned = await self._call(_read_only(example.values), _read_only(outputs))
+            returned = await self._call(row, prediction, *self._more(answer))
         except OfframpError:
             raise
         except (Exception, SystemExit) as error:
-            what = f"row {example.row}: it raised {type(error).__name__}: {error}"
+            raised = f"it raised {type(error).__name__}: {error}"
+            what = f"row {example.row}: {error if isinstance(error, Missing) else raised}"
             raise MetricError(problem(self.path, what, do="Fix the function.")) from error
         return _score(returned, self.path, example.row)
 
-    async def _call(self, example: Mapping[str, Any], prediction: Mapping[str, Any]) -> Any:
+    def _more(self, answer: Answer) -> list[Any]:
+        """Trace, name of a predictor and its part of the trace where it is asked about that one."""
+        if answer.predictor is None or not self.by_predictor:
+            return [None] * self.more
+        trace = [(name, Row(given, "the inputs"), Row(gave, "the outputs")) for name, given, gave in answer.steps]
+        return [trace, answer.predictor, [step for step in trace if step[0] == answer.predictor]]
+
+    async def _call(self, *arguments: Any) -> Any:
         if is_coroutine_function(self.function):
-            return await self.function(example, prediction)
+            return await self.function(*arguments)
         run = contextvars.copy_context().run
         loop = asyncio.get_running_loop()
-        returned = await loop.run_in_executor(self.executor, run, self.function, example, prediction)
+        returned = await loop.run_in_executor(self.executor, run, self.function, *arguments)
         return await returned if inspect.isawaitable(returned) else returned
 
 
@@ -67,16 +86,16 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
-def _read_only(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A copy: lists inside could be changed even through a read-only mapping."""
-    return MappingProxyType(copy.deepcopy(dict(values)))
-
-
 def _score(returned: Any, path: str, row: int) -> Score:
-    value, feedback = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
+    """A score alone, `(score, feedback)`, or what has both by name: a `dspy.Prediction` or a mapping."""
+    value, feedback = returned, None
+    if isinstance(returned, tuple) and len(returned) == 2:
+        value, feedback = returned
+    elif hasattr(returned, "keys") and "score" in returned.keys():  # noqa: SIM118 (DSPy's records have no mapping's `in`)
+        value, feedback = returned["score"], returned.get("feedback")
     number = _number(value)
     if number is None or not (feedback is None or isinstance(feedback, str)):
-        expected = "a number in [0, 1], a boolean, or (number, feedback)"
+        expected = "a number in [0, 1], a boolean, (number, feedback), or dspy.Prediction(score=..., feedback=...)"
         what = f"row {row}: what it returned"
         raise MetricError(problem(path, what, got=_Shown(returned), expected=expected, do="Fix the function."))
     return Score(value=number, feedback=feedback)

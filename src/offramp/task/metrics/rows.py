@@ -1,0 +1,152 @@
+"""What a metric of the user's is given: a row and a prediction that read like DSPy's, and that cannot be changed.
+
+Both are read-only mappings whose keys are attributes as well (`row["answer"]` is `row.answer`), with the methods of
+`dspy.Example` that only read. Objects inside read the same way: `prediction.invoice.vendor`. They are copies, so that
+a metric that changes a list of its own row changes nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+PREDICTION = "the prediction"
+"""What a prediction is called in messages."""
+
+
+class Answer(dict[str, Any]):
+    """The outputs of one run as JSON values, with what else is known of it.
+
+    Attributes:
+        beside: what the program gave beside the outputs of the task, such as the passages it found; as it gave it.
+        steps: (name of a predictor, its inputs, its outputs) in order.
+        predictor: the one that feedback is asked for; None for the program as a whole.
+    """
+
+    def __init__(
+        self, outputs: Mapping[str, Any], *, beside: Mapping[str, Any] | None = None,
+        steps: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = (), predictor: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(outputs)
+        self.beside, self.steps, self.predictor = dict(beside or {}), tuple(steps), predictor
+
+
+class Missing(AttributeError, KeyError):
+    """A name that a row, a prediction or an object inside does not have; the text says which it has.
+
+    Attributes:
+        owner: what does not have it: `row 7`, `the prediction`, `the object`.
+    """
+
+    __str__ = Exception.__str__
+
+    def __init__(self, owner: str, name: str, known: Iterable[object]) -> None:
+        super().__init__(f"{owner} has no {name!r}; it has {', '.join(map(str, known))}")
+        self.owner = owner
+
+
+class Row(Mapping[str, Any]):
+    """Named values of an example or of a prediction."""
+
+    def __init__(
+        self, values: Mapping[str, Any], kind: str, *, inputs: Collection[str] = (),
+        beside: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Make it.
+
+        Args:
+            kind: what it is, for messages: `row 7`.
+            inputs: names of those values that the program is given.
+            beside: values that can be asked for by name, though the mapping does not list them.
+        """
+        for name, value in (
+            ("_values", {name: readable(value) for name, value in values.items()}), ("_kind", kind),
+            ("_inputs", tuple(inputs)), ("_beside", dict(beside or {})),
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)
+
+    _values: dict[str, Any]
+    _kind: str
+    _inputs: tuple[str, ...]
+    _beside: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        """The value. Raises Missing."""
+        for values in (self._values, self._beside):
+            if name in values:
+                return values[name]
+        raise Missing(self._kind, name, [*self._values, *self._beside])
+
+    def __getattr__(self, name: str) -> Any:
+        """The value. Raises Missing."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Raises AttributeError: it cannot be changed."""
+        raise AttributeError(f"{self._kind} cannot be changed: {name!r} is read-only")
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a value of that name."""
+        return name in self._values or name in self._beside
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._values)
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        """Both in one dict; the other's values win."""
+        return {**self._values, **other}
+
+    def __repr__(self) -> str:
+        """As a dict."""
+        return repr(self._values)
+
+    def toDict(self) -> dict[str, Any]:
+        """A dict with the values."""
+        return dict(self._values)
+
+    def copy(self, **changed: Any) -> Row:
+        """Another one, with these values instead."""
+        return Row({**self._values, **changed}, self._kind, inputs=self._inputs, beside=self._beside)
+
+    def without(self, *names: str) -> Row:
+        """Another one without these values."""
+        left = {name: value for name, value in self._values.items() if name not in names}
+        return Row(left, self._kind, inputs=self._inputs, beside=self._beside)
+
+    def with_inputs(self, *names: str) -> Row:
+        """Another one whose inputs are these."""
+        return Row(self._values, self._kind, inputs=names, beside=self._beside)
+
+    def inputs(self) -> Row:
+        """Its inputs alone."""
+        return Row({name: self._values[name] for name in self._inputs if name in self._values}, self._kind)
+
+    def labels(self) -> Row:
+        """All but its inputs."""
+        return self.without(*self._inputs)
+
+
+class _Object(dict[str, Any]):
+    """A JSON object whose keys are attributes as well, unless a dict has a method of that name."""
+
+    def __getattr__(self, name: str) -> Any:
+        """The value. Raises Missing."""
+        if name in self:
+            return self[name]
+        raise Missing("the object", name, self)
+
+
+def readable(value: Any) -> Any:
+    """A copy of a JSON value whose objects have attributes."""
+    if isinstance(value, Mapping):
+        return _Object((name, readable(inner)) for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return type(value)(readable(item) for item in value) if type(value) in (list, tuple) else value
+    return value
