@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from offramp.lifecycle.scan import scan
     from offramp.lifecycle.watch_report import watch
     from offramp.program.reading import Unreadable, read_value
+    from offramp.program.routing import lm
     from offramp.promote.loading import load, load_messages
     from offramp.review.report_file import report
     from offramp.search.api import optimize
@@ -23,6 +24,7 @@ __all__ = [
     "Unreadable",
     "__version__",
     "compare",
+    "lm",
     "load",
     "load_messages",
     "migrate",
@@ -38,6 +40,7 @@ __all__ = [
 _LAZY = {
     "Unreadable": "offramp.program.reading",
     "compare": "offramp.study.lookup",
+    "lm": "offramp.program.routing",
     "load": "offramp.promote.loading",
     "load_messages": "offramp.promote.loading",
     "migrate": "offramp.lifecycle.migration",

@@ -464,6 +464,9 @@ class Result:
         score: value in [0, 1]; 0.0 for a program error; None for an infrastructure error.
         cost_usd: virtual: what one production run costs, also when the ledger answered; judge not included; None
             where a price is unknown or the state is an infrastructure error.
+        usage: tokens of the candidate's own model.
+        others_usd: the part of `cost_usd` of other models that the program asked, each at its own price; None where one
+            is unknown.
         latency_s: sum of the wall clock of its calls, from their physical requests; None for an infrastructure error.
         outputs: predicted fields, JSON values; None unless parsed (or where texts are not stored).
         reason: why it is an error, or the metric's feedback.
@@ -488,6 +491,7 @@ class Result:
     ending: Ending | None = None
     reasoning_only: bool | None = None
     other_model: str | None = None
+    others_usd: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -530,6 +534,7 @@ class Aggregate:
         quality: mean score in 0..1, with the ends of its 95 % interval. None when n is 0.
         quality_square: mean of the squared scores, which the interval is computed from.
         usage: sums over the n runs; its `compute_s` is None unless it is known for all of them.
+        others_usd: sum over the n runs of what other models of the program cost; None where one's price is unknown.
         cost_usd: mean virtual USD of one run; None where a price is not known.
         latency_mean_s, latency_p50_s, latency_p90_s, latency_p95_s: seconds of one run.
         n_cut, n_filtered, n_refused, n_empty, n_unreadable: of the n runs, by `Ending`; None where no ending is known,
@@ -561,6 +566,7 @@ class Aggregate:
     n_other_model: int | None = None
     other_model: str | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
+    others_usd: float | None = 0.0
 
     def latency_s(self, statistic: str = "p50") -> float | None:
         """Seconds of one run: `mean`, `p50`, `p90` or `p95`."""
@@ -569,7 +575,8 @@ class Aggregate:
     def priced(self, price: Price | None) -> Aggregate:
         """The same runs at this price, each request below its first step."""
         total = None if price is None or self.usage is None or not self.n else price.cost_usd(self.usage)
-        return replace(self, cost_usd=None if total is None else total / self.n)
+        others = self.others_usd
+        return replace(self, cost_usd=None if total is None or others is None else (total + others) / self.n)
 
 
 class Measured(Protocol):

@@ -543,7 +543,7 @@ def test_outputs_are_stored_as_json(given: Any, stored: Any) -> None:
         def forward(self, message: str) -> dspy.Prediction:
             return dspy.Prediction(category=given)
 
-    outcome, _ = own("x", Giving)
+    outcome, _ = own("x", Giving, strict=False)
     assert outcome.outputs == {"category": stored}
 
 
@@ -554,7 +554,7 @@ def test_numpy_numbers_are_numbers() -> None:
         def forward(self, message: str) -> dspy.Prediction:
             return dspy.Prediction(category=[np.float32(0.5), np.int64(3), np.float64(0.25)])
 
-    assert own("x", Giving)[0].outputs == {"category": [0.5, 3, 0.25]}
+    assert own("x", Giving, strict=False)[0].outputs == {"category": [0.5, 3, 0.25]}
 
 
 # -------------------------------------------------------------------------- instructions, parameters, demos
@@ -644,6 +644,7 @@ def test_state_of_one_run_is_not_there_in_the_next_also_with_parts_that_cannot_b
         def forward(self, message: str) -> dspy.Prediction:
             with self.lock:
                 self.asked["times"] += 1
+            self.sort(message=message)
             return dspy.Prediction(category=str(self.asked["times"]))
 
     async def go() -> list[Outcome]:
@@ -659,7 +660,7 @@ def test_a_module_that_changes_its_input_does_not_change_the_example() -> None:
             return dspy.Prediction(category=message.pop())
 
     example = make_example(0, message=["a", "b"], category="b")
-    outcome, _ = own("x", Popping, example=example)
+    outcome, _ = own("x", Popping, example=example, strict=False)
     assert outcome.outputs == {"category": "b"} and example.values["message"] == ["a", "b"]
 
 

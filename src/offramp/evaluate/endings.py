@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from offramp.models.names import is_another
 from offramp.program.program import Outcome
-from offramp.records import Candidate, Ending, Model
+from offramp.records import Candidate, Ending
 
 _WORST_FIRST = tuple(reversed(Ending))
 
@@ -48,7 +48,10 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 _UNPARSABLE = "unparsable answer: "
 
 
-def other_model(outcome: Outcome, model: Model) -> str | None:
+def other_model(outcome: Outcome) -> str | None:
     """The model that answered instead of the one asked for; None where it was that one, or nothing says."""
-    named = [reply.answered_by for reply in outcome.replies if reply.answered_by is not None]
-    return next((name for name in named if not model.local and is_another(model.route, name)), None)
+    for exchange in outcome.exchanges:
+        model, name = exchange.request.model, exchange.reply.answered_by
+        if name is not None and not model.local and is_another(model.route, name):
+            return name
+    return None

@@ -221,7 +221,7 @@ class Evaluator:
         nearest = self._nearest_demos() if candidate.demo_kind is DemoKind.NEAREST else None
         return Program(
             candidate, fields=self._task.fields, model=self._models[candidate.model], send=self._send,
-            factory=self._factory, demos=demos, nearest=nearest,
+            factory=self._factory, demos=demos, nearest=nearest, models=self._models,
         )  # fmt: skip
 
     def _nearest_demos(self) -> NearestDemos:

@@ -5,11 +5,12 @@ Invariant: an infrastructure error never becomes a score, and a program error al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from offramp.calls.failures import InfrastructureError, ProgramError
 from offramp.evaluate.endings import ending_of, error_words, other_model, reasoning_only
 from offramp.program.program import Outcome
+from offramp.program.run_log import Exchange
 from offramp.records import (
     CallReply,
     CallRequest,
@@ -19,7 +20,6 @@ from offramp.records import (
     Result,
     ResultState,
     Usage,
-    price_of,
 )
 from offramp.task.metrics import Ask, Metric
 from offramp.task.metrics.judge import JudgeFailed
@@ -85,15 +85,18 @@ def _counted(
     outcome: Outcome, candidate: Candidate, example: Example, model: Model, state: ResultState, score: float,
     reason: str | None, parts: Mapping[str, float],
 ) -> Result:  # fmt: skip
-    usage = sum((reply.usage for reply in outcome.replies), Usage())
+    own = [exchange for exchange in outcome.exchanges if exchange.request.model.name == candidate.model]
+    others = [exchange for exchange in outcome.exchanges if exchange.request.model.name != candidate.model]
+    none = Usage(compute_s=0.0) if others and not own else Usage()
     return Result(
         candidate=candidate.id,
         example=example.id,
         state=state,
         score=score,
-        cost_usd=_virtual_cost(outcome, candidate, model),
+        cost_usd=_virtual_cost(outcome.exchanges),
+        others_usd=_virtual_cost(others),
         latency_s=sum(reply.latency_s for reply in outcome.replies) if outcome.replies else None,
-        usage=usage,
+        usage=sum((exchange.reply.usage for exchange in own), none),
         outputs=outcome.outputs,
         reason=reason,
         parts=dict(parts),
@@ -101,16 +104,14 @@ def _counted(
         cached_calls=_cached(outcome),
         ending=ending_of(outcome),
         reasoning_only=reasoning_only(outcome),
-        other_model=other_model(outcome, model),
+        other_model=other_model(outcome),
     )
 
 
-def _virtual_cost(outcome: Outcome, candidate: Candidate, model: Model) -> float | None:
-    price = price_of(candidate, {candidate.model: model.price})
-    if price is None:
-        return None
-    costs = [price.reply_usd(reply.usage) for reply in outcome.replies]
-    return None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None)
+def _virtual_cost(exchanges: Sequence[Exchange]) -> float | None:
+    """Each reply at the price of the model that gave it."""
+    costs = [None if (price := e.request.price) is None else price.reply_usd(e.reply.usage) for e in exchanges]
+    return None if any(cost is None for cost in costs) else sum((cost for cost in costs if cost is not None), 0.0)
 
 
 def _failed(outcome: Outcome, candidate: Candidate, example: Example, error: BaseException) -> Result:

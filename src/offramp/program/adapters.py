@@ -2,7 +2,7 @@
 
 Rule 1: an answer is read once. Whatever a parser raises about it is an `AdapterParseError`, noted on the run as the
 program's own error, and no second request is made in another format.
-Rule 2: only the run's own model is asked. A predictor with its own language model would bypass ledger and budget.
+Rule 2: what a model of the program's own can be asked for is what the run's route to it can do.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import dspy
 from dspy.adapters.utils import apply_output_field_defaults
 from dspy.utils.exceptions import AdapterParseError
 
-from offramp.errors import JobError
-from offramp.program.engine import SyncCallerEngine, current_run, extra_params
+from offramp.program.engine import current_run, extra_params
 from offramp.program.plain import PlainMessages, plain_grammar
 from offramp.program.reading import chat_fields, json_fields, read_found
+from offramp.program.routing import routed
 from offramp.program.values import cut
 from offramp.records import Candidate
 
@@ -28,13 +28,13 @@ class _Ruled:
 
     def __call__(self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any) -> Any:
         """DSPy's pipeline under the rules."""
-        with _rules(lm), extra_params(self.extra_params(signature)):
-            return super().__call__(lm, lm_kwargs, signature, demos, inputs)  # type: ignore[misc]
+        with _rules(), extra_params(self.extra_params(signature)):
+            return super().__call__(routed(lm), lm_kwargs, signature, demos, inputs)  # type: ignore[misc]
 
     async def acall(self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any) -> Any:
         """DSPy's pipeline under the rules."""
-        with _rules(lm), extra_params(self.extra_params(signature)):
-            return await super().acall(lm, lm_kwargs, signature, demos, inputs)  # type: ignore[misc]
+        with _rules(), extra_params(self.extra_params(signature)):
+            return await super().acall(routed(lm), lm_kwargs, signature, demos, inputs)  # type: ignore[misc]
 
     def extra_params(self, signature: type[dspy.Signature]) -> dict[str, str]:
         """Request parameters of this format beside the candidate's."""
@@ -53,11 +53,8 @@ class _Ruled:
 
 
 @contextmanager
-def _rules(lm: Any) -> Iterator[None]:
+def _rules() -> Iterator[None]:
     log = current_run()
-    if not isinstance(getattr(lm, "engine", None), SyncCallerEngine):
-        what = "a predictor calls its own language model, which no budget would count"
-        raise log.noted(JobError(f"{what}. Remove `lm` from the module: the candidate sets the model."))
     try:
         yield
     except AdapterParseError as error:

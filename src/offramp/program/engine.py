@@ -23,7 +23,7 @@ from dspy.lm15 import Request, Response, response_from_openai_chat
 
 from offramp.calls.failures import ProgramError
 from offramp.errors import JobError
-from offramp.program.run_log import RunLog
+from offramp.program.run_log import Exchange, RunLog
 from offramp.records import CallReply, CallRequest, Message, Model
 
 Send = Callable[[CallRequest], Awaitable[CallReply]]
@@ -39,16 +39,24 @@ _extra: ContextVar[Mapping[str, Any] | None] = ContextVar("offramp_extra_params"
 
 
 @contextmanager
-def recording(log: RunLog) -> Iterator[None]:
-    """Makes `log` the record of every request of the current task, its threads, and DSPy's own worker threads."""
+def recording(log: RunLog | None) -> Iterator[None]:
+    """Makes `log` the record of every request of the current task, its threads, and DSPy's own worker threads.
+
+    None: what runs in here belongs to no run, such as the work of a transport, which may use DSPy itself.
+    """
     with dspy.context(**{_RUN: log}):
         yield
 
 
+def run_here() -> RunLog | None:
+    """The record of the run that is under way here; None outside of any."""
+    log = dspy.settings.get(_RUN)
+    return log if isinstance(log, RunLog) else None
+
+
 def current_run() -> RunLog:
     """The record of the run that is under way here. Raises JobError outside of any."""
-    log = dspy.settings.get(_RUN)
-    if not isinstance(log, RunLog):
+    if (log := run_here()) is None:
         raise JobError("a predictor was called outside of the run that it belongs to")
     return log
 
@@ -69,8 +77,10 @@ class CallerEngine:
     To be made on the event loop of the caller; requests from other loops are carried over to it.
     """
 
-    def __init__(self, model: Model, request_params: Mapping[str, Any], send: Send, *, constrained: bool) -> None:
-        self._model, self._params, self._send = model, dict(request_params), send
+    def __init__(
+        self, model: Model, request_params: Mapping[str, Any], send: Send, *, constrained: bool, grammars: bool = True
+    ) -> None:
+        self._model, self._params, self._send, self._grammars = model, dict(request_params), send, grammars
         self._loop = asyncio.get_running_loop()
         self.supports_response_schema = constrained
         self.supported_params = frozenset({"response_format"} if constrained else ())
@@ -83,19 +93,25 @@ class CallerEngine:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.complete(request), self._loop))
         log = current_run()
         with log.in_flight():
+            call = None
             try:
-                reply = await self._send(self._call(request, log))
-            except ProgramError as error:
-                log.note_program_error(error)
-                raise
+                call = self._call(request, log)
+                with recording(None):
+                    reply = await self._send(call)
             except BaseException as error:
-                log.note_infrastructure_error(error)
+                if isinstance(error, ProgramError) and call is not None:
+                    log.note_program_error(error, call)
+                else:
+                    log.note_infrastructure_error(error)
                 raise
-            log.replies.append(reply)
+            log.exchanges.append(Exchange(request=call, reply=reply))
         return _response(request, reply)
 
     def _call(self, request: Request, log: RunLog) -> CallRequest:
-        """Parameters of the candidate, then those of the program itself, then those of the format; later ones win."""
+        """Parameters of the candidate, then those of the program itself, then those of the format; later ones win.
+
+        The format's are grammars, which go to the candidate's model and to those that llama.cpp serves.
+        """
         wire = request_kwargs(request, "chat")
         messages = tuple(_message(message) for message in wire.pop("messages"))
         wire.pop("model", None)
@@ -104,7 +120,7 @@ class CallerEngine:
             raise JobError(f"{what}. Call them from the prompt, as dspy.ReAct does.")
         if "max_completion_tokens" in wire and "max_completion_tokens" not in self._params:
             wire["max_tokens"] = wire.pop("max_completion_tokens")  # DSPy's wire has one name for both
-        params = {**self._params, **wire, **(_extra.get() or {})}
+        params = {**self._params, **wire, **((_extra.get() or {}) if self._grammars else {})}
         call = CallRequest(
             model=self._model, messages=messages, params=params, purpose=log.purpose, replicate=log.replicate
         )

@@ -14,7 +14,6 @@ import copy
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import dspy
@@ -27,8 +26,9 @@ from offramp.program.demos import NearestDemos, choose_demos, demo_row
 from offramp.program.engine import Send, language_model, recording
 from offramp.program.module import ModuleFactory, build_module, entry_of, predictors_of
 from offramp.program.plain import REASONING
-from offramp.program.run_log import RunLog
-from offramp.program.values import cut, json_value, plain_text
+from offramp.program.routing import Routes, Undeclared
+from offramp.program.run_log import Exchange, NoRequest, RunLog
+from offramp.program.values import cut, json_value, own_place, plain_text
 from offramp.records import CallReply, Candidate, DemoKind, Example, Model, Purpose
 from offramp.task.fields import TaskFields
 
@@ -57,7 +57,7 @@ class Outcome:
         unreadable: whether the program error is an answer that could not be read.
         crash: the exception, where the program error is one of the user's own code that it does not raise on purpose.
         infrastructure_error: what failed outside of the program; None when nothing did.
-        replies: every reply it got, in order.
+        exchanges: every reply it got, in order, with its request.
         trace: what each predictor was given and gave, for bootstrapping.
     """
 
@@ -67,8 +67,13 @@ class Outcome:
     unreadable: bool = False
     crash: BaseException | None = None
     infrastructure_error: BaseException | None = None
-    replies: tuple[CallReply, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
     trace: Trace = ()
+
+    @property
+    def replies(self) -> tuple[CallReply, ...]:
+        """Every reply it got, in order."""
+        return tuple(exchange.reply for exchange in self.exchanges)
 
 
 class Program:
@@ -77,13 +82,23 @@ class Program:
     def __init__(
         self, candidate: Candidate, *, fields: TaskFields, model: Model, send: Send,
         factory: ModuleFactory | None = None, demos: Demos | None = None, nearest: NearestDemos | None = None,
+        models: Mapping[str, Model] | None = None, strict: bool = True,
     ) -> None:  # fmt: skip
-        """`demos` are the static ones; `nearest` gives `demo_count` of them per example for that kind."""
+        """Make it.
+
+        Args:
+            demos: the static ones.
+            nearest: gives `demo_count` of them per example for that kind.
+            models: others that a module of one's own may call, by name.
+            strict: whether calls of models that are not among them are refused, and runs without any call failures.
+        """
         self.candidate = candidate
         self._fields, self._nearest, self._own = fields, nearest, factory is not None
         self._module = build_module(candidate, fields, factory, demos or {})
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
         self._adapter = adapter_of(candidate)
+        known = {**(models or {}), model.name: model} if self._own else {}
+        self._routes = Routes(known, send, constrained=candidate.constrained, strict=strict)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -99,26 +114,34 @@ class Program:
         """Runs the program on one example. Raises nothing but cancellation: every end is an outcome."""
         log = RunLog(purpose=purpose, replicate=replicate)
         given: Outcome | None = None
-        error: Exception | None = None
+        error: BaseException | None = None
         trace: list[Any] = []
         try:
             module = self._module_for(example)
             # A user's module may change its inputs. The inputs of a signature are texts; anything else goes as JSON.
             copied = copy.deepcopy if self._own else plain_text
             inputs = {name: copied(example.values[name]) for name in self._fields.inputs}
-            with recording(log), dspy.context(lm=self._lm, adapter=self._adapter, trace=trace, **_SETTINGS):
+            with (
+                recording(log),
+                self._routes.followed(),
+                dspy.context(lm=self._lm, adapter=self._adapter, trace=trace, **_SETTINGS),
+            ):
                 call = module.acall if entry_of(module) == "aforward" else dspy.asyncify(module)
                 prediction = await call(**inputs)
             given = self._given(prediction, _named(trace, module))
         except Exception as raised:  # noqa: BLE001 (becomes the record of this run)
             error = raised
-        except BaseException:
-            await log.cancel()
-            raise
+        except BaseException as raised:
+            if not _is_refusal(raised):
+                await log.cancel()
+                raise
+            error = raised
         await log.finish()
         task = asyncio.current_task()
         if error is None and task is not None and task.cancelling():  # a TaskGroup may leave its own counted
             raise asyncio.CancelledError  # the program swallowed it
+        if self._routes.strict and given is not None and not log.exchanges and log.program_error is None:
+            log.note_infrastructure_error(NoRequest("the program answered without a request through offramp"))
         return _outcome(given, error, log)
 
     def _module_for(self, example: Example) -> dspy.Module:
@@ -142,25 +165,34 @@ class Program:
         return Outcome(outputs=outputs, prediction=whole, trace=trace)
 
 
-def _outcome(given: Outcome | None, error: Exception | None, log: RunLog) -> Outcome:
+def _is_refusal(error: BaseException) -> bool:
+    """Whether it is a refused call of an undeclared model, which is noted on the run, alone or among others."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(Undeclared) is not None
+    return isinstance(error, Undeclared)
+
+
+def _outcome(given: Outcome | None, error: BaseException | None, log: RunLog) -> Outcome:
     """What a run came to. What was noted on it counts before what the program made of that."""
-    replies = tuple(log.replies)
+    exchanges = tuple(log.exchanges)
     if log.infrastructure_error is not None:
-        return Outcome(infrastructure_error=log.infrastructure_error, replies=replies)
+        return Outcome(infrastructure_error=log.infrastructure_error, exchanges=exchanges)
     if given is not None:
-        return replace(given, replies=replies)
+        return replace(given, exchanges=exchanges)
     if log.program_error is not None:
-        return Outcome(program_error=log.program_error, unreadable=log.unreadable, replies=replies)
+        return Outcome(program_error=log.program_error, unreadable=log.unreadable, exchanges=exchanges)
     raised: BaseException | None = error
     while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:  # of an asyncio.TaskGroup
         raised = raised.exceptions[0]
     if isinstance(raised, AdapterParseError):
-        return Outcome(program_error=f"unparsable answer: {cut(raised.lm_response)}", unreadable=True, replies=replies)
+        return Outcome(
+            program_error=f"unparsable answer: {cut(raised.lm_response)}", unreadable=True, exchanges=exchanges
+        )
     if isinstance(raised, ValueError) and not _is_of_dspy(raised):
-        return Outcome(program_error=f"{type(raised).__name__}: {cut(raised)}", replies=replies)
-    if raised is not None and log.replies and _is_of_the_module(raised):
-        return Outcome(program_error=_crash_words(raised), crash=raised, replies=replies)
-    return Outcome(infrastructure_error=error, replies=replies)
+        return Outcome(program_error=f"{type(raised).__name__}: {cut(raised)}", exchanges=exchanges)
+    if raised is not None and exchanges and _is_of_the_module(raised):
+        return Outcome(program_error=_crash_words(raised), crash=raised, exchanges=exchanges)
+    return Outcome(infrastructure_error=error, exchanges=exchanges)
 
 
 def _is_of_dspy(error: BaseException) -> bool:
@@ -183,12 +215,9 @@ def _is_of_the_module(error: BaseException) -> bool:
 
 def _crash_words(error: BaseException) -> str:
     """`KeyError: 'city' (triage.py:12)`: the last line of the user's own."""
-    place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        if str(frame.f_globals.get("__name__")).partition(".")[0] not in ("dspy", "offramp", "asyncio", "concurrent"):
-            place = f" ({Path(frame.f_code.co_filename).name}:{line})"
+    place = own_place(list(traceback.walk_tb(error.__traceback__))[::-1])
     said = f": {cut(error)}" if str(error) else ""
-    return f"{type(error).__name__}{said}{place}"
+    return f"{type(error).__name__}{said}{f' ({place})' if place else ''}"
 
 
 def _named(trace: Sequence[Any], module: dspy.Module) -> Trace:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from offramp.calls.failures import ProgramError
 from offramp.errors import JobError
-from offramp.records import CallReply, Purpose
+from offramp.records import CallReply, CallRequest, Purpose
 
 _Error = TypeVar("_Error", bound=Exception)
 
@@ -27,12 +27,24 @@ class Abandoned(Exception):
     """The program itself gave up a request before it was answered: what it would have cost is not known."""
 
 
+class NoRequest(Exception):
+    """A run that asked no model through offramp: its answer may come from one that nobody counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A request of a run and the reply to it; a refusal that took time or money has a reply without text."""
+
+    request: CallRequest
+    reply: CallReply
+
+
 @dataclass(slots=True, kw_only=True)
 class RunLog:
     """What one run of a program requested and received; filled while it runs.
 
     Attributes:
-        replies: every reply in the order of arrival, refusals that took time or money among them.
+        exchanges: every reply in the order of arrival, with its request; refusals that took time or money among them.
         infrastructure_error: the first thing that failed outside of the program; None when nothing did.
         program_error: the first request that was refused, or answer that could not be read; None when there was none.
         unreadable: whether `program_error` is an answer that could not be read.
@@ -41,7 +53,7 @@ class RunLog:
 
     purpose: Purpose
     replicate: int
-    replies: list[CallReply] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
     infrastructure_error: BaseException | None = None
     program_error: str | None = None
     unreadable: bool = False
@@ -49,16 +61,21 @@ class RunLog:
     _asked: Counter[str] = field(default_factory=Counter, init=False)
     _flights: dict[asyncio.Future[None], asyncio.Task[Any] | None] = field(default_factory=dict, init=False)
 
+    @property
+    def replies(self) -> list[CallReply]:
+        """Every reply, in the order of arrival."""
+        return [exchange.reply for exchange in self.exchanges]
+
     def repeats(self, request_hash: str) -> int:
         """How often this run has asked for just this before; counts this time."""
         self._asked[request_hash] += 1
         return self._asked[request_hash] - 1
 
-    def note_program_error(self, error: ProgramError) -> None:
+    def note_program_error(self, error: ProgramError, request: CallRequest) -> None:
         """A refused request. A production run would wait and pay for it too, if the provider counted it."""
         self.program_error = self.program_error or str(error)
         if error.latency_s is not None:
-            self.replies.append(error.reply())
+            self.exchanges.append(Exchange(request=request, reply=error.reply()))
 
     def note_unreadable(self, text: str) -> None:
         """An answer that could not be read, in words."""

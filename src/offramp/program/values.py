@@ -13,15 +13,28 @@ import json
 import math
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import dspy
 from dspy.adapters.utils import serialize_for_json
 
 _DRESS = " \t#>*`-\u2022"
+_NOT_OWN = frozenset(
+    {"dspy", "offramp", "asyncio", "concurrent", "anyio", "threading", "contextlib", "functools", "traceback"}
+)
+"""Packages between the user's code and what it calls."""
 _MOST = 200
 """Longer text before a colon names no field."""
+
+
+def own_place(frames: Iterable[tuple[types.FrameType, int]]) -> str:
+    """`triage.py:12`: the first of these frames that is of the user's own code; empty where none is."""
+    for frame, line in frames:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in _NOT_OWN:
+            return f"{Path(frame.f_code.co_filename).name}:{line}"
+    return ""
 
 
 def base_of(annotation: Any) -> tuple[Any, bool]:

@@ -231,6 +231,7 @@ async def _replayed(store: Store, opened: LoadedStudy, candidate: Candidate, hol
             factory=job.factory,
             demos=demos,
             pool=tuple(distinct(job.task.splits.train)) if nearest else (),
+            models=job.models,
         )
         examples = [example for example in job.task.splits.holdout if example.id in scored]
         return parts, await runs_matched(parts, examples, session.recorded)

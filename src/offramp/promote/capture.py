@@ -38,7 +38,7 @@ class NotRenderable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a program is made of."""
+    """What a program is made of. `models` are others that a module of one's own may call, by name."""
 
     candidate: Candidate
     fields: TaskFields
@@ -46,13 +46,14 @@ class Parts:
     factory: ModuleFactory | None
     demos: Demos
     pool: Sequence[Example]
+    models: Mapping[str, Model] = field(default_factory=dict)
 
     def program(self, send: Send, *, demos: Demos | None = None, nearest: bool = True) -> Program:
         """The program; `demos` in place of its own. To be made on a running event loop."""
         index = NearestDemos(self.pool, self.fields.inputs) if nearest and self.pool else None
         return Program(
             self.candidate, fields=self.fields, model=self.model, send=send, factory=self.factory,
-            demos=self.demos if demos is None else demos, nearest=index,
+            demos=self.demos if demos is None else demos, nearest=index, models=self.models,
         )  # fmt: skip
 
 

@@ -237,7 +237,9 @@ async def _scored(
         models={promotion.model.name: model_of(promotion.model, work.addresses)}, transport=transport,
     ) as session:  # fmt: skip
         send = session.caller.send
-        program = programs_of(promotion, rows, send=send, addresses=work.addresses, factory=job.factory)[0]
+        program = programs_of(
+            promotion, rows, send=send, addresses=work.addresses, factory=job.factory, models=job.models
+        )[0]
         session.evaluator.use(program)
         evaluation = await session.evaluator.evaluate(
             program.candidate, job.task.splits.holdout, split=Split.HOLDOUT, on_result=observer

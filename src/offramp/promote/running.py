@@ -128,9 +128,13 @@ def _check_revision(promoted: PromotedModel) -> None:
 
 def programs_of(
     promotion: Promotion, rows: Sequence[Mapping[str, Any]], *, send: Send, addresses: Addresses,
-    factory: ModuleFactory | None = None,
+    factory: ModuleFactory | None = None, models: Mapping[str, Model] | None = None,
 ) -> list[Program]:  # fmt: skip
     """The program on its model and on each fallback. To be called on a running event loop.
+
+    Args:
+        models: those that a module of one's own may call, by name, where its runs are under a budget; None in an app,
+            where its other models are its own affair.
 
     Raises:
         UsageError: it is a module of one's own that the app has not handed in, or addresses are missing.
@@ -144,7 +148,7 @@ def programs_of(
     return [
         Program(
             replace(candidate, model=model.name), fields=fields, model=model_of(model, addresses), send=send,
-            factory=factory, demos=demos, nearest=nearest,
+            factory=factory, demos=demos, nearest=nearest, models=models, strict=models is not None,
         )
         for model in (promotion.model, *promotion.fallbacks)
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 Tokens are kept as sums by price class: prices are linear in tokens, so that a mean cost can be priced when it is read,
 at the price of the service tier that the candidate asks for. They are not where a prompt is long enough for a higher
 price: such a candidate is priced by its results, and a result of several requests keeps the cost that it was made at.
+So does what other models than the candidate's cost.
 
 Invariant: a stored aggregate is `aggregate_of` of the stored results; whoever changes the results writes it again.
 """
@@ -28,6 +29,7 @@ _NUMBERS = (
     "n", "n_fault", "n_failed", "quality", "quality_square",
     "latency_mean_s", "latency_p50_s", "latency_p90_s", "latency_p95_s",
     "n_cut", "n_cut_reasoning", "n_filtered", "n_refused", "n_empty", "n_unreadable", "n_other_model", "other_model",
+    "others_usd",
 )  # fmt: skip
 
 
@@ -47,6 +49,7 @@ def aggregate_of(results: Iterable[Result]) -> Aggregate:
             quality_square=_mean([score * score for score in scores]),
             usage=_usage_of(counted),
             cost_usd=_mean([r.cost_usd for r in counted]),
+            others_usd=_sum([r.others_usd for r in counted]),
             latency_mean_s=_mean(seconds),
             latency_p50_s=p50,
             latency_p90_s=p90,
@@ -89,6 +92,11 @@ def _with_interval(found: Aggregate) -> Aggregate:
     return replace(found, quality_low=interval.low, quality_high=interval.high)
 
 
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return math.fsum(known) if len(known) == len(values) else None
+
+
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None
@@ -108,9 +116,12 @@ def result_usd(result: Result, price: Price | None) -> float | None:
 
     One of several requests of which some may have been billed at a higher step keeps the cost that it was made at.
     """
-    if price is None or len(price.up_to(result.usage.prompt_tokens)) == 1:
-        return None if price is None else price.cost_usd(result.usage)
-    return price.reply_usd(result.usage) if result.calls + result.cached_calls == 1 else result.cost_usd
+    if price is None or result.others_usd is None:
+        return None
+    if len(price.up_to(result.usage.prompt_tokens)) > 1 and result.calls + result.cached_calls > 1:
+        return result.cost_usd
+    own = price.reply_usd(result.usage)
+    return None if own is None else own + result.others_usd
 
 
 def priced_by_results(seen: Aggregate, price: Price | None, results: Iterable[Result]) -> Aggregate:

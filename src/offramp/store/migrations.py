@@ -56,21 +56,39 @@ _SINCE_5: Mapping[str, Mapping[str, str]] = {
     tables.summaries.name: {**dict.fromkeys(_COUNTS, "INTEGER"), "other_model": "TEXT"},
 }
 """Columns that version 5 lacks, by table; all may be NULL."""
+_SINCE_6: Mapping[str, Mapping[str, str]] = {
+    table.name: {"others_usd": "DOUBLE PRECISION"} for table in (tables.results, tables.summaries)
+}
+_SINCE: Mapping[int, Sequence[Mapping[str, Mapping[str, str]]]] = {5: (_SINCE_5, _SINCE_6), 6: (_SINCE_6,)}
+"""What each version lacks that can be read without a change to its file."""
 
 
 def views_of(version: int) -> tuple[str, ...] | None:
     """Temporary views that let SQLite read an older version without a change to its file; None where none would do."""
-    if version != 5:
+    if version not in _SINCE:
         return None
+    lacking: dict[str, list[str]] = {}
+    for since in _SINCE[version]:
+        for table, columns in since.items():
+            lacking.setdefault(table, []).extend(columns)
     return tuple(
         f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(f'NULL AS {name}' for name in columns)} FROM main.{table}"
-        for table, columns in _SINCE_5.items()
+        for table, columns in lacking.items()
     )
 
 
 def _v6(conn: sa.Connection) -> None:
     """How answers ended and which model gave them. What is stored already stays unknown."""
-    for table, columns in _SINCE_5.items():
+    _add_columns(conn, _SINCE_5)
+
+
+def _v7(conn: sa.Connection) -> None:
+    """What models beside the candidate's own cost. NULL: there were none."""
+    _add_columns(conn, _SINCE_6)
+
+
+def _add_columns(conn: sa.Connection, lacking: Mapping[str, Mapping[str, str]]) -> None:
+    for table, columns in lacking.items():
         for name, kind in columns.items():
             _add_column(conn, table, name, kind)
 
@@ -81,7 +99,7 @@ def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
         conn.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {name} {kind}"))
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6)
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7)
 LATEST = len(MIGRATIONS)
 
 

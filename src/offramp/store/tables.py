@@ -42,6 +42,21 @@ class PlainText(TypeDecorator[str]):
         return None if value is None else storable(value)
 
 
+class OthersUsd(TypeDecorator[float]):
+    """USD of other models than the candidate's: NULL is none of them, also in earlier versions, and -1 is not known."""
+
+    impl = sa.Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: sa.Dialect) -> float | None:
+        """Python to database."""
+        return -1.0 if value is None else value or None
+
+    def process_result_value(self, value: float | None, dialect: sa.Dialect) -> float | None:
+        """Database to Python."""
+        return None if value == -1.0 else value or 0.0
+
+
 def json_text(value: Any) -> str:
     """Sorted JSON text that every database can hold."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -150,6 +165,7 @@ results = sa.Table(
     sa.Column("ending", sa.String(20)),
     sa.Column("reasoning_only", sa.Boolean),
     sa.Column("other_model", PlainText),
+    sa.Column("others_usd", OthersUsd),
 )
 
 candidates = sa.Table(
@@ -205,6 +221,7 @@ summaries = sa.Table(
     sa.Column("n_unreadable", sa.Integer),
     sa.Column("n_other_model", sa.Integer),
     sa.Column("other_model", PlainText),
+    sa.Column("others_usd", OthersUsd),
 )
 
 probes = sa.Table(
