@@ -192,3 +192,32 @@ def test_a_rejected_request_waits_for_those_in_flight_before_it_is_fatal(build):
         good, bad = asyncio.run(ask(build(LiteLLMTransport(30)), server, ["good", "bad"]))
         assert good.text == "ok"
         assert isinstance(bad, RequestRejected)
+
+
+def test_a_retired_model_is_not_asked_again_and_its_failure_says_which_and_what_was_said(build):
+    with ScriptedServer([ServerReply(status=410, text="Model m has been retired.", code="model_gone")]) as server:
+        caller = build(LiteLLMTransport(30))
+
+        async def one_after_another():
+            errors = []
+            for text in "abcd":
+                with pytest.raises(ModelNotFound) as raised:
+                    await caller.send(request(server, text))
+                errors.append(raised.value)
+            await caller.aclose()
+            return errors
+
+        for error in asyncio.run(one_after_another()):
+            assert (error.model, error.retired) == ("m", True)
+            assert str(error).startswith("m: the model has retired") and "Model m has been retired." in error.said
+        assert len(server.requests) == 1
+
+
+def test_a_model_that_was_not_found_before_is_asked_one_question_at_a_time_until_it_answers(build):
+    gone = ServerReply(status=404, text="The model `m` does not exist", code="model_not_found")
+    with ScriptedServer([gone, gone, ServerReply(delay_s=0.05)]) as server:
+        asyncio.run(ask(build(LiteLLMTransport(30)), server, ["a"]))
+        asyncio.run(ask(build(LiteLLMTransport(30)), server, list("bcde")))
+        assert len(server.requests) == 2, "the others were told without being sent"
+        replies = asyncio.run(ask(build(LiteLLMTransport(30)), server, list("bcde")))
+        assert [reply.text for reply in replies] == ["ok"] * 4

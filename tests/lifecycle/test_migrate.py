@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import offramp
-from offramp.errors import PromotionError
+from offramp.calls.failures import ModelNotFound
+from offramp.errors import JobError, PromotionError
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.migrating import Places, run_migration
 from offramp.lifecycle.migration.origin import read_origin
@@ -137,6 +138,30 @@ def test_without_its_storage_and_gone_the_scores_beside_the_promotion_serve(
     found = migrated(fresh, to=["large"])
     assert found.baseline.basis is Basis.PROMOTION and found.chosen.comparison is not None
     assert found.chosen.comparison.n == HOLDOUT
+
+
+def test_without_its_storage_a_model_that_answers_no_more_although_no_date_says_so_has_the_scores_beside_the_promotion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_small(request: CallRequest) -> Any:
+        return ModelNotFound("model_gone") if request.model.name == "small" else reply_to(request)
+
+    places = promoted(tmp_path)
+    answered_by(monkeypatch, FunctionTransport(without_small))
+    found = migrated(Places(promotions=places.promotions, results=tmp_path / "other"), to=["large"])
+    assert (found.baseline.basis, found.chosen.candidate.model) == (Basis.PROMOTION, "large")
+
+
+def test_a_successor_that_its_provider_does_not_have_is_left_out_and_the_message_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_large(request: CallRequest) -> Any:
+        return ModelNotFound("The model `large` does not exist") if request.model.name == "large" else reply_to(request)
+
+    places = promoted(tmp_path)
+    answered_by(monkeypatch, FunctionTransport(without_large))
+    with pytest.raises(JobError, match=r"large .*is unknown to its provider.*does not exist"):
+        migrated(places, to=["large"])
 
 
 def test_a_model_that_vanished_and_has_no_key_any_more_takes_part_by_its_records(

@@ -19,7 +19,7 @@ import click
 import pytest
 import yaml
 
-from offramp.calls.failures import ServerFailed
+from offramp.calls.failures import ModelNotFound, ServerFailed
 from offramp.cli.main import offramp
 from offramp.errors import JobError, UsageError
 from offramp.job.clock import Interrupted
@@ -343,3 +343,20 @@ def test_a_key_that_the_space_file_names_goes_to_its_own_address_alone(
     assert {request.model.api_key_env for request in wire.requests} == {"OWN_KEY"}
     check("landscape", promotions=promotions, api_base={"small": "http://127.0.0.1:8/v1"})
     assert {request.model.api_key_env for request in wire.requests[-6:]} == {None}
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("model_gone: it was switched off", "has retired"),
+        ("The model `m` does not exist", "is unknown to its provider"),
+    ],
+)
+def test_a_promoted_model_that_its_provider_no_longer_has_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, said: str, state: str
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    wired(monkeypatch, lambda request: ModelNotFound(said))
+    assert main(["check", "landscape", "--promotions", str(promotions)]) == 1
+    err = capsys.readouterr().err
+    assert f"the model {state}" in err and said in err and "Traceback" not in err and "uccessor" in err

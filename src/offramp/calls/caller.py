@@ -13,16 +13,18 @@ import asyncio
 import datetime as dt
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from offramp.calls.attempts import Bill, CallCounter, CallStats, bill_of_failure, bill_of_reply
 from offramp.calls.estimate import completed_usage, worst_usd
-from offramp.calls.failures import CallError, InvalidRequest, Refused, RequestRejected
+from offramp.calls.failures import CallError, InvalidRequest, ModelNotFound, Refused, RequestRejected
 from offramp.calls.limiter import Limiter
+from offramp.calls.missing_model import missing_model
 from offramp.calls.retries import Clock, Deadline, RetryPolicy, Sleep, real_clock, real_sleep
 from offramp.calls.store_threads import StoreThreads
 from offramp.calls.transports import Preparing, Transport
@@ -56,6 +58,9 @@ class Caller:
         self._answering: set[str] = set()
         self._in_flight: Counter[str] = Counter()
         self._waiting: list[asyncio.Event] = []
+        self._gone: dict[str, ModelNotFound] = {}
+        self._doubted = ledger.models_not_found()
+        self._alone: defaultdict[tuple[int, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def send(self, request: CallRequest) -> CallReply:
         """The answer to `request`; a probe's is never from the ledger, since it is there to be timed.
@@ -64,7 +69,8 @@ class Caller:
             ProgramError: the program's own error, a real zero.
             InfrastructureError: no answer after all attempts.
             FatalCallError: no request of this kind can work. What the provider rejects of a model that answers other
-                requests of the study is an InfrastructureError (RequestRejected) instead.
+                requests of the study is an InfrastructureError (RequestRejected) instead. A model that it does not have
+                (ModelNotFound) is not asked again.
             ModelError: money has a cap and the model no price.
             BudgetExceeded: a cap has no room, and no request in flight could leave any.
             StorageFullError, JobError: the storage failed.
@@ -104,9 +110,23 @@ class Caller:
         self._threads.close()
 
     async def _ask(self, request: CallRequest) -> CallReply:
-        """The model's answer, after as many attempts as it takes."""
+        """The model's answer, after as many attempts as it takes.
+
+        A model that an earlier run did not find is asked one question at a time until it answers.
+        """
+        name = request.model.name
+        doubted = name in self._doubted and name not in self._answering
+        async with self._alone[id(asyncio.get_running_loop()), name] if doubted else nullcontext():
+            return await self._answer(request)
+
+    async def _answer(self, request: CallRequest) -> CallReply:
         try:
             return await self._retries.run(partial(self._attempt, request))
+        except ModelNotFound as error:
+            if error is self._gone.get(request.model.name):
+                raise
+            found = missing_model(error, request.model, request.purpose)
+            raise self._gone.setdefault(request.model.name, found) from error
         except InvalidRequest as error:
             if await self._answers(request.model.name):
                 raise RequestRejected(str(error), latency_s=error.latency_s) from error
@@ -147,6 +167,8 @@ class Caller:
             with deadline.paused():
                 await self._prepare(request.model)
         async with self._limiter.slot(request.model, deadline) as slot:
+            if (gone := self._gone.get(request.model.name)) is not None:
+                raise gone
             reservation = await self._reserve(request, deadline)
             row = self._row(request, number, slot.queue_s)
             began = time.perf_counter()

@@ -172,9 +172,23 @@ class Unauthorized(FatalCallError):
 
 
 class ModelNotFound(FatalCallError):
-    """The provider does not have the model: misspelt, retired, or under another name."""
+    """The provider does not have the model: misspelt, retired, or under another name.
+
+    Attributes:
+        model: its name in the space file; None before `missing_model` has said more.
+        said: what the provider said.
+        retired: whether it said that the model has retired or was renamed; False where it may never have had it.
+        successors: named by your own notice or the vendor; empty where nobody names any.
+    """
 
     status = CallStatus.MODEL_NOT_FOUND
+
+    def __init__(
+        self, text: str, *, model: str | None = None, said: str | None = None, retired: bool = False,
+        successors: tuple[str, ...] = (), latency_s: float | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(text, latency_s=latency_s)
+        self.model, self.said, self.retired, self.successors = model, scrubbed(said or text), retired, successors
 
 
 class QuotaExhausted(FatalCallError):

@@ -19,6 +19,7 @@ from offramp.study.study_report import member_json, member_notes
 from offramp.study.wording import (
     limit_words,
     number,
+    parked_words,
     per_thousand,
     plain,
     points,
@@ -91,6 +92,8 @@ def print_report(report: StudyReport, *, everything: bool = False, console: Cons
     limits = f", {broken} break a limit" if broken else ""
     state = f": {report.status}, {report.trials} candidates{raced}, {len(report.front)} on the front{limits}"
     console.print(Text.assemble((report.study, "bold"), state), soft_wrap=True)
+    for parked in report.parked_models:
+        console.print(Text(parked_words(parked), style="yellow"), soft_wrap=True)
     if not report.members:
         console.print("No candidate has a full evaluation yet.")
         return

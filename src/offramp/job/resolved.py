@@ -5,7 +5,7 @@ Invariant: it is made by `resolve_job` alone, which refuses what cannot be run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,6 +38,7 @@ class ResolvedJob:
         own_texts: the instructions of the user's own module, by predictor; empty for a task given by a signature.
         joined: texts beside those of the file, by predictor and variant: proposed, or of the study it starts from.
         started_from: name of the study that this one starts from; None for a start from nothing.
+        parked: searched models that no longer answer: no candidate of theirs is proposed.
     """
 
     loaded: LoadedSpace
@@ -54,6 +55,7 @@ class ResolvedJob:
     own_texts: Mapping[str, str] = field(default_factory=dict)
     joined: Texts = field(default_factory=dict)
     started_from: str | None = None
+    parked: frozenset[str] = frozenset()
 
     @property
     def space(self) -> SpaceFile:
@@ -74,7 +76,13 @@ class ResolvedJob:
         """The same job with these texts beside those of the file. Its name and hash stay."""
         searched = {name: self.models[name] for name in self.searched_models}
         wider = replace(self, joined=texts)
-        return replace(wider, search_params=params_of(self.space, wider.all_texts, searched))
+        params = params_of(self.space, wider.all_texts, searched)
+        return replace(wider, search_params=_without_models(params, self.parked))
+
+    def without_models(self, names: Collection[str]) -> ResolvedJob:
+        """The same job, no candidate of which runs on these models. Its name and hash stay."""
+        params = _without_models(self.search_params, names)
+        return replace(self, parked=self.parked | frozenset(names), search_params=params)
 
     @property
     def filled_params(self) -> tuple[SearchParam, ...]:
@@ -125,3 +133,7 @@ class ResolvedJob:
     def study_name(self, seed: int) -> str:
         """Name of the study of this job: the space's name, and what makes it this one."""
         return f"{self.space.name}-{self.hash(seed)[:8]}"
+
+
+def _without_models(params: Sequence[SearchParam], names: Collection[str]) -> tuple[SearchParam, ...]:
+    return tuple(param.without(names) if param.name == "model" else param for param in params)

@@ -19,7 +19,7 @@ from offramp.study.domain.importance import Importance
 from offramp.study.domain.members import ScoringContext
 from offramp.study.queries.spending import Spending, spending
 from offramp.study.study_report import Choice, StudyReport
-from offramp.study.wording import STOPPED
+from offramp.study.wording import STOPPED, parked_words
 
 _MOST_DETAILS = 60
 
@@ -64,6 +64,11 @@ class StudyPage:
     def broken(self) -> int:
         """How many are not on the front because they break a limit."""
         return len(self.report.members) - self.feasible
+
+    @property
+    def parked(self) -> tuple[str, ...]:
+        """What is to be known of each model that no longer answers."""
+        return tuple(parked_words(one) for one in self.report.parked_models)
 
     @property
     def front(self) -> tuple[Row, ...]:

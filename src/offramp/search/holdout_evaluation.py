@@ -8,10 +8,11 @@ Invariant: nothing here changes what is on the front or what is recommended; the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from offramp.calls.failures import ModelNotFound
 from offramp.job.clock import TimeIsUp
 from offramp.job.session import Session
 from offramp.records import Split
@@ -39,7 +40,10 @@ class HoldoutEvaluation:
         Raises:
             BudgetExceeded, TimeIsUp: they did not even allow for the incumbent and the recommended candidate.
         """
-        for member in decisive(self.state.report()):
+        done: set[str] = set()
+        while left := [member for member in decisive(self.state.report()) if member.candidate not in done]:
+            member = left[0]
+            done.add(member.candidate)
             try:
                 await self._evaluate(member)
             finally:
@@ -53,20 +57,32 @@ class HoldoutEvaluation:
         rest = standing(report)[len(first) :] if self.state.job.space.verify.front else ()
         for member in rest:
             known = self.state.results.of(Split.HOLDOUT, member.candidate)
+            if self.state.report().is_parked(member):
+                continue
             if member.holdout is not None and member.holdout.n == len(examples):
                 self.state.reuse(self.state.candidates[member.candidate], Split.HOLDOUT)
             elif self.reserve.fits(member, sum(example.id not in known for example in examples)):
                 await self._evaluate(member)
                 self.state.refresh(Split.HOLDOUT, member.candidate)  # not before: a part is compared with nothing
-        await self._time((*first, *rest))
+        report = self.state.report()
+        await self._time([member for member in (*first, *rest) if not report.is_parked(member)])
 
     async def _evaluate(self, member: Member) -> None:
         examples, candidate = self.state.job.task.splits.holdout, self.state.candidates[member.candidate]
         self.reporter.begin(candidate, len(examples), phase="holdout")
         self.state.reuse(candidate, Split.HOLDOUT)
-        await self.session.evaluator.evaluate(
-            candidate, examples, split=Split.HOLDOUT, on_result=self.reporter.on_result
-        )  # fmt: skip
+        with self._parking():
+            await self.session.evaluator.evaluate(
+                candidate, examples, split=Split.HOLDOUT, on_result=self.reporter.on_result
+            )  # fmt: skip
+
+    @contextmanager
+    def _parking(self) -> Iterator[None]:
+        """A member whose model no longer answers is recommended no more; another takes its place."""
+        try:
+            yield
+        except ModelNotFound as error:
+            self.state.park(error)
 
     async def _time(self, members: Sequence[Member]) -> None:
         """Times all of them in isolation, unless they were timed already or the caps do not allow for all."""
@@ -78,16 +94,18 @@ class HoldoutEvaluation:
             return
         candidates = [state.candidates[member.candidate] for member in members]
         self.reporter.begin(candidates[0], runs, phase="probe")
-        timed = await probe(
-            self.session.evaluator, candidates, state.job.task.splits.holdout, runs=part.probe,
-            concurrency=part.concurrency, check=self.session.clock.check,
-        )  # fmt: skip
-        state.keep_probe(timed, concurrency=part.concurrency)
+        with self._parking():
+            timed = await probe(
+                self.session.evaluator, candidates, state.job.task.splits.holdout, runs=part.probe,
+                concurrency=part.concurrency, check=self.session.clock.check,
+            )  # fmt: skip
+            state.keep_probe(timed, concurrency=part.concurrency)
 
 
 def decisive(report: StudyReport) -> tuple[Member, ...]:
-    """The incumbent and the recommended member."""
-    chosen = [member for member in (report.incumbent, report.recommended) if member is not None]
+    """The incumbent and the recommended member; one whose model no longer answers is left out."""
+    both = (report.incumbent, report.recommended)
+    chosen = [member for member in both if member is not None and not report.is_parked(member)]
     return tuple({member.candidate: member for member in chosen}.values())
 
 

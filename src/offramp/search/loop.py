@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from offramp.calls.failures import ModelNotFound
 from offramp.errors import OfframpError
+from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
 from offramp.records import Candidate, Evaluation, Example, Result, Split
 from offramp.search.holdout_reserve import HoldoutReserve
@@ -23,6 +25,7 @@ from offramp.search.state import StudyState
 from offramp.search.trial_queue import TrialQueue
 from offramp.search.untried import UntriedCandidates
 from offramp.search.warm.start import add_prior
+from offramp.store.candidates import texts_of
 
 DUPLICATES = 3
 """After so many proposals in a row that were tried already, an untried one is drawn at random."""
@@ -47,6 +50,7 @@ class Loop:
     _queue: TrialQueue = field(init=False)
     _untried: UntriedCandidates = field(init=False)
     _race: LiveRacing | None = field(init=False)
+    _prior_added: bool = field(init=False, default=False)
     _evaluate: Callable[[Candidate, Sequence[Example]], Awaitable[Evaluation]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,7 +64,8 @@ class Loop:
     async def run(self) -> str:
         """Searches to an end; the word for why it ended. A cap or a failure is raised."""
         self.state.recall(self.study)
-        await self._evaluate_incumbent()
+        with self._parking():
+            await self._evaluate_incumbent()
         self._add_prior()
         self.reserve.reserve()
         await self._retry_failed_examples()
@@ -74,21 +79,37 @@ class Loop:
             self.session.clock.check()
             self.reserve.reserve()
             if due:
-                await self._propose()
+                with self._parking():
+                    await self._propose()
                 continue
             trial = self._next_trial()
             if trial is None:
                 return "space_exhausted"
-            await self._run_trial(*trial)
+            with self._parking():
+                await self._run_trial(*trial)
+            self._add_prior()
+
+    @contextmanager
+    def _parking(self) -> Iterator[None]:
+        """A candidate whose model no longer answers ends here, and the search goes on without that model."""
+        try:
+            yield
+        except ModelNotFound as error:
+            self.state.park(error)
+            self._adopt(self.state.job.with_joined(texts_of(self.state.variants)))
+
+    def _adopt(self, job: ResolvedJob) -> None:
+        """The search goes on with other texts or models."""
+        self.state.job = job
+        self.study.adopt(job.search_params)
+        self._untried = UntriedCandidates(job.search_params, job.candidate, self.options.seed)
 
     async def _propose(self) -> None:
         """A round of proposals; the search continues with the instructions that joined."""
         if self.rounds is None:
             return
         self.reporter.begin_proposals()
-        job = self.state.job = await self.rounds.run(self.state.job)
-        self.study.adopt(job.search_params)
-        self._untried = UntriedCandidates(job.search_params, job.candidate, self.options.seed)
+        self._adopt(await self.rounds.run(self.state.job))
 
     async def _evaluate_incumbent(self) -> None:
         """The incumbent in full, before anything else: scales that refer to it are fixed by it."""
@@ -108,10 +129,12 @@ class Loop:
 
     def _add_prior(self) -> None:
         """Trials of the study that this one starts from, once the scales are fixed that a utility needs."""
-        space = self.state.job.space
+        space, details = self.state.job.space, self.state.study.details
+        if details.warm is None or self._prior_added or not details.objectives:
+            return
         single = space.search.mode == "utility"
-        if (warm := self.state.study.details.warm) is not None:
-            add_prior(self.study, warm, self.state.objectives, space.constraints, single=single)
+        add_prior(self.study, details.warm, self.state.objectives, space.constraints, single=single)
+        self._prior_added = True
 
     async def _retry_failed_examples(self) -> None:
         """Runs again the examples of finished candidates that an earlier run got no answer for.
@@ -123,8 +146,12 @@ class Loop:
             if trial.duplicate_of is None and trial.candidate in failed:
                 self.session.clock.check()
                 candidate = self.state.candidates[trial.candidate]
-                self.state.finished[candidate.id] = await self._evaluate(candidate, self.state.job.task.splits.search)
-                self.state.refresh(Split.SEARCH, candidate.id)
+                if candidate.model in self.state.job.parked:
+                    continue
+                with self._parking():
+                    examples = self.state.job.task.splits.search
+                    self.state.finished[candidate.id] = await self._evaluate(candidate, examples)
+                    self.state.refresh(Split.SEARCH, candidate.id)
 
     def _next_trial(self) -> tuple[Asked, Candidate] | None:
         """Proposals until one is new; None when none is left. Whose turn it is depends on the stored history alone."""
@@ -161,6 +188,8 @@ class Loop:
                 self.reporter.publish()
                 self.study.tell_stopped(asked.number, stopped_attributes(candidate, evaluation, reason))
                 return
+            state.values(candidate, evaluation)
+            state.fix_scales(evaluation)  # where the incumbent could not: its model no longer answers
             outcome = state.trial_outcome(candidate, evaluation)
             state.keep(candidate, evaluation, asked.number, origin=origin)
             self.reporter.publish()

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from offramp.calls.failures import FatalCallError
-from offramp.errors import OfframpError
+from offramp.calls.failures import FatalCallError, ModelNotFound
+from offramp.calls.missing_model import short
+from offramp.errors import JobError, OfframpError
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.evaluate.observe import ObservationFailed
 from offramp.job.clock import Interrupted, TimeIsUp
+from offramp.job.resolved import ResolvedJob
 from offramp.records import Result, ResultState
 from offramp.search.proposals._base import ProposalFailed
 from offramp.store.budget import BudgetExceeded
+from offramp.store.studies import ParkedModel
 from offramp.study.study_report import StudyReport
 
 
@@ -49,6 +52,21 @@ class JobResult:
     error: OfframpError | None = None
 
 
+class NoModelLeft(JobError):
+    """No provider has any of the searched models any more."""
+
+
+def parked_model(error: ModelNotFound, job: ResolvedJob) -> ParkedModel:
+    """The record of a model that no longer answers. Raises `error` where no candidate of the job runs on it."""
+    incumbent = None if job.incumbent is None else job.incumbent.model
+    if error.model is None or error.model not in {*job.searched_models, incumbent}:
+        raise error
+    return ParkedModel(
+        model=error.model, retired=error.retired, said=short(error.said) if job.space.store_text else "",
+        successors=error.successors, incumbent=error.model == incumbent,
+    )  # fmt: skip
+
+
 CAPS = {"budget_usd": "budget.usd", "budget_calls": "budget.calls"}
 """The key of the cap that a run ended for, by the word for it."""
 
@@ -63,7 +81,7 @@ def reason_of(error: OfframpError) -> str:
         return "interrupted"
     if isinstance(error, TooManyFailures | ObservationFailed | ProposalFailed):
         return "failures"
-    return "refused" if isinstance(error, FatalCallError) else "error"
+    return "refused" if isinstance(error, FatalCallError | NoModelLeft) else "error"
 
 
 def is_cap(error: OfframpError | None) -> bool:

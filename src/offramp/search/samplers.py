@@ -7,6 +7,7 @@ would remove the model from their search for good.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +17,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
 
+from offramp.ids import derived_seed
 from offramp.records import Scalar
 from offramp.space.params import SearchParam
 from offramp.stats import non_dominated
@@ -32,23 +34,35 @@ class _Narrowing:
     """Mixed into a sampler: choices that may join later are stored with each trial but never drawn.
 
     Optuna requires a study's choices to be the same from its first trial to its last. So every trial lists them all,
-    and the sampler sees only those available today.
+    and the sampler sees only those available today. Choices that were withdrawn are in its trials, so it may propose
+    them: then one of those left is drawn at random in their place.
+
+    Attributes:
+        today: by param with choices that may join later, those available.
+        left: by param with withdrawn choices, the others.
     """
 
     today: Mapping[str, BaseDistribution]
+    left: Mapping[str, tuple[Scalar, ...]]
+    chance: random.Random
 
     def sample_independent(self, study: optuna.Study, trial: Any, param_name: str, param_distribution: Any) -> Any:
         """One of today's choices."""
         narrow = self.today.get(param_name, param_distribution)
         if narrow.single():
             return narrow.choices[0]
-        return super().sample_independent(study, trial, param_name, narrow)  # type: ignore[misc]
+        return self._left(param_name, super().sample_independent(study, trial, param_name, narrow))  # type: ignore[misc]
 
     def sample_relative(self, study: optuna.Study, trial: Any, search_space: Mapping[str, Any]) -> dict[str, Any]:
         """Values of today's choices; a param with one choice is left to `sample_independent`."""
         narrow = {name: self.today.get(name, known) for name, known in search_space.items()}
         open_ = {name: known for name, known in narrow.items() if not known.single()}
-        return super().sample_relative(study, trial, open_)  # type: ignore[misc,no-any-return]
+        drawn = super().sample_relative(study, trial, open_)  # type: ignore[misc]
+        return {name: self._left(name, value) for name, value in drawn.items()}
+
+    def _left(self, name: str, value: Any) -> Any:
+        left = self.left.get(name)
+        return value if left is None or value in left else self.chance.choice(left)
 
 
 class TrialWindow:
@@ -137,6 +151,8 @@ def make_sampler(kind: str, search_params: Sequence[SearchParam], seed: int) -> 
     else:
         sampler = _Random(seed=seed)
     sampler.today = {param.name: CategoricalDistribution(param.choices) for param in search_params if param.reserved}
+    sampler.left = {param.name: param.choices for param in search_params if param.listed}
+    sampler.chance = random.Random(derived_seed(seed, "withdrawn"))
     return sampler
 
 
@@ -161,7 +177,7 @@ def _in_every_trial(search_params: Sequence[SearchParam]) -> dict[str, BaseDistr
 def distribution_of(param: SearchParam) -> BaseDistribution:
     """Optuna's distribution for a searched param, including choices that may join later."""
     if param.choices:
-        return CategoricalDistribution((*param.choices, *param.reserved))
+        return CategoricalDistribution(param.listed or (*param.choices, *param.reserved))
     if param.whole:
         return IntDistribution(int(param.low), int(param.high), step=int(param.step or 1), log=param.log)
     return FloatDistribution(param.low, param.high, step=param.step, log=param.log)

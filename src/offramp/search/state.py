@@ -9,16 +9,18 @@ trial that Optuna has finished.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from offramp.calls.failures import ModelNotFound
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.evaluate.results import StudyResults
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, Evaluation, Objective, Split, price_of
 from offramp.search.optuna_study import OptunaStudy
-from offramp.search.outcome import answers_behind
+from offramp.search.outcome import NoModelLeft, answers_behind, parked_model
 from offramp.store.aggregates import AggregateStore, aggregate_of, priced_by_results
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore, Variant, VariantStore
 from offramp.store.engine import Store
@@ -33,6 +35,9 @@ from offramp.study.domain.objectives import (
 from offramp.study.domain.regressions import paired_counts, regressed_at_most
 from offramp.study.queries.study_rows import scoring_context
 from offramp.study.study_report import StudyReport, StudyRows, report_of
+from offramp.study.wording import ended_words, parked_words
+
+_log = logging.getLogger("offramp")
 
 
 class TrialOutcome(NamedTuple):
@@ -188,6 +193,7 @@ class StudyState:
             stored_id=candidate.id,
         )
         self._candidates.put(self.name, row)
+        self._answers(candidate.model)
         self._take(row, evaluation)
         self.refresh(Split.SEARCH, row.id)
 
@@ -203,6 +209,30 @@ class StudyState:
     def reuse(self, candidate: Candidate, split: Split) -> None:
         """Counts the answers behind results that it has already; the evaluator uses them as they are."""
         self.reused_calls += answers_behind(self.results.of(split, candidate.id).values())
+
+    def park(self, error: ModelNotFound) -> None:
+        """A model no longer answers: none of its candidates is run from here on, and the others go on.
+
+        Raises:
+            ModelNotFound: the same, where the model is not that of a candidate, or something else needs it too.
+            NoModelLeft: there is no other.
+        """
+        parked, job = parked_model(error, self.job), self.job
+        if parked.model in job.parked:
+            raise error
+        self.update(details=self.study.details.with_parked(parked))
+        _log.warning("warning: %s", parked_words(parked))
+        if job.parked | {parked.model} >= set(job.searched_models):
+            found = " ".join(ended_words(one) for one in self.study.details.parked)
+            raise NoModelLeft(f"{self.name}: none of the searched models answers any more. {found}")
+        self.job = job.without_models([parked.model])
+
+    def _answers(self, model: str) -> None:
+        """A model that was parked by an earlier run answers again."""
+        parked = self.study.details.parked
+        others = tuple(one for one in parked if one.model != model or model in self.job.parked)
+        if others != parked:
+            self.update(details=replace(self.study.details, parked=others))
 
     def keep_probe(self, runs: Mapping[str, Sequence[ProbeRun]], *, concurrency: int) -> None:
         """Keeps timed runs, in place of earlier ones."""

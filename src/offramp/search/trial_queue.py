@@ -29,6 +29,8 @@ class TrialQueue:
         Each is given once: one that comes back as another candidate would be given for ever.
         """
         for candidate, params in self._all():
+            if params.get("model") in self._state.job.parked:
+                continue
             if candidate not in self._state.tried and candidate not in self._given:
                 self._given.add(candidate)
                 return params

@@ -10,20 +10,22 @@ Invariant: nothing that the search found changes; a candidate's holdout numbers 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from offramp.calls.failures import ModelNotFound
 from offramp.calls.transports import Transport
 from offramp.errors import UsageError, problem
 from offramp.ids import derived_seed
 from offramp.job.clock import Clock, TimeIsUp, Timing
 from offramp.job.loaded import LoadedStudy
 from offramp.job.session import Caps, Session, open_session
-from offramp.records import Purpose, ResultState, Split
+from offramp.records import Candidate, Purpose, ResultState, Split
 from offramp.search.holdout_evaluation import standing
 from offramp.search.holdout_reserve import need_of, runs_of
 from offramp.search.judging import Judges, Judging
-from offramp.search.outcome import reason_of
+from offramp.search.outcome import parked_model, reason_of
 from offramp.search.probe import WARM_UP, probe
 from offramp.store.aggregates import AggregateStore, aggregate_of
 from offramp.store.budget import BudgetExceeded, read_budget
@@ -31,6 +33,7 @@ from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
 from offramp.store.ledger import Effort, StudyEffort
 from offramp.store.results import ProbeStore, ResultStore
+from offramp.store.studies import StudyStore
 from offramp.study.domain.members import Member
 from offramp.study.queries.spending import verify_budget
 from offramp.study.queries.study_rows import read_report
@@ -108,7 +111,7 @@ class Verification:
         self._row, self._job, self._options, self._store = opened.row, opened.job, options, store
         self._progress, self._transport = progress, transport
         self._results, self._aggregates = ResultStore(store, self._job.space.store_text), AggregateStore(store)
-        self._done = 0
+        self._done, self._parked = 0, set[str]()
         self.clock = Clock(minutes=options.minutes, timing=timing or Timing())
         self.plan = self._planned()
 
@@ -116,7 +119,8 @@ class Verification:
         """Scores and times.
 
         Raises:
-            FatalCallError, Interrupted, TooManyFailures: it cannot go on; what was measured is kept.
+            FatalCallError, Interrupted, TooManyFailures: it cannot go on; what was measured is kept. A model that no
+                longer answers ends it only where no member runs on another.
         """
         caps = Caps(
             budget=verify_budget(self._row.name), usd=self.plan.cap_usd, calls=self.plan.cap_calls, extra=True
@@ -148,24 +152,43 @@ class Verification:
         names = [member.candidate for member in self.plan.members]
         session.results.load(Split.HOLDOUT, names)
         rows = {row.id: row.candidate for row in CandidateStore(self._store).all(self._row.name, only=names)}
-        candidates, holdout = tuple(rows[name] for name in names), self._job.task.splits.holdout
-        for candidate in candidates:
-            await session.evaluator.evaluate(
-                candidate, holdout, split=Split.HOLDOUT, on_result=lambda _: self._tell("holdout", 1)
-            )  # fmt: skip
-            results = session.results.of(Split.HOLDOUT, candidate.id)
-            self._aggregates.put(self._row.name, Split.HOLDOUT, candidate.id, aggregate_of(results.values()))
-        if self._options.probe:
-            width = self._options.probe_concurrency
-            runs = await probe(
-                session.evaluator,
-                candidates,
-                holdout,
-                runs=self._options.probe,
-                concurrency=width,
-                check=self._check_probe,
-            )
-            ProbeStore(self._store).put(self._row.name, runs, concurrency=width)
+        holdout, width = self._job.task.splits.holdout, self._options.probe_concurrency
+        for name in names:
+            with self._parking():
+                await self._evaluate(session, rows[name])
+        while self._options.probe and (left := [rows[name] for name in names if rows[name].model not in self._parked]):
+            with self._parking():
+                runs = await probe(
+                    session.evaluator, left, holdout, runs=self._options.probe, concurrency=width,
+                    check=self._check_probe,
+                )  # fmt: skip
+                ProbeStore(self._store).put(self._row.name, runs, concurrency=width)
+                break
+
+    async def _evaluate(self, session: Session, candidate: Candidate) -> None:
+        if candidate.model in self._parked:
+            return
+        await session.evaluator.evaluate(
+            candidate, self._job.task.splits.holdout, split=Split.HOLDOUT, on_result=lambda _: self._tell("holdout", 1)
+        )  # fmt: skip
+        results = session.results.of(Split.HOLDOUT, candidate.id)
+        self._aggregates.put(self._row.name, Split.HOLDOUT, candidate.id, aggregate_of(results.values()))
+
+    @contextmanager
+    def _parking(self) -> Iterator[None]:
+        """A model that no longer answers is noted in the study's record, and the others are verified.
+
+        Raises:
+            ModelNotFound: there is no other, or it is not the model of a candidate.
+        """
+        try:
+            yield
+        except ModelNotFound as error:
+            parked, studies = parked_model(error, self._job), StudyStore(self._store)
+            studies.update(self._row.name, details=studies.get(self._row.name).details.with_parked(parked))
+            self._parked.add(parked.model)
+            if {str(member.params["model"]) for member in self.plan.members} <= self._parked:
+                raise
 
     # ------------------------------------------------------------------------------------------------ plan
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
@@ -47,6 +47,8 @@ class SearchParam:
         group: `program` for what shapes the prompt, `request` for what is sent along with it.
         reserved: names of values that may join `choices` later, such as instructions not yet proposed. They are in no
             assignment, but an Optuna distribution lists them, since it has to name all choices from the start.
+        listed: where some values are no longer to be chosen, all that there were, as the Optuna distribution lists
+            them; empty where none was withdrawn.
     """
 
     name: str
@@ -59,11 +61,18 @@ class SearchParam:
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     group: Literal["program", "request"] = "program"
     reserved: tuple[Scalar, ...] = ()
+    listed: tuple[Scalar, ...] = ()
 
     @property
     def searched(self) -> bool:
-        """Whether there is anything to choose, now or later."""
-        return len(self.choices) + len(self.reserved) != 1
+        """Whether there is anything to choose: now, later, or earlier in the study."""
+        return len(self.listed or (*self.choices, *self.reserved)) != 1
+
+    def without(self, values: Collection[Scalar]) -> SearchParam:
+        """The param without these of its choices."""
+        left = tuple(choice for choice in self.choices if choice not in values)
+        listed = self.listed or (*self.choices, *self.reserved)
+        return self if left == self.choices else replace(self, choices=left, listed=listed)
 
     @property
     def filled(self) -> SearchParam:

@@ -145,6 +145,14 @@ class Ledger:
         with self._store.reading() as conn:
             return conn.scalar(sa.select(c.id).where(*where).limit(1)) is not None
 
+    def models_not_found(self) -> frozenset[str]:
+        """Models whose provider did not have them when this study asked last."""
+        c = calls.c
+        last = sa.select(sa.func.max(c.id)).where(c.study == self.study).group_by(c.model)
+        select = sa.select(c.model).where(c.id.in_(last), c.status == CallStatus.MODEL_NOT_FOUND)
+        with self._store.reading() as conn:
+            return frozenset(conn.scalars(select))
+
     def record(self, attempt: CallAttempt, *, within: sa.Connection | None = None) -> None:
         """Adds one attempt.
 

@@ -11,7 +11,7 @@ import enum
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -124,6 +124,34 @@ class WarmStart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedModel:
+    """A model that its provider no longer had when the study asked: no candidate of it is run, the others went on.
+
+    Attributes:
+        model: its name in the space file.
+        retired: whether the provider said that it has retired or was renamed; else it is unknown there.
+        said: what the provider said; empty where texts are not kept.
+        successors: named by your own notice or the vendor.
+        incumbent: whether the incumbent runs on it.
+    """
+
+    model: str
+    retired: bool
+    said: str
+    successors: tuple[str, ...] = ()
+    incumbent: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "successors": list(self.successors)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> ParkedModel:
+        """The inverse of `to_json`."""
+        return cls(**{**stored, "successors": tuple(stored["successors"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyDetails:
     """What a study ran with, beside its space file. What an earlier version did not write is empty or None.
 
@@ -139,6 +167,7 @@ class StudyDetails:
         objectives: with their scales fixed; empty before the incumbent was evaluated.
         incumbent: candidate id of what runs today; None where there is none, and before it was evaluated.
         warm: what was taken over from another study; None for a start from nothing.
+        parked: models that no longer answered.
     """
 
     prices: Mapping[str, Price | None] = field(default_factory=dict)
@@ -154,6 +183,12 @@ class StudyDetails:
     objectives: tuple[Objective, ...] = ()
     incumbent: str | None = None
     warm: WarmStart | None = None
+    parked: tuple[ParkedModel, ...] = ()
+
+    def with_parked(self, parked: ParkedModel) -> StudyDetails:
+        """The same with one more model that no longer answered."""
+        others = (one for one in self.parked if one.model != parked.model)
+        return replace(self, parked=(*others, parked))
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored; what is empty or not known is left out."""
@@ -169,6 +204,7 @@ class StudyDetails:
             "versions": dict(self.versions),
             "objectives": [{**asdict(one), "scale": one.scale and list(one.scale)} for one in self.objectives],
             "warm": None if self.warm is None else self.warm.to_json(),
+            "parked": [one.to_json() for one in self.parked],
         }
         kept = {name: value for name, value in found.items() if value}
         return {**kept, "incumbent": self.incumbent} if self.objectives else kept
@@ -195,6 +231,7 @@ class StudyDetails:
             objectives=tuple(Objective(**one) for one in objectives),
             incumbent=stored.get("incumbent"),
             warm=None if warm is None else WarmStart.from_json(warm),
+            parked=tuple(ParkedModel.from_json(one) for one in stored.get("parked", ())),
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from offramp.records import Aggregate, Objective, Split
 from offramp.store.candidates import CandidateRow, CandidateState, Variant
 from offramp.store.results import PairedCounts, ProbeRuns
-from offramp.store.studies import StudyRow, WarmStart
+from offramp.store.studies import ParkedModel, StudyRow, WarmStart
 from offramp.study.domain.members import (
     Member,
     ScoringContext,
@@ -94,6 +94,7 @@ class StudyReport:
         started_from: the study it started from, and what was taken over; None for a start from nothing.
         proposals: instructions beside those of the space file, dropped ones with the reason.
         holdout_examples: size of the holdout; None where the study does not say.
+        parked_models: models that no longer answered. Their members stay, and are neither on the front nor recommended.
     """
 
     study: str
@@ -113,6 +114,11 @@ class StudyReport:
     started_from: Mapping[str, Any] | None = None
     proposals: tuple[Variant, ...] = ()
     holdout_examples: int | None = None
+    parked_models: tuple[ParkedModel, ...] = ()
+
+    def is_parked(self, member: Member) -> bool:
+        """Whether its model no longer answers."""
+        return member.params.get("model") in {one.model for one in self.parked_models}
 
     def missing_on_holdout(self, member: Member) -> int:
         """How many examples of the holdout it has no score for; 0 where nobody knows how many there are."""
@@ -141,6 +147,7 @@ class StudyReport:
             "study_money": None if self.money is None else asdict(self.money),
             "started_from": None if self.started_from is None else dict(self.started_from),
             "proposals": [variant.to_json() for variant in self.proposals],
+            "parked_models": [one.to_json() for one in self.parked_models],
         }  # fmt: skip
 
 
@@ -236,7 +243,8 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         if row.state is CandidateState.COMPLETE and row.id in rows.search
     ]
     members = on_common_rows(members, rows.search_scores, scoring.objectives)
-    front = front_of(members, scoring.objectives)
+    parked = {one.model for one in study.details.parked}
+    front = front_of([m for m in members if m.params.get("model") not in parked], scoring.objectives)
     incumbents = [member for member in members if member.incumbent]
     held = with_holdout(list({m.candidate: m for m in (*front, *incumbents)}.values()), scoring, rows.holdout_scores)
     members = [held.get(member.candidate, member) for member in members]
@@ -257,6 +265,7 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         started_from=_started_from(study.details.warm),
         proposals=rows.variants,
         holdout_examples=study.details.examples.get(Split.HOLDOUT),
+        parked_models=study.details.parked,
     )
 
 

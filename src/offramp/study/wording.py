@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from offramp.records import Aggregate, Scalar
+    from offramp.store.studies import ParkedModel
     from offramp.study.domain.members import Member
     from offramp.study.domain.objectives import BrokenLimit
 
@@ -121,6 +122,20 @@ def answer_notes(seen: Aggregate, params: Mapping[str, Any], *, where: str = "")
 def _brief(reason: str) -> str:
     text = plain(reason)
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
+
+
+def parked_words(parked: ParkedModel) -> str:
+    """What is to be known of a model that no longer answers while others do, in a few sentences."""
+    incumbent = " The incumbent runs on it and could not be evaluated in full." if parked.incumbent else ""
+    return f"Model {ended_words(parked)} Its candidates are parked; the others went on.{incumbent}"
+
+
+def ended_words(parked: ParkedModel) -> str:
+    """Which model no longer answers, what the provider said, and what could be used in its place."""
+    state = "has retired or was renamed" if parked.retired else "is unknown to its provider (retired, renamed or wrong)"
+    said = f"; the provider said: {plain(parked.said).rstrip('.')}" if parked.said else ""
+    successors = f" Successors: {plain(', '.join(parked.successors))}." if parked.successors else ""
+    return f"{plain(parked.model)} {state}{said}.{successors}"
 
 
 def answer_counts(seen: Aggregate) -> dict[str, Any]:

@@ -36,6 +36,9 @@ _NO_MODEL = re.compile(
     r"|unknown model|invalid model|no such model|marked by provider as legacy",
     re.IGNORECASE | re.DOTALL,
 )
+_RETIRED_CODE = re.compile(
+    r"model_(gone|retired|deprecated|decommissioned)|marked by provider as legacy", re.IGNORECASE
+)
 _ENDED = (
     r"(?:retired|deprecated|decommissioned|discontinued|sunset(?:ted)?|shut ?down|turned off|withdrawn|removed|renamed"
     r"|replaced|superseded|end[- ]of[- ](?:life|service)|eol|no longer (?:\w+ )?(?:available|supported|offered|served))"
@@ -174,7 +177,10 @@ def failure_for(
     if status in (408, 504):
         return TimedOut(text, latency_s=latency_s)
     if status is not None and 400 <= status < 500:
-        return _client_failure(status, text)(text, latency_s=latency_s)
+        kind = _client_failure(status, text)
+        if kind is ModelNotFound:
+            return ModelNotFound(text, retired=status == 410 or says_retired(text), latency_s=latency_s)
+        return kind(text, latency_s=latency_s)
     if status is not None and status >= 500:
         if _TOO_LONG.search(text):
             return TooLong(text, latency_s=latency_s)
@@ -202,7 +208,12 @@ def _client_failure(status: int, text: str) -> type[CallError]:
 
 def ends_model(text: str) -> bool:
     """Whether a provider says that it does not have a model: never had, retired, or under another name."""
-    if _NO_MODEL.search(text):
+    return bool(_NO_MODEL.search(text)) or says_retired(text)
+
+
+def says_retired(text: str) -> bool:
+    """Whether a provider says that a model has retired or was renamed."""
+    if _RETIRED_CODE.search(text):
         return True
     return bool(_MODEL_ENDED.search(text)) and not _OF_A_PARAMETER.search(text)
 

@@ -41,6 +41,7 @@ from offramp.space.model import (
     TokenF1Metric,
 )
 from offramp.store.aggregates import aggregate_of
+from offramp.study.wording import ended_words
 
 ID, SPLIT = "reference_id", "reference_split"
 LEAST = 2
@@ -66,7 +67,10 @@ def read_baseline(origin: Origin, runs: Runs, *, folder: FeatureFolder, alive: b
             holdout=aggregate_of(recorded.holdout.values()),
             results=recorded.holdout,
         )
-    return _measured(origin, runs, say) if alive else _kept(origin, folder)
+    measured = _measured(origin, runs, say) if alive else None
+    if measured is None and alive and not _same_task(origin):
+        raise _other_task(origin)
+    return measured or _kept(origin, folder)
 
 
 def of_this_task(origin: Origin, *, alive: bool, say: Callable[[str], None]) -> tuple[Origin, bool]:
@@ -77,22 +81,34 @@ def of_this_task(origin: Origin, *, alive: bool, say: Callable[[str], None]) -> 
     Raises:
         UsageError: it is another task, its model no longer answers, and no answers are on record.
     """
-    job = resolve_job(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
-    if job.task.hash == origin.promotion.evidence.task_hash:
+    if _same_task(origin):
         return origin, alive
     if not alive and origin.row is None:
-        what = (
-            f"its data, splits, metric or fields are not those that {origin.candidate.model} was measured on, and that "
-            "model no longer answers"
-        )
-        raise UsageError(problem(str(origin.space.path), what, do="Restore them, or leave --space out."))
+        raise _other_task(origin)
     say("the space file is another task than the recorded one: its data, splits, metric or fields differ")
     return replace(origin, recorded=Recorded(search={}, holdout={})), True
 
 
-def _measured(origin: Origin, runs: Runs, say: Callable[[str], None]) -> Baseline:
+def _same_task(origin: Origin) -> bool:
+    job = resolve_job(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
+    return job.task.hash == origin.promotion.evidence.task_hash
+
+
+def _other_task(origin: Origin) -> UsageError:
+    what = (
+        f"its data, splits, metric or fields are not those that {origin.candidate.model} was measured on, and that "
+        "model no longer answers"
+    )
+    return UsageError(problem(str(origin.space.path), what, do="Restore them, or leave --space out."))
+
+
+def _measured(origin: Origin, runs: Runs, say: Callable[[str], None]) -> Baseline | None:
+    """What it comes to now; None where its provider no longer has the model."""
     say(f"today's config on {origin.candidate.model}, because there are no stored results of it on this task")
     result = runs.run(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
+    if result.report.parked_models:
+        say(ended_words(result.report.parked_models[0]))
+        return None
     if not result.report.members:
         raise result.error or JobError(f"{origin.candidate.model} gave no result: {result.report.stop_reason}")
     name = result.report.members[0].candidate

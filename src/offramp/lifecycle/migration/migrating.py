@@ -234,7 +234,7 @@ def chosen_of(drop_ins: Sequence[Contender], found: Contender | None) -> Contend
 
 def best_but_incumbent(report: StudyReport) -> Member | None:
     """The member to recommend if it may not be the incumbent: of the front, else of all that keep the constraints."""
-    others = [member for member in report.members if not member.incumbent]
+    others = [member for member in report.members if not member.incumbent and not report.is_parked(member)]
     front = [member for member in report.front if not member.incumbent]
     return recommend(front) or recommend([m for m in others if m.feasible]) or recommend(others)
 
