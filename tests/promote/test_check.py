@@ -24,7 +24,7 @@ from offramp.cli.main import offramp
 from offramp.errors import JobError, UsageError
 from offramp.job.clock import Interrupted
 from offramp.promote import promoting
-from offramp.promote.check_report import CheckReport, Limits, judge, junit_text
+from offramp.promote.check_report import Before, CheckReport, Limits, judge, junit_text
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.recheck import check as check_with_any_transport
 from offramp.records import CallReply, CallRequest, Evaluation, Example, Result, ResultState
@@ -206,7 +206,7 @@ def judged(before: list[float], after: list[float | None], *, margin: float = 0.
     }
     return judge(
         make_promotion(), label="production", evaluation=Evaluation(candidate="c", results=tuple(results)),
-        before={f"e{i:03}": score for i, score in enumerate(before)}, examples=examples,
+        before=Before(scores={f"e{i:03}": score for i, score in enumerate(before)}), examples=examples,
         limits=Limits(margin=margin, cost_usd=None, latency_p95_s=None), spent_usd=0.0, calls=0, cached_calls=0,
     )  # fmt: skip
 

@@ -57,7 +57,7 @@ async def graded(
             outcome, candidate, example, model, ResultState.PROGRAM_ERROR, 0.0, error_words(outcome, candidate), {}
         )
     try:
-        score = await metric.score(example, _answer(outcome, predictor), None if ask is None else _told(ask))
+        score = await metric.score(example, _answer(outcome, predictor), None if ask is None else judge_ask(ask))
     except JudgeFailed as error:
         return _failed(outcome, candidate, example, error)
     return _counted(outcome, candidate, example, model, ResultState.SCORED, score.value, score.feedback, score.parts)
@@ -69,16 +69,16 @@ def _answer(outcome: Outcome, predictor: str | None) -> Answer:
     return Answer(outputs, beside=beside, steps=outcome.trace, predictor=predictor)
 
 
-def _told(ask: Ask) -> Ask:
+def judge_ask(ask: Ask) -> Ask:
     """Asks, and gives a refusal as a reply that says so: it is the judge's own, never the candidate's."""
 
-    async def told(request: CallRequest) -> CallReply:
+    async def asked(request: CallRequest) -> CallReply:
         try:
             return await ask(request)
         except ProgramError as error:
             return error.reply()
 
-    return told
+    return asked
 
 
 def _counted(

@@ -110,7 +110,8 @@ def build_promotion(
     draft = _draft(parts, fallbacks, opened, evidence, request, retirements)
     promotion, pool = asyncio.run(_with_rendering(draft, parts, opened))
     refuse_unsafe(promotion)
-    rows = tuple(rows for rows in (result_rows(holdout), pool) if rows is not None)
+    kept = result_rows(holdout, judged=bool(opened.job.task.metric.judge_models))
+    rows = tuple(rows for rows in (kept, pool) if rows is not None)
     return BuiltPromotion(promotion=promotion, rows=rows, retirements=retirements)
 
 

@@ -1,7 +1,8 @@
 """What a check found, compared with the evidence, as a record, as text and as JUnit XML.
 
 Quality holds when no example got worse, or when the mean is, with 95% confidence, not lower by more than the margin.
-With few examples the second cannot be shown; one example that got worse then deserves a look.
+With few examples the second cannot be shown; one example that got worse then deserves a look. Where a judge grades, the
+same answer keeps its score, and quality also holds when the mean fell by no more than the judge's own noise explains.
 
 Invariants: `holds` is true only if each condition was checked and holds. The XML reports a failure exactly if the check
 does not hold; texts of models are escaped in it.
@@ -11,17 +12,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
 
 from offramp.errors import StorageError, problem
+from offramp.promote.evidence import answer_hash
 from offramp.promote.gate import MOST_MISSING
+from offramp.promote.judge_noise import Noise
 from offramp.promote.promotion import Promotion
 from offramp.promote.serialization import values_of
-from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example
+from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example, Result
 from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.paired_comparison import PairedComparison, compare_scores
 from offramp.study.wording import answer_counts, answer_notes, plain
@@ -39,6 +42,51 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """The evidence: scores by example, and hashes of the answers where a judge graded them (none in older ones)."""
+
+    scores: Mapping[str, float]
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+    def same_answer(self, result: Result) -> bool:
+        """Whether the answer is the recorded one, so that another score for it is not a change of the feature."""
+        known = self.answers.get(result.example)
+        return known is not None and result.score is not None and known == answer_hash(result)
+
+    def got_worse(self, result: Result) -> bool:
+        """Whether the score is lower than the recorded one."""
+        was = self.scores.get(result.example)
+        return was is not None and result.score is not None and result.score < was - SAME_SCORE
+
+    def kept(self, result: Result) -> Result:
+        """The result, with the recorded score where the answer is the recorded one."""
+        return replace(result, score=self.scores[result.example]) if self._kept(result) else result
+
+    def _kept(self, result: Result) -> bool:
+        return result.example in self.scores and self.same_answer(result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeNoise:
+    """What the judge's own noise means for this check.
+
+    Attributes:
+        asked: times that it was asked again, about `answers` different answers; 0 where nothing called for it.
+        disagrees: share of these with another score than the first; None where it was not asked.
+        allowed: loss of mean score that its noise alone explains.
+        same_answers: answers that are the recorded ones; `graded_differently` of them got another score now, which is
+            not counted.
+    """
+
+    asked: int
+    answers: int
+    disagrees: float | None
+    allowed: float
+    same_answers: int
+    graded_differently: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """One thing that was checked, in words."""
 
@@ -49,7 +97,12 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """An example that scores lower than when the feature was promoted."""
+    """An example that scores lower than when the feature was promoted.
+
+    Attributes:
+        asked_again: the score that the judge gave when it was asked again about the same answer; None where it was not.
+        within_noise: whether that is not lower than before; None where it was not asked.
+    """
 
     example: str
     inputs: Mapping[str, Any]
@@ -57,6 +110,8 @@ class Broken:
     after: float
     outputs: Mapping[str, Any] | None
     reason: str | None
+    asked_again: float | None = None
+    within_noise: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +126,7 @@ class CheckReport:
         ids: every example that was run.
         notes: what the provider says about the answers, such as how many were cut; empty where all is well.
         answers: the counts behind it by name.
+        judge_noise: None where no judge grades.
         spent_usd: physical money of the check. calls, cached_calls: requests sent, and answers that were reused.
     """
 
@@ -95,6 +151,7 @@ class CheckReport:
     cached_calls: int
     notes: tuple[str, ...] = ()
     answers: Mapping[str, Any] | None = None
+    judge_noise: JudgeNoise | None = None
 
     @property
     def holds(self) -> bool:
@@ -107,13 +164,20 @@ class CheckReport:
 
 
 def judge(
-    promotion: Promotion, *, label: str, evaluation: Evaluation, before: Mapping[str, float], limits: Limits,
-    examples: Mapping[str, Example], spent_usd: float, calls: int, cached_calls: int,
+    promotion: Promotion, *, label: str, evaluation: Evaluation, before: Before, limits: Limits,
+    examples: Mapping[str, Example], spent_usd: float, calls: int, cached_calls: int, noise: Noise | None = None,
 ) -> CheckReport:  # fmt: skip
-    """Compares a new evaluation of the holdout with the scores in the evidence."""
+    """Compares a new evaluation of the holdout with the scores in the evidence.
+
+    Args:
+        noise: of the judge, where it was measured.
+    """
     groups = {name: example.group for name, example in examples.items() if example.group is not None}
-    whole = compare_scores(evaluation.scores, before, margin=limits.margin, groups=groups)
+    kept = [before.kept(result) for result in evaluation.results]
+    scores = {result.example: result.score for result in kept if result.score is not None}
+    whole = compare_scores(scores, before.scores, margin=limits.margin, groups=groups)
     seen = aggregate_of(evaluation.results)
+    judged = _judge_noise(before, evaluation, whole.n, noise)
     return CheckReport(
         feature=promotion.feature,
         version=promotion.version,
@@ -129,40 +193,78 @@ def judge(
         cost_usd=seen.cost_usd,
         latency_p95_s=seen.latency_p95_s,
         conditions=(
-            _quality(whole, limits.margin),
+            _quality(whole, limits.margin, 0.0 if judged is None else judged.allowed),
             _failures(seen),
             *_ceiling("cost_usd", seen.cost_usd, limits.cost_usd),
             *_ceiling("latency_p95_s", seen.latency_p95_s, limits.latency_p95_s),
         ),
-        broken=_got_worse(evaluation, before, examples),
+        broken=_got_worse(kept, before, examples, {} if noise is None else noise.again),
         ids=tuple(result.example for result in evaluation.results),
         spent_usd=spent_usd,
         calls=calls,
         cached_calls=cached_calls,
-        notes=tuple(answer_notes(seen, {"model": promotion.model.name, **promotion.request_params})),
+        notes=(
+            *answer_notes(seen, {"model": promotion.model.name, **promotion.request_params}),
+            *([] if judged is None else _noise_notes(judged)),
+        ),
         answers=answer_counts(seen),
+        judge_noise=judged,
     )
 
 
+def _judge_noise(before: Before, evaluation: Evaluation, n: int, noise: Noise | None) -> JudgeNoise | None:
+    """None where no judge grades, so far as anything here tells."""
+    if noise is None and not before.answers:
+        return None
+    same = [result for result in evaluation.results if result.example in before.scores and before.same_answer(result)]
+    return JudgeNoise(
+        asked=0 if noise is None else noise.asked,
+        answers=0 if noise is None else noise.answers,
+        disagrees=None if noise is None else noise.disagrees,
+        allowed=0.0 if noise is None else noise.allowed(regraded=max(0, n - len(same)), n=n),
+        same_answers=len(same),
+        graded_differently=sum(abs((r.score or 0.0) - before.scores[r.example]) > SAME_SCORE for r in same),
+    )
+
+
+def _noise_notes(found: JudgeNoise) -> list[str]:
+    notes = []
+    if found.graded_differently:
+        notes.append(
+            f"{found.same_answers} answers are as recorded, and the judge grades {found.graded_differently} of them "
+            "differently now: not counted as a change"
+        )
+    if found.disagrees is not None:
+        about = f"asked again {found.asked} times about {found.answers} answers"
+        notes.append(
+            f"the judge disagrees with itself on {found.disagrees:.0%} of answers ({about}); a mean that is lower by "
+            f"up to {found.allowed:.3f} is within that and not counted as a change"
+        )
+    elif found.asked or found.answers:
+        notes.append("the judge gave no grade when it was asked again: its own noise is not known")
+    return notes
+
+
 def _got_worse(
-    evaluation: Evaluation, before: Mapping[str, float], examples: Mapping[str, Example]
+    results: Iterable[Result], before: Before, examples: Mapping[str, Example], again: Mapping[str, float]
 ) -> tuple[Broken, ...]:
     """The worst first."""
     found = []
-    for result in evaluation.counted:
-        was, score = before.get(result.example), result.score or 0.0
-        if was is not None and score < was - SAME_SCORE:
+    for result in results:
+        if before.got_worse(result):
+            was, second = before.scores[result.example], again.get(result.example)
             inputs = {name: value for name, value in examples[result.example].values.items() if name != "id"}
             found.append(
                 Broken(
-                    example=result.example, inputs=inputs, before=was, after=score, outputs=result.outputs,
-                    reason=result.reason,
+                    example=result.example, inputs=inputs, before=was, after=result.score or 0.0,
+                    outputs=result.outputs, reason=result.reason, asked_again=second,
+                    within_noise=None if second is None else second >= was - SAME_SCORE,
                 )
             )  # fmt: skip
     return tuple(sorted(found, key=lambda one: (one.after - one.before, one.example)))
 
 
-def _quality(whole: PairedComparison, margin: float) -> Condition:
+def _quality(whole: PairedComparison, margin: float, noise: float) -> Condition:
     if not whole.n:
         return Condition(name="quality", holds=False, text="no example has a score both times")
     numbers = f"{whole.quality_b:.3f} -> {whole.quality_a:.3f} on {whole.n} examples"
@@ -170,7 +272,12 @@ def _quality(whole: PairedComparison, margin: float) -> Condition:
         return Condition(name="quality", holds=True, text=f"{numbers}, none worse")
     lower = whole.not_inferior.lower
     text = f"{numbers}, {whole.losses} worse and {whole.wins} better; at least {lower:+.3f} with 95% confidence"
-    return Condition(name="quality", holds=whole.not_inferior.holds, text=f"{text}, {-margin:+.3f} is allowed")
+    text = f"{text}, {-margin:+.3f} is allowed"
+    if whole.not_inferior.holds or not noise:
+        return Condition(name="quality", holds=whole.not_inferior.holds, text=text)
+    holds = (whole.difference or 0.0) >= -noise - SAME_SCORE
+    which = "within" if holds else "beyond"
+    return Condition(name="quality", holds=holds, text=f"{text}; {which} the judge's own noise ({-noise:+.3f})")
 
 
 def _failures(seen: Aggregate) -> Condition:
@@ -197,10 +304,17 @@ def report_lines(report: CheckReport, *, most: int = 20) -> list[str]:
         inputs = json.dumps(broken.inputs, ensure_ascii=False, default=str)
         shown = inputs if len(inputs) <= 160 else inputs[:160] + "..."
         change = f"{broken.before:.3g} -> {broken.after:.3g}"
-        lines.append(f"  {broken.example}: {change}, got {_answer(broken)} for {shown}")
+        lines.append(f"  {broken.example}: {change}{_second(broken)}, got {_answer(broken)} for {shown}")
     if len(report.broken) > most:
         lines.append(f"  and {len(report.broken) - most} more; see --json")
     return [plain(line) for line in lines]
+
+
+def _second(broken: Broken) -> str:
+    if broken.asked_again is None:
+        return ""
+    found = f"asked again about this answer, the judge gives {broken.asked_again:.3g}"
+    return f" ({found}: within its noise)" if broken.within_noise else f" ({found})"
 
 
 def _answer(broken: Broken) -> str | None:
@@ -223,7 +337,7 @@ def junit_text(report: CheckReport) -> str:
         case = Xml.SubElement(suite, "testcase", classname=f"{name}: example", name=_clean(example))
         if example in broken:
             one = broken[example]
-            message = f"score {one.before:.3g} -> {one.after:.3g}: {_answer(one)}"
+            message = f"score {one.before:.3g} -> {one.after:.3g}{_second(one)}: {_answer(one)}"
             failure = Xml.SubElement(case, "failure", message=_clean(message))
             failure.text = _clean(json.dumps(one.inputs, ensure_ascii=False, indent=1, default=str))
     root = Xml.Element("testsuites", tests=str(tests), failures=str(failures), errors="0")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp.errors import PromotionError, problem
+from offramp.ids import content_hash
 from offramp.job.loaded import LoadedStudy
 from offramp.models.table import price_table_version
 from offramp.promote.promotion import BeatenIncumbent, Comparison, Evidence, Gate, LatencyProbe, SplitEvidence
@@ -51,14 +52,26 @@ def split_evidence(results: Results, price: Price | None, groups: Groups | None 
     )
 
 
-def result_rows(results: Results) -> Rows | None:
-    """Score, latency and state by example, to compare with later; None where there are none."""
+def answer_hash(result: Result) -> str | None:
+    """What tells whether another answer is the same; None where there is none, or its text was not kept."""
+    return None if result.outputs is None else content_hash(dict(result.outputs), length=16)
+
+
+def result_rows(results: Results, *, judged: bool = False) -> Rows | None:
+    """Score, latency and state by example, to compare with later; None where there are none.
+
+    Args:
+        judged: whether a judge gave scores: `answer` then tells whether a later answer is the same, so that another
+            grade for it is known to be the judge's.
+    """
     if not results:
         return None
     rows = []
     for name in sorted(results):
         result = results[name]
         row: dict[str, Any] = {"example": result.example, "score": result.score, "latency_s": result.latency_s}
+        if judged and (answer := answer_hash(result)) is not None:
+            row["answer"] = answer
         rows.append(row if result.state is ResultState.SCORED else {**row, "state": str(result.state)})
     return rows_of(rows)
 
@@ -115,7 +128,7 @@ def evidence_of(
     prices, groups, incumbent = current_prices(study), task.groups, study.details.incumbent
     price, holdout = price_of(row.candidate, prices), results.get(study.name, Split.HOLDOUT, row.id)
     search = split_evidence(results.get(study.name, Split.SEARCH, row.id), price, groups)
-    kept = result_rows(holdout)
+    kept = result_rows(holdout, judged=bool(task.metric.judge_models))
     beaten = None if incumbent == row.id else beaten_incumbent(store, study.name, incumbent, holdout, prices, groups)
     if search is None:
         raise PromotionError(problem(study.name, "the candidate has no results", got=row.id))

@@ -232,7 +232,7 @@ class Evidence:
         trials: candidates that the study tried.
         price_table: which table prices came from.
         requests_matched: runs on the holdout whose every request is, byte for byte, one that the study measured.
-        holdout_results: score, cost and latency by example.
+        holdout_results: score and latency by example; where a judge graded, also a hash of the answer.
         incumbent: None where the study has none, or it is the incumbent itself.
         probe: None where latency was not measured in isolation.
     """

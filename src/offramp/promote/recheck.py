@@ -21,11 +21,12 @@ from offramp.errors import ModelError, PromotionError, UsageError, problem
 from offramp.job.clock import Clock, Timing
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
-from offramp.job.session import Caps, open_session
+from offramp.job.session import Caps, Session, open_session
 from offramp.models.catalogue import is_address
 from offramp.models.keys import missing_key
-from offramp.promote.check_report import CheckReport, Limits, judge
+from offramp.promote.check_report import Before, CheckReport, Limits, judge
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
+from offramp.promote.judge_noise import Noise, measure_noise
 from offramp.promote.promotion import Promotion
 from offramp.promote.running import Addresses, PerModel, model_of, programs_of
 from offramp.records import CallRequest, Evaluation, Result, Split
@@ -48,7 +49,7 @@ class Checked:
 
     promotion: Promotion
     job: ResolvedJob
-    before: Mapping[str, float]
+    before: Before
     addresses: Addresses
 
 
@@ -99,7 +100,7 @@ def check(
         )  # fmt: skip
     return judge(
         promotion, label=label, evaluation=scored.evaluation, before=work.before, limits=limits,
-        examples={example.id: example for example in job.task.splits.holdout},
+        examples={example.id: example for example in job.task.splits.holdout}, noise=scored.noise,
         spent_usd=scored.spent_usd, calls=scored.calls, cached_calls=scored.cached_calls,
     )  # fmt: skip
 
@@ -129,12 +130,16 @@ def _space_path(promotion: Promotion, folder: FeatureFolder) -> Path:
     return path
 
 
-def _before(promotion: Promotion, folder: FeatureFolder) -> dict[str, float]:
+def _before(promotion: Promotion, folder: FeatureFolder) -> Before:
     ref = promotion.evidence.holdout_results
     if ref is None:
         do = "Promote a candidate that was evaluated on the holdout."
         raise PromotionError(problem(promotion.feature, "its evidence has no results on the holdout", do=do))
-    return {row["example"]: row["score"] for row in folder.rows(ref) if row["score"] is not None}
+    rows = folder.rows(ref)
+    return Before(
+        scores={row["example"]: row["score"] for row in rows if row["score"] is not None},
+        answers={row["example"]: row["answer"] for row in rows if row.get("answer") is not None},
+    )
 
 
 def _refuse_impossible(max_cost_usd: float | None, max_p95_s: float | None, budget_usd: float | None,
@@ -216,9 +221,10 @@ def _storage(url: str | None) -> Iterator[Store]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """The evaluation of the holdout, and what it took."""
+    """The evaluation of the holdout, and what it took. `noise`: None where no judge had to be asked again."""
 
     evaluation: Evaluation
+    noise: Noise | None
     spent_usd: float
     calls: int
     cached_calls: int
@@ -244,10 +250,27 @@ async def _scored(
         evaluation = await session.evaluator.evaluate(
             program.candidate, job.task.splits.holdout, split=Split.HOLDOUT, on_result=observer
         )  # fmt: skip
+        noise = await _noise(work, session, evaluation, concurrency)
         stats = session.stats()
         return Scored(
-            evaluation=evaluation, spent_usd=stats.spent_usd, calls=stats.calls, cached_calls=stats.cached_calls
+            evaluation=evaluation,
+            noise=noise,
+            spent_usd=stats.spent_usd,
+            calls=stats.calls,
+            cached_calls=stats.cached_calls,
         )
+
+
+async def _noise(work: Checked, session: Session, evaluation: Evaluation, concurrency: int) -> Noise | None:
+    """The judge's own noise, where a judge grades and an answer of another text than before got a lower score."""
+    metric = work.job.task.metric
+    changed = [result for result in evaluation.counted if not work.before.same_answer(result)]
+    worse = [result.example for result in changed if work.before.got_worse(result)]
+    if not metric.judge_models or not worse:
+        return None
+    examples = {example.id: example for example in work.job.task.splits.holdout}
+    graded = [result for result in changed if result.outputs is not None and result.example in work.before.scores]
+    return await measure_noise(session, metric, examples, graded, worse, concurrency=concurrency)
 
 
 __all__ = ["MARGIN", "CheckReport", "check"]

@@ -12,6 +12,7 @@ from offramp.stats.intervals import Interval, difference_interval, mean_interval
 from offramp.stats.paired import NonInferiority, holm, non_inferiority, sign_flip_test, sign_test
 from offramp.stats.pareto import knee, non_dominated
 from offramp.stats.quantiles import quantile
+from offramp.stats.repeats import noise_of_mean, repeat_variance
 
 __all__ = [
     "Interval",
@@ -25,9 +26,11 @@ __all__ = [
     "knee",
     "mean_interval",
     "mean_interval_of",
+    "noise_of_mean",
     "non_dominated",
     "non_inferiority",
     "quantile",
+    "repeat_variance",
     "share_at_most",
     "sign_flip_test",
     "sign_test",
