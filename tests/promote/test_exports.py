@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import sqlite3
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +21,13 @@ from offramp.cli.main import main
 from offramp.errors import UsageError
 from offramp.promote import promoting
 from offramp.promote.exports.exporting import FORMS, export, source_of
+from offramp.promote.exports.nunjucks import pieces
+from offramp.promote.exports.promptfoo_assertions import assertions
 from offramp.promote.promotion import MessagePart, MessageTemplate, PromotedModel
 from offramp.promote.promotion_store import PromotionStore
-from offramp.records import CallRequest, Model
+from offramp.promote.serialization import yaml_text
+from offramp.records import CallReply, CallRequest, Example, Model, Usage
+from offramp.space.model import ExactMetric, JudgeMetric
 from offramp.testing.fakes import FunctionTransport
 from offramp.testing.server import ScriptedServer, ServerReply
 from promoted_jobs import holdout_inputs, promoted_job, reply, right_answer
@@ -280,3 +286,173 @@ def test_promptfoo_fails_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monke
     assert done.returncode == 100
     assert "Configuration is valid" in promptfoo(tmp_path, "validate", "-c", "c.yaml", **environment).stdout
     assert json.loads((tmp_path / "out.json").read_text())["results"]["stats"]["failures"] == 6
+
+
+# ------------------------------------------------------------------------- texts that a tool would interpret
+
+HOSTILE = [
+    "{{7*7}}x", "{% for i in [1,2] %}a{% endfor %}", "{# gone #}b", "{{ env.HOME }}", "{{env['PATH']}}", "file://a/b",
+    "file:///etc/hostname", "package:evil:run", "python:print(1)", "javascript:process.exit(1)", "{% raw %}{{x}}{% endraw %}",
+    "{{sent.m1}}", "1e3", "0o17", "0x1F", "!!js/function 'x'", "*alias", "&anchor a", "${HOME} `id` $(id)", "os.environ/HOME",
+    "a'b\"c\\d", "</script>", "<<: *x", "null", "{{{{a}}}}", "{ {a} }", "- x: y", "{{ range.constructor('return 1')() }}",
+    "exec: id", "true", "[[1]]", "{\"$ref\": \"#/x\"}",
+]  # fmt: skip
+
+
+def hostile_rows() -> list[dict[str, Any]]:
+    """Rows whose text and gold are what a tool would interpret."""
+    return [
+        {"id": f"{text[:8]} {i}", "message": f"{text} case {i:03} {text}", "label": text, "bare": text}
+        for i, text in enumerate(HOSTILE)
+    ]
+
+
+def hostile_reply(format_: str) -> Any:
+    """What a right model answers: the gold of the row that the request is about."""
+
+    def text_of(messages: Any) -> str:
+        number = int(re.findall(r"case (\d+)", messages[-1]["content"])[-1])
+        label = HOSTILE[number]
+        if format_ == "json":
+            return json.dumps({"label": label})
+        return f"[[ ## label ## ]]\n{label}\n\n[[ ## completed ## ]]" if format_ == "chat" else label
+
+    return text_of
+
+
+HOSTILE_METRICS: dict[str, dict[str, Any]] = {
+    "exact": {"kind": "exact", "field": "label"},
+    "contains": {"kind": "contains", "field": "label", "values_from": "bare"},
+    "named": {"kind": "mix", "parts": [
+        {"kind": "exact", "field": "label", "name": "{{7*7}} {{ env.HOME }}", "weight": 1},
+        {"kind": "regex", "field": "label", "name": "file://a", "pattern": "(?i)[{}A-Z0-9]", "weight": 1},
+        {"kind": "regex", "field": "label", "name": "{# n #}", "pattern": r"{{y|\{%never%\}|file://zz", "found": False, "weight": 1},
+    ]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("format_", "metric"), [("plain", "exact"), ("chat", "contains"), ("json", "exact"), ("plain", "named")]
+)
+def test_promptfoo_neither_fills_in_nor_reads_what_is_in_the_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str, metric: str
+) -> None:
+    promptfoo_command()
+    text_of = hostile_reply(format_)
+
+    def reply_to(request: CallRequest) -> CallReply:
+        usage = Usage(input_tokens=50, output_tokens=3)
+        return CallReply(text=text_of(request.messages), finish_reason="stop", usage=usage, latency_s=0.2)
+
+    monkeypatch.setattr("promoted_jobs.reply", reply_to)
+    monkeypatch.setattr("search_jobs.rows", lambda count=40: hostile_rows())
+    space = {
+        "task": {"signature": {"inputs": {"message": None}, "outputs": {"label": {"type": "str"}}}},
+        "metric": HOSTILE_METRICS[metric],
+        "splits": {"train": 2, "search": 4, "holdout": len(HOSTILE) - 6},
+        "instructions": {"vague": "file://x {{7*7}} {% raw %}{{ env.HOME }} {# a #} {% endraw %} {{ sent.m1 }}"},
+    }
+    promotions = promoted_job(tmp_path, monkeypatch, space=space, format=format_)
+    assert main(["export", "landscape", "--to", "promptfoo", "--promotions", str(promotions), "--out", str(tmp_path / "c.yaml")]) == 0  # fmt: skip
+    with ScriptedServer(lambda body: ServerReply(text=text_of(body["messages"]))) as server:
+        environment = {"OFFRAMP_API_BASE": server.url, "OFFRAMP_API_KEY": "unused"}
+        done = promptfoo(tmp_path, "eval", "-c", "c.yaml", "--no-cache", "-o", "out.json", "-j", "1", **environment)
+    assert (tmp_path / "out.json").exists(), done.stdout[-2000:] + done.stderr[-2000:]
+    results = json.loads((tmp_path / "out.json").read_text())["results"]
+    failed = [each for each in results["results"] if not each["success"]]
+    assert results["stats"]["successes"] == len(HOSTILE) - 6, json.dumps(failed[:1], indent=1)[:4000]
+    with sqlite3.connect(tmp_path / "results" / "offramp.db") as db:
+        ids = {row[0] for row in db.execute("select example from offramp_results where split = 'holdout'")}
+    inputs = [{"message": row["message"]} for row in hostile_rows() if row["id"] in ids]
+    expected = [offramp.load_messages("landscape", values, promotions=promotions).messages for values in inputs]
+    assert {json.dumps(request.body["messages"]) for request in server.requests} == {json.dumps(m) for m in expected}
+
+
+RUBRICS = [f"Is it polite? {text}" for text in HOSTILE] + [f"{text} Is it polite?" for text in HOSTILE]
+
+
+def test_promptfoos_grader_gets_the_rubric_as_it_is(tmp_path: Path) -> None:
+    promptfoo_command()
+    made = [assertions(JudgeMetric(kind="judge", model="m", rubric=text), make_promotion())[0][0] for text in RUBRICS]
+    row = Example(id="e", content_hash="", values={}, row=0)
+    grader = {
+        "id": "openai:chat:grader",
+        "config": {"apiBaseUrl": "{{env.OFFRAMP_API_BASE}}", "apiKeyEnvar": "OFFRAMP_API_KEY"},
+    }
+    config = {
+        "prompts": ["x"], "providers": ["echo"], "defaultTest": {"options": {"provider": grader}},
+        "tests": [{"vars": {"n": f"t{i}"}, "assert": [one(row)]} for i, one in enumerate(made)],
+    }  # fmt: skip
+    (tmp_path / "c.yaml").write_text(yaml_text(config))
+    with ScriptedServer([ServerReply(text='{"pass": true, "score": 1, "reason": "ok"}')]) as server:
+        environment = {"OFFRAMP_API_BASE": server.url, "OFFRAMP_API_KEY": "unused"}
+        done = promptfoo(tmp_path, "eval", "-c", "c.yaml", "--no-cache", "-o", "out.json", "-j", "1", **environment)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    asked = [json.dumps(request.body["messages"], ensure_ascii=False) for request in server.requests]
+    for rubric in RUBRICS:
+        assert any(json.dumps(f"<Rubric>\n{rubric}\n</Rubric>", ensure_ascii=False)[1:-1] in text for text in asked), (
+            rubric
+        )
+
+
+PARAMS = [
+    ("promptfoo", {"stop": ["{{ env.HOME }}"]}, "env"),
+    ("promptfoo", {"stop": ["file://x"]}, "file://"),
+    ("promptfoo", {"response_format": {"type": "json_schema", "schema": {"$ref": "#/$defs/x"}}}, "ref"),
+    ("litellm", {"stop": ["os.environ/HOME"]}, "os.environ"),
+    ("litellm", {"user": "os.environ/HOME"}, "os.environ"),
+]
+
+
+@pytest.mark.parametrize(("to", "params", "said"), PARAMS)
+def test_parameters_that_a_tool_would_fill_in_are_refused(
+    tmp_path: Path, to: str, params: dict[str, Any], said: str
+) -> None:
+    base = make_promotion()
+    assert base.rendering is not None
+    promotions = stored(tmp_path, rendering=replace(base.rendering, params=params))
+    with pytest.raises(UsageError, match=said):
+        exported(promotions, to, "triage")
+
+
+@pytest.mark.parametrize(
+    ("to", "before"),
+    [("mlflow", "{% if x %}"), ("mlflow", "{%"), ("langfuse", "a {"), ("openai", "{"), ("mlflow", "{")],
+)
+def test_texts_that_a_template_would_read_with_the_input_are_refused(tmp_path: Path, to: str, before: str) -> None:
+    base = make_promotion()
+    assert base.rendering is not None
+    mixed = MessageTemplate(role="user", content=(MessagePart(text=before), MessagePart(input="message")))
+    promotions = stored(tmp_path, rendering=replace(base.rendering, messages=(mixed,)))
+    with pytest.raises(UsageError, match=r"tag|brace"):
+        exported(promotions, to, "triage")
+
+
+RIGHT = [
+    ({"type": "enum", "values": ["theft", "late"]}, "theft", ["theft", "Theft.", "«theft»", "**THEFT**", "theft\n\nIt was stolen."], ["late", "not theft", ""]),
+    ({"type": "enum", "values": ["{{7*7}}x", "b"]}, "{{7*7}}x", ["{{7*7}}x", "{{7*7}}X."], ["49x", "b", "7*7x"]),
+    ({"type": "bool"}, True, ["true", "Yes.", "True"], ["false", "no", "maybe"]),
+    ({"type": "int"}, 1234, ["1234", "1,234", "$1,234."], ["1235", "none"]),
+    ({"type": "str"}, "a  b {{x}}", ["A b {{x}}", "a b {{x}}"], ["a b", "a b x"]),
+    ({"type": "list[str]"}, ["file://a", "{{b}}"], ['["file://a", "{{b}}"]', '```json\n["file://a","{{b}}"]\n```'], ['["b"]', "x"]),
+    ({"type": "object", "fields": {"a": {"type": "int"}}}, {"a": 1}, ['{"a": 1}', '{"a": 1.0}'], ['{"a": 2}', "{}"]),
+]  # fmt: skip
+
+
+def test_promptfoo_passes_right_answers_and_fails_wrong_ones(tmp_path: Path) -> None:
+    """An echo as the model: each test's prompt is the answer."""
+    promptfoo_command()
+    tests, expected = [], []
+    for output, gold, right, wrong in RIGHT:
+        program = replace(make_promotion().program, outputs={"label": output})
+        [one], _ = assertions(ExactMetric(kind="exact", field="label"), make_promotion(program=program))
+        row = Example(id="e", content_hash="", values={"label": gold}, row=0)
+        for answer_, passes in [*((text, True) for text in right), *((text, False) for text in wrong)]:
+            tests.append({"vars": {"sent": {"m0": pieces(answer_)}}, "assert": [one(row)]})
+            expected.append((answer_, passes))
+    config = {"prompts": [{"label": "p", "raw": "{{ sent.m0 | join }}"}], "providers": ["echo"], "tests": tests}
+    (tmp_path / "c.yaml").write_text(yaml_text(config))
+    promptfoo(tmp_path, "eval", "-c", "c.yaml", "--no-cache", "-o", "out.json", "-j", "1")
+    results = json.loads((tmp_path / "out.json").read_text())["results"]["results"]
+    found = {each["testIdx"]: each["success"] for each in results}
+    assert [(text, found[i]) for i, (text, _) in enumerate(expected)] == expected

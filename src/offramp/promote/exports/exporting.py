@@ -6,10 +6,11 @@ Invariant: an export either sends what was measured, or is refused with the reas
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from offramp.errors import StorageError, UsageError, nearest, problem
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
@@ -25,7 +26,7 @@ FORMS: Mapping[str, str] = {
     "json": "json_bodies:plain_json",
 }
 """Name to module and function; imported when asked for, since some are heavy."""
-TEMPLATE_MARK = re.compile(r"\{\{|\}\}")
+TEMPLATE_MARK = r"\{\{|\}\}"
 KEYS: Mapping[str, str] = {
     "openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY", "groq": "GROQ_API_KEY",
     "mistral": "MISTRAL_API_KEY", "xai": "XAI_API_KEY", "deepseek": "DEEPSEEK_API_KEY", "cohere": "COHERE_API_KEY",
@@ -103,8 +104,11 @@ def rendering_of(source: Source) -> Rendering:
     return rendering
 
 
-def template_messages(source: Source, mark: str = "{{%s}}") -> list[dict[str, str]]:
+def template_messages(source: Source, *, marks: str = TEMPLATE_MARK) -> list[dict[str, str]]:
     """Messages with `{{name}}` in place of inputs.
+
+    Args:
+        marks: a pattern of what the other tool's templates give a meaning.
 
     Raises:
         UsageError: demos are chosen by the input, or a text contains braces that the other tool takes for an input.
@@ -115,13 +119,34 @@ def template_messages(source: Source, mark: str = "{{%s}}") -> list[dict[str, st
             "its demos are chosen by the input, which a fixed template cannot express",
             "Use `offramp.load_messages`, or promote a candidate with other demos.",
         )
-    texts = [part.text for message in rendering.messages for part in message.content if part.text is not None]
-    if any(TEMPLATE_MARK.search(text) for text in texts):
-        raise source.refused("one of its texts contains double braces, which templates take for an input")
+    for message in rendering.messages:
+        text = "".join(part.text if part.text is not None else "\0" for part in message.content)
+        if found := re.search(marks, text):
+            raise source.refused(f"one of its texts contains double braces or a tag (`{found[0]}`), which it fills in")
+        if "{\0" in text:
+            raise source.refused("a brace stands directly before an input, which templates cannot tell apart")
     return [
-        {"role": m.role, "content": "".join(p.text or "" if p.input is None else mark % p.input for p in m.content)}
+        {
+            "role": m.role,
+            "content": "".join(p.text or "" if p.input is None else f"{{{{{p.input}}}}}" for p in m.content),
+        }
         for m in rendering.messages
     ]
+
+
+def texts_of(value: Any, *, keys: bool = False) -> Iterator[str]:
+    """Every text in a JSON value, or every key."""
+    if isinstance(value, str):
+        if not keys:
+            yield value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            if keys:
+                yield name
+            yield from texts_of(item, keys=keys)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from texts_of(item, keys=keys)
 
 
 def tags(source: Source) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.promote.exports.exporting import KEYS, File, Source, rendering_of, server_note, tags
+from offramp.promote.exports.exporting import KEYS, File, Source, rendering_of, server_note, tags, texts_of
 from offramp.promote.promotion import PromotedModel
 from offramp.promote.serialization import yaml_text
 
@@ -16,6 +16,8 @@ def litellm_entry(source: Source) -> File:
     """`model_list` entries, and the router's fallbacks."""
     promotion = source.promotion
     params = rendering_of(source).params if promotion.rendering is not None else promotion.request_params
+    if any(text.startswith("os.environ/") for text in texts_of(params)):
+        raise source.refused("one of its parameters begins with `os.environ/`, which the proxy fills in")
     entries = [_entry(source, promotion.feature, promotion.model, dict(params))]
     names = [f"{promotion.feature}-fallback-{i}" for i, _ in enumerate(promotion.fallbacks, start=1)]
     entries += [

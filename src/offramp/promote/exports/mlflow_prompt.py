@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from offramp.errors import UsageError, problem
-from offramp.promote.exports.exporting import File, Source, rendering_of, tags, template_messages
+from offramp.promote.exports.exporting import TEMPLATE_MARK, File, Source, rendering_of, tags, template_messages
 
 
 def arguments(source: Source) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def arguments(source: Source) -> dict[str, Any]:
     }
     return {
         "name": promotion.feature,
-        "template": template_messages(source),
+        "template": template_messages(source, marks=rf"{TEMPLATE_MARK}|\{{%"),  # a tag makes it a Jinja template
         "commit_message": f"offramp {promotion.version}: {promotion.evidence.study} {promotion.evidence.candidate}",
         "tags": {**tags(source), **more},
     }
