@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -169,18 +168,6 @@ def test_threads_of_dspy_belong_to_the_run() -> None:
     outcome, requests = own(echo, Threads)
     assert outcome.outputs == {"category": "<case 0 0>|<case 0 1>|<case 0 2>"}
     assert len(outcome.replies) == len(requests) == 3
-
-
-def test_threads_without_a_context_are_a_failure_and_no_zero() -> None:
-    class Threads(Single):
-        def forward(self, message: str) -> dspy.Prediction:
-            with ThreadPoolExecutor(1) as pool:
-                return pool.submit(self.sort, message=message).result()
-
-    outcome, _ = own("billing", Threads)
-    assert isinstance(outcome.infrastructure_error, ValueError) and "No LM is loaded" in str(
-        outcome.infrastructure_error
-    )
 
 
 def test_the_same_question_three_times_gets_three_answers() -> None:

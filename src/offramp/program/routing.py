@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ import dspy
 from dspy.clients.backend_selection import CLIENT_KEYS
 
 from offramp.errors import JobError, UsageError, nearest, problem
+from offramp.program import threads
 from offramp.program.engine import CallerEngine, Send, SyncCallerEngine, run_here
 from offramp.program.values import own_place
 from offramp.records import Model
@@ -67,7 +69,8 @@ class Routes:
 
     def __init__(self, models: Mapping[str, Model], send: Send, *, constrained: bool, strict: bool) -> None:
         install()
-        self.strict, self._models = strict, models
+        threads.install()
+        self.strict, self._models, self._pid = strict, models, os.getpid()
         self._engines: dict[str, tuple[SyncCallerEngine, CallerEngine]] = {}
         for name, model in models.items():
             held = constrained and (model.local or model.supports_json_schema)
@@ -80,6 +83,8 @@ class Routes:
         Raises:
             Undeclared: its requests would not be counted.
         """
+        if os.getpid() != self._pid:
+            raise refused("the program calls a model from a process of its own. Use threads or asyncio")
         if isinstance(getattr(lm, "engine", None), SyncCallerEngine):
             return lm
         found = declared(lm, self._models)

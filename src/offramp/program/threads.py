@@ -1,0 +1,52 @@
+"""Threads that a program begins belong to its run.
+
+Python's threads and pools begin with an empty context, so that a call of a model from one of them would belong to no
+run. `install` wraps `threading.Thread.start` and `ThreadPoolExecutor.submit` once: within a run, what is begun gets the
+context of who begins it. Outside of runs nothing changes.
+
+Invariant: a thread of a pool, which outlives a run, has the run's context for the work of that run alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+from offramp.program.engine import recording, run_here
+
+_POOLS = ("anyio", "concurrent")
+"""Packages whose threads are of a pool; they take the context of each piece of work by themselves, or in `submit`."""
+
+
+def install() -> None:
+    """Has threads and pools look for a run first. Once a process."""
+    if not hasattr(threading.Thread.start, "offramp_wraps"):
+        threading.Thread.start = _starting(threading.Thread.start)  # type: ignore[assignment, method-assign]
+        ThreadPoolExecutor.submit = _submitting(ThreadPoolExecutor.submit)  # type: ignore[method-assign]
+
+
+def _starting(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    @functools.wraps(start)
+    def started(thread: threading.Thread) -> None:
+        if run_here() is not None and type(thread).__module__.partition(".")[0] not in _POOLS:
+            thread.run = functools.partial(copy_context().run, thread.run)  # type: ignore[method-assign]
+        start(thread)
+
+    started.offramp_wraps = True  # type: ignore[attr-defined]
+    return started
+
+
+def _submitting(submit: Callable[..., Future[Any]]) -> Callable[..., Future[Any]]:
+    @functools.wraps(submit)
+    def submitted(pool: ThreadPoolExecutor, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if run_here() is None:
+            return submit(pool, work, *args, **kwargs)
+        context = copy_context()
+        with recording(None):  # a thread that the pool begins for it
+            return submit(pool, context.run, work, *args, **kwargs)
+
+    return submitted
