@@ -272,6 +272,18 @@ def test_ones_own_notice_refuses_a_model_and_a_fallback_as_the_table_does(
     assert "your own notice" in capsys.readouterr().err
 
 
+def test_a_feed_refuses_a_model_as_ones_own_notice_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study(tmp_path, monkeypatch)
+    soon = (dt.datetime.now(dt.UTC).date() + dt.timedelta(days=30)).isoformat()
+    models = [{"id": "small", "shutdown": soon}, {"id": "large", "shutdown": soon}]
+    feed = tmp_path / "feed.json"
+    feed.write_text(json.dumps({"spec": "model-eol/0.1", "publisher": "openai", "generated": "2026-11-20T00:00:00Z",
+                                "models": models}))  # fmt: skip
+    with pytest.raises(promoting.PromotionRefused, match=r"retires in \d+ days, on .* \(a feed\)"):
+        promote(tmp_path, feeds=[feed])
+    assert not (tmp_path / "promotions").exists()
+
+
 def test_ones_own_notice_may_say_later_than_the_space_file_or_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from offramp.cli.options import AS_JSON, FILE, LABEL, LIFECYCLE, PROMOTIONS, SPACE, study_options, wire
+from offramp.cli.options import AS_JSON, FEED, FILE, LABEL, LIFECYCLE, PROMOTIONS, SPACE, study_options, wire
 
 if TYPE_CHECKING:
+    from offramp.lifecycle.migration.migrating import Places
     from offramp.lifecycle.migration.record import Migration
     from offramp.records import Aggregate
 
@@ -37,6 +38,7 @@ WORSE = 3
 @click.option("--out", type=FILE, metavar="FILE",
               help="File for the proposal. [default: proposals/FEATURE-DATE.md]")  # fmt: skip
 @LIFECYCLE
+@FEED
 @SPACE
 @PROMOTIONS
 @study_options
@@ -45,7 +47,8 @@ WORSE = 3
 def migrate(
     ctx: click.Context, /, feature: str, to: tuple[str, ...], label: str, reference: str, trials: int | None,
     budget_usd: float | None, budget_calls: int | None, minutes: float | None, seed: int | None, out: Path | None,
-    lifecycle: Path | None, space: Path | None, promotions: Path, storage: str | None, results: Path, as_json: bool,
+    lifecycle: Path | None, feeds: tuple[Path, ...], space: Path | None, promotions: Path, storage: str | None,
+    results: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Find a successor for the model of FEATURE, compare, and write a proposal."""
     from offramp.cli.live import LiveView
@@ -54,7 +57,9 @@ def migrate(
     from offramp.lifecycle.migration.record import Reference
     from offramp.lifecycle.migration.runs import Caps
 
-    places = Places(promotions=promotions, storage=storage, results=results, lifecycle=lifecycle, space=space)
+    places = Places(
+        promotions=promotions, storage=storage, results=results, lifecycle=lifecycle, feeds=feeds, space=space
+    )
     caps = Caps(usd=budget_usd, calls=budget_calls, minutes=minutes)
     with LiveView(sys.stderr) as view:
         found = run_migration(
@@ -62,7 +67,7 @@ def migrate(
             reference=Reference(reference), observer=view.show,
             say=lambda text: click.echo(f"offramp: {text}", err=True), **wire(),
         )  # fmt: skip
-    path = write_proposal(found, out, promote_command=_promote_command(found, promotions, lifecycle, storage, results))
+    path = write_proposal(found, out, promote_command=_promote_command(found, places))
     if as_json:
         click.echo(json.dumps({**migration_json(found), "proposal": str(path)}, indent=2, allow_nan=False))
     else:
@@ -73,20 +78,20 @@ def migrate(
     ctx.exit(WORSE if worse else 0)
 
 
-def _promote_command(
-    found: Migration, promotions: Path, lifecycle: Path | None, storage: str | None, results: Path
-) -> str:
+def _promote_command(found: Migration, places: Places) -> str:
     words = ["offramp", "promote", found.chosen.study, "--pick", found.chosen.candidate.id, "--feature", found.feature]
     if found.label != "production":
         words += ["--label", found.label]
-    if promotions != Path("promotions"):
-        words += ["--promotions", str(promotions)]
-    if storage is not None:
-        words += ["--storage", storage]
-    elif results != Path("results"):
-        words += ["--results", str(results)]
-    if lifecycle is not None:
-        words += ["--lifecycle", str(lifecycle)]
+    if places.promotions != Path("promotions"):
+        words += ["--promotions", str(places.promotions)]
+    if places.storage is not None:
+        words += ["--storage", places.storage]
+    elif places.results != Path("results"):
+        words += ["--results", str(places.results)]
+    if places.lifecycle is not None:
+        words += ["--lifecycle", str(places.lifecycle)]
+    for feed in places.feeds:
+        words += ["--feed", str(feed)]
     return shlex.join(words)
 
 

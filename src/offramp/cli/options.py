@@ -71,6 +71,10 @@ LIFECYCLE = click.option(
     "--lifecycle", type=PATH, metavar="FILE",
     help="Your own retirement notices  [default: lifecycle.yaml, if it exists]",
 )  # fmt: skip
+FEED = click.option(
+    "--feed", "feeds", type=PATH, multiple=True, metavar="FILE",
+    help="A feed of retirements: a model-eol file, or what /model/deprecations of a LiteLLM proxy returns. Repeatable.",
+)  # fmt: skip
 SPACE = click.option("--space", type=PATH, help="The study's space file, if it has moved.")
 LABEL = click.option("--label", default="production", show_default=True, help="Label of the feature.")
 WEIGHTS = click.option("--weights", metavar="W", help="Other weights, such as quality=.6,cost=.3,latency=.1")

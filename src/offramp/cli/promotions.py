@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.cli.options import AS_JSON, BY, LABEL, LIFECYCLE, PROMOTIONS, SPACE, WHY, study_options
+from offramp.cli.options import AS_JSON, BY, FEED, LABEL, LIFECYCLE, PROMOTIONS, SPACE, WHY, study_options
 
 if TYPE_CHECKING:
     from offramp.promote.changes import Changes
@@ -32,6 +32,7 @@ _OF_A_FIRST_VERSION = (
 @click.option("--within", "within_days", type=click.IntRange(min=0), default=90, show_default=True, metavar="DAYS",
               help="Refuse a model that retires within this many days.")  # fmt: skip
 @LIFECYCLE
+@FEED
 @SPACE
 @click.option("--force", is_flag=True, help="Promote even if the gate refuses; needs --why.")
 @click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")

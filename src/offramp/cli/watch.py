@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from offramp.cli.options import AS_JSON, FILE, LIFECYCLE, PATH, PROMOTIONS, study_options
+from offramp.cli.options import AS_JSON, FEED, FILE, LIFECYCLE, PATH, PROMOTIONS, study_options
 from offramp.models.retirement.dates import Basis, Standing
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ ALARM = 3
 PLACES = 3
 """Places of one name that are shown; --json has all."""
 _COLOURS = {Standing.RETIRED: "red", Standing.VANISHED: "red", Standing.SOON: "yellow"}
-_WHOSE = {Basis.NOTICE: " (your own notice)", Basis.STATED: " (its space file)"}
+_WHOSE = {Basis.NOTICE: " (your own notice)", Basis.STATED: " (its space file)", Basis.FEED: " (a feed)"}
 
 
 class _Days(click.ParamType[int]):
@@ -65,15 +65,16 @@ class _Date(click.ParamType[datetime.date]):
               help="Look for model names in source and configuration below PATH instead; needs no promotion.",
 )  # fmt: skip
 @LIFECYCLE
+@FEED
 @PROMOTIONS
 @study_options
 @click.option("--ics", type=FILE, metavar="FILE", help="Also write the dates as a calendar.")
 @click.option("--today", type=_Date(), metavar="DATE", help="Count days from this date. [default: today, UTC]")
 @AS_JSON
 @click.pass_context
-def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle: Path | None, promotions: Path,
-          storage: str | None, results: Path, ics: Path | None, today: datetime.date | None,
-          as_json: bool) -> None:  # fmt: skip
+def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle: Path | None,
+          feeds: tuple[Path, ...], promotions: Path, storage: str | None, results: Path, ics: Path | None,
+          today: datetime.date | None, as_json: bool) -> None:  # fmt: skip
     """Which promoted features depend on models that retire soon, and what could replace them.
 
     Watched are the model, its fallbacks, the judges of the metric, the model that proposes instructions, and the base
@@ -85,12 +86,12 @@ def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle:
     if scanned is not None:
         if ics is not None:
             raise click.UsageError("--ics is for promoted features; leave it out with --scan")
-        found = scan(scanned, lifecycle=lifecycle, today=today, within_days=within_days)
+        found = scan(scanned, lifecycle=lifecycle, feeds=feeds, today=today, within_days=within_days)
         _print_json(found) if as_json else print_scan(found, sys.stdout)
         ctx.exit(ALARM if found.alarming else 0)
     report = run(
         promotions=promotions, lifecycle=lifecycle, today=today, within_days=within_days, storage=storage,
-        results=results,
+        results=results, feeds=feeds,
     )  # fmt: skip
     if ics is not None:
         from offramp.lifecycle.ics import write_calendar

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -137,18 +137,18 @@ class ScanReport:
 
 
 def scan(
-    path: str | Path, *, lifecycle: str | Path | None = None, within_days: int = WITHIN_DAYS,
-    today: datetime.date | None = None,
+    path: str | Path, *, lifecycle: str | Path | None = None, feeds: Sequence[str | Path] = (),
+    within_days: int = WITHIN_DAYS, today: datetime.date | None = None,
 ) -> ScanReport:  # fmt: skip
     """The models that source and configuration below a folder name, each with its date.
 
     Args:
-        lifecycle, within_days, today: as for `watch`.
+        lifecycle, feeds, within_days, today: as for `watch`.
 
     Raises:
         UsageError: there is no such file or folder, or a file of notices cannot be read.
     """
-    calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
+    calendar = load_calendar(None if lifecycle is None else Path(lifecycle), feeds=list(map(Path, feeds)))
     return scan_files(Path(path), calendar, today=today or utc_today(), within_days=within_days)
 
 

@@ -128,6 +128,7 @@ def retirement_json(found: Retirement | None) -> dict[str, Any]:
 def watch(
     *, promotions: str | Path | None = None, lifecycle: str | Path | None = None, within_days: int = WITHIN_DAYS,
     today: datetime.date | None = None, storage: str | None = None, results: str | Path = "results",
+    feeds: Sequence[str | Path] = (),
 ) -> WatchReport:  # fmt: skip
     """Which promoted features depend on models that retire soon, and what could replace them.
 
@@ -138,12 +139,13 @@ def watch(
         today: what days are counted from; the UTC date by default.
         storage: URL of the studies, for the judges and proposers of promotions that do not record them; by default
             `offramp.db` in the results folder, if it exists.
+        feeds: files of retirements, in the model-eol format or as a LiteLLM proxy's `/model/deprecations` returns them.
 
     Raises:
         UsageError: a file of notices, a promotion, or the storage that was named cannot be read.
     """
     folder = None if promotions is None else Path(promotions)
-    calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
+    calendar = load_calendar(None if lifecycle is None else Path(lifecycle), feeds=list(map(Path, feeds)))
     notes: list[str] = []
     with _studies(storage, Path(results), notes) as store:
         reader = DependencyReader(folder, store)

@@ -120,6 +120,7 @@ def retiring(
             continue
         standing = standing_of(found, today, within_days, without=Standing.UNKNOWN)
         said = f" (your own notice{f': {found.note}' if found.note else ''})" if found.basis is Basis.NOTICE else ""
+        said = " (a feed)" if found.basis is Basis.FEED else said
         if standing is Standing.RETIRED:
             yield f"{model.name} retired on {found.date}{said}"
         elif standing is Standing.SOON:

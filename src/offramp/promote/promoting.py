@@ -61,7 +61,7 @@ def promote(
     promotions: str | Path | None = None, storage: str | None = None, results: str | Path = "results",
     space: str | Path | None = None, fallbacks: Sequence[str] = (), within_days: int = WITHIN_DAYS,
     lifecycle: str | Path | None = None, by: str | None = None, why: str | None = None, force: bool = False,
-    dry_run: bool = False,
+    dry_run: bool = False, feeds: Sequence[str | Path] = (),
 ) -> Promoted:  # fmt: skip
     """Writes a candidate of a study to the promotions folder and points a label at it. Makes no call.
 
@@ -76,6 +76,7 @@ def promote(
         by: who; `OFFRAMP_BY` or the user by default.
         why: in your words; needed with `force`.
         dry_run: return what would change, and write nothing.
+        feeds: files of retirements, as for `watch`.
 
     Raises:
         PromotionRefused: the gate refuses, and `force` is not given.
@@ -84,7 +85,7 @@ def promote(
     if force and not (why or "").strip():
         raise UsageError(problem("--force", "needs a reason", do='Give it with --why "...".'))
     checked_name(label, "label")
-    calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
+    calendar = load_calendar(None if lifecycle is None else Path(lifecycle), feeds=list(map(Path, feeds)))
     with open_looking(storage, results) as store:
         name = full_name(store, study)
         rows = read_study_rows(store, name)

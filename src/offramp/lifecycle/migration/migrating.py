@@ -49,6 +49,7 @@ class Places:
     storage: str | None = None
     results: Path = Path("results")
     lifecycle: Path | None = None
+    feeds: tuple[Path, ...] = ()
     space: Path | None = None
 
     @property
@@ -82,7 +83,7 @@ def run_migration(
     refuse_impossible(trials=trials, seed=seed, usd=caps.usd, calls=caps.calls, minutes=caps.minutes)
     day = today or utc_today()
     origin = read_origin(feature, label=label, promotions=places.promotions, storage=places.url, space=places.space)
-    calendar = load_calendar(places.lifecycle)
+    calendar = load_calendar(places.lifecycle, feeds=places.feeds)
     notice = notice_of(origin, calendar, day)
     choice = choose(origin, notice, calendar, day, to)
     say(f"{feature} ({label}) runs on {origin.promotion.model.name}; trying {', '.join(choice.names)}")

@@ -1,6 +1,6 @@
 """When a model retires, who says so, and how the model stands on a given day.
 
-The user's own notice or space file comes first, then LiteLLM's table, then an estimate from a vendor's policy.
+The user's own notice comes first, then the space file, feeds, LiteLLM's table, and an estimate from a vendor's policy.
 `standing_of` is the one rule for what is watched, what may succeed a model and what may be promoted.
 
 Invariants: every date has a basis. An estimate is the first day on which a model may retire, not a day on which it
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from offramp.models.names import stem, tuned_base
-from offramp.models.retirement.notices import Notice, is_link, read_notices
+from offramp.models.retirement.feeds import Announced, read_feeds
+from offramp.models.retirement.notices import DEFAULT_FILE, Notice, is_link, read_notices
 from offramp.models.retirement.policies import PUBLISHED, Policy, estimate, release_date
 from offramp.models.table import Table, TableRow, load_table
 
@@ -27,6 +28,7 @@ class Basis(enum.StrEnum):
 
     NOTICE = "notice"  # the team's own lifecycle file
     STATED = "stated"  # the space file, which knows a server of the user's own
+    FEED = "feed"  # a feed that the user named
     TABLE = "table"  # LiteLLM's table, which quotes the vendor
     ESTIMATE = "estimate"  # the vendor's promise, counted from the release
 
@@ -40,7 +42,7 @@ class Retirement:
         announced: ISO date of the notice; None if unknown.
         source: web address; None if there is none.
         successors: models that the notice or the vendor recommends instead.
-        note: text of the team's own notice; None if there is none.
+        note: text of the team's own notice or of a feed; None if there is none.
     """
 
     date: datetime.date
@@ -57,9 +59,10 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calendar:
-    """Everything known about retirement dates: notices, table and policies.
+    """Everything known about retirement dates: notices, feeds, table and policies.
 
     Attributes:
+        announced: by feeds, the first that is about a model counts.
         snapshots: route of an alias to the route of its newest dated snapshot.
     """
 
@@ -67,6 +70,7 @@ class Calendar:
     table: Table
     policies: tuple[Policy, ...]
     snapshots: Mapping[str, str]
+    announced: tuple[Announced, ...] = ()
 
     def knows(self, route: str) -> bool:
         """Whether the table has the model, or the base of a tuned one."""
@@ -103,9 +107,16 @@ class Calendar:
                     successors=tuple(notice.successors),
                     note=notice.note,
                 )
+        spelled = [str(spelling) for spelling in spellings]
+        told = [one for one in self.announced if one.about(spelled, row.provider if row else None)]
+        said = next((_told(one) for one in told if not one.tentative), None)
         listed = _by_table(row, stated)
+        if said is not None and (listed is None or listed.basis is not Basis.STATED):
+            return said
         if listed is not None:
             return listed
+        if told:
+            return _told(told[0])
         known = row.route if row else route or name
         estimated = estimate(known, self.policies, self.snapshots.get(known))
         if estimated is None:
@@ -123,17 +134,36 @@ def utc_today() -> datetime.date:
     return datetime.datetime.now(datetime.UTC).date()
 
 
-def load_calendar(lifecycle: Path | None = None, table: Table | None = None) -> Calendar:
-    """The calendar of a lifecycle file (by default `lifecycle.yaml`, if it exists) and of the installed table.
+def load_calendar(lifecycle: Path | None = None, table: Table | None = None, *, feeds: Sequence[Path] = ()) -> Calendar:
+    """The calendar of a lifecycle file (by default `lifecycle.yaml`, if it exists), feeds, and the installed table.
+
+    Args:
+        feeds: files that come before those which the lifecycle file names.
 
     Raises:
-        UsageError: the file is missing or wrong.
+        UsageError: a file is missing or wrong.
     """
     notices = read_notices(lifecycle)
     policies = (*(policy.policy() for policy in notices.policies), *PUBLISHED)
     known = table or load_table()
+    base = (lifecycle or DEFAULT_FILE).parent
     return Calendar(
-        notices=tuple(notices.retirements), table=known, policies=policies, snapshots=newest_snapshots(known)
+        notices=tuple(notices.retirements),
+        table=known,
+        policies=policies,
+        snapshots=newest_snapshots(known),
+        announced=read_feeds([*feeds, *(base / name for name in notices.feeds)]),
+    )
+
+
+def _told(one: Announced) -> Retirement:
+    return Retirement(
+        date=one.date,
+        basis=Basis.ESTIMATE if one.tentative else Basis.FEED,
+        announced=one.announced,
+        source=one.source,
+        successors=one.successors,
+        note=one.note,
     )
 
 

@@ -91,6 +91,9 @@ class LifecycleFile(_Part):
     schema_version: Literal[1] = Field(description="Version of the format; 1.")
     retirements: list[Notice] = Field(default_factory=list, description="Notices; the first that matches counts.")
     policies: list[OwnPolicy] = Field(default_factory=list, description="Policies; they come before the built-in ones.")
+    feeds: list[_Text] = Field(
+        default_factory=list, description="Feeds of retirements: files, relative to this one. Notices come before them."
+    )
 
 
 def is_link(text: str) -> bool:
