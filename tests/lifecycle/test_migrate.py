@@ -29,8 +29,10 @@ from offramp.models.retirement.dates import Standing
 from offramp.promote import promoting
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion_store import PromotionStore, sealed
-from offramp.records import CallRequest
+from offramp.records import CallRequest, ResultState, Split
 from offramp.space.model import ProposePart
+from offramp.store.engine import open_store
+from offramp.store.results import ResultStore
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import PRICES, answered_by, made_once, main, reply_to, run_job, wire, write_space
 
@@ -417,3 +419,31 @@ def test_another_task_is_refused_where_the_retiring_model_cannot_be_asked_again(
     assert command(replace(places, results=tmp_path / "other"), tmp_path, *options, *edited) == 2
     told = capsys.readouterr().err
     assert "edited/space.yaml: its data, splits, metric or fields are not those that small was measured on" in told
+
+
+@pytest.mark.parametrize("more", [1, 3])
+def test_a_holdout_that_a_cap_cut_short_proposes_nothing_and_ends_with_3(
+    tmp_path: Path, landscape: Counted, capsys: pytest.CaptureFixture[str], more: int
+) -> None:
+    places = promoted(tmp_path, search={"sampler": "random", "trials": 1, "concurrency": 1})
+    assert command(places, tmp_path, "--to", "large", "--budget-calls", str(SEARCH + more)) == 3
+    out = capsys.readouterr().out
+    text = (tmp_path / "proposal.md").read_text()
+    for shown in (text, out):
+        assert "Nothing to propose: the holdout is incomplete." in shown and f"only {more} of {HOLDOUT}" in shown
+    assert "offramp promote" not in text and "(proposed)" not in text and "Proposed:" not in out
+
+
+def test_a_recorded_holdout_of_todays_config_that_is_incomplete_proposes_nothing(
+    tmp_path: Path, landscape: Counted
+) -> None:
+    places = promoted(tmp_path)
+    origin = read_origin("landscape", label="production", promotions=places.promotions, storage=places.url)
+    with open_store(places.url) as store:
+        known = ResultStore(store).get(origin.row.name, Split.HOLDOUT, origin.candidate.id)
+        lost = [replace(r, state=ResultState.INFRASTRUCTURE_ERROR, score=None) for r in list(known.values())[2:]]
+        ResultStore(store).put(origin.row.name, Split.HOLDOUT, lost)
+    found = migrated(places, to=["large"])
+    told = migration_json(found)
+    assert not told["complete"] and "only 2 of 6 examples" in told["verdict"]
+    assert "offramp promote" not in page(found, promote_command="offramp promote X")

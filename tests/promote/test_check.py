@@ -218,6 +218,19 @@ def test_noise_that_evens_out_on_many_examples_holds_and_on_few_it_does_not() ->
     assert (few.wins, few.losses, few.holds) == (1, 1, False)
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, 21), (21, 19), (15, 21)])
+def test_evidence_or_answers_on_a_part_of_the_holdout_prove_nothing(before: int, after: int) -> None:
+    """One promoted example that is right again said "none worse: holds"."""
+    found = judged([1.0] * before, [1.0] * after + [None] * (21 - after))
+    assert not found.holds and found.losses == 0
+    quality = next(each for each in found.conditions if each.name == "quality")
+    assert not quality.holds and f"only {min(before, after)} of 21 examples of the holdout" in quality.text
+
+
+def test_one_of_21_may_lack_a_score() -> None:
+    assert judged([1.0] * 20, [1.0] * 21).holds and judged([1.0] * 21, [1.0] * 20 + [None]).holds
+
+
 def test_a_real_loss_does_not_hold_on_however_many_examples() -> None:
     assert not judged([1.0] * 400, [0.0] * 40 + [1.0] * 360).holds
     assert judged([1.0] * 400, [0.0] * 4 + [1.0] * 396).holds

@@ -249,7 +249,7 @@ def test_a_provider_that_fails_on_the_hard_examples_gains_nothing_by_it(tmp_path
 def test_a_holdout_that_is_not_complete_is_said_in_place_of_its_quality(tmp_path, landscape):
     report = finished_job(tmp_path, search=GRID, splits=SPLITS).report
     best = report.recommended
-    assert report.missing_on_holdout(best) == 0 and report.to_json()["holdout_examples"] == 16
+    assert report.proof(best).missing == 0 and report.to_json()["holdout_examples"] == 16
     with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
         known = ResultStore(store).get(report.study, Split.HOLDOUT, best.candidate)
         lost = [replace(r, state=ResultState.INFRASTRUCTURE_ERROR, score=None) for r in list(known.values())[1:]]

@@ -1,7 +1,8 @@
 """`offramp migrate`: from a retirement notice to a proposal, in one command.
 
-Exit code 0 with a proposal that is not worse than today's config, 3 with one that is (it is written all the same), 1
-and 2 as usual. Running the same command again continues where it stopped and pays for nothing that it already has.
+Exit code 0 with a proposal that is not worse than today's config, 3 with one that is worse or whose holdout is
+incomplete (it is written all the same), 1 and 2 as usual. Running the same command again continues where it stopped and
+pays for nothing that it already has.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def migrate(
         click.echo(f"Proposal: {path}")
     against = found.chosen.comparison
     worse = found.reference == "labels" and against is not None and against.worse
-    ctx.exit(WORSE if worse else 0)
+    ctx.exit(WORSE if worse or not found.complete(found.chosen) else 0)
 
 
 def _promote_command(found: Migration, places: Places) -> str:
@@ -110,7 +111,8 @@ def print_migration(found: Migration) -> None:
         contenders.append((f"new config: {found.chosen.candidate.model}", found.chosen))
     for name, item in contenders:
         _print_row(name, item.holdout, None if item.comparison is None else item.comparison.difference)
-    click.echo(f"Proposed: {found.chosen.candidate.id} ({short_params(found.chosen.candidate.params)})")
+    if found.complete(found.chosen):
+        click.echo(f"Proposed: {found.chosen.candidate.id} ({short_params(found.chosen.candidate.params)})")
     click.echo(conclusion(found))
     for left in found.left_out:
         click.echo(f"Left out: {plain(left.name)}: {plain(' '.join(left.why.split()))}")

@@ -15,6 +15,7 @@ from rich.console import Console, Group
 from rich.padding import Padding
 from rich.text import Text
 
+from offramp.study.proof import MOST_NAMED, Proven, against_words
 from offramp.study.study_report import member_json, member_notes
 from offramp.study.wording import (
     limit_words,
@@ -69,7 +70,7 @@ def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, st
             "",
             "",
         )
-        style = "green" if "recommended" in mark else "yellow" if mark else ""
+        style = "green" if "recommended" in mark or "highest" in mark else "yellow" if mark else ""
         params = Text(f"{f'{mark}: ' if mark else ''}{short_params(member.params, shared)}", style=style or "dim")
         lines.append(Text(_columns(member.candidate, cells), style=style))
         lines.append(Text(_columns("", second).rstrip(), style="dim"))
@@ -134,7 +135,7 @@ def proposal_lines(report: StudyReport) -> list[str]:
 
 def _marks(report: StudyReport) -> dict[str, str]:
     words: dict[str, list[str]] = {}
-    for member, word in ((report.recommended, "recommended"), (report.incumbent, "incumbent")):
+    for member, word in ((report.recommended, _best_word(report)), (report.incumbent, "incumbent")):
         if member is not None:
             words.setdefault(member.candidate, []).append(word)
     for member in report.front:
@@ -148,30 +149,41 @@ def _marks(report: StudyReport) -> dict[str, str]:
     return {candidate: ", ".join(found) for candidate, found in words.items()}
 
 
+def _best_word(report: StudyReport) -> str:
+    """What the candidate of the highest utility is called: recommended only if its holdout is not incomplete."""
+    best = report.recommended
+    unproven = best is not None and report.proof(best).proven is Proven.INCOMPLETE
+    return "highest utility" if unproven else "recommended"
+
+
 def _recommendation(report: StudyReport) -> str:
     best, today = report.recommended, report.incumbent
     if best is None:
         return "No recommendation: no candidate has every objective."
-    text = f"Recommended: {best.candidate} ({short_params(best.params)})"
+    proof = report.proof(best)
+    label = f"{best.candidate} ({short_params(best.params)})"
+    text = f"{report.headline()}{f' It is {label}.' if proof.proven is Proven.KEEP else ''}"
     if not best.feasible:
         text += f"\nIt breaks a limit of the space file: {'; '.join(map(limit_words, best.breaks))}."
-    if best.holdout is None or best.holdout.quality is None:
-        return f"{text}\nNot evaluated on the holdout yet: `offramp verify {report.study}`."
-    if missing := report.missing_on_holdout(best):
-        lost = best.holdout.quality * best.holdout.n / (best.holdout.n + missing)
-        return (
-            f"{text}\nHoldout incomplete: {best.holdout.n} of {best.holdout.n + missing} examples have a score, so "
-            f"nothing is proven. Quality {best.holdout.quality:.3f} on those, {lost:.3f} if the others are lost. "
-            f"To complete it: `offramp verify {report.study}`."
-        )
-    text += f"\nHoldout: quality {best.holdout.quality:.3f} on {best.holdout.n} examples the search never saw"
-    if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
-        text += f"; the incumbent has {today.holdout.quality:.3f}"
+    if proof.proven is Proven.INCOMPLETE:
+        text += f"\n{label} has the highest utility on the search split."
+    if not proof.complete and proof.gap:
+        text += f"\nHoldout incomplete: {proof.gap} To complete it: `offramp verify {report.study}`."
+    elif best.holdout is None or best.holdout.quality is None:
+        text += f"\nTo evaluate it on the holdout: `offramp verify {report.study}`."
+    else:
+        text += f"\nHoldout: quality {best.holdout.quality:.3f} on {best.holdout.n} examples the search never saw"
+        if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
+            text += f"; the incumbent has {today.holdout.quality:.3f}"
         if (found := best.against_incumbent) is not None:
             sure = "better" if found.better else "worse" if found.worse else "not significant"
             interval = f"{points(found.interval.low)} to {points(found.interval.high)}"
             text += f" ({points(found.difference)} points, {interval}: {sure})"
-    return f"{text}."
+        text += f". {proof.gap or ''}".rstrip()
+    for other in proof.better[:MOST_NAMED]:
+        words = f"{other.candidate} ({short_params(other.params)})"
+        text += f"\nShown to be better on the holdout: {words}, {against_words(other)}."
+    return text
 
 
 def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
@@ -195,8 +207,9 @@ def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
     plotext.theme("clear")
     plotext.plot_size(width, height)
     for name, marker in (("others", "·"), ("front", "●"), ("incumbent", "I"), ("recommended", "R")):
+        label = _best_word(report) if name == "recommended" else name
         if groups[name]:
-            plotext.scatter([x for x, _ in groups[name]], [y for _, y in groups[name]], marker=marker, label=name)
+            plotext.scatter([x for x, _ in groups[name]], [y for _, y in groups[name]], marker=marker, label=label)
     plotext.xlabel("$ per 1,000 runs" if axis == "cost" else "latency in s")
     plotext.ylabel("quality")
     return Text.from_ansi(plotext.build())

@@ -20,13 +20,13 @@ from xml.etree import ElementTree as Xml
 
 from offramp.errors import StorageError, problem
 from offramp.promote.evidence import answer_hash
-from offramp.promote.gate import MOST_MISSING
 from offramp.promote.judge_noise import Noise
 from offramp.promote.promotion import Promotion
 from offramp.promote.serialization import values_of
 from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example, Result
 from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.paired_comparison import PairedComparison, compare_scores
+from offramp.study.proof import MOST_MISSING
 from offramp.study.wording import answer_counts, answer_notes, plain
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -193,7 +193,7 @@ def judge(
         cost_usd=seen.cost_usd,
         latency_p95_s=seen.latency_p95_s,
         conditions=(
-            _quality(whole, limits.margin, 0.0 if judged is None else judged.allowed),
+            _quality(whole, limits.margin, 0.0 if judged is None else judged.allowed, len(examples)),
             _failures(seen),
             *_ceiling("cost_usd", seen.cost_usd, limits.cost_usd),
             *_ceiling("latency_p95_s", seen.latency_p95_s, limits.latency_p95_s),
@@ -264,9 +264,12 @@ def _got_worse(
     return tuple(sorted(found, key=lambda one: (one.after - one.before, one.example)))
 
 
-def _quality(whole: PairedComparison, margin: float, noise: float) -> Condition:
+def _quality(whole: PairedComparison, margin: float, noise: float, size: int) -> Condition:
     if not whole.n:
         return Condition(name="quality", holds=False, text="no example has a score both times")
+    if size - whole.n > MOST_MISSING * size:
+        text = f"only {whole.n} of {size} examples of the holdout have a score both times, so nothing is proven"
+        return Condition(name="quality", holds=False, text=f"{text}; at most {MOST_MISSING:.0%} may lack one")
     numbers = f"{whole.quality_b:.3f} -> {whole.quality_a:.3f} on {whole.n} examples"
     if not whole.losses:
         return Condition(name="quality", holds=True, text=f"{numbers}, none worse")

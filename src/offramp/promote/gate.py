@@ -13,9 +13,7 @@ from offramp.models.retirement.dates import Basis, Retirement, Standing, standin
 from offramp.promote.promotion import Comparison, Evidence, PromotedModel, Promotion, SplitEvidence
 from offramp.space.model import ConstraintsPart
 from offramp.stats import share_at_most
-
-MOST_MISSING = 0.05
-"""Share of the holdout that may have no score."""
+from offramp.study.proof import MOST_MISSING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

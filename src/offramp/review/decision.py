@@ -11,12 +11,13 @@ from typing import Any
 
 from offramp.records import Split
 from offramp.study.domain.members import Member
+from offramp.study.proof import MOST_NAMED, Proof, Proven, against_words, latencies
 from offramp.study.queries.example_pairs import CandidateComparison
 from offramp.study.study_report import member_notes
-from offramp.study.wording import limit_words, number, per_thousand, points, seconds
+from offramp.study.wording import CHEAPER, FASTER, limit_words, number, per_thousand, points, ratio_words, seconds
 
 Words = Callable[[float | None], str]
-_MONEY, _TIME = ("cheaper", "more expensive"), ("faster", "slower")
+_KINDS = {Proven.KEEP: "keep", Proven.ALONE: "choose", Proven.INCOMPLETE: "none", Proven.BETTER: "switch"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +32,23 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Better:
+    """A member of the front that is shown to be better than the incumbent: its id, in a few words, and its gain."""
+
+    id: str
+    label: str
+    gain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What choosing one candidate means.
 
     Attributes:
         title: the decision. why: the numbers behind it. caution: what is not known yet; None where all is.
-        kind: `switch`, `keep` (the incumbent), `choose` (there is no incumbent) or `none` (nothing to recommend).
+        kind: `switch` (shown to be better), `unproven`, `keep` (the incumbent), `choose` (there is no incumbent) or
+            `none` (nothing to recommend).
+        better: who else is shown to be better than the incumbent, each with its gain.
     """
 
     candidate: str | None
@@ -45,11 +57,15 @@ class Decision:
     why: str
     caution: str | None
     tiles: tuple[Tile, ...] = ()
+    better: tuple[Better, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, for the page's script."""
-        tiles = [asdict(tile) for tile in self.tiles]
-        return {"kind": self.kind, "title": self.title, "why": self.why, "caution": self.caution, "tiles": tiles}
+        tiles, better = ([asdict(one) for one in found] for found in (self.tiles, self.better))
+        return {
+            "kind": self.kind, "title": self.title, "why": self.why, "caution": self.caution, "tiles": tiles,
+            "better": better,
+        }  # fmt: skip
 
 
 def no_decision(caution: str | None = None) -> Decision:
@@ -60,28 +76,42 @@ def no_decision(caution: str | None = None) -> Decision:
     )  # fmt: skip
 
 
-def decide(chosen: Member, incumbent: Member | None, evidence: CandidateComparison | None, label: str) -> Decision:
+def decide(
+    proof: Proof, incumbent: Member | None, evidence: CandidateComparison | None, label: Callable[[str], str]
+) -> Decision:
     """What choosing one member means.
 
     Args:
+        proof: what the holdout says of the member.
         evidence: the member against the incumbent, on the holdout if both were evaluated there; None where unknown.
-        label: the member in a few words.
+        label: a candidate in a few words, by id.
     """
-    tiles = _tiles(chosen, incumbent, evidence)
-    if incumbent is None:
-        p50_s, _ = _latencies(chosen, None)
+    chosen, named = proof.member, label(proof.member.candidate)
+    caution = _caution(proof, evidence)
+    if proof.proven is Proven.KEEP:
+        why = f"At these weights, no candidate on the front has a higher utility than {named}."
+        caution = " ".join(said for said in (_broken_limits(chosen), proof.gap) if said) or None
+    elif proof.proven is Proven.INCOMPLETE:
+        why = f"{named} has the highest utility on the search split. On the holdout, {proof.gap}"
+    elif incumbent is None:
+        p50_s, _ = latencies(chosen, None)
         why = (
             f"{_quality_alone(chosen)}, {per_thousand(chosen.cost_usd)} per 1,000 runs, {seconds(p50_s)} per run. "
             "The study has no incumbent to compare it with."
         )
-        kind, title, caution = "choose", f"Choose {label}.", _caution(chosen, None)
-    elif chosen.candidate == incumbent.candidate:
-        why = f"At these weights, no candidate on the front has a higher utility than {label}."
-        kind, title, caution = "keep", "Keep what runs today.", _broken_limits(chosen)
     else:
         why = _changes(chosen, incumbent, evidence)
-        kind, title, caution = "switch", f"Switch to {label}.", _caution(chosen, evidence)
-    return Decision(candidate=chosen.candidate, kind=kind, title=title, why=why, caution=caution, tiles=tiles)
+    return Decision(
+        candidate=chosen.candidate,
+        kind=_KINDS.get(proof.proven, "unproven"),
+        title=proof.headline(named),
+        why=why,
+        caution=caution,
+        tiles=_tiles(proof, incumbent, evidence),
+        better=tuple(
+            Better(id=m.candidate, label=label(m.candidate), gain=against_words(m)) for m in proof.better[:MOST_NAMED]
+        ),
+    )
 
 
 def _quality_alone(chosen: Member) -> str:
@@ -101,40 +131,28 @@ def _changes(chosen: Member, incumbent: Member, evidence: CandidateComparison | 
         gain = (whole.difference or 0.0) * 100
         size = "No difference" if abs(gain) < 0.05 else f"{abs(gain):.1f} points {'better' if gain > 0 else 'worse'}"
         parts.append(f"{size} on {whole.n} {evidence.split} examples ({sure})")
-    parts.append(_ratio(chosen.cost_usd, incumbent.cost_usd, _MONEY))
-    parts.append(_ratio(*_latencies(chosen, incumbent), _TIME))
+    parts.append(ratio_words(chosen.cost_usd, incumbent.cost_usd, CHEAPER))
+    parts.append(ratio_words(*latencies(chosen, incumbent), FASTER))
     said = [part for part in parts if part] or ["No numbers to compare"]
     text = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
     return f"{text}."
 
 
-def _ratio(new: float | None, old: float | None, words: tuple[str, str]) -> str | None:
-    if not new or not old:
-        return None
-    ratio = old / new if new < old else new / old
-    return None if ratio < 1.05 else f"{times(ratio)} {words[0] if new < old else words[1]}"
-
-
-def times(ratio: float) -> str:
-    """A ratio above 1 with two significant digits."""
-    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
-
-
-def _latencies(chosen: Member, incumbent: Member | None) -> tuple[float | None, float | None]:
-    """Both p50 as measured in isolation where both were, else both as run."""
-    if chosen.probe is not None and (incumbent is None or incumbent.probe is not None):
-        return chosen.probe.p50_s, None if incumbent is None or incumbent.probe is None else incumbent.probe.p50_s
-    return chosen.latency_s, None if incumbent is None else incumbent.latency_s
-
-
-def _caution(chosen: Member, evidence: CandidateComparison | None) -> str | None:
-    said: list[str] = []
-    if evidence is not None and evidence.whole.n and not (evidence.whole.better or evidence.whole.worse):
+def _caution(proof: Proof, evidence: CandidateComparison | None) -> str | None:
+    chosen, said = proof.member, list[str]()
+    if (
+        proof.proven is not Proven.INCOMPLETE
+        and evidence is not None
+        and evidence.whole.n
+        and not (evidence.whole.better or evidence.whole.worse)
+    ):
         looked = f" after correction for {evidence.looked_at} candidates" if evidence.looked_at > 1 else ""
         said.append(f"The difference in quality is not significant{looked}.")
     if (limits := _broken_limits(chosen)) is not None:
         said.append(limits)
     said += [f"{note}." for note in member_notes(chosen)]
+    if proof.gap and proof.complete:
+        said.append(f"On the holdout, {proof.gap}")
     if chosen.holdout is None or chosen.holdout.quality is None:
         said.append("Not evaluated on the holdout yet: the best of many on the search split looks better than it is.")
     if chosen.on_holdout_front is False:
@@ -154,11 +172,12 @@ def _broken_limits(chosen: Member) -> str | None:
     return f"It breaks a limit of the space file: {broken}." if broken else None
 
 
-def _tiles(chosen: Member, incumbent: Member | None, evidence: CandidateComparison | None) -> tuple[Tile, ...]:
+def _tiles(proof: Proof, incumbent: Member | None, evidence: CandidateComparison | None) -> tuple[Tile, ...]:
+    chosen = proof.member
     same = incumbent is not None and incumbent.candidate == chosen.candidate
     old = None if incumbent is None or same else incumbent
     both = old is None or (evidence is not None and evidence.split is Split.HOLDOUT)
-    held = both and chosen.holdout is not None and chosen.holdout.quality is not None
+    held = both and proof.complete and chosen.holdout is not None and chosen.holdout.quality is not None
     now = chosen.holdout.quality if held and chosen.holdout else chosen.quality
     before = None if old is None else old.holdout.quality if held and old.holdout else old.quality
     change = None if before is None or now is None else f"{(now - before) * 100:+.1f} points"
@@ -167,8 +186,8 @@ def _tiles(chosen: Member, incumbent: Member | None, evidence: CandidateComparis
     name = "Quality, holdout" if held else "Quality, search split"
     return (
         Tile(name=name, now=number(now), before=None if before is None else number(before), change=change, good=good),
-        _less("Cost of 1,000 runs", chosen.cost_usd, old.cost_usd if old else None, per_thousand, _MONEY),
-        _less(f"Latency, {how}", *_latencies(chosen, old), seconds, _TIME),
+        _less("Cost of 1,000 runs", chosen.cost_usd, old.cost_usd if old else None, per_thousand, CHEAPER),
+        _less(f"Latency, {how}", *latencies(chosen, old), seconds, FASTER),
     )
 
 
@@ -176,4 +195,4 @@ def _less(name: str, now: float | None, before: float | None, words: Words, chan
     """The tile of an objective of which less is better."""
     good = None if now is None or before is None or now == before else now < before
     shown = None if before is None else words(before)
-    return Tile(name=name, now=words(now), before=shown, change=_ratio(now, before, change), good=good)
+    return Tile(name=name, now=words(now), before=shown, change=ratio_words(now, before, change), good=good)

@@ -8,6 +8,7 @@ from typing import Any
 
 from offramp.records import Objective
 from offramp.study.domain.members import Member, Probe
+from offramp.study.proof import Proven
 from offramp.study.study_report import StudyReport, member_notes
 from offramp.study.wording import limit_words, number, per_thousand, points, seconds, shared_params, short_params
 
@@ -20,6 +21,7 @@ class Row:
 
     Attributes:
         label: its assignment in a few words, without what all candidates share.
+        best: what it is called while its utility is the highest: `recommended` only if its holdout is not incomplete.
         scaled: its values on 0..1, in the order of the objectives; None where one is not known.
     """
 
@@ -28,6 +30,7 @@ class Row:
     scaled: tuple[float, ...] | None
     front: bool
     recommended: bool
+    best: str = "recommended"
 
     @property
     def id(self) -> str:
@@ -81,13 +84,14 @@ def _rank(member: Member) -> tuple[float, float, float, str]:
 
 
 def _row(member: Member, report: StudyReport, front: set[str], label: Callable[[Member], str]) -> Row:
-    best = report.recommended
+    best, incomplete = report.recommended, report.proof(member).proven is Proven.INCOMPLETE
     return Row(
         member=member,
         label=label(member),
         scaled=_scaled(member, report.objectives),
         front=member.candidate in front,
         recommended=best is not None and best.candidate == member.candidate,
+        best="highest utility" if incomplete else "recommended",
     )
 
 
@@ -122,6 +126,7 @@ def _datum(row: Row) -> dict[str, Any]:
         "scaled": row.scaled,
         "front": row.front,
         "incumbent": m.incumbent,
+        "best": row.best,
         "breaks": row.breaks,
         "notes": row.notes,
         "off": m.on_holdout_front is False,
@@ -163,7 +168,7 @@ def spoken(row: Row) -> str:
     """The numbers of a row in a sentence."""
     words = words_of(row)
     numbers = f"quality {words['quality']} ({words['interval']}), {words['cost']} per 1,000 runs, {words['latency']}"
-    marks = [name for name, on in (("recommended", row.recommended), ("incumbent", row.member.incumbent)) if on]
+    marks = [name for name, on in ((row.best, row.recommended), ("incumbent", row.member.incumbent)) if on]
     return ", ".join([numbers, *marks])
 
 

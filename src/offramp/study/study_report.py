@@ -27,7 +27,8 @@ from offramp.study.domain.members import (
 from offramp.study.domain.objectives import reweighted, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison, Scores
 from offramp.study.domain.regressions import regressed_at_most
-from offramp.study.wording import answer_counts, answer_notes, limit_words
+from offramp.study.proof import Proof, prove
+from offramp.study.wording import answer_counts, answer_notes, limit_words, short_params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +121,19 @@ class StudyReport:
         """Whether its model no longer answers."""
         return member.params.get("model") in {one.model for one in self.parked_models}
 
-    def missing_on_holdout(self, member: Member) -> int:
-        """How many examples of the holdout it has no score for; 0 where nobody knows how many there are."""
-        scored = 0 if member.holdout is None else member.holdout.n
-        return 0 if self.holdout_examples is None else max(0, self.holdout_examples - scored)
+    def proof(self, member: Member) -> Proof:
+        """What the holdout proves about a member."""
+        return prove(member, self.incumbent, self.front, self.holdout_examples)
+
+    def headline(self) -> str | None:
+        """What to do, in one sentence; None where nothing can be recommended."""
+        best = self.recommended
+        label = "" if best is None else f"{best.candidate} ({short_params(best.params)})"
+        return None if best is None else self.proof(best).headline(label)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; members other than front, incumbent and recommended are left out."""
+        proof = None if self.recommended is None else self.proof(self.recommended)
         return {
             "study": self.study,
             "space": self.space,
@@ -143,6 +150,9 @@ class StudyReport:
             "incumbent": member_json(self.incumbent),
             "front": [member_json(member) for member in self.front],
             "recommended": member_json(self.recommended),
+            "headline": self.headline(),
+            "proven": None if proof is None else str(proof.proven),
+            "shown_better": [] if proof is None else [member.candidate for member in proof.better],
             "picked": None if self.picked is None else self.picked.to_json(),
             "study_money": None if self.money is None else asdict(self.money),
             "started_from": None if self.started_from is None else dict(self.started_from),

@@ -29,6 +29,9 @@ STOPPED: Mapping[str, str] = {
 MOST_REASONS, LONGEST_REASON = 3, 300
 """Why runs have no score: this many reasons are shown, each up to this many characters."""
 
+CHEAPER, FASTER = ("cheaper", "more expensive"), ("faster", "slower")
+"""What less and more of cost and of latency are called."""
+
 
 def plain(value: object) -> str:
     """A text with its control characters spelled out, so that a terminal does not obey them."""
@@ -74,6 +77,19 @@ def _two(value: float) -> str:
 def points(value: float | None) -> str:
     """A difference of scores in points of a hundred, with its sign."""
     return "?" if value is None else f"{value * 100:+.1f}"
+
+
+def times(ratio: float) -> str:
+    """A ratio above 1 with two significant digits."""
+    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
+
+
+def ratio_words(new: float | None, old: float | None, words: tuple[str, str]) -> str | None:
+    """How much less (the first word) or more (the second); None below 5 %, and where one is not known."""
+    if not new or not old:
+        return None
+    ratio = old / new if new < old else new / old
+    return None if ratio < 1.05 else f"{times(ratio)} {words[0] if new < old else words[1]}"
 
 
 def limit_words(broken: BrokenLimit) -> str:

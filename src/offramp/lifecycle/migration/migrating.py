@@ -201,12 +201,13 @@ class _Progress:
     def migration(self, notice: Watched, today: datetime.date, left_out: Sequence[NotTried]) -> Migration:
         """The record of the whole migration. Raises JobError where nothing could be measured."""
         origin = self._origin
-        chosen = chosen_of(self._drop_ins, self._found)
+        contenders = [*self._drop_ins, *([self._found] if self._found is not None else [])]
+        chosen = chosen_of(contenders)
         if chosen is None:
             why = "; ".join(f"{item.name}: {item.why}" for item in (*left_out, *self._left_out))
             raise JobError(f"{origin.promotion.feature}: no candidate could be measured ({why})")
         job = resolve_job(spaces.alone(origin, chosen.candidate, spaces.model_part(origin, chosen.candidate.model)))
-        return Migration(
+        found = Migration(
             feature=origin.promotion.feature,
             label=origin.label,
             version=origin.promotion.version,
@@ -224,11 +225,11 @@ class _Progress:
             reference=self._reference,
             spent=self._runs.spent,
         )
+        return replace(found, chosen=chosen_of([item for item in contenders if found.complete(item)]) or chosen)
 
 
-def chosen_of(drop_ins: Sequence[Contender], found: Contender | None) -> Contender | None:
-    """The best by utility on the search split; among equals a drop-in, which changes least."""
-    contenders = [*drop_ins, *([found] if found is not None else [])]
+def chosen_of(contenders: Sequence[Contender]) -> Contender | None:
+    """The best by utility on the search split; among equals the first, as a drop-in changes least."""
     known = [item for item in contenders if item.utility is not None and item.holdout.n]
     return max(known, key=lambda item: round(item.utility or 0.0, 9), default=None)
 

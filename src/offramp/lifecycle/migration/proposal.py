@@ -67,13 +67,27 @@ def conclusion(found: Migration) -> str:
     chosen, model = found.chosen, found.chosen.candidate.model
     same = "without what it does not accept" if chosen.rejected else "unchanged"
     what = f"Today's config on {model}, {same}" if chosen.kind is Kind.DROP_IN else f"A new config on {model}"
+    if not found.complete(chosen):
+        size, seen = len(found.examples), chosen.holdout
+        least = (seen.quality or 0.0) * seen.n / max(size, seen.n)
+        return (
+            f"Nothing to propose: the holdout is incomplete. {what} has the highest utility on the search split, but "
+            f"only {size - found.missing(chosen)} of {size} examples of the holdout have a score from both sides. "
+            f"Its quality is {number(seen.quality)} on {seen.n}, {number(least)} if the others are lost."
+        )
     if found.reference is Reference.ANSWERS:
         seen = chosen.holdout
         return (
             f"{what}: its answers agree with today's to {_quality(seen)} on {seen.n} examples. Where they differ, "
             "nobody has judged yet which one is right."
         )
-    return f"{what}: {_outcome(chosen.comparison)}"
+    better = "".join(
+        f" Shown to be better: today's config on {item.candidate.model}, by {_points(item.comparison)} points "
+        f"({_interval(item.comparison)})."
+        for item in found.shown_better
+        if item.comparison is not None
+    )
+    return f"{what}: {_outcome(chosen.comparison)}{better}"
 
 
 def _outcome(against: PairedComparison | None) -> str:
@@ -85,7 +99,7 @@ def _outcome(against: PairedComparison | None) -> str:
     if against.worse:
         return f"WORSE than what runs today, by {by} on {against.n} examples. Do not promote it without a reason."
     if against.not_inferior.holds:
-        return f"at least as good as what runs today: {by} on {against.n} examples."
+        return f"not worse than what runs today by more than {MARGIN * 100:g} points: {by} on {against.n} examples."
     return f"not shown to be as good as what runs today: {by}; {against.n} examples are too few to tell."
 
 
@@ -125,7 +139,8 @@ def _table(found: Migration) -> str:
     for item in shown.values():
         what = "today's config on" if item.kind is Kind.DROP_IN else "new config on"
         name = f"{what} {plain(item.candidate.model)}"
-        name = f"**{name}** (proposed)" if item.candidate.id == found.chosen.candidate.id else name
+        proposed = "proposed" if found.complete(found.chosen) else "not proven"
+        name = f"**{name}** ({proposed})" if item.candidate.id == found.chosen.candidate.id else name
         rows.append(_row(name, item.holdout, today, item.comparison))
     not_sent = [
         f"{plain(item.candidate.model)} does not accept these parameters, and was not sent them: "
@@ -337,6 +352,11 @@ def _left_out(found: Migration) -> str:
 
 
 def _next(found: Migration, promote_command: str) -> str:
+    if not found.complete(found.chosen):
+        do = (
+            "Run the same command again, with a higher cap if one was reached: what was measured is not paid for again."
+        )
+        return f"## Next\n\n{do}"
     commands = [promote_command, f"offramp check {found.feature}", f"offramp rollback {found.feature}    # if needed"]
     params = short_params(found.chosen.candidate.params)
     console = ["```console", *(f"$ {command}" for command in commands), "```"]
@@ -354,6 +374,8 @@ def migration_json(found: Migration) -> dict[str, Any]:
         "version": found.version,
         "from": found.before.model,
         "verdict": conclusion(found),
+        "complete": found.complete(found.chosen),
+        "shown_better": [item.candidate.id for item in found.shown_better],
         "today": {"basis": str(found.baseline.basis), "holdout": _aggregate_json(found.baseline.holdout)},
         "proposed": _contender_json(found.chosen),
         "drop_ins": [_contender_json(item) for item in found.drop_ins],

@@ -12,6 +12,7 @@ from offramp.lifecycle.migration.model_choice import NotTried
 from offramp.lifecycle.watch_report import Watched
 from offramp.records import Aggregate, Candidate, Result
 from offramp.study.domain.paired_comparison import PairedComparison
+from offramp.study.proof import MOST_MISSING
 
 
 class Kind(enum.StrEnum):
@@ -126,6 +127,22 @@ class Migration:
     examples: Mapping[str, Shown]
     reference: Reference
     spent: Spent
+
+    def missing(self, item: Contender) -> int:
+        """How many examples of the holdout lack a score, of the contender or of today's config."""
+        return len(self.examples) - len(item.results.keys() & self.baseline.results.keys())
+
+    def complete(self, item: Contender) -> bool:
+        """Whether a contender was compared on the whole holdout, but for what may be missing."""
+        return self.missing(item) <= MOST_MISSING * len(self.examples)
+
+    @property
+    def shown_better(self) -> tuple[Contender, ...]:
+        """Drop-ins that are shown to be better than today's config; empty where what is proposed is, too."""
+        shown = [item for item in self.drop_ins if item.comparison is not None and item.comparison.better]
+        shown = [item for item in shown if self.complete(item)]
+        mine = self.chosen.comparison
+        return () if mine is not None and mine.better and self.complete(self.chosen) else tuple(shown)
 
     @property
     def compared(self) -> int:

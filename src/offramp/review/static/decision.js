@@ -5,6 +5,10 @@ Offramp.showDecision = (decision) => {
   put("decision-title", decision.title);
   put("decision-why", decision.why);
   put("decision-caution", decision.caution);
+  const better = document.getElementById("decision-better"), last = decision.better.length - 1;
+  const links = decision.better.flatMap((one, i) => [" ", Offramp.node("a", { href: Offramp.live() ? Offramp.path("candidates", one.id) : "#c-" + one.id }, Offramp.text(one.label)), `, ${one.gain}${i === last ? "." : ";"}`]);
+  better.replaceChildren(...(links.length ? ["Shown to be better on the holdout:", ...links] : []));
+  better.hidden = !links.length;
   document.getElementById("decision").className = "decision " + decision.kind;
   const tiles = document.getElementById("tiles");
   tiles.replaceChildren(...decision.tiles.map(Offramp.tile));

@@ -75,7 +75,7 @@ Offramp.markBest = (state, id) => {
   for (const row of document.querySelectorAll("#table tbody tr")) {
     row.classList.toggle("best", row.dataset.id === id);
     const name = row.querySelector("th.name"), old = name.querySelector("[data-badge=best]");
-    if (row.dataset.id === id && !old) name.append(" ", Offramp.node("span", { class: "badge best", "data-badge": "best" }, "recommended"));
+    if (row.dataset.id === id && !old) name.append(" ", Offramp.node("span", { class: "badge best", "data-badge": "best" }, state.data.members.find((m) => m.id === id).best));
     if (row.dataset.id !== id && old) old.remove();
   }
 };

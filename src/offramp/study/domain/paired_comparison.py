@@ -45,6 +45,7 @@ class PairedComparison:
         difference: mean of A's score minus B's, in -1..1, with its interval.
         p_value: exact, two-sided, that the mean difference is 0.
         p_corrected: the same, corrected for the other candidates that were looked at (the caller says how).
+        looked_at: how many candidates that is, this one included.
         worse_at_most: upper bound, at the interval's confidence, of the share of examples that got worse.
         not_inferior: whether A is worse by no more than a margin.
     """
@@ -61,6 +62,7 @@ class PairedComparison:
     p_corrected: float
     worse_at_most: float
     not_inferior: NonInferiority
+    looked_at: int = 1
 
     @property
     def better(self) -> bool:
@@ -114,6 +116,7 @@ def compare_paired(
         p_corrected=min(1.0, p_value * max(1, looks)),
         worse_at_most=share_at_most(lost, max(lost, math.floor(worth)), confidence=confidence),
         not_inferior=replace(inferior, margin=margin, lower=max(-1.0, factor * inferior.lower)),
+        looked_at=max(1, looks),
     )
 
 
@@ -149,7 +152,8 @@ def compare_all(
 def holm_corrected(comparisons: Sequence[PairedComparison]) -> tuple[PairedComparison, ...]:
     """The comparisons with `p_corrected` by Holm over all of them."""
     corrected = holm([one.p_value for one in comparisons])
-    return tuple(replace(one, p_corrected=float(p)) for one, p in zip(comparisons, corrected, strict=True))
+    n = len(comparisons)
+    return tuple(replace(one, p_corrected=float(p), looked_at=n) for one, p in zip(comparisons, corrected, strict=True))
 
 
 def scores_of(results: Mapping[str, Result]) -> dict[str, float]:
