@@ -13,6 +13,7 @@ from offramp.job.resolved import ResolvedJob
 from offramp.models import embedded
 from offramp.models.keys import missing_key
 from offramp.program.module import predictors_of, unshown_fields
+from offramp.program.own_models import refused_models
 from offramp.program.program import demo_rows
 from offramp.records import STANDARD_TIERS, DemoKind, Model
 from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, ModelPart, PythonMetric, as_list, model_name
@@ -47,6 +48,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
     _check_propose(job)
     if not stored:
         _check_formats(job)
+        _check_own_models(job)
         _check_race(job)
         _check_ids(job)
         _check_tiers(job)
@@ -132,6 +134,14 @@ def _check_formats(job: ResolvedJob) -> None:
                 do = "Use chat, or json." if key == "incumbent.format" else f"Remove {adapter}: use chat, json or both."
                 what = f"{key}: {adapter!r} cannot show {', '.join(fields)} of the module"
                 raise SpaceError(problem(job.loaded.where(key), what, do=do))
+
+
+def _check_own_models(job: ResolvedJob) -> None:
+    """Refuses a module that would be refused at its first call of a model of its own, as far as that can be seen."""
+    if job.factory is None:
+        return
+    for where, why in refused_models(job.factory(), job.models):
+        raise SpaceError(problem(job.loaded.where("task.module"), f"task.module: {where}: {why}."))
 
 
 def _check_race(job: ResolvedJob) -> None:

@@ -82,10 +82,6 @@ def _check_made(module: Any, path: str, where: str) -> None:
         )
     if entry_of(module) is None:
         raise SpaceError(problem(where, f"task.module: {path!r} has neither `forward` nor `aforward`"))
-    own = [name for name, predictor in predictors_of(module).items() if predictor.lm is not None]
-    if own:
-        what = f"task.module: {path!r} gives {', '.join(own)} its own language model, which no budget would count"
-        raise SpaceError(problem(where, what, do="Remove it: the candidate sets the model."))
 
 
 def entry_of(module: dspy.Module) -> str | None:

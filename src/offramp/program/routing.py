@@ -163,10 +163,17 @@ def refused(why: str) -> Undeclared:
 def _embedded(embedder: Any) -> Any:
     """The embedder, unless a hosted model embeds: its requests would not be counted."""
     routes = dspy.settings.get(_ROUTES) if run_here() is not None else None
-    if isinstance(routes, Routes) and routes.strict and isinstance(embedder.model, str):
-        do = "Embed with a function of your own, dspy.Embedder(function), or before the run"
-        raise refused(f"the program asks {embedder.model} for embeddings, which no budget would count. {do}")
+    if isinstance(routes, Routes) and routes.strict and (why := embeds_elsewhere(embedder)) is not None:
+        raise refused(why)
     return embedder
+
+
+def embeds_elsewhere(embedder: dspy.Embedder) -> str | None:
+    """Why a hosted embedder cannot be asked, in words; None where a function of one's own embeds."""
+    if not isinstance(embedder.model, str):
+        return None
+    do = "Embed with a function of your own, dspy.Embedder(function), or before the run"
+    return f"the program asks {embedder.model} for embeddings, which no budget would count. {do}"
 
 
 _WRAPPED: Mapping[Any, tuple[str, ...]] = {

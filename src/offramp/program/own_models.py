@@ -1,0 +1,85 @@
+"""Language models that can be seen in a module of one's own before it runs: those that would be refused when called.
+
+Looked at are predictors, attributes of the module and its parts, and globals that its code names. What only shows when
+the code runs is refused at its first call (`routing.py`).
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import dspy
+
+from offramp.program.routing import declared, embeds_elsewhere
+from offramp.records import Model
+
+_MOST = 50
+"""Values of a container that are looked at."""
+
+
+def refused_models(module: dspy.Module, models: Mapping[str, Model]) -> Iterator[tuple[str, str]]:
+    """Where a language model or hosted embedder is (`self.big`, `BIG`), and why its calls could not be counted."""
+    seen: set[int] = set()
+    for where, found in (*_held(module), *_named(module)):
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        why = embeds_elsewhere(found) if not isinstance(found, dspy.BaseLM) else declared(found, models)
+        if isinstance(why, str):
+            yield where, why
+
+
+def _held(module: dspy.Module) -> Iterator[tuple[str, Any]]:
+    """Language models and embedders that the module and its parts have as attributes, by their path."""
+    parts = [("self", module), *((f"self.{name}", part) for name, part in module.named_sub_modules() if name != "self")]
+    parts += [(f"self.{name}", predictor) for name, predictor in module.named_predictors()]
+    for path, part in parts:
+        for name, value in vars(part).items():
+            for key, each in _items(value):
+                yield from _asking(f"{path.replace('self.self', 'self')}.{name}{key}", each)
+
+
+def _items(value: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [(f"[{key!r}]", each) for key, each in list(value.items())[:_MOST]]
+    if isinstance(value, list | tuple):
+        return [(f"[{i}]", each) for i, each in enumerate(value[:_MOST])]
+    return [("", value)]
+
+
+def _asking(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The value where it is a language model or an embedder, or the embedder that a retriever holds."""
+    if isinstance(value, dspy.BaseLM | dspy.Embedder):
+        yield path, value
+    elif isinstance(held := getattr(value, "__dict__", {}).get("embedder"), dspy.Embedder):
+        yield f"{path}.embedder", held
+
+
+def _named(module: dspy.Module) -> Iterator[tuple[str, Any]]:
+    """Globals that the module's own methods name, and the functions of its file that they call."""
+    todo: list[types.FunctionType] = []
+    for kind in type(module).__mro__:
+        if kind.__module__.partition(".")[0] not in ("dspy", "builtins"):
+            todo += [each for each in vars(kind).values() if inspect.isfunction(each) and each.__name__ != "__init__"]
+    seen = set(todo)
+    while todo:
+        function = todo.pop()
+        for name in _globals_in(function.__code__):
+            value = function.__globals__.get(name)
+            if inspect.isfunction(value) and value.__globals__ is function.__globals__ and value not in seen:
+                seen.add(value)
+                todo.append(value)
+            yield from _asking(name, value)
+
+
+def _globals_in(code: types.CodeType) -> Iterator[str]:
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield str(step.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _globals_in(constant)
