@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "offramp"
 
-FLOOR = {"errors", "ids", "records"}
+FLOOR = {"errors", "ids", "media", "records"}
 ORDER = (
     "stats", "store", "space", "models", "task", "study", "calls", "program", "evaluate", "job", "search", "promote",
     "lifecycle", "review", "cli",

@@ -17,7 +17,7 @@ from offramp.ids import content_hash
 Scalar = str | int | float | bool | None
 """What one param may be."""
 
-Message = Mapping[str, str]
+Message = Mapping[str, Any]
 """One chat message: role and content."""
 
 

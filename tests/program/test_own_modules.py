@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import dspy
 import pytest
 
+from offramp import media
 from offramp.calls.failures import RateLimited, Refused
 from offramp.errors import JobError
 from offramp.program.engine import REPEAT
@@ -494,7 +496,7 @@ def test_a_language_model_of_the_modules_own_is_never_asked() -> None:
     assert requests == []
 
 
-def test_an_image_is_refused_and_never_left_out() -> None:
+def test_an_image_of_the_modules_own_is_sent_by_its_digest() -> None:
     class Seeing(dspy.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -508,8 +510,10 @@ def test_an_image_is_refused_and_never_left_out() -> None:
     outcome, requests = own(
         "[[ ## category ## ]]\nx", Seeing, make_candidate(module="own", instructions={}, adapter="chat")
     )
-    assert isinstance(outcome.infrastructure_error, JobError) and "only text" in str(outcome.infrastructure_error)
-    assert requests == []
+    assert outcome.outputs == {"category": "x"}
+    parts = requests[0].messages[-1]["content"]
+    (shown,) = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    assert media.data_of(shown) == base64.b64decode("iVBORw0KGgo=") and len(shown) < 100
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """What a request may cost before it is sent, and what it used when the provider does not say.
 
 Tokens are bounded from characters: one for every two bytes of UTF-8, and 8 for each message's frame. English runs at
-four bytes a token, most other scripts above two. Output is bounded by the request's own
-limit, else the model's, else 4096. The price is the highest that a prompt of at most that length can be billed at, at
-the service tier that is asked for.
+four bytes a token, most other scripts above two. An image, a recording or a file counts as a large one. Output is
+bounded by the request's own limit, else the model's, else 4096. The price is the highest that a prompt of at most that
+length can be billed at, at the service tier that is asked for.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from offramp.media import kinds_in
 from offramp.records import CallReply, CallRequest, Usage
 
 _FRAME_TOKENS = 8
 _DEFAULT_OUTPUT = 4096
+_MEDIA_TOKENS = {"image_url": 40_000, "input_audio": 40_000, "file": 200_000}
+"""An upper estimate of one part: gpt-4o-mini bills up to 36,835 tokens for an image, a page of a PDF about 3,000.
+Source: platform.openai.com/docs/guides/images-vision, "Calculating costs"."""
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
@@ -27,8 +31,9 @@ def input_tokens(request: CallRequest) -> int:
     """An upper estimate of the prompt, with schemas, tools and grammars that travel as params."""
     contents = [message.get("content") for message in request.messages]
     texts = [content if isinstance(content, str) else json.dumps(content) for content in contents]
+    seen = sum(_MEDIA_TOKENS.get(kind, 0) for message in request.messages for kind in kinds_in(message))
     texts += [json.dumps(value) for value in request.params.values() if isinstance(value, dict | list)]
-    return len(contents) * _FRAME_TOKENS + sum(map(text_tokens, texts))
+    return len(contents) * _FRAME_TOKENS + sum(map(text_tokens, texts)) + seen
 
 
 def output_tokens(request: CallRequest) -> int:

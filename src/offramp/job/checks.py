@@ -11,10 +11,13 @@ from offramp.job.check_values import check_values
 from offramp.job.reserving import TIER, tiers_sent
 from offramp.job.resolved import ResolvedJob
 from offramp.models import embedded
+from offramp.models.capabilities import takes_media
 from offramp.models.keys import missing_key
-from offramp.program.module import predictors_of, unshown_fields
+from offramp.program.inputs import MEDIA_TYPES
+from offramp.program.module import declared_inputs, predictors_of, unshown_fields
 from offramp.program.own_models import refused_models
 from offramp.program.program import demo_rows
+from offramp.program.values import base_of
 from offramp.records import STANDARD_TIERS, DemoKind, Model
 from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, ModelPart, PythonMetric, as_list, model_name
 from offramp.study.domain.regressions import check_budget
@@ -49,6 +52,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
     if not stored:
         _check_formats(job)
         _check_own_models(job)
+        _check_media(job)
         _check_race(job)
         _check_ids(job)
         _check_tiers(job)
@@ -142,6 +146,32 @@ def _check_own_models(job: ResolvedJob) -> None:
         return
     for where, why in refused_models(job.factory(), job.models):
         raise SpaceError(problem(job.loaded.where("task.module"), f"task.module: {where}: {why}."))
+
+
+def _check_media(job: ResolvedJob) -> None:
+    """Refuses models that do not take an input, an adapter that cannot show it, and an image that is named as text."""
+    fields = job.task.fields
+    if job.factory is not None:
+        declared = declared_inputs(job.factory())
+        for name in fields.inputs:
+            kind = next((kind for kind, type_ in MEDIA_TYPES.items() if base_of(declared.get(name))[0] is type_), None)
+            if kind is not None and name not in fields.media:
+                do = f"Write `inputs: {{{name}: {{type: {kind}}}}}`."
+                raise SpaceError(problem(job.loaded.where("task.inputs"), f"task.inputs: {name!r} is an {kind}", do=do))
+    if not fields.media:
+        return
+    named = {*job.searched_models, *([job.incumbent.model] if job.incumbent is not None else [])} - _leaving(job)
+    for name, kind in fields.media.items():
+        if refusing := sorted(model for model in named if not takes_media(job.models[model], kind)):
+            do = f"Remove {'it' if len(refusing) == 1 else 'them'}, or name a model that does."
+            what = f"{', '.join(refusing)} {'takes' if len(refusing) == 1 else 'take'} no {kind}, and {name!r} is one"
+            raise ModelError(problem(job.loaded.where("models"), what, do=do))
+    stated: dict[str, list[Any]] = {"program.format": [*job.space.adapters]}
+    stated["incumbent.format"] = [job.space.incumbent.format] if job.space.incumbent else []
+    for key, adapters in stated.items():
+        if job.factory is None and "plain" in adapters:
+            what = f"{key}: 'plain' cannot show {', '.join(fields.media)}"
+            raise SpaceError(problem(job.loaded.where(key), what, do="Use chat, or json."))
 
 
 def _check_race(job: ResolvedJob) -> None:

@@ -18,6 +18,15 @@ from offramp.space.params import SearchParam, Texts, assignments, candidate_of, 
 from offramp.task.task import Task
 
 
+def _without_new_defaults(task: dict[str, Any]) -> None:
+    """Leaves out what inputs had no key for before they could be media, so that studies keep their names."""
+    for part in (task["signature"], task):
+        inputs = part.get("inputs") if isinstance(part, dict) else None
+        for given in inputs.values() if isinstance(inputs, dict) else ():
+            if given is not None and given["type"] == "text":
+                del given["type"]
+
+
 def with_own(texts: Texts, own: Mapping[str, str]) -> Texts:
     """The texts with the module's own of each predictor, whether it is searched or not."""
     return {name: {OWN: own[name], **variants} if name in own else variants for name, variants in texts.items()}
@@ -110,6 +119,7 @@ class ResolvedJob:
             self.space.program.format or self.space.adapters[0]
         )  # as before it could be left open
         part["demos"]["kind"] = self.space.demos.kind or self.space.demo_kinds[0]
+        _without_new_defaults(part["task"])
         if part["dataset"]["group"] is None:  # as before there were groups
             del part["dataset"]["group"]
         search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})

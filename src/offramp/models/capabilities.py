@@ -62,6 +62,17 @@ def supported_params(model: Model) -> frozenset[str] | None:
     return listed if row.supports_reasoning else listed - {"reasoning_effort", "thinking"}
 
 
+def takes_media(model: Model, kind: str) -> bool:
+    """Whether a model takes images, audio or files; True where nothing is known of it (a server of one's own).
+
+    Source: LiteLLM's table.
+    """
+    if model.local:
+        return False
+    row = None if model.api_base is not None else load_table().find(model.route)
+    return row is None or kind in row.media
+
+
 def adjusted(base: frozenset[str] | None, supports: Sequence[str]) -> frozenset[str]:
     """Request parameters that a model takes according to `supports` in a space file.
 

@@ -52,6 +52,7 @@ class TableRow:
         openai_params: request parameters that the table lists; None if it lists none.
         retirement_source: web address of the vendor's announcement; None if the table gives none.
         successor: key of the model that the vendor recommends instead; None if it names none.
+        media: what it takes beside text: `image`, `audio`, `file`.
         takes_sampling_params: False if the table says that temperature and similar parameters are rejected.
     """
 
@@ -68,6 +69,7 @@ class TableRow:
     retirement_source: str | None = None
     successor: str | None = None
     takes_sampling_params: bool = True
+    media: frozenset[str] = frozenset()
 
     @property
     def route(self) -> str:
@@ -174,6 +176,9 @@ def _aliases(
     return found
 
 
+_MEDIA = {"image": "supports_vision", "audio": "supports_audio_input", "file": "supports_pdf_input"}
+
+
 def _row(key: str, facts: Mapping[str, Any]) -> TableRow:
     params, mode, provider = (facts.get(name) for name in ("supported_openai_params", "mode", "litellm_provider"))
     provider = "vertex_ai" if str(provider).startswith("vertex_ai-") else str(provider)
@@ -191,6 +196,7 @@ def _row(key: str, facts: Mapping[str, Any]) -> TableRow:
         retirement_source=_text(facts.get("deprecation_source")),
         successor=_text(facts.get("successor_model")),
         takes_sampling_params=facts.get("supports_sampling_params") is not False,
+        media=frozenset(kind for kind, fact in _MEDIA.items() if facts.get(fact) is True),
     )
 
 

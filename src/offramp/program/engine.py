@@ -23,6 +23,7 @@ from dspy.lm15 import Request, Response, response_from_openai_chat
 
 from offramp.calls.failures import ProgramError
 from offramp.errors import JobError
+from offramp.media import referenced
 from offramp.program.run_log import Exchange, RunLog
 from offramp.records import CallReply, CallRequest, Message, Model
 
@@ -172,9 +173,13 @@ def _message(message: Mapping[str, Any]) -> Message:
         )
     content = message["content"]
     if not isinstance(content, str):
-        if other := sorted({str(part.get("type")) for part in content} - {"text"}):
-            raise JobError(f"the program sends {' and '.join(other)} to the model; only text can be sent")
-        content = "\n".join(str(part["text"]) for part in content)
+        try:
+            parts = [referenced(part) for part in content]
+        except ValueError as error:
+            raise JobError(
+                f"the program sends {error} to the model; text, images, audio and files can be sent"
+            ) from None
+        content = "\n".join(part["text"] for part in parts) if {p["type"] for p in parts} <= {"text"} else parts
     return {"role": str(message["role"]), "content": content}
 
 

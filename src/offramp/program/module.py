@@ -20,6 +20,7 @@ from dspy.utils.saving import get_dependency_versions
 
 from offramp.errors import SpaceError, nearest, problem
 from offramp.program.copies import copy_for_run
+from offramp.program.inputs import declared_types
 from offramp.program.plain import REASONING
 from offramp.program.signature import annotation_of, signature_of
 from offramp.records import Candidate
@@ -94,6 +95,11 @@ def entry_of(module: dspy.Module) -> str | None:
             if name in vars(kind):
                 return name
     return None
+
+
+def declared_inputs(module: dspy.Module) -> dict[str, Any]:
+    """Type by input of a module, as its `forward` or a predictor declares it."""
+    return declared_types(module, entry_of(module) or "forward", predictors_of(module))
 
 
 def predictors_of(module: dspy.Module) -> dict[str, dspy.Predict]:

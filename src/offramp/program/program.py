@@ -10,7 +10,6 @@ program swallowed it, and is never scored.
 from __future__ import annotations
 
 import asyncio
-import copy
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +18,14 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
+from offramp import media
 from offramp.errors import OfframpError
 from offramp.program.adapters import adapter_of
 from offramp.program.copies import copy_for_run
 from offramp.program.demos import NearestDemos, choose_demos, demo_row
 from offramp.program.engine import Send, language_model, recording
-from offramp.program.module import ModuleFactory, build_module, entry_of, predictors_of
+from offramp.program.inputs import as_declared, inputs_of
+from offramp.program.module import ModuleFactory, build_module, declared_inputs, entry_of, predictors_of
 from offramp.program.plain import REASONING
 from offramp.program.routing import Routes, Undeclared
 from offramp.program.run_log import Exchange, NoRequest, RunLog
@@ -95,6 +96,7 @@ class Program:
         self.candidate = candidate
         self._fields, self._nearest, self._own = fields, nearest, factory is not None
         self._module = build_module(candidate, fields, factory, demos or {})
+        self._declared = declared_inputs(self._module) if self._own else None
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
         self._adapter = adapter_of(candidate)
         known = {**(models or {}), model.name: model} if self._own else {}
@@ -118,9 +120,7 @@ class Program:
         trace: list[Any] = []
         try:
             module = self._module_for(example)
-            # A user's module may change its inputs. The inputs of a signature are texts; anything else goes as JSON.
-            copied = copy.deepcopy if self._own else plain_text
-            inputs = {name: copied(example.values[name]) for name in self._fields.inputs}
+            inputs = inputs_of(example.values, self._fields, self._declared)
             with (
                 recording(log),
                 self._routes.followed(),
@@ -245,9 +245,15 @@ def demo_rows(examples: Sequence[Example], predictor: dspy.Predict) -> list[dict
     optional = [name for name in predictor.signature.output_fields if name == REASONING]
     needed = [name for name in predictor.signature.fields if name not in optional]
     rows = [demo_row(example, needed, optional) for example in examples]
-    inputs = predictor.signature.input_fields
-    texts = {name for name, field in inputs.items() if field.annotation is str}
-    return [{name: plain_text(v) if name in texts else v for name, v in row.items()} for row in rows if row is not None]
+    kinds = {name: field.annotation for name, field in predictor.signature.fields.items()}
+    inputs = {name for name in predictor.signature.input_fields if kinds[name] is str}
+
+    def typed(name: str, value: Any) -> Any:
+        if name in inputs:
+            return plain_text(value)
+        return as_declared(value, kinds[name]) if media.is_reference(value) else value
+
+    return [{name: typed(name, v) for name, v in row.items()} for row in rows if row is not None]
 
 
 def labelled_demos(

@@ -13,6 +13,7 @@ import dspy
 import pydantic
 
 from offramp.errors import SpaceError, problem
+from offramp.program.inputs import MEDIA_TYPES
 from offramp.space.model import OutputField
 from offramp.task.fields import TaskFields
 
@@ -45,7 +46,10 @@ def signature_of(fields: TaskFields, instructions: str, where: str = "") -> type
 def _signature(fields: TaskFields, instructions: str) -> type[dspy.Signature]:
     columns: dict[str, tuple[Any, Any]] = {}
     for name in fields.inputs:
-        columns[name] = (str, dspy.InputField(**_desc(fields.input_descs.get(name))))
+        columns[name] = (
+            MEDIA_TYPES.get(fields.media.get(name, ""), str),
+            dspy.InputField(**_desc(fields.input_descs.get(name))),
+        )
     for name, output in fields.outputs.items():
         columns[name] = (annotation_of(name, output), dspy.OutputField(**_desc(output.desc)))
     return cast("type[dspy.Signature]", dspy.Signature(columns, instructions))

@@ -196,6 +196,7 @@ def promoted_program(parts: Parts, opened: LoadedStudy) -> PromotedProgram:
             for name, output in fields.outputs.items()
         },
         module=opened.job.space.task.module,
+        media=dict(fields.media) or None,
     )
 
 

@@ -87,6 +87,8 @@ async def rendering_of(parts: Parts) -> tuple[Rendering, list[dict[str, Any]]]:
     """
     if parts.factory is not None:
         raise NotRenderable("it is your own module, whose code decides what is sent")
+    if parts.fields.media:
+        raise NotRenderable(f"its input {next(iter(parts.fields.media))!r} is not text")
     recorder = Recorder()
     marks = {name: f"mark-{content_hash([name, 'offramp'], length=24)}" for name in parts.fields.inputs}
     await parts.program(recorder.send, nearest=False).run(_example(marks))

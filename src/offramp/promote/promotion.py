@@ -78,6 +78,7 @@ class PromotedProgram:
         module: where the own module came from, for people; it is never imported from here.
         inputs: name to what is said about it, in order.
         outputs: name to its type (the keys of an output in a space file), in order.
+        media: inputs that are images, audio or files, with which of them; None where there are none.
     """
 
     form: str
@@ -86,6 +87,7 @@ class PromotedProgram:
     inputs: Mapping[str, str | None]
     outputs: Mapping[str, Mapping[str, Any]]
     module: str | None = None
+    media: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from offramp.errors import ModelError, PromotionError, UsageError, problem
+from offramp.media import MediaKind
 from offramp.models.gguf_files import embedded_model
 from offramp.models.keys import usual_key
 from offramp.program.demos import NearestDemos
@@ -68,7 +69,8 @@ def fields_of(promotion: Promotion) -> TaskFields:
     """The fields of the task."""
     outputs = {name: OutputField.model_validate(dict(kind)) for name, kind in promotion.program.outputs.items()}
     inputs = promotion.program.inputs
-    return TaskFields(inputs=tuple(inputs), outputs=outputs, input_descs=dict(inputs))
+    media = cast("dict[str, MediaKind]", dict(promotion.program.media or {}))
+    return TaskFields(inputs=tuple(inputs), outputs=outputs, input_descs=dict(inputs), media=media)
 
 
 def candidate_of(promotion: Promotion) -> Candidate:

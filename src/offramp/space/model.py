@@ -6,11 +6,13 @@ else. `load.py` reads a file, `validation.py` words what does not fit a model, `
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from offramp.errors import problem
+from offramp.media import MediaKind
 
 SCHEMA_VERSION = 1
 
@@ -69,6 +71,11 @@ class InputField(_Part):
     """One input of the program, read from the column of the same name unless `dataset.fields` says otherwise."""
 
     desc: str | None = Field(None, description="What the input is, for the prompt.")
+    type: Literal["text", "image", "audio", "file"] = Field(
+        "text",
+        description="What the column holds: text or JSON; or the path (from the dataset's folder), address or bytes of "
+        "an image, a recording or a file.",
+    )
 
 
 class OutputField(_Part):
@@ -112,6 +119,9 @@ class Signature(_Part):
     )
 
 
+_MEDIA = re.compile(r"(\w+)\s*:\s*(?:dspy\s*\.\s*)?(Image|Audio|File)\b")
+
+
 class TaskPart(_Part):
     """What the program does: a signature (string or typed fields), or a `dspy.Module` of your own.
 
@@ -125,7 +135,9 @@ class TaskPart(_Part):
         None,
         description="A `dspy.Module` class or factory: `package.module:Name` or `path/to/file.py:Name`.",
     )
-    inputs: list[FieldName] | None = Field(None, description="With `module`: names of its input fields.")
+    inputs: list[FieldName] | dict[FieldName, InputField | None] | None = Field(
+        None, description="With `module`: names of its input fields, or names with what they hold."
+    )
     outputs: list[FieldName] | None = Field(None, description="With `module`: names of its output fields.")
 
     @model_validator(mode="after")
@@ -138,6 +150,16 @@ class TaskPart(_Part):
             if self.module is None and getattr(self, name) is not None:
                 raise Misfit(name, f"no `{name}` with `signature`, which names its own fields", do="Remove it.")
         return self
+
+    @property
+    def media(self) -> dict[str, MediaKind]:
+        """Inputs that are images, audio or files, with which of them."""
+        inputs = self.signature.inputs if isinstance(self.signature, Signature) else self.inputs
+        if isinstance(self.signature, str):
+            found = _MEDIA.findall(self.signature.partition("->")[0])
+            return {name: cast(MediaKind, kind.lower()) for name, kind in found}
+        stated = inputs.items() if isinstance(inputs, dict) else ()
+        return {name: given.type for name, given in stated if given and given.type != "text"}
 
 
 # --------------------------------------------------------------------------------------------- dataset
@@ -460,7 +482,7 @@ class ProgramPart(_Part):
     format: AdapterName | list[AdapterName] | None = Field(
         None,
         description="Adapter: the bare answer (`plain`), DSPy's own format (`chat`), or a JSON object (`json`); "
-        "by default `plain`, and `chat` for `task.module`, as DSPy runs it.",
+        "by default `plain`, and `chat` for `task.module`, images, audio and files.",
     )
     constrained: bool | list[bool] = Field(
         False, description="Whether decoding is constrained to the output schema, where model and format allow it."
@@ -708,7 +730,7 @@ class SpaceFile(_Part):
 
     @property
     def adapters(self) -> list[AdapterName]:
-        """The adapters to search; where the file names none, `plain`, and `chat` for the user's own module."""
+        """The adapters to search; where the file names none, `plain`, and `chat` for a module or an input of media."""
         if self.program.format is None:
-            return ["plain" if self.task.module is None else "chat"]
+            return ["chat" if self.task.module is not None or self.task.media else "plain"]
         return as_list(self.program.format)

@@ -55,7 +55,9 @@ def parse_signature(text: str, where: str) -> tuple[Fields, Fields]:
     if len(sides) != 2 or not all(side.strip() for side in sides):
         expected = "inputs -> outputs, such as `message -> category: Literal['a', 'b'], score: float`"
         raise SpaceError(problem(where, "task.signature", got=text, expected=expected))
-    inputs, outputs = (tuple(_field(piece, where) for piece in _split(side, ",", where)) for side in sides)
+    given = [re.sub(r":\s*(dspy\s*\.\s*)?(Image|Audio|File)\s*$", "", piece) for piece in _split(sides[0], ",", where)]
+    inputs = tuple(_field(piece, where) for piece in given)  # `TaskPart.media` says which are media
+    outputs = tuple(_field(piece, where) for piece in _split(sides[1], ",", where))
     return inputs, outputs
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from offramp import media
 from offramp.errors import DatasetError, nearest, problem
 from offramp.ids import canonical_json, content_hash
 from offramp.records import Example
@@ -52,7 +53,9 @@ def load_examples(
     may_be_null = {*nullable, *(name for name, output in fields.outputs.items() if output.optional)}
     needed = [*fields.inputs, *sorted(gold)]
     _refuse_missing_columns(source, part, needed)
-    rows = [_renamed(row, part, source, {*needed, *fields.outputs}) for row in source.rows]
+    folder = (base / part.path).parent if part.path else base
+    rows = [_with_media(row, part, fields, source, folder) for row in source.rows]
+    rows = [_renamed(row, part, source, {*needed, *fields.outputs}) for row in rows]
     if source.text_cells:
         rows = [_typed(row, fields, source) for row in rows]
     rows = [_checked(row, needed, may_be_null - {*fields.inputs}, source) for row in rows]
@@ -75,6 +78,17 @@ def _refuse_missing_columns(source: Source, part: DatasetPart, needed: Sequence[
             do = nearest(column, columns) or "Rename it, or map the field to a column under `dataset.fields`."
             where = source.at(source.rows[0].number)
             raise DatasetError(problem(where, f"no such column{for_field}", got=column, expected=known, do=do))
+
+
+def _with_media(row: Row, part: DatasetPart, fields: TaskFields, source: Source, folder: Path) -> Row:
+    """The row with a reference in each column of an image, a recording or a file."""
+    values = dict(row.values)
+    for name, kind in fields.media.items():
+        column = part.fields.get(name, name)
+        if (value := values.get(column)) is not None:
+            held = value.value if isinstance(value, NotJson) else value
+            values[column] = media.read_cell(held, kind=kind, base=folder, where=f"{source.at(row.number)}: {column}")
+    return replace(row, values=values)
 
 
 def _renamed(row: Row, part: DatasetPart, source: Source, meant: Collection[str]) -> Row:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from offramp.errors import SpaceError, problem
 from offramp.ids import content_hash
+from offramp.media import MediaKind
 from offramp.space.model import OutputField, Signature, TaskPart
 from offramp.space.signature import parse_signature
 
@@ -21,11 +22,13 @@ class TaskFields:
 
     Attributes:
         input_descs: by input name; None where the file says nothing.
+        media: inputs that are images, audio or files, with which of them.
     """
 
     inputs: tuple[str, ...]
     outputs: Mapping[str, OutputField]
     input_descs: Mapping[str, str | None] = field(default_factory=dict)
+    media: Mapping[str, MediaKind] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -34,6 +37,7 @@ class TaskFields:
             {
                 "inputs": [[name, self.input_descs.get(name)] for name in self.inputs],
                 "outputs": [[name, output.model_dump(mode="json")] for name, output in self.outputs.items()],
+                **({"media": dict(self.media)} if self.media else {}),
             }
         )
 
@@ -53,7 +57,8 @@ def task_fields(part: TaskPart, where: str) -> TaskFields:
         parsed, typed = parse_signature(part.signature, where)
         descs, outputs = [(name, None) for name, _ in parsed], list(typed)
     else:
-        descs = [(name, None) for name in part.inputs or ()]
+        given = part.inputs if isinstance(part.inputs, dict) else dict.fromkeys(part.inputs or ())
+        descs = [(name, described.desc if described else None) for name, described in given.items()]
         outputs = [(name, OutputField()) for name in part.outputs or ()]
         if not descs or not outputs:
             raise SpaceError(problem(where, "task: a module needs at least one name in `inputs` and one in `outputs`"))
@@ -65,4 +70,5 @@ def task_fields(part: TaskPart, where: str) -> TaskFields:
         inputs=tuple(name for name, _ in descs),
         outputs=MappingProxyType(dict(outputs)),
         input_descs=MappingProxyType(dict(descs)),
+        media=MappingProxyType(part.media),
     )

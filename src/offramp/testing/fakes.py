@@ -72,6 +72,6 @@ class ScriptedTransport(FunctionTransport):
 
 
 def _words(request: CallRequest, answer: str) -> Usage:
-    prompt = sum(len(message["content"].split()) for message in request.messages)
+    prompt = sum(len(str(message["content"]).split()) for message in request.messages)
     seconds = 0.1 if request.model.local else None
     return Usage(input_tokens=max(1, prompt), output_tokens=max(1, len(answer.split())), compute_s=seconds)

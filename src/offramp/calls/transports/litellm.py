@@ -26,6 +26,7 @@ from offramp.calls.failures import (
 )
 from offramp.calls.retries import retry_after_s
 from offramp.calls.transports.replies import failure_for, read_reply, token_usage, upstream_failure
+from offramp.media import expanded
 from offramp.records import CallReply, CallRequest, Model
 
 _NOT_PARAMS = frozenset(
@@ -84,7 +85,7 @@ class LiteLLMTransport:
         arguments = {
             **request.params,
             "model": request.model.route,
-            "messages": [dict(message) for message in request.messages],
+            "messages": [expanded(message) for message in request.messages],
             "timeout": self._timeout_s,
             "num_retries": 0,
             "max_retries": 0,

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 import httpx
 
-from offramp.calls.failures import BrokenReply, TimedOut, Unreachable
+from offramp.calls.failures import BrokenReply, InvalidRequest, TimedOut, Unreachable
 from offramp.calls.transports.replies import failure_for, read_reply, token_usage
+from offramp.media import kinds_in
 from offramp.records import CallReply, CallRequest, Model
 
 
@@ -52,6 +53,8 @@ class LocalTransport:
         """One request; `attempt` changes nothing here."""
         base = (await self._servers.url(request.model)).rstrip("/").removesuffix("/v1")
         headers = dict(self._servers.headers(request.model))
+        if any(map(kinds_in, request.messages)):
+            raise InvalidRequest(f"{request.model.name} takes text alone, and the program sends images, audio or files")
         messages = [dict(message) for message in request.messages]
         body = {**request.params, "model": request.model.name, "messages": messages, "stream": False}
         began = time.perf_counter()

@@ -12,7 +12,7 @@ import decimal
 import math
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _NULLS = ("NaTType", "NAType")
@@ -35,9 +35,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class NotJson:
-    """Stands for a value that JSON cannot hold, such as bytes: an error if the task needs it, else left out."""
+    """Stands for a value that JSON cannot hold, such as bytes: an error if the task needs it, else left out.
+
+    An input that is an image, a recording or a file may be bytes: `value` is what stood there.
+    """
 
     kind: str
+    value: Any = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, float | decimal.Decimal):
         return _number(value)
     if isinstance(value, Mapping):
-        return _whole({str(key): plain(item) for key, item in value.items()})
+        whole = _whole({str(key): plain(item) for key, item in value.items()})
+        return NotJson(whole.kind, dict(value)) if isinstance(whole, NotJson) else whole
     if isinstance(value, list | tuple | set | frozenset):
         return _whole([plain(item) for item in value])
     if isinstance(value, datetime.date | datetime.time):
@@ -94,7 +99,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, uuid.UUID):
         return str(value)
     # numpy scalars give the Python scalar, arrays a list
-    return plain(value.tolist()) if hasattr(value, "tolist") else NotJson(type(value).__name__)
+    return plain(value.tolist()) if hasattr(value, "tolist") else NotJson(type(value).__name__, value)
 
 
 def _atom(value: Any) -> Any:
