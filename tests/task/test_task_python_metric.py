@@ -103,7 +103,7 @@ def test_calls_of_a_plain_function_run_in_another_thread_and_never_overlap(tmp_p
         (
             "import nothing_like_this",
             "m.py:f",
-            "it does not import (ModuleNotFoundError: No module named 'nothing_like_this')",
+            "it does not import: ModuleNotFoundError: No module named 'nothing_like_this' (m.py, line 1). Install it, or",
         ),
         ("1 / 0", "m.py:f", "ZeroDivisionError"),
         ("def f(:", "m.py:f", "SyntaxError"),

@@ -82,7 +82,7 @@ def load_study(store: Store, study: str, space_file: str | Path | None = None) -
     text_hash = content_hash(row.space_json)
     loaded = LoadedSpace(path=path, base=path.parent, space=space, lines={}, text_hash=text_hash)
     job = resolve_job(loaded, stored=True)
-    if job.task.hash != row.task_hash:
+    if not job.task.is_of(row.task_hash):
         what = "its data, splits or metric have changed since it ran"
         raise UsageError(problem(study, what, do="Bring them back, or run `offramp optimize` on them as they are."))
     return LoadedStudy(row=row, job=job, space_file=path)

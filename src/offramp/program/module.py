@@ -10,7 +10,6 @@ Invariant: modules of two candidates share no predictor, also where a factory re
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -26,7 +25,7 @@ from offramp.program.signature import annotation_of, signature_of
 from offramp.records import Candidate
 from offramp.space.params import MAIN
 from offramp.task.fields import TaskFields
-from offramp.task.metrics.imports import importable, run_file
+from offramp.task.local_code import import_code, why_not_imported
 
 ModuleFactory = Callable[[], dspy.Module]
 
@@ -40,7 +39,7 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
     source, _, name = path.rpartition(":")
     if not (source and name):
         raise SpaceError(problem(where, "task.module", got=path, expected="`package.module:Name` or `file.py:Name`"))
-    module = _imported(source, base, where)
+    module = _imported(path, base, where)
     factory = getattr(module, name, None)
     if factory is None:
         known = [known for known in vars(module) if not known.startswith("_")]
@@ -60,18 +59,18 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
     return factory  # type: ignore[no-any-return]
 
 
-def _imported(source: str, base: Path, where: str) -> Any:
-    """The module, run again where it is a file; the folders of the space file and of the file are importable."""
+def _imported(path: str, base: Path, where: str) -> Any:
+    """The Python module, run again where it is named by its file."""
+    source = path.rpartition(":")[0]
     file = (base / source).resolve() if source.endswith(".py") else None
     if file is not None and not file.is_file():
         names = [found.name for found in file.parent.glob("*.py")]
         do = nearest(file.name, names) or None
         raise SpaceError(problem(where, f"task.module: there is no file {source!r}", do=do))
     try:
-        with importable(base, *([file.parent] if file else [])):
-            return importlib.import_module(source) if file is None else run_file(file)
+        return import_code(source, base)
     except (Exception, SystemExit) as error:  # the user's code: whatever it raises is the message
-        what = f"task.module: {source!r} does not import: {type(error).__name__}: {error}"
+        what = f"task.module: {path!r} does not import: {why_not_imported(error, source, base)}"
         raise SpaceError(problem(where, what)) from error
 
 

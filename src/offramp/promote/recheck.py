@@ -113,7 +113,7 @@ def resolve_promoted_job(promotion: Promotion, folder: FeatureFolder, space: str
     evidence = promotion.evidence
     path = Path(space) if space is not None else _space_path(promotion, folder)
     job = resolve_job(load_space(path), stored=True)
-    if job.task.hash != evidence.task_hash:
+    if not job.task.is_of(evidence.task_hash):
         what = "its data, splits or metric are not those that the evidence is of"
         do = "Restore them, name the right file with --space, or optimize and promote again."
         raise UsageError(problem(str(path), what, do=do))

@@ -17,7 +17,7 @@ from offramp.space.model import SpaceFile
 from offramp.task.dataset import dataset_hash, load_examples, refuse_unknown_labels, unused_labels
 from offramp.task.fields import TaskFields, task_fields
 from offramp.task.metrics import Metric, build_metric, gold_columns, gold_pairs, refuse_bad_gold, show_columns
-from offramp.task.metrics._base import as_text
+from offramp.task.metrics._base import as_text, earlier_fingerprint
 from offramp.task.near_copies import near_copies
 from offramp.task.readers.base import place
 from offramp.task.splits import split_examples, splits_hash
@@ -50,7 +50,14 @@ class Task:
     @property
     def hash(self) -> str:
         """Content hash of the whole; scores of different hashes are never compared."""
-        return content_hash([self.dataset_hash, self.splits_hash, self.metric.fingerprint, self.fields.hash])
+        return self._hash_with(self.metric.fingerprint)
+
+    def is_of(self, task_hash: str) -> bool:
+        """Whether a stored hash is this task's, also as earlier releases made it."""
+        return task_hash in (self.hash, self._hash_with(earlier_fingerprint(self.metric)))
+
+    def _hash_with(self, fingerprint: str) -> str:
+        return content_hash([self.dataset_hash, self.splits_hash, fingerprint, self.fields.hash])
 
 
 def load_task(space: SpaceFile, *, base: Path, models: Mapping[str, Model], where: str = "") -> Task:

@@ -108,7 +108,7 @@ def read_source(store: Store, name: str, job: ResolvedJob) -> Source:
     if not report.front:
         do = "Run it to its end first, or omit --from."
         raise UsageError(problem("--from", f"study {name} has no candidate with a full evaluation", do=do))
-    same = row.task_hash == job.task.hash
+    same = job.task.is_of(row.task_hash)
     return Source(
         store=store, row=row, space=space, rows=CandidateStore(store).all(name), report=report, same_task=same,
         notes=() if same else tuple(_differences(store, row, job)),

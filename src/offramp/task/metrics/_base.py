@@ -64,6 +64,11 @@ def part_fingerprint(part: BaseModel, *more: str) -> str:
     return content_hash([VERSION, part.model_dump(mode="json", exclude={"weight", "name"}), *more])
 
 
+def earlier_fingerprint(metric: Metric) -> str:
+    """The fingerprint that a study has which ran before the files that a user's metric imports counted."""
+    return str(getattr(metric, "earlier_fingerprint", metric.fingerprint))
+
+
 # ------------------------------------------------------------------------------------------------ values
 
 

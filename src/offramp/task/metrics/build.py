@@ -30,10 +30,10 @@ from offramp.space.model import (
 )
 from offramp.space.model import Metric as MetricPart
 from offramp.task.fields import TaskFields
-from offramp.task.metrics._base import VERSION, Metric, part_fingerprint
+from offramp.task.metrics._base import VERSION, Metric, earlier_fingerprint, part_fingerprint
 from offramp.task.metrics.contains import Contains, strings
 from offramp.task.metrics.exact import Exact
-from offramp.task.metrics.imports import load_function, more_arguments, source_hash
+from offramp.task.metrics.imports import load_metric
 from offramp.task.metrics.json_fields import JsonFields
 from offramp.task.metrics.judge import PROMPT_VERSION, Judge, judge_params
 from offramp.task.metrics.length import Length, word_limit
@@ -78,15 +78,15 @@ def _build(part: MetricPart, context: _Context, where: str) -> Metric:
         case JudgeMetric():
             return _judge(part, context, where)
         case PythonMetric():
-            function = load_function(part.path, context.base)
-            more, by_predictor = more_arguments(function, part.path)
+            loaded = load_metric(part.path, context.base)
             return Python(
                 name=part.name or f"python:{part.path.rpartition(':')[2]}",
-                fingerprint=part_fingerprint(part, source_hash(function)),
+                fingerprint=part_fingerprint(part, loaded.code_hash),
+                earlier_fingerprint=part_fingerprint(part, loaded.file_hash),
                 path=part.path,
-                function=function,
-                more=more,
-                by_predictor=by_predictor,
+                function=loaded.function,
+                more=loaded.more,
+                by_predictor=loaded.by_predictor,
                 inputs=tuple(context.fields.inputs),
                 executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="offramp-metric"),
             )
@@ -188,9 +188,13 @@ def _mix(part: MixMetric, context: _Context, where: str) -> Metric:
     if not math.isfinite(math.fsum(weights)):
         raise SpaceError(problem(where, "weights", got=weights, expected="a finite sum"))
     marks = [[metric.name, metric.fingerprint, weight] for metric, weight in zip(built, weights, strict=True)]
+    earlier = [
+        [metric.name, earlier_fingerprint(metric), weight] for metric, weight in zip(built, weights, strict=True)
+    ]
     return Mix(
         name=part.name or "mix",
         fingerprint=content_hash([VERSION, "mix", marks]),
+        earlier_fingerprint=content_hash([VERSION, "mix", earlier]),
         parts=tuple(zip(built, weights, strict=True)),
     )
 

@@ -7,23 +7,50 @@ somebody's module.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib
-import importlib.machinery
-import importlib.util
 import inspect
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from offramp.errors import MetricError, nearest, problem
 from offramp.ids import content_hash
+from offramp.task.local_code import (
+    files_of,
+    import_code,
+    import_folders,
+    is_installed,
+    local_code,
+    text_hash,
+    why_not_imported,
+)
 
 
-def load_function(path: str, base: Path) -> Callable[..., Any]:
-    """The function. Raises MetricError if it does not import, is not a function, or does not take two arguments."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedMetric:
+    """A user's metric and what it is made of.
+
+    Attributes:
+        more: how many arguments it needs beside example and prediction.
+        by_predictor: whether it takes GEPA's trace, pred_name and pred_trace.
+        code_hash: over its own file, and over the user's other files that it imports, where there are such.
+        file_hash: over its own file alone, as earlier releases had it.
+    """
+
+    function: Callable[..., Any]
+    more: int
+    by_predictor: bool
+    code_hash: str
+    file_hash: str
+
+
+def load_metric(path: str, base: Path) -> LoadedMetric:
+    """The metric at an import path.
+
+    Raises:
+        MetricError: it does not import, is not a function, or cannot be called with an example and a prediction.
+    """
     place, colon, name = path.rpartition(":")
     if not (colon and place and name):
         raise MetricError(problem(path, "not an import path", expected="`package.module:name` or `file.py:name`"))
@@ -32,11 +59,20 @@ def load_function(path: str, base: Path) -> Callable[..., Any]:
     if function is None:
         do = nearest(name, (known for known in vars(module) if not known.startswith("_")))
         raise MetricError(problem(path, f"{place} has no {name!r}", do=do or None))
-    return _checked(function, path)
+    function = _checked(function, path)
+    more, by_predictor = more_arguments(function, path)
+    own, file_hash = _own_file(function)
+    starts = [file for file in {*files_of(module), *own} if not is_installed(file)]
+    code = local_code(starts, import_folders(base, base / place if place.endswith(".py") else None))
+    others = sorted(hash for file, hash in code.items() if file not in own)
+    return LoadedMetric(
+        function=function, more=more, by_predictor=by_predictor, file_hash=file_hash,
+        code_hash=content_hash([file_hash, *others]) if others else file_hash,
+    )  # fmt: skip
 
 
-def source_hash(function: Callable[..., Any]) -> str:
-    """Content hash of the source file that the function is from, since its helpers are part of what it does.
+def _own_file(function: Callable[..., Any]) -> tuple[tuple[Path, ...], str]:
+    """The source file that the function is from, and its content hash.
 
     Without a source file, the hash of its qualified name: then a change cannot be noticed.
     """
@@ -46,8 +82,8 @@ def source_hash(function: Callable[..., Any]) -> str:
     with contextlib.suppress(TypeError, OSError):
         file = inspect.getsourcefile(target)
     if file is not None and Path(file).is_file():
-        return content_hash(Path(file).read_bytes().decode("utf-8", "backslashreplace"))
-    return content_hash([getattr(target, "__module__", ""), getattr(target, "__qualname__", "")])
+        return (Path(file).resolve(),), text_hash(Path(file))
+    return (), content_hash([getattr(target, "__module__", ""), getattr(target, "__qualname__", "")])
 
 
 def _module(place: str, path: str, base: Path) -> ModuleType:
@@ -57,47 +93,9 @@ def _module(place: str, path: str, base: Path) -> ModuleType:
         do = nearest(Path(place).name, (p.name for p in folder.glob("*.py"))) or None
         raise MetricError(problem(path, "there is no such file", got=place, do=do))
     try:
-        with importable(base, *([(base / place).parent] if is_file else [])):
-            return run_file((base / place).resolve()) if is_file else importlib.import_module(place)
+        return import_code(place, base)
     except (Exception, SystemExit) as error:
-        what = f"it does not import ({type(error).__name__}: {error})"
-        raise MetricError(problem(path, what, do="Fix the module, or install what it needs.")) from error
-
-
-class _Fresh(importlib.machinery.SourceFileLoader):
-    """Reads the source every time: a bytecode cache misses an edit of equal length within the same second."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
-        return code
-
-
-def run_file(file: Path) -> ModuleType:
-    """Runs a file again under a name of its own, so that two files with the same name do not clash."""
-    name = f"_offramp_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, file, loader=_Fresh(name, str(file)))
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{file.name} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and typing look a module up by its name while it runs
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-@contextlib.contextmanager
-def importable(*folders: Path) -> Iterator[None]:
-    """With the folders at the front of the import path."""
-    before = list(sys.path)
-    sys.path[:0] = [str(folder.resolve()) for folder in folders]
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path[:] = before
+        raise MetricError(problem(path, f"it does not import: {why_not_imported(error, place, base)}")) from error
 
 
 def _checked(function: Any, path: str) -> Callable[..., Any]:

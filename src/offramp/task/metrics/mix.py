@@ -21,6 +21,7 @@ class Mix:
 
     name: str
     fingerprint: str
+    earlier_fingerprint: str
     parts: tuple[tuple[Metric, float], ...]
 
     @property

@@ -33,6 +33,7 @@ class Python:
     """A function `(example, prediction) -> score`.
 
     Attributes:
+        earlier_fingerprint: the one that earlier studies have: it knew of no file but the function's own.
         path: how the space file names it, for messages.
         more: how many further arguments it needs (trace, pred_name, pred_trace); they are None when it scores.
         by_predictor: whether it can say what one predictor did wrong.
@@ -42,6 +43,7 @@ class Python:
 
     name: str
     fingerprint: str
+    earlier_fingerprint: str
     path: str
     function: Callable[..., Any]
     executor: Executor
