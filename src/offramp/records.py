@@ -296,6 +296,22 @@ class CallRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderNotice:
+    """What the headers of a reply say about the end of its model.
+
+    Attributes:
+        deprecated: whether they call it deprecated; `since` is the UTC day from which, ISO 8601, None where not said.
+        sunset: UTC day on which it ends, ISO 8601; None where not said.
+        link: web address of the announcement; None where not said.
+    """
+
+    deprecated: bool
+    since: str | None
+    sunset: str | None
+    link: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallReply:
     """What came back for one request.
 
@@ -309,6 +325,7 @@ class CallReply:
         cached: whether the ledger answered; then nothing was sent or paid.
         answered_by: the model that answered, as the provider names it; None where it does not.
         fingerprint: the provider's `system_fingerprint`; None where it names none.
+        notice: what its headers say about the end of the model; None where they say nothing, and from the ledger.
     """
 
     text: str
@@ -320,6 +337,7 @@ class CallReply:
     cached: bool = False
     answered_by: str | None = None
     fingerprint: str | None = None
+    notice: HeaderNotice | None = None
 
     @property
     def ending(self) -> Ending | None:

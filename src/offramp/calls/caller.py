@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import random
 import time
 from collections import Counter, defaultdict
@@ -31,14 +32,16 @@ from offramp.calls.transports import Preparing, Transport
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
 from offramp.errors import JobError, ModelError, problem
-from offramp.records import CallReply, CallRequest, Purpose
+from offramp.records import CallReply, CallRequest, HeaderNotice, Model, Purpose
 from offramp.store.budget import Budget, BudgetExceeded, Reservation
 from offramp.store.engine import Store
+from offramp.store.header_notices import HeaderNoticeStore
 from offramp.store.ledger import CallAttempt, CallStatus, Ledger
 
 if TYPE_CHECKING:
     from offramp.space.model import CallsPart
 
+_log = logging.getLogger("offramp")
 _ROOM_S = 0.05
 _ROOM_LONGEST_S = 1.0
 
@@ -56,6 +59,7 @@ class Caller:
         self._prepare = transport.prepare if isinstance(transport, Preparing) else None
         self._flights: dict[tuple[int, str], asyncio.Future[CallReply | None]] = {}
         self._answering: set[str] = set()
+        self._notices: dict[str, HeaderNotice] = {}
         self._in_flight: Counter[str] = Counter()
         self._waiting: list[asyncio.Event] = []
         self._gone: dict[str, ModelNotFound] = {}
@@ -187,7 +191,21 @@ class Caller:
             usage, estimated = completed_usage(request, reply)
             reply = replace(reply, usage=usage, queue_s=slot.queue_s, attempt=number, cached=False)
             await self._book(reservation, bill_of_reply(row, request, reply, estimated=estimated))
+            if reply.notice is not None:
+                await self._keep(request.model, reply.notice)
             return reply
+
+    async def _keep(self, model: Model, notice: HeaderNotice) -> None:
+        """Store what a reply's headers said about the end of its model, and log it the first time."""
+        if self._notices.get(model.name) == notice:
+            return
+        self._notices[model.name] = notice
+        if not await self._threads.run(HeaderNoticeStore(self._store).record, model, notice):
+            return
+        ends = (
+            f"ends on {notice.sunset}" if notice.sunset else f"is deprecated since {notice.since or 'a day not named'}"
+        )
+        _log.warning("%s %s, a header of its reply says; see `offramp watch`", model.name, ends)
 
     async def _reserve(self, request: CallRequest, deadline: Deadline) -> Reservation:
         """Reserve the worst case; while only requests in flight stand in the way, wait for them to be settled."""

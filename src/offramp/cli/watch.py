@@ -33,7 +33,12 @@ ALARM = 3
 PLACES = 3
 """Places of one name that are shown; --json has all."""
 _COLOURS = {Standing.RETIRED: "red", Standing.VANISHED: "red", Standing.SOON: "yellow"}
-_WHOSE = {Basis.NOTICE: " (your own notice)", Basis.STATED: " (its space file)", Basis.FEED: " (a feed)"}
+_WHOSE = {
+    Basis.NOTICE: " (your own notice)",
+    Basis.STATED: " (its space file)",
+    Basis.FEED: " (a feed)",
+    Basis.HEADER: " (its replies)",
+}
 
 
 class _Days(click.ParamType[int]):

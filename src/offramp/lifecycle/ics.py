@@ -14,6 +14,7 @@ from offramp.errors import UsageError, problem
 from offramp.ids import content_hash
 from offramp.lifecycle.watch_report import Watched, WatchReport
 from offramp.models.retirement.dates import Basis
+from offramp.models.retirement.notices import is_link
 
 LINE_BYTES = 75
 """Longest line without its end; longer ones are folded."""
@@ -78,7 +79,7 @@ def _event(row: Watched, report: WatchReport) -> Sequence[str]:
         "TRANSP:TRANSPARENT",
         "CATEGORIES:offramp",
     ]
-    if row.retirement.source:
+    if row.retirement.source and is_link(row.retirement.source):
         lines.append(f"URL:{row.retirement.source}")
     return [*lines, *_alarm(row, report.within_days), *_alarm(row, 14), "END:VEVENT"]
 

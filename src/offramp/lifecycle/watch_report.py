@@ -25,6 +25,7 @@ from offramp.models.retirement.dates import (
     standing_of,
     utc_today,
 )
+from offramp.models.retirement.replied import announced_in_replies, deprecated_in_replies
 
 if TYPE_CHECKING:
     from offramp.store.engine import Store
@@ -137,8 +138,8 @@ def watch(
         lifecycle: file of your own retirement notices; `lifecycle.yaml` by default, if it exists.
         within_days: the window.
         today: what days are counted from; the UTC date by default.
-        storage: URL of the studies, for the judges and proposers of promotions that do not record them; by default
-            `offramp.db` in the results folder, if it exists.
+        storage: URL of the studies, for what headers of replies said, and for the judges and proposers of promotions
+            that do not record them; by default `offramp.db` in the results folder, if it exists.
         feeds: files of retirements, in the model-eol format or as a LiteLLM proxy's `/model/deprecations` returns them.
 
     Raises:
@@ -149,7 +150,10 @@ def watch(
     notes: list[str] = []
     with _studies(storage, Path(results), notes) as store:
         reader = DependencyReader(folder, store)
-        models = models_in_use(folder, reader)
+        models = list(models_in_use(folder, reader))
+        if store is not None:
+            calendar = replace(calendar, announced=(*calendar.announced, *announced_in_replies(store)))
+            notes += _deprecated(store, models)
         report = watch_models(models, calendar, today=today or utc_today(), within_days=within_days)
     notes += (
         f"{feature} {version}: its judge and proposer are not known: it does not record them, and neither its study "
@@ -157,6 +161,19 @@ def watch(
         for feature, version in sorted(reader.unknown)
     )
     return replace(report, notes=tuple(notes))
+
+
+def _deprecated(store: Store, models: Iterable[ModelInUse]) -> Iterator[str]:
+    """Watched models that a reply called deprecated without a date of their end."""
+    watched = {(used.name, used.route) for used in models}
+    for one in deprecated_in_replies(store):
+        if (one.model, one.route) in watched:
+            since = f" since {one.notice.since}" if one.notice.since else ""
+            where = f"; see {one.notice.link}" if one.notice.link else ""
+            yield (
+                f"{one.model} is deprecated{since}, says a header of a reply on {one.seen_on}; it names no day on "
+                f"which the model ends{where}"
+            )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from offramp.errors import GateRefused, PromotionError, UsageError, problem
 from offramp.job.loaded import LoadedStudy, load_study
 from offramp.models.retirement.dates import WITHIN_DAYS, Retirement, load_calendar, utc_today
+from offramp.models.retirement.replied import announced_in_replies
 from offramp.promote.build_promotion import BuiltPromotion, PromotionRequest, build_promotion
 from offramp.promote.changes import Changes, changes
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, checked_name, default_folder
@@ -93,6 +94,7 @@ def promote(
         row = find_candidate(store, report, rows.candidates, pick, where="--pick")
         opened = load_study(store, name, space)
         root = default_folder(promotions)
+        calendar = replace(calendar, announced=(*calendar.announced, *announced_in_replies(store)))
         request = PromotionRequest(
             feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent, calendar=calendar
         )

@@ -59,7 +59,7 @@ _SINCE_5: Mapping[str, Mapping[str, str]] = {
 _SINCE_6: Mapping[str, Mapping[str, str]] = {
     table.name: {"others_usd": "DOUBLE PRECISION"} for table in (tables.results, tables.summaries)
 }
-_SINCE: Mapping[int, Sequence[Mapping[str, Mapping[str, str]]]] = {5: (_SINCE_5, _SINCE_6), 6: (_SINCE_6,)}
+_SINCE: Mapping[int, Sequence[Mapping[str, Mapping[str, str]]]] = {5: (_SINCE_5, _SINCE_6), 6: (_SINCE_6,), 7: ()}
 """What each version lacks that can be read without a change to its file."""
 
 
@@ -71,10 +71,12 @@ def views_of(version: int) -> tuple[str, ...] | None:
     for since in _SINCE[version]:
         for table, columns in since.items():
             lacking.setdefault(table, []).extend(columns)
-    return tuple(
+    new = tables.header_notices
+    wider = (
         f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(f'NULL AS {name}' for name in columns)} FROM main.{table}"
         for table, columns in lacking.items()
     )
+    return (*wider, f"CREATE TEMP VIEW {new.name} AS SELECT {', '.join(f'NULL AS {c.name}' for c in new.c)} WHERE 0")
 
 
 def _v6(conn: sa.Connection) -> None:
@@ -85,6 +87,11 @@ def _v6(conn: sa.Connection) -> None:
 def _v7(conn: sa.Connection) -> None:
     """What models beside the candidate's own cost. NULL: there were none."""
     _add_columns(conn, _SINCE_6)
+
+
+def _v8(conn: sa.Connection) -> None:
+    """What headers of replies said about the end of models."""
+    tables.header_notices.create(conn, checkfirst=True)
 
 
 def _add_columns(conn: sa.Connection, lacking: Mapping[str, Mapping[str, str]]) -> None:
@@ -99,7 +106,7 @@ def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
         conn.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {name} {kind}"))
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7)
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8)
 LATEST = len(MIGRATIONS)
 
 

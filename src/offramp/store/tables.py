@@ -261,3 +261,16 @@ leases = sa.Table(
     *_owner(),
     sa.Column("expires_at", sa.Double, nullable=False),
 )
+
+header_notices = sa.Table(
+    "offramp_header_notices",
+    metadata,
+    sa.Column("model", sa.String(255), primary_key=True),
+    sa.Column("route", sa.String(255), primary_key=True),
+    sa.Column("own", sa.Boolean, nullable=False),
+    sa.Column("seen_on", sa.String(10), nullable=False),
+    sa.Column("deprecated", sa.Boolean, nullable=False),
+    sa.Column("since", sa.String(10), nullable=False),
+    sa.Column("sunset", sa.String(10), nullable=False),
+    sa.Column("link", PlainText, nullable=False),
+)

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 import time
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -25,6 +26,7 @@ from offramp.calls.failures import (
     Unreachable,
 )
 from offramp.calls.retries import retry_after_s
+from offramp.calls.transports.headers import notice_in
 from offramp.calls.transports.replies import failure_for, read_reply, token_usage, upstream_failure
 from offramp.media import expanded
 from offramp.records import CallReply, CallRequest, Model
@@ -79,7 +81,8 @@ class LiteLLMTransport:
         except Exception as error:  # noqa: BLE001  the caller records each failure; LiteLLM raises anything at all
             raise _failure(error, time.perf_counter() - began) from None
         latency_s = time.perf_counter() - began
-        return read_reply(reply, token_usage(getattr(reply, "usage", None)), latency_s)
+        answer = read_reply(reply, token_usage(getattr(reply, "usage", None)), latency_s)
+        return replace(answer, notice=notice_in(reply))
 
     def _arguments(self, request: CallRequest, key: str | None) -> dict[str, Any]:
         arguments = {

@@ -1,6 +1,6 @@
 """When a model retires, who says so, and how the model stands on a given day.
 
-The user's own notice comes first, then the space file, feeds, LiteLLM's table, and an estimate from a vendor's policy.
+The user's own notice comes first, then the space file, feeds, headers of replies, LiteLLM's table, and an estimate.
 `standing_of` is the one rule for what is watched, what may succeed a model and what may be promoted.
 
 Invariants: every date has a basis. An estimate is the first day on which a model may retire, not a day on which it
@@ -29,6 +29,7 @@ class Basis(enum.StrEnum):
     NOTICE = "notice"  # the team's own lifecycle file
     STATED = "stated"  # the space file, which knows a server of the user's own
     FEED = "feed"  # a feed that the user named
+    HEADER = "header"  # a header of a reply, which the storage kept
     TABLE = "table"  # LiteLLM's table, which quotes the vendor
     ESTIMATE = "estimate"  # the vendor's promise, counted from the release
 
@@ -40,7 +41,7 @@ class Retirement:
     Attributes:
         date: first day without it; for an estimate, the first day on which it may have retired.
         announced: ISO date of the notice; None if unknown.
-        source: web address; None if there is none.
+        source: web address, or which header said so; None if there is none.
         successors: models that the notice or the vendor recommends instead.
         note: text of the team's own notice or of a feed; None if there is none.
     """
@@ -62,7 +63,7 @@ class Calendar:
     """Everything known about retirement dates: notices, feeds, table and policies.
 
     Attributes:
-        announced: by feeds, the first that is about a model counts.
+        announced: by feeds, then in replies; the first that is about a model counts.
         snapshots: route of an alias to the route of its newest dated snapshot.
     """
 
@@ -159,9 +160,9 @@ def load_calendar(lifecycle: Path | None = None, table: Table | None = None, *, 
 def _told(one: Announced) -> Retirement:
     return Retirement(
         date=one.date,
-        basis=Basis.ESTIMATE if one.tentative else Basis.FEED,
+        basis=Basis.ESTIMATE if one.tentative else Basis.FEED if one.replied is None else Basis.HEADER,
         announced=one.announced,
-        source=one.source,
+        source=one.source if one.replied is None else f"header of a reply on {one.replied}",
         successors=one.successors,
         note=one.note,
     )

@@ -44,6 +44,7 @@ class Announced:
         ids: names of the model at these providers, without the provider, or whole.
         providers: as LiteLLM names them; every one where empty.
         groups: names that a proxy gives to the model.
+        names: that the user gave to the model.
         tentative: a day before which it will not retire, without a notice.
         replied: ISO date of the reply that said so; None for a feed.
     """
@@ -52,6 +53,7 @@ class Announced:
     providers: frozenset[str]
     date: datetime.date
     groups: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
     announced: str | None = None
     source: str | None = None
     successors: tuple[str, ...] = ()
@@ -68,6 +70,8 @@ class Announced:
         return any(self._is(spelling, provider) for spelling in spellings)
 
     def _is(self, spelling: str, provider: str | None) -> bool:
+        if spelling in self.names:
+            return True
         first, slash, rest = spelling.partition("/")
         if slash and (spelling in self.ids or (first in self.providers and _bare(rest) in self.ids)):
             return True
