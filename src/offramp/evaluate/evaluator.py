@@ -207,9 +207,9 @@ class Evaluator:
         """
         async with self._within():
             outcome = _checked(await (await self.program(candidate)).run(example, purpose=Purpose.PROBE))
-        if outcome.infrastructure_error is not None or not outcome.replies:
+        if outcome.infrastructure_error is not None or outcome.latency_s is None:
             return None
-        return ProbeRun(example=example.id, latency_s=sum(reply.latency_s for reply in outcome.replies))
+        return ProbeRun(example=example.id, latency_s=outcome.latency_s)
 
     async def program(self, candidate: Candidate) -> Program:
         """The candidate made runnable, with its demos; made once."""

@@ -95,7 +95,7 @@ def _counted(
         score=score,
         cost_usd=_virtual_cost(outcome.exchanges),
         others_usd=_virtual_cost(others),
-        latency_s=sum(reply.latency_s for reply in outcome.replies) if outcome.replies else None,
+        latency_s=outcome.latency_s,
         usage=sum((exchange.reply.usage for exchange in own), none),
         outputs=outcome.outputs,
         reason=reason,

@@ -11,6 +11,7 @@ program swallows the error; and no run sends anything once it is over.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,7 +25,7 @@ from dspy.lm15 import Request, Response, response_from_openai_chat
 from offramp.calls.failures import ProgramError
 from offramp.errors import JobError
 from offramp.media import referenced
-from offramp.program.run_log import Exchange, RunLog
+from offramp.program.run_log import RunLog
 from offramp.records import CallReply, CallRequest, Message, Model
 
 Send = Callable[[CallRequest], Awaitable[CallReply]]
@@ -94,18 +95,18 @@ class CallerEngine:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.complete(request), self._loop))
         log = current_run()
         with log.in_flight():
-            call = None
+            call, began = None, time.perf_counter()
             try:
                 call = self._call(request, log)
                 with recording(None):
                     reply = await self._send(call)
             except BaseException as error:
                 if isinstance(error, ProgramError) and call is not None:
-                    log.note_program_error(error, call)
+                    log.note_program_error(error, call, began)
                 else:
                     log.note_infrastructure_error(error)
                 raise
-            log.exchanges.append(Exchange(request=call, reply=reply))
+            log.note_reply(call, reply, began)
         return _response(request, reply)
 
     def _call(self, request: Request, log: RunLog) -> CallRequest:

@@ -10,6 +10,7 @@ program swallowed it, and is never scored.
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from offramp import media
 from offramp.errors import OfframpError
 from offramp.program.adapters import adapter_of
 from offramp.program.copies import copy_for_run
+from offramp.program.critical_path import Span, critical_path_s
 from offramp.program.demos import NearestDemos, choose_demos, demo_row
 from offramp.program.engine import Send, language_model, recording
 from offramp.program.inputs import as_declared, inputs_of
@@ -58,6 +60,7 @@ class Outcome:
         unreadable: whether the program error is an answer that could not be read.
         crash: the exception, where the program error is one of the user's own code that it does not raise on purpose.
         infrastructure_error: what failed outside of the program; None when nothing did.
+        latency_s: how long an app would wait for it; None without a reply.
         exchanges: every reply it got, in order, with its request.
         trace: what each predictor was given and gave, for bootstrapping.
     """
@@ -68,6 +71,7 @@ class Outcome:
     unreadable: bool = False
     crash: BaseException | None = None
     infrastructure_error: BaseException | None = None
+    latency_s: float | None = None
     exchanges: tuple[Exchange, ...] = ()
     trace: Trace = ()
 
@@ -118,6 +122,7 @@ class Program:
         given: Outcome | None = None
         error: BaseException | None = None
         trace: list[Any] = []
+        began = time.perf_counter()
         try:
             module = self._module_for(example)
             inputs = inputs_of(example.values, self._fields, self._declared)
@@ -126,6 +131,7 @@ class Program:
                 self._routes.followed(),
                 dspy.context(lm=self._lm, adapter=self._adapter, trace=trace, **_SETTINGS),
             ):
+                began = time.perf_counter()
                 call = module.acall if entry_of(module) == "aforward" else dspy.asyncify(module)
                 prediction = await call(**inputs)
             given = self._given(prediction, _named(trace, module))
@@ -136,13 +142,24 @@ class Program:
                 await log.cancel()
                 raise
             error = raised
+        ended = time.perf_counter()
         await log.finish()
         task = asyncio.current_task()
         if error is None and task is not None and task.cancelling():  # a TaskGroup may leave its own counted
             raise asyncio.CancelledError  # the program swallowed it
         if self._routes.strict and given is not None and not log.exchanges and log.program_error is None:
             log.note_infrastructure_error(NoRequest("the program answered without a request through offramp"))
-        return _outcome(given, error, log)
+        latency_s = self._latency_s(log, began, ended)
+        return replace(_outcome(given, error, log), latency_s=latency_s)
+
+    def _latency_s(self, log: RunLog, began: float, ended: float) -> float | None:
+        """How long an app would wait for the run; None without a reply. A module's own code and tools count too."""
+        if not log.exchanges:
+            return None
+        if not self._own:
+            return sum(reply.latency_s for reply in log.replies)
+        spans = [Span(began=e.began, ended=e.ended, counts_s=e.reply.latency_s) for e in log.exchanges]
+        return critical_path_s(spans, began=began, ended=ended)
 
     def _module_for(self, example: Example) -> dspy.Module:
         if self._nearest is None and not self._own:

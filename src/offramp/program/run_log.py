@@ -10,6 +10,7 @@ Invariant: the log is only changed on the event loop of the caller.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,10 +34,16 @@ class NoRequest(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A request of a run and the reply to it; a refusal that took time or money has a reply without text."""
+    """A request of a run and the reply to it; a refusal that took time or money has a reply without text.
+
+    Attributes:
+        began, ended: by `time.perf_counter`, waiting for a place included.
+    """
 
     request: CallRequest
     reply: CallReply
+    began: float = 0.0
+    ended: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,11 +78,15 @@ class RunLog:
         self._asked[request_hash] += 1
         return self._asked[request_hash] - 1
 
-    def note_program_error(self, error: ProgramError, request: CallRequest) -> None:
+    def note_reply(self, request: CallRequest, reply: CallReply, began: float) -> None:
+        """A reply, just now."""
+        self.exchanges.append(Exchange(request=request, reply=reply, began=began, ended=time.perf_counter()))
+
+    def note_program_error(self, error: ProgramError, request: CallRequest, began: float) -> None:
         """A refused request. A production run would wait and pay for it too, if the provider counted it."""
         self.program_error = self.program_error or str(error)
         if error.latency_s is not None:
-            self.exchanges.append(Exchange(request=request, reply=error.reply()))
+            self.note_reply(request, error.reply(), began)
 
     def note_unreadable(self, text: str) -> None:
         """An answer that could not be read, in words."""
