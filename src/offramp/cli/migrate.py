@@ -19,7 +19,7 @@ from offramp.cli.options import AS_JSON, FEED, FILE, LABEL, LIFECYCLE, PROMOTION
 
 if TYPE_CHECKING:
     from offramp.lifecycle.migration.migrating import Places
-    from offramp.lifecycle.migration.record import Migration
+    from offramp.lifecycle.migration.record import Contender, Migration
     from offramp.records import Aggregate
 
 WORSE = 3
@@ -104,9 +104,7 @@ def print_migration(found: Migration) -> None:
 
     click.echo(f"{'holdout':<46}{'quality':>9}{'$/1k runs':>11}{'p50':>9}{'against today':>15}")
     _print_row(f"today: {found.before.model}", found.baseline.holdout, None)
-    contenders = [
-        (f"{'adapted' if item.rejected else 'unchanged'}: {item.candidate.model}", item) for item in found.drop_ins
-    ]
+    contenders = [(_named(item), item) for item in found.drop_ins]
     if found.chosen.kind is Kind.SEARCHED:
         contenders.append((f"new config: {found.chosen.candidate.model}", found.chosen))
     for name, item in contenders:
@@ -116,6 +114,11 @@ def print_migration(found: Migration) -> None:
     click.echo(conclusion(found))
     for left in found.left_out:
         click.echo(f"Left out: {plain(left.name)}: {plain(' '.join(left.why.split()))}")
+
+
+def _named(item: Contender) -> str:
+    more = f", {item.raised.replace(' raised from ', ' ').replace(' to ', ' -> ')}" if item.raised else ""
+    return f"{'adapted' if item.rejected or item.raised else 'unchanged'}: {item.candidate.model}{more}"
 
 
 def _print_row(name: str, seen: Aggregate, difference: float | None) -> None:

@@ -1,10 +1,14 @@
 """Today's request parameters on another model: what it accepts of them, by value, and what has to be left out.
 
+A model that thinks writes its reasoning within `max_tokens`. A cap that was meant for the answer alone then cuts it, so
+that nothing is learned about the model; such a config is tried with a higher cap as well.
+
 Invariant: nothing is sent; what a model rejects is never in a plan, and is never left out without a word.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations, product
@@ -12,11 +16,12 @@ from typing import Any
 
 from offramp.errors import UsageError
 from offramp.lifecycle.migration.origin import Origin
-from offramp.lifecycle.migration.spaces import model_part
+from offramp.lifecycle.migration.spaces import Raised, model_part
 from offramp.models.acceptance import SAMPLING, accepted, rejection
 from offramp.models.capabilities import supported_params
 from offramp.models.catalogue import resolve
-from offramp.records import Model
+from offramp.models.table import load_table
+from offramp.records import Aggregate, Model
 from offramp.space.model import Choices, Fixed, Range
 
 
@@ -32,6 +37,28 @@ def fitted(model: Model, params: Mapping[str, Any]) -> tuple[dict[str, Any], tup
 
 def _why(name: str, rejected: Sequence[Any]) -> str:
     return next((item.why for item in rejected if name in item.params), "not accepted")
+
+
+ROOM = (4096, 16384)
+"""Tokens that the cap is raised by: the second where answers are still cut with the first."""
+_CAPS = ("max_tokens", "max_completion_tokens")
+
+
+def with_room(model: Model, params: Mapping[str, Any], room: int) -> Raised | None:
+    """The higher cap; None where nothing caps the output, or the model cannot write more."""
+    param = next((name for name in _CAPS if isinstance(params.get(name), int)), None)
+    if param is None:
+        return None
+    after = min(params[param] + room, model.max_output_tokens or math.inf)
+    return Raised(param=param, before=params[param], after=int(after)) if after > params[param] else None
+
+
+def cut_by_reasoning(model: Model, seen: Sequence[Aggregate]) -> bool:
+    """Whether answers were cut because of reasoning: it filled the cap, or the model is one that thinks."""
+    if not any(one.n_cut for one in seen):
+        return False
+    row = load_table().find(model.route)
+    return any(one.n_cut_reasoning for one in seen) or (row is not None and row.supports_reasoning)
 
 
 def params_refused(origin: Origin, names: Sequence[str]) -> dict[str, frozenset[str]]:

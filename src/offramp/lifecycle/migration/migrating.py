@@ -20,7 +20,7 @@ from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.baseline import by_answers, of_this_task, read_baseline
-from offramp.lifecycle.migration.fit import fitted, params_refused
+from offramp.lifecycle.migration.fit import ROOM, cut_by_reasoning, fitted, params_refused, with_room
 from offramp.lifecycle.migration.model_choice import NotTried, choose, notice_of
 from offramp.lifecycle.migration.origin import Origin, counted, read_origin
 from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference, Shown
@@ -116,19 +116,35 @@ class _Progress:
         self._reference = reference
         self._drop_ins: list[Contender] = []
         self._left_out: list[NotTried] = []
+        self._raised: dict[str, spaces.Raised] = {}
         self._found: Contender | None = None
         self._trials = 0
         self._stopped: str | None = None
 
     def drop_in(self, name: str) -> None:
-        """The promoted config on another model; if it cannot run there, the reason is kept."""
+        """The promoted config on another model; if it cannot run there, the reason is kept.
+
+        Where reasoning filled the cap that was meant for answers, it runs once more with a higher one.
+        """
         self._say(f"today's config on {name}")
+        what = "today's config"
         try:
-            self._drop_ins.append(self._alone(self._origin.candidate, name, Kind.DROP_IN))
+            tried = self._alone(self._origin.candidate, name, Kind.DROP_IN)
+            self._drop_ins.append(tried)
+            model = resolve(spaces.model_part(self._origin, name), name)
+            for room in ROOM:
+                raised = with_room(model, self._origin.candidate.request_params, room)
+                if raised is None or not cut_by_reasoning(model, (tried.search, tried.holdout)):
+                    break
+                what = f"today's config with {raised.words}"
+                self._say(f"{what} on {name}: its reasoning counts towards that cap and cut answers")
+                tried = self._alone(self._origin.candidate, name, Kind.DROP_IN, raised)
+                self._drop_ins.append(tried)
+                self._raised[name] = raised
         except Interrupted:
             raise
         except OfframpError as error:  # concerns this model only: the others are still tried
-            self._left_out.append(NotTried(name=name, why=f"today's config did not run on it: {error}"))
+            self._left_out.append(NotTried(name=name, why=f"{what} did not run on it: {error}"))
 
     def search(self, names: Sequence[str], *, trials: int | None, seed: int | None) -> None:
         """Searches the old choices on the new models, starting from the old front."""
@@ -140,7 +156,7 @@ class _Progress:
         if not parts:
             return
         incumbent = self._baseline.basis is not Basis.PROMOTION and self._reference is Reference.LABELS
-        space = spaces.searched(origin, parts, incumbent=incumbent, refusing=refusing)
+        space = spaces.searched(origin, parts, incumbent=incumbent, refusing=refusing, raised=self._raised)
         self._say(f"searching on {', '.join(names)}" + (f", from the front of {origin.row.name}" if origin.row else ""))
         source = origin.row.name if origin.row is not None else None
         try:
@@ -168,9 +184,10 @@ class _Progress:
             return None
         return replace(alone, utility=member.utility)
 
-    def _alone(self, candidate: Candidate, model: str, kind: Kind) -> Contender:
+    def _alone(self, candidate: Candidate, model: str, kind: Kind, raised: spaces.Raised | None = None) -> Contender:
         part = spaces.model_part(self._origin, model)
-        params, rejected = fitted(resolve(part, model), candidate.request_params)
+        wanted = {**candidate.request_params, **({} if raised is None else {raised.param: raised.after})}
+        params, rejected = fitted(resolve(part, model), wanted)
         if rejected:
             self._say(f"{model} is not sent {'; '.join(rejected)}")
         result = self._runs.run(spaces.alone(self._origin, candidate, part, params))
@@ -178,11 +195,10 @@ class _Progress:
         if member is None or member.holdout is None:
             raise result.error or JobError(f"{model} gave no result: {result.report.stop_reason}")
         found = self._runs.candidate(result.report.study, member.candidate)
-        return self._contender(kind, result.report.study, found, member.utility, rejected)
+        contender = self._contender(kind, result.report.study, found, member.utility)
+        return replace(contender, rejected=rejected, raised=None if raised is None else raised.words)
 
-    def _contender(
-        self, kind: Kind, study: str, candidate: Candidate, utility: float | None, rejected: tuple[str, ...] = ()
-    ) -> Contender:
+    def _contender(self, kind: Kind, study: str, candidate: Candidate, utility: float | None) -> Contender:
         seen = {split: counted(self._runs.results(study, candidate.id, split)) for split in Split}
         holdout = seen[Split.HOLDOUT]
         against = compare_scores(scores_of(holdout), scores_of(self._baseline.results))
@@ -195,7 +211,6 @@ class _Progress:
             holdout=aggregate_of(holdout.values()),
             results=holdout,
             comparison=against if against.n > 1 else None,
-            rejected=rejected,
         )
 
     def migration(self, notice: Watched, today: datetime.date, left_out: Sequence[NotTried]) -> Migration:
@@ -229,8 +244,12 @@ class _Progress:
 
 
 def chosen_of(contenders: Sequence[Contender]) -> Contender | None:
-    """The best by utility on the search split; among equals the first, as a drop-in changes least."""
+    """The best by utility on the search split; among equals the first, as a drop-in changes least.
+
+    One that gave no whole answer is only chosen where there is no other, however cheap it is.
+    """
     known = [item for item in contenders if item.utility is not None and item.holdout.n]
+    known = [item for item in known if item.search.n_cut is None or item.search.n_cut < item.search.n] or known
     return max(known, key=lambda item: round(item.utility or 0.0, 9), default=None)
 
 

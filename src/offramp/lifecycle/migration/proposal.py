@@ -65,7 +65,9 @@ def page(found: Migration, *, promote_command: str) -> str:
 def conclusion(found: Migration) -> str:
     """What is proposed and how sure that is, in one or two sentences."""
     chosen, model = found.chosen, found.chosen.candidate.model
-    same = "without what it does not accept" if chosen.rejected else "unchanged"
+    changes = ["without what it does not accept"] if chosen.rejected else []
+    changes += [f"with {chosen.raised}"] if chosen.raised else []
+    same = " and ".join(changes) or "unchanged"
     what = f"Today's config on {model}, {same}" if chosen.kind is Kind.DROP_IN else f"A new config on {model}"
     if not found.complete(chosen):
         size, seen = len(found.examples), chosen.holdout
@@ -138,17 +140,18 @@ def _table(found: Migration) -> str:
     shown = {item.candidate.id: item for item in (*found.drop_ins, found.chosen)}
     for item in shown.values():
         what = "today's config on" if item.kind is Kind.DROP_IN else "new config on"
-        name = f"{what} {plain(item.candidate.model)}"
+        name = f"{what} {_on(item)}"
         proposed = "proposed" if found.complete(found.chosen) else "not proven"
         name = f"**{name}** ({proposed})" if item.candidate.id == found.chosen.candidate.id else name
         rows.append(_row(name, item.holdout, today, item.comparison))
+    rejected = {item.candidate.model: "; ".join(item.rejected) for item in shown.values() if item.rejected}
     not_sent = [
-        f"{plain(item.candidate.model)} does not accept these parameters, and was not sent them: "
-        f"{plain('; '.join(item.rejected))}." for item in shown.values() if item.rejected
-    ]  # fmt: skip
+        f"{plain(model)} does not accept these parameters, and was not sent them: {plain(params)}."
+        for model, params in rejected.items()
+    ]
     notes = answer_notes(today, _asked(found.before), where="today")
     for item in shown.values():
-        notes += answer_notes(item.holdout, _asked(item.candidate), where=plain(item.candidate.model))
+        notes += answer_notes(item.holdout, _asked(item.candidate), where=_on(item))
     by = "the labels of the data"
     if found.reference is Reference.ANSWERS:
         by = "the recorded answers of what runs today, as there are no labels: 1 means full agreement, not correctness"
@@ -156,6 +159,11 @@ def _table(found: Migration) -> str:
     lines = ["## Holdout", "", head, "|---|---|---|---|---|---|---|", *rows]
     lines += ["", *(f"- {note}." for note in notes)] if notes else []
     return "\n".join([*lines, "", *not_sent, _BASIS[found.baseline.basis], metric])
+
+
+def _on(item: Contender) -> str:
+    """The model, with the cap that was raised for it."""
+    return plain(item.candidate.model) + (f" with {item.raised}" if item.raised else "")
 
 
 def _asked(candidate: Candidate) -> dict[str, Any]:
@@ -198,7 +206,10 @@ def _drop_ins(found: Migration) -> str:
     lines = ["## Is a drop-in enough?", ""]
     if not found.drop_ins:
         return "\n".join([*lines, "No model could run today's config; see below."])
-    lines += [f"- {plain(item.candidate.model)}: {_enough(item, found.reference)}" for item in found.drop_ins]
+    lines += [f"- {_on(item)}: {_enough(item, found.reference)}" for item in found.drop_ins]
+    if any(item.raised for item in found.drop_ins):
+        why = "Reasoning counts towards the cap on output, which was meant for answers: with today's cap it cut them."
+        lines += ["", f"{why} The higher cap is paid only as far as it is used."]
     return "\n".join(lines)
 
 
@@ -412,5 +423,6 @@ def _contender_json(item: Contender) -> dict[str, Any]:
         "search": _aggregate_json(item.search),
         "holdout": _aggregate_json(item.holdout),
         "not_sent": list(item.rejected),
+        "raised": item.raised,
         "against_today": None if item.comparison is None else item.comparison.to_json(),
     }

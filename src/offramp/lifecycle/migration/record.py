@@ -18,7 +18,7 @@ from offramp.study.proof import MOST_MISSING
 class Kind(enum.StrEnum):
     """What a contender is."""
 
-    DROP_IN = "drop-in"  # the promoted config, unchanged, on another model
+    DROP_IN = "drop-in"  # the promoted config on another model: unchanged but for what that model needs
     SEARCHED = "searched"  # found by the search
 
 
@@ -33,6 +33,7 @@ class Contender:
         comparison: on the holdout, paired by example; None where fewer than two examples can be compared. Not
             corrected: the candidate was chosen by the search split, so the holdout is looked at once for it.
         rejected: request parameters that its model does not accept and was not sent, each with why.
+        raised: the cap on output that was raised, as its reasoning counts towards it; None where it was not.
     """
 
     kind: Kind
@@ -44,6 +45,7 @@ class Contender:
     results: Mapping[str, Result]
     comparison: PairedComparison | None
     rejected: tuple[str, ...] = ()
+    raised: str | None = None
 
 
 class Reference(enum.StrEnum):

@@ -9,6 +9,7 @@ All of them use the same scales: those that came from the old incumbent are stat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -31,6 +32,20 @@ from offramp.space.params import instruction_param
 
 ALONE = "as-is"
 """Ending of the names of studies of one candidate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """A cap on output that leaves room for reasoning."""
+
+    param: str
+    before: int
+    after: int
+
+    @property
+    def words(self) -> str:
+        """As the proposal says it."""
+        return f"{self.param} raised from {self.before} to {self.after}"
 
 
 def alone(
@@ -59,24 +74,27 @@ def alone(
 
 def searched(
     origin: Origin, models: Sequence[str | ModelPart], *, incumbent: bool,
-    refusing: Mapping[str, frozenset[str]] | None = None,
+    refusing: Mapping[str, frozenset[str]] | None = None, raised: Mapping[str, Raised] | None = None,
 ) -> LoadedSpace:  # fmt: skip
     """The old choices on the new models.
 
     Args:
         incumbent: whether today's config takes part; its model is named, and not searched.
         refusing: request parameters to the models that do not take them; there they are left out.
+        raised: models to the caps on output that they need.
     """
     space = origin.space.space
-    texts, names = _texts_with(origin.space, origin.candidate)
+    names = [_name(part) for part in models]
+    params = _with_room(space.params, [item for name, item in (raised or {}).items() if name in names], len(names))
+    texts, variants = _texts_with(origin.space, origin.candidate)
     known: list[str | ModelPart] = [*models]
     if incumbent:
         known.append(leaving_part(origin))
     return origin.space.changed(
         models=known,
-        params=_applicable(space.params, [_name(part) for part in models], refusing or {}),
+        params=_applicable(params, names, refusing or {}),
         instructions=texts,
-        incumbent=_incumbent(origin.candidate, names) if incumbent else None,
+        incumbent=_incumbent(origin.candidate, variants) if incumbent else None,
         objectives=with_fixed_scales(origin),
         budget=BudgetPart(),
         search=space.search.model_copy(update={"sampler": _sampler(space.search.sampler)}),
@@ -130,6 +148,20 @@ def _with_fixed_scale(
     if scale is None and measured:
         scale = (2 * measured, 0.0)
     return part if scale is None else part.model_copy(update={"scale": scale})
+
+
+def _with_room(params: Mapping[str, Any], raised: Sequence[Raised], models: int) -> dict[str, Any]:
+    """The parameters with the higher caps beside the old ones, or in their place where every model needs one."""
+    found = dict(params)
+    for name in {item.param for item in raised} & params.keys():
+        part, more = params[name], sorted({item.after for item in raised if item.param == name})
+        if isinstance(part, Range):
+            found[name] = part.model_copy(update={"high": max(part.high, *more), "step": None})
+            continue
+        before: list[Any] = part.choices if isinstance(part, Choices) else [getattr(part, "value", part)]
+        kept = [value for value in before if len(raised) < models or value is None or value > max(more)]
+        found[name] = Choices(choices=[*kept, *(v for v in more if v not in kept)], when=getattr(part, "when", {}))
+    return found
 
 
 def _applicable(
