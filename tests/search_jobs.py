@@ -216,7 +216,8 @@ def essence(result: JobResult | dict[str, Any]) -> dict[str, Any]:
 def unlooked(found: Any) -> Any:
     """The same without what looking at the holdout more than once costs: Holm's correction over all that were scored."""
     if isinstance(found, dict):
-        return {name: unlooked(value) for name, value in found.items() if name != "p_corrected"}
+        looks = ("p_corrected", "low_corrected", "high_corrected", "looked_at", "headline")
+        return {name: unlooked(value) for name, value in found.items() if name not in looks}
     return [unlooked(value) for value in found] if isinstance(found, list) else found
 
 

@@ -58,7 +58,7 @@ def test_the_numbers_of_the_report_are_those_of_pareto_and_compare(study: Study,
     assert {id for id, member in shown.items() if member["front"]} == {member.candidate for member in front.front}
     assert data["recommended"] == front.recommended.candidate
     found = lookup.compare(name, "recommended", "incumbent", results=folder).whole
-    assert f"{points(found.interval.low)} to {points(found.interval.high)}" in html
+    assert f"{points(found.corrected.low)} to {points(found.corrected.high)}" in html
     assert f"{found.wins} better" in html and f"{found.losses} worse" in html
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -201,3 +203,42 @@ def test_what_runs_today_is_kept_where_nothing_has_a_higher_utility(tmp_path):
     text, found, _ = said(tmp_path, study_of(tmp_path, [Side(38, 30), Side(20, 20)]))
     assert found["headline"] == "Keep what runs today." and found["proven"] == "keep"
     assert "Keep what runs today." in text
+
+
+@pytest.mark.parametrize("holdouts", [[22, 24], [26, 30, 31, 33, 20, 12], [30, 4, 28, 27, 29, 21, 22, 23, 24, 25, 26]])
+def test_interval_and_verdict_agree_in_text_json_csv_report_and_compare(tmp_path, holdouts):
+    sides = [Side(20, 20), *(Side(39 - i, held, tokens=900 - i) for i, held in enumerate(holdouts))]
+    study = study_of(tmp_path, sides)
+    text, found, html = said(tmp_path, study)
+    verdicts = {}
+    for member in found["front"]:
+        if (one := (member["holdout"] or {}).get("against")) is not None:
+            excludes = one["low_corrected"] > 0 or one["high_corrected"] < 0
+            assert excludes == (one["better"] or one["worse"]) and one["looked_at"] == len(holdouts)
+            verdicts[member["candidate"]] = excludes
+    assert len(verdicts) == len(holdouts)
+    best = found["recommended"]["candidate"]
+    for interval in (
+        re.search(r"points, ([-+.0-9]+) to ([-+.0-9]+)[^:)]*: (better|worse|not significant)\)", text),
+        re.search(r"95% interval ([-+.0-9]+) to ([-+.0-9]+)", plain_text(html)),
+    ):
+        low, high = float(interval[1]), float(interval[2])
+        assert (low > 0 or high < 0) == verdicts[best]
+    run = CliRunner()
+    rows = csv.DictReader(
+        io.StringIO(run.invoke(offramp, ["pareto", study, "--results", str(tmp_path), "--csv"]).output)
+    )
+    for row in rows:
+        low, high = float(row["incumbent_low_corrected"] or 0), float(row["incumbent_high_corrected"] or 0)
+        assert (low > 0 or high < 0) == verdicts.get(row["candidate"], False)
+    for candidate, excludes in verdicts.items():
+        for split in ("holdout", "search"):
+            args = ["compare", study, candidate, "incumbent", "--results", str(tmp_path), "--split", split]
+            one = json.loads(run.invoke(offramp, [*args, "--json"]).output)
+            low, high = one["corrected"]["low"], one["corrected"]["high"]
+            assert (low > 0 or high < 0) == (one["better"] or one["worse"])
+            assert split == "search" or (one["better"] or one["worse"]) == excludes
+            words = re.search(
+                r"95% interval ([-+.0-9]+) to ([-+.0-9]+)\): (A is|not)", run.invoke(offramp, args).output
+            )
+            assert (float(words[1]) > 0 or float(words[2]) < 0) == (words[3] == "A is")

@@ -18,7 +18,7 @@ from rich.text import Text
 from offramp.cli.options import SPACE, study_options
 from offramp.cli.study_tables import safe_cell
 from offramp.errors import UsageError, problem
-from offramp.study.wording import number, plain, points, short_params
+from offramp.study.wording import interval_words, number, plain, points, short_params
 
 if TYPE_CHECKING:
     from offramp.records import Result
@@ -78,12 +78,14 @@ def print_comparison(found: CandidateComparison, *, limit: int) -> None:
         console.print(Text(_columns("slice", ("n", "won", "lost", "points", "95% interval", "p*")), style="dim"))
         for part in found.slices:
             one = part.comparison
-            interval = f"{points(one.interval.low)} to {points(one.interval.high)}"
+            interval = interval_words(one.corrected)
             counts = (str(one.n), str(one.wins), str(one.losses))
             cells = (*counts, points(one.difference), interval, f"{one.p_corrected:.2g}")
             style = "red" if one.worse else "green" if one.better else ""
             console.print(Text(_columns(f"{plain(part.column)}={plain(part.value)}", cells), style=style))
-        console.print(Text("p*: exact, two-sided, Holm-corrected over these slices", style="dim"))
+        console.print(
+            Text("interval and p*: corrected over these slices by Holm; p* is exact and two-sided", style="dim")
+        )
     if limit and found.pairs:
         console.print(Text("\nexamples, the worst first", style="bold"))
     for pair in found.pairs[:limit]:
@@ -102,9 +104,8 @@ def _summary(found: CandidateComparison) -> Iterator[Text]:
     yield Text(f"A wins {whole.wins}, loses {whole.losses}, ties {whole.ties}.")
     outcome = "A is better" if whole.better else "A is worse" if whole.worse else "not significant"
     yield Text(
-        f"Difference {points(whole.difference)} points (95% interval {points(whole.interval.low)} to "
-        f"{points(whole.interval.high)}): {outcome}, p = {whole.p_value:.2g}, "
-        f"{whole.p_corrected:.2g} after correction for {found.looked_at} candidates."
+        f"Difference {points(whole.difference)} points (95% interval {interval_words(whole.corrected)}): {outcome}, "
+        f"p = {whole.p_corrected:.2g}, both corrected for {found.looked_at} candidates (p = {whole.p_value:.2g} alone)."
     )
     close = whole.not_inferior
     may = "is not worse than B by more than" if close.holds else "may be worse than B by more than"

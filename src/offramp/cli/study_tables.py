@@ -18,6 +18,7 @@ from rich.text import Text
 from offramp.study.proof import MOST_NAMED, Proven, against_words
 from offramp.study.study_report import member_json, member_notes
 from offramp.study.wording import (
+    interval_words,
     limit_words,
     number,
     parked_words,
@@ -177,8 +178,8 @@ def _recommendation(report: StudyReport) -> str:
             text += f"; the incumbent has {today.holdout.quality:.3f}"
         if (found := best.against_incumbent) is not None:
             sure = "better" if found.better else "worse" if found.worse else "not significant"
-            interval = f"{points(found.interval.low)} to {points(found.interval.high)}"
-            text += f" ({points(found.difference)} points, {interval}: {sure})"
+            after = f", corrected for {found.looked_at} candidates" if found.looked_at > 1 else ""
+            text += f" ({points(found.difference)} points, {interval_words(found.corrected)}{after}: {sure})"
         text += f". {proof.gap or ''}".rstrip()
     for other in proof.better[:MOST_NAMED]:
         words = f"{other.candidate} ({short_params(other.params)})"
@@ -223,6 +224,7 @@ _MEMBER = (
 _HOLDOUT = ("quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front")
 _AGAINST = (
     "difference", "low", "high", "wins", "losses", "ties", "p_value", "p_corrected", "better", "worse", "worse_at_most",
+    "low_corrected", "high_corrected", "looked_at",
 )  # fmt: skip
 _PROBE = ("p50_s", "p50_low_s", "p50_high_s", "p95_s", "p95_low_s", "p95_high_s", "n")
 

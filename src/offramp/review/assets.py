@@ -19,7 +19,7 @@ from markupsafe import Markup
 from offramp.review.escaping import embedded, shown
 from offramp.review.rows import words_of
 from offramp.store.studies import StudyRow, StudyStatus
-from offramp.study.wording import money, points
+from offramp.study.wording import interval_words, money, points
 
 SCRIPTS = (
     "base.js",
@@ -93,8 +93,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     made.filters.update(
-        shown=shown, embedded=embedded, money=money, points=points, words=words_of, utility=_utility,
-        plain_number=_plain_number, status_words=status_words,
+        shown=shown, embedded=embedded, money=money, points=points, interval_words=interval_words, words=words_of,
+        utility=_utility, plain_number=_plain_number, status_words=status_words,
     )  # fmt: skip
     return made
 

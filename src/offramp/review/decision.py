@@ -14,7 +14,16 @@ from offramp.study.domain.members import Member
 from offramp.study.proof import MOST_NAMED, Proof, Proven, against_words, latencies
 from offramp.study.queries.example_pairs import CandidateComparison
 from offramp.study.study_report import member_notes
-from offramp.study.wording import CHEAPER, FASTER, limit_words, number, per_thousand, points, ratio_words, seconds
+from offramp.study.wording import (
+    CHEAPER,
+    FASTER,
+    interval_words,
+    limit_words,
+    number,
+    per_thousand,
+    ratio_words,
+    seconds,
+)
 
 Words = Callable[[float | None], str]
 _KINDS = {Proven.KEEP: "keep", Proven.ALONE: "choose", Proven.INCOMPLETE: "none", Proven.BETTER: "switch"}
@@ -126,8 +135,9 @@ def _quality_alone(chosen: Member) -> str:
 def _changes(chosen: Member, incumbent: Member, evidence: CandidateComparison | None) -> str:
     parts: list[str | None] = []
     if evidence is not None and evidence.whole.difference is not None:
-        whole, interval = evidence.whole, evidence.whole.interval
-        sure = f"{interval.confidence * 100:.0f}% interval {points(interval.low)} to {points(interval.high)}"
+        whole, interval = evidence.whole, evidence.whole.corrected
+        after = f", corrected for {whole.looked_at} candidates" if whole.looked_at > 1 else ""
+        sure = f"{interval.confidence * 100:.0f}% interval {interval_words(interval)}{after}"
         gain = (whole.difference or 0.0) * 100
         size = "No difference" if abs(gain) < 0.05 else f"{abs(gain):.1f} points {'better' if gain > 0 else 'worse'}"
         parts.append(f"{size} on {whole.n} {evidence.split} examples ({sure})")

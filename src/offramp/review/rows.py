@@ -10,7 +10,16 @@ from offramp.records import Objective
 from offramp.study.domain.members import Member, Probe
 from offramp.study.proof import Proven
 from offramp.study.study_report import StudyReport, member_notes
-from offramp.study.wording import limit_words, number, per_thousand, points, seconds, shared_params, short_params
+from offramp.study.wording import (
+    interval_words,
+    limit_words,
+    number,
+    per_thousand,
+    points,
+    seconds,
+    shared_params,
+    short_params,
+)
 
 MOST_OTHERS = 400
 
@@ -143,9 +152,7 @@ def words_of(row: Row) -> dict[str, str]:
         "holdout": "" if held is None else number(held.quality),
         "holdout_interval": "" if held is None else _between(held.quality_low, held.quality_high),
         "against": "" if against is None else points(against.difference),
-        "against_interval": ""
-        if against is None
-        else f"{points(against.interval.low)} to {points(against.interval.high)}",
+        "against_interval": "" if against is None else interval_words(against.corrected),
         "cost": per_thousand(m.cost_usd),
         "latency": seconds(m.latency_s),
         "p95": seconds(m.search.latency_p95_s),

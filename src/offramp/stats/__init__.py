@@ -9,7 +9,7 @@ from offramp.stats.effects import explained_share
 from offramp.stats.groups import effective_n, group_units
 from offramp.stats.hypervolume import hypervolume
 from offramp.stats.intervals import Interval, difference_interval, mean_interval, mean_interval_of, share_at_most
-from offramp.stats.paired import NonInferiority, holm, non_inferiority, sign_flip_test, sign_test
+from offramp.stats.paired import NonInferiority, holm, holm_tests, non_inferiority, sign_flip_test, sign_test
 from offramp.stats.pareto import knee, non_dominated
 from offramp.stats.quantiles import quantile
 from offramp.stats.repeats import noise_of_mean, repeat_variance
@@ -22,6 +22,7 @@ __all__ = [
     "explained_share",
     "group_units",
     "holm",
+    "holm_tests",
     "hypervolume",
     "knee",
     "mean_interval",

@@ -128,6 +128,23 @@ def holm(p_values: ArrayLike) -> Floats:
     return corrected
 
 
+def holm_tests(p_values: ArrayLike, level: float) -> NDArray[np.int64]:
+    """By how many tests Holm's procedure divides the level for each p-value: all of them for the smallest, one fewer
+    after each rejection, and no fewer for all that follow the first that it does not reject.
+
+    An interval at the level that is left is the one that goes with the corrected p-value.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    tests = np.arange(len(p), 0, -1)
+    kept = np.flatnonzero(np.minimum(1.0, p[order] * tests) > level)
+    if len(kept):
+        tests[kept[0] :] = tests[kept[0]]
+    found = np.empty(len(p), dtype=np.int64)
+    found[order] = tests
+    return found
+
+
 def non_inferiority(differences: ArrayLike, margin: float, *, confidence: float = 0.95) -> NonInferiority:
     """Whether the mean of paired differences is, with this confidence, above `-margin`.
 

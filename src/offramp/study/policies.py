@@ -24,7 +24,7 @@ from offramp.store.studies import StudyStore
 from offramp.study.domain.members import Member, knee_of, recommend
 from offramp.study.domain.paired_comparison import PairedComparison, compare_scores, holm_corrected
 from offramp.study.study_report import Choice, StudyReport
-from offramp.study.wording import number, per_thousand, points, seconds
+from offramp.study.wording import interval_words, number, per_thousand, points, seconds
 
 FORMS = "weights, knee, within:POINTS, under:usd=U,seconds=S, or no-loss"
 
@@ -114,7 +114,7 @@ def _no_loss(store: Store, report: StudyReport, rest: str) -> _Chosen:
         return None, f"No member of the front with a known cost was compared with the incumbent on the {split} split."
     numbers = ": the incumbent itself"
     if (one := compared.get(best.candidate)) is not None:
-        numbers = f" ({points(one.difference)} points, {points(one.interval.low)} to {points(one.interval.high)})"
+        numbers = f" ({points(one.difference)} points, {interval_words(one.corrected)})"
     where = f"not significantly worse than the incumbent on the {split} split"
     return best, f"{_cheapest_of(best, len(kept))} {where}{numbers}."
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from offramp.study.domain.members import Member
 from offramp.study.domain.paired_comparison import MARGIN, PairedComparison
-from offramp.study.wording import CHEAPER, FASTER, number, per_thousand, points, ratio_words
+from offramp.study.wording import CHEAPER, FASTER, interval_words, number, per_thousand, points, ratio_words
 
 MOST_MISSING = 0.05
 """Share of the holdout that may have no score."""
@@ -102,7 +102,7 @@ def against_words(member: Member) -> str:
     one = member.against_incumbent
     if one is None:
         return ""
-    gain = f"{points(one.difference)} points ({points(one.interval.low)} to {points(one.interval.high)})"
+    gain = f"{points(one.difference)} points ({interval_words(one.corrected)})"
     return f"{gain}, {per_thousand(member.cost_usd)} per 1,000 runs"
 
 
@@ -164,4 +164,4 @@ def _proven(member: Member, incumbent: Member | None, n: int, missing: int) -> P
         return Proven.ALONE if incumbent is None else Proven.UNVERIFIED
     if against.better or against.worse:
         return Proven.BETTER if against.better else Proven.WORSE
-    return Proven.CLOSE if against.interval.low > -MARGIN else Proven.OPEN
+    return Proven.CLOSE if against.corrected.low > -MARGIN else Proven.OPEN

@@ -226,6 +226,9 @@ def _against_json(one: PairedComparison) -> dict[str, Any]:
         "better": one.better,
         "worse": one.worse,
         "worse_at_most": one.worse_at_most,
+        "low_corrected": one.corrected.low,
+        "high_corrected": one.corrected.high,
+        "looked_at": one.looked_at,
     }
 
 

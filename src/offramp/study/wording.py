@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from offramp.records import Aggregate, Scalar
+    from offramp.stats import Interval
     from offramp.store.studies import ParkedModel
     from offramp.study.domain.members import Member
     from offramp.study.domain.objectives import BrokenLimit
@@ -77,6 +78,16 @@ def _two(value: float) -> str:
 def points(value: float | None) -> str:
     """A difference of scores in points of a hundred, with its sign."""
     return "?" if value is None else f"{value * 100:+.1f}"
+
+
+def interval_words(of: Interval) -> str:
+    """An interval of a difference in points. An end beside 0 is never rounded to 0, which would hide on which side."""
+    return f"{_end(of.low)} to {_end(of.high)}"
+
+
+def _end(value: float) -> str:
+    text = points(value + 0.0)  # without the sign of -0.0
+    return text if value == 0 or text not in ("+0.0", "-0.0") else f"{value * 100:+.2g}"
 
 
 def times(ratio: float) -> str:

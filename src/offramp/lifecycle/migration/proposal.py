@@ -24,6 +24,7 @@ from offramp.study.domain.paired_comparison import MARGIN, PairedComparison
 from offramp.study.wording import (
     answer_counts,
     answer_notes,
+    interval_words,
     money,
     number,
     per_thousand,
@@ -196,7 +197,7 @@ def _points(against: PairedComparison) -> str:
 
 
 def _interval(against: PairedComparison) -> str:
-    return f"{against.interval.low * 100:+.1f} to {against.interval.high * 100:+.1f}"
+    return interval_words(against.corrected)
 
 
 # -------------------------------------------------------------------------------------------------- drop-ins

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from offramp.stats import (
     effective_n,
     group_units,
     holm,
+    holm_tests,
     non_inferiority,
     share_at_most,
     sign_flip_test,
@@ -42,10 +43,13 @@ class PairedComparison:
     Attributes:
         wins, losses, ties: examples on which A scored more, less, the same.
         quality_a, quality_b: mean scores on these examples.
-        difference: mean of A's score minus B's, in -1..1, with its interval.
+        difference: mean of A's score minus B's, in -1..1, with its interval, uncorrected.
         p_value: exact, two-sided, that the mean difference is 0.
         p_corrected: the same, corrected for the other candidates that were looked at (the caller says how).
         looked_at: how many candidates that is, this one included.
+        corrected: the interval that goes with `p_corrected`: it is without 0 exactly where A is better or worse. Its
+            confidence is that of all of them together.
+        tests: by how many the level was divided for it.
         worse_at_most: upper bound, at the interval's confidence, of the share of examples that got worse.
         not_inferior: whether A is worse by no more than a margin.
     """
@@ -62,25 +66,44 @@ class PairedComparison:
     p_corrected: float
     worse_at_most: float
     not_inferior: NonInferiority
+    corrected: Interval
     looked_at: int = 1
+    tests: int = 1
+    units: tuple[float, ...] = field(default=(), repr=False, compare=False)  # gains by group, and their factor
+    factor: float = field(default=1.0, repr=False, compare=False)
 
     @property
     def better(self) -> bool:
-        """Whether A is better, significant after correction, at the interval's confidence.
-
-        Both test and interval have to say so: the test is exact where A and B could be swapped, and alone would call
-        many small gains better that a few large losses outweigh.
-        """
-        return self.interval.low > 0 and self.p_corrected <= 1 - self.interval.confidence
+        """Whether A is better, significant after correction, at the interval's confidence."""
+        return self.corrected.low > 0
 
     @property
     def worse(self) -> bool:
         """Whether A is worse, likewise."""
-        return self.interval.high < 0 and self.p_corrected <= 1 - self.interval.confidence
+        return self.corrected.high < 0
+
+    def corrected_for(self, *, p_corrected: float, tests: int, looked_at: int) -> PairedComparison:
+        """The same after correction: p-value, interval and verdict at the level that is left for one of `tests`."""
+        interval = _corrected(self.units, self.factor, self.interval.confidence, tests, p_corrected)
+        return replace(self, p_corrected=p_corrected, corrected=interval, tests=tests, looked_at=looked_at)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name not in ("units", "factor")}
+
+
+def _corrected(units: Sequence[float], factor: float, confidence: float, tests: int, p_corrected: float) -> Interval:
+    """The interval at the level that is left for one of `tests`, and 0 where the exact test does not reject it.
+
+    Both have to say that A is better: the test is exact where A and B could be swapped, and alone would call many small
+    gains better that a few large losses outweigh.
+    """
+    left = (1.0 - confidence) / max(1, tests)
+    found = difference_interval(units, confidence=1.0 - left)
+    low, high = max(-1.0, factor * found.low), min(1.0, factor * found.high)
+    if p_corrected > 1.0 - confidence:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Interval(low=low, high=high, confidence=confidence)
 
 
 def compare_paired(
@@ -90,7 +113,7 @@ def compare_paired(
     """Compares scores of A and B on the same examples in the same order.
 
     Args:
-        looks: number of candidates that were looked at; p_corrected is Bonferroni's for it.
+        looks: number of candidates that were looked at; the correction is Holm's first step for it, Bonferroni's.
         groups: of the examples, where some belong together: intervals and tests then take each group as one.
     """
     one, other = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
@@ -98,7 +121,8 @@ def compare_paired(
     gains[np.abs(gains) <= SAME_SCORE] = 0.0
     n, losses = len(gains), int((gains < 0).sum())
     units, factor = (gains, 1.0) if groups is None else group_units(gains, groups)
-    p_value = sign_flip_test(units, np.random.default_rng(0))
+    p_value, tests = sign_flip_test(units, np.random.default_rng(0)), max(1, looks)
+    kept, p_corrected = tuple(units.tolist()), min(1.0, p_value * tests)
     interval = difference_interval(units, confidence=confidence)
     inferior = non_inferiority(units, margin / factor, confidence=confidence)
     worth = float(n) if groups is None else effective_n(gains < 0, groups)
@@ -113,10 +137,14 @@ def compare_paired(
         difference=float(gains.mean()) if n else None,
         interval=replace(interval, low=max(-1.0, factor * interval.low), high=min(1.0, factor * interval.high)),
         p_value=p_value,
-        p_corrected=min(1.0, p_value * max(1, looks)),
+        p_corrected=p_corrected,
         worse_at_most=share_at_most(lost, max(lost, math.floor(worth)), confidence=confidence),
         not_inferior=replace(inferior, margin=margin, lower=max(-1.0, factor * inferior.lower)),
-        looked_at=max(1, looks),
+        corrected=_corrected(kept, factor, confidence, tests, p_corrected),
+        looked_at=tests,
+        tests=tests,
+        units=kept,
+        factor=factor,
     )
 
 
@@ -150,10 +178,12 @@ def compare_all(
 
 
 def holm_corrected(comparisons: Sequence[PairedComparison]) -> tuple[PairedComparison, ...]:
-    """The comparisons with `p_corrected` by Holm over all of them."""
-    corrected = holm([one.p_value for one in comparisons])
+    """The comparisons with `p_corrected` and `corrected` by Holm over all of them."""
+    values = [one.p_value for one in comparisons]
+    confidence = min((one.interval.confidence for one in comparisons), default=CONFIDENCE)
+    found = zip(comparisons, holm(values), holm_tests(values, 1 - confidence), strict=True)
     n = len(comparisons)
-    return tuple(replace(one, p_corrected=float(p), looked_at=n) for one, p in zip(comparisons, corrected, strict=True))
+    return tuple(one.corrected_for(p_corrected=float(p), tests=int(tests), looked_at=n) for one, p, tests in found)
 
 
 def scores_of(results: Mapping[str, Result]) -> dict[str, float]:

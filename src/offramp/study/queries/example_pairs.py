@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from offramp.records import SAME_SCORE, Result, Scalar, Split
@@ -96,8 +96,8 @@ class CandidateComparison:
     """What A changes for those who have B.
 
     Attributes:
-        whole: over all examples of the split; `p_corrected` pays for `looked_at` candidates with results there, by Holm
-            on the holdout (as in the report) and by Bonferroni on the search split.
+        whole: over all examples of the split, corrected for `looked_at` candidates with results there: by Holm on the
+            holdout (as in the report), by Holm's first step on the search split, where the others are not compared.
         slices: the worst first.
         pairs: the examples, the largest loss first.
         unpaired: examples that only one of the two has a score for.
@@ -150,7 +150,8 @@ def compare_sides(
     whole = _compared(pairs, groups, confidence=confidence, margin=margin, looks=looks)
     if chosen is Split.HOLDOUT:
         known = on_holdout or compare_all(b, _holdout_scores(sides), groups).get(a)
-        whole = whole if known is None else replace(whole, p_corrected=known.p_corrected)
+        if known is not None:
+            whole = whole.corrected_for(p_corrected=known.p_corrected, tests=known.tests, looked_at=known.looked_at)
     return CandidateComparison(
         study=rows.study.name,
         split=chosen,
