@@ -108,8 +108,6 @@ def test_a_judge_that_retires_in_47_days_is_an_alarm_with_what_to_do(
     [
         ("openai/gpt-4-32k", False, "vanished"),
         ("openai/gpt-4-0613", False, "retired"),
-        ("openai/qwen3", True, "own"),
-        ("ollama/qwen3", False, "own"),
         ("openai/gpt-6-luna", False, "no date"),
     ],
 )
@@ -121,6 +119,21 @@ def test_a_judge_stands_as_any_other_model(
     code, rows = watch(tmp_path, capsys)
     assert ("judge", route, standing) in roles(rows)
     assert code == (3 if standing in ("vanished", "retired") else 0)
+
+
+@pytest.mark.parametrize(("route", "own"), [("openai/qwen3", True), ("ollama/qwen3", False), ("local/x", False)])
+def test_a_judge_of_ones_own_is_listed_once_a_notice_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], route: str, own: bool
+) -> None:
+    promote(
+        tmp_path,
+        dependencies=(Dependency(role="judge", model=PromotedModel(name=route, route=route, own_address=own)),),
+    )
+    assert roles(watch(tmp_path, capsys)[1]) == {("model", OWN.name, "own")}
+    notice = tmp_path / "own.yaml"
+    notice.write_text(f"schema_version: 1\nretirements:\n  - {{model: {route}, retires: 2026-12-10}}\n")
+    code, rows = watch(tmp_path, capsys, "--lifecycle", str(notice))
+    assert code == 3 and ("judge", route, "soon") in roles(rows)
 
 
 def test_every_judge_of_a_mix_counts_with_its_address_and_one_that_has_gone_keeps_its_name(tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ class ModelInUse:
         request_params: the request parameters that are sent.
         json_schema: whether answers must follow a schema.
         usage_1k: tokens of a thousand runs by class, as measured; None where the evidence has none.
-        price_then: when it was promoted; None where unknown.
+        price_then: of short prompts, when it was promoted; None where unknown.
+        measured_usd_1k: what a thousand runs of the model cost when promoted; None where unknown and in other roles.
+        requests_per_run: requests that a run makes, as far as the promotion tells: one for each predictor.
         stated: ISO date of retirement that was known of an own model when it was promoted; None without one.
         service_tier: that its requests name; None where they name none.
     """
@@ -70,6 +72,8 @@ class ModelInUse:
     price_then: Price | None
     stated: str | None = None
     service_tier: str | None = None
+    measured_usd_1k: float | None = None
+    requests_per_run: int = 1
 
     @property
     def fallback(self) -> bool:
@@ -150,6 +154,8 @@ def _in_use(promotion: Promotion, label: str, role: Role, model: PromotedModel) 
         price_then=_price(model),
         stated=model.retirement_date if own else None,
         service_tier=params.get("service_tier"),
+        measured_usd_1k=evidence.cost_usd * 1000 if role is Role.MODEL and evidence.cost_usd is not None else None,
+        requests_per_run=max(1, len(promotion.instructions)),
     )
 
 
@@ -194,13 +200,22 @@ class CostChange:
 
 
 def cost_change(used: ModelInUse, table: Table) -> CostChange:
-    """Then and now. An own model keeps its price: the table does not know it."""
+    """Then and now. An own model keeps its price: the table does not know it.
+
+    A promotion keeps the price of short prompts. Where the prompts are so long that another one applies, the cost then
+    is what was measured.
+    """
     row = None if used.own else table.find(used.route)
-    now = None if row is None or row.price is None else row.price.for_tier(used.service_tier)
-    now = used.price_then if used.own else now
-    return CostChange(then_usd_1k=cost_usd(used.price_then, used.usage_1k), now_usd_1k=cost_usd(now, used.usage_1k))
+    price = None if row is None or row.price is None else row.price.for_tier(used.service_tier)
+    price = used.price_then if used.own else price
+    then, now = (cost_usd_1k(p, used.usage_1k, used.requests_per_run) for p in (used.price_then, price))
+    if price is not None and used.usage_1k is not None and now != price.flat.cost_usd(used.usage_1k):
+        then = used.measured_usd_1k
+    return CostChange(then_usd_1k=then, now_usd_1k=now)
 
 
-def cost_usd(price: Price | None, usage: Usage | None) -> float | None:
-    """USD of a usage; None where anything needed is not known."""
-    return None if price is None or usage is None else price.cost_usd(usage)
+def cost_usd_1k(price: Price | None, usage_1k: Usage | None, requests_per_run: int = 1) -> float | None:
+    """USD of a thousand runs, by the step of the price that their mean prompt is in; None where it is not known."""
+    if price is None or usage_1k is None:
+        return None
+    return price.at(usage_1k.prompt_tokens // (1000 * requests_per_run)).cost_usd(usage_1k)

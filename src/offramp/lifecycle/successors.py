@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from offramp.lifecycle.in_use import cost_usd
+from offramp.lifecycle.in_use import cost_usd_1k
 from offramp.models import keys
 from offramp.models.acceptance import accepted
 from offramp.models.capabilities import supported_params
@@ -44,6 +44,7 @@ class Needs:
         request_params: what is sent; a model that rejects some of it is a successor all the same, without them.
         usage_1k: a thousand runs, for the price ratio.
         cost_usd_1k: what they cost with the model that leaves; None where not known.
+        requests_per_run: requests that share the prompt tokens of a run.
     """
 
     route: str
@@ -53,6 +54,7 @@ class Needs:
     reasons: bool = False
     usage_1k: Usage = TYPICAL_1K
     cost_usd_1k: float | None = None
+    requests_per_run: int = 1
 
     @property
     def provider(self) -> str:
@@ -162,7 +164,9 @@ def _named_by(row: TableRow, leaves: Retirement | None) -> str | None:
 
 
 def _ratio(price: Price | None, needs: Needs) -> float | None:
-    after = cost_usd(price, needs.usage_1k)
+    """At the service tier that is asked for; a model without it is asked at the standard one."""
+    at_tier = None if price is None else price.for_tier(needs.request_params.get("service_tier")) or price
+    after = cost_usd_1k(at_tier, needs.usage_1k, needs.requests_per_run)
     return None if not needs.cost_usd_1k or after is None else after / needs.cost_usd_1k
 
 

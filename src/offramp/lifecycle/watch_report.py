@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from offramp.errors import StorageError
 from offramp.lifecycle.dependencies import DependencyReader
-from offramp.lifecycle.in_use import CostChange, ModelInUse, Role, cost_change, cost_usd, models_in_use
+from offramp.lifecycle.in_use import CostChange, ModelInUse, Role, cost_change, cost_usd_1k, models_in_use
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
 from offramp.models.retirement.dates import (
     WITHIN_DAYS,
@@ -200,8 +200,9 @@ def _studies(storage: str | None, results: Path, notes: list[str]) -> Iterator[S
 def watch_models(
     models: Iterable[ModelInUse], calendar: Calendar, *, today: datetime.date, within_days: int = WITHIN_DAYS
 ) -> WatchReport:
-    """The same for these models and these dates."""
-    rows = [look_at(used, calendar, today, within_days=within_days) for used in models]
+    """The same for these models and these dates. A judge or proposer of one's own is listed once a notice names it."""
+    looked_at = [look_at(used, calendar, today, within_days=within_days) for used in models]
+    rows = [row for row in looked_at if row.used.role.answers or row.standing is not Standing.OWN]
     return WatchReport(
         today=today, within_days=within_days, table=calendar.table.version, rows=tuple(sorted(rows, key=_urgency))
     )
@@ -244,7 +245,8 @@ def _needs(used: ModelInUse, calendar: Calendar) -> Needs:
         request_params=used.request_params,
         reasons=used.reasons,
         usage_1k=usage,
-        cost_usd_1k=cost_usd(price, usage),
+        cost_usd_1k=cost_usd_1k(price, usage, used.requests_per_run),
+        requests_per_run=used.requests_per_run,
     )
 
 
