@@ -35,7 +35,7 @@ _SLOW = (
     "models/test_price_tiers", "promote/test_check", "study/test_compare", "study/test_false_better", "study/test_recommend",
     "promote/test_exports", "review/", "promote/test_labels_and_history", "promote/test_loading", "promote/test_promote",
     "properties/test_intervals", "search/racing/", "search/test_verify", "study/test_json_outputs",
-    "search/test_estimate", "search/test_holdout_reserve", "search/test_live_racing",
+    "search/test_estimate", "search/test_holdout_reserve", "search/test_live_racing", "search/test_parked_models",
     "search/test_optuna_study", "search/test_priced_by_tier", "search/test_proposals", "search/test_replay",
     "search/test_search_jobs", "search/test_search_killed", "search/test_search_over_http", "search/test_state",
     "search/test_warm_starts", "space/test_space_fuzz", "store/test_budget", "study/test_report_numbers",

@@ -457,6 +457,8 @@ class Ending(enum.StrEnum):
     REFUSED = "refused"  # by the model
 
 
+PROMPT_TOO_LONG = "the prompt is too long"
+"""How the reason of a result begins whose prompt does not fit into the model's context."""
 TOO_LONG = "too_long"
 """Finish reason of what stands for a request whose prompt does not fit into the model's context."""
 _FINISH_REASONS: Mapping[Ending, frozenset[str]] = {
@@ -559,7 +561,9 @@ class Aggregate:
             as for results of earlier versions. `n_cut_reasoning` of the cut ones had written reasoning only.
         n_other_model: runs that another model than the one asked for answered, mostly `other_model`.
         failures: how many of the `n_failed` examples have no score for each reason; without those whose reason is not
-            kept.
+            kept. A reason here names no row, so that those of one kind count together.
+        examples: ids by each of these reasons, and by `filtered`, `refused` and `too_long` of the n runs: the inputs
+            that a provider did not answer.
     """
 
     n: int
@@ -584,6 +588,7 @@ class Aggregate:
     n_other_model: int | None = None
     other_model: str | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
+    examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     others_usd: float | None = 0.0
 
     def latency_s(self, statistic: str = "p50") -> float | None:

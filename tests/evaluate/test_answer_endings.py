@@ -169,3 +169,42 @@ def test_a_judge_without_an_answer_is_counted_by_its_reason_and_scores_nothing(t
 )
 def test_a_snapshot_is_the_model_and_another_name_is_not(asked, answered, another):
     assert is_another(asked, answered) is another
+
+
+ROWS = ("e004", "e013")
+REJECTED = {
+    "empty block": (ServerReply(status=400, text="messages: text content blocks must be non-empty"), "non-empty"),
+    "unprocessable": (ServerReply(status=422, text="Input should be a valid string"), "valid string"),
+    "filtered": (ServerReply(status=400, text="blocked by the content management policy"), "filtered by the provider"),
+    "too large": (ServerReply(status=413, text="Request Entity Too Large"), "prompts too long for the model"),
+    "too long": (ServerReply(status=400, text="the maximum context length is 9 tokens"), "prompts too long"),
+    "with ids of its own": (None, "must not be blank"),
+}
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_rows_that_a_provider_rejects_are_named_and_counted_as_one_kind(tmp_path, name, capsys, caplog):
+    reply, words = REJECTED[name]
+
+    def script(body):
+        number = body["messages"][-1]["content"].split()[1]
+        if f"e{number}" not in ROWS:
+            return ServerReply(text="billing")
+        own = f"messages.{int(number)}.content must not be blank (req_{number}abcdef0, 2026-11-28T10:{number[1:]}:00Z)"
+        return reply or ServerReply(status=400, text=own)
+
+    job = run(tmp_path, script, splits={"train": 2, "search": 30, "holdout": 4})
+    incumbent = job.report.to_json()["incumbent"]
+    (note,) = incumbent["notes"]
+    assert job.error is None and note.startswith("2 of 30 ") and words in note and "(e004, e013)" in note
+    assert list(incumbent["examples"].values()) == [list(ROWS)]
+    unscored = [r for r in results_of(tmp_path, job) if r.score is None]
+    if unscored:
+        assert list(incumbent["failures"].values()) == [2] and not any("e004" in key for key in incumbent["failures"])
+        assert sorted(re.search(r"row (\d+) \((\w+)\)", r.reason).groups() for r in unscored) == [
+            ("14", "e013"),
+            ("5", "e004"),
+        ]
+        assert len([r for r in caplog.messages if "row 5 (e004)" in r]) == 1
+    with open_store(f"sqlite:///{tmp_path / 'results' / 'offramp.db'}") as store:
+        assert read_report(store, job.report.study).to_json()["incumbent"] == incumbent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from offramp.models.names import is_another
 from offramp.program.program import Outcome
-from offramp.records import Candidate, Ending
+from offramp.records import PROMPT_TOO_LONG, TOO_LONG, Candidate, Ending
 
 _WORST_FIRST = tuple(reversed(Ending))
 
@@ -30,6 +30,8 @@ def reasoning_only(outcome: Outcome) -> bool:
 def error_words(outcome: Outcome, candidate: Candidate) -> str:
     """A program error in words that say what the provider did, where that is why."""
     error, ending = outcome.program_error or "", ending_of(outcome)
+    if any(reply.finish_reason == TOO_LONG for reply in outcome.replies):
+        return f"{PROMPT_TOO_LONG}: {error}"
     if ending is Ending.CUT:
         limit = next((candidate.request_params[n] for n in _LIMITS if candidate.request_params.get(n)), None)
         said = "cut at the output limit" if limit is None else f"cut at max_tokens {limit}"

@@ -10,6 +10,7 @@ Invariant: `evaluate` returns results for all examples that it was given, or rai
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from offramp.calls.failures import InfrastructureError
+from offramp.calls.failures import InfrastructureError, RequestRejected
 from offramp.errors import JobError, OfframpError
 from offramp.evaluate.demos import bootstrap, without_demos
 from offramp.evaluate.observe import Observation, observe
@@ -28,6 +29,7 @@ from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory
 from offramp.program.program import Demos, Outcome, Program, labelled_demos
 from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Purpose, Result, ResultState, Split
+from offramp.store.aggregates import group_of
 from offramp.store.results import ProbeRun
 from offramp.task.task import Task
 
@@ -35,6 +37,8 @@ FEWEST_CRASHES = 5
 CRASHED_SHARE = 0.9
 """From so many runs on, and with such a share of exceptions in the module's own code, a job stops: it is a bug."""
 
+_log = logging.getLogger("offramp")
+MOST_NAMED = 5
 Within = Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -99,6 +103,7 @@ class Evaluator:
         self._programs: dict[str, Program] = {}
         self._crashes: list[bool] = []
         self._nearest: NearestDemos | None = None
+        self._rejected: set[tuple[str, str]] = set()
 
     def use(self, program: Program) -> None:
         """A program that is ready, such as a promoted one, in place of the one that would be made for its candidate."""
@@ -146,6 +151,7 @@ class Evaluator:
                     outcome = self._sound(_checked(await program.run(example)))
                     result = await result_of(outcome, **self._grading(program.candidate, example))
                     await self._results.keep(batch.split, result)
+                    self._tell_rejected(program.candidate, result)
                     if batch.on_result is not None:
                         batch.on_result(result)
             except Exception as error:  # noqa: BLE001 (raised by `evaluate`, when the others are done)
@@ -154,6 +160,13 @@ class Evaluator:
             batch.results.append(result)
             if sum(r.state is ResultState.INFRASTRUCTURE_ERROR for r in batch.results) > batch.most_failed:
                 batch.stop.append(_too_many(program.candidate, batch.results))
+
+    def _tell_rejected(self, candidate: Candidate, result: Result) -> None:
+        """Logs the row that a provider rejects while it answers others, once for each model."""
+        key = (candidate.model, result.example)
+        if (result.reason or "").startswith(RequestRejected.__name__) and key not in self._rejected:
+            self._rejected.add(key)
+            _log.warning("warning: %s: %s", candidate.model, result.reason)
 
     def _sound(self, outcome: Outcome) -> Outcome:
         """The outcome, unless nearly all runs so far ended in an exception of the module's own code: it has a bug.
@@ -261,9 +274,11 @@ def _checked(outcome: Outcome) -> Outcome:
 
 def _too_many(candidate: Candidate, results: Sequence[Result]) -> TooManyFailures:
     failed = [r for r in results if r.state is ResultState.INFRASTRUCTURE_ERROR]
-    reason, count = Counter(r.reason for r in failed).most_common(1)[0]
+    reason, count = Counter(group_of(r.reason or "") for r in failed).most_common(1)[0]
+    ids = [r.example for r in failed if group_of(r.reason or "") == reason]
+    named = f"{', '.join(ids[:MOST_NAMED])}{', ...' if len(ids) > MOST_NAMED else ''}"
     return TooManyFailures(
         f"candidate {candidate.id} ({candidate.model}): {len(failed)} of {len(results)} runs failed for reasons "
-        f"outside of the program; most often ({count}): {reason}. Nothing was scored as zero; run the same command "
-        "again to go on."
+        f"outside of the program; most often ({count}): {reason} ({named}). Nothing was scored as zero; run "
+        "the same command again to go on."
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from offramp.calls.failures import InfrastructureError, ProgramError
+from offramp.calls.failures import InfrastructureError, ProgramError, RequestRejected
 from offramp.evaluate.endings import ending_of, error_words, other_model, reasoning_only
 from offramp.program.program import Outcome
 from offramp.program.run_log import Exchange
@@ -115,6 +115,7 @@ def _virtual_cost(exchanges: Sequence[Exchange]) -> float | None:
 
 
 def _failed(outcome: Outcome, candidate: Candidate, example: Example, error: BaseException) -> Result:
+    row = f"row {example.row} ({example.id}): " if isinstance(error, RequestRejected) else ""
     return Result(
         candidate=candidate.id,
         example=example.id,
@@ -122,7 +123,7 @@ def _failed(outcome: Outcome, candidate: Candidate, example: Example, error: Bas
         score=None,
         cost_usd=None,
         latency_s=None,
-        reason=f"{type(error).__name__}: {error}",
+        reason=f"{type(error).__name__}: {row}{error}",
         calls=len(outcome.replies) - _cached(outcome),
         cached_calls=_cached(outcome),
     )

@@ -11,14 +11,27 @@ Invariant: a stored aggregate is `aggregate_of` of the stored results; whoever c
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from offramp.records import Aggregate, Ending, Evaluation, Price, Result, ResultState, Split, Usage, percentile
+from offramp.records import (
+    PROMPT_TOO_LONG,
+    TOO_LONG,
+    Aggregate,
+    Ending,
+    Evaluation,
+    Price,
+    Result,
+    ResultState,
+    Split,
+    Usage,
+    percentile,
+)
 from offramp.stats import mean_interval_of
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
@@ -54,16 +67,49 @@ def aggregate_of(results: Iterable[Result]) -> Aggregate:
             latency_p50_s=p50,
             latency_p90_s=p90,
             latency_p95_s=p95,
-            failures=_counts(r.reason for r in found.results if r.score is None),
         )
     )
+    aggregate = _named(aggregate, [(r.example, kind) for r in found.results for kind in kinds_of(r)])
     return _with_endings(aggregate, counted)
 
 
-def _counts(reasons: Iterable[str | None]) -> dict[str, int]:
-    """How often each reason comes, the most frequent first."""
-    count = Counter(reason for reason in reasons if reason)
-    return {reason: count[reason] for reason in sorted(count, key=lambda reason: (-count[reason], reason))}
+def kinds_of(result: Result) -> Iterator[str]:
+    """Why a provider did not answer on one example: a reason without the row, or `filtered`, `refused`, `too_long`."""
+    if result.score is None:
+        if result.reason:
+            yield group_of(result.reason)
+    elif result.ending in (Ending.FILTERED, Ending.REFUSED):
+        yield str(result.ending)
+    elif result.state is ResultState.PROGRAM_ERROR and (result.reason or "").startswith(PROMPT_TOO_LONG):
+        yield TOO_LONG
+
+
+_OF_ONE_REQUEST = re.compile(
+    r"\b(?:req|request|chatcmpl|resp|trace|msg)[-_][A-Za-z0-9_-]{6,}|\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b[0-9a-f]{16,}\b"
+    r"|\b\d{4}-\d\d-\d\dT[\d:.]+Z?|\brow \d+ \(.*?\): |\bmessages[.\[]\d+[\d.\]]*"
+)
+
+
+def group_of(reason: str) -> str:
+    """A reason without what is only of one request: its row, its id, its time."""
+    return re.sub(r"\s+", " ", _OF_ONE_REQUEST.sub("", reason)).strip()
+
+
+def _named(found: Aggregate, kinds: Iterable[tuple[str, str]]) -> Aggregate:
+    """With the examples of each kind and how often each reason comes, the most frequent first.
+
+    Args:
+        kinds: pairs of an example and why a provider did not answer on it.
+    """
+    named: dict[str, list[str]] = {}
+    for example, kind in kinds:
+        named.setdefault(kind, []).append(example)
+    order = sorted(named, key=lambda kind: (-len(named[kind]), kind))
+    return replace(
+        found,
+        failures={kind: len(named[kind]) for kind in order if kind not in (Ending.FILTERED, Ending.REFUSED, TOO_LONG)},
+        examples={kind: tuple(sorted(named[kind])) for kind in order},
+    )
 
 
 def _with_endings(found: Aggregate, counted: Sequence[Result]) -> Aggregate:
@@ -141,6 +187,12 @@ def _may_step(seen: Aggregate, price: Price | None) -> bool:
     return price is not None and seen.usage is not None and len(price.up_to(seen.usage.prompt_tokens)) > 1
 
 
+def _may_lack_answers(seen: Aggregate) -> bool:
+    """Whether a provider may not have answered on some example: no score, filtered, refused, or too long a prompt."""
+    answered = (seen.n_unreadable or 0) + (seen.n_empty or 0) + (seen.n_cut or 0)
+    return bool(seen.n_failed or seen.n_filtered or seen.n_refused or seen.n_fault > answered)
+
+
 class AggregateStore:
     """Aggregates of every study of a storage. Stored ones have no cost; `priced` adds it as it reads them."""
 
@@ -161,9 +213,10 @@ class AggregateStore:
         with self._store.reading() as conn:
             rows = conn.execute(sa.select(summaries).where(c.study == study, c.split == str(split)))
             found = {row.candidate: _aggregate(row) for row in rows}
-        failed = {name for name, seen in found.items() if seen.n_failed}
-        reasons = ResultStore(self._store).failure_reasons(study, split, failed) if failed else {}
-        return found | {name: replace(found[name], failures=_counts(reasons[name])) for name in reasons}
+        odd = {name for name, seen in found.items() if _may_lack_answers(seen)}
+        unanswered = ResultStore(self._store).unanswered(study, split, odd) if odd else {}
+        named = {name: [(r.example, kind) for r in rows for kind in kinds_of(r)] for name, rows in unanswered.items()}
+        return found | {name: _named(found[name], pairs) for name, pairs in named.items()}
 
     def priced(self, study: str, split: Split | str, prices: Mapping[str, Price | None]) -> dict[str, Aggregate]:
         """The aggregates of one split by candidate id.

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from offramp.records import SAME_SCORE, Ending, Result, ResultState, Split, Usage
+from offramp.records import PROMPT_TOO_LONG, SAME_SCORE, Ending, Result, ResultState, Split, Usage
 from offramp.store.engine import Store
 from offramp.store.tables import probes, results
 
@@ -73,17 +73,14 @@ class ResultStore:
                 found[candidate][example] = score
         return found
 
-    def failure_reasons(
-        self, study: str, split: Split | str, candidates: Collection[str]
-    ) -> dict[str, list[str | None]]:
-        """By each of these candidates, why results have no score; None for one whose reason was not kept."""
+    def unanswered(self, study: str, split: Split | str, candidates: Collection[str]) -> dict[str, list[Result]]:
+        """By each of these candidates, results without a score, and those that a provider's own refusal has decided."""
         c = results.c
-        where = (c.study == study, c.split == str(split), c.candidate.in_(list(candidates)), c.score.is_(None))
-        found: dict[str, list[str | None]] = {candidate: [] for candidate in candidates}
-        with self._store.reading() as conn:
-            for candidate, reason in conn.execute(sa.select(c.candidate, c.reason).where(*where)):
-                found[candidate].append(reason)
-        return found
+        decided = sa.or_(
+            c.score.is_(None), c.ending.in_([Ending.FILTERED, Ending.REFUSED]), c.reason.startswith(PROMPT_TOO_LONG)
+        )  # fmt: skip
+        found = self._select(study, split, c.candidate.in_(list(candidates)), decided)
+        return {candidate: list(found.get(candidate, {}).values()) for candidate in candidates}
 
     def call_counts(self, study: str, split: Split | str) -> dict[str, CallCounts]:
         """Calls by candidate. Reads every result of the split: a second or two for a million."""

@@ -27,7 +27,7 @@ STOPPED: Mapping[str, str] = {
     "error": "an error stopped it",
 }
 """Why a run ended, by `stop_reason`."""
-MOST_REASONS, LONGEST_REASON = 3, 300
+MOST_REASONS, LONGEST_REASON, MOST_NAMED = 3, 300, 5
 """Why runs have no score: this many reasons are shown, each up to this many characters."""
 
 CHEAPER, FASTER = ("cheaper", "more expensive"), ("faster", "slower")
@@ -134,16 +134,32 @@ def answer_notes(seen: Aggregate, params: Mapping[str, Any], *, where: str = "")
     other = plain(seen.other_model or "another model")
     found = (
         (cut, f"cut at {at}{reasoning}: {'raise' if limit is not None else 'set a higher'} max_tokens"),
-        (seen.n_filtered, "filtered by the provider: read those inputs, or change the filter's settings there"),
-        (seen.n_refused, "refused by the model: change the instruction or the model"),
+        (seen.n_filtered, f"filtered by the provider{_named(seen, 'filtered')}: {_FILTERED}"),
+        (seen.n_refused, f"refused by the model{_named(seen, 'refused')}: change the instruction or the model"),
         (seen.n_empty, "empty although the model stopped by itself: change the instruction or the model"),
         (seen.n_unreadable, "unreadable: say the form of the answer in the instruction, or set `constrained: true`"),
         (seen.n_other_model, f"given by {other}, which is not the model asked for{plain(asked)}"),
     )
     before, all_runs = f"{where}: " if where else "", seen.n + seen.n_failed
     notes = [f"{before}{n} of {seen.n} answers {words}" for n, words in found if n]
-    failed = [f"{before}{n} of {all_runs} runs have no score: {_brief(why)}" for why, n in seen.failures.items()]
+    if n := len(seen.examples.get("too_long", ())):
+        notes.append(f"{before}{n} of {seen.n} prompts too long for the model{_named(seen, 'too_long')}: {_TOO_LONG}")
+    failed = [
+        f"{before}{n} of {all_runs} runs have no score: {_brief(why)}{_named(seen, why)}"
+        for why, n in seen.failures.items()
+    ]
     return [*notes, *failed[:MOST_REASONS]]
+
+
+_FILTERED = "read those inputs, or change the filter's settings there"
+_TOO_LONG = "shorten them, or use a model with a larger context"
+
+
+def _named(seen: Aggregate, kind: str) -> str:
+    """The first examples of a kind, in brackets; empty where they are not known."""
+    ids = seen.examples.get(kind, ())
+    more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
+    return f" ({plain(', '.join(ids[:MOST_NAMED]))}{more})" if ids else ""
 
 
 def _brief(reason: str) -> str:
@@ -169,7 +185,8 @@ def answer_counts(seen: Aggregate) -> dict[str, Any]:
     """Counts by ending as JSON values; None where they are not known."""
     names = ("n_cut", "n_cut_reasoning", "n_filtered", "n_refused", "n_empty", "n_unreadable", "n_other_model")
     counts = {name: getattr(seen, name) for name in names}
-    return {**counts, "other_model": seen.other_model, "failures": dict(seen.failures)}
+    examples = {kind: list(ids) for kind, ids in seen.examples.items()}
+    return {**counts, "other_model": seen.other_model, "failures": dict(seen.failures), "examples": examples}
 
 
 def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) -> str:
