@@ -374,6 +374,7 @@ class Candidate:
         instructions: text by predictor name (`main` for a task given by a signature).
         demo_kind, demo_count: how many demos and how they are chosen. `demo_seed` matters for random kinds.
         request_params: temperature, top_p, max_tokens, reasoning_effort, seed, ...
+        models: model by predictor, for those of a module of one's own that do not run on `model`.
     """
 
     params: Mapping[str, Scalar]
@@ -386,6 +387,7 @@ class Candidate:
     demo_count: int
     demo_seed: int
     request_params: Mapping[str, Any]
+    models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -404,6 +406,7 @@ class Candidate:
                 "instructions": dict(self.instructions),
                 "demos": demos,
                 "request_params": dict(self.request_params),
+                **({"models": dict(self.models)} if self.models else {}),
             },
             length=12,
         )

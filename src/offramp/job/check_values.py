@@ -36,6 +36,10 @@ def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric], *, leaving: se
         for params in sent_to(name, request_params):
             if (found := rejection(job.models[name], params)) is not None:
                 raise _searched(job, request_params, found)
+    for name, key in job.predictor_models.items():
+        for params in sent_to(name, request_params, key):
+            if (found := rejection(job.models[name], params)) is not None:
+                raise _searched(job, request_params, found, key)
     stated: list[tuple[str, Model, Mapping[str, Any]]] = []
     if job.incumbent is not None and job.incumbent.model not in leaving:
         model = job.models[job.incumbent.model]
@@ -52,14 +56,15 @@ def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric], *, leaving: se
             raise SpaceError(problem(job.loaded.where(f"{key}.{name}"), what, do=do))
 
 
-def sent_to(model: str, request_params: Sequence[SearchParam]) -> Iterator[dict[str, Any]]:
+def sent_to(model: str, request_params: Sequence[SearchParam], key: str = "model") -> Iterator[dict[str, Any]]:
     """Request parameters that a candidate on this model may be sent: what is fixed, with every value, then every two.
 
     Args:
         request_params: the request parameters of a space.
+        key: the param that chooses the model.
     """
-    mine = [param for param in request_params if _may_apply(param, {"model": model})]
-    alone = [param for param in mine if len(param.choices) == 1 and not (param.when.keys() - {"model"})]
+    mine = [param for param in request_params if _may_apply(param, {key: model})]
+    alone = [param for param in mine if len(param.choices) == 1 and not (param.when.keys() - {key})]
     fixed = {param.name: param.choices[0] for param in alone}
     free = [param for param in mine if param.name not in fixed]
     yield dict(fixed)
@@ -68,7 +73,7 @@ def sent_to(model: str, request_params: Sequence[SearchParam]) -> Iterator[dict[
             yield {**fixed, param.name: value}
     for one, other in combinations(free, 2):
         for a, b in product(_values(one), _values(other)):
-            if _may_apply(one, {"model": model, other.name: b}) and _may_apply(other, {"model": model, one.name: a}):
+            if _may_apply(one, {key: model, other.name: b}) and _may_apply(other, {key: model, one.name: a}):
                 yield {**fixed, one.name: a, other.name: b}
 
 
@@ -84,16 +89,19 @@ def _values(param: SearchParam) -> tuple[Scalar, ...]:
     return tuple(dict.fromkeys(param.own(value) for value in values if param.step is None or param.holds(value)))
 
 
-def _searched(job: ResolvedJob, request_params: Sequence[SearchParam], found: Rejection) -> SpaceError:
+def _searched(
+    job: ResolvedJob, request_params: Sequence[SearchParam], found: Rejection, key: str = "model"
+) -> SpaceError:
     """The message for a searched or fixed parameter: what accepts it, and the line that keeps it from the rest."""
     param = next(param for param in request_params if param.name in found.params)
     name = param.name
-    accepting = [other for other in job.searched_models if rejection(job.models[other], found.params) is None]
+    chosen = job.searched_models if key == "model" else [m for m, by in job.predictor_models.items() if by == key]
+    accepting = [other for other in chosen if rejection(job.models[other], found.params) is None]
     model = job.models[found.model]
     alone = {key: value for key, value in found.params.items() if key != name}
     others = [value for value in _values(param) if rejection(model, {**alone, name: value}) is None]
     steps = [f"Use a value that it accepts ({', '.join(map(repr, others))})" if others else ""]
-    steps += [f"send it only where it is accepted: `when: {{model: {accepting}}}`" if accepting else "remove it"]
+    steps += [f"send it only where it is accepted: `when: {{{key}: {accepting}}}`" if accepting else "remove it"]
     do = ", or ".join(step for step in steps if step) + "."
     what = f"params.{name}: {found.model!r} does not accept {found.what} ({found.why})"
     return SpaceError(problem(job.loaded.where(f"params.{name}"), what, do=do[0].upper() + do[1:]))

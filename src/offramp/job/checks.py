@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from offramp.errors import DatasetError, MetricError, ModelError, SpaceError, nearest, problem
@@ -20,6 +21,7 @@ from offramp.program.program import demo_rows
 from offramp.program.values import base_of
 from offramp.records import STANDARD_TIERS, DemoKind, Model
 from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, ModelPart, PythonMetric, as_list, model_name
+from offramp.space.params import SearchParam
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
 from offramp.task.metrics.rows import PREDICTION, Missing
@@ -64,6 +66,7 @@ def _check_params(job: ResolvedJob) -> None:
     for param in job.search_params:
         if param.group != "request" or set(param.choices) == {None}:
             continue
+        _check_predictor_models(job, param)
         some = {name: values[0] for name, values in param.when.items()}
         names = [n for n in job.searched_models if param.applies({**some, "model": n})]
         refusing = [n for n in names if not _takes(job.models[n], param.name)]
@@ -86,6 +89,16 @@ def _check_params(job: ResolvedJob) -> None:
                 raise SpaceError(
                     problem(where, f"incumbent.params.{name} is not taken by {model.name!r}", do="Remove it.")
                 )
+
+
+def _check_predictor_models(job: ResolvedJob, param: SearchParam) -> None:
+    """The same for models of single predictors, which are sent what the candidate's model is sent."""
+    for name, key in job.predictor_models.items():
+        applies = key not in param.when or replace(param, when={key: param.when[key]}).applies({key: name})
+        if applies and not _takes(job.models[name], param.name):
+            what = f"params.{param.name} is not taken by {name!r}, which `program.{key.replace('.', 's.', 1)}` names"
+            do = f"Add `when: {{{key}: [...]}}` with those that take it, or list it under the model's `supports`."
+            raise SpaceError(problem(job.loaded.where(f"params.{param.name}"), what, do=do))
 
 
 def _try_metrics(job: ResolvedJob) -> None:

@@ -49,6 +49,7 @@ def one_calls(job: ResolvedJob) -> list[OneCall]:
     """For each searched model that bills by tokens, and the incumbent's where it is another."""
     params = [p for p in job.search_params if p.group == "request" and p.name in (*LIMITS, "n", TIER)]
     sent = {name: _sets(name, params) for name in job.searched_models}
+    sent |= {name: _sets(name, params, key) for name, key in job.predictor_models.items() if name not in sent}
     if job.incumbent is not None:
         sent.setdefault(job.incumbent.model, []).append(dict(job.incumbent.request_params))
     found = []
@@ -82,9 +83,9 @@ def tiers_sent(job: ResolvedJob, model: str) -> list[str]:
     return list(dict.fromkeys(str(sent[TIER] or "default") for sent in sent_to(model, param) if TIER in sent))
 
 
-def _sets(model: str, params: Sequence[SearchParam]) -> list[Mapping[str, Any]]:
+def _sets(model: str, params: Sequence[SearchParam], key: str = "model") -> list[Mapping[str, Any]]:
     """What may be sent of these params, with a value for as many of them as apply."""
-    sets = list(sent_to(model, params))
+    sets = list(sent_to(model, params, key))
     most = max(len(sent) for sent in sets)
     return [{k: v for k, v in sent.items() if v is not None} for sent in sets if len(sent) == most]
 

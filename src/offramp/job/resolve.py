@@ -6,7 +6,7 @@ written or spent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from offramp.space.params import (
     candidate_of,
     incumbent_params,
     params_of,
+    predictor_models,
 )
 from offramp.study.domain.objectives import objectives_of
 from offramp.task.task import Task, load_task
@@ -57,7 +58,7 @@ def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = Fal
     own_texts = {} if factory is None else own_instructions(factory())
     if factory is not None and not texts:
         texts = {name: {OWN: text} for name, text in own_texts.items()}
-    predictors = _predictors(factory, texts, where)
+    predictors = _predictors(factory, texts, predictor_models(space), where)
     texts = {
         p: {n: own_texts[p] if (n, text) == (OWN, "") else text for n, text in v.items()} for p, v in texts.items()
     }
@@ -103,6 +104,7 @@ def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
     others = [("metric.model", part.model) for part in metric_parts(space.metric, JudgeMetric)]
     if space.incumbent is not None:
         others.append(("incumbent.model", space.incumbent.model))
+    others += [(f"program.models.{p}", name) for p, names in predictor_models(space).items() for name in names]
     for key, name in others:
         if name not in found:
             found[name] = with_capabilities(resolve(name, f"{where}: {key}"))
@@ -112,14 +114,14 @@ def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
     return found, searched
 
 
-def _predictors(factory: ModuleFactory | None, texts: Texts, where: str) -> int:
+def _predictors(factory: ModuleFactory | None, texts: Texts, models: Collection[str], where: str) -> int:
     names = list(predictors_of(factory())) if factory is not None else [MAIN]
-    for predictor in texts:
-        if predictor not in names:
-            do = nearest(predictor, names) or f"Its predictors are {names}."
-            raise SpaceError(
-                problem(where, "instructions", got=predictor, expected="a predictor of the program", do=do)
-            )
+    for key, named in {"instructions": texts, "program.models": models}.items():
+        for predictor in named:
+            if predictor not in names:
+                do = nearest(predictor, names) or f"Its predictors are {names}."
+                expected = "a predictor of the program"
+                raise SpaceError(problem(where, key, got=predictor, expected=expected, do=do))
     return len(names)
 
 

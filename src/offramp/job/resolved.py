@@ -14,7 +14,16 @@ from offramp.program.module import ModuleFactory
 from offramp.records import Candidate, Model, Objective
 from offramp.space.load import LoadedSpace
 from offramp.space.model import OWN, SpaceFile
-from offramp.space.params import SearchParam, Texts, assignments, candidate_of, narrowed, params_of
+from offramp.space.params import (
+    SearchParam,
+    Texts,
+    assignments,
+    candidate_of,
+    model_param,
+    narrowed,
+    params_of,
+    predictor_models,
+)
 from offramp.task.task import Task
 
 
@@ -77,6 +86,11 @@ class ResolvedJob:
         return candidate_of(params, space=self.space, texts=texts, models=self.models, search_params=self.search_params)
 
     @property
+    def predictor_models(self) -> dict[str, str]:
+        """Models that single predictors may run on, each with the param that chooses it."""
+        return {name: model_param(p) for p, names in predictor_models(self.space).items() for name in names}
+
+    @property
     def all_texts(self) -> Texts:
         """Every instruction that can be chosen today: those of the file, then those that joined."""
         return {name: {**variants, **self.joined.get(name, {})} for name, variants in self.texts.items()}
@@ -118,6 +132,9 @@ class ResolvedJob:
         part["program"]["format"] = (
             self.space.program.format or self.space.adapters[0]
         )  # as before it could be left open
+        for place in (part["program"], part["incumbent"] or {}):  # as before predictors had models
+            if not place.get("models", True):
+                del place["models"]
         part["demos"]["kind"] = self.space.demos.kind or self.space.demo_kinds[0]
         _without_new_defaults(part["task"])
         if part["dataset"]["group"] is None:  # as before there were groups

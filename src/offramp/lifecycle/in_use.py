@@ -28,6 +28,7 @@ class Role(enum.StrEnum):
 
     MODEL = "model"  # it answers
     FALLBACK = "fallback"  # it is asked when another gives no answer
+    PROGRAM = "program"  # the program asks it beside the model
     JUDGE = "judge"  # it grades for the metric
     PROPOSER = "proposer"  # it writes instructions
     BASE = "base"  # a tuned model was made from it and retires with it
@@ -125,6 +126,7 @@ def models_in_use(
 def models_of(promotion: Promotion, label: str, dependencies: Iterable[Dependency] = ()) -> Iterator[ModelInUse]:
     """The model of one promotion, its fallbacks and dependencies; behind each tuned model its base."""
     needed = [(Role.MODEL, promotion.model), *((Role.FALLBACK, model) for model in promotion.fallbacks)]
+    needed += [(Role.PROGRAM, model) for model in promotion.others]
     needed += [(Role(item.role), item.model) for item in dependencies]
     for role, model in needed:
         used = _in_use(promotion, label, role, model)

@@ -104,6 +104,9 @@ class Program:
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
         self._adapter = adapter_of(candidate)
         known = {**(models or {}), model.name: model} if self._own else {}
+        for name, predictor in predictors_of(self._module).items():
+            if (chosen := known.get(candidate.models.get(name, ""))) is not None:
+                predictor.lm = language_model(chosen, candidate.request_params, send, constrained=candidate.constrained)
         self._routes = Routes(known, send, constrained=candidate.constrained, strict=strict)
 
     @property

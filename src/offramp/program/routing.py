@@ -63,7 +63,7 @@ class Routes:
 
     Args:
         models: those that the program may call, by name.
-        constrained: whether the candidate's decoder is held to the output schema.
+        constrained: whether the candidate's decoder is held to the output schema; so are those on this machine.
         strict: whether a call of any other model is refused; else it goes its own way, as in an app of one's own.
     """
 
@@ -73,8 +73,7 @@ class Routes:
         self.strict, self._models, self._pid = strict, models, os.getpid()
         self._engines: dict[str, tuple[SyncCallerEngine, CallerEngine]] = {}
         for name, model in models.items():
-            held = constrained and (model.local or model.supports_json_schema)
-            engine = CallerEngine(model, {}, send, constrained=held, grammars=model.local)
+            engine = CallerEngine(model, {}, send, constrained=constrained and model.local, grammars=model.local)
             self._engines[name] = SyncCallerEngine(engine), engine
 
     def lm_for(self, lm: Any) -> Any:

@@ -99,15 +99,15 @@ def build_promotion(
         UsageError: it cannot be promoted: its model, parameters or demos are not available as they were.
     """
     holdout = ResultStore(store).get(opened.row.name, Split.HOLDOUT, row.id)
-    parts, matched = asyncio.run(_replayed(store, opened, row.candidate, holdout))
+    parts, matched, others = asyncio.run(_replayed(store, opened, row.candidate, holdout))
     evidence = evidence_of(store, opened, row, requests_matched=matched, root=request.root, trials=trials)
     fallbacks = fallback_models(request.fallbacks, opened, row.candidate)
     dates = {
         m.name: request.calendar.retirement(m.name, m.route, stated=m.retirement_date)
-        for m in (parts.model, *fallbacks)
+        for m in (parts.model, *fallbacks, *others)
     }
     retirements = {name: retirement for name, retirement in dates.items() if retirement is not None}
-    draft = _draft(parts, fallbacks, opened, evidence, request, retirements)
+    draft = _draft(parts, fallbacks, others, opened, evidence, request, retirements)
     promotion, pool = asyncio.run(_with_rendering(draft, parts, opened))
     refuse_unsafe(promotion)
     kept = result_rows(holdout, judged=bool(opened.job.task.metric.judge_models))
@@ -116,8 +116,8 @@ def build_promotion(
 
 
 def _draft(
-    parts: Parts, fallbacks: Sequence[Model], opened: LoadedStudy, evidence: Evidence, request: PromotionRequest,
-    retirements: Mapping[str, Retirement],
+    parts: Parts, fallbacks: Sequence[Model], others: Sequence[Model], opened: LoadedStudy, evidence: Evidence,
+    request: PromotionRequest, retirements: Mapping[str, Retirement],
 ) -> Promotion:  # fmt: skip
     """The promotion without what is sent."""
     candidate = parts.candidate
@@ -132,6 +132,8 @@ def _draft(
             promoted_model(m, price_of(candidate, {candidate.model: m.price}), retirements.get(m.name))
             for m in fallbacks
         ),
+        others=tuple(promoted_model(m, m.price, retirements.get(m.name)) for m in others),
+        predictor_models=dict(candidate.models) or None,
         dependencies=dependencies_of(opened.job.space),
         request_params=dict(candidate.request_params),
         program=promoted_program(parts, opened),
@@ -214,8 +216,11 @@ def promoted_demos(parts: Parts) -> PromotedDemos:
 # ----------------------------------------------------------------------------------------------- the program
 
 
-async def _replayed(store: Store, opened: LoadedStudy, candidate: Candidate, holdout: Results) -> tuple[Parts, int]:
-    """What the candidate's program is made of, and how many of its runs on the holdout make only measured requests.
+async def _replayed(
+    store: Store, opened: LoadedStudy, candidate: Candidate, holdout: Results
+) -> tuple[Parts, int, tuple[Model, ...]]:
+    """What the candidate's program is made of, how many of its runs on the holdout make only measured requests, and
+    the other models that they ask.
 
     Answers come from the ledger alone.
     """
@@ -236,7 +241,8 @@ async def _replayed(store: Store, opened: LoadedStudy, candidate: Candidate, hol
             models=job.models,
         )
         examples = [example for example in job.task.splits.holdout if example.id in scored]
-        return parts, await runs_matched(parts, examples, session.recorded)
+        matched, others = await runs_matched(parts, examples, session.recorded)
+        return parts, matched, others
 
 
 async def _with_rendering(draft: Promotion, parts: Parts, opened: LoadedStudy) -> tuple[Promotion, Rows | None]:

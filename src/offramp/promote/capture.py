@@ -69,14 +69,26 @@ class Recorder:
         raise Refused("recorded, and not sent")
 
 
-async def runs_matched(parts: Parts, examples: Sequence[Example], recorded: RecordedAnswers) -> int:
-    """How many runs on these examples make only requests that were measured. Answers come from the ledger."""
-    matched, program = 0, parts.program(recorded.send)
+async def runs_matched(
+    parts: Parts, examples: Sequence[Example], recorded: RecordedAnswers
+) -> tuple[int, tuple[Model, ...]]:
+    """How many runs on these examples make only requests that were measured, and the other models that they ask.
+
+    Answers come from the ledger.
+    """
+    others = {name: parts.models[name] for name in parts.candidate.models.values()}
+
+    async def send(request: CallRequest) -> CallReply:
+        if request.model.name != parts.candidate.model:
+            others[request.model.name] = request.model
+        return await recorded.send(request)
+
+    matched, program = 0, parts.program(send)
     for example in examples:
         recorded.asked = recorded.unknown = 0
         await program.run(example)
         matched += bool(recorded.asked) and not recorded.unknown
-    return matched
+    return matched, tuple(others[name] for name in sorted(others))
 
 
 async def rendering_of(parts: Parts) -> tuple[Rendering, list[dict[str, Any]]]:

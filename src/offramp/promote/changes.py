@@ -14,7 +14,10 @@ from typing import Any
 from offramp.promote.promotion import Promotion
 from offramp.promote.serialization import values_of
 
-_CONFIG = ("model", "fallbacks", "request_params", "program", "instructions", "demos", "rendering")
+_CONFIG = (
+    "model", "fallbacks", "others", "predictor_models", "request_params", "program", "instructions", "demos",
+    "rendering",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

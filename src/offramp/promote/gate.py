@@ -51,7 +51,7 @@ def refusals(promotion: Promotion, rules: GateRules) -> tuple[str, ...]:
         found += _on_holdout(evidence, evidence.holdout, rules)
     if rules.needs_price and promotion.model.price is None:
         found.append(f"the price of {promotion.model.name} is not known")
-    models = [promotion.model, *promotion.fallbacks]
+    models = [promotion.model, *promotion.fallbacks, *promotion.others]
     found += retiring(models, rules.retirements, rules.today, within_days=rules.within_days)
     return tuple(found)
 

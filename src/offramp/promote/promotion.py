@@ -279,6 +279,8 @@ class Promotion:
         version: first 12 characters of `sha256`; names the file.
         sha256: over all of the content but these two.
         fallbacks: models that are asked, in this order, when one before gives no answer.
+        others: models that the program asks beside it: of single predictors, and by its own code.
+        predictor_models: names of those that single predictors run on, by predictor; None where all run on `model`.
         dependencies: judges and proposers; None where an earlier version promoted it and did not record them.
         request_params: temperature and the like, without what the format adds.
         instructions: full texts by predictor.
@@ -291,6 +293,8 @@ class Promotion:
     sha256: str
     model: PromotedModel
     fallbacks: tuple[PromotedModel, ...] = ()
+    others: tuple[PromotedModel, ...] = ()
+    predictor_models: Mapping[str, str] | None = None
     dependencies: tuple[Dependency, ...] | None = None
     request_params: Mapping[str, Any]
     program: PromotedProgram

@@ -155,14 +155,15 @@ def _refuse_impossible(max_cost_usd: float | None, max_p95_s: float | None, budg
 
 
 def _addresses(promotion: Promotion, job: ResolvedJob, api_base: PerModel, api_key_env: PerModel) -> Addresses:
-    """What is given, else what the space file says about the model and its fallbacks.
+    """What is given, else what the space file says about the promotion's models.
 
     A key that the file names goes to the address that the file names, and to no other.
     """
     if isinstance(api_base, str):
         return Addresses(api_base=api_base, api_key_env=api_key_env)
     given = api_base or {}
-    named = [job.models.get(model.name) for model in (promotion.model, *promotion.fallbacks)]
+    promoted = (promotion.model, *promotion.fallbacks, *promotion.others)
+    named = [job.models.get(model.name) for model in promoted]
     own = [model for model in named if model is not None and model.api_base is not None and model.name not in given]
     bases = {**{model.name: model.api_base for model in own if model.api_base is not None}, **given}
     keys: PerModel = {model.name: model.api_key_env for model in own if model.api_key_env is not None}
@@ -175,7 +176,8 @@ def _addresses(promotion: Promotion, job: ResolvedJob, api_base: PerModel, api_k
 
 def _check_keys(work: Checked) -> None:
     judges = [work.job.models[name] for name in work.job.task.metric.judge_models]
-    for model in (model_of(work.promotion.model, work.addresses), *judges):
+    asked = [model_of(model, work.addresses) for model in (work.promotion.model, *work.promotion.others)]
+    for model in (*asked, *judges):
         variable = missing_key(model)
         if variable is not None:
             what = f"its key is missing: environment variable {variable} is not set"
@@ -199,9 +201,9 @@ def _usual_cost(work: Checked) -> float | None:
     holdout = work.promotion.evidence.holdout
     if holdout is None or holdout.cost_usd is None or work.job.task.metric.judge_models:
         return None
-    model = model_of(work.promotion.model, work.addresses)
-    bare = CallRequest(model=model, messages=(), params=work.promotion.request_params)
-    longest = worst_usd(bare, work.job.space.calls.timeout_s)
+    asked = [model_of(model, work.addresses) for model in (work.promotion.model, *work.promotion.others)]
+    bare = [CallRequest(model=model, messages=(), params=work.promotion.request_params) for model in asked]
+    longest = max(worst_usd(request, work.job.space.calls.timeout_s) for request in bare)
     return max(_LEAST_USD, _ROOM * holdout.cost_usd * (holdout.n + holdout.n_failed)) + longest
 
 

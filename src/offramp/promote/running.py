@@ -52,7 +52,7 @@ class Addresses:
 def refuse_unsafe(promotion: Promotion) -> None:
     """Raises PromotionError for a route or a parameter that could redirect a request."""
     where = f"{promotion.feature} {promotion.version}".strip()
-    for model in (promotion.model, *promotion.fallbacks):
+    for model in (promotion.model, *promotion.fallbacks, *promotion.others):
         if not _ROUTE.match(model.route) or ":/" in model.route:
             expected = "a model's name, such as openai/gpt-4.1-mini"
             raise PromotionError(problem(where, "route", got=model.route, expected=expected))
@@ -87,6 +87,7 @@ def candidate_of(promotion: Promotion) -> Candidate:
         demo_count=demos.count,
         demo_seed=demos.seed,
         request_params=dict(promotion.request_params),
+        models=dict(promotion.predictor_models or {}),
     )
     if candidate.id != promotion.evidence.candidate:
         what = f"its content is candidate {candidate.id}, but its evidence is about {promotion.evidence.candidate}"
@@ -147,10 +148,12 @@ def programs_of(
     pool = [_example(row) for row in rows]
     nearest = NearestDemos(pool, fields.inputs) if pool else None
     demos = {name: [dict(row) for row in found] for name, found in promotion.demos.values.items()}
+    others = {other.name: model_of(other, addresses) for other in promotion.others} if factory is not None else {}
     return [
         Program(
             replace(candidate, model=model.name), fields=fields, model=model_of(model, addresses), send=send,
-            factory=factory, demos=demos, nearest=nearest, models=models, strict=models is not None,
+            factory=factory, demos=demos, nearest=nearest, models={**(models or {}), **others},
+            strict=models is not None,
         )
         for model in (promotion.model, *promotion.fallbacks)
     ]  # fmt: skip

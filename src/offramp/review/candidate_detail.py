@@ -119,7 +119,8 @@ def _settings(candidate: Candidate) -> dict[str, str]:
         "constrained decoding": "yes" if candidate.constrained else "no",
         "demos": demos,
     }
-    return {name: str(value) for name, value in {**fixed, **candidate.request_params}.items()}
+    models = {f"model of {predictor}": name for predictor, name in candidate.models.items()}
+    return {name: str(value) for name, value in {**fixed, **models, **candidate.request_params}.items()}
 
 
 def instructions_of(candidate: Candidate, other: Candidate | None) -> tuple[Instruction, ...]:

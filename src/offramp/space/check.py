@@ -157,6 +157,12 @@ def _program(loaded: LoadedSpace) -> Iterator[Problem]:
     program, module = loaded.space.program, loaded.space.task.module
     for name in ("form", "format", "constrained"):
         yield from _distinct(loaded, f"program.{name}", getattr(program, name))
+    for predictor, names in program.models.items():
+        yield from _distinct(loaded, f"program.models.{predictor}", names)
+    for key in ("program.models", "incumbent.models"):
+        part = program if key == "program.models" else loaded.space.incumbent
+        if module is None and part is not None and part.models:
+            yield loaded.problem(key, "only a `task.module` has predictors with models of their own", do="Remove it.")
     forms = as_list(program.form)
     if module is None and "own" in forms:
         do = "Use predict or chain_of_thought, or give `task.module`."

@@ -18,7 +18,7 @@ from offramp.records import Scalar
 from offramp.space.load import LoadedSpace, variant_names
 from offramp.space.messages import Problem, listing, shown
 from offramp.space.model import OWN, Choices, Fixed, ModelPart, Range, as_list, model_name
-from offramp.space.params import instruction_param, params_of, same_value
+from offramp.space.params import instruction_param, model_param, params_of, same_value
 
 PROGRAM_PARAMS: Mapping[str, str] = {
     "model": "List models under `models`.",
@@ -250,6 +250,7 @@ def _known_values(loaded: LoadedSpace) -> dict[str, Any]:
         "constrained": as_list(space.program.constrained),
         "demos": space.demo_kinds,
     }
+    known |= {model_param(predictor): as_list(names) for predictor, names in space.program.models.items()}
     for predictor, variants in variant_names(loaded).items():
         known[instruction_param(predictor)] = list(variants)
     if not set(known["demos"]) <= {"none", OWN}:

@@ -487,6 +487,11 @@ class ProgramPart(_Part):
     constrained: bool | list[bool] = Field(
         False, description="Whether decoding is constrained to the output schema, where model and format allow it."
     )
+    models: dict[str, str | list[str]] = Field(
+        default_factory=dict,
+        description="Models of single predictors of a `task.module`, by predictor: one or a list to search. `own` is "
+        "what the module gives it, else the candidate's `model`.",
+    )
 
 
 class DemosPart(_Part):
@@ -517,6 +522,9 @@ class IncumbentPart(_Part):
     constrained: bool | None = Field(None, description="Whether decoding is constrained to the output schema.")
     demos: DemosKind | None = Field(None, description="Kind of demos.")
     demo_count: Whole = Field(0, ge=0, description="Number of demos.")
+    models: dict[str, str] = Field(
+        default_factory=dict, description="Models of single predictors (`program.models`); `own` for those left out."
+    )
     params: dict[str, str | int | float | bool | None] = Field(default_factory=dict, description="Request parameters.")
 
 

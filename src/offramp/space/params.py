@@ -1,6 +1,6 @@
 """What is searched, as a flat list of params, and the way from chosen values to a candidate.
 
-The params are `model`, `form`, `format`, `constrained`, `instruction` (with several predictors
+The params are `model`, `form`, `format`, `constrained`, `model.<predictor>`, `instruction` (with several predictors
 `instruction.<predictor>`), `demos`, `demos.count`, and every request parameter under its own name. Values are chosen in
 order, so that a condition (`when`) only ever looks back. A param with one value is part of every assignment but is
 not searched.
@@ -162,6 +162,7 @@ def _program_params(space: SpaceFile, texts: Texts, models: Mapping[str, Model])
         SearchParam(name="format", choices=tuple(space.adapters)),
         SearchParam(name="constrained", choices=tuple(as_list(space.program.constrained))),
     ]
+    params += [SearchParam(name=model_param(p), choices=tuple(as_list(v))) for p, v in space.program.models.items()]
     for predictor, variants in texts.items():
         reserved = tuple(name for name in proposal_names(space) if name not in variants)
         params.append(SearchParam(name=instruction_param(predictor), choices=tuple(variants), reserved=reserved))
@@ -196,6 +197,19 @@ def proposal_names(space: SpaceFile) -> tuple[str, ...]:
 def instruction_param(predictor: str) -> str:
     """The param that chooses the instruction of a predictor."""
     return "instruction" if predictor == MAIN else f"instruction.{predictor}"
+
+
+def model_param(predictor: str) -> str:
+    """The param that chooses the model of a single predictor."""
+    return f"model.{predictor}"
+
+
+def predictor_models(space: SpaceFile) -> dict[str, tuple[str, ...]]:
+    """Models that single predictors may run on, the incumbent's among them, by predictor."""
+    stated = {} if space.incumbent is None else space.incumbent.models
+    found = {p: [*as_list(names), stated.get(p, OWN)] for p, names in space.program.models.items()}
+    found |= {p: [name] for p, name in stated.items() if p not in found}
+    return {p: tuple(dict.fromkeys(name for name in names if name != OWN)) for p, names in found.items()}
 
 
 # ----------------------------------------------------------------------------------------------- assignments
@@ -281,7 +295,10 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
     whatever was chosen.
     """
     model, module, adapter = models[str(params["model"])], str(params["form"]), str(params["format"])
-    constrained = bool(params["constrained"]) and _can_constrain(space, model, module, adapter)
+    chosen = {p: params.get(model_param(p)) for p in predictor_models(space)}
+    own = {p: str(name) for p, name in chosen.items() if name not in (None, OWN)}
+    asked = [model, *(models[name] for name in own.values())]
+    constrained = bool(params["constrained"]) and all(_can_constrain(space, m, module, adapter) for m in asked)
     kind = DemoKind(str(params.get("demos", "none")))
     count = int(params.get("demos.count") or 0) if kind not in (DemoKind.NONE, DemoKind.OWN) else 0
     request_names = {d.name for d in search_params if d.group == "request"}
@@ -296,6 +313,7 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
         demo_count=count,
         demo_seed=space.demos.seed,
         request_params={n: v for n, v in params.items() if n in request_names and v is not None},
+        models=own,
     )
 
 
@@ -335,6 +353,7 @@ def incumbent_params(space: SpaceFile, texts: Texts, search_params: Sequence[Sea
         named = part.instruction.get(predictor) if isinstance(part.instruction, dict) else part.instruction
         if named is not None or space.task.module is not None:
             stated[instruction_param(predictor)] = named or OWN
+    stated |= {model_param(p): part.models.get(p, OWN) for p in predictor_models(space)}
     stated |= part.params
     chosen: dict[str, Scalar] = {}
     for param in search_params:

@@ -113,11 +113,12 @@ def content_of(candidate: Candidate) -> dict[str, Any]:
     """What a candidate is, as JSON values: everything but the names of its variants."""
     found = {stored: getattr(candidate, name) for stored, name in _CONTENT.items()}
     mappings = {name: dict(value) for name, value in found.items() if isinstance(value, Mapping)}
-    return {**found, **mappings, "demo_kind": str(candidate.demo_kind)}
+    more = {"models": dict(candidate.models)} if candidate.models else {}
+    return {**found, **mappings, "demo_kind": str(candidate.demo_kind), **more}
 
 
 def _row(row: Any) -> CandidateRow:
-    content = {_CONTENT[stored]: value for stored, value in row.content.items()}
+    content = {_CONTENT.get(stored, stored): value for stored, value in row.content.items()}
     return CandidateRow(
         candidate=Candidate(params=row.params, **{**content, "demo_kind": DemoKind(content["demo_kind"])}),
         number=row.number,

@@ -60,10 +60,15 @@ def alone(
     return origin.space.changed(
         name=_short(space.name, ALONE),
         incumbent=None,
-        models=[model],
+        models=[model, *_asked_beside(origin, [_name(model)])],
         instructions=_fixed_texts(candidate),
         propose=None,
-        program=ProgramPart(form=candidate.module, format=candidate.adapter, constrained=candidate.constrained),
+        program=ProgramPart(
+            form=candidate.module,
+            format=candidate.adapter,
+            constrained=candidate.constrained,
+            models=dict(candidate.models),
+        ),
         demos=_fixed_demos(space.demos, candidate),
         params=dict(candidate.request_params if params is None else params),
         objectives=with_fixed_scales(origin),
@@ -90,6 +95,7 @@ def searched(
     known: list[str | ModelPart] = [*models]
     if incumbent:
         known.append(leaving_part(origin))
+    known += _asked_beside(origin, list(map(_name, known)))
     return origin.space.changed(
         models=known,
         params=_applicable(params, names, refusing or {}),
@@ -99,6 +105,13 @@ def searched(
         budget=BudgetPart(),
         search=space.search.model_copy(update={"sampler": _sampler(space.search.sampler)}),
     )
+
+
+def _asked_beside(origin: Origin, given: Sequence[str]) -> list[ModelPart]:
+    """Other models that the program asks, which stay as they are."""
+    parts = [model_part(origin, other.name) for other in origin.promotion.others if other.name not in given]
+    stated = [ModelPart(name=part) if isinstance(part, str) else part for part in parts]
+    return [part.model_copy(update={"searched": False}) for part in stated]
 
 
 def model_part(origin: Origin, name: str) -> str | ModelPart:
@@ -239,5 +252,6 @@ def _incumbent(candidate: Candidate, names: dict[str, str]) -> IncumbentPart:
         constrained=candidate.constrained,
         demos=demos,
         demo_count=candidate.demo_count,
+        models=dict(candidate.models),
         params=dict(candidate.request_params),
     )
