@@ -13,6 +13,7 @@ from offramp.errors import UsageError, problem
 from offramp.ids import content_hash
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
+from offramp.program.code import changed_code
 from offramp.records import Split
 from offramp.space.load import LoadedSpace, space_from_json
 from offramp.store.engine import Store
@@ -39,11 +40,34 @@ def study_row(job: ResolvedJob, seed: int) -> StudyRow:
             splits_hash=job.task.splits_hash,
             metric_hash=content_hash(job.task.metric.fingerprint),
             space_file=str(job.loaded.base.resolve() / job.loaded.path.name),
+            code=job.code,
             examples={split.value: len(job.task.splits.of(split)) for split in Split},
             groups=job.task.groups,
             versions={name: version(name) for name in _PACKAGES},
         ),
     )
+
+
+def before_the_edit(job: ResolvedJob, seed: int, store: Store) -> str | None:
+    """What is new about a study that has not begun, where an earlier one of the same space file ran on other code.
+
+    None where this study has begun, or no study ran on other code.
+    """
+    rows = StudyStore(store).list()
+    if any(row.name == job.study_name(seed) for row in rows):
+        return None
+    for row in sorted(rows, key=lambda row: row.created_at, reverse=True):
+        details = row.details
+        same = (row.space_name, row.seed, details.dataset_hash) == (job.space.name, seed, job.task.dataset_hash)
+        if not same or details.splits_hash != job.task.splits_hash or space_from_json(row.space_json) != job.space:
+            continue
+        changed = changed_code(details.code, job.code) if details.code else []
+        changed += [] if job.task.is_of(row.task_hash) else ["the metric"]
+        if changed or (job.code and not details.code):
+            what = f"has changed since study {row.name} ({', '.join(changed)})"
+            what = what if changed else f"was not part of a study when {row.name} ran"
+            return f"the code {what}: this is a new study. To start from its candidates, add --from {row.name}"
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,4 +109,9 @@ def load_study(store: Store, study: str, space_file: str | Path | None = None) -
     if not job.task.is_of(row.task_hash):
         what = "its data, splits or metric have changed since it ran"
         raise UsageError(problem(study, what, do="Bring them back, or run `offramp optimize` on them as they are."))
+    if row.details.code and (changed := changed_code(row.details.code, job.code)):
+        do = "Bring it back, or run `offramp optimize` on it as it is: that is a new study."
+        raise UsageError(
+            problem(study, f"the code of its module has changed since it ran: {', '.join(changed)}", do=do)
+        )
     return LoadedStudy(row=row, job=job, space_file=path)

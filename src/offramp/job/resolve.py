@@ -15,6 +15,7 @@ from offramp.job.checks import check_job, check_runnable, metric_parts
 from offramp.job.resolved import ResolvedJob, with_own
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
+from offramp.program.code import code_of
 from offramp.program.module import (
     ModuleFactory,
     check_modules,
@@ -55,7 +56,8 @@ def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = Fal
     texts = instruction_texts(loaded)
     task = load_task(space, base=loaded.base, models=models, where=where)
     factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
-    own_texts = {} if factory is None else own_instructions(factory())
+    made = () if factory is None else (factory(), factory())
+    own_texts = own_instructions(made[0]) if made else {}
     if factory is not None and not texts:
         texts = {name: {OWN: text} for name, text in own_texts.items()}
     predictors = _predictors(factory, texts, predictor_models(space), where)
@@ -82,6 +84,7 @@ def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = Fal
         factory=factory,
         predictors=predictors,
         own_texts=own_texts,
+        code=code_of(str(space.task.module), loaded.base, made) if made else {},
         balance_by=_balance_by(space, task, where),
     )
     check_job(job, stored=stored)

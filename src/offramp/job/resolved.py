@@ -55,6 +55,7 @@ class ResolvedJob:
         balance_by: column that balanced demos balance.
         own_texts: the instructions of the user's own module, by predictor; empty for a task given by a signature.
         joined: texts beside those of the file, by predictor and variant: proposed, or of the study it starts from.
+        code: content hash by name of what the user's own module is made of; empty for a task given by a signature.
         started_from: name of the study that this one starts from; None for a start from nothing.
         parked: searched models that no longer answer: no candidate of theirs is proposed.
     """
@@ -72,6 +73,7 @@ class ResolvedJob:
     balance_by: str | None
     own_texts: Mapping[str, str] = field(default_factory=dict)
     joined: Texts = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
     started_from: str | None = None
     parked: frozenset[str] = frozenset()
 
@@ -144,7 +146,10 @@ class ResolvedJob:
         revisions = {name: [m.route, m.revision, m.api_base] for name, m in self.models.items()}
         texts = {predictor: dict(variants) for predictor, variants in self.texts.items()}
         propose = None if self.space.propose is None else self.space.propose.model_dump(mode="json")
-        more = {"propose": propose, "started_from": self.started_from, "incumbent": self._own_numbers()}
+        code = sorted(set(self.code.values())) or None
+        more = {
+            "propose": propose, "started_from": self.started_from, "incumbent": self._own_numbers(), "code": code
+        }  # fmt: skip
         stated = {name: value for name, value in more.items() if value is not None}
         return content_hash([part, texts, revisions, self.task.hash, *([stated] if stated else [])])
 

@@ -198,6 +198,7 @@ def promoted_program(parts: Parts, opened: LoadedStudy) -> PromotedProgram:
             for name, output in fields.outputs.items()
         },
         module=opened.job.space.task.module,
+        code=dict(opened.row.details.code) or None,
         media=dict(fields.media) or None,
     )
 

@@ -135,12 +135,15 @@ def load(
         timeout_s: of one attempt. deadline_s: of all attempts of one request. attempts: before a fallback is asked.
         transport: what sends in the end; LiteLLM and llama.cpp by route by default.
 
+    A module whose code is not what was measured is logged as a warning, with the names of its files.
+
     Raises:
         UsageError: nothing was promoted there, a file was changed by hand, or an address or module is missing.
     """
     from offramp.calls.direct import DirectSender
     from offramp.models.server import LocalServers
     from offramp.program.background import BACKGROUND
+    from offramp.program.code import changed_in_app
     from offramp.program.deployed import DeployedProgram
     from offramp.promote.running import Addresses, programs_of
 
@@ -161,6 +164,9 @@ def load(
         async def made() -> list[Program]:
             return programs_of(promotion, rows, send=sender().send, addresses=addresses, factory=module)
 
+        if module is not None and (changed := changed_in_app(promotion.program.code or {}, module())):
+            what = f"{', '.join(changed)} of the module differs from what was measured"
+            _log.warning("%s %s: %s. Optimize and promote it again.", feature, promotion.version, what)
         return BACKGROUND.wait(made())
 
     followed = FollowedLabel(folder, label, make)

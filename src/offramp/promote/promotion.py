@@ -76,6 +76,7 @@ class PromotedProgram:
         form: `predict`, `chain_of_thought`, or `own` for one's own module.
         format: `plain`, `chat` or `json`.
         module: where the own module came from, for people; it is never imported from here.
+        code: content hash by name of what the own module was made of; None for other forms, and where not recorded.
         inputs: name to what is said about it, in order.
         outputs: name to its type (the keys of an output in a space file), in order.
         media: inputs that are images, audio or files, with which of them; None where there are none.
@@ -87,6 +88,7 @@ class PromotedProgram:
     inputs: Mapping[str, str | None]
     outputs: Mapping[str, Mapping[str, Any]]
     module: str | None = None
+    code: Mapping[str, str] | None = None
     media: Mapping[str, str] | None = None
 
 

@@ -11,7 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Caps, Session, open_session
 from offramp.models.catalogue import is_address
 from offramp.models.keys import missing_key
+from offramp.program.code import changed_code
 from offramp.promote.check_report import Before, CheckReport, Limits, judge
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
 from offramp.promote.judge_noise import Noise, measure_noise
@@ -98,11 +99,12 @@ def check(
                 timing=timing,
             )
         )  # fmt: skip
-    return judge(
+    report = judge(
         promotion, label=label, evaluation=scored.evaluation, before=work.before, limits=limits,
         examples={example.id: example for example in job.task.splits.holdout}, noise=scored.noise,
         spent_usd=scored.spent_usd, calls=scored.calls, cached_calls=scored.cached_calls,
     )  # fmt: skip
+    return replace(report, notes=(*_code_notes(work), *report.notes))
 
 
 # ------------------------------------------------------------------------------------------------ before the run
@@ -118,6 +120,14 @@ def resolve_promoted_job(promotion: Promotion, folder: FeatureFolder, space: str
         do = "Restore them, name the right file with --space, or optimize and promote again."
         raise UsageError(problem(str(path), what, do=do))
     return job
+
+
+def _code_notes(work: Checked) -> list[str]:
+    """What of the module's code is not as it was when it was promoted: the check ran it as it is now."""
+    known = work.promotion.program.code
+    changed = changed_code(known, work.job.code) if known else []
+    what = f"the code of the module has changed since it was promoted: {', '.join(changed)}"
+    return [f"{what}. This check ran it as it is now; optimize and promote it again."] if changed else []
 
 
 def _space_path(promotion: Promotion, folder: FeatureFolder) -> Path:

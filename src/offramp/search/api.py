@@ -15,7 +15,7 @@ from offramp.calls.transports import Transport
 from offramp.errors import StorageError, UsageError, problem
 from offramp.job.checks import check_prices, check_runnable
 from offramp.job.clock import Timing
-from offramp.job.loaded import LoadedStudy, load_study
+from offramp.job.loaded import LoadedStudy, before_the_edit, load_study
 from offramp.job.reserving import check_reservable
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
@@ -136,6 +136,8 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
         _writable(folder)
         if from_study is not None:
             job = _started(job, options, store, from_study, from_storage)
+        elif (edited := before_the_edit(job, options.seed, store)) is not None:
+            _log.warning("note: %s", edited)
         result = asyncio.run(Job(job, options, store, observer=observer, transport=transport, timing=timing).run())
     write_report(folder, result)
     return result
@@ -253,6 +255,8 @@ def dry_run(
         job = warm.job
     try:
         with open_store(url, write_probe=False) as store:
+            if from_study is None and (edited := before_the_edit(job, options.seed, store)) is not None:
+                _log.warning("note: %s", edited)
             return job, estimate(job, options, typical_calls(store), warm)
     except StorageError:
         if storage is not None:

@@ -161,6 +161,7 @@ class StudyDetails:
         models: by model name, `Model.identity`.
         dataset_hash, splits_hash, metric_hash: of the task.
         space_file: where the space file was.
+        code: content hash by name of what the user's own module is made of.
         examples: how many each split has.
         groups: group by example id, of examples that belong together.
         versions: of the packages that it ran with.
@@ -177,6 +178,7 @@ class StudyDetails:
     splits_hash: str | None = None
     metric_hash: str | None = None
     space_file: str | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
     examples: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -199,6 +201,7 @@ class StudyDetails:
             "models": {name: list(identity) for name, identity in self.models.items()},
             "task": {name: value for name, value in task.items() if value is not None},
             "space_file": self.space_file,
+            "code": dict(self.code),
             "examples": dict(self.examples),
             "groups": dict(self.groups),
             "versions": dict(self.versions),
@@ -225,6 +228,7 @@ class StudyDetails:
             splits_hash=task.get("splits"),
             metric_hash=task.get("metric"),
             space_file=stored.get("space_file"),
+            code=stored.get("code", {}),
             examples=stored.get("examples", {}),
             groups=stored.get("groups", {}),
             versions=stored.get("versions", {}),

@@ -108,7 +108,7 @@ def read_source(store: Store, name: str, job: ResolvedJob) -> Source:
     if not report.front:
         do = "Run it to its end first, or omit --from."
         raise UsageError(problem("--from", f"study {name} has no candidate with a full evaluation", do=do))
-    same = job.task.is_of(row.task_hash)
+    same = job.task.is_of(row.task_hash) and set(row.details.code.values()) == set(job.code.values())
     return Source(
         store=store, row=row, space=space, rows=CandidateStore(store).all(name), report=report, same_task=same,
         notes=() if same else tuple(_differences(store, row, job)),
@@ -130,7 +130,9 @@ def _differences(store: Store, row: StudyRow, job: ResolvedJob) -> Iterator[str]
     new = {"dataset": task.dataset_hash, "splits": task.splits_hash, "metric": content_hash(task.metric.fingerprint)}
     details = row.details
     old = {"dataset": details.dataset_hash, "splits": details.splits_hash, "metric": details.metric_hash}
-    names = [words for part, words in _PARTS.items() if old[part] != new[part]] or ["the task"]
+    names = [words for part, words in _PARTS.items() if old[part] != new[part]]
+    names += ["the code of the module"] if set(details.code.values()) != set(job.code.values()) else []
+    names = names or ["the task"]
     differ = f"{' and '.join(names)} differ" if len(names) > 1 or names[0] == "the splits" else f"{names[0]} differs"
     yield f"{differ}: its front is tried first, but none of its scores is used"
     searched = {example for results in ResultStore(store).all(row.name, Split.SEARCH).values() for example in results}
