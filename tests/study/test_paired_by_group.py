@@ -5,8 +5,16 @@ import random
 import numpy as np
 import pytest
 
+from offramp.errors import SpaceError
+from offramp.lifecycle.migration.baseline import by_answers
+from offramp.promote.promoting import promote
+from offramp.records import Split
 from offramp.search.api import optimize
+from offramp.stats import share_at_most
+from offramp.store.results import PairedCounts
+from offramp.study import lookup
 from offramp.study.domain.paired_comparison import compare_paired, compare_scores
+from offramp.study.domain.regressions import paired_counts, regressed_at_most
 from offramp.testing.fakes import FunctionTransport
 
 
@@ -73,3 +81,70 @@ def test_a_job_with_groups_has_wider_intervals_than_the_same_scores_without(tmp_
 
         naive = mean_interval_of(n=seen.n, mean=seen.quality, mean_square=seen.quality_square)
         assert seen.quality_high - seen.quality_low > 1.3 * (naive.high - naive.low)
+
+
+def test_a_regression_budget_counts_losses_by_group():
+    """Sixty rows of twenty questions without a loss are twenty examples without a loss, not sixty."""
+    groups = {f"e{i}": str(i // 3) for i in range(60)}
+    same = dict.fromkeys(groups, 1.0)
+    assert paired_counts(same, same) == PairedCounts(n=60, wins=0, losses=0)
+    assert paired_counts(same, same, groups) == PairedCounts(n=20, wins=0, losses=0)
+    lost = {name: float(int(name[1:]) >= 6) for name in groups}  # two whole questions
+    by_group, by_example = paired_counts(lost, same, groups), paired_counts(lost, same)
+    assert by_group.n in (19, 20) and by_group.losses == 2 and (by_example.n, by_example.losses) == (60, 6)
+    assert regressed_at_most(by_group, 0.95) > regressed_at_most(by_example, 0.95)
+    alone = {name: name for name in groups}
+    assert paired_counts(lost, same, alone) == by_example
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_the_search_the_report_and_compare_hold_the_same_budget_by_group(tmp_path, group):
+    space = write(tmp_path, group=group)
+    space.write_text(space.read_text() + "constraints: {regressions: {max: 0.9, confidence: 0.9}}\n")
+    result = optimize(space, results=tmp_path / "r", transport=FunctionTransport(answer))
+    assert result.error is None
+    (other,) = [member for member in result.report.members if not member.incumbent]
+    stored = lookup.pareto(result.report.study, results=tmp_path / "r")
+    assert {m.candidate: m.regressed_at_most for m in stored.members}[other.candidate] == other.regressed_at_most
+    found = lookup.compare(
+        result.report.study, other.candidate, "incumbent", results=tmp_path / "r", split=Split.SEARCH
+    )
+    assert found.regressions.share_at_most == other.regressed_at_most
+    naive = share_at_most(found.whole.losses, found.whole.n, confidence=0.9)
+    assert (other.regressed_at_most > naive) == group
+    rules = {
+        "feature": "grouped",
+        "results": tmp_path / "r",
+        "promotions": tmp_path / "p",
+        "dry_run": True,
+        "force": True,
+    }
+    gated = promote(result.report.study, pick=other.candidate, why="to see what the gate says", **rules)
+    assert not any("regress" in reason for reason in gated.refused)
+
+
+def test_a_budget_that_needs_more_groups_than_there_are_is_refused(tmp_path):
+    space = write(tmp_path, group=True)
+    space.write_text(space.read_text() + "constraints: {regressions: {max: 0.05, confidence: 0.9}}\n")
+    with pytest.raises(SpaceError, match=r"groups of the search split"):
+        optimize(space, results=tmp_path / "r", transport=FunctionTransport(answer))
+
+
+def test_a_migration_compares_by_group(tmp_path):
+    from offramp.lifecycle.migration.migrating import groups_in
+    from offramp.lifecycle.migration.origin import read_origin
+
+    space = write(tmp_path, group=True)
+    result = optimize(space, results=tmp_path / "r", transport=FunctionTransport(answer))
+    promote(
+        result.report.study, pick="incumbent", feature="grouped", results=tmp_path / "r", promotions=tmp_path / "p",
+        force=True, why="what runs today",
+    )  # fmt: skip
+    origin = read_origin(
+        "grouped", label="production", promotions=tmp_path / "p", storage=f"sqlite:///{tmp_path / 'r' / 'offramp.db'}"
+    )
+    groups = groups_in(origin)
+    assert len(groups) == 120 and len(set(groups.values())) == 40
+    changed, _ = by_answers(origin, tmp_path / "r")
+    again = groups_in(changed)
+    assert again and all(groups[name] == group for name, group in again.items())

@@ -23,6 +23,8 @@ class GateRules:
     Attributes:
         within_days: a model that retires within this many days is refused.
         constraints: limits of the space file; checked on the holdout here.
+        regressed_at_most: upper bound of the share of the holdout that got worse, at the confidence of the regression
+            budget, where examples belong together; None where the counts of the evidence say it.
         needs_price: whether cost is an objective or a constraint.
         complete: whether the candidate ran on the whole search split.
         holdout_examples: size of the holdout.
@@ -37,6 +39,7 @@ class GateRules:
     holdout_examples: int
     retirements: Mapping[str, Retirement]
     today: dt.date
+    regressed_at_most: float | None = None
 
 
 def refusals(promotion: Promotion, rules: GateRules) -> tuple[str, ...]:
@@ -73,7 +76,7 @@ def _on_holdout(evidence: Evidence, holdout: SplitEvidence, rules: GateRules) ->
     p95_s = holdout.latency_p95_s if evidence.probe is None else evidence.probe.p95_s
     yield from _limits(holdout, p95_s, rules.constraints)
     if evidence.incumbent is not None and evidence.candidate != evidence.incumbent.candidate:
-        yield from _against(evidence.incumbent.comparison, rules.constraints)
+        yield from _against(evidence.incumbent.comparison, rules)
 
 
 def _limits(holdout: SplitEvidence, p95_s: float | None, limits: ConstraintsPart) -> Iterator[str]:
@@ -88,7 +91,7 @@ def _limits(holdout: SplitEvidence, p95_s: float | None, limits: ConstraintsPart
             yield f"{name} is {value:.4g}, {'above' if sign > 0 else 'below'} the limit of {limit:g}"
 
 
-def _against(comparison: Comparison | None, limits: ConstraintsPart) -> Iterator[str]:
+def _against(comparison: Comparison | None, rules: GateRules) -> Iterator[str]:
     if comparison is None:
         yield "the incumbent has no result on the holdout to compare with"
         return
@@ -97,10 +100,11 @@ def _against(comparison: Comparison | None, limits: ConstraintsPart) -> Iterator
             f"it is worse than the incumbent on the holdout: {comparison.difference:+.3f} "
             f"({comparison.low:+.3f} to {comparison.high:+.3f})"
         )
-    budget = limits.regressions
+    budget = rules.constraints.regressions
     if budget is not None:
-        n = comparison.wins + comparison.losses + comparison.ties
-        bound = share_at_most(comparison.losses, n, confidence=budget.confidence)
+        n, bound = comparison.wins + comparison.losses + comparison.ties, rules.regressed_at_most
+        if bound is None:
+            bound = share_at_most(comparison.losses, n, confidence=budget.confidence)
         if bound > budget.max:
             yield (
                 f"{comparison.losses} of {n} examples of the holdout got worse than with the incumbent: up to "

@@ -21,9 +21,11 @@ from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.promotion_store import PromotionStore, sealed
 from offramp.store.candidates import CandidateRow, CandidateState
+from offramp.store.engine import Store
+from offramp.study.domain.regressions import paired_counts, regressed_at_most
 from offramp.study.lookup import find_candidate, full_name, open_looking
-from offramp.study.queries.study_rows import read_study_rows
-from offramp.study.study_report import report_of
+from offramp.study.queries.study_rows import read_holdout_scores, read_study_rows
+from offramp.study.study_report import StudyRows, report_of
 
 
 class PromotionRefused(GateRefused):
@@ -99,7 +101,9 @@ def promote(
             feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent, calendar=calendar
         )
         built = build_promotion(store, opened, row, request, trials=report.trials)
-    reasons = refusals(built.promotion, _rules(opened, row, built.retirements, within_days))
+        regressed = _regressed_at_most(store, rows, row.id)
+    rules = replace(_rules(opened, row, built.retirements, within_days), regressed_at_most=regressed)
+    reasons = refusals(built.promotion, rules)
     gate = Gate(refused=reasons, forced_because=why if reasons and force else None)
     promotion = replace(built.promotion, evidence=replace(built.promotion.evidence, gate=gate))
     return _written(promotion, built, root, label, why=why, force=force, dry_run=dry_run)
@@ -119,6 +123,16 @@ def _written(
     kept, move = store.promote(promotion, built.rows, label=label, why=why)
     path = store.folder.version_path(kept.version)
     return Promoted(promotion=kept, path=path, changes=replace(found, after=kept.version), move=move, refused=reasons)
+
+
+def _regressed_at_most(store: Store, rows: StudyRows, candidate: str) -> float | None:
+    """What the regression budget holds against on the holdout where examples have groups; None without these."""
+    budget, incumbent = rows.scoring.constraints.regressions, rows.scoring.incumbent
+    if budget is None or incumbent is None or not rows.scoring.groups:
+        return None
+    scores = read_holdout_scores(store, rows.study.name, (candidate, incumbent))
+    counts = paired_counts(scores.get(candidate, {}), scores.get(incumbent, {}), rows.scoring.groups)
+    return regressed_at_most(counts, budget.confidence)
 
 
 def _rules(

@@ -9,6 +9,9 @@ The candidate is stopped where, in all but a few of many draws of its means, som
 objective: then it cannot win under any weights. How few is the stated chance of a wrong stop, divided by the number of
 looks (Bonferroni). Partial means are never mixed with full ones, and an infrastructure error is not evidence.
 
+Examples of one `dataset.group` are run together and count as one: a candidate is judged by whole groups, whose totals
+are the values, so that three paraphrases of one question are not three pieces of evidence.
+
 Invariant: decisions depend on the seed, the stored results and the front alone, so a job that was killed decides the
 same again.
 
@@ -60,6 +63,10 @@ class LiveRacing:
         self._part, self._examples, self._seed = part, tuple(examples), seed
         self._order = list(self._examples)
         random.Random(derived_seed(seed, "race")).shuffle(self._order)
+        where: dict[object, int] = {}
+        group = {e.id: where.setdefault(e.id if e.group is None else ("", e.group), len(where)) for e in self._order}
+        self._order.sort(key=lambda example: group[example.id])  # stable: as it was where there are no groups
+        self._starts = np.unique([group[example.id] for example in self._order], return_index=True)[1]
         self._place = {example.id: i for i, example in enumerate(self._order)}
 
     def blocks(self) -> Iterator[tuple[Example, ...]]:
@@ -95,11 +102,16 @@ class LiveRacing:
         return None if place is None else list(complete)[place]
 
     def _cells(self, evaluation: Evaluation, objectives: Sequence[Objective]) -> Floats:
-        """Shape (examples, objectives), in the shared order; NaN where there is no score."""
+        """Shape (groups, objectives), in the shared order; NaN where not every example of a group has a score.
+
+        Totals of groups, divided by the usual size of a group: their mean is the mean over examples.
+        """
         cells = np.full((len(self._order), len(objectives)), np.nan)
         for result in evaluation.counted:
             cells[self._place[result.example]] = [_value(result, o) for o in objectives]
-        return cells
+        if len(self._starts) == len(self._order):
+            return cells
+        return np.asarray(np.add.reduceat(cells, self._starts, axis=0) * (len(self._starts) / len(self._order)))
 
 
 def block_ends(examples: int, block: int | None = None) -> range:

@@ -160,7 +160,7 @@ class StudyState:
         if budget is not None and incumbent is not None and incumbent.id == candidate.id:
             regressed = 0.0
         elif budget is not None and incumbent is not None and incumbent.id in self.finished:
-            counts = paired_counts(evaluation.scores, self.finished[incumbent.id].scores)
+            counts = paired_counts(evaluation.scores, self.finished[incumbent.id].scores, self._scoring.groups)
             regressed = regressed_at_most(counts, budget.confidence)
         attributes: dict[str, object] = {
             "candidate": candidate.id,
@@ -270,7 +270,7 @@ class StudyState:
         if incumbent is not None and self._scoring.constraints.regressions is not None:
             reference = self._scores(Split.SEARCH, incumbent)
             for name in self._rows.keys() - self._counts.keys() - {incumbent}:
-                self._counts[name] = paired_counts(self._scores(Split.SEARCH, name), reference)
+                self._counts[name] = paired_counts(self._scores(Split.SEARCH, name), reference, self._scoring.groups)
         return StudyRows(
             study=self.study,
             scoring=self._scoring,

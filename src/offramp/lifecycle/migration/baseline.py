@@ -43,7 +43,7 @@ from offramp.space.model import (
 from offramp.store.aggregates import aggregate_of
 from offramp.study.wording import ended_words
 
-ID, SPLIT = "reference_id", "reference_split"
+ID, SPLIT, GROUP = "reference_id", "reference_split", "reference_group"
 LEAST = 2
 """Recorded answers that a split must have."""
 
@@ -186,7 +186,8 @@ def _rows(job: ResolvedJob, recorded: Recorded) -> Iterator[dict[str, Any]]:
         for example in job.task.splits.of(split):
             gold = _labels(example, outputs) if split is Split.TRAIN else _answered(answers[split].get(example.id))
             if gold is not None:
-                yield {**example.values, **gold, ID: example.id, SPLIT: split.value}
+                group = {} if example.group is None else {GROUP: example.group}
+                yield {**example.values, **gold, ID: example.id, SPLIT: split.value, **group}
 
 
 def _labels(example: Example, outputs: list[str]) -> Mapping[str, Any] | None:
@@ -213,7 +214,7 @@ def _space(origin: Origin, job: ResolvedJob, path: Path) -> Any:
     splits = job.task.splits
     labelled = any(_labels(example, list(job.task.fields.outputs)) is not None for example in splits.train)
     changes: dict[str, Any] = {
-        "dataset": DatasetPart(path=str(path), id=ID),
+        "dataset": DatasetPart(path=str(path), id=ID, group=None if job.space.dataset.group is None else GROUP),
         "splits": SplitsPart(column=SPLIT, train=["train"], search=["search"], holdout=["holdout"]),
         "metric": agreement(job),
     }

@@ -33,7 +33,7 @@ from offramp.records import Candidate, Split
 from offramp.search.api import JobResult, refuse_impossible
 from offramp.space.model import ModelPart
 from offramp.store.aggregates import aggregate_of
-from offramp.study.domain.members import Member, recommend
+from offramp.study.domain.members import Member, by_group, recommend
 from offramp.study.domain.paired_comparison import compare_scores, scores_of
 from offramp.study.lookup import default_storage
 from offramp.study.study_report import StudyReport
@@ -112,7 +112,9 @@ class _Progress:
     """One migration under way."""
 
     def __init__(self, origin: Origin, runs: Runs, baseline: Baseline, reference: Reference, say: Say) -> None:
-        self._origin, self._runs, self._baseline, self._say = origin, runs, baseline, say
+        self._origin, self._runs, self._say, self._groups = origin, runs, say, groups_in(origin)
+        today = by_group(baseline.holdout, scores_of(baseline.results), self._groups)
+        self._baseline = replace(baseline, holdout=today)
         self._reference = reference
         self._drop_ins: list[Contender] = []
         self._left_out: list[NotTried] = []
@@ -201,14 +203,14 @@ class _Progress:
     def _contender(self, kind: Kind, study: str, candidate: Candidate, utility: float | None) -> Contender:
         seen = {split: counted(self._runs.results(study, candidate.id, split)) for split in Split}
         holdout = seen[Split.HOLDOUT]
-        against = compare_scores(scores_of(holdout), scores_of(self._baseline.results))
+        against = compare_scores(scores_of(holdout), scores_of(self._baseline.results), groups=self._groups)
         return Contender(
             kind=kind,
             study=study,
             candidate=candidate,
             utility=utility,
             search=aggregate_of(seen[Split.SEARCH].values()),
-            holdout=aggregate_of(holdout.values()),
+            holdout=by_group(aggregate_of(holdout.values()), scores_of(holdout), self._groups),
             results=holdout,
             comparison=against if against.n > 1 else None,
         )
@@ -241,6 +243,14 @@ class _Progress:
             spent=self._runs.spent,
         )
         return replace(found, chosen=chosen_of([item for item in contenders if found.complete(item)]) or chosen)
+
+
+def groups_in(origin: Origin) -> Mapping[str, str]:
+    """The group of each example, where the dataset has groups."""
+    if origin.space.space.dataset.group is None:
+        return {}
+    part = spaces.leaving_part(origin, searched=True)
+    return resolve_job(spaces.alone(origin, origin.candidate, part)).task.groups
 
 
 def chosen_of(contenders: Sequence[Contender]) -> Contender | None:

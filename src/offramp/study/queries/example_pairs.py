@@ -12,7 +12,6 @@ from typing import Any
 
 from offramp.records import SAME_SCORE, Result, Scalar, Split
 from offramp.space.model import RegressionsPart
-from offramp.stats import share_at_most
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
@@ -27,6 +26,7 @@ from offramp.study.domain.paired_comparison import (
     groups_of,
     holm_corrected,
 )
+from offramp.study.domain.regressions import paired_counts, regressed_at_most
 from offramp.study.queries.dataset_rows import Dataset
 from offramp.study.queries.study_rows import read_holdout_scores
 from offramp.study.study_report import StudyRows
@@ -162,7 +162,7 @@ def compare_sides(
         slices=_slices(pairs, groups, confidence, margin),
         pairs=pairs,
         unpaired=len(left.keys() ^ right.keys()),
-        regressions=_regression_check(whole, rows.scoring.constraints.regressions),
+        regressions=_regression_check(pairs, groups, rows.scoring.constraints.regressions),
         missing=dataset.missing,
     )
 
@@ -223,12 +223,16 @@ def _slices(pairs: Sequence[ExamplePair], groups: Groups, confidence: float, mar
     return tuple(sorted(found, key=lambda s: (s.comparison.difference or 0.0, -s.comparison.n, s.column, s.value)))
 
 
-def _regression_check(whole: PairedComparison, budget: RegressionsPart | None) -> RegressionCheck | None:
+def _regression_check(
+    pairs: Sequence[ExamplePair], groups: Groups, budget: RegressionsPart | None
+) -> RegressionCheck | None:
     if budget is None:
         return None
-    bound = share_at_most(whole.losses, whole.n, confidence=budget.confidence)
+    a, b = {p.example: p.a.score or 0.0 for p in pairs}, {p.example: p.b.score or 0.0 for p in pairs}
+    bound = regressed_at_most(paired_counts(a, b, groups), budget.confidence)
+    losses = sum(pair.outcome == "loss" for pair in pairs)
     return RegressionCheck(
-        max=budget.max, confidence=budget.confidence, losses=whole.losses, n=whole.n, share_at_most=bound
+        max=budget.max, confidence=budget.confidence, losses=losses, n=len(pairs), share_at_most=bound
     )
 
 

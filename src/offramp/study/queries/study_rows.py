@@ -11,10 +11,11 @@ from offramp.space.model import SpaceFile
 from offramp.store.aggregates import AggregateStore
 from offramp.store.candidates import CandidateStore, VariantStore
 from offramp.store.engine import Store
-from offramp.store.results import ProbeStore, ResultStore, counts_against
+from offramp.store.results import PairedCounts, ProbeStore, ResultStore, counts_against
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.study.domain.members import ScoringContext
 from offramp.study.domain.paired_comparison import Scores
+from offramp.study.domain.regressions import paired_counts
 from offramp.study.study_report import StudyReport, StudyRows, report_of
 
 
@@ -30,7 +31,7 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
     search, holdout = (AggregateStore(store).priced(name, split, prices) for split in (Split.SEARCH, Split.HOLDOUT))
     scored = scoring.incumbent is not None and scoring.incumbent in holdout
     lacking = bool(scoring.groups) or any(seen.n_failed for seen in search.values())
-    counted = scoring.incumbent is not None and scoring.constraints.regressions is not None
+    search_scores = ResultStore(store).scores(name, Split.SEARCH, tuple(search)) if lacking else {}
     return StudyRows(
         study=study,
         scoring=scoring,
@@ -38,11 +39,25 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
         search=search,
         holdout=holdout,
         holdout_scores=read_holdout_scores(store, name, tuple(holdout)) if scored or scoring.groups else {},
-        search_scores=ResultStore(store).scores(name, Split.SEARCH, tuple(search)) if lacking else {},
-        search_counts=counts_against(store, name, Split.SEARCH, scoring.incumbent or "") if counted else {},
+        search_scores=search_scores,
+        search_counts=_search_counts(store, name, scoring, search_scores),
         probes=ProbeStore(store).all(name),
         variants=VariantStore(store).all(name),
     )
+
+
+def _search_counts(
+    store: Store, study: str, scoring: ScoringContext, scores: Mapping[str, Scores]
+) -> Mapping[str, PairedCounts]:
+    """Wins and losses against the incumbent, where a regression budget asks for them."""
+    incumbent = scoring.incumbent
+    if incumbent is None or scoring.constraints.regressions is None:
+        return {}
+    if not scoring.groups:
+        return counts_against(store, study, Split.SEARCH, incumbent)
+    reference = scores.get(incumbent, {})
+    counts = {name: paired_counts(own, reference, scoring.groups) for name, own in scores.items() if name != incumbent}
+    return {name: found for name, found in counts.items() if found.n}
 
 
 def read_report(store: Store, name: str, *, weights: Mapping[str, float] | None = None) -> StudyReport:
