@@ -317,6 +317,7 @@ class CallReply:
 
     Attributes:
         text: the answer, possibly empty (the model's own doing).
+        tool_calls: the tools that it asks for natively: `id`, `name` and `arguments` (JSON text) each.
         finish_reason: `stop`, `length`, `content_filter`, ... as the provider says; None where it does not.
         usage: tokens by class.
         latency_s: wall clock of the physical request that produced it, queue time apart. Also set from the ledger.
@@ -332,6 +333,7 @@ class CallReply:
     finish_reason: str | None
     usage: Usage
     latency_s: float
+    tool_calls: tuple[Mapping[str, str], ...] = ()
     queue_s: float = 0.0
     attempt: int = 1
     cached: bool = False
@@ -346,7 +348,7 @@ class CallReply:
         if reason == TOO_LONG:
             return None
         named = next((ending for ending, words in _FINISH_REASONS.items() if reason in words), None)
-        return named or (Ending.ANSWERED if self.text.strip() else Ending.EMPTY)
+        return named or (Ending.ANSWERED if self.text.strip() or self.tool_calls else Ending.EMPTY)
 
 
 class DemoKind(enum.StrEnum):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from offramp.calls.estimate import input_usd
 from offramp.calls.failures import CallError, certainly_unbilled, never_left, scrubbed
 from offramp.records import CallReply, CallRequest, Usage
-from offramp.store.ledger import CallAttempt, CallStatus
+from offramp.store.ledger import CallAttempt, CallStatus, kept_text
 
 _NO_ANSWER = frozenset(CallStatus) - {CallStatus.OK, CallStatus.REFUSED, CallStatus.TOO_LONG}
 
@@ -43,7 +43,7 @@ def bill_of_reply(attempt: CallAttempt, request: CallRequest, reply: CallReply, 
         attempt,
         usage=reply.usage,
         latency_s=reply.latency_s,
-        reply_text=reply.text,
+        reply_text=kept_text(reply),
         finish_reason=reply.finish_reason,
         answered_by=reply.answered_by,
         fingerprint=reply.fingerprint,

@@ -32,6 +32,7 @@ def input_tokens(request: CallRequest) -> int:
     contents = [message.get("content") for message in request.messages]
     texts = [content if isinstance(content, str) else json.dumps(content) for content in contents]
     seen = sum(_MEDIA_TOKENS.get(kind, 0) for message in request.messages for kind in kinds_in(message))
+    texts += [json.dumps(message["tool_calls"]) for message in request.messages if message.get("tool_calls")]
     texts += [json.dumps(value) for value in request.params.values() if isinstance(value, dict | list)]
     return len(contents) * _FRAME_TOKENS + sum(map(text_tokens, texts)) + seen
 
@@ -72,9 +73,9 @@ def completed_usage(request: CallRequest, reply: CallReply) -> tuple[Usage, bool
     written = usage.output_tokens + usage.reasoning_tokens
     if request.model.local and usage.compute_s is None:
         usage = replace(usage, compute_s=reply.latency_s)
-    missing_in, missing_out = read == 0, written == 0 and bool(reply.text)
+    missing_in, missing_out = read == 0, written == 0 and bool(reply.text or reply.tool_calls)
     if missing_in:
         usage = replace(usage, input_tokens=input_tokens(request))
     if missing_out:
-        usage = replace(usage, output_tokens=text_tokens(reply.text))
+        usage = replace(usage, output_tokens=text_tokens(reply.text + json.dumps(reply.tool_calls)))
     return usage, missing_in or missing_out

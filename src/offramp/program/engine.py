@@ -30,6 +30,8 @@ from offramp.records import CallReply, CallRequest, Message, Model
 
 Send = Callable[[CallRequest], Awaitable[CallReply]]
 
+TOOLS = "tools"
+"""The request parameter of native tools."""
 REPEAT = 1000
 """The k-th repeat of an equal request within one run asks for replicate `run's own + k * REPEAT`.
 
@@ -86,7 +88,7 @@ class CallerEngine:
         self._loop = asyncio.get_running_loop()
         self.supports_response_schema = constrained
         self.supported_params = frozenset({"response_format"} if constrained else ())
-        self.supports_function_calling = False
+        self.supports_function_calling = TOOLS in (model.supported_params or ())
         self.supports_reasoning = False
 
     async def complete(self, request: Request) -> Response:
@@ -117,9 +119,9 @@ class CallerEngine:
         wire = request_kwargs(request, "chat")
         messages = tuple(_message(message) for message in wire.pop("messages"))
         wire.pop("model", None)
-        if {"tools", "tool_choice"} & set(wire):
-            what = "the program hands tools to the model natively"
-            raise JobError(f"{what}. Call them from the prompt, as dspy.ReAct does.")
+        if TOOLS in wire and not self.supports_function_calling:
+            what = f"the program hands tools to {self._model.name} by its own interface, which it does not have"
+            raise JobError(f"{what}. Call them from the prompt, as dspy.ReAct does, or list `tools` under `supports`.")
         if "max_completion_tokens" in wire and "max_completion_tokens" not in self._params:
             wire["max_tokens"] = wire.pop("max_completion_tokens")  # DSPy's wire has one name for both
         params = {**self._params, **wire, **((_extra.get() or {}) if self._grammars else {})}
@@ -168,10 +170,12 @@ def language_model(model: Model, request_params: Mapping[str, Any], send: Send, 
 
 
 def _message(message: Mapping[str, Any]) -> Message:
-    if set(message) - {"role", "content"}:
-        raise JobError(
-            "the program sends messages of native tool calls. Call tools from the prompt, as dspy.ReAct does."
-        )
+    """A message as requests have it: text, or parts without their bytes; with the calls of tools and their results."""
+    calls = {name: message[name] for name in ("tool_calls", "tool_call_id", "name") if message.get(name) is not None}
+    if unknown := set(message) - {"role", "content", "tool_calls", "tool_call_id", "name"}:
+        raise JobError(f"the program sends messages with {', '.join(sorted(unknown))}, which cannot be sent")
+    if message.get("content") is None:
+        return {"role": str(message["role"]), "content": None, **calls}
     content = message["content"]
     if not isinstance(content, str):
         try:
@@ -181,7 +185,16 @@ def _message(message: Mapping[str, Any]) -> Message:
                 f"the program sends {error} to the model; text, images, audio and files can be sent"
             ) from None
         content = "\n".join(part["text"] for part in parts) if {p["type"] for p in parts} <= {"text"} else parts
-    return {"role": str(message["role"]), "content": content}
+    return {"role": str(message["role"]), "content": content, **calls}
+
+
+def _calls(reply: CallReply) -> dict[str, Any]:
+    """The calls of tools in the dialect of chat completions; empty where there are none."""
+    calls = [
+        {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
+        for call in reply.tool_calls
+    ]
+    return {"tool_calls": calls} if calls else {}
 
 
 def _response(request: Request, reply: CallReply) -> Response:
@@ -191,8 +204,10 @@ def _response(request: Request, reply: CallReply) -> Response:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": reply.text},
-                "finish_reason": "stop",  # DSPy warns of a cut answer at every call; parsing tells whether it matters
+                "message": {"role": "assistant", "content": reply.text, **_calls(reply)},
+                "finish_reason": "tool_calls"
+                if reply.tool_calls
+                else "stop",  # DSPy warns of a cut answer at every call; parsing tells whether it matters
             }
         ],
         "usage": {

@@ -59,7 +59,7 @@ class CallAttempt:
         queue_s: seconds it waited for its turn.
         started_at: UTC, ISO 8601.
         request_json: messages and params; None where texts are not kept.
-        reply_text: None where there is no answer, or texts are not kept.
+        reply_text: None where there is no answer, or texts are not kept; with tool calls, an object of both.
         error: short class and scrubbed text; None for a plain success.
         answered_by, fingerprint: as in `CallReply`.
     """
@@ -77,7 +77,7 @@ class CallAttempt:
     queue_s: float = 0.0
     started_at: str
     request_json: Any = None
-    reply_text: str | None = None
+    reply_text: str | Mapping[str, Any] | None = None
     finish_reason: str | None = None
     error: str | None = None
     answered_by: str | None = None
@@ -106,6 +106,11 @@ class PricedTotals:
     by_purpose: Mapping[Purpose, float | None]
 
 
+def kept_text(reply: CallReply) -> str | dict[str, Any]:
+    """What the ledger keeps of an answer."""
+    return {"text": reply.text, "tool_calls": list(reply.tool_calls)} if reply.tool_calls else reply.text
+
+
 class Ledger:
     """The ledger as one study writes it; reading spans every study of the storage."""
 
@@ -117,8 +122,10 @@ class Ledger:
         row = self._first(request_hash, calls.c.status == CallStatus.OK, calls.c.reply_text.is_not(None))
         if row is None:
             return None
+        kept = row.reply_text if isinstance(row.reply_text, dict) else {"text": row.reply_text, "tool_calls": ()}
         return CallReply(
-            text=row.reply_text,
+            text=kept["text"],
+            tool_calls=tuple(kept["tool_calls"]),
             finish_reason=row.finish_reason,
             usage=_usage(row),
             latency_s=row.latency_s or 0.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -91,20 +92,33 @@ def read_reply(body: Any, usage: Usage, latency_s: float) -> CallReply:
         raise ServerFailed(f"the provider ended its answer with finish_reason {str(reason)!r}", latency_s=latency_s)
     if message is None:
         raise BrokenReply("the reply's first choice has no message", usage=billed, latency_s=latency_s)
-    content = _text(_get(message, "content"))
+    content, tool_calls = _text(_get(message, "content")), _tool_calls(_get(message, "tool_calls"))
     refusal = _get(message, "refusal") or _get(own, "refusal")
     if not content and (refusal or reason == "content_filter"):
         raise Refused(str(refusal or "the provider's content filter"), usage=usage, latency_s=latency_s)
-    if not content and billed is None and usage.compute_s is None and not _get(message, "tool_calls"):
+    if not content and billed is None and usage.compute_s is None and not tool_calls:
         raise BrokenReply("the reply is empty and names no tokens", latency_s=latency_s)
     return CallReply(
         text=content,
         finish_reason=None if reason is None else str(reason),
         usage=usage,
         latency_s=latency_s,
+        tool_calls=tool_calls,
         answered_by=_name(_get(body, "model")),
         fingerprint=_name(_get(body, "system_fingerprint")),
     )
+
+
+def _tool_calls(calls: Any) -> tuple[dict[str, str], ...]:
+    """The tools that a message asks for; arguments that a server sends as an object become their text."""
+    found = []
+    for index, call in enumerate(calls if isinstance(calls, list) else []):
+        function = _get(call, "function")
+        given = _get(function, "arguments")
+        arguments = given if isinstance(given, str) else json.dumps(given or {}, ensure_ascii=False)
+        made = {"id": str(_get(call, "id") or f"call-{index}"), "name": str(_get(function, "name") or "")}
+        found.append({**made, "arguments": arguments})
+    return tuple(found)
 
 
 def _name(value: Any) -> str | None:
