@@ -32,6 +32,7 @@ _MAGIC = (
     (b"%PDF-", "application/pdf"), (b"ID3", "audio/mpeg"), (b"\xff\xfb", "audio/mpeg"), (b"OggS", "audio/ogg"),
     (b"fLaC", "audio/flac"), (b"BM", "image/bmp"),
 )  # fmt: skip
+_SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp")
 MOST_BYTES = 50 * 1024 * 1024
 """Providers take less; a larger file is a mistake."""
 
@@ -164,6 +165,22 @@ def _file(path: Path, reference: str) -> bytes:
 def data_uri(reference: str) -> str:
     """The `data:` address that a provider takes. Raises DatasetError, as `data_of`."""
     return f"data:{type_of(reference)};base64,{base64.b64encode(data_of(reference)).decode('ascii')}"
+
+
+def described(reference: str) -> str:
+    """A reference in words: its type and the beginning of its digest."""
+    return f"{type_of(reference)}, SHA-256 {reference[-64:][:12]}"
+
+
+def picture(reference: object, *, most_bytes: int) -> str | None:
+    """The `data:` address of an image for a page; None for anything else, a larger one, and one that is not here."""
+    if not is_reference(reference) or type_of(str(reference)) not in _SHOWN:
+        return None
+    try:
+        small = len(data_of(str(reference))) <= most_bytes
+    except DatasetError:
+        return None
+    return data_uri(str(reference)) if small else None
 
 
 def _reference(data: bytes, name: str) -> str:

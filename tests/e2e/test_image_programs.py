@@ -125,6 +125,9 @@ def test_pictures_are_searched_over_promoted_and_loaded(
         best = study.report.recommended
         assert best is not None and best.quality == 1.0 and "clear" in str(best.params)
         assert best.search.cost_usd == pytest.approx((300 * 1.0 + 9 * 2.0) / 1e6)
+        offramp.report(out=tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text()
+        assert 'class="thumbnail" alt="picture" src="data:image/png;base64,' in page and "image/png, SHA-256 " in page
         assert main(["promote", "latest"]) == 0
         options: dict[str, Any] = {"api_base": server.url.removesuffix("/v1") if dialect == "anthropic" else server.url}
         if task is MODULE:

@@ -77,5 +77,7 @@ def completed_usage(request: CallRequest, reply: CallReply) -> tuple[Usage, bool
     if missing_in:
         usage = replace(usage, input_tokens=input_tokens(request))
     if missing_out:
-        usage = replace(usage, output_tokens=text_tokens(reply.text + json.dumps(reply.tool_calls)))
+        usage = replace(
+            usage, output_tokens=text_tokens(reply.text + (json.dumps(reply.tool_calls) if reply.tool_calls else ""))
+        )
     return usage, missing_in or missing_out

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from offramp import media
 from offramp.records import Result, ResultState
 from offramp.review.escaping import as_text
 from offramp.study.queries.dataset_rows import Dataset
@@ -30,9 +31,17 @@ class Field:
     b_right: bool | None
 
 
+_LARGEST_PICTURE = 16 * 1024
+"""In bytes, so that a report of many examples stays a file that can be sent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleView:
-    """One example as it is shown; texts are as they were stored, to be escaped where they are shown."""
+    """One example as it is shown; texts are as they were stored, to be escaped where they are shown.
+
+    Attributes:
+        pictures: `data:` addresses of small images among the inputs, by name.
+    """
 
     id: str
     outcome: str
@@ -43,6 +52,7 @@ class ExampleView:
     fields: tuple[Field, ...]
     a_reason: str | None
     b_reason: str | None
+    pictures: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +145,14 @@ def _example(pair: ExamplePair, dataset: Dataset) -> ExampleView:
         fields=tuple(_fields(pair, dataset)),
         a_reason=pair.a.reason,
         b_reason=pair.b.reason,
+        pictures=tuple(_pictures(pair)),
     )
+
+
+def _pictures(pair: ExamplePair) -> Iterator[tuple[str, str]]:
+    for name, value in (pair.inputs or {}).items():
+        if (address := media.picture(value, most_bytes=_LARGEST_PICTURE)) is not None:
+            yield name, address
 
 
 def _fields(pair: ExamplePair, dataset: Dataset) -> Iterator[Field]:

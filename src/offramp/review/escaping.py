@@ -14,6 +14,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from offramp import media
+
 _HIDDEN = frozenset(
     "\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064"
     "\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f\ufeff\ufff9\ufffa\ufffb"
@@ -49,7 +51,7 @@ def embedded(value: Any) -> Markup:
 def as_text(value: object) -> str:
     """A value of a dataset or an answer as text: strings as they are, anything else as JSON."""
     if isinstance(value, str):
-        return value
+        return media.described(value) if media.is_reference(value) else value
     return json.dumps(value, ensure_ascii=False, indent=None if _flat(value) else 1, default=str)
 
 
