@@ -41,10 +41,11 @@ def check(
     from offramp.study.lookup import default_storage
     from offramp.study.wording import money
 
-    url = (storage or default_storage(results)) if cache else None
+    known = storage or default_storage(results)
+    url = known if cache else None
     if junit is not None:
         refuse_unwritable(junit)
-    report = run(feature, storage=url, **wire(), **options)
+    report = run(feature, storage=url, study_storage=known, **wire(), **options)
     if junit is not None:
         write_junit(junit, report)
     if as_json:

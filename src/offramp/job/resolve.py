@@ -94,7 +94,7 @@ def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = Fal
 
 
 def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
-    space, where = loaded.space, str(loaded.path)
+    space = loaded.space
     found: dict[str, Model] = {}
     for index, part in enumerate(space.models):
         model = with_capabilities(resolve(part, loaded.where(f"models.{index}")))
@@ -110,7 +110,7 @@ def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
     others += [(f"program.models.{p}", name) for p, names in predictor_models(space).items() for name in names]
     for key, name in others:
         if name not in found:
-            found[name] = with_capabilities(resolve(name, f"{where}: {key}"))
+            found[name] = with_capabilities(resolve(name, f"{loaded.where(key)}: {key}"))
     if space.propose is not None and model_name(space.propose.model) not in found:
         writer = with_capabilities(resolve(space.propose.model, loaded.where("propose.model")))
         found[writer.name] = writer

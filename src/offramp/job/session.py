@@ -24,8 +24,10 @@ from offramp.errors import JobError
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.evaluate.results import StudyResults
 from offramp.job.clock import Clock, Interrupted
+from offramp.job.judges import naming_judges
 from offramp.job.resolved import ResolvedJob
 from offramp.models.server import LocalServers
+from offramp.program.engine import Send
 from offramp.records import Model
 from offramp.store.budget import Budget
 from offramp.store.engine import Store
@@ -57,16 +59,17 @@ class Session:
 
     Attributes:
         evaluator: runs candidates on examples.
-        sender: answers single requests, from a model or from the ledger alone.
+        sender: answers single requests, from a model or from the ledger alone. send: the same for programs and judges.
         clock: time of the run, and whether a person asked it to stop.
         results: of the study; empty until `load` reads what the storage has.
     """
 
     def __init__(
-        self, *, evaluator: Evaluator, sender: Caller | RecordedAnswers, clock: Clock, results: StudyResults,
-        budget: Budget | None, spent_before_usd: float,
+        self, *, evaluator: Evaluator, sender: Caller | RecordedAnswers, send: Send, clock: Clock,
+        results: StudyResults, budget: Budget | None, spent_before_usd: float,
     ) -> None:  # fmt: skip
-        self.evaluator, self.sender, self.clock, self._budget = evaluator, sender, clock, budget
+        self.evaluator, self.sender, self.send = evaluator, sender, send
+        self.clock, self._budget = clock, budget
         self.results, self._spent_before_usd = results, spent_before_usd
 
     @property
@@ -149,12 +152,13 @@ async def open_session(
             concurrency=concurrency, max_failed_share=job.space.calls.max_failed_share, balance_by=job.balance_by,
             bootstrap_min_score=job.space.demos.min_score,
         )  # fmt: skip
+        send = naming_judges(sender.send, job.loaded)
         evaluator = Evaluator(
-            task=job.task, models={**job.models, **(models or {})}, send=sender.send, results=results,
+            task=job.task, models={**job.models, **(models or {})}, send=send, results=results,
             settings=settings, factory=job.factory, check=clock.check, within=clock.within,
         )  # fmt: skip
         yield Session(
-            evaluator=evaluator, sender=sender, clock=clock, results=results, budget=budget,
+            evaluator=evaluator, sender=sender, send=send, clock=clock, results=results, budget=budget,
             spent_before_usd=spent_before_usd,
         )  # fmt: skip
 

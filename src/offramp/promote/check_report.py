@@ -87,6 +87,31 @@ class JudgeNoise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Regraded:
+    """The judge was replaced: the recorded answers were graded again, so that one judge graded both sides.
+
+    Attributes:
+        before, now: models of the judges. where: `file:line` of the new one.
+        answers: recorded answers with a grade of the new judge; `failed` got none and are not compared.
+    """
+
+    before: tuple[str, ...]
+    now: tuple[str, ...]
+    where: str
+    answers: int
+    failed: int
+
+    @property
+    def note(self) -> str:
+        """In words."""
+        none = f"; {self.failed} more got no grade and are not compared" if self.failed else ""
+        return (
+            f"the judge was {', '.join(self.before)} and is {', '.join(self.now)} now ({self.where}): it graded the "
+            f"{self.answers} recorded answers again, so that one judge graded both sides{none}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """One thing that was checked, in words."""
 
@@ -126,7 +151,7 @@ class CheckReport:
         ids: every example that was run.
         notes: what the provider says about the answers, such as how many were cut; empty where all is well.
         answers: the counts behind it by name.
-        judge_noise: None where no judge grades.
+        judge_noise: None where no judge grades. regraded: None where the judge is that of the evidence.
         spent_usd: physical money of the check. calls, cached_calls: requests sent, and answers that were reused.
     """
 
@@ -152,6 +177,7 @@ class CheckReport:
     notes: tuple[str, ...] = ()
     answers: Mapping[str, Any] | None = None
     judge_noise: JudgeNoise | None = None
+    regraded: Regraded | None = None
 
     @property
     def holds(self) -> bool:
@@ -166,11 +192,12 @@ class CheckReport:
 def judge(
     promotion: Promotion, *, label: str, evaluation: Evaluation, before: Before, limits: Limits,
     examples: Mapping[str, Example], spent_usd: float, calls: int, cached_calls: int, noise: Noise | None = None,
+    regraded: Regraded | None = None,
 ) -> CheckReport:  # fmt: skip
     """Compares a new evaluation of the holdout with the scores in the evidence.
 
     Args:
-        noise: of the judge, where it was measured.
+        noise: of the judge, where it was measured. regraded: where the scores of before are of another judge than then.
     """
     groups = {name: example.group for name, example in examples.items() if example.group is not None}
     kept = [before.kept(result) for result in evaluation.results]
@@ -204,11 +231,13 @@ def judge(
         calls=calls,
         cached_calls=cached_calls,
         notes=(
+            *([] if regraded is None else [regraded.note]),
             *answer_notes(seen, {"model": promotion.model.name, **promotion.request_params}),
             *([] if judged is None else _noise_notes(judged)),
         ),
         answers=answer_counts(seen),
         judge_noise=judged,
+        regraded=regraded,
     )
 
 

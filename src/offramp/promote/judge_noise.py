@@ -80,7 +80,7 @@ async def measure_noise(
 
     async def one(result: Result, number: int) -> float | None:
         async def again(request: CallRequest) -> CallReply:
-            return await session.caller.send(replace(request, replicate=request.replicate + number * _REPLICATES))
+            return await session.send(replace(request, replicate=request.replicate + number * _REPLICATES))
 
         async with limit:
             session.clock.check()

@@ -25,15 +25,16 @@ from offramp.job.session import Caps, Session, open_session
 from offramp.models.catalogue import is_address
 from offramp.models.keys import missing_key
 from offramp.program.code import changed_code
-from offramp.promote.check_report import Before, CheckReport, Limits, judge
+from offramp.promote.check_report import Before, CheckReport, Limits, Regraded, judge
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
 from offramp.promote.judge_noise import Noise, measure_noise
 from offramp.promote.promotion import Promotion
+from offramp.promote.regrading import Recorded, another_task, answers_of_another_judge, graded_again
 from offramp.promote.running import Addresses, PerModel, model_of, programs_of
 from offramp.records import CallRequest, Evaluation, Result, Split
 from offramp.space.load import load_space
 from offramp.store.engine import Store, open_store
-from offramp.study.lookup import check_margin
+from offramp.study.lookup import check_margin, default_storage
 
 MARGIN = 0.05
 """Loss of mean score that is accepted, unless the caller says otherwise."""
@@ -46,12 +47,13 @@ _LEAST_USD = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a check works on."""
+    """What a check works on. `recorded`: answers to grade again, where the judge was replaced; else None."""
 
     promotion: Promotion
     job: ResolvedJob
     before: Before
     addresses: Addresses
+    recorded: Recorded | None = None
 
 
 def check(
@@ -60,6 +62,7 @@ def check(
     max_cost_usd: float | None = None, max_p95_s: float | None = None, budget_usd: float | None = None,
     concurrency: int = CONCURRENCY, api_base: PerModel = None, api_key_env: PerModel = None,
     observer: Callable[[Result], None] | None = None, transport: Transport | None = None, timing: Timing | None = None,
+    study_storage: str | None = None,
 ) -> CheckReport:  # fmt: skip
     """Evaluates a promoted feature on its holdout again and says whether it still holds.
 
@@ -71,6 +74,8 @@ def check(
         budget_usd: cap of the check; three times what the evidence says by default.
         api_base, api_key_env: as for `offramp.load`; where the space file says by default.
         transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
+        study_storage: of the study that was promoted, whose answers are graded again where the judge was replaced; for
+            None that in `results/` beside the promotions.
 
     Raises:
         UsageError: the data or metric is not what the evidence is of, or a model cannot be called.
@@ -80,11 +85,14 @@ def check(
     _refuse_impossible(max_cost_usd, max_p95_s, budget_usd, api_base)
     folder = FeatureFolder(promotions, feature)
     promotion = folder.load(folder.resolve(label))
-    job = resolve_promoted_job(promotion, folder, space)
+    job = _loaded_job(promotion, folder, space)
+    url = study_storage or storage or default_storage(folder.root.absolute().parent / "results")
+    recorded = None if job.task.is_of(promotion.evidence.task_hash) else answers_of_another_judge(promotion, job, url)
     work = Checked(
         promotion=promotion,
         job=job,
-        before=_before(promotion, folder),
+        before=_before(promotion, folder) if recorded is None else Before(scores={}),
+        recorded=recorded,
         addresses=_addresses(promotion, job, api_base, api_key_env),
     )
     _check_keys(work)
@@ -100,9 +108,9 @@ def check(
             )
         )  # fmt: skip
     report = judge(
-        promotion, label=label, evaluation=scored.evaluation, before=work.before, limits=limits,
+        promotion, label=label, evaluation=scored.evaluation, before=scored.before, limits=limits,
         examples={example.id: example for example in job.task.splits.holdout}, noise=scored.noise,
-        spent_usd=scored.spent_usd, calls=scored.calls, cached_calls=scored.cached_calls,
+        regraded=scored.regraded, spent_usd=scored.spent_usd, calls=scored.calls, cached_calls=scored.cached_calls,
     )  # fmt: skip
     return replace(report, notes=(*_code_notes(work), *report.notes))
 
@@ -112,13 +120,9 @@ def check(
 
 def resolve_promoted_job(promotion: Promotion, folder: FeatureFolder, space: str | Path | None) -> ResolvedJob:
     """The task, from the space file: a promotion names no code and no data to read."""
-    evidence = promotion.evidence
-    path = Path(space) if space is not None else _space_path(promotion, folder)
-    job = resolve_job(load_space(path), stored=True)
-    if not job.task.is_of(evidence.task_hash):
-        what = "its data, splits or metric are not those that the evidence is of"
-        do = "Restore them, name the right file with --space, or optimize and promote again."
-        raise UsageError(problem(str(path), what, do=do))
+    job = _loaded_job(promotion, folder, space)
+    if not job.task.is_of(promotion.evidence.task_hash):
+        raise another_task(job)
     return job
 
 
@@ -128,6 +132,11 @@ def _code_notes(work: Checked) -> list[str]:
     changed = changed_code(known, work.job.code) if known else []
     what = f"the code of the module has changed since it was promoted: {', '.join(changed)}"
     return [f"{what}. This check ran it as it is now; optimize and promote it again."] if changed else []
+
+
+def _loaded_job(promotion: Promotion, folder: FeatureFolder, space: str | Path | None) -> ResolvedJob:
+    path = Path(space) if space is not None else _space_path(promotion, folder)
+    return resolve_job(load_space(path), stored=True)
 
 
 def _space_path(promotion: Promotion, folder: FeatureFolder) -> Path:
@@ -233,10 +242,16 @@ def _storage(url: str | None) -> Iterator[Store]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """The evaluation of the holdout, and what it took. `noise`: None where no judge had to be asked again."""
+    """The evaluation of the holdout, what it is compared with, and what it took.
+
+    Attributes:
+        noise: None where no judge had to be asked again. regraded: None where the judge is that of the evidence.
+    """
 
     evaluation: Evaluation
+    before: Before
     noise: Noise | None
+    regraded: Regraded | None
     spent_usd: float
     calls: int
     cached_calls: int
@@ -262,26 +277,33 @@ async def _scored(
         evaluation = await session.evaluator.evaluate(
             program.candidate, job.task.splits.holdout, split=Split.HOLDOUT, on_result=observer
         )  # fmt: skip
-        noise = await _noise(work, session, evaluation, concurrency)
+        before, regraded = work.before, None
+        if work.recorded is not None:
+            before, regraded = await graded_again(work.recorded, job, session, concurrency=concurrency)
+        noise = await _noise(work, before, session, evaluation, concurrency)
         stats = session.stats()
         return Scored(
             evaluation=evaluation,
+            before=before,
             noise=noise,
+            regraded=regraded,
             spent_usd=stats.spent_usd,
             calls=stats.calls,
             cached_calls=stats.cached_calls,
         )
 
 
-async def _noise(work: Checked, session: Session, evaluation: Evaluation, concurrency: int) -> Noise | None:
+async def _noise(
+    work: Checked, before: Before, session: Session, evaluation: Evaluation, concurrency: int
+) -> Noise | None:
     """The judge's own noise, where a judge grades and an answer of another text than before got a lower score."""
     metric = work.job.task.metric
-    changed = [result for result in evaluation.counted if not work.before.same_answer(result)]
-    worse = [result.example for result in changed if work.before.got_worse(result)]
+    changed = [result for result in evaluation.counted if not before.same_answer(result)]
+    worse = [result.example for result in changed if before.got_worse(result)]
     if not metric.judge_models or not worse:
         return None
     examples = {example.id: example for example in work.job.task.splits.holdout}
-    graded = [result for result in changed if result.outputs is not None and result.example in work.before.scores]
+    graded = [result for result in changed if result.outputs is not None and result.example in before.scores]
     return await measure_noise(session, metric, examples, graded, worse, concurrency=concurrency)
 
 

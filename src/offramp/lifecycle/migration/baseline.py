@@ -20,6 +20,7 @@ from typing import Any
 
 from offramp.errors import JobError, StorageError, UsageError, problem
 from offramp.ids import canonical_json, content_hash
+from offramp.job.judges import JudgeNotFound, judges_in, only_judges_differ
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
 from offramp.lifecycle.migration import spaces
@@ -30,6 +31,7 @@ from offramp.promote.atomic import replace_file
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion import SplitEvidence
 from offramp.records import Aggregate, Example, Result, ResultState, Split
+from offramp.space.load import space_from_json
 from offramp.space.model import (
     DatasetPart,
     DemosPart,
@@ -91,15 +93,33 @@ def of_this_task(origin: Origin, *, alive: bool, say: Callable[[str], None]) -> 
 
 def _same_task(origin: Origin) -> bool:
     job = resolve_job(spaces.alone(origin, origin.candidate, spaces.leaving_part(origin, searched=True)))
-    return job.task.hash == origin.promotion.evidence.task_hash
+    return job.task.is_of(origin.promotion.evidence.task_hash)
 
 
 def _other_task(origin: Origin) -> UsageError:
+    if (replaced := new_judges(origin)) is not None:
+        what = f"{replaced}. Not all of these answers are stored, and {origin.candidate.model} no longer answers"
+        do = "Restore the storage of its study, or run `offramp optimize` on a space without an incumbent."
+        return UsageError(problem(str(origin.space.path), what, do=do))
     what = (
         f"its data, splits, metric or fields are not those that {origin.candidate.model} was measured on, and that "
         "model no longer answers"
     )
     return UsageError(problem(str(origin.space.path), what, do="Restore them, or leave --space out."))
+
+
+def new_judges(origin: Origin) -> str | None:
+    """Which judges replaced those of the study, in words; None where it has the same ones, or is not in the storage."""
+    if origin.row is None:
+        return None
+    ran = space_from_json(origin.row.space_json)
+    if not only_judges_differ(ran, origin.space.space):
+        return None
+    before, now = ", ".join(judges_in(ran)), ", ".join(judges_in(origin.space.space))
+    return (
+        f"the judge was {before} and is {now} now: the recorded answers are graded again, so that one judge grades "
+        "both sides"
+    )
 
 
 def _measured(origin: Origin, runs: Runs, say: Callable[[str], None]) -> Baseline | None:
@@ -109,6 +129,8 @@ def _measured(origin: Origin, runs: Runs, say: Callable[[str], None]) -> Baselin
     if result.report.parked_models:
         say(ended_words(result.report.parked_models[0]))
         return None
+    if isinstance(result.error, JudgeNotFound):
+        raise result.error
     if not result.report.members:
         raise result.error or JobError(f"{origin.candidate.model} gave no result: {result.report.stop_reason}")
     name = result.report.members[0].candidate

@@ -16,10 +16,11 @@ from pathlib import Path
 from offramp.calls.transports import Transport
 from offramp.errors import JobError, OfframpError, UsageError
 from offramp.job.clock import Interrupted, Timing
+from offramp.job.judges import JudgeNotFound
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
 from offramp.lifecycle.migration import spaces
-from offramp.lifecycle.migration.baseline import by_answers, of_this_task, read_baseline
+from offramp.lifecycle.migration.baseline import by_answers, new_judges, of_this_task, read_baseline
 from offramp.lifecycle.migration.fit import ROOM, cut_by_reasoning, fitted, params_refused, with_room
 from offramp.lifecycle.migration.model_choice import NotTried, choose, notice_of
 from offramp.lifecycle.migration.origin import Origin, counted, read_origin
@@ -87,20 +88,24 @@ def run_migration(
     notice = notice_of(origin, calendar, day)
     choice = choose(origin, notice, calendar, day, to)
     say(f"{feature} ({label}) runs on {origin.promotion.model.name}; trying {', '.join(choice.names)}")
+    regraded: str | None = None
     runs = Runs(places.url, places.results, caps, observer, transport=transport, timing=timing)
     if reference is Reference.ANSWERS:
         origin, baseline = by_answers(origin, places.results)
     else:
         folder = FeatureFolder(places.promotions, feature)
         alive = _answers(notice)
-        if places.space is not None:
+        regraded = new_judges(origin)
+        if regraded is not None:
+            say(regraded)
+        if places.space is not None or regraded is not None:
             origin, alive = of_this_task(origin, alive=alive, say=say)
         baseline = read_baseline(origin, runs, folder=folder, alive=alive, say=say)
     work = _Progress(origin, runs, baseline, reference, say)
     for name in choice.names:
         work.drop_in(name)
     work.search(choice.names, trials=trials, seed=seed)
-    return work.migration(notice, day, choice.left_out)
+    return replace(work.migration(notice, day, choice.left_out), regraded=regraded)
 
 
 def _answers(notice: Watched) -> bool:
@@ -143,7 +148,7 @@ class _Progress:
                 tried = self._alone(self._origin.candidate, name, Kind.DROP_IN, raised)
                 self._drop_ins.append(tried)
                 self._raised[name] = raised
-        except Interrupted:
+        except (Interrupted, JudgeNotFound):
             raise
         except OfframpError as error:  # concerns this model only: the others are still tried
             self._left_out.append(NotTried(name=name, why=f"{what} did not run on it: {error}"))
@@ -166,6 +171,8 @@ class _Progress:
         except CapReached as reached:
             self._stopped = f"not searched: {reached}"
             return
+        if isinstance(result.error, JudgeNotFound):
+            raise result.error
         self._trials, self._stopped = result.report.trials, result.report.stop_reason
         self._found = self._best_of(result)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from offramp.errors import StorageError, UsageError, problem
 from offramp.ids import content_hash
+from offramp.job.judges import only_judges_differ, with_judges_of
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion import Promotion
 from offramp.promote.running import candidate_of
@@ -105,7 +106,20 @@ def _space(promotion: Promotion, row: StudyRow | None, promotions: Path, given: 
     if row is None or given is not None:
         return load_space(path)
     space = space_from_json(row.space_json)
-    return LoadedSpace(path=path, base=path.parent, space=space, lines={}, text_hash=content_hash(row.space_json))
+    ran = LoadedSpace(path=path, base=path.parent, space=space, lines={}, text_hash=content_hash(row.space_json))
+    return with_new_judges(ran)
+
+
+def with_new_judges(ran: LoadedSpace) -> LoadedSpace:
+    """The space as it ran, with the judges that its file names now, where nothing else of the metric was changed."""
+    try:
+        now = load_space(ran.path).space
+    except UsageError:  # moved, or no longer a space file: it stays as it ran
+        return ran
+    if not only_judges_differ(ran.space, now):
+        return ran
+    space = with_judges_of(ran.space, now)
+    return ran.changed(metric=space.metric, models=space.models)
 
 
 def _space_file(promotion: Promotion, row: StudyRow | None, promotions: Path) -> Path | None:

@@ -159,7 +159,11 @@ def _table(found: Migration) -> str:
     metric = f"Metric: {plain(found.metric)}, compared with {by}. Latency is as run, not measured in isolation."
     lines = ["## Holdout", "", head, "|---|---|---|---|---|---|---|", *rows]
     lines += ["", *(f"- {note}." for note in notes)] if notes else []
-    return "\n".join([*lines, "", *not_sent, _BASIS[found.baseline.basis], metric])
+    return "\n".join([*lines, "", *not_sent, _BASIS[found.baseline.basis], metric, *_regraded(found)])
+
+
+def _regraded(found: Migration) -> list[str]:
+    return [] if found.regraded is None else [f"{plain(found.regraded[0].upper() + found.regraded[1:])}."]
 
 
 def _on(item: Contender) -> str:
@@ -395,6 +399,7 @@ def migration_json(found: Migration) -> dict[str, Any]:
         "trials": found.trials,
         "stop_reason": found.stopped,
         "reference": str(found.reference),
+        "regraded": found.regraded,
         "spent": asdict(found.spent),
     }
 

@@ -111,6 +111,7 @@ class Migration:
         trials: different candidates that the search tried, 0 where it did not run.
         examples: those of the holdout, by id.
         stopped: why the search ended; None where it did not run.
+        regraded: which judge replaced which, where that is so: it graded the recorded answers again; else None.
     """
 
     feature: str
@@ -129,6 +130,7 @@ class Migration:
     examples: Mapping[str, Shown]
     reference: Reference
     spent: Spent
+    regraded: str | None = None
 
     def missing(self, item: Contender) -> int:
         """How many examples of the holdout lack a score, of the contender or of today's config."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from offramp.job.judges import judges_in
 from offramp.lifecycle.migration.origin import Origin
 from offramp.promote.promotion import PromotedModel
 from offramp.records import Candidate, DemoKind
@@ -108,10 +109,12 @@ def searched(
 
 
 def _asked_beside(origin: Origin, given: Sequence[str]) -> list[ModelPart]:
-    """Other models that the program asks, which stay as they are."""
-    parts = [model_part(origin, other.name) for other in origin.promotion.others if other.name not in given]
-    stated = [ModelPart(name=part) if isinstance(part, str) else part for part in parts]
-    return [part.model_copy(update={"searched": False}) for part in stated]
+    """Other models that the program asks, which stay as they are, and judges of which the old space says something."""
+    space = origin.space.space
+    parts = [model_part(origin, other.name) for other in origin.promotion.others]
+    parts += [part for part in space.models if isinstance(part, ModelPart) and part.name in judges_in(space)]
+    stated = {_name(part): ModelPart(name=part) if isinstance(part, str) else part for part in parts}
+    return [part.model_copy(update={"searched": False}) for name, part in stated.items() if name not in given]
 
 
 def model_part(origin: Origin, name: str) -> str | ModelPart:
