@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from offramp.promote.loading import load, load_messages
     from offramp.review.report_file import report
     from offramp.search.api import optimize
+    from offramp.search.cascades import cascades
     from offramp.search.replay import replay
     from offramp.study.lookup import compare, pareto
 
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Unreadable",
     "__version__",
+    "cascades",
     "compare",
     "lm",
     "load",
@@ -39,6 +41,7 @@ __all__ = [
 
 _LAZY = {
     "Unreadable": "offramp.program.reading",
+    "cascades": "offramp.search.cascades",
     "compare": "offramp.study.lookup",
     "lm": "offramp.program.routing",
     "load": "offramp.promote.loading",

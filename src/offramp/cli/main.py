@@ -39,6 +39,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("offramp.cli.review:report", "Write a study as one self-contained HTML file."),
     "review": ("offramp.cli.review:review", "Serve a live page: follow, reweight, compare, promote."),
     "replay": ("offramp.cli.replay:replay", "Race the candidates of a recorded table, without any call."),
+    "cascades": (
+        "offramp.cli.cascades:cascades",
+        "Score two-model cascades and routers from recorded results, without any call.",
+    ),
     "studies": ("offramp.cli.studies:studies", "List the studies in a storage."),
     "promote": ("offramp.cli.promotions:promote", "Write a winner to config with its evidence, behind a gate."),
     "export": ("offramp.cli.export:export", "Export a promotion to LiteLLM, promptfoo, DSPy, MLflow or Langfuse."),

@@ -13,11 +13,12 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from offramp.errors import DatasetError, problem
 from offramp.records import Scalar, Split
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pandas
 
 PREFIX = "param."
+INPUT = "input."
 OUTCOMES = ("score", "cost_usd", "latency_s")
 
 
@@ -39,12 +41,18 @@ class RecordedTable:
         examples: ids.
         outcomes: the columns of OUTCOMES that exist, `score` first.
         values: shape (candidates, examples, outcomes); NaN where the table has no value.
+        answers: shape (candidates, examples), text or None; None without the column `answer`.
+        confidence: shape (candidates, examples), NaN where it is not known; None without the column.
+        inputs: by column `input.*`, without the prefix, the first value that an example has.
     """
 
     pool: tuple[Mapping[str, Scalar], ...]
     examples: tuple[str, ...]
     outcomes: tuple[str, ...]
     values: Floats
+    answers: NDArray[np.object_] | None = None
+    confidence: Floats | None = None
+    inputs: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 class PaidCells:
@@ -131,6 +139,8 @@ def _check(frame: pandas.DataFrame, params: Sequence[str], path: Path) -> None:
         raise DatasetError(problem(str(path), "has no rows"))
     for name in (n for n in OUTCOMES if n in frame.columns):
         _check_numbers(frame, name, path)
+    if "confidence" in frame.columns:
+        frame["confidence"] = _numbers(frame["confidence"])
 
 
 def _check_numbers(frame: pandas.DataFrame, name: str, path: Path) -> None:
@@ -149,6 +159,13 @@ def _check_numbers(frame: pandas.DataFrame, name: str, path: Path) -> None:
     frame[name] = numbers.astype(float)
 
 
+def _numbers(column: Any) -> Any:
+    """Floats, NaN for what is not a number."""
+    import pandas
+
+    return pandas.to_numeric(column, errors="coerce").astype(float)
+
+
 def _table(frame: pandas.DataFrame, params: Sequence[str], outcomes: tuple[str, ...]) -> RecordedTable:
     import pandas
 
@@ -159,7 +176,41 @@ def _table(frame: pandas.DataFrame, params: Sequence[str], outcomes: tuple[str, 
     rows, places = pandas.Index(names).get_indexer(keys), pandas.Index(ids).get_indexer(examples)
     values = np.stack([_means(frame[o].to_numpy(), rows, places, (len(names), len(ids))) for o in outcomes], axis=-1)
     pool = tuple(dict(zip((p.removeprefix(PREFIX) for p in params), json.loads(name), strict=True)) for name in names)
-    return RecordedTable(pool=pool, examples=tuple(ids), outcomes=outcomes, values=values)
+    shape = (len(names), len(ids))
+    sure = frame["confidence"].to_numpy(dtype=float) if "confidence" in frame.columns else None
+    return RecordedTable(
+        pool=pool,
+        examples=tuple(ids),
+        outcomes=outcomes,
+        values=values,
+        answers=_answers(frame["answer"].tolist(), rows, places, shape) if "answer" in frame.columns else None,
+        confidence=None if sure is None else _means(sure, rows, places, shape),
+        inputs={str(c).removeprefix(INPUT): _inputs(frame[c].tolist(), places, len(ids))
+                for c in frame.columns if str(c).startswith(INPUT)},
+    )  # fmt: skip
+
+
+def _answers(values: list[Any], rows: Any, places: Any, shape: tuple[int, int]) -> NDArray[np.object_]:
+    """The answer of each cell as text; None where there is none, or replicates differ."""
+    found = np.full(shape, None, dtype=object)
+    differ = set()
+    for value, row, place in zip(values, rows, places, strict=True):
+        known = _plain_param(value)
+        if known is not None:
+            text = str(known).strip()
+            differ |= {(row, place)} if found[row, place] not in (None, text) else set()
+            found[row, place] = text
+    for cell in differ:
+        found[cell] = None
+    return found
+
+
+def _inputs(values: list[Any], places: Any, n: int) -> tuple[Any, ...]:
+    found: list[Any] = [None] * n
+    for value, place in zip(values, places, strict=True):
+        if found[place] is None:
+            found[place] = _plain_param(value)
+    return tuple(found)
 
 
 def _means(values: Floats, rows: Any, places: Any, shape: tuple[int, int]) -> Floats:

@@ -1,0 +1,348 @@
+"""What cascades and routers come to on rows that chose nothing, beside the best single candidate.
+
+Invariant: no number of a rule is from a row that chose it, except where it says `in hindsight`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offramp.errors import UsageError, problem
+from offramp.records import Objective, Scalar
+from offramp.stats import difference_interval, group_units, holm, sign_flip_test
+from offramp.stats.pareto import Floats
+from offramp.study.domain.cascades import (
+    CHOSEN,
+    SINGLE,
+    Outcome,
+    Recorded,
+    Rule,
+    apply,
+    choose,
+    cross_fitted,
+    fit,
+    work,
+)
+from offramp.study.domain.similarity import similarity
+
+FEWEST_ROWS = 20
+"""Rows below which nothing can be chosen on some and measured on others."""
+FEWEST_HOLDOUT = 8
+MOST_ROWS = 3000
+"""Rows above which similar rows are not looked for: every pair would be compared."""
+_COMPLETE = 0.9  # share of the rows that a candidate needs scores for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """Recorded outcomes, the search rows first.
+
+    Attributes:
+        source: name of the study or table.
+        candidates: ids. params: of each.
+        rows: names of the examples. searched: how many of them are of the search split; the rest are the holdout's.
+        score, cost, latency: shape (candidates, rows), NaN where not known.
+        answers: shape (candidates, rows), None where not known. confidence: NaN where not known.
+        inputs: columns of the rows' inputs, each with a value for each row.
+        groups: of each row.
+        objectives: `quality`, `cost`, `latency` where they count; a scale of None is the span of the means.
+    """
+
+    source: str
+    candidates: tuple[str, ...]
+    params: tuple[Mapping[str, Scalar], ...]
+    rows: tuple[str, ...]
+    searched: int
+    score: Floats
+    cost: Floats
+    latency: Floats
+    answers: NDArray[np.object_] | None
+    confidence: Floats | None
+    inputs: Mapping[str, Sequence[Any]]
+    groups: tuple[str, ...]
+    objectives: tuple[Objective, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindResult:
+    """One kind of rule on rows that chose nothing. Differences are to the best single candidate, row by row.
+
+    Attributes:
+        kind: as in `cascades`; `single` and `chosen` included.
+        quality, cost_usd, latency_s: means over rows; None where the objective is not known.
+        second_share: share of rows that B, or another than the first member, answered.
+        difference: of mean utility; None for `single`, as the rest.
+        p_value, p_corrected: exact, two-sided; Holm's over the kinds.
+    """
+
+    kind: str
+    utility: float
+    quality: float
+    cost_usd: float | None
+    latency_s: float | None
+    second_share: float
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    p_corrected: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenRule:
+    """A rule in words and numbers.
+
+    Attributes:
+        members: candidates, A first; of a router all.
+        threshold: in USD, seconds or the unit of the confidence; None where nothing is compared with one.
+        of: what the threshold is of: `cost_usd`, `latency_s` or `confidence`.
+    """
+
+    kind: str
+    members: tuple[str, ...]
+    params: tuple[Mapping[str, Scalar], ...]
+    threshold: float | None
+    of: str | None
+    prior: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeReport:
+    """Everything that `offramp cascades` says.
+
+    Attributes:
+        candidates: with a complete evaluation. rows: of the search split, that all of them have a score for.
+        rules: how many were scored on all search rows.
+        crossed: by kind, `chosen` first: each row's numbers are of rules that the rows of other folds chose.
+        holdout: the same for rules that the search rows chose, on the holdout; None where it was not recorded.
+        holdout_rows, holdout_candidates: how many.
+        rule: what all search rows choose, of the kind that they choose; the best single candidate where none leads.
+        best: by kind, what all search rows choose.
+        hindsight: utility of the single candidate that is best on all search rows, on those same rows.
+        features: what the rows' inputs are known by.
+        missing: signals that the recordings do not allow, with the reason.
+    """
+
+    source: str
+    candidates: int
+    rows: int
+    rules: int
+    weights: Mapping[str, float]
+    crossed: tuple[KindResult, ...]
+    holdout: tuple[KindResult, ...] | None
+    holdout_rows: int
+    holdout_candidates: int
+    rule: ChosenRule
+    best: Mapping[str, ChosenRule]
+    hindsight: float
+    features: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def chosen(self) -> KindResult:
+        """What is chosen, kind included: on the holdout where that was recorded, else across folds."""
+        return next(r for r in self.holdout or self.crossed if r.kind == CHOSEN)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def cascade_report(cells: Cells, seed: int = 0) -> CascadeReport:
+    """Scores every rule on recorded outcomes.
+
+    Raises:
+        UsageError: fewer than two candidates or `FEWEST_ROWS` rows that all have a score for.
+    """
+    searching = _part(cells, cells.searched)
+    kept, rows = _complete(searching)
+    _refuse_few(searching, kept, rows)
+    data = _recorded(searching, kept, rows, searching.objectives)
+    every = np.arange(data.score.shape[1])
+    fitted = fit(data, every)
+    best = {kind: _in_words(searching, data, kept, one.rule) for kind, one in fitted.items()}
+    held = _on_holdout(cells, data.objectives)
+    return CascadeReport(
+        source=cells.source,
+        candidates=len(kept),
+        rows=len(rows),
+        rules=sum(one.scored for kind, one in fitted.items() if kind != SINGLE),
+        weights={o.name: o.weight for o in data.objectives},
+        crossed=_results(cross_fitted(data, seed), data.groups, data.objectives),
+        holdout=None if held is None else held[0],
+        holdout_rows=0 if held is None else held[1],
+        holdout_candidates=0 if held is None else held[2],
+        rule=best[choose(fitted)],
+        best=best,
+        hindsight=float(data.utilities.mean(1).max()),
+        features=tuple(cells.inputs) if data.similarity is not None else (),
+        missing=_missing(data, fitted),
+    )
+
+
+def _missing(data: Recorded, fitted: Mapping[str, object]) -> dict[str, str]:
+    reasons = {
+        "cost": "no candidate's cost or latency differs from row to row",
+        "confidence": "no confidence is recorded",
+        "agreement": "no answers are recorded" if data.answers is None else "fewer than three candidates",
+        "router": "nothing is known of the rows' inputs",
+    }
+    return {kind: why for kind, why in reasons.items() if kind not in fitted}
+
+
+def _part(cells: Cells, end: int) -> Cells:
+    """The first rows alone."""
+    return replace(
+        cells,
+        rows=cells.rows[:end],
+        score=cells.score[:, :end],
+        cost=cells.cost[:, :end],
+        latency=cells.latency[:, :end],
+        answers=None if cells.answers is None else cells.answers[:, :end],
+        confidence=None if cells.confidence is None else cells.confidence[:, :end],
+        inputs={name: values[:end] for name, values in cells.inputs.items()},
+        groups=cells.groups[:end],
+    )
+
+
+def _complete(cells: Cells) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Positions of the candidates that have nearly every row, and of the rows that all of these have a score for."""
+    known = np.isfinite(cells.score)
+    usable = known.mean(1) >= _COMPLETE * known.mean(1).max(initial=0.0)
+    for o in cells.objectives:
+        values = {"cost": cells.cost, "latency": cells.latency}.get(o.name)
+        if values is not None:
+            usable &= (np.isfinite(values) & known).any(1)
+    kept = np.flatnonzero(usable & known.any(1))
+    return kept, np.flatnonzero(known[kept].all(0)) if len(kept) else np.array([], dtype=np.intp)
+
+
+def _refuse_few(cells: Cells, kept: NDArray[np.intp], rows: NDArray[np.intp]) -> None:
+    if len(kept) < 2:
+        got, expected = f"{len(kept)}", "two or more to choose between"
+        raise UsageError(
+            problem(cells.source, "candidates with results on all search rows", got=got, expected=expected)
+        )
+    if len(set(np.asarray(cells.groups)[rows])) < FEWEST_ROWS:
+        what = "search rows that all candidates have a score for"
+        expected = f"{FEWEST_ROWS} or more, so that some choose and others measure"
+        raise UsageError(problem(cells.source, what, got=len(rows), expected=expected))
+
+
+def _recorded(
+    cells: Cells, kept: NDArray[np.intp], rows: NDArray[np.intp], objectives: Sequence[Objective]
+) -> Recorded:
+    part = np.ix_(kept, rows)
+    score, cost, latency = cells.score[part], _filled(cells.cost[part]), _filled(cells.latency[part])
+    means = {"quality": score.mean(1), "cost": cost.mean(1), "latency": latency.mean(1)}
+    scaled = tuple(o if o.scale is not None else replace(o, scale=_span(o, means[o.name])) for o in objectives)
+    inputs = {name: [values[i] for i in rows] for name, values in cells.inputs.items()}
+    return Recorded(
+        models=tuple(str(cells.params[i].get("model", "")) for i in kept),
+        score=score,
+        cost=cost,
+        latency=latency,
+        answers=None if cells.answers is None else _codes(cells.answers[part]),
+        confidence=None if cells.confidence is None else cells.confidence[part],
+        similarity=similarity(inputs) if len(rows) <= MOST_ROWS else None,
+        groups=np.unique(np.asarray(cells.groups)[rows], return_inverse=True)[1].astype(np.int64),
+        objectives=scaled,
+    )
+
+
+def _filled(values: Floats) -> Floats:
+    """A value that is not known counts as its candidate's mean; a candidate without any counts 0."""
+    known = np.isfinite(values)
+    sums = np.where(known, values, 0.0).sum(1) / np.maximum(known.sum(1), 1)
+    return np.where(known, values, sums[:, None])
+
+
+def _span(objective: Objective, means: Floats) -> tuple[float, float]:
+    low, high = float(means.min()), float(means.max())
+    high = high if high > low else low + 1.0
+    return (low, high) if objective.maximise else (high, low)
+
+
+def _codes(answers: NDArray[np.object_]) -> NDArray[np.int64]:
+    known: dict[str, int] = {}
+    codes = [-1 if a is None else known.setdefault(str(a), len(known)) for a in answers.ravel()]
+    return np.array(codes, dtype=np.int64).reshape(answers.shape)
+
+
+def _on_holdout(cells: Cells, objectives: Sequence[Objective]) -> tuple[tuple[KindResult, ...], int, int] | None:
+    """What the search rows choose, on the holdout; None where too little of it is recorded."""
+    n = len(cells.rows)
+    if n == cells.searched:
+        return None
+    there = np.isfinite(cells.score[:, cells.searched :]).any(axis=1, keepdims=True)
+    part = replace(cells, score=np.where(there, cells.score, np.nan))
+    kept, rows = _complete(part)
+    train, held = np.flatnonzero(rows < cells.searched), np.flatnonzero(rows >= cells.searched)
+    if len(kept) < 2 or len(held) < FEWEST_HOLDOUT or len(train) < FEWEST_ROWS:
+        return None
+    data = _recorded(part, kept, rows, objectives)
+    fitted = fit(data, train)
+    rules: dict[str, Rule] = {kind: one.rule for kind, one in fitted.items()}
+    rules[CHOSEN] = rules[choose(fitted)]
+    outcomes = {kind: apply(data, rule, train, held) for kind, rule in rules.items()}
+    return _results(outcomes, data.groups[held], data.objectives), len(held), len(kept)
+
+
+def _results(
+    outcomes: Mapping[str, Outcome], groups: NDArray[np.int64], objectives: Sequence[Objective]
+) -> tuple[KindResult, ...]:
+    order = [CHOSEN, SINGLE, *(kind for kind in outcomes if kind not in (CHOSEN, SINGLE))]
+    names, base = {o.name for o in objectives}, outcomes[SINGLE]
+    found = [_result(kind, outcomes[kind], base, groups, names) for kind in order]
+    tested = [i for i, one in enumerate(found) if one.p_value is not None]
+    corrected = holm([found[i].p_value or 0.0 for i in tested])
+    for i, p in zip(tested, corrected, strict=True):
+        found[i] = replace(found[i], p_corrected=float(p))
+    return tuple(found)
+
+
+def _result(kind: str, outcome: Outcome, base: Outcome, groups: NDArray[np.int64], names: set[str]) -> KindResult:
+    result = KindResult(
+        kind=kind,
+        utility=float(outcome.utility.mean()),
+        quality=float(outcome.score.mean()),
+        cost_usd=float(outcome.cost.mean()) if "cost" in names else None,
+        latency_s=float(outcome.latency.mean()) if "latency" in names else None,
+        second_share=float(outcome.second.mean()),
+    )
+    if kind == SINGLE:
+        return result
+    gains = outcome.utility - base.utility
+    size = max(1.0, float(np.abs(gains).max()))  # a row's utility has no bound; tests and intervals want [-1, 1]
+    units, factor = group_units(gains / size, groups.tolist())
+    interval = difference_interval(units)
+    return replace(
+        result,
+        difference=float(gains.mean()),
+        low=size * factor * interval.low,
+        high=size * factor * interval.high,
+        p_value=sign_flip_test(units, np.random.default_rng(0)),
+    )
+
+
+def _in_words(cells: Cells, data: Recorded, kept: NDArray[np.intp], rule: Rule) -> ChosenRule:
+    threshold, of = rule.threshold, None
+    if rule.kind == "confidence" and threshold is not None:
+        threshold, of = -threshold, "confidence"
+    elif rule.kind == "cost" and threshold is not None:
+        signal = work(data, rule.members[0])
+        by_cost = signal is not None and np.allclose(signal, np.log(np.maximum(data.cost[rule.members[0]], 1e-300)))
+        threshold, of = float(np.exp(threshold)), "cost_usd" if by_cost else "latency_s"
+    return ChosenRule(
+        kind=rule.kind,
+        members=tuple(cells.candidates[kept[i]] for i in rule.members),
+        params=tuple(dict(cells.params[kept[i]]) for i in rule.members),
+        threshold=threshold,
+        of=of,
+        prior=rule.prior,
+    )
