@@ -113,6 +113,9 @@ RETIRED = [
     (400, "mistral-small-2312 is a retired model"),
     (400, "The model command-light was renamed to command-r7b"),
     (422, "Unknown model: grok-1"),
+    (400, "The provided model identifier is invalid."),
+    (400, "Model Not Exist"),
+    (400, "openai/gpt-4-32k is not a valid model ID"),
 ]
 
 

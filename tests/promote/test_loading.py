@@ -23,6 +23,7 @@ from offramp.promote import promoting
 from offramp.promote.folder import FeatureFolder
 from offramp.records import CallRequest
 from offramp.testing.fakes import FunctionTransport
+from offramp.testing.server import ScriptedServer, ServerReply
 from promoted_jobs import holdout_inputs, promoted_job, reply, right_answer, sent
 
 BASE = "http://127.0.0.1:9/v1"
@@ -189,6 +190,71 @@ def test_a_fallback_is_asked_when_a_model_gives_no_answer(
     assert [request.model.name for request in wire.requests] == ["small", "large"]
     assert wire.requests[0].messages == wire.requests[1].messages and "asking large" in caplog.text
     assert offramp.load_messages("landscape", {"message": "x"}, promotions=promotions).fallbacks == ("openai/large",)
+
+
+DEPRECATED = "has been deprecated, learn more here: https://platform.openai.com/docs/deprecations"
+RETIRED: dict[str, tuple[int, Any]] = {
+    "openai": (404, {"error": {"message": f"The model `gpt-4-0314` {DEPRECATED}", "type": "invalid_request_error", "param": None, "code": "model_not_found"}}),
+    "openai, 400": (400, {"error": {"message": f"The model `text-davinci-003` {DEPRECATED}", "type": "invalid_request_error", "code": None}}),
+    "anthropic": (404, {"type": "error", "error": {"type": "not_found_error", "message": "model: claude-2.1"}, "request_id": "req_011C"}),
+    "gemini": (404, {"error": {"code": 404, "message": "models/gemini-1.0-pro is not found for API version v1beta, or is not supported for generateContent.", "status": "NOT_FOUND"}}),
+    "vertex": (400, {"error": {"code": 400, "message": "The model `text-bison` is no longer available. Use gemini-2.5-flash.", "status": "FAILED_PRECONDITION"}}),
+    "mistral": (400, {"object": "error", "message": "Invalid model: mistral-tiny", "type": "invalid_model", "param": None, "code": "1500"}),
+    "groq": (400, {"error": {"message": "The model `llama-3.1-70b-versatile` has been decommissioned and is no longer supported.", "type": "invalid_request_error", "code": "model_decommissioned"}}),
+    "azure": (404, {"error": {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}}),
+    "azure, 410": (410, {"error": {"code": "ModelRetired", "message": "This operation is not available any more."}}),
+    "bedrock": (404, {"message": "This model version has reached the end of its life. Please refer to the AWS documentation."}),
+    "bedrock, legacy": (400, {"message": "The provided model identifier is invalid."}),
+    "cohere": (404, {"id": "a1", "message": "model 'command-light' was removed on September 15, 2025."}),
+    "xai": (400, {"code": "Client specified an invalid argument", "error": "Model not found: grok-1"}),
+    "deepseek": (400, {"error": {"message": "Model Not Exist", "type": "invalid_request_error", "param": None, "code": "invalid_request_error"}}),
+    "openrouter": (400, {"error": {"message": "openai/gpt-4-32k is not a valid model ID", "code": 400}}),
+    "together": (404, {"id": "b2", "error": {"message": "Unable to access model x. Please visit the list of supported models.", "type": "invalid_request_error", "code": "model_not_available"}}),
+    "moonshot": (410, {"error": {"type": "model_gone", "message": "Model kimi-k2.5 has been retired."}}),
+    "fireworks": (404, {"error": {"object": "error", "type": "invalid_request_error", "code": "NOT_FOUND", "message": "Model not found, inaccessible, and/or not deployed"}}),
+}  # fmt: skip
+"""What vendors send for a model that they do not serve any more: status and body."""
+
+
+@pytest.fixture(scope="module")
+def with_a_fallback(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A promoted feature on `small` that falls back to `large`."""
+    folder = tmp_path_factory.mktemp("fallback")
+    with pytest.MonkeyPatch.context() as patch:
+        promotions = promoted_job(folder, patch)
+    promoting.promote(
+        "latest", fallbacks=["large"], results=folder / "results", promotions=promotions, pick="incumbent"
+    )
+    return promotions
+
+
+@pytest.mark.parametrize("vendor", RETIRED)
+def test_a_model_that_a_vendor_has_retired_falls_back_whatever_the_vendor_calls_it(
+    with_a_fallback: Path, vendor: str, caplog: Any
+) -> None:
+    status, body = RETIRED[vendor]
+
+    def script(asked: dict[str, Any]) -> ServerReply:
+        if asked["model"] == "small":
+            return ServerReply(status=status, body=json.dumps(body).encode())
+        return ServerReply(text="shipping")
+
+    with ScriptedServer(script) as server:
+        base = {"small": server.url, "large": server.url}
+        program = offramp.load("landscape", promotions=with_a_fallback, api_base=base, attempts=3)
+        with caplog.at_level(logging.WARNING, "offramp"):
+            assert program(message="case 001").label == "shipping"
+        assert [request.body["model"] for request in server.requests] == ["small", "large"]
+    assert "asking large" in caplog.text
+
+
+def test_without_a_fallback_the_error_names_the_model_and_what_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    program = loaded(promotions, FunctionTransport(lambda _: ModelNotFound("Model small has been retired.")))
+    with pytest.raises(ModelNotFound, match=r"small: the model has retired.*the provider said: Model small.*uccessor"):
+        program(message="case 001")
 
 
 def test_a_running_app_follows_its_label_and_stays_where_it_is_when_a_file_is_broken(

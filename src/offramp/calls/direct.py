@@ -10,6 +10,8 @@ from dataclasses import replace
 from functools import partial
 
 from offramp.calls.estimate import completed_usage
+from offramp.calls.failures import ModelNotFound
+from offramp.calls.missing_model import missing_model
 from offramp.calls.retries import Deadline, RetryPolicy, Sleep, real_sleep
 from offramp.calls.transports import Preparing, Transport
 from offramp.calls.transports.local import LocalServers
@@ -41,7 +43,10 @@ class DirectSender:
 
     async def send(self, request: CallRequest) -> CallReply:
         """The answer. Raises a CallError when there is none after all attempts."""
-        return await self._policy.run(partial(self._attempt, request))
+        try:
+            return await self._policy.run(partial(self._attempt, request))
+        except ModelNotFound as error:
+            raise missing_model(error, request.model, request.purpose) from error
 
     async def _attempt(self, request: CallRequest, number: int, deadline: Deadline) -> CallReply:
         if isinstance(self._transport, Preparing):

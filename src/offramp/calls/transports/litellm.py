@@ -47,6 +47,7 @@ _NEVER_CONNECTED = frozenset(
     {"ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError"}
     | {"ConnectionRefusedError", "gaierror"}
 )
+_LONGEST_BODY = 500
 _PLACEHOLDER = "no-key-needed"
 
 
@@ -150,10 +151,14 @@ def _failure(error: Exception, latency_s: float) -> CallError:
 
 
 def _codes(chain: list[BaseException], text: str) -> str:
-    """The code and type of the provider's error, where the text does not name them: they say more than a status."""
-    bodies = [body for link in chain if isinstance(body := getattr(link, "body", None), dict)]
-    errors = [inner if isinstance(inner := body.get("error"), dict) else body for body in bodies]
-    found = [str(error[key]) for error in errors for key in ("code", "type") if error.get(key)]
+    """What the provider's error says beside the text, its code and type above all: they say more than a status."""
+    bodies = [body for link in chain if (body := getattr(link, "body", None))]
+    said = [body for body in bodies if isinstance(body, str)]
+    errors = [body.get("error") or body for body in bodies if isinstance(body, dict)]
+    said += [error for error in errors if isinstance(error, str)]
+    objects = [error for error in errors if isinstance(error, dict)]
+    found = [str(error[key]) for error in objects for key in ("detail", "code", "type") if error.get(key)]
+    found += [text[:_LONGEST_BODY] for text in said]
     new = [code for code in dict.fromkeys(found) if code not in text and code != "error"]
     return f" [{', '.join(new)}]" if new else ""
 

@@ -33,8 +33,9 @@ _POLICY = re.compile(
 _QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|credit balance is too low|billing", re.IGNORECASE)
 _NO_MODEL = re.compile(
     r"model_(not_found|gone|retired|deprecated|decommissioned|not_available)|deployment_?not_?found"
-    r"|\b(model|deployment|engine|snapshot)\b.{0,80}\b(not found|does not exist|doesn't exist|is not available)"
-    r"|unknown model|invalid model|no such model|marked by provider as legacy",
+    r"|\b(model|deployment|engine|snapshot)\b.{0,80}\b(not found|(does )?not exist|doesn't exist|is not available)"
+    r"|unknown model|invalid model|no such model|not a valid model|model (identifier|id|name)\b[^.\n]{0,60}\binvalid"
+    r"|marked by provider as legacy",
     re.IGNORECASE | re.DOTALL,
 )
 _RETIRED_CODE = re.compile(
