@@ -6,6 +6,7 @@ import pytest
 from offramp.errors import SpaceError
 from offramp.job.resolve import resolve_job
 from offramp.space.load import load_space
+from offramp.testing.server import ScriptedServer, ServerReply
 
 HEAD = """
 import dspy
@@ -119,3 +120,26 @@ def test_a_model_that_could_not_be_counted_is_refused_at_check_with_its_place(ch
 )
 def test_declared_models_and_what_a_file_only_configures_pass(check, source):
     assert set(check(source).models) == {"openai/gpt-4.1-mini", "openai/gpt-4.1"}
+
+
+CALLED_WHILE_MADE = {
+    "at import": 'BIG("hello")\n' + attribute("pass"),
+    "in the constructor": attribute("BIG('hello')"),
+    "by a predictor": attribute("self.reply(ticket='x')"),
+    "embeddings at import": "VECTORS = EMBED(['a', 'b'])\n" + attribute("pass"),
+    "embeddings in the constructor": attribute("self.vectors = EMBED(['a', 'b'])"),
+}
+
+
+@pytest.mark.parametrize("shape", CALLED_WHILE_MADE)
+def test_a_call_while_the_module_is_imported_or_made_is_refused_before_it_is_sent(check, shape, monkeypatch):
+    with ScriptedServer([ServerReply()]) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+        with pytest.raises(SpaceError, match=r"own\.py:\d+: .* while the module is imported or made"):
+            check(CALLED_WHILE_MADE[shape])
+        assert server.requests == []
+
+
+def test_a_script_that_asks_under_main_passes(check):
+    assert check(attribute("pass") + "if __name__ == '__main__':\n    BIG('hello')\n").factory is not None

@@ -241,6 +241,80 @@ def test_a_model_at_an_address_of_its_own_is_the_one_declared_there() -> None:
     assert "declares it at its vendor" in str(outcome.infrastructure_error) and len(requests) == 1
 
 
+def best_of(module: Sorting, message: str) -> str:
+    predictor = dspy.Predict("message -> category")
+    predictor.lm = BIG
+    best = dspy.BestOfN(predictor, N=2, reward_fn=lambda *_: 0.0, threshold=1.0)
+    return str(best(message=message).category)
+
+
+def rewarded(module: Sorting, message: str) -> str:
+    def reward(*_: Any) -> float:
+        return float(bool(BIG("how good?")))
+
+    refine = dspy.Refine(dspy.Predict("message -> category"), N=1, reward_fn=reward, threshold=0.5)
+    return str(refine(message=message).category)
+
+
+def in_a_tool(module: Sorting, message: str) -> str:
+    def lookup(word: str) -> str:
+        """Asks the other model."""
+        return BIG(word)[0].split("\n")[1]
+
+    return str(dspy.Tool(lookup)(word=message))
+
+
+def evaluated(module: Sorting, message: str) -> str:
+    rows = [dspy.Example(message=f"{message} {i}").with_inputs("message") for i in range(3)]
+    evaluate = dspy.Evaluate(devset=rows, metric=lambda *_: True, num_threads=2, display_progress=False)
+    with dspy.context(lm=BIG):
+        return str(evaluate(module.sort).score)
+
+
+def by_request(module: Sorting, message: str) -> str:
+    asked = dspy.lm15.Request(model="openai/gpt-big", messages=(dspy.lm15.Message.user(message),))
+    return str(BIG(asked).text).split("\n")[1]
+
+
+def streamed(module: Sorting, message: str) -> str:
+    async def last() -> Any:
+        return [part async for part in dspy.streamify(module.sort)(message=message, lm=BIG)][-1]
+
+    return str(asyncio.run(last()).category)
+
+
+def in_parallel(module: Sorting, message: str) -> str:
+    pairs = [(module.sort, {"message": f"{message} {i}", "lm": BIG}) for i in range(2)]
+    return "|".join(each.category for each in dspy.Parallel(num_threads=2, disable_progress_bar=True)(pairs))
+
+
+@pytest.mark.parametrize(
+    ("ask", "answered", "sent"),
+    [
+        (best_of, "big", {"hosted": 1, "big": 2}),
+        (rewarded, "hosted", {"hosted": 2, "big": 1}),
+        (in_a_tool, "big", {"hosted": 1, "big": 1}),
+        (evaluated, "100.0", {"hosted": 1, "big": 3}),
+        (by_request, "big", {"hosted": 1, "big": 1}),
+        (streamed, "big", {"hosted": 1, "big": 1}),
+        (in_parallel, "big|big", {"hosted": 1, "big": 2}),
+    ],
+)
+def test_what_dspy_builds_on_models_is_counted_too(
+    ask: Callable[[Sorting, str], str], answered: str, sent: dict[str, int]
+) -> None:
+    outcome, requests = own(second(ask))
+    assert outcome.outputs == {"category": f"hosted|{answered}"}
+    assert Counter(request.model.name for request in requests) == sent and len(outcome.replies) == len(requests)
+
+
+def test_every_parameter_of_a_call_is_sent_and_what_only_steers_dspy_is_not() -> None:
+    lm = big(temperature=0.4, top_p=0.9, timeout=3, cache=True, num_retries=5, callbacks=[])
+    params = {"temperature": 0.1, "max_tokens": 9, "seed": 3, "stop": ["x"], "rollout_id": 7}
+    _, requests = own(second(lambda module, message: str(lm(message, **params))))
+    assert dict(requests[1].params) == {"temperature": 0.1, "top_p": 0.9, "max_tokens": 9, "seed": 3, "stop": ["x"]}
+
+
 # ---------------------------------------------------------------------------------------------- what is refused
 
 
@@ -285,7 +359,7 @@ def swallowing(ask: Callable[[Sorting, str], str]) -> type[Sorting]:
 
 
 @pytest.mark.parametrize("made", REFUSED)
-@pytest.mark.parametrize("how", ["raw", "predictor", "awaited"])
+@pytest.mark.parametrize("how", ["raw", "predictor", "awaited", "in parallel"])
 def test_a_call_that_no_budget_would_count_ends_the_run_before_it_is_sent(made: str, how: str) -> None:
     make, words = REFUSED[made]
     lm = make()
@@ -293,10 +367,13 @@ def test_a_call_that_no_budget_would_count_ends_the_run_before_it_is_sent(made: 
         "raw": lambda module, message: lm(message)[0],
         "predictor": lambda module, message: module.sort(message=message, lm=lm).category,
         "awaited": lambda module, message: asyncio.run(lm.acall(message))[0],
+        "in parallel": lambda module, message: str(
+            dspy.Parallel(num_threads=2, disable_progress_bar=True)([(module.sort, {"message": message, "lm": lm})])
+        ),
     }
     outcome, requests = own(swallowing(asking[how]))
     assert isinstance(outcome.infrastructure_error, JobError) and words in str(outcome.infrastructure_error)
-    assert str(outcome.infrastructure_error).startswith("test_routing.py:")
+    assert how == "in parallel" or str(outcome.infrastructure_error).startswith("test_routing.py:")
     assert len(requests) == 1 and not Custom.asked
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -20,7 +20,7 @@ from typing import Any
 
 import dspy
 from dspy.clients.lm15_boundary import request_kwargs
-from dspy.lm15 import Request, Response, response_from_openai_chat
+from dspy.lm15 import Request, Response, response_from_openai_chat, response_to_events
 
 from offramp.calls.failures import ProgramError
 from offramp.errors import JobError
@@ -111,6 +111,11 @@ class CallerEngine:
             log.note_reply(call, reply, began)
         return _response(request, reply)
 
+    async def stream(self, request: Request) -> AsyncIterator[Any]:
+        """The whole answer as a stream, for a program that listens to one."""
+        for event in response_to_events(await self.complete(request)):
+            yield event
+
     def _call(self, request: Request, log: RunLog) -> CallRequest:
         """Parameters of the candidate, then those of the program itself, then those of the format; later ones win.
 
@@ -153,6 +158,10 @@ class SyncCallerEngine:
             raise log.noted(JobError(f"{what}. Use `await predictor.acall(...)`."))
         log.refuse_when_over()
         return asyncio.run_coroutine_threadsafe(self._engine.complete(request), self._loop).result()
+
+    def stream(self, request: Request) -> Iterator[Any]:
+        """The whole answer as a stream, for a program that listens to one."""
+        yield from response_to_events(self.complete(request))
 
 
 def language_model(model: Model, request_params: Mapping[str, Any], send: Send, *, constrained: bool) -> dspy.LM:

@@ -21,6 +21,7 @@ from offramp.errors import SpaceError, nearest, problem
 from offramp.program.copies import copy_for_run
 from offramp.program.inputs import declared_types
 from offramp.program.plain import REASONING
+from offramp.program.routing import Undeclared, making
 from offramp.program.signature import annotation_of, signature_of
 from offramp.records import Candidate
 from offramp.space.params import MAIN
@@ -52,7 +53,10 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
         expected = "a class or a function without arguments"
         raise SpaceError(problem(where, f"task.module: {path!r}", got=type(factory).__name__, expected=expected))
     try:
-        made = factory()
+        with making():
+            made = factory()
+    except Undeclared as error:
+        raise SpaceError(problem(where, f"task.module: {path!r}: {error}")) from error
     except Exception as error:  # the user's code: whatever it raises is the message
         raise SpaceError(problem(where, f"task.module: {path!r}() raises {type(error).__name__}: {error}")) from error
     _check_made(made, path, where)
@@ -68,7 +72,10 @@ def _imported(path: str, base: Path, where: str) -> Any:
         do = nearest(file.name, names) or None
         raise SpaceError(problem(where, f"task.module: there is no file {source!r}", do=do))
     try:
-        return import_code(source, base)
+        with making():
+            return import_code(source, base)
+    except Undeclared as error:
+        raise SpaceError(problem(where, f"task.module: {path!r}: {error}")) from error
     except (Exception, SystemExit) as error:  # the user's code: whatever it raises is the message
         what = f"task.module: {path!r} does not import: {why_not_imported(error, source, base)}"
         raise SpaceError(problem(where, what)) from error

@@ -30,7 +30,7 @@ from offramp.records import Model
 
 NAMED = "offramp/"
 """Before the name of a model of the space file, where `offramp.lm` has no other name for DSPy."""
-_ROUTES = "offramp_routes"
+_ROUTES, _MAKING = "offramp_routes", "making"
 _lock = threading.Lock()
 
 
@@ -138,9 +138,10 @@ def routed(lm: Any) -> Any:
     """What is asked in place of a language model: within a run, the same over the caller; else the model itself.
 
     Raises:
-        Undeclared: within a run, where its requests would not be counted.
+        Undeclared: within a run, or while a module is made, where its requests would not be counted.
         UsageError: outside of a run, where `offramp.lm` has no default.
     """
+    _refuse_while_made(str(getattr(lm, "model", type(lm).__name__)))
     routes = dspy.settings.get(_ROUTES) if run_here() is not None else None
     if isinstance(routes, Routes):
         lm = routes.lm_for(lm)
@@ -159,8 +160,24 @@ def refused(why: str) -> Undeclared:
     return Undeclared(text)
 
 
+@contextmanager
+def making() -> Iterator[None]:
+    """While the user's module is imported or made: there is no run yet, so that a call of a model is refused."""
+    install()
+    with dspy.context(**{_ROUTES: _MAKING}):
+        yield
+
+
+def _refuse_while_made(name: str) -> None:
+    if dspy.settings.get(_ROUTES) == _MAKING:
+        do = "Call it in forward, or put it under `if __name__ == '__main__':`"
+        raise refused(f"{name} is asked while the module is imported or made, where no budget would count it. {do}")
+
+
 def _embedded(embedder: Any) -> Any:
     """The embedder, unless a hosted model embeds: its requests would not be counted."""
+    if isinstance(embedder.model, str):
+        _refuse_while_made(embedder.model)
     routes = dspy.settings.get(_ROUTES) if run_here() is not None else None
     if isinstance(routes, Routes) and routes.strict and (why := embeds_elsewhere(embedder)) is not None:
         raise refused(why)
@@ -171,7 +188,7 @@ def embeds_elsewhere(embedder: dspy.Embedder) -> str | None:
     """Why a hosted embedder cannot be asked, in words; None where a function of one's own embeds."""
     if not isinstance(embedder.model, str):
         return None
-    do = "Embed with a function of your own, dspy.Embedder(function), or before the run"
+    do = "Embed with a function of your own: dspy.Embedder(function)"
     return f"the program asks {embedder.model} for embeddings, which no budget would count. {do}"
 
 
