@@ -139,6 +139,8 @@ class ResolvedJob:
                 del place["models"]
         part["demos"]["kind"] = self.space.demos.kind or self.space.demo_kinds[0]
         _without_new_defaults(part["task"])
+        if not part["program"]["strict"]:  # as before answers could be read strictly
+            del part["program"]["strict"]
         if part["dataset"]["group"] is None:  # as before there were groups
             del part["dataset"]["group"]
         search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})

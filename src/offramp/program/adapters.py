@@ -24,7 +24,13 @@ from offramp.records import Candidate
 
 
 class _Ruled:
-    """Both rules, to stand before a DSPy adapter."""
+    """Both rules, to stand before a DSPy adapter.
+
+    Attributes:
+        strict: whether an answer is read only if it is exactly in its form and of its type.
+    """
+
+    strict: bool = False
 
     def __call__(self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any) -> Any:
         """DSPy's pipeline under the rules."""
@@ -78,8 +84,10 @@ class PlainAdapter(_Ruled, PlainMessages):
 class _ReadAsEverywhere:
     """Answers of DSPy's formats, read by the reader of all formats (`reading.py`)."""
 
+    strict: bool
+
     @staticmethod
-    def fields_in(names: Sequence[str], completion: str) -> Mapping[str, Any]:
+    def fields_in(names: Sequence[str], completion: str, *, strict: bool) -> Mapping[str, Any]:
         """What the answer has for each field, by the marks of the format."""
         raise NotImplementedError
 
@@ -87,9 +95,9 @@ class _ReadAsEverywhere:
         """The output fields. Raises AdapterParseError where one is missing or cannot be read."""
         name, outputs = type(self).__name__, signature.output_fields
         values: dict[str, Any] = {}
-        for field, found in self.fields_in(list(outputs), completion).items():
+        for field, found in self.fields_in(list(outputs), completion, strict=self.strict).items():
             try:
-                values[field] = read_found(found, outputs[field].annotation, name=field)
+                values[field] = read_found(found, outputs[field].annotation, name=field, strict=self.strict)
             except (ValueError, TypeError) as error:
                 raise AdapterParseError(name, signature, completion, message=f"{field!r}: {error}") from error
         values = apply_output_field_defaults(signature, values)
@@ -110,10 +118,14 @@ class JsonAdapter(_Ruled, _ReadAsEverywhere, dspy.JSONAdapter):  # type: ignore[
     fields_in = staticmethod(json_fields)
 
 
-def adapter_of(candidate: Candidate) -> dspy.Adapter:
-    """The candidate's adapter."""
+def adapter_of(candidate: Candidate, *, strict: bool = False) -> dspy.Adapter:
+    """The candidate's adapter. `strict`: see `_Ruled`."""
+    adapter: PlainAdapter | JsonAdapter | ChatAdapter
     if candidate.adapter == "plain":
-        return PlainAdapter(constrained=candidate.constrained)
-    if candidate.adapter == "json":
-        return JsonAdapter(use_native_function_calling=False)
-    return ChatAdapter(use_json_adapter_fallback=False)
+        adapter = PlainAdapter(constrained=candidate.constrained)
+    elif candidate.adapter == "json":
+        adapter = JsonAdapter(use_native_function_calling=False)
+    else:
+        adapter = ChatAdapter(use_json_adapter_fallback=False)
+    adapter.strict = strict
+    return adapter

@@ -24,7 +24,7 @@ from dspy.adapters.utils import apply_output_field_defaults
 from dspy.utils.exceptions import AdapterParseError
 
 from offramp.program.reading import NULLS, names_option, read_value, unquoted
-from offramp.program.values import base_of, is_line, mark_of, plain_text, split_fields
+from offramp.program.values import base_of, is_line, mark_of, plain_text, split_fields, strict_fields
 
 REASONING = "reasoning"
 """The output field that a chain of thought adds."""
@@ -40,7 +40,9 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class PlainMessages(dspy.Adapter):  # type: ignore[misc]
-    """DSPy adapter for the plain format (see the module)."""
+    """DSPy adapter for the plain format (see the module). `strict`: each field is read only if it is exactly right."""
+
+    strict: bool = False
 
     def format(
         self, signature: type[dspy.Signature], demos: list[dict[str, Any]], inputs: Mapping[str, Any]
@@ -63,13 +65,18 @@ class PlainMessages(dspy.Adapter):  # type: ignore[misc]
     def parse(self, signature: type[dspy.Signature], completion: str) -> dict[str, Any]:
         """The output fields. Raises AdapterParseError when a field is missing or not of its type."""
         fields = list(signature.output_fields)
-        raw = {fields[0]: completion} if len(fields) == 1 else split_fields(fields, completion)
+        split = strict_fields if self.strict else split_fields
+        raw = {fields[0]: completion} if len(fields) == 1 else split(fields, completion)
         if REASONING in fields[:-1]:
             raw.setdefault(REASONING, "")
         values = {}
         for name, text in raw.items():
             try:
-                values[name] = _read(name, text, signature.output_fields[name].annotation, alone=len(fields) == 1)
+                annotation = signature.output_fields[name].annotation
+                if self.strict:
+                    values[name] = read_value(text, annotation, name=name, strict=True)
+                else:
+                    values[name] = _read(name, text, annotation, alone=len(fields) == 1)
             except (ValueError, TypeError, pydantic.ValidationError) as error:
                 raise _unparsable(signature, completion, f"{name!r} is not of its type") from error
         values = apply_output_field_defaults(signature, values)

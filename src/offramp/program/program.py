@@ -102,7 +102,7 @@ class Program:
         self._module = build_module(candidate, fields, factory, demos or {})
         self._declared = declared_inputs(self._module) if self._own else None
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
-        self._adapter = adapter_of(candidate)
+        self._adapter = adapter_of(candidate, strict=fields.strict)
         known = {**(models or {}), model.name: model} if self._own else {}
         for name, predictor in predictors_of(self._module).items():
             if (chosen := known.get(candidate.models.get(name, ""))) is not None:

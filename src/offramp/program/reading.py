@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import json_repair
 from dspy.adapters.utils import parse_value
+from pydantic import TypeAdapter
 
 from offramp.program.values import base_of, plain_text
 
@@ -42,6 +43,10 @@ _NUMBER = re.compile(
     re.I,
 )
 _MARK = re.compile(r"\[\[\s*##\s*([\w ]+?)\s*##\s*\]\]")
+
+
+class _Text(str):
+    """What stands in an answer for a field, as opposed to a text in JSON."""
 
 
 class Unreadable(ValueError):
@@ -78,13 +83,20 @@ def read_value(text: str, annotation: Any, *, name: str = "", strict: bool = Fal
     return _json(text, annotation)
 
 
-def read_found(found: Any, annotation: Any, *, name: str = "") -> Any:
+def read_found(found: Any, annotation: Any, *, name: str = "", strict: bool = False) -> Any:
     """As `read_value`, of a value that may have come as JSON: a text, a number, a list.
+
+    Args:
+        strict: a value that came as JSON has to be of the type itself: `"3"` is not a number, `Theft` no label `theft`.
 
     Raises:
         Unreadable, ValueError, TypeError: it is not of the type.
     """
     base, _ = base_of(annotation)
+    if strict:
+        if isinstance(found, _Text):
+            return read_value(found, annotation, name=name, strict=True)
+        return TypeAdapter(annotation).validate_json(json.dumps(found), strict=True)
     if isinstance(found, str):
         return read_value(found, annotation, name=name)
     if get_origin(base) is Literal and found is not None and not isinstance(found, list | dict):
@@ -336,11 +348,16 @@ def _outermost(text: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------- fields
 
 
-def chat_fields(names: Sequence[str], completion: str) -> dict[str, str]:
+def chat_fields(names: Sequence[str], completion: str, *, strict: bool = False) -> dict[str, str]:
     """The text of each field in DSPy's chat format, wherever on a line its mark stands; the first one counts.
 
-    One field alone may come without its mark: the whole answer is then its text.
+    One field alone may come without its mark: the whole answer is then its text. With `strict` a mark is exactly
+    `[[ ## name ## ]]` at the beginning of a line, and never missing.
     """
+    if strict:
+        parts = re.split(r"(?m)^\[\[ ## (\w+) ## \]\]", completion)
+        pairs = list(zip(parts[1::2], parts[2::2], strict=True))
+        return {name: _Text(text.strip()) for name, text in reversed(pairs) if name in names}
     by_folded = {_folded(name): name for name in names}
     found: dict[str, str] = {}
     marks = [(m, by_folded.get(_folded(m.group(1)).replace(" ", "_"))) for m in _MARK.finditer(completion)]
@@ -353,12 +370,18 @@ def chat_fields(names: Sequence[str], completion: str) -> dict[str, str]:
     return found
 
 
-def json_fields(names: Sequence[str], completion: str) -> dict[str, Any]:
+def json_fields(names: Sequence[str], completion: str, *, strict: bool = False) -> dict[str, Any]:
     """The value of each field in an answer in JSON; keys are found whatever their case.
 
-    One field alone may come bare: the whole answer is then its text.
+    One field alone may come bare: the whole answer is then its text. With `strict` the answer is one JSON object and
+    nothing else, with exactly these keys.
     """
     text = completion.strip()
+    if strict:
+        parsed = json.loads(text)
+        if not isinstance(parsed, dict):
+            raise Unreadable(f"{text[:80]!r} is not a JSON object")
+        return {name: parsed[name] for name in names if name in parsed}
     found: Any = None
     for part in (text, _unfenced(text), *_outermost(text)):
         try:

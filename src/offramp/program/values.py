@@ -94,6 +94,18 @@ def split_fields(names: Sequence[str], answer: str) -> dict[str, str]:
     return {name: "\n".join(lines).strip() for name, lines in found.items()}
 
 
+def strict_fields(names: Sequence[str], answer: str) -> dict[str, str]:
+    """As `split_fields`, of lines that begin with exactly `name:`."""
+    found: dict[str, list[str]] = {}
+    for line in answer.strip().split("\n"):
+        name, colon, rest = line.partition(":")
+        if colon and name in names and name not in found:
+            found[name] = [rest]
+        elif found:
+            list(found.values())[-1].append(line)
+    return {name: "\n".join(lines).strip() for name, lines in found.items()}
+
+
 def _undressed(line: str, names: Sequence[str]) -> str:
     """What stands after the colon; in `**name:** value` and `**name: value**` the stars belong to the name."""
     label, _, rest = line.partition(":")

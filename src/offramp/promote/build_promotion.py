@@ -192,6 +192,7 @@ def promoted_program(parts: Parts, opened: LoadedStudy) -> PromotedProgram:
         form=parts.candidate.module,
         format=parts.candidate.adapter,
         constrained=parts.candidate.constrained,
+        strict=fields.strict,
         inputs={name: fields.input_descs.get(name) for name in fields.inputs},
         outputs={
             name: {"type": output.type, **output.model_dump(mode="json", exclude_defaults=True)}

@@ -77,6 +77,7 @@ class PromotedProgram:
         format: `plain`, `chat` or `json`.
         module: where the own module came from, for people; it is never imported from here.
         code: content hash by name of what the own module was made of; None for other forms, and where not recorded.
+        strict: whether an answer counts only if it is exactly of its type.
         inputs: name to what is said about it, in order.
         outputs: name to its type (the keys of an output in a space file), in order.
         media: inputs that are images, audio or files, with which of them; None where there are none.
@@ -87,6 +88,7 @@ class PromotedProgram:
     constrained: bool
     inputs: Mapping[str, str | None]
     outputs: Mapping[str, Mapping[str, Any]]
+    strict: bool = False
     module: str | None = None
     code: Mapping[str, str] | None = None
     media: Mapping[str, str] | None = None

@@ -70,7 +70,9 @@ def fields_of(promotion: Promotion) -> TaskFields:
     outputs = {name: OutputField.model_validate(dict(kind)) for name, kind in promotion.program.outputs.items()}
     inputs = promotion.program.inputs
     media = cast("dict[str, MediaKind]", dict(promotion.program.media or {}))
-    return TaskFields(inputs=tuple(inputs), outputs=outputs, input_descs=dict(inputs), media=media)
+    return TaskFields(
+        inputs=tuple(inputs), outputs=outputs, input_descs=dict(inputs), media=media, strict=promotion.program.strict
+    )
 
 
 def candidate_of(promotion: Promotion) -> Candidate:

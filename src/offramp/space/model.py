@@ -492,6 +492,11 @@ class ProgramPart(_Part):
         description="Models of single predictors of a `task.module`, by predictor: one or a list to search. `own` is "
         "what the module gives it, else the candidate's `model`.",
     )
+    strict: bool = Field(
+        False,
+        description="Whether an answer counts only if it is exactly of its type, for an app that parses strictly; see "
+        "docs/answers.md.",
+    )
 
 
 class DemosPart(_Part):

@@ -23,21 +23,24 @@ class TaskFields:
     Attributes:
         input_descs: by input name; None where the file says nothing.
         media: inputs that are images, audio or files, with which of them.
+        strict: whether an answer counts only if it is exactly of its type, as `program.strict` says.
     """
 
     inputs: tuple[str, ...]
     outputs: Mapping[str, OutputField]
     input_descs: Mapping[str, str | None] = field(default_factory=dict)
     media: Mapping[str, MediaKind] = field(default_factory=dict)
+    strict: bool = False
 
     @property
     def hash(self) -> str:
-        """Content hash over names, order, types and descriptions."""
+        """Content hash over names, order, types and descriptions, and whether answers are read strictly."""
         return content_hash(
             {
                 "inputs": [[name, self.input_descs.get(name)] for name in self.inputs],
                 "outputs": [[name, output.model_dump(mode="json")] for name, output in self.outputs.items()],
                 **({"media": dict(self.media)} if self.media else {}),
+                **({"strict": True} if self.strict else {}),
             }
         )
 

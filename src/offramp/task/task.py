@@ -7,7 +7,7 @@ which split, the metric's definition, or the fields.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offramp.errors import problem
@@ -69,7 +69,7 @@ def load_task(space: SpaceFile, *, base: Path, models: Mapping[str, Model], wher
         models: models by name, judges among them.
         where: the space file, for messages.
     """
-    fields = task_fields(space.task, where)
+    fields = replace(task_fields(space.task, where), strict=space.program.strict)
     metric = build_metric(space.metric, fields=fields, base=base, models=models, where=where)
     examples = _examples(space, fields, base)
     dataset = space.dataset.path or str(space.dataset.hub)

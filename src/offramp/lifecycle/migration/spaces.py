@@ -69,6 +69,7 @@ def alone(
             format=candidate.adapter,
             constrained=candidate.constrained,
             models=dict(candidate.models),
+            strict=space.program.strict,
         ),
         demos=_fixed_demos(space.demos, candidate),
         params=dict(candidate.request_params if params is None else params),

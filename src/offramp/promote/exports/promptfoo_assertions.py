@@ -103,6 +103,9 @@ def _exact(part: ExactMetric, example: Example, promotion: Promotion) -> str:
         parsed = f"const v = {answer}; const a = typeof v === 'object' ? v : JSON.parse(v.replace({_FENCE}, '')); "
         return _returned(f"{normal}{_SAME}{parsed}", f"same(a, {_js(gold)})")
     if kind in ("enum", "bool"):
+        if promotion.program.strict:
+            exact = gold if kind == "enum" else str(gold).lower()
+            return f"String({answer} ?? '').trim(){'' if kind == 'enum' else '.toLowerCase()'} === String({_js(exact)})"
         words = {"true": ["true", "yes", "1"], "false": ["false", "no", "0"]} if kind == "bool" else {}
         wanted = words.get(str(gold).lower(), [gold])
         text = f"const t = String({answer} ?? '').trim().replace({_FENCE}, ''); "

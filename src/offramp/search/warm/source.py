@@ -117,7 +117,7 @@ def read_source(store: Store, name: str, job: ResolvedJob) -> Source:
 
 def _refuse_another_task(row: StudyRow, space: SpaceFile, job: ResolvedJob) -> None:
     old, new = task_fields(space.task, row.name), job.task.fields
-    if space.task.module == job.space.task.module and old.hash == new.hash:
+    if space.task.module == job.space.task.module and replace(old, strict=new.strict).hash == new.hash:
         return
     got = f"{', '.join(old.inputs)} -> {', '.join(old.outputs)}"
     expected = f"the program of this job: {', '.join(new.inputs)} -> {', '.join(new.outputs)}, with the same types"
@@ -132,7 +132,7 @@ def _differences(store: Store, row: StudyRow, job: ResolvedJob) -> Iterator[str]
     old = {"dataset": details.dataset_hash, "splits": details.splits_hash, "metric": details.metric_hash}
     names = [words for part, words in _PARTS.items() if old[part] != new[part]]
     names += ["the code of the module"] if set(details.code.values()) != set(job.code.values()) else []
-    names = names or ["the task"]
+    names = names or ["how answers are read"]
     differ = f"{' and '.join(names)} differ" if len(names) > 1 or names[0] == "the splits" else f"{names[0]} differs"
     yield f"{differ}: its front is tried first, but none of its scores is used"
     searched = {example for results in ResultStore(store).all(row.name, Split.SEARCH).values() for example in results}
