@@ -155,8 +155,8 @@ def _check(node: yaml.Node, seen: set[int], depth: int) -> None:
             _check(child, seen, depth + 1)
 
 
-_DIGITS = re.compile(r"[-+.]*\d")
-"""How numbers begin: YAML 1.2 takes texts such as 1e3 and 0o17 for numbers, which PyYAML leaves without quotes."""
+_DIGITS = re.compile(r"[-+]?(?:0[obx][\da-fA-F_]+|\.?\d[\d_.]*(?:[eE][-+]?\d+)?)")
+"""Texts such as 1e3 and 0o17, which YAML 1.2 takes for numbers and PyYAML leaves without quotes."""
 
 
 class _Readable(_Dumper):  # type: ignore[misc]
@@ -168,7 +168,7 @@ class _Readable(_Dumper):  # type: ignore[misc]
 
 
 def _text(dumper: Any, text: str) -> yaml.Node:
-    style = "|" if "\n" in text else "'" if _DIGITS.match(text) else None
+    style = "|" if "\n" in text else "'" if _DIGITS.fullmatch(text) else None
     return dumper.represent_scalar(f"{_TAG}str", text, style=style)  # type: ignore[no-any-return]
 
 
