@@ -1,12 +1,17 @@
 """The rules of docs/answers.md: one reader of labels, numbers, booleans and JSON, whatever the format around them."""
 
+import json
 from typing import Literal
 
+import dspy
 import pytest
+from dspy.utils.exceptions import AdapterParseError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offramp.program.adapters import adapter_of
 from offramp.program.reading import Unreadable, chat_fields, json_fields, read_value
+from program_runs import make_candidate
 
 Kind = Literal["theft", "late", "late delivery", "other / unknown", "a+"]
 
@@ -185,3 +190,48 @@ def test_apps_that_render_messages_themselves_read_with_the_same_function():
     import offramp
 
     assert offramp.read_value is read_value and offramp.Unreadable is Unreadable
+
+
+SAME_EVERYWHERE = {
+    "kind": [
+        ("Theft.", "theft"), ("\u00abtheft\u00bb", "theft"), ("\u201ctheft\u201d", "theft"), ("\u2039theft\u203a", "theft"),
+        ("\u300ctheft\u300d", "theft"), ("theft\u3002", "theft"), ("theft\uff0c", "theft"), ("theft\u2026", "theft"),
+        ("theft\u200b", "theft"), ("th\u00adeft", "theft"), ("\ufefftheft\u2060.", "theft"), ("theft\n\nIt was stolen.", "theft"),
+        ("Theft \u2014 it was stolen", "theft"), ("**theft**", "theft"), ("# theft", "theft"), ("\u2705 theft", "theft"),
+        ("Kind\uff1a theft", "theft"), ("The kind is theft.", "theft"), ("<answer>theft</answer>", "theft"),
+        ("<b>Theft</b>.", "theft"), ("\\boxed{theft}", "theft"), ("\\boxed{\\text{theft}}", "theft"), ('["theft"]', "theft"),
+        ("late-delivery", "late delivery"), ("Late_delivery", "late delivery"), ("late\u2011delivery.", "late delivery"),
+        ("late", "late"), ("late-ish", None), ("lateness", None), ("theft/late", None), ("not theft", None), ("", None),
+        ("It may be theft", None), ("<answer>theft or late</answer>", None),
+    ],
+    "count": [
+        ("42\u3002", 42), ("\u201c42\u201d", 42), ("4\uff12", 42), ("\u0664\u0662", 42), ("\u200b42", 42), ("1,234", 1234),
+        ("42 \u20ac", 42), ("\\boxed{42}", 42), ("<answer>42</answer>", 42), ("1.234,5", None), ("42%", None), ("4/5", None),
+        ("42 or 43", None), ("10\u00b2", None),
+    ],
+    "ok": [
+        ("True.", True), ("\u201cyes\u201d", True), ("No, it is not", False), ("<answer>yes</answer>", True),
+        ("yes\n\nbecause no", True), ("true or false", None), ("not true", None), ("maybe", None),
+    ],
+}  # fmt: skip
+"""Answers by the field that is asked for, and what they say; None: unreadable."""
+TYPES = {"kind": Literal["theft", "late", "late delivery"], "count": int, "ok": bool}
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "value"), [(n, *case) for n, cases in SAME_EVERYWHERE.items() for case in cases]
+)
+def test_an_answer_says_the_same_in_every_format(name, answer, value):
+    signature = dspy.Signature({"message": (str, dspy.InputField()), name: (TYPES[name], dspy.OutputField())}, "Sort.")
+    written = {
+        "plain": [answer],
+        "chat": [answer, f"[[ ## {name} ## ]]\n{answer}\n\n[[ ## completed ## ]]", f"[[ ## {name} ## ]] {answer}"],
+        "json": [answer, json.dumps({name: answer}), f"```json\n{json.dumps({name: answer})}\n```"],
+    }
+    for adapter, texts in written.items():
+        for text in texts:
+            try:
+                found = adapter_of(make_candidate(adapter=adapter)).parse(signature, text)[name]
+            except AdapterParseError:
+                found = None
+            assert (found, type(found)) == (value, type(value)), (adapter, text)

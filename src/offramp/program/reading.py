@@ -42,6 +42,7 @@ _NUMBER = re.compile(
     r"(\.\d+|\.(?!\w))?(e[+-]?\d{1,3})?(?![\w,.]*\w|\s?%)",
     re.I,
 )
+_TAGGED = re.compile(r"^\s*(?:<(\w+)>(.*?)</\1>|\\boxed\{(?:\\text\{)?([^{}]*)\}*)[.\s]*$", re.S)
 _MARK = re.compile(r"\[\[\s*##\s*([\w ]+?)\s*##\s*\]\]")
 
 
@@ -143,9 +144,13 @@ def _label(text: str, options: Sequence[Any], name: str) -> Any:
 
 def names_option(text: str, options: Sequence[Any]) -> tuple[Any] | tuple[()]:
     """The option that the whole text is: exactly, else whatever the case, else whatever punctuation is around it."""
-    for form in (str, unquoted, _folded, _bare):
+    for form in (str, unquoted, _folded, _bare, _spaced):
         wanted = form(text)
-        hits = [option for option in options if form(plain_text(option)) == wanted and (wanted or form is not _bare)]
+        hits = [
+            option
+            for option in options
+            if form(plain_text(option)) == wanted and (wanted or form not in (_bare, _spaced))
+        ]
         if len(hits) == 1:
             return (hits[0],)
     return ()
@@ -186,7 +191,7 @@ def _leading(line: str, options: Sequence[Any]) -> tuple[Any] | tuple[()]:
     named = {}
     for option in options:
         bare = _bare(plain_text(option))
-        if bare and (found := re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", words)) is not None:
+        if bare and (found := re.search(rf"(?<![\w-]){re.escape(bare)}(?![\w]|-\w)", words)) is not None:
             named[bare] = (found.start(), option)
     bares = [_bare(plain_text(option)) for option in options]
     longest = {n: v for n, v in named.items() if not any(n != other and n in other for other in named)}
@@ -223,7 +228,7 @@ def _unnamed(text: str, name: str) -> str:
     plain = text.lstrip("*_`# \t")
     if name:
         words = re.escape(name).replace("_", r"[_ ]")
-        match = re.match(rf"{words}[*_`]*\s*(?:[:=\uff1a]|is\b)[*_`]*\s*", plain, re.I)
+        match = re.match(rf"(?:the\s+)?{words}[*_`]*\s*(?:[:=\uff1a]|is\b)[*_`]*\s*", plain, re.I)
         if match:
             return plain[match.end() :].strip()
     match = _ANSWER.match(re.sub(r"^([^:\n*_`]{0,40})[*_`]+(\s*[:=\uff1a])", r"\1\2", plain))
@@ -234,8 +239,11 @@ def _unnamed(text: str, name: str) -> str:
 
 
 def _unfenced(text: str) -> str:
-    match = _FENCE.match(text)
-    return match.group(2).strip() if match else text
+    """Without a code fence, `<answer>...</answer>` or `\\boxed{...}` around it."""
+    if match := _FENCE.match(text):
+        return match.group(2).strip()
+    tagged = _TAGGED.match(text)
+    return (tagged.group(2) or tagged.group(3) or "").strip() if tagged else text
 
 
 def unquoted(text: str) -> str:
@@ -263,6 +271,11 @@ def _bare(text: str) -> str:
     return folded.strip(_edges(folded))
 
 
+def _spaced(text: str) -> str:
+    """Bare, with `late-delivery` and `late_delivery` as late delivery."""
+    return " ".join(re.split(r"[\s_\-\u2010\u2011]+", _bare(text)))
+
+
 def _edges(text: str) -> str:
     """The characters of a text that may surround an answer: punctuation, symbols and white space."""
     kept = "+-$%" if any(char.isdigit() for char in text) else ""
@@ -277,7 +290,7 @@ def _number(text: str, base: type, name: str) -> Any:
     for part in _parts(text, name):
         if "\n" in part.strip():
             continue
-        line = part.replace("\N{MINUS SIGN}", "-")
+        line = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in part).replace("\N{MINUS SIGN}", "-")
         found = {_decimal(match) for match in _NUMBER.finditer(line)} - {None}
         if len(found) == 1 and not any(char.isdigit() for char in _NUMBER.sub("", line)):
             return _as(base, found.pop(), text)
