@@ -86,6 +86,11 @@ class Usage:
         """All tokens that were read, cached or not."""
         return self.input_tokens + self.cached_input_tokens + self.cache_write_tokens
 
+    @property
+    def cold(self) -> Usage:
+        """The same tokens, none of them read from the provider's prompt cache; what was written to it stays."""
+        return replace(self, input_tokens=self.input_tokens + self.cached_input_tokens, cached_input_tokens=0)
+
     def __add__(self, other: Usage) -> Usage:
         """Sum by class; seconds of computing are unknown only when both are."""
         known = [s for s in (self.compute_s, other.compute_s) if s is not None]
@@ -560,7 +565,8 @@ class Aggregate:
         quality_square: mean of the squared scores, which the interval is computed from.
         usage: sums over the n runs; its `compute_s` is None unless it is known for all of them.
         others_usd: sum over the n runs of what other models of the program cost; None where one's price is unknown.
-        cost_usd: mean virtual USD of one run; None where a price is not known.
+        cost_usd: mean virtual USD of one run, with the prompt cache as measured; None where a price is not known.
+        cost_cold_usd: the same with nothing read from the provider's prompt cache, as a first call costs.
         latency_mean_s, latency_p50_s, latency_p90_s, latency_p95_s: seconds of one run.
         n_cut, n_filtered, n_refused, n_empty, n_unreadable: of the n runs, by `Ending`; None where no ending is known,
             as for results of earlier versions. `n_cut_reasoning` of the cut ones had written reasoning only.
@@ -595,6 +601,7 @@ class Aggregate:
     failures: Mapping[str, int] = field(default_factory=dict)
     examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     others_usd: float | None = 0.0
+    cost_cold_usd: float | None = None
 
     def latency_s(self, statistic: str = "p50") -> float | None:
         """Seconds of one run: `mean`, `p50`, `p90` or `p95`."""
@@ -602,9 +609,11 @@ class Aggregate:
 
     def priced(self, price: Price | None) -> Aggregate:
         """The same runs at this price, each request below its first step."""
-        total = None if price is None or self.usage is None or not self.n else price.cost_usd(self.usage)
-        others = self.others_usd
-        return replace(self, cost_usd=None if total is None or others is None else (total + others) / self.n)
+        if price is None or self.usage is None or not self.n or self.others_usd is None:
+            return replace(self, cost_usd=None, cost_cold_usd=None)
+        totals, others = (price.cost_usd(usage) for usage in (self.usage, self.usage.cold)), self.others_usd
+        measured, cold = (None if total is None else (total + others) / self.n for total in totals)
+        return replace(self, cost_usd=measured, cost_cold_usd=cold)
 
 
 class Measured(Protocol):

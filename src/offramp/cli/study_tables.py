@@ -220,6 +220,7 @@ _MEMBER = (
     "candidate", "quality", "cost_usd", "latency_s", "latency_p95_s", "n", "n_fault", "n_failed", "utility", "feasible",
     "incumbent", "quality_low", "quality_high", "regressed_at_most", "n_cut", "n_cut_reasoning", "n_filtered",
     "n_refused", "n_empty", "n_unreadable", "n_other_model", "other_model",
+    "cost_cold_usd",
 )  # fmt: skip
 _HOLDOUT = ("quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front")
 _AGAINST = (

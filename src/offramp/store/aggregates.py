@@ -179,7 +179,9 @@ def priced_by_results(seen: Aggregate, price: Price | None, results: Iterable[Re
     if not _may_step(seen, price):
         return seen.priced(price)
     counted = Evaluation(candidate="", results=tuple(results)).counted
-    return replace(seen, cost_usd=_mean([result_usd(result, price) for result in counted]))
+    cold = [replace(result, usage=result.usage.cold) for result in counted]
+    measured, uncached = (_mean([result_usd(result, price) for result in found]) for found in (counted, cold))
+    return replace(seen, cost_usd=measured, cost_cold_usd=uncached)
 
 
 def _may_step(seen: Aggregate, price: Price | None) -> bool:

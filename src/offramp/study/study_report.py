@@ -28,7 +28,7 @@ from offramp.study.domain.objectives import reweighted, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison, Scores
 from offramp.study.domain.regressions import regressed_at_most
 from offramp.study.proof import Proof, prove
-from offramp.study.wording import answer_counts, answer_notes, limit_words, short_params
+from offramp.study.wording import answer_counts, answer_notes, cold_notes, limit_words, short_params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,14 +186,15 @@ def member_json(member: Member | None) -> dict[str, Any] | None:
         "regressed_at_most": member.regressed_at_most,
         "breaks": [limit_words(broken) for broken in member.breaks],
         **answer_counts(search),
+        "cost_cold_usd": search.cost_cold_usd,
         "notes": member_notes(member),
     }
 
 
 def member_notes(member: Member) -> list[str]:
-    """What the provider says about a member's answers, on the search split and on the holdout."""
+    """What the provider says about a member's answers on both splits, and what it costs without a warm cache."""
     held = [] if member.holdout is None else answer_notes(member.holdout, member.params, where="holdout")
-    return [*answer_notes(member.search, member.params), *held]
+    return [*answer_notes(member.search, member.params), *held, *cold_notes(member.search)]
 
 
 def _holdout_json(member: Member) -> dict[str, Any] | None:
@@ -209,6 +210,7 @@ def _holdout_json(member: Member) -> dict[str, Any] | None:
         "quality_high": seen.quality_high,
         "on_front": member.on_holdout_front,
         **answer_counts(seen),
+        "cost_cold_usd": seen.cost_cold_usd,
         "against": None if member.against_incumbent is None else _against_json(member.against_incumbent),
     }
 

@@ -181,6 +181,18 @@ def ended_words(parked: ParkedModel) -> str:
     return f"{plain(parked.model)} {state}{said}.{successors}"
 
 
+def cold_notes(seen: Aggregate) -> list[str]:
+    """What a run costs before the provider's prompt cache is warm, where that is more than 5 % above the measured."""
+    measured, cold, used = seen.cost_usd, seen.cost_cold_usd, seen.usage
+    if not measured or cold is None or used is None or cold <= 1.05 * measured:
+        return []
+    share, more = used.cached_input_tokens / max(1, used.prompt_tokens), times(cold / measured)
+    return [
+        f"cold cost {per_thousand(cold)} per 1,000 runs ({more} the measured {per_thousand(measured)}): {share:.0%} of "
+        "the prompt was read from the provider's cache"
+    ]
+
+
 def answer_counts(seen: Aggregate) -> dict[str, Any]:
     """Counts by ending as JSON values; None where they are not known."""
     names = ("n_cut", "n_cut_reasoning", "n_filtered", "n_refused", "n_empty", "n_unreadable", "n_other_model")
