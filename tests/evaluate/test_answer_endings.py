@@ -1,5 +1,6 @@
 """How answers ended is counted, shown and stored: whole jobs against a server that says what providers say."""
 
+import json
 import re
 
 import pytest
@@ -11,7 +12,7 @@ from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.study.queries.study_rows import read_report
 from offramp.testing.server import ScriptedServer, ServerReply
-from search_jobs import write_space
+from search_jobs import main, write_space
 
 REASONED = {
     "prompt_tokens": 30, "completion_tokens": 16, "total_tokens": 46,
@@ -208,3 +209,67 @@ def test_rows_that_a_provider_rejects_are_named_and_counted_as_one_kind(tmp_path
         assert len([r for r in caplog.messages if "row 5 (e004)" in r]) == 1
     with open_store(f"sqlite:///{tmp_path / 'results' / 'offramp.db'}") as store:
         assert read_report(store, job.report.study).to_json()["incumbent"] == incumbent
+
+
+def test_compare_says_it_of_both_sides(tmp_path, capsys):
+    def script(body):
+        strict = body["messages"][0]["content"].startswith("Strict.")
+        return ServerReply(text="billing", finish_reason="length" if strict else "stop")
+
+    grid = {"sampler": "grid", "trials": 12, "concurrency": 2, "race": None}
+    with ScriptedServer(script) as server:
+        path = write_space(
+            tmp_path, base=server.url, splits={"train": 2, "search": 6, "holdout": 4}, search=grid,
+            params={"max_tokens": 16}, models=[{"name": "small", "route": "openai/small", "api_base": server.url,
+            "price": {"input_usd": 1.0, "output_usd": 2.0}}], calls={"timeout_s": 30, "attempts": 1},
+        )  # fmt: skip
+        job = offramp.optimize(str(path), results=str(tmp_path / "results"))
+    strict = next(m.candidate for m in job.report.members if m.params["instruction"] == "strict")
+    arguments = [
+        "compare",
+        job.report.study,
+        strict,
+        "incumbent",
+        "--results",
+        str(tmp_path / "results"),
+        "--split",
+        "search",
+    ]
+    assert main(arguments) == 0
+    assert "A: 6 of 6 answers cut at max_tokens 16: raise max_tokens" in capsys.readouterr().out
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == ["A: 6 of 6 answers cut at max_tokens 16: raise max_tokens"]
+
+
+TWO_STEPS = """
+import dspy
+
+class TwoSteps(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.gist = dspy.Predict("message -> gist")
+        self.sort = dspy.Predict("gist -> label")
+
+    def forward(self, message):
+        return dspy.Prediction(label=self.sort(gist=self.gist(message=message).gist).label)
+"""
+
+
+@pytest.mark.parametrize("cut", [("gist",), ("sort",), ("gist", "sort")])
+def test_a_run_of_two_predictors_is_cut_once_whichever_of_them_was(tmp_path, cut):
+    def script(body):
+        step = "gist" if "case " in body["messages"][-1]["content"] else "sort"
+        text = "about billing" if step == "gist" else "billing"
+        ended = "length" if step in cut else "stop"
+        return ServerReply(text=text, finish_reason=ended)
+
+    (tmp_path / "steps.py").write_text(TWO_STEPS)
+    job = run(
+        tmp_path, script, task={"module": "steps.py:TwoSteps", "inputs": ["message"], "outputs": ["label"]},
+        instructions={"gist": {"vague": "Vague."}, "sort": {"vague": "Vague."}}, incumbent={"model": "small"},
+        program={"format": "plain"},
+    )  # fmt: skip
+    assert job.error is None
+    incumbent = job.report.to_json()["incumbent"]
+    assert (incumbent["n"], incumbent["n_cut"]) == (6, 6)
+    assert "6 of 6 answers cut at max_tokens 16: raise max_tokens" in incumbent["notes"]

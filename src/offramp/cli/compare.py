@@ -18,7 +18,7 @@ from rich.text import Text
 from offramp.cli.options import SPACE, study_options
 from offramp.cli.study_tables import safe_cell
 from offramp.errors import UsageError, problem
-from offramp.study.wording import interval_words, number, plain, points, short_params
+from offramp.study.wording import answer_notes, interval_words, number, plain, points, short_params
 
 if TYPE_CHECKING:
     from offramp.records import Result
@@ -101,6 +101,8 @@ def _summary(found: CandidateComparison) -> Iterator[Text]:
     yield Text(f"{found.study}: {found.split} split, {whole.n} examples that both have a score for", style="bold")
     for name, side, quality in (("A", found.a, whole.quality_a), ("B", found.b, whole.quality_b)):
         yield Text(f"  {name} {side.candidate}  quality {number(quality)}  {short_params(side.params)}")
+    for note in side_notes(found):
+        yield Text(f"  {note}", style="yellow")
     yield Text(f"A wins {whole.wins}, loses {whole.losses}, ties {whole.ties}.")
     outcome = "A is better" if whole.better else "A is worse" if whole.worse else "not significant"
     yield Text(
@@ -121,6 +123,17 @@ def _summary(found: CandidateComparison) -> Iterator[Text]:
         yield Text(f"{found.unpaired} examples have a score from only one of them and are not counted.", style="yellow")
     if found.missing is not None:
         yield Text(f"Texts are not shown: {plain(found.missing)}", style="yellow")
+
+
+def side_notes(found: CandidateComparison) -> list[str]:
+    """What the provider says about the answers of both sides on the examples that are compared."""
+    from offramp.store.aggregates import aggregate_of
+
+    a, b = ([getattr(pair, side) for pair in found.pairs] for side in ("a", "b"))
+    return [
+        *answer_notes(aggregate_of(a), found.a.params, where="A"),
+        *answer_notes(aggregate_of(b), found.b.params, where="B"),
+    ]
 
 
 def _columns(first: str, cells: tuple[str, ...]) -> str:
@@ -165,6 +178,7 @@ def to_json(found: CandidateComparison) -> dict[str, Any]:
         "unpaired": found.unpaired,
         "regressions": None if check is None else {**asdict(check), "holds": check.holds},
         "missing": found.missing,
+        "notes": side_notes(found),
         "slices": [{"column": s.column, "value": s.value, **_comparison_json(s.comparison)} for s in found.slices],
         "examples": [_pair_json(pair) for pair in found.pairs],
     }  # fmt: skip
