@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from offramp.calls.failures import InfrastructureError, ProgramError, RequestRejected
 from offramp.evaluate.endings import ending_of, error_words, other_model, reasoning_only
+from offramp.program.metric_calls import metric_calls
 from offramp.program.program import Outcome
 from offramp.program.run_log import Exchange
 from offramp.records import (
@@ -66,7 +67,7 @@ async def graded(
 def _answer(outcome: Outcome, predictor: str | None) -> Answer:
     outputs, prediction = outcome.outputs or {}, {} if outcome.prediction is None else outcome.prediction
     beside = {name: value for name, value in prediction.items() if name not in outputs}
-    return Answer(outputs, beside=beside, steps=outcome.trace, predictor=predictor)
+    return Answer(outputs, beside=beside, steps=outcome.trace, predictor=predictor, calling=metric_calls)
 
 
 def judge_ask(ask: Ask) -> Ask:

@@ -17,11 +17,11 @@ from offramp.errors import SpaceError, problem
 from offramp.job.resolved import ResolvedJob
 from offramp.models.acceptance import Rejection, rejection
 from offramp.records import Model, Scalar
-from offramp.space.model import JudgeMetric, model_name
+from offramp.space.model import JudgeMetric, PythonMetric, model_name
 from offramp.space.params import SearchParam
 
 
-def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric], *, leaving: set[str]) -> None:
+def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric | PythonMetric], *, leaving: set[str]) -> None:
     """Refuses a job that would send a model values that it rejects.
 
     Args:
@@ -47,7 +47,7 @@ def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric], *, leaving: se
     if job.space.propose is not None:
         part = job.space.propose
         stated.append(("propose.params", job.models[model_name(part.model)], part.params))
-    stated += [("metric.params", job.models[part.model], part.params) for part in judges]
+    stated += [("metric.params", job.models[str(part.model)], part.params) for part in judges]
     for key, model, given in stated:
         if (found := rejection(model, given)) is not None:
             do = "Write the value that runs today, or leave it out." if key.startswith("incumbent") else "Leave it out."

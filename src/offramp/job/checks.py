@@ -15,6 +15,7 @@ from offramp.models import embedded
 from offramp.models.capabilities import takes_media
 from offramp.models.keys import missing_key
 from offramp.program.inputs import MEDIA_TYPES
+from offramp.program.metric_calls import metric_calls
 from offramp.program.module import declared_inputs, predictors_of, unshown_fields
 from offramp.program.own_models import refused_models
 from offramp.program.program import demo_rows
@@ -24,7 +25,8 @@ from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, Model
 from offramp.space.params import SearchParam
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
-from offramp.task.metrics.rows import PREDICTION, Missing
+from offramp.task.metrics.python import CallsModel
+from offramp.task.metrics.rows import PREDICTION, Answer, Missing
 
 Part = TypeVar("Part")
 
@@ -36,6 +38,12 @@ def metric_parts(metric: Any, kind: type[Part]) -> Iterator[Part]:
     elif isinstance(metric, MixMetric):
         for part in metric.parts:
             yield from metric_parts(part, kind)
+
+
+def judging_parts(metric: Any) -> Iterator[JudgeMetric | PythonMetric]:
+    """The parts that ask a model, however deep in a mix."""
+    yield from metric_parts(metric, JudgeMetric)
+    yield from (part for part in metric_parts(metric, PythonMetric) if part.model is not None)
 
 
 def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
@@ -58,7 +66,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
         _check_race(job)
         _check_ids(job)
         _check_tiers(job)
-        check_values(job, list(metric_parts(job.space.metric, JudgeMetric)), leaving=_leaving(job))
+        check_values(job, list(judging_parts(job.space.metric)), leaving=_leaving(job))
 
 
 def _check_params(job: ResolvedJob) -> None:
@@ -103,7 +111,8 @@ def _check_predictor_models(job: ResolvedJob, param: SearchParam) -> None:
 
 def _try_metrics(job: ResolvedJob) -> None:
     """Calls the user's metric functions with gold answers as predictions, so that a wrong return value shows before
-    a call is paid for. A metric that reads what a program gives beside them waits for its first run.
+    a call is paid for. A metric that reads what a program gives beside them, or asks its model, waits for its first
+    run; one that asks a model without a statement of which is refused.
     """
     task, outputs = job.task, job.task.fields.outputs
     gives_more = job.factory is not None or "chain_of_thought" in as_list(job.space.program.form)
@@ -111,10 +120,12 @@ def _try_metrics(job: ResolvedJob) -> None:
         metric = build_metric(part, fields=task.fields, base=job.loaded.base, models=job.models)
         for example in (*task.splits.train[:1], *task.splits.search[:2]):
             if all(name in example.values for name in outputs):
+                answer = Answer({name: example.values[name] for name in outputs}, calling=metric_calls)
                 try:
-                    asyncio.run(metric.score(example, {name: example.values[name] for name in outputs}, None))
+                    asyncio.run(metric.score(example, answer, None))
                 except MetricError as error:
-                    if not (gives_more and _asks_for_more(error)):
+                    waits = isinstance(error, CallsModel) and part.model is not None
+                    if not waits and not (gives_more and _asks_for_more(error)):
                         raise
 
 
@@ -218,7 +229,7 @@ def _check_tiers(job: ResolvedJob) -> None:
     stated = [(key, name, params) for key, name, params in stated if name not in _leaving(job)]
     if job.space.propose is not None:
         stated.append(("propose.params", model_name(job.space.propose.model), job.space.propose.params))
-    stated += [("metric.params", part.model, part.params) for part in metric_parts(job.space.metric, JudgeMetric)]
+    stated += [("metric.params", str(part.model), part.params) for part in judging_parts(job.space.metric)]
     asked += [(f"{key}.{TIER}", name, str(params[TIER])) for key, name, params in stated if params.get(TIER)]
     for key, name, tier in asked:
         price = job.models[name].price
@@ -322,7 +333,7 @@ def check_runnable(job: ResolvedJob) -> None:
 
 def _leaving(job: ResolvedJob) -> set[str]:
     """The incumbent's model where the file does not search it: it may be retired, with its results stored."""
-    judges = {part.model for part in metric_parts(job.space.metric, JudgeMetric)}
+    judges = {part.model for part in judging_parts(job.space.metric)}
     stated = {part.name for part in job.space.models if isinstance(part, ModelPart) and not part.searched}
     incumbent = job.incumbent
     return set() if incumbent is None else ({incumbent.model} & stated) - judges

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from offramp.errors import SpaceError, nearest, problem
-from offramp.job.checks import check_job, check_runnable, metric_parts
+from offramp.job.checks import check_job, check_runnable, judging_parts
 from offramp.job.resolved import ResolvedJob, with_own
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
@@ -26,7 +26,7 @@ from offramp.program.module import (
 from offramp.records import Candidate, Model
 from offramp.space.check import check_space
 from offramp.space.load import LoadedSpace, instruction_texts
-from offramp.space.model import OWN, JudgeMetric, ModelPart, SpaceFile, as_list, model_name
+from offramp.space.model import OWN, ModelPart, SpaceFile, as_list, model_name
 from offramp.space.params import (
     MAIN,
     Texts,
@@ -104,7 +104,7 @@ def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
     if not searched:
         do = "Set `searched: true` for one, or name another."
         raise SpaceError(problem(loaded.where("models"), "no model is left to search", do=do))
-    others = [("metric.model", part.model) for part in metric_parts(space.metric, JudgeMetric)]
+    others = [("metric.model", str(part.model)) for part in judging_parts(space.metric)]
     if space.incumbent is not None:
         others.append(("incumbent.model", space.incumbent.model))
     others += [(f"program.models.{p}", name) for p, names in predictor_models(space).items() for name in names]

@@ -36,6 +36,14 @@ def _without_new_defaults(task: dict[str, Any]) -> None:
                 del given["type"]
 
 
+def _without_metric_models(metric: dict[str, Any]) -> None:
+    """Leaves out what a `python` metric had no keys for before it could ask a model."""
+    for part in metric.get("parts", []):
+        _without_metric_models(part)
+    if metric["kind"] == "python" and metric["model"] is None:
+        del metric["model"], metric["params"]
+
+
 def with_own(texts: Texts, own: Mapping[str, str]) -> Texts:
     """The texts with the module's own of each predictor, whether it is searched or not."""
     return {name: {OWN: own[name], **variants} if name in own else variants for name, variants in texts.items()}
@@ -141,6 +149,7 @@ class ResolvedJob:
         _without_new_defaults(part["task"])
         if not part["program"]["strict"]:  # as before answers could be read strictly
             del part["program"]["strict"]
+        _without_metric_models(part["metric"])
         if part["dataset"]["group"] is None:  # as before there were groups
             del part["dataset"]["group"]
         search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})

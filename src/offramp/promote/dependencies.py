@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from offramp.errors import ModelError
-from offramp.job.checks import metric_parts
+from offramp.job.checks import judging_parts
 from offramp.models.catalogue import resolve
 from offramp.promote.promotion import Dependency, PromotedModel
-from offramp.space.model import JudgeMetric, ModelPart, SpaceFile, model_name
+from offramp.space.model import ModelPart, SpaceFile, model_name
 
 
 def dependencies_of(space: SpaceFile) -> tuple[Dependency, ...]:
@@ -20,7 +20,7 @@ def dependencies_of(space: SpaceFile) -> tuple[Dependency, ...]:
 
 
 def _named(space: SpaceFile) -> Iterator[tuple[str, str | ModelPart]]:
-    for judge in dict.fromkeys(part.model for part in metric_parts(space.metric, JudgeMetric)):
+    for judge in dict.fromkeys(str(part.model) for part in judging_parts(space.metric)):
         yield "judge", judge
     if space.propose is not None:
         yield "proposer", space.propose.model

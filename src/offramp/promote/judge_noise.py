@@ -16,11 +16,13 @@ from offramp.calls.failures import InfrastructureError
 from offramp.evaluate.scoring import judge_ask
 from offramp.ids import derived_seed
 from offramp.job.session import Session
+from offramp.program.metric_calls import metric_calls
 from offramp.records import SAME_SCORE, CallReply, CallRequest, Example, Result
 from offramp.stats import noise_of_mean, repeat_variance
 from offramp.store.budget import BudgetExceeded
 from offramp.task.metrics import Metric
 from offramp.task.metrics.judge import JudgeFailed
+from offramp.task.metrics.rows import Answer
 
 REPEATS = 40
 """Times that a judge is asked again in all: of as many answers as there are, and of few answers several times."""
@@ -84,8 +86,9 @@ async def measure_noise(
 
         async with limit:
             session.clock.check()
+            answer = Answer(result.outputs or {}, calling=metric_calls)
             try:
-                score = await metric.score(examples[result.example], result.outputs or {}, judge_ask(again))
+                score = await metric.score(examples[result.example], answer, judge_ask(again))
             except (JudgeFailed, InfrastructureError, BudgetExceeded):
                 return None
             return score.value

@@ -301,7 +301,7 @@ def _metric_part(loaded: LoadedSpace, key: str, part: Any, outputs: Sequence[str
         for index, one in enumerate(part.parts):
             yield from _metric_part(loaded, f"{key}.parts.{index}", one, outputs)
         return
-    if isinstance(part, JudgeMetric):
+    if isinstance(part, JudgeMetric | PythonMetric):
         yield from check_fixed_params(loaded, f"{key}.params", part.params)
     if isinstance(part, JsonFieldsMetric | JudgeMetric):
         named = [(f"{key}.fields.{i}", name) for i, name in enumerate(part.fields or [])]

@@ -325,6 +325,16 @@ class PythonMetric(_MetricPart):
 
     kind: Literal["python"] = Field(description="Kind of metric.")
     path: str = Field(description="`package.module:name`, or `path/to/file.py:name` relative to the space file.")
+    model: str | None = Field(
+        None, description="Model that the metric asks, by name, where it asks one, as DSPy's `SemanticF1` does."
+    )
+    params: dict[str, Any] = Field(default_factory=dict, description="Request parameters for that model.")
+
+    @model_validator(mode="after")
+    def _params_of_a_model(self) -> PythonMetric:
+        if self.params and self.model is None:
+            raise Misfit("params", "no `params` without `model`, whose they are", do="Add `model:`, or remove them.")
+        return self
 
 
 class JudgeMetric(_MetricPart):

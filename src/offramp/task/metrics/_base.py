@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
@@ -59,9 +59,9 @@ class Metric(Protocol):
         ...
 
 
-def part_fingerprint(part: BaseModel, *more: str) -> str:
-    """Fingerprint of one part of a space file, without its weight and its name in reports."""
-    return content_hash([VERSION, part.model_dump(mode="json", exclude={"weight", "name"}), *more])
+def part_fingerprint(part: BaseModel, *more: str, without: Collection[str] = ()) -> str:
+    """Fingerprint of one part of a space file, without its weight, its name in reports, and the keys in `without`."""
+    return content_hash([VERSION, part.model_dump(mode="json", exclude={"weight", "name", *without}), *more])
 
 
 def earlier_fingerprint(metric: Metric) -> str:

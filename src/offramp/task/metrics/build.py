@@ -35,11 +35,11 @@ from offramp.task.metrics.contains import Contains, strings
 from offramp.task.metrics.exact import Exact
 from offramp.task.metrics.imports import load_metric
 from offramp.task.metrics.json_fields import JsonFields
-from offramp.task.metrics.judge import PROMPT_VERSION, Judge, judge_params
+from offramp.task.metrics.judge import PROMPT_VERSION, Judge, judge_params, steady_params
 from offramp.task.metrics.length import Length, word_limit
 from offramp.task.metrics.mix import Mix
 from offramp.task.metrics.number import Number, last_number
-from offramp.task.metrics.python import Python
+from offramp.task.metrics.python import MOST_AT_ONCE, Python
 from offramp.task.metrics.regex import Regex, compiled
 from offramp.task.metrics.token_f1 import TokenF1
 
@@ -78,23 +78,34 @@ def _build(part: MetricPart, context: _Context, where: str) -> Metric:
         case JudgeMetric():
             return _judge(part, context, where)
         case PythonMetric():
-            loaded = load_metric(part.path, context.base)
-            return Python(
-                name=part.name or f"python:{part.path.rpartition(':')[2]}",
-                fingerprint=part_fingerprint(part, loaded.code_hash),
-                earlier_fingerprint=part_fingerprint(part, loaded.file_hash),
-                path=part.path,
-                function=loaded.function,
-                more=loaded.more,
-                by_predictor=loaded.by_predictor,
-                inputs=tuple(context.fields.inputs),
-                executor=ThreadPoolExecutor(max_workers=1, thread_name_prefix="offramp-metric"),
-            )
+            return _python(part, context, where)
         case JsonFieldsMetric():
             return _json_fields(part, context, where)
         case _:
             _refuse_unknown(part.field, context.fields.outputs, where, "field")
             return _of_field(part, where)
+
+
+def _python(part: PythonMetric, context: _Context, where: str) -> Metric:
+    loaded = load_metric(part.path, context.base)
+    model = None if part.model is None else _model(part.model, context, where)
+    more = () if model is None else (_identity(model),)
+    without = ("model", "params") if model is None else ()  # as before a metric could have a model
+    return Python(
+        name=part.name or f"python:{part.path.rpartition(':')[2]}",
+        fingerprint=part_fingerprint(part, loaded.code_hash, *more, without=without),
+        earlier_fingerprint=part_fingerprint(part, loaded.file_hash, *more, without=without),
+        path=part.path,
+        function=loaded.function,
+        more=loaded.more,
+        by_predictor=loaded.by_predictor,
+        inputs=tuple(context.fields.inputs),
+        model=model,
+        params=MappingProxyType({} if model is None else steady_params(model, part.params)),
+        executor=ThreadPoolExecutor(
+            max_workers=1 if model is None else MOST_AT_ONCE, thread_name_prefix="offramp-metric"
+        ),
+    )
 
 
 def _of_field(
@@ -155,18 +166,26 @@ def _json_fields(part: JsonFieldsMetric, context: _Context, where: str) -> Metri
     return JsonFields(name=name, fingerprint=part_fingerprint(part), weights=MappingProxyType(weights))
 
 
-def _judge(part: JudgeMetric, context: _Context, where: str) -> Metric:
-    model = context.models.get(part.model)
+def _model(name: str, context: _Context, where: str) -> Model:
+    model = context.models.get(name)
     if model is None:
-        do = nearest(part.model, context.models) or "List it under `models`, or name one that is listed."
-        raise ModelError(problem(f"{where}.model", "no such model", got=part.model, do=do))
+        do = nearest(name, context.models) or "List it under `models`, or name one that is listed."
+        raise ModelError(problem(f"{where}.model", "no such model", got=name, do=do))
+    return model
+
+
+def _identity(model: Model) -> str:
+    return content_hash([model.route, model.revision, None if model.local else model.api_base])
+
+
+def _judge(part: JudgeMetric, context: _Context, where: str) -> Metric:
+    model = _model(part.model, context, where)
     fields = tuple(part.fields or context.fields.outputs)
     for field in fields:
         _refuse_unknown(field, context.fields.outputs, where, "fields")
-    identity = content_hash([model.route, model.revision, None if model.local else model.api_base])
     return Judge(
         name=part.name or "judge",
-        fingerprint=part_fingerprint(part, PROMPT_VERSION, identity, *context.fields.inputs, *fields),
+        fingerprint=part_fingerprint(part, PROMPT_VERSION, _identity(model), *context.fields.inputs, *fields),
         model=model,
         rubric=part.rubric,
         inputs=context.fields.inputs,

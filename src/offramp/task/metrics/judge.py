@@ -135,12 +135,17 @@ class Judge:
         )
 
 
-def judge_params(model: Model, given: Mapping[str, Any], points: int) -> dict[str, Any]:
-    """Request parameters: temperature 0 and the reply's schema if the model accepts them, then what the file says."""
-    params: dict[str, Any] = {}
+def steady_params(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Request parameters with temperature 0 where the model accepts it, then what the file says."""
     takes = model.supported_params is None or "temperature" in model.supported_params
     if takes and "temperature" not in given and rejection(model, {"temperature": 0, **given}) is None:
-        params["temperature"] = 0
+        return {"temperature": 0, **given}
+    return dict(given)
+
+
+def judge_params(model: Model, given: Mapping[str, Any], points: int) -> dict[str, Any]:
+    """Request parameters: temperature 0 and the reply's schema if the model accepts them, then what the file says."""
+    params = {name: value for name, value in steady_params(model, given).items() if name not in given}
     if model.supports_json_schema:
         properties = {"grade": {"type": "integer", "enum": list(range(1, points + 1))}, "why": {"type": "string"}}
         schema = {

@@ -10,6 +10,7 @@ from typing import Any
 from offramp.records import Example, Score
 from offramp.task.metrics._base import Ask, Metric
 from offramp.task.metrics.judge import Judge
+from offramp.task.metrics.python import Python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +46,9 @@ class Mix:
         return Score(value=min(1.0, mean), feedback=feedback or None, parts=values)
 
 
-def judges_of(metric: Metric) -> Iterator[Judge]:
-    """The judges in a metric, however deep in a mix; one model may be asked by several."""
-    if isinstance(metric, Judge):
+def judges_of(metric: Metric) -> Iterator[Judge | Python]:
+    """The parts that ask a model, however deep in a mix; one model may be asked by several."""
+    if isinstance(metric, Judge) or (isinstance(metric, Python) and metric.model is not None):
         yield metric
     elif isinstance(metric, Mix):
         for part, _ in metric.parts:

@@ -13,19 +13,27 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import json
 import math
 import numbers
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 from offramp.errors import MetricError, OfframpError, problem
-from offramp.records import Example, Score
+from offramp.records import CallRequest, Example, Model, Purpose, Score
 from offramp.task.metrics._base import Ask
 from offramp.task.metrics.rows import PREDICTION, Answer, Missing, Row
 
 _SLACK = 1e-9
+MOST_AT_ONCE = 32
+"""Calls at the same time of a metric that asks a model: it waits most of the time."""
+
+
+class CallsModel(MetricError):
+    """A metric calls a language model that it may not call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +46,8 @@ class Python:
         more: how many further arguments it needs (trace, pred_name, pred_trace); they are None when it scores.
         by_predictor: whether it can say what one predictor did wrong.
         inputs: names of the task's inputs.
-        executor: one thread; calls of a plain function never overlap.
+        model: that it asks; None where it asks none. params: request parameters for it.
+        executor: one thread, so that calls of a plain function never overlap, unless it asks a model.
     """
 
     name: str
@@ -50,22 +59,38 @@ class Python:
     more: int = 0
     by_predictor: bool = False
     inputs: tuple[str, ...] = ()
-    judge_models: tuple[str, ...] = ()
+    model: Model | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def judge_models(self) -> tuple[str, ...]:
+        """The model that it asks, if any."""
+        return () if self.model is None else (self.model.name,)
 
     async def score(self, example: Example, outputs: Mapping[str, Any], ask: Ask | None) -> Score:
         """What the function returns. Raises MetricError if it raises, or returns something that is not a score."""
         answer = outputs if isinstance(outputs, Answer) else Answer(outputs)
         row = Row(example.values, "the row", inputs=self.inputs)
         prediction = Row(answer, PREDICTION, beside=answer.beside)
-        try:
-            returned = await self._call(row, prediction, *self._more(answer))
-        except OfframpError:
-            raise
-        except (Exception, SystemExit) as error:
-            raised = f"it raised {type(error).__name__}: {error}"
-            what = f"row {example.row}: {error if isinstance(error, Missing) else raised}"
-            raise MetricError(problem(self.path, what, do="Fix the function.")) from error
+        calling = nullcontext() if answer.calling is None else answer.calling(self.path, self.model, self.params, ask)
+        async with calling:
+            try:
+                returned = await self._call(row, prediction, *self._more(answer))
+            except OfframpError:
+                raise
+            except (Exception, SystemExit) as error:
+                raised = f"it raised {type(error).__name__}: {error}"
+                what = f"row {example.row}: {error if isinstance(error, Missing) else raised}"
+                raise MetricError(problem(self.path, what, do="Fix the function.")) from error
         return _score(returned, self.path, example.row)
+
+    def request(self, example: Example, outputs: Mapping[str, Any]) -> CallRequest:
+        """About what its model is asked about one answer, for estimates: what it asks in truth, only its code knows."""
+        if self.model is None:
+            raise MetricError(problem(self.path, "it asks no model"))
+        text = json.dumps([dict(example.values), dict(outputs)], ensure_ascii=False, default=str)
+        messages = ({"role": "user", "content": text},)
+        return CallRequest(model=self.model, messages=messages, params=dict(self.params), purpose=Purpose.JUDGE)
 
     def _more(self, answer: Answer) -> list[Any]:
         """Trace, name of a predictor and its part of the trace where it is asked about that one."""

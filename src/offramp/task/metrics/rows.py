@@ -7,7 +7,8 @@ a metric that changes a list of its own row changes nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 PREDICTION = "the prediction"
@@ -21,14 +22,17 @@ class Answer(dict[str, Any]):
         beside: what the program gave beside the outputs of the task, such as the passages it found; as it gave it.
         steps: (name of a predictor, its inputs, its outputs) in order.
         predictor: the one that feedback is asked for; None for the program as a whole.
+        calling: what a metric runs in, so that its calls of a language model are counted or refused; None: in nothing.
     """
 
     def __init__(
         self, outputs: Mapping[str, Any], *, beside: Mapping[str, Any] | None = None,
         steps: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = (), predictor: str | None = None,
+        calling: Callable[..., AbstractAsyncContextManager[None]] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(outputs)
         self.beside, self.steps, self.predictor = dict(beside or {}), tuple(steps), predictor
+        self.calling = calling
 
 
 class Missing(AttributeError, KeyError):
