@@ -285,6 +285,12 @@ class CallRequest:
         """The model's price at the service tier that is asked for; None where it is not known."""
         return None if self.model.price is None else self.model.price.for_request(self.params)
 
+    def price_served(self, tier: str | None) -> Price | None:
+        """The price at the tier that served it, as its reply says; as asked where it says none whose price is known."""
+        price = self.model.price
+        served = None if tier is None or price is None else price.for_tier(tier)
+        return self.price if served is None else served
+
     @property
     def hash(self) -> str:
         """Hex sha256 over route, revision, address, messages, params and replicate."""
@@ -331,6 +337,7 @@ class CallReply:
         cached: whether the ledger answered; then nothing was sent or paid.
         answered_by: the model that answered, as the provider names it; None where it does not.
         fingerprint: the provider's `system_fingerprint`; None where it names none.
+        service_tier: the tier that served it, as the reply says; it decides the price. None where it does not.
         notice: what its headers say about the end of the model; None where they say nothing, and from the ledger.
     """
 
@@ -344,6 +351,7 @@ class CallReply:
     cached: bool = False
     answered_by: str | None = None
     fingerprint: str | None = None
+    service_tier: str | None = None
     notice: HeaderNotice | None = None
 
     @property
@@ -495,8 +503,9 @@ class Result:
         cost_usd: virtual: what one production run costs, also when the ledger answered; judge not included; None
             where a price is unknown or the state is an infrastructure error.
         usage: tokens of the candidate's own model.
-        others_usd: the part of `cost_usd` of other models that the program asked, each at its own price; None where one
-            is unknown.
+        others_usd: the part of `cost_usd` that its own tokens at the tier that was asked for do not explain: what being
+            served at another tier cost more (or less), and other models that the program asked, each at its own price;
+            None where one is unknown.
         latency_s: sum of the wall clock of its calls, from their physical requests; None for an infrastructure error.
         outputs: predicted fields, JSON values; None unless parsed (or where texts are not stored).
         reason: why it is an error, or the metric's feedback.

@@ -47,9 +47,10 @@ def bill_of_reply(attempt: CallAttempt, request: CallRequest, reply: CallReply, 
         finish_reason=reply.finish_reason,
         answered_by=reply.answered_by,
         fingerprint=reply.fingerprint,
+        service_tier=reply.service_tier,
         error=note if estimated else None,
     )
-    return Bill(attempt=attempt, usd=_usd(request, reply.usage), assumed=estimated)
+    return Bill(attempt=attempt, usd=_usd(request, reply.usage, reply.service_tier), assumed=estimated)
 
 
 def bill_of_failure(attempt: CallAttempt, request: CallRequest, error: BaseException, elapsed_s: float) -> Bill:
@@ -68,9 +69,9 @@ def bill_of_failure(attempt: CallAttempt, request: CallRequest, error: BaseExcep
     return Bill(attempt=attempt, usd=input_usd(request), assumed=True)
 
 
-def _usd(request: CallRequest, usage: Usage) -> float:
+def _usd(request: CallRequest, usage: Usage, tier: str | None = None) -> float:
     """Cost of the usage; 0.0 where the price is unknown, which only happens without a cap in USD."""
-    price = request.price
+    price = request.price_served(tier)
     return (None if price is None else price.reply_usd(usage)) or 0.0
 
 

@@ -32,7 +32,7 @@ from offramp.calls.transports import Preparing, Transport
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
 from offramp.errors import JobError, ModelError, problem
-from offramp.records import CallReply, CallRequest, HeaderNotice, Model, Purpose
+from offramp.records import STANDARD_TIERS, CallReply, CallRequest, HeaderNotice, Model, Purpose
 from offramp.store.budget import Budget, BudgetExceeded, Reservation
 from offramp.store.engine import Store
 from offramp.store.header_notices import HeaderNoticeStore
@@ -60,6 +60,7 @@ class Caller:
         self._flights: dict[tuple[int, str], asyncio.Future[CallReply | None]] = {}
         self._answering: set[str] = set()
         self._notices: dict[str, HeaderNotice] = {}
+        self._tiers_said: set[tuple[str, str, str]] = set()
         self._in_flight: Counter[str] = Counter()
         self._waiting: list[asyncio.Event] = []
         self._gone: dict[str, ModelNotFound] = {}
@@ -191,9 +192,23 @@ class Caller:
             usage, estimated = completed_usage(request, reply)
             reply = replace(reply, usage=usage, queue_s=slot.queue_s, attempt=number, cached=False)
             await self._book(reservation, bill_of_reply(row, request, reply, estimated=estimated))
+            self._say_tier(request, reply.service_tier)
             if reply.notice is not None:
                 await self._keep(request.model, reply.notice)
             return reply
+
+    def _say_tier(self, request: CallRequest, served: str | None) -> None:
+        """Log, once, that a model is served at another tier, and billed at its price."""
+        asked = str(request.params.get("service_tier") or "default").lower()
+        known = (request.model.name, asked, served or "")
+        standard = asked in STANDARD_TIERS and served in STANDARD_TIERS
+        if served is None or served == asked or standard or known in self._tiers_said:
+            return
+        self._tiers_said.add(known)
+        price = request.model.price
+        priced = price is not None and price.for_tier(served) is not None
+        how = "billed at its price" if priced else "its price is not known, so that it is billed as asked for"
+        _log.warning("%s: service_tier %r was asked for and %r served: %s", request.model.name, asked, served, how)
 
     async def _keep(self, model: Model, notice: HeaderNotice) -> None:
         """Store what a reply's headers said about the end of its model, and log it the first time."""

@@ -95,7 +95,7 @@ def _counted(
         state=state,
         score=score,
         cost_usd=_virtual_cost(outcome.exchanges),
-        others_usd=_virtual_cost(others),
+        others_usd=_unexplained(own, others),
         latency_s=outcome.latency_s,
         usage=sum((exchange.reply.usage for exchange in own), none),
         outputs=outcome.outputs,
@@ -110,9 +110,21 @@ def _counted(
 
 
 def _virtual_cost(exchanges: Sequence[Exchange]) -> float | None:
-    """Each reply at the price of the model that gave it."""
-    costs = [None if (price := e.request.price) is None else price.reply_usd(e.reply.usage) for e in exchanges]
+    """Each reply at the price of the model that gave it, at the tier that served it."""
+    prices = [e.request.price_served(e.reply.service_tier) for e in exchanges]
+    costs = [None if p is None else p.reply_usd(e.reply.usage) for p, e in zip(prices, exchanges, strict=True)]
     return None if any(cost is None for cost in costs) else sum((cost for cost in costs if cost is not None), 0.0)
+
+
+def _unexplained(own: Sequence[Exchange], others: Sequence[Exchange]) -> float | None:
+    """What other models cost, and what its own cost more for being served at another tier than asked for."""
+    found = _virtual_cost(others)
+    for exchange in own:
+        asked, served = exchange.request.price, exchange.request.price_served(exchange.reply.service_tier)
+        if found is None or asked is None or served is None or served == asked:
+            continue
+        found += (served.reply_usd(exchange.reply.usage) or 0.0) - (asked.reply_usd(exchange.reply.usage) or 0.0)
+    return found
 
 
 def _failed(outcome: Outcome, candidate: Candidate, example: Example, error: BaseException) -> Result:

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from offramp.records import CallReply, Price, Purpose, Usage
+from offramp.records import STANDARD_TIERS, CallReply, Price, Purpose, Usage
 from offramp.store.engine import Store
 from offramp.store.tables import calls
 
@@ -61,7 +61,7 @@ class CallAttempt:
         request_json: messages and params; None where texts are not kept.
         reply_text: None where there is no answer, or texts are not kept; with tool calls, an object of both.
         error: short class and scrubbed text; None for a plain success.
-        answered_by, fingerprint: as in `CallReply`.
+        answered_by, fingerprint, service_tier: as in `CallReply`.
     """
 
     request_hash: str
@@ -82,6 +82,7 @@ class CallAttempt:
     error: str | None = None
     answered_by: str | None = None
     fingerprint: str | None = None
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,7 @@ class Ledger:
             cached=True,
             answered_by=row.answered_by,
             fingerprint=row.fingerprint,
+            service_tier=row.service_tier,
         )
 
     def find_refusal(self, request_hash: str) -> CallAttempt | None:
@@ -186,21 +188,33 @@ class Ledger:
         )
 
     def priced_calls(self, prices: Mapping[str, Price | None]) -> PricedTotals:
-        """Every request of this study priced alone, at its service tier and the length of its prompt.
+        """Every request of this study priced alone, at the tier that served it and the length of its prompt.
 
-        One whose tier is not kept, because texts are not, is not priced where its model has tiers.
+        The tier that was asked for counts where the reply named none. One whose tier is not kept,
+        because texts are not, is not priced where its model has tiers.
         """
         c, costs = calls.c, defaultdict[tuple[str, Purpose], list[float | None]](list)
-        columns = [c.model, c.purpose, c.request_json, *(c[name] for name in _USAGE)]
+        columns = [c.model, c.purpose, c.request_json, c.service_tier, *(c[name] for name in _USAGE)]
         with self._store.reading() as conn:
             for row in conn.execute(sa.select(*columns).where(c.study == self.study)):
                 price = prices.get(row.model)
-                if price is not None and row.request_json is None and price.tiers:
+                served = None if price is None or row.service_tier is None else price.for_tier(row.service_tier)
+                if served is not None:
+                    price = served
+                elif price is not None and row.request_json is None and price.tiers:
                     price = None
                 elif price is not None:
                     price = price.for_request((row.request_json or {}).get("params", {}))
                 costs[row.model, Purpose(row.purpose)].append(_cost(price, _usage(row)))
         return _priced_totals({key: _sum(found) for key, found in costs.items()})
+
+    def other_tiers(self) -> bool:
+        """Whether some request of this study was served at another tier than the standard one."""
+        c = calls.c
+        other = sa.and_(c.service_tier.is_not(None), sa.func.lower(c.service_tier).not_in(STANDARD_TIERS))
+        select = sa.select(sa.literal(1)).where(c.study == self.study, other).limit(1)
+        with self._store.reading() as conn:
+            return conn.execute(select).first() is not None
 
     def longest_prompts(self) -> dict[str, int]:
         """Tokens of the longest prompt that this study has sent, by model."""

@@ -59,7 +59,10 @@ _SINCE_5: Mapping[str, Mapping[str, str]] = {
 _SINCE_6: Mapping[str, Mapping[str, str]] = {
     table.name: {"others_usd": "DOUBLE PRECISION"} for table in (tables.results, tables.summaries)
 }
-_SINCE: Mapping[int, Sequence[Mapping[str, Mapping[str, str]]]] = {5: (_SINCE_5, _SINCE_6), 6: (_SINCE_6,), 7: ()}
+_SINCE_8: Mapping[str, Mapping[str, str]] = {tables.calls.name: {"service_tier": "VARCHAR(40)"}}
+_SINCE: Mapping[int, Sequence[Mapping[str, Mapping[str, str]]]] = {
+    5: (_SINCE_5, _SINCE_6, _SINCE_8), 6: (_SINCE_6, _SINCE_8), 7: (_SINCE_8,), 8: (_SINCE_8,),
+}  # fmt: skip
 """What each version lacks that can be read without a change to its file."""
 
 
@@ -76,6 +79,8 @@ def views_of(version: int) -> tuple[str, ...] | None:
         f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(f'NULL AS {name}' for name in columns)} FROM main.{table}"
         for table, columns in lacking.items()
     )
+    if version >= 8:
+        return tuple(wider)
     return (*wider, f"CREATE TEMP VIEW {new.name} AS SELECT {', '.join(f'NULL AS {c.name}' for c in new.c)} WHERE 0")
 
 
@@ -94,6 +99,11 @@ def _v8(conn: sa.Connection) -> None:
     tables.header_notices.create(conn, checkfirst=True)
 
 
+def _v9(conn: sa.Connection) -> None:
+    """The tier that served each request, as its reply says."""
+    _add_columns(conn, _SINCE_8)
+
+
 def _add_columns(conn: sa.Connection, lacking: Mapping[str, Mapping[str, str]]) -> None:
     for table, columns in lacking.items():
         for name, kind in columns.items():
@@ -106,7 +116,7 @@ def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
         conn.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {name} {kind}"))
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8)
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9)
 LATEST = len(MIGRATIONS)
 
 

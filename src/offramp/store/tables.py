@@ -116,6 +116,7 @@ calls = sa.Table(
     sa.Column("error", PlainText),
     sa.Column("answered_by", PlainText),
     sa.Column("fingerprint", PlainText),
+    sa.Column("service_tier", sa.String(40)),
     sa.Index("offramp_calls_by_request", "request_hash", "status"),
     sa.Index("offramp_calls_by_study", "study"),
 )

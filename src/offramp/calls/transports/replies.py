@@ -107,7 +107,28 @@ def read_reply(body: Any, usage: Usage, latency_s: float) -> CallReply:
         tool_calls=tool_calls,
         answered_by=_name(_get(body, "model")),
         fingerprint=_name(_get(body, "system_fingerprint")),
+        service_tier=_served_tier(body),
     )
+
+
+_TRAFFIC = {
+    "on_demand": "default", "on_demand_priority": "priority", "on_demand_flex": "flex",
+    "flex": "flex", "batch": "batch",
+}  # fmt: skip
+"""Vertex AI's `trafficType`, as a tier. Source: `cost_calculator` of LiteLLM."""
+
+
+def _served_tier(body: Any) -> str | None:
+    """The tier that served a reply: of the reply itself, of its usage (Anthropic), or Vertex AI's kind of traffic."""
+    for part in (body, _get(body, "usage")):
+        if (tier := _name(_get(part, "service_tier"))) is not None:
+            return tier.lower()
+    hidden = _get(body, "_hidden_params")
+    for part in (_get(hidden, "provider_specific_fields"), _get(_get(body, "usage"), "provider_specific_fields")):
+        traffic = _name(_get(part, "traffic_type"))
+        if traffic is not None:
+            return _TRAFFIC.get(traffic.lower())
+    return None
 
 
 def _tool_calls(calls: Any) -> tuple[dict[str, str], ...]:

@@ -56,7 +56,8 @@ def verify_budget(study: str) -> str:
 def _needs_each_call(ledger: Ledger, rows: StudyRows) -> bool:
     """Whether some requests were not billed at the plain price, so that sums of tokens do not say what was paid."""
     prices = {name: price for name, price in rows.scoring.prices.items() if price is not None}
-    if '"service_tier"' in rows.study.space_json and any(price.tier_names for price in prices.values()):
+    tiers = any(price.tier_names for price in prices.values())
+    if tiers and ('"service_tier"' in rows.study.space_json or ledger.other_tiers()):
         return True
     if not any(price.steps for price in prices.values()):
         return False
