@@ -16,9 +16,10 @@ import dspy
 import pytest
 
 import offramp
+from offramp.errors import JobError
 from offramp.lifecycle.in_use import models_in_use
+from offramp.program.module import import_module_factory
 from offramp.promote import promoting, recheck
-from offramp.task.metrics.imports import run_file
 from offramp.testing.server import ScriptedServer, ServerReply
 from search_jobs import LABELS, PRICES, write_space
 
@@ -108,6 +109,38 @@ class Async(Base):
 class Sampled(Base):
     def second(self, message, guess):
         return self.verify(message=message, guess=guess, lm=LARGE, config={{"n": 3, "temperature": 0.9}}).label
+
+
+class Hidden(Base):
+    def second(self, message, guess):
+        return dspy.LM("openai/" + "hidden")(message)[0]
+
+
+class HiddenInAThread(Base):
+    def second(self, message, guess):
+        thread = threading.Thread(target=Hidden.second, args=(self, message, guess))
+        thread.start()
+        thread.join()
+        return guess
+
+
+class HiddenAndSwallowed(Base):
+    def second(self, message, guess):
+        try:
+            return Hidden.second(self, message, guess)
+        except:
+            return guess
+
+
+class Free(Base):
+    def forward(self, message):
+        return dspy.Prediction(label=["billing", "shipping", "returns"][int(message.split()[1]) % 3])
+
+
+class FreeAfterAWhile(Free):
+    async def aforward(self, message):
+        await asyncio.sleep(0)
+        return self.forward(message)
 
 
 class Searched(Base):
@@ -205,7 +238,7 @@ def test_a_program_of_two_models_is_searched_promoted_loaded_and_checked(
     load = offramp.load(
         "landscape",
         promotions=tmp_path / "promotions",
-        module=getattr(run_file(tmp_path / "own.py"), name),
+        module=import_module_factory(f"own.py:{name}", tmp_path, "test"),
         api_base=server.url,
     )
     with sqlite3.connect(tmp_path / "results" / "offramp.db") as db:
@@ -246,6 +279,33 @@ def test_the_model_of_a_predictor_is_searched_promoted_loaded_and_checked(
     assert report.calls == len(server.requests) and asked(server) == Counter(small=5, large=5)
     assert {request.body.get("temperature") for request in server.requests} == {0.0}
     server.requests.clear()
-    module = run_file(tmp_path / "own.py").Searched
+    module = import_module_factory("own.py:Searched", tmp_path, "test")
     load = offramp.load("landscape", promotions=tmp_path / "promotions", module=module, api_base=server.url)
     assert load(message="case 004").label == LABELS[1] and asked(server) == Counter(small=1, large=1)
+
+    load.save(tmp_path / "state.json")  # plain DSPy sends the same
+    through_offramp = [request.body["messages"] for request in server.requests]
+    server.requests.clear()
+    plain = module()
+    plain.load(tmp_path / "state.json")
+    with dspy.context(lm=dspy.LM("openai/small", cache=False, temperature=0.0), adapter=dspy.ChatAdapter()):
+        assert plain(message="case 004").label == LABELS[1]
+    assert asked(server) == Counter(small=1, large=1)
+    assert [request.body["messages"] for request in server.requests] == through_offramp
+
+
+@pytest.mark.parametrize("name", ["Hidden", "HiddenInAThread", "HiddenAndSwallowed"])
+def test_a_call_that_only_shows_when_it_runs_ends_the_job_and_was_not_sent(
+    name: str, server: ScriptedServer, tmp_path: Path
+) -> None:
+    job = offramp.optimize(space_of(tmp_path, server, name), results=tmp_path / "results")
+    assert isinstance(job.error, JobError) and "openai/hidden, which `models` does not declare" in str(job.error)
+    assert counted(tmp_path) == asked(server) and set(asked(server)) == {"small"} and asked(server)["small"] <= 2
+    assert job.report.members == ()
+
+
+@pytest.mark.parametrize("name", ["Free", "FreeAfterAWhile"])
+def test_answers_without_requests_are_never_a_success(name: str, server: ScriptedServer, tmp_path: Path) -> None:
+    job = offramp.optimize(space_of(tmp_path, server, name), results=tmp_path / "results")
+    assert isinstance(job.error, JobError) and "without a request" in str(job.error)
+    assert all(member.quality is None or member.n < 5 for member in job.report.members)

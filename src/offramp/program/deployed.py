@@ -61,13 +61,14 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
     def save(self, path: Any, save_program: bool = False, modules_to_serialize: Any = None) -> None:
         """Saves the program as it is now for DSPy: its state (.json), which a module of its class loads, or all of it.
 
-        Model, parameters and adapter are not part of a module; the promotion has them.
+        Model, parameters and adapter are not part of a module; the promotion has them. Predictors that run on another
+        model than the rest have it in their state.
         """
-        self._programs()[0].module.save(path, save_program, modules_to_serialize)
+        self._programs()[0].for_dspy().save(path, save_program, modules_to_serialize)
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """The state of the program as it is now, as `save` writes it."""
-        return dict(self._programs()[0].module.dump_state(json_mode))
+        return dict(self._programs()[0].for_dspy().dump_state(json_mode))
 
     def load_state(self, state: Any, **_options: Any) -> None:
         """Raises UsageError: what a label points at is not changed from within an app."""

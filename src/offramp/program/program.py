@@ -104,9 +104,10 @@ class Program:
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
         self._adapter = adapter_of(candidate, strict=fields.strict)
         known = {**(models or {}), model.name: model} if self._own else {}
-        for name, predictor in predictors_of(self._module).items():
-            if (chosen := known.get(candidate.models.get(name, ""))) is not None:
-                predictor.lm = language_model(chosen, candidate.request_params, send, constrained=candidate.constrained)
+        self._predictor_models = {p: known[name] for p, name in candidate.models.items() if name in known}
+        for p, predictor in predictors_of(self._module).items():
+            if (own := self._predictor_models.get(p)) is not None:
+                predictor.lm = language_model(own, candidate.request_params, send, constrained=candidate.constrained)
         self._routes = Routes(known, send, constrained=candidate.constrained, strict=strict)
 
     @property
@@ -118,6 +119,16 @@ class Program:
     def module(self) -> dspy.Module:
         """The module, with instructions and static demos in place."""
         return self._module
+
+    def for_dspy(self) -> dspy.Module:
+        """The module as DSPy alone runs it, where predictors with a model of their own have it as a `dspy.LM`."""
+        if not self._predictor_models:
+            return self._module
+        module = copy_for_run(self._module)
+        for name, predictor in predictors_of(module).items():
+            if (model := self._predictor_models.get(name)) is not None:
+                predictor.lm = dspy.LM(model.route, **self.candidate.request_params)
+        return module
 
     async def run(self, example: Example, *, purpose: Purpose = Purpose.PROGRAM, replicate: int = 0) -> Outcome:
         """Runs the program on one example. Raises nothing but cancellation: every end is an outcome."""

@@ -258,9 +258,10 @@ def _sample(job: ResolvedJob, at_most: int = 64) -> list[Candidate]:
 
 
 def _run(job: ResolvedJob, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:
-    model = job.models[candidate.model]
-    one = _request(model, candidate.request_params, _input_tokens(job, candidate), past)
-    return one.times(job.predictors)
+    tokens = _input_tokens(job, candidate)
+    others = list(candidate.models.values())
+    names = [candidate.model] * (job.predictors - len(others)) + others
+    return _total([_request(job.models[name], candidate.request_params, tokens, past) for name in names])
 
 
 def _request(model: Model, params: Mapping[str, Any], prompt: float, past: Mapping[str, TypicalCall]) -> Taken:
