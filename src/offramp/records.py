@@ -220,6 +220,7 @@ class Model:
         api_key_env: name of the environment variable that holds the key; None where no key is needed.
         price: None where unknown.
         supported_params: request parameters that the model takes; None where that is not known.
+        stated_params: those that the space file names under `supports`: sent even where LiteLLM does not list them.
         context_tokens, max_output_tokens: None where not known.
         retirement_date: ISO date; None where not known.
     """
@@ -231,6 +232,7 @@ class Model:
     api_key_env: str | None = None
     price: Price | None = None
     supported_params: frozenset[str] | None = None
+    stated_params: frozenset[str] = frozenset()
     supports_json_schema: bool = False
     context_tokens: int | None = None
     max_output_tokens: int | None = None

@@ -17,7 +17,7 @@ from itertools import combinations
 from typing import Any
 
 from offramp.ids import canonical_json
-from offramp.models.capabilities import SIGNED_IN_BY_DEVICE, quiet_litellm
+from offramp.models.capabilities import SIGNED_IN_BY_DEVICE, allowed_openai_params, quiet_litellm
 from offramp.records import Model
 
 _ADVICE = re.compile(
@@ -81,8 +81,10 @@ def accepted(model: Model, params: Mapping[str, Any]) -> tuple[dict[str, Any], t
 def _why(model: Model, params: Mapping[str, Any]) -> str | None:
     if model.local or model.provider in SIGNED_IN_BY_DEVICE:
         return None
+    allowed = allowed_openai_params(model, params)
+    sent = {**params, "allowed_openai_params": allowed} if allowed else params
     try:
-        mapped = _mapped(model.route, canonical_json(dict(params)), _Params(params))
+        mapped = _mapped(model.route, canonical_json(dict(sent)), _Params(sent))
     except _Rejected as rejected:
         return rejected.why
     return next(_rules(model.route, params, mapped), None)

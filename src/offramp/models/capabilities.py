@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +60,19 @@ def supported_params(model: Model) -> frozenset[str] | None:
     if listed is None:
         return None
     return listed if row.supports_reasoning else listed - {"reasoning_effort", "thinking"}
+
+
+def allowed_openai_params(model: Model, names: Iterable[str]) -> list[str]:
+    """Of these request parameters, those that the space file states and LiteLLM does not list for the model.
+
+    LiteLLM refuses a parameter that it does not list, unless the request names it as allowed.
+    """
+    stated = sorted(model.stated_params & set(names))
+    if not stated:
+        return []
+    provider, _, name = model.route.partition("/")
+    listed = quiet_litellm().get_supported_openai_params(model=name, custom_llm_provider=provider) or ()
+    return [one for one in stated if one not in listed]
 
 
 def takes_media(model: Model, kind: str) -> bool:

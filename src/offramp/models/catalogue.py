@@ -126,6 +126,7 @@ def _with_stated(base: Model, given: ModelPart, where: str) -> Model:
         api_key_env=given.api_key_env or base.api_key_env,
         price=base.price if given.price is None else Price(**given.price.model_dump(), any_tier=True),
         supported_params=params,
+        stated_params=capabilities.adjusted(None, given.supports or ()),
         supports_json_schema=json_schema,
         context_tokens=given.context_tokens or base.context_tokens,
         retirement_date=given.retirement_date or base.retirement_date,

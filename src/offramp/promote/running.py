@@ -151,9 +151,13 @@ def programs_of(
     nearest = NearestDemos(pool, fields.inputs) if pool else None
     demos = {name: [dict(row) for row in found] for name, found in promotion.demos.values.items()}
     others = {other.name: model_of(other, addresses) for other in promotion.others} if factory is not None else {}
+    measured = frozenset(promotion.request_params)  # its own model took them, whatever LiteLLM lists
     return [
         Program(
-            replace(candidate, model=model.name), fields=fields, model=model_of(model, addresses), send=send,
+            replace(candidate, model=model.name), fields=fields, send=send,
+            model=replace(
+                model_of(model, addresses), stated_params=measured if model is promotion.model else frozenset()
+            ),
             factory=factory, demos=demos, nearest=nearest, models={**(models or {}), **others},
             strict=models is not None,
         )

@@ -411,7 +411,8 @@ class ModelPart(_Part):
         None, description="Overrides the catalogue; required if that has no price and cost is an objective."
     )
     supports: list[str] | None = Field(
-        None, description="Request parameters that the model takes, where the catalogue does not know."
+        None,
+        description="Request parameters that the model takes where the catalogue does not know; sent as they are.",
     )
     json_schema_output: bool | None = Field(
         None, description="Whether the model can be held to a JSON schema, where the catalogue does not know."

@@ -29,6 +29,7 @@ from offramp.calls.retries import retry_after_s
 from offramp.calls.transports.headers import notice_in
 from offramp.calls.transports.replies import failure_for, read_reply, token_usage, upstream_failure
 from offramp.media import expanded
+from offramp.models.capabilities import allowed_openai_params
 from offramp.records import CallReply, CallRequest, Model
 
 _NOT_PARAMS = frozenset(
@@ -96,6 +97,8 @@ class LiteLLMTransport:
             "caching": False,
             "drop_params": False,
         }
+        if allowed := allowed_openai_params(request.model, request.params):
+            arguments["allowed_openai_params"] = allowed
         if request.model.api_base is not None:
             arguments["api_base"] = request.model.api_base
         if key is not None:
