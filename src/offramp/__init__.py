@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from offramp.lifecycle.watch_report import watch
     from offramp.program.reading import Unreadable, read_value
     from offramp.program.routing import lm
+    from offramp.promote.cascade_loading import load_cascade
     from offramp.promote.loading import load, load_messages
     from offramp.review.report_file import report
     from offramp.search.api import optimize
@@ -28,6 +29,7 @@ __all__ = [
     "compare",
     "lm",
     "load",
+    "load_cascade",
     "load_messages",
     "migrate",
     "optimize",
@@ -44,6 +46,7 @@ _LAZY = {
     "cascades": "offramp.search.cascades",
     "compare": "offramp.study.lookup",
     "lm": "offramp.program.routing",
+    "load_cascade": "offramp.promote.cascade_loading",
     "load": "offramp.promote.loading",
     "load_messages": "offramp.promote.loading",
     "migrate": "offramp.lifecycle.migration",

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.records import Objective
+from offramp.study.domain.cascade_rule import CascadeRule
 from offramp.study.domain.cascades import (
     CHOSEN,
     PRIORS,
     SINGLE,
     Outcome,
     Recorded,
+    Rule,
     apply,
     cross_fitted,
     fit,
@@ -227,3 +229,21 @@ def test_rows_are_alike_by_numbers_categories_and_words() -> None:
     assert similarity({"same": ["x"] * 4}) is None and similarity({}) is None
     mixed = similarity({"odd": [None, 3, "three", {"a": 1}]})
     assert mixed is not None and np.isfinite(mixed).all() and (mixed >= 0).all() and (mixed <= 1).all()
+
+
+def test_a_rule_that_was_saved_sends_a_row_where_the_recorded_one_did() -> None:
+    data = recorded(3, n=40)
+    topics = ["t0" if data.similarity[0, i] else "other" for i in range(40)]
+    data = replace(data, similarity=similarity({"topic": topics}))
+    train, rows = np.arange(30), np.arange(30, 40)
+    for members in ((0, 1), (0, 1, 2, 3)):
+        rule = Rule(kind="router", members=members, prior=2.0)
+        saved = CascadeRule(
+            source="s", kind="router", members=tuple("abcd"[: len(members)]), params=({},) * len(members), compared=(),
+            prior=2.0, inputs={"topic": tuple(topics[:30])}, crossed={}, holdout=None,
+            utilities=tuple(tuple(data.utilities[i, train]) for i in members),
+        )  # fmt: skip
+        sent = [members[saved.member_for({"topic": topics[row]})] for row in rows]
+        assert apply(data, rule, train, rows).score == pytest.approx(
+            [data.score[m, r] for m, r in zip(sent, rows, strict=True)]
+        )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from offramp.cli.options import SPACE, study_options
+from offramp.cli.options import FILE, SPACE, study_options
+from offramp.errors import UsageError, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,12 +34,15 @@ _NAME, _WIDTHS = 20, (8, 7, 15, 8, 8, 8, 5)
 @click.argument("source", metavar="STUDY|TABLE", default="latest")
 @click.option("--weights", metavar="W", help="Weights of the utility, such as quality=.6,cost=.3,latency=.1")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the folds.")
+@click.option("--save", type=FILE, metavar="FILE", help="Write the rule for `offramp.load_cascade`.")
+@click.option("--kind", type=click.Choice(["agreement", "pair", "router"]), help="Of the rule that --save writes.")
 @SPACE
 @study_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def cascades(
-    source: str, weights: str | None, seed: int, space: Path | None, storage: str | None, results: Path, as_json: bool
-) -> None:
+    source: str, weights: str | None, seed: int, save: Path | None, kind: str | None, space: Path | None,
+    storage: str | None, results: Path, as_json: bool,
+) -> None:  # fmt: skip
     """Score every two-model cascade and router over the candidates of STUDY, from recorded results. No call is made.
 
     A cascade runs a cheap candidate and runs another only where a signal says so; a router chooses before the call. In
@@ -48,11 +52,18 @@ def cascades(
     from offramp.search.cascades import cascades as score
     from offramp.study.policies import parse_weights
 
-    found = score(source, weights=parse_weights(weights), seed=seed, storage=storage, results=results, space_file=space)
+    if kind is not None and save is None:
+        raise UsageError(problem("--kind", "nothing is written without --save", got=kind, do="Add --save FILE."))
+    found = score(
+        source, weights=parse_weights(weights), seed=seed, storage=storage, results=results, space_file=space,
+        save=save, kind=kind,
+    )  # fmt: skip
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2, allow_nan=False))
     else:
         print_cascades(found)
+        if save is not None:
+            click.echo(f"Wrote {save}. Promote its members, then: offramp.load_cascade({str(save)!r}, FEATURES)")
 
 
 def print_cascades(found: CascadeReport) -> None:
@@ -98,7 +109,7 @@ def print_cascades(found: CascadeReport) -> None:
         console.print(f"  {line}", soft_wrap=True)
     if found.rule.kind != "single":
         console.print(
-            "An estimate from recorded runs: a rule cannot be promoted yet. docs/cascades.md shows how to run one.",
+            "An estimate from recorded runs. docs/cascades.md shows which rules can be loaded, and how.",
             soft_wrap=True,
         )
 

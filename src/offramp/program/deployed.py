@@ -48,11 +48,11 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
             AnswerError: the model's answer cannot be used.
             CallError: no model of the list gave an answer.
         """
-        return BACKGROUND.wait(self._answer(inputs))
+        return BACKGROUND.wait(self.answer(inputs))
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """The answer, without blocking the caller's event loop."""
-        return await BACKGROUND.awaited(self._answer(inputs))
+        return await BACKGROUND.awaited(self.answer(inputs))
 
     def named_predictors(self) -> list[tuple[str, Any]]:
         """Predictors of the program as it is now, with their instructions and static demos."""
@@ -75,7 +75,7 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
         do = "Load the state into a module of your own, or promote another version."
         raise UsageError(problem(self._feature, "a promoted program takes no other state", do=do))
 
-    def _answer(self, inputs: Mapping[str, Any]) -> Coroutine[Any, Any, dspy.Prediction]:
+    def answer(self, inputs: Mapping[str, Any]) -> Coroutine[Any, Any, dspy.Prediction]:
         """The work of one call, on the version as it is now."""
         programs = self._programs()
         names = programs[0].inputs

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from offramp.errors import UsageError, problem
 from offramp.records import Objective, Split
 from offramp.search.replay.run import WEIGHTS
 from offramp.search.replay.table import OUTCOMES, RecordedTable, read_table
 from offramp.stats.pareto import Floats
-from offramp.study.domain.cascade_report import CascadeReport, Cells, cascade_report
+from offramp.study.domain.cascade_report import CascadeReport, Cells, cascade_report, rule_to_run
 from offramp.study.domain.objectives import reweighted
 from offramp.study.lookup import full_name, open_looking
 from offramp.study.queries.recorded_outcomes import read_cells
@@ -22,7 +23,8 @@ TABLES = (".parquet", ".csv")
 
 def cascades(
     source: str | Path, *, weights: Mapping[str, float] | None = None, seed: int = 0, storage: str | None = None,
-    results: str | Path = "results", space_file: str | Path | None = None,
+    results: str | Path = "results", space_file: str | Path | None = None, save: str | Path | None = None,
+    kind: str | None = None,
 ) -> CascadeReport:  # fmt: skip
     """Every two-model cascade and router over the candidates of a study or of a recorded table.
 
@@ -32,16 +34,29 @@ def cascades(
             states none.
         seed: of the folds.
         space_file: where the study's space file is now, if it was moved.
+        save: a file to write the rule to, for `offramp.load_cascade`; only of a study.
+        kind: of the rule that is written; the one that is chosen by default.
 
     Raises:
         UsageError: too few candidates or rows, or an option that cannot be used. DatasetError: not a table.
     """
     path = Path(source)
     if path.suffix.lower() in TABLES:
+        if save is not None:
+            what = "a table has no programs that a rule could run"
+            raise UsageError(problem("--save", what, got=path.name, do="Name a study."))
         return cascade_report(table_cells(path, weights), seed)
     with open_looking(storage, results) as store:
         name = full_name(store, str(source))
-        return cascade_report(read_cells(store, name, weights=weights, space_file=space_file), seed)
+        cells = read_cells(store, name, weights=weights, space_file=space_file)
+    report = cascade_report(cells, seed)
+    if save is not None:
+        text = rule_to_run(cells, report, kind).to_text()
+        try:
+            Path(save).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(problem(str(save), f"cannot be written ({error.strerror})")) from None
+    return report
 
 
 def table_cells(path: Path, weights: Mapping[str, float] | None = None) -> Cells:

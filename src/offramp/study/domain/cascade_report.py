@@ -16,6 +16,7 @@ from offramp.errors import UsageError, problem
 from offramp.records import Objective, Scalar
 from offramp.stats import difference_interval, group_units, holm, sign_flip_test
 from offramp.stats.pareto import Floats
+from offramp.study.domain.cascade_rule import RUNNABLE, CascadeRule
 from offramp.study.domain.cascades import (
     CHOSEN,
     SINGLE,
@@ -51,6 +52,7 @@ class Cells:
         inputs: columns of the rows' inputs, each with a value for each row.
         groups: of each row.
         objectives: `quality`, `cost`, `latency` where they count; a scale of None is the span of the means.
+        compared: outputs that answers are compared by; none for all but a chain of thought.
     """
 
     source: str
@@ -66,6 +68,7 @@ class Cells:
     inputs: Mapping[str, Sequence[Any]]
     groups: tuple[str, ...]
     objectives: tuple[Objective, ...]
+    compared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +186,64 @@ def cascade_report(cells: Cells, seed: int = 0) -> CascadeReport:
         features=tuple(cells.inputs) if data.similarity is not None else (),
         missing=_missing(data, fitted),
     )
+
+
+def rule_to_run(cells: Cells, report: CascadeReport, kind: str | None = None) -> CascadeRule:
+    """The rule of a kind that all search rows choose, with what it needs to run; the report's own for None.
+
+    Raises:
+        UsageError: no rule of this kind was scored, or it cannot be run.
+    """
+    wanted = kind or report.rule.kind
+    if wanted not in report.best or wanted not in RUNNABLE:
+        expected = f"one of {[k for k in report.best if k in RUNNABLE]}"
+        what = "a rule of this kind cannot be run" if wanted in report.best else "no rule of this kind was scored"
+        raise UsageError(problem("--kind", what, got=wanted, expected=expected))
+    searching, rule = _part(cells, cells.searched), report.best[wanted]
+    kept, rows = _complete(searching)
+    data = _recorded(searching, kept, rows, searching.objectives)
+    places = [[cells.candidates[i] for i in kept].index(member) for member in rule.members]
+    routed = wanted != "agreement"
+    result = _on_holdout_alone(cells, rule, report.best[SINGLE], data.objectives)
+    return CascadeRule(
+        source=cells.source,
+        kind=wanted,
+        members=rule.members,
+        params=rule.params,
+        compared=cells.compared,
+        prior=rule.prior,
+        inputs={name: tuple(values[i] for i in rows) for name, values in searching.inputs.items()} if routed else {},
+        utilities=tuple(tuple(map(float, data.utilities[i])) for i in places) if routed else (),
+        holdout=None if result is None else asdict(result),
+        crossed=asdict(next(one for one in report.crossed if one.kind == wanted)),
+    )
+
+
+def _on_holdout_alone(
+    cells: Cells, rule: ChosenRule, single: ChosenRule, objectives: Sequence[Objective]
+) -> KindResult | None:
+    """This very rule on the holdout, beside the best single candidate; None where not all of them ran there."""
+    ids = list(dict.fromkeys((*rule.members, *single.members)))
+    at = [cells.candidates.index(one) for one in ids]
+    part = replace(
+        cells,
+        candidates=tuple(ids),
+        params=tuple(cells.params[i] for i in at),
+        score=cells.score[at],
+        cost=cells.cost[at],
+        latency=cells.latency[at],
+        answers=None if cells.answers is None else cells.answers[at],
+        confidence=None if cells.confidence is None else cells.confidence[at],
+    )
+    kept, rows = _complete(part)
+    train, held = np.flatnonzero(rows < cells.searched), np.flatnonzero(rows >= cells.searched)
+    if len(kept) < len(ids) or len(held) < FEWEST_HOLDOUT:
+        return None
+    data = _recorded(part, kept, rows, objectives)
+    members = tuple(ids.index(one) for one in rule.members)
+    outcome = apply(data, Rule(kind=rule.kind, members=members, prior=rule.prior), train, held)
+    base = apply(data, Rule(kind=SINGLE, members=(ids.index(single.members[0]),)), train, held)
+    return _result(rule.kind, outcome, base, data.groups[held], {o.name for o in objectives})
 
 
 def _missing(data: Recorded, fitted: Mapping[str, object]) -> dict[str, str]:

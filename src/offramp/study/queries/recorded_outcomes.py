@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from offramp.store.aggregates import result_usd
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.study.domain.cascade_report import Cells
+from offramp.study.domain.cascade_rule import answer_key, compared_fields
 from offramp.study.domain.objectives import reweighted
 from offramp.study.domain.paired_comparison import groups_of
 from offramp.study.queries.dataset_rows import Dataset, read_dataset
@@ -62,6 +62,7 @@ def read_cells(
         cost=_numbers(usd),
         latency=_numbers([[one and one.latency_s for one in line] for line in cells]),
         answers=np.array(answers, dtype=object) if any(a is not None for line in answers for a in line) else None,
+        compared=tuple(dataset.gold),
         confidence=None,
         inputs=_inputs(dataset, listed),
         groups=tuple(groups_of(listed, rows.scoring.groups) or listed),
@@ -77,13 +78,7 @@ def _answer(result: Result | None, dataset: Dataset) -> str | None:
     """What the metric compares, as text; all fields but a chain of thought where the dataset is not here."""
     if result is None or result.outputs is None:
         return None
-    compared = [name for name in dataset.gold if name in result.outputs]
-    names = compared or [name for name in result.outputs if name != "reasoning"]
-    return json.dumps({name: _plain(result.outputs[name]) for name in names}, sort_keys=True, default=str)
-
-
-def _plain(value: Any) -> Any:
-    return " ".join(value.lower().split()) if isinstance(value, str) else value
+    return answer_key(result.outputs, compared_fields(tuple(dataset.gold), tuple(result.outputs)))
 
 
 def _inputs(dataset: Dataset, examples: Sequence[str]) -> dict[str, list[Any]]:
