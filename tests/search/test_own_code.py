@@ -226,3 +226,14 @@ def test_an_edited_import_of_the_metric_is_another_study_too(tmp_path: Path, hea
     assert f"the code has changed since study {first.report.study} (the metric)" in heard.messages[-1]
     with pytest.raises(UsageError, match="metric have changed since it ran"):
         promoting.promote(first.report.study, results=tmp_path / "results", promotions=tmp_path / "p", by="ada")
+
+
+@pytest.mark.parametrize("value", ["cycle", "many", "path"])
+def test_values_that_cannot_be_compared_are_left_out(value: str) -> None:
+    from offramp.program import code
+
+    cycle: list[Any] = [1]
+    cycle.append(cycle)
+    values = {"cycle": cycle, "many": [0.5] * (code.MOST_VALUES + 1), "path": {"at": ["/home/ada/index"]}}
+    assert not code._is_plain(values[value])
+    assert code._is_plain({"a": [1, "b", None, {"c": ("d", 2.5)}], "e": "", "f": "C: a letter"})

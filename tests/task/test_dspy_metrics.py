@@ -54,6 +54,15 @@ FUNCTIONS = {
         "import dspy\nclass M(dspy.Module):\n    def forward(self, example, pred, trace=None):\n"
         "        return dspy.Prediction(score=float(example.answer == pred.answer))\nmetric = M()\n"
     ),
+    "a module that can only be awaited": (
+        "import dspy\nclass metric(dspy.Module):\n    async def aforward(self, example, pred, trace=None):\n"
+        "        return dspy.Prediction(score=float(example.answer == pred.answer))\n"
+    ),
+    "a method": "class M:\n    def score(self, example, pred, trace=None):\n        return 1\nmetric = M().score\n",
+    "annotated": (
+        "import dspy\ndef metric(example: dspy.Example, pred: dspy.Prediction, trace: list | None = None) -> bool:\n"
+        "    return dspy.Example(**example).answer == dspy.Prediction(**pred).answer\n"
+    ),
     "a partial function": (
         "from functools import partial\ndef f(example, pred, trace=None, *, least):\n    return least\n"
         "metric = partial(f, least=1.0)\n"

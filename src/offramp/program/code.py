@@ -21,6 +21,8 @@ from offramp.task.local_code import files_of, import_folders, is_installed, loca
 
 STATE, VALUES = "(state)", "(values)"
 """What the predictors of a made module have (instructions, demos); and its other plain values."""
+MOST_VALUES = 1_000_000
+"""An attribute with more texts and numbers than this is left out: reading it would take long."""
 
 
 def code_of(path: str, base: Path, made: Sequence[dspy.Module]) -> dict[str, str]:
@@ -110,14 +112,22 @@ def _values(module: dspy.Module) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is made of texts and numbers, and is not a path of this machine."""
-    if isinstance(value, str):
-        return not Path(value[:1000]).is_absolute()
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, bool | int | float)
+    """Whether it is made of texts and numbers, not more than `MOST_VALUES`, and has no path of this machine."""
+    todo, seen = [value], 0
+    while todo:
+        inner, seen = todo.pop(), seen + 1
+        if isinstance(inner, dict) and all(isinstance(key, str) for key in inner):
+            todo.extend(inner.values())
+        elif isinstance(inner, list | tuple):
+            todo.extend(inner)
+        elif isinstance(inner, str):
+            if inner[:1] in ("/", "~") or inner[1:3] in (":\\", ":/"):
+                return False
+        elif inner is not None and not isinstance(inner, bool | int | float):
+            return False
+        if seen + len(todo) > MOST_VALUES:
+            return False
+    return True
 
 
 def _text(value: Any) -> str:

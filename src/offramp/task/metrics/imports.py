@@ -102,6 +102,8 @@ def _checked(function: Any, path: str) -> Callable[..., Any]:
     """The function, or an object of a class that can be made without arguments."""
     if inspect.isclass(function):
         function = _made(function, path)
+    if hasattr(function, "aforward") and not hasattr(function, "forward"):
+        function = function.acall  # a module of DSPy that can only be awaited
     if not callable(function):
         got = type(function).__name__
         raise MetricError(problem(path, "not a function", got=got, expected="a function (example, prediction)"))
