@@ -288,6 +288,7 @@ def test_the_model_of_a_predictor_is_searched_promoted_loaded_and_checked(
     server.requests.clear()
     plain = module()
     plain.load(tmp_path / "state.json")
+    plain.verify.predict.lm.cache = False
     with dspy.context(lm=dspy.LM("openai/small", cache=False, temperature=0.0), adapter=dspy.ChatAdapter()):
         assert plain(message="case 004").label == LABELS[1]
     assert asked(server) == Counter(small=1, large=1)
