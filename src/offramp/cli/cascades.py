@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from offramp.study.domain.cascade_report import CascadeReport, ChosenRule, KindResult
 
 KINDS = {
-    "chosen": "chosen, kind as well",
+    "chosen": "chosen (any kind)",
     "single": "best single",
     "cost": "cascade: A's cost",
     "confidence": "cascade: confidence",
@@ -27,7 +27,7 @@ KINDS = {
     "pair": "router: two models",
     "router": "router: all models",
 }
-_NAME, _WIDTHS = 20, (8, 7, 15, 8, 8, 8, 5)
+_NAME, _WIDTHS = 19, (8, 7, 15, 8, 8, 8, 6)
 
 
 @click.command()
@@ -82,7 +82,8 @@ def print_cascades(found: CascadeReport) -> None:
         f"{found.rules:,} rules scored; utility by {weights}. Rows are alike by: {_features(found)}.", soft_wrap=True
     )
     console.print()
-    console.print(Text("Each row under what other rows chose (10 folds, 5 times)", style="bold"))
+    repeats = "once" if found.repeats == 1 else f"{found.repeats} times"
+    console.print(Text(f"Each row under what other rows chose (10 folds, {repeats})", style="bold"))
     _print_table(console, found.crossed)
     if found.holdout is not None:
         title = (
@@ -144,7 +145,7 @@ def _cells(one: KindResult) -> tuple[str, ...]:
         number(one.quality),
         per_thousand(one.cost_usd),
         seconds(one.latency_s),
-        f"{one.p_corrected:.2g}" if ahead else "",
+        "" if one.p_corrected is None else f"{one.p_corrected:.2g}" if one.p_corrected >= 0.001 else "<.001",
     )
 
 

@@ -27,6 +27,7 @@ from offramp.study.domain.cascades import (
     choose,
     cross_fitted,
     fit,
+    repeats_of,
     work,
 )
 from offramp.study.domain.similarity import similarity
@@ -34,7 +35,7 @@ from offramp.study.domain.similarity import similarity
 FEWEST_ROWS = 20
 """Rows below which nothing can be chosen on some and measured on others."""
 FEWEST_HOLDOUT = 8
-MOST_ROWS = 3000
+MOST_ROWS = 2000
 """Rows above which similar rows are not looked for: every pair would be compared."""
 _COMPLETE = 0.9  # share of the rows that a candidate needs scores for
 
@@ -121,6 +122,7 @@ class CascadeReport:
     Attributes:
         candidates: with a complete evaluation. rows: of the search split, that all of them have a score for.
         rules: how many were scored on all search rows.
+        repeats: how often the folds of `crossed` were drawn.
         crossed: by kind, `chosen` first: each row's numbers are of rules that the rows of other folds chose.
         holdout: the same for rules that the search rows chose, on the holdout; None where it was not recorded.
         holdout_rows, holdout_candidates: how many.
@@ -135,6 +137,7 @@ class CascadeReport:
     candidates: int
     rows: int
     rules: int
+    repeats: int
     weights: Mapping[str, float]
     crossed: tuple[KindResult, ...]
     holdout: tuple[KindResult, ...] | None
@@ -175,6 +178,7 @@ def cascade_report(cells: Cells, seed: int = 0) -> CascadeReport:
         candidates=len(kept),
         rows=len(rows),
         rules=sum(one.scored for kind, one in fitted.items() if kind != SINGLE),
+        repeats=repeats_of(len(rows)),
         weights={o.name: o.weight for o in data.objectives},
         crossed=_results(cross_fitted(data, seed), data.groups, data.objectives),
         holdout=None if held is None else held[0],

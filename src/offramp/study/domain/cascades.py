@@ -34,6 +34,8 @@ Rows = NDArray[np.intp]
 POOL = 12
 """Candidates that rules are made of: of each model equally many, the best on the training rows."""
 FOLDS, REPEATS = 10, 5
+ENOUGH = 1000
+"""Rows, counted once for each repeat, above which folds are not drawn again: many rows need it less."""
 QUANTILES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of a signal on the training rows: the thresholds that are tried."""
 PRIORS = (2.0, 8.0)
@@ -387,13 +389,19 @@ def choose(fitted: Mapping[str, Fitted]) -> str:
 CHOSEN = "chosen"
 
 
+def repeats_of(rows: int) -> int:
+    """How often folds are drawn."""
+    return max(1, min(REPEATS, ENOUGH // rows))
+
+
 def cross_fitted(data: Recorded, seed: int = 0) -> dict[str, Outcome]:
     """By kind, and for `chosen`, outcomes on every row under what the rows of other folds choose; mean over repeats."""
     n = data.score.shape[1]
     names, index = np.unique(data.groups, return_inverse=True)
     folds = min(FOLDS, len(names))
     parts: dict[str, dict[str, Floats]] = {}
-    for repeat in range(REPEATS):
+    repeats = repeats_of(n)
+    for repeat in range(repeats):
         fold = (np.random.default_rng([seed, repeat]).permutation(len(names)) % folds)[index]
         for k in range(folds):
             train, rows = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
@@ -402,5 +410,5 @@ def cross_fitted(data: Recorded, seed: int = 0) -> dict[str, Outcome]:
                 outcome = apply(data, rule, train, rows)
                 into = parts.setdefault(kind, {name: np.zeros(n) for name in Outcome.__slots__})
                 for name, values in into.items():
-                    values[rows] += getattr(outcome, name) / REPEATS
+                    values[rows] += getattr(outcome, name) / repeats
     return {kind: Outcome(**values) for kind, values in parts.items()}
