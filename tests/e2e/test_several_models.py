@@ -310,3 +310,21 @@ def test_answers_without_requests_are_never_a_success(name: str, server: Scripte
     job = offramp.optimize(space_of(tmp_path, server, name), results=tmp_path / "results")
     assert isinstance(job.error, JobError) and "without a request" in str(job.error)
     assert all(member.quality is None or member.n < 5 for member in job.report.members)
+
+
+@pytest.mark.parametrize("name", ["Named", "SetLm"])
+def test_a_promotion_lists_the_other_models_where_no_texts_are_stored(
+    name: str, server: ScriptedServer, tmp_path: Path
+) -> None:
+    path = space_of(tmp_path, server, name, store_text=False, search={"sampler": "random", "trials": 1})
+    assert offramp.optimize(path, results=tmp_path / "results").error is None
+    promoting.promote(
+        "latest", pick="incumbent", results=tmp_path / "results", promotions=tmp_path / "promotions", by="ada",
+        force=True, why="small",
+    )  # fmt: skip
+    used = [(used.role, used.name) for used in models_in_use(tmp_path / "promotions")]
+    assert used == [("model", "small"), ("program", "large")]
+    server.requests.clear()
+    module = import_module_factory(f"own.py:{name}", tmp_path, "test")
+    load = offramp.load("landscape", promotions=tmp_path / "promotions", module=module, api_base=server.url)
+    assert load(message="case 004").label == LABELS[1] and asked(server) == Counter(small=1, large=1)

@@ -1,4 +1,4 @@
-"""Language models that can be seen in a module of one's own before it runs: those that would be refused when called.
+"""Language models that can be seen in a module of one's own before it runs, such as those that would be refused.
 
 Looked at are predictors, attributes of the module and its parts, and globals that its code names. What only shows when
 the code runs is refused at its first call (`routing.py`).
@@ -23,14 +23,25 @@ _MOST = 50
 
 def refused_models(module: dspy.Module, models: Mapping[str, Model]) -> Iterator[tuple[str, str]]:
     """Where a language model or hosted embedder is (`self.big`, `BIG`), and why its calls could not be counted."""
-    seen: set[int] = set()
-    for where, found in (*_held(module), *_named(module)):
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
+    for where, found in _seen(module):
         why = embeds_elsewhere(found) if not isinstance(found, dspy.BaseLM) else declared(found, models)
         if isinstance(why, str):
             yield where, why
+
+
+def asked_models(module: dspy.Module, models: Mapping[str, Model]) -> dict[str, Model]:
+    """The declared models that the module may ask by itself, as far as that can be seen, by name."""
+    found = [declared(lm, models) for _, lm in _seen(module) if isinstance(lm, dspy.BaseLM)]
+    return {model.name: model for model in found if isinstance(model, Model)}
+
+
+def _seen(module: dspy.Module) -> Iterator[tuple[str, Any]]:
+    """Language models and embedders, each once, with where they are."""
+    seen: set[int] = set()
+    for where, found in (*_held(module), *_named(module)):
+        if id(found) not in seen:
+            seen.add(id(found))
+            yield where, found
 
 
 def _held(module: dspy.Module) -> Iterator[tuple[str, Any]]:

@@ -42,6 +42,8 @@ _SETTINGS: dict[str, Any] = {
 """Of DSPy, for each run. How many programs run in threads at a time is for the evaluator to say, not for DSPy (8). An
 answer is read whole: under `dspy.streamify` it comes in one piece."""
 
+_NO_REQUEST = "the program answered without a request through offramp (a cache or client of its own?)"
+
 Trace = tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...]
 """(predictor, its inputs, its outputs) in order."""
 
@@ -162,7 +164,7 @@ class Program:
         if error is None and task is not None and task.cancelling():  # a TaskGroup may leave its own counted
             raise asyncio.CancelledError  # the program swallowed it
         if self._routes.strict and given is not None and not log.exchanges and log.program_error is None:
-            log.note_infrastructure_error(NoRequest("the program answered without a request through offramp"))
+            log.note_infrastructure_error(NoRequest(_NO_REQUEST))
         latency_s = self._latency_s(log, began, ended)
         return replace(_outcome(given, error, log), latency_s=latency_s)
 

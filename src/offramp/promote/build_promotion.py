@@ -23,6 +23,7 @@ from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import Basis, Calendar, Retirement
 from offramp.program.demos import distinct
+from offramp.program.own_models import asked_models
 from offramp.promote.capture import (
     NotRenderable,
     Parts,
@@ -244,7 +245,10 @@ async def _replayed(
         )
         examples = [example for example in job.task.splits.holdout if example.id in scored]
         matched, others = await runs_matched(parts, examples, session.recorded)
-        return parts, matched, others
+        if job.factory is not None and not job.space.store_text:  # without texts no run comes to its end
+            seen = asked_models(job.factory(), job.models)
+            others = {**others, **{name: model for name, model in seen.items() if name != candidate.model}}
+        return parts, matched, tuple(others[name] for name in sorted(others))
 
 
 async def _with_rendering(draft: Promotion, parts: Parts, opened: LoadedStudy) -> tuple[Promotion, Rows | None]:

@@ -71,7 +71,7 @@ class Recorder:
 
 async def runs_matched(
     parts: Parts, examples: Sequence[Example], recorded: RecordedAnswers
-) -> tuple[int, tuple[Model, ...]]:
+) -> tuple[int, Mapping[str, Model]]:
     """How many runs on these examples make only requests that were measured, and the other models that they ask.
 
     Answers come from the ledger.
@@ -88,7 +88,7 @@ async def runs_matched(
         recorded.asked = recorded.unknown = 0
         await program.run(example)
         matched += bool(recorded.asked) and not recorded.unknown
-    return matched, tuple(others[name] for name in sorted(others))
+    return matched, others
 
 
 async def rendering_of(parts: Parts) -> tuple[Rendering, list[dict[str, Any]]]:
