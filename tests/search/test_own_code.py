@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -237,3 +239,39 @@ def test_values_that_cannot_be_compared_are_left_out(value: str) -> None:
     values = {"cycle": cycle, "many": [0.5] * (code.MOST_VALUES + 1), "path": {"at": ["/home/ada/index"]}}
     assert not code._is_plain(values[value])
     assert code._is_plain({"a": [1, "b", None, {"c": ("d", 2.5)}], "e": "", "f": "C: a letter"})
+
+
+def change_row(folder: Path, **values: Any) -> None:
+    """The study's row as an earlier release would have written it."""
+    with sqlite3.connect(folder / "results" / "offramp.db") as db:
+        extra = json.loads(db.execute("select extra from offramp_studies").fetchone()[0])
+        extra.pop("code", None)
+        db.execute("update offramp_studies set extra = ?", (json.dumps(extra),))
+        for name, value in values.items():
+            db.execute(f"update offramp_studies set {name} = ?", (value,))
+
+
+def test_a_study_of_before_code_counted_is_promoted_and_verified_and_optimize_begins_another(
+    tmp_path: Path, heard: pytest.LogCaptureFixture
+) -> None:
+    files = {**FILES, "scoring.py": "from near import close\n\n\ndef f(example, pred):\n    return close(example, pred)\n",
+             "near.py": "def close(a, b):\n    return a.label == b.label\n"}  # fmt: skip
+    space = write_own(tmp_path, files, metric={"kind": "python", "path": "scoring.py:f"})
+    first = run(space).report.study
+    job = resolve_job(load_space(space))
+    assert job.task.metric.fingerprint != job.task.metric.earlier_fingerprint
+    earlier = job.task._hash_with(job.task.metric.earlier_fingerprint)
+    change_row(tmp_path, task_hash=earlier)
+    edit(tmp_path, "what it imports")
+    (tmp_path / "near.py").write_text("def close(a, b):\n    return b.label == a.label\n")
+    at = {"results": tmp_path / "results", "promotions": tmp_path / "promotions"}
+    kept = promoting.promote(first, by="ada", force=True, why="old", dry_run=True, **at)
+    assert kept.promotion.program.code is None
+    assert api.plan_verify(first, results=tmp_path / "results") is not None
+    heard.clear()
+    second = run(space).report.study
+    assert second != first
+    assert heard.messages == [
+        f"note: the code was not part of a study when {first} ran: this is a new study. "
+        f"To start from its candidates, add --from {first}"
+    ]

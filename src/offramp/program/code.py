@@ -37,9 +37,10 @@ def code_of(path: str, base: Path, made: Sequence[dspy.Module]) -> dict[str, str
     found = local_code([*starts, *_class_files(made[0])], import_folders(base, file))
     code = {_named(file, project_of(base) or base): hash for file, hash in found.items()}
     for name, read in ((STATE, _state), (VALUES, _values)):
-        texts = [_text(read(module)) for module in made]
-        if texts[0] == texts[-1]:
-            code[name] = content_hash(texts[0])
+        with contextlib.suppress(Exception):  # a state that DSPy itself could not save says nothing either
+            texts = [_text(read(module)) for module in made]
+            if texts[0] == texts[-1]:
+                code[name] = content_hash(texts[0])
     return code
 
 

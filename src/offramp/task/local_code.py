@@ -17,6 +17,7 @@ import importlib
 import importlib.util
 import sys
 import sysconfig
+import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ _MARKS = ("pyproject.toml", ".git")
 _NOT_LOCAL = {*sys.stdlib_module_names, "offramp"}
 _OFFRAMP = str(Path(__file__).parents[1])
 _INSTALLED = {"site-packages", "dist-packages"}
+_ONE_AT_A_TIME = threading.RLock()
+"""Importing changes what all threads import from."""
 
 
 def project_of(base: Path) -> Path | None:
@@ -59,6 +62,11 @@ def import_code(source: str, base: Path) -> ModuleType:
     Raises:
         Exception: whatever the user's code raises.
     """
+    with _ONE_AT_A_TIME:
+        return _import_code(source, base)
+
+
+def _import_code(source: str, base: Path) -> ModuleType:
     file = (base / source).resolve() if source.endswith(".py") else None
     folders = import_folders(base, file)
     _forget_others(folders)
