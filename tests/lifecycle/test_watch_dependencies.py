@@ -201,3 +201,20 @@ def test_a_storage_that_was_named_and_is_not_there_is_an_error_and_the_default_i
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 0
     assert "Note: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("other", "code", "standing"),
+    [
+        (PromotedModel(name="old", route="openai/gpt-4-0314"), 3, "vanished"),
+        (PromotedModel(name="large", route="openai/large", own_address=True), 0, "own"),
+    ],
+)
+def test_another_model_that_the_program_asks_is_watched_like_one_that_answers(
+    other: PromotedModel, code: int, standing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promote(tmp_path, others=(other,), predictor_models={"verify": other.name})
+    found, rows = watch(tmp_path, capsys)
+    assert found == code and ("program", other.name, standing) in roles(rows)
+    main(["watch", "--promotions", str(tmp_path / "promotions"), "--today", TODAY])
+    assert f"{other.name}, asked by the program as well" in capsys.readouterr().out

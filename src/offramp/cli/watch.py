@@ -132,7 +132,8 @@ def _role(used: ModelInUse) -> str:
     """What stands behind its name; nothing for the model itself."""
     if used.tuned is not None:
         return f", base of {_plain(used.tuned)}"
-    return {"model": "", "fallback": " as fallback"}.get(used.role, f", {used.role} of {_plain(used.feature)}")
+    stated = {"model": "", "fallback": " as fallback", "program": ", asked by the program as well"}
+    return stated.get(used.role, f", {used.role} of {_plain(used.feature)}")
 
 
 def print_scan(report: ScanReport, out: TextIO) -> None:

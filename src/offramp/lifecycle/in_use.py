@@ -36,7 +36,7 @@ class Role(enum.StrEnum):
     @property
     def answers(self) -> bool:
         """Whether the app calls it."""
-        return self in (Role.MODEL, Role.FALLBACK)
+        return self in (Role.MODEL, Role.FALLBACK, Role.PROGRAM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,10 +137,11 @@ def models_of(promotion: Promotion, label: str, dependencies: Iterable[Dependenc
 
 
 def _in_use(promotion: Promotion, label: str, role: Role, model: PromotedModel) -> ModelInUse:
-    """Parameters and tokens are those of the program, which judges and proposers do not share."""
+    """Parameters and tokens are those of the candidate's model, which the others do not share."""
     evidence = promotion.evidence.holdout or promotion.evidence.search
     own = model.local or model.own_address or model.route.split("/", 1)[0] in keys.KEYLESS
-    params = dict(promotion.request_params) if role.answers else {}
+    whole = role in (Role.MODEL, Role.FALLBACK)
+    params = dict(promotion.request_params) if whole else {}
     return ModelInUse(
         feature=promotion.feature,
         label=label,
@@ -151,8 +152,8 @@ def _in_use(promotion: Promotion, label: str, role: Role, model: PromotedModel) 
         route=model.route,
         own=own,
         request_params=params,
-        json_schema=role.answers and promotion.program.constrained,
-        usage_1k=usage_of_1k(evidence.tokens) if role.answers else None,
+        json_schema=whole and promotion.program.constrained,
+        usage_1k=usage_of_1k(evidence.tokens) if whole else None,
         price_then=_price(model),
         stated=model.retirement_date if own else None,
         service_tier=params.get("service_tier"),
