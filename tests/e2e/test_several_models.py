@@ -328,3 +328,31 @@ def test_a_promotion_lists_the_other_models_where_no_texts_are_stored(
     module = import_module_factory(f"own.py:{name}", tmp_path, "test")
     load = offramp.load("landscape", promotions=tmp_path / "promotions", module=module, api_base=server.url)
     assert load(message="case 004").label == LABELS[1] and asked(server) == Counter(small=1, large=1)
+
+
+@pytest.mark.parametrize("name", ["Named", "Searched"])
+def test_a_migration_keeps_the_other_models_of_a_program(
+    name: str, server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [
+        {"name": model, "route": f"openai/{model}", "api_base": server.url, "price": {"input_usd": 1.0, "output_usd": 2.0},
+         "searched": model == "small", "supports": ["temperature", "max_tokens"]}
+        for model in ("small", "large", "medium")
+    ]  # fmt: skip
+    changes: dict[str, Any] = {"models": models, "params": {"temperature": 0.0}}
+    if name == "Searched":
+        changes["program"] = {"models": {"verify.predict": "large"}}
+        changes["incumbent"] = {"model": "small", "models": {"verify.predict": "large"}}
+    path = space_of(tmp_path, server, name, search={"sampler": "random", "trials": 1}, **changes)
+    assert offramp.optimize(path, results=tmp_path / "results").error is None
+    promoting.promote(
+        "latest", pick="incumbent", results=tmp_path / "results", promotions=tmp_path / "promotions", by="ada",
+        force=True, why="small",
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    server.requests.clear()
+    migration = offramp.migrate("landscape", to=["medium"], usd=1.0, trials=1)
+    for contender in (*migration.drop_ins, migration.chosen):
+        assert contender.candidate.model == "medium"
+        assert contender.candidate.models == ({"verify.predict": "large"} if name == "Searched" else {})
+    assert set(asked(server)) == {"medium"}  # the large model's answers are known

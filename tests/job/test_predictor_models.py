@@ -119,3 +119,8 @@ def test_a_task_by_signature_has_no_predictors_of_its_own(job):
     task = "{signature: 'ticket -> team'}"
     with pytest.raises(SpaceError, match=r"program\.models: only a `task.module`"):
         job("instructions: {a: Route it.}\nprogram: {models: {main: openai/gpt-4.1}}", task=task)
+
+
+def test_the_incumbents_instruction_may_name_a_predictor_within_a_module(job):
+    found = job("instructions: {sort.predict: {own: , short: Route it.}}", ", instruction: {sort.predict: short}")
+    assert found.incumbent.instructions["sort.predict"] == "Route it."

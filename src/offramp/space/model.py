@@ -530,7 +530,7 @@ class IncumbentPart(_Part):
     """What runs today: the candidate to beat. Parts left out take the first value the file offers."""
 
     model: str = Field(description="Model by name; it need not be one of `models`.")
-    instruction: str | dict[FieldName, str] | None = Field(
+    instruction: str | dict[str, str] | None = Field(
         None, description="Name of a variant; with several predictors, predictor to variant."
     )
     form: ModuleName | None = Field(None, description="Program form (module).")
