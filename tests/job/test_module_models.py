@@ -5,6 +5,7 @@ import pytest
 
 from offramp.errors import SpaceError
 from offramp.job.resolve import resolve_job
+from offramp.search.estimate import job_summary
 from offramp.space.load import load_space
 from offramp.testing.server import ScriptedServer, ServerReply
 
@@ -143,3 +144,23 @@ def test_a_call_while_the_module_is_imported_or_made_is_refused_before_it_is_sen
 
 def test_a_script_that_asks_under_main_passes(check):
     assert check(attribute("pass") + "if __name__ == '__main__':\n    BIG('hello')\n").factory is not None
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            attribute("self.reply.lm = BIG"),
+            "reply runs on openai/gpt-4.1, as the module sets; `models` and `params` reach no",
+        ),
+        (
+            attribute("self.other = dspy.Predict('ticket -> team'); self.other.lm = BIG"),
+            "other runs on openai/gpt-4.1, as the module sets; `models` and `params` do not reach it.",
+        ),
+        (attribute("self.big = BIG"), None),
+        (attribute("pass"), None),
+    ],
+)
+def test_a_predictor_that_the_candidates_model_does_not_reach_is_named_before_the_search(check, source, told):
+    warnings = [text for name, text in job_summary(check(source)) if name == "warning" and "runs on" in text]
+    assert warnings == [] if told is None else warnings[0].startswith(told)

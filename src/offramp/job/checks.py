@@ -19,10 +19,11 @@ from offramp.program.metric_calls import metric_calls
 from offramp.program.module import declared_inputs, predictors_of, unshown_fields
 from offramp.program.own_models import refused_models
 from offramp.program.program import demo_rows
+from offramp.program.routing import declared
 from offramp.program.values import base_of
 from offramp.records import STANDARD_TIERS, DemoKind, Model
 from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, ModelPart, PythonMetric, as_list, model_name
-from offramp.space.params import SearchParam
+from offramp.space.params import SearchParam, predictor_models
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
 from offramp.task.metrics.python import CallsModel
@@ -196,6 +197,22 @@ def _check_media(job: ResolvedJob) -> None:
         if job.factory is None and "plain" in adapters:
             what = f"{key}: 'plain' cannot show {', '.join(fields.media)}"
             raise SpaceError(problem(job.loaded.where(key), what, do="Use chat, or json."))
+
+
+def fixed_models(job: ResolvedJob) -> list[str]:
+    """Warnings: predictors that the candidate's model and parameters do not reach, since the module sets theirs."""
+    if job.factory is None:
+        return []
+    searched, predictors = predictor_models(job.space), predictors_of(job.factory())
+    held = {name: p.lm for name, p in predictors.items() if p.lm is not None and name not in searched}
+    known = {name: declared(lm, job.models) for name, lm in held.items()}
+    told = [f"{name} runs on {model.name}" for name, model in known.items() if isinstance(model, Model)]
+    if not told:
+        return []
+    these = "it" if len(told) == 1 else "them"
+    reach = "reach no predictor" if len(told) == len(predictors) else f"do not reach {these}"
+    do = "Remove its `lm` from the module, or search it with `program.models`."
+    return [f"{', '.join(told)}, as the module sets; `models` and `params` {reach}. {do}"]
 
 
 def _check_race(job: ResolvedJob) -> None:

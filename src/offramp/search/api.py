@@ -13,7 +13,7 @@ from typing import Any
 
 from offramp.calls.transports import Transport
 from offramp.errors import StorageError, UsageError, problem
-from offramp.job.checks import check_prices, check_runnable
+from offramp.job.checks import check_prices, check_runnable, fixed_models
 from offramp.job.clock import Timing
 from offramp.job.loaded import LoadedStudy, before_the_edit, load_study
 from offramp.job.reserving import check_reservable
@@ -130,7 +130,7 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
     options = options_of(job, **limits)
     folder = Path(results)
     url = storage or default_storage(folder)
-    for warning in warnings_of(job.task, job.loaded.where("dataset")):
+    for warning in [*fixed_models(job), *warnings_of(job.task, job.loaded.where("dataset"))]:
         _log.warning("warning: %s", warning)
     with open_store(url, create=True) as store:
         _writable(folder)

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from offramp.calls.estimate import input_tokens
+from offramp.job.checks import fixed_models
 from offramp.job.reserving import unlimited_in_words
 from offramp.job.resolved import ResolvedJob
 from offramp.models.table import load_table
@@ -53,7 +54,7 @@ def job_summary(job: ResolvedJob) -> list[tuple[str, str]]:
         ("incumbent", incumbent),
         ("objectives", ", ".join(f"{o.name} ({o.weight:g})" for o in job.objectives)),
         *([] if (reserved := unlimited_in_words(job)) is None else [("reserved", reserved)]),
-        *(("warning", text) for text in warnings_of(job.task, job.loaded.where("dataset"))),
+        *(("warning", text) for text in [*fixed_models(job), *warnings_of(job.task, job.loaded.where("dataset"))]),
     ]
 
 
