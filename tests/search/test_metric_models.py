@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from offramp.calls.failures import Unreachable
+from offramp.calls.failures import ModelNotFound, Unreachable
 from offramp.errors import MetricError, UsageError
 from offramp.job.clock import Timing
 from offramp.job.resolve import resolve_job
@@ -194,6 +196,35 @@ def test_a_metric_with_a_model_is_promoted_and_checked(tmp_path: Path) -> None:
     report = check("landscape", promotions=tmp_path / "promotions", transport=wire, timing=Timing(sleep=at_once))
     assert report.holds and {r.purpose for r in wire.requests} >= {Purpose.JUDGE}
     assert report.calls == len(wire.requests)
+
+
+def test_a_model_of_a_metric_that_is_gone_is_named_with_its_place_and_another_grades_the_recorded_answers(
+    tmp_path: Path,
+) -> None:
+    space = space_of(tmp_path, ASKS["a predictor"])
+
+    def gone(request: CallRequest) -> Any:
+        return ModelNotFound("no such model") if request.model.name == "grader" else graded(request)
+
+    assert run(space, transport(graded)).error is None
+    places = {"promotions": tmp_path / "promotions", "by": "ada", "force": True, "why": "a test"}
+    promoting.promote("latest", results=tmp_path / "results", **places)
+    result = run_job(space, tmp_path / "others", transport=transport(gone), timing=Timing(sleep=at_once))
+    assert "metric.model: the judge grader no longer exists" in str(result.error)
+    other = {**JUDGE, "name": "newer", "route": "openai/newer"}
+    values = yaml.safe_load(space.read_text())
+    values["metric"]["model"], values["models"] = "newer", [MODELS[0], other]
+    space.write_text(yaml.safe_dump(values))
+
+    def newer(request: CallRequest) -> Any:
+        same = replace(request.model, name="grader") if request.model.name == "newer" else request.model
+        return graded(replace(request, model=same))
+
+    wire = transport(newer)
+    storage = f"sqlite:///{tmp_path}/results/offramp.db"
+    at = {"promotions": tmp_path / "promotions", "storage": storage, "timing": Timing(sleep=at_once)}
+    report = check("landscape", transport=wire, **at)
+    assert report.holds and {r.model.name for r in wire.requests} == {"newer"}
 
 
 def test_a_part_of_a_mix_may_ask_a_model(tmp_path: Path) -> None:

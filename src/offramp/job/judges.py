@@ -9,12 +9,12 @@ from typing import Any
 
 from offramp.calls.failures import FatalCallError, ModelNotFound
 from offramp.errors import UsageError, problem
-from offramp.job.checks import metric_parts
+from offramp.job.checks import judging_parts
 from offramp.models.retirement.dates import load_calendar
 from offramp.program.engine import Send
 from offramp.records import CallReply, CallRequest, Model, Purpose
 from offramp.space.load import LoadedSpace, load_space
-from offramp.space.model import JudgeMetric, MixMetric, ModelPart, SpaceFile
+from offramp.space.model import JudgeMetric, MixMetric, ModelPart, PythonMetric, SpaceFile
 from offramp.store.ledger import CallStatus
 
 
@@ -26,7 +26,7 @@ class JudgeNotFound(FatalCallError):
 
 def judges_in(space: SpaceFile) -> tuple[str, ...]:
     """Names of the judges' models, each once."""
-    return tuple(dict.fromkeys(part.model for part in metric_parts(space.metric, JudgeMetric)))
+    return tuple(dict.fromkeys(str(part.model) for part in judging_parts(space.metric)))
 
 
 def judge_key(space: SpaceFile, model: str) -> str:
@@ -34,8 +34,8 @@ def judge_key(space: SpaceFile, model: str) -> str:
     return next((key for key, part in _keys(space.metric, "metric") if part.model == model), "metric")
 
 
-def _keys(metric: Any, key: str) -> Iterator[tuple[str, JudgeMetric]]:
-    if isinstance(metric, JudgeMetric):
+def _keys(metric: Any, key: str) -> Iterator[tuple[str, JudgeMetric | PythonMetric]]:
+    if isinstance(metric, JudgeMetric | PythonMetric):
         yield f"{key}.model", metric
     elif isinstance(metric, MixMetric):
         for index, part in enumerate(metric.parts):
@@ -53,10 +53,7 @@ def only_judges_differ(one: SpaceFile, other: SpaceFile) -> bool:
 
 def _graders(space: SpaceFile) -> list[Any]:
     described = {part.name: part for part in space.models if isinstance(part, ModelPart)}
-    return [
-        (part.model, part.params, _address(described.get(part.model)))
-        for part in metric_parts(space.metric, JudgeMetric)
-    ]
+    return [(part.model, part.params, _address(described.get(str(part.model)))) for part in judging_parts(space.metric)]
 
 
 def _address(part: ModelPart | None) -> Any:
@@ -65,7 +62,7 @@ def _address(part: ModelPart | None) -> Any:
 
 def _without_models(metric: Any) -> Any:
     if isinstance(metric, dict):
-        left_out = ("model", "params") if metric.get("kind") == "judge" else ()
+        left_out = ("model", "params") if metric.get("model") is not None else ()
         return {name: _without_models(value) for name, value in metric.items() if name not in left_out}
     return [_without_models(part) for part in metric] if isinstance(metric, list | tuple) else metric
 

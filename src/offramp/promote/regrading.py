@@ -16,6 +16,7 @@ from offramp.evaluate.scoring import judge_ask
 from offramp.job.judges import judge_key, judges_in, only_judges_differ
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
+from offramp.program.metric_calls import metric_calls
 from offramp.promote.check_report import Before, Regraded
 from offramp.promote.evidence import answer_hash
 from offramp.promote.promotion import Promotion
@@ -27,6 +28,7 @@ from offramp.store.results import ResultStore
 from offramp.store.studies import StudyStore
 from offramp.task.fields import task_fields
 from offramp.task.metrics.judge import JudgeFailed
+from offramp.task.metrics.rows import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,8 @@ async def graded_again(
             session.clock.check()
             try:
                 ask = judge_ask(session.send)
-                return (await job.task.metric.score(examples[result.example], result.outputs or {}, ask)).value
+                answer = Answer(result.outputs or {}, calling=metric_calls)
+                return (await job.task.metric.score(examples[result.example], answer, ask)).value
             except (JudgeFailed, InfrastructureError):
                 return None
 
