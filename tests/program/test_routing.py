@@ -237,6 +237,8 @@ def test_a_model_at_an_address_of_its_own_is_the_one_declared_there() -> None:
     there = Model(name="there", route="openai/gpt-big", api_base="http://127.0.0.1:9/v1", price=BIG_MODEL.price)
     outcome, requests = own(second(local), models={"big": BIG_MODEL, "there": there})
     assert [request.model.name for request in requests] == ["hosted", "there"]
+    outcome, requests = own(second(raw), models={"there": there, "big": BIG_MODEL})
+    assert [request.model.name for request in requests] == ["hosted", "big"]
     outcome, requests = own(second(local))
     assert "declares it at its vendor" in str(outcome.infrastructure_error) and len(requests) == 1
 

@@ -122,7 +122,7 @@ def declared(lm: Any, models: Mapping[str, Model]) -> Model | str:
         do = "State the same `api_base` under `models`, or use offramp.lm(NAME)"
         stated = found[0].api_base or "its vendor"
         return f"the program calls {name} at {asked}, and `models` declares it at {stated}. {do}"
-    return at[0]
+    return min(at, key=lambda model: model.api_base is not None)  # where both are declared, its vendor's
 
 
 def sends_by_engine(lm: Any) -> bool:
