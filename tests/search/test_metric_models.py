@@ -227,6 +227,23 @@ def test_a_model_of_a_metric_that_is_gone_is_named_with_its_place_and_another_gr
     assert report.holds and {r.model.name for r in wire.requests} == {"newer"}
 
 
+def test_a_check_goes_on_where_a_metric_reads_what_no_record_of_an_answer_has(tmp_path: Path) -> None:
+    source = ASKS["a predictor"].replace("message=example.message", "message=pred.context[0]")
+    space = space_of(tmp_path, source)
+    assert run(space, transport(graded)).error is None
+    places = {"promotions": tmp_path / "promotions", "by": "ada", "force": True, "why": "a test"}
+    promoting.promote("latest", results=tmp_path / "results", **places)
+
+    def worse(request: CallRequest) -> CallReply:
+        reply = graded(request)
+        return replace(reply, text=reply.text.replace("billing", "returns"))
+
+    report = check(
+        "landscape", promotions=tmp_path / "promotions", transport=transport(worse), timing=Timing(sleep=at_once)
+    )
+    assert not report.holds and report.losses > 0
+
+
 def test_a_part_of_a_mix_may_ask_a_model(tmp_path: Path) -> None:
     parts = [{"kind": "exact", "field": "label"}, {"kind": "python", "path": "grade.py:metric", "model": "grader"}]
     space = write_own(

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from offramp.calls.failures import InfrastructureError
+from offramp.errors import MetricError
 from offramp.evaluate.scoring import judge_ask
 from offramp.ids import derived_seed
 from offramp.job.session import Session
@@ -89,7 +90,12 @@ async def measure_noise(
             answer = Answer(result.outputs or {}, calling=metric_calls)
             try:
                 score = await metric.score(examples[result.example], answer, judge_ask(again))
-            except (JudgeFailed, InfrastructureError, BudgetExceeded):
+            except (
+                JudgeFailed,
+                InfrastructureError,
+                BudgetExceeded,
+                MetricError,
+            ):  # also a metric that reads what no record has
                 return None
             return score.value
 
