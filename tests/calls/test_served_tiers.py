@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from offramp.calls.transports.replies import read_reply, token_usage
-from offramp.evaluate.scoring import _unexplained, _virtual_cost
-from offramp.program.run_log import Exchange
+from offramp.evaluate.scoring import _unexplained
+from offramp.program.run_log import Exchange, virtual_cost
 from offramp.records import CallReply, CallRequest, Model, Price, Usage
 from offramp.testing.server import ScriptedServer, ServerReply
 from search_jobs import LABELS, run_job, write_space
@@ -58,7 +58,7 @@ def test_the_price_is_that_of_the_tier_that_served(wanted, served, price):
     found = asked(wanted).price_served(served)
     assert found.flat == price.flat
     one = Exchange(request=asked(wanted), reply=answered(served))
-    assert _virtual_cost([one]) == price.reply_usd(USAGE)
+    assert virtual_cost([one]) == price.reply_usd(USAGE)
     assert _unexplained([one], []) == pytest.approx(price.reply_usd(USAGE) - asked(wanted).price.reply_usd(USAGE))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def loaded(folder: Path, kind: str, asked: list[str] | None = None):
     return rule, program
 
 
-@pytest.mark.parametrize("kind", ["agreement", "pair"])
+@pytest.mark.parametrize("kind", ["agreement", "cost", "predicted", "pair", "router"])
 def test_a_loaded_rule_asks_only_whom_it_needs_and_gives_the_answer_of_a_member(study, kind) -> None:
     asked: list[str] = []
     _, program = loaded(study, kind, asked)
@@ -69,7 +70,7 @@ def test_a_loaded_rule_asks_only_whom_it_needs_and_gives_the_answer_of_a_member(
         asked.clear()
         assert program(message=row["message"]).label in LABELS
         counts.add(len(asked))
-    assert counts <= ({2, 3} if kind == "agreement" else {1})
+    assert counts <= {"agreement": {2, 3}, "cost": {1, 2}, "predicted": {1, 2}}.get(kind, {1})
     one = asyncio.run(program.acall(message="case 003"))
     assert one.label == program(message="case 003").label
 
@@ -85,7 +86,7 @@ def test_agreement_scores_on_every_row_what_the_recorded_rule_says(study) -> Non
         assert program(message=row["message"]).label == (one if one == third else second)
 
 
-@pytest.mark.parametrize("kind", ["agreement", "pair"])
+@pytest.mark.parametrize("kind", ["agreement", "cost", "predicted", "pair", "router"])
 def test_the_holdout_of_a_saved_rule_is_what_the_loaded_rule_scores_there(study, kind) -> None:
     main(["verify", "latest", "--results", str(study), "--probe", "0"])
     rule, program = loaded(study, kind)
@@ -98,6 +99,17 @@ def test_the_holdout_of_a_saved_rule_is_what_the_loaded_rule_scores_there(study,
     gold = {row["id"]: row for row in rows()}
     right = [program(message=gold[e]["message"]).label == gold[e]["label"] for e in ran[0]]
     assert rule.holdout["quality"] == pytest.approx(sum(right) / len(right))
+
+
+def test_a_member_whose_file_has_changed_is_read_again_without_a_deadlock(study) -> None:
+    _, program = loaded(study, "pair")
+    assert program(message="case 003").label in LABELS
+    for path in (study / "promotions").glob("*/*.yaml"):
+        os.utime(path, ns=(1, 1))
+    assert asyncio.run(asyncio.wait_for(program.acall(message="case 003"), 60)).label in LABELS
+    for path in (study / "promotions").glob("*/*.yaml"):
+        os.utime(path, ns=(2, 2))
+    assert program(message="case 003").label in LABELS
 
 
 def test_a_member_that_fails_is_a_disagreement(study) -> None:
@@ -140,7 +152,7 @@ def test_members_that_are_not_promoted_or_are_others_by_now_are_refused(study) -
     [
         lambda d: "not json", lambda d: "[]", lambda d: json.dumps({**d, "schema_version": 9}),
         lambda d: json.dumps({k: v for k, v in d.items() if k != "members"}), lambda d: json.dumps({**d, "more": 1}),
-        lambda d: json.dumps({**d, "kind": "cost"}), lambda d: json.dumps({**d, "members": d["members"][:1]}),
+        lambda d: json.dumps({**d, "kind": "cost"}), lambda d: json.dumps({**d, "kind": "confidence"}), lambda d: json.dumps({**d, "members": d["members"][:1]}),
         lambda d: json.dumps({**d, "utilities": d["utilities"][:1]}), lambda d: json.dumps({**d, "inputs": {}}),
         lambda d: json.dumps({**d, "utilities": [[1.0], [2.0]]}),
     ],

@@ -35,7 +35,11 @@ _NAME, _WIDTHS = 19, (8, 7, 15, 8, 8, 8, 6)
 @click.option("--weights", metavar="W", help="Weights of the utility, such as quality=.6,cost=.3,latency=.1")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the folds.")
 @click.option("--save", type=FILE, metavar="FILE", help="Write the rule for `offramp.load_cascade`.")
-@click.option("--kind", type=click.Choice(["agreement", "pair", "router"]), help="Of the rule that --save writes.")
+@click.option(
+    "--kind",
+    type=click.Choice(["agreement", "cost", "predicted", "pair", "router"]),
+    help="Of the rule that --save writes.",
+)
 @SPACE
 @study_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -161,6 +165,7 @@ def _verdict(found: CascadeReport) -> Iterator[str]:
     better = [one for one in (found.holdout or found.crossed) if one.kind not in ("chosen", "single")]
     if better:
         best = max(better, key=lambda one: one.utility)
+    if better and (best.difference or 0.0) > 0:
         yield f"The best kind, known only by looking: {KINDS[best.kind]}, {best.difference or 0.0:+.3f}."
 
 

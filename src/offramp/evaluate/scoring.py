@@ -11,7 +11,7 @@ from offramp.calls.failures import InfrastructureError, ProgramError, RequestRej
 from offramp.evaluate.endings import ending_of, error_words, other_model, reasoning_only
 from offramp.program.metric_calls import metric_calls
 from offramp.program.program import Outcome
-from offramp.program.run_log import Exchange
+from offramp.program.run_log import Exchange, virtual_cost
 from offramp.records import (
     CallReply,
     CallRequest,
@@ -94,7 +94,7 @@ def _counted(
         example=example.id,
         state=state,
         score=score,
-        cost_usd=_virtual_cost(outcome.exchanges),
+        cost_usd=virtual_cost(outcome.exchanges),
         others_usd=_unexplained(own, others),
         latency_s=outcome.latency_s,
         usage=sum((exchange.reply.usage for exchange in own), none),
@@ -109,16 +109,9 @@ def _counted(
     )
 
 
-def _virtual_cost(exchanges: Sequence[Exchange]) -> float | None:
-    """Each reply at the price of the model that gave it, at the tier that served it."""
-    prices = [e.request.price_served(e.reply.service_tier) for e in exchanges]
-    costs = [None if p is None else p.reply_usd(e.reply.usage) for p, e in zip(prices, exchanges, strict=True)]
-    return None if any(cost is None for cost in costs) else sum((cost for cost in costs if cost is not None), 0.0)
-
-
 def _unexplained(own: Sequence[Exchange], others: Sequence[Exchange]) -> float | None:
     """What other models cost, and what its own cost more for being served at another tier than asked for."""
-    found = _virtual_cost(others)
+    found = virtual_cost(others)
     for exchange in own:
         asked, served = exchange.request.price, exchange.request.price_served(exchange.reply.service_tier)
         if found is None or asked is None or served is None or served == asked:

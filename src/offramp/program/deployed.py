@@ -18,7 +18,7 @@ import dspy
 from offramp.calls.failures import CallError, InvalidRequest, ProgramError
 from offramp.errors import JobError, OfframpError, UsageError, nearest, problem
 from offramp.program.background import BACKGROUND
-from offramp.program.program import Program
+from offramp.program.program import Outcome, Program
 from offramp.records import Example
 
 _log = logging.getLogger("offramp")
@@ -48,11 +48,11 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
             AnswerError: the model's answer cannot be used.
             CallError: no model of the list gave an answer.
         """
-        return BACKGROUND.wait(self.answer(inputs))
+        return BACKGROUND.wait(self.prepared(inputs)()).prediction
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """The answer, without blocking the caller's event loop."""
-        return await BACKGROUND.awaited(self.answer(inputs))
+        return (await BACKGROUND.awaited(self.prepared(inputs)())).prediction
 
     def named_predictors(self) -> list[tuple[str, Any]]:
         """Predictors of the program as it is now, with their instructions and static demos."""
@@ -75,8 +75,11 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
         do = "Load the state into a module of your own, or promote another version."
         raise UsageError(problem(self._feature, "a promoted program takes no other state", do=do))
 
-    def answer(self, inputs: Mapping[str, Any]) -> Coroutine[Any, Any, dspy.Prediction]:
-        """The work of one call, on the version as it is now."""
+    def prepared(self, inputs: Mapping[str, Any]) -> Callable[[], Coroutine[Any, Any, Outcome]]:
+        """The work of one call, on the version as it is now; its outcome has a prediction.
+
+        To be called on the app's own thread: a version that is new is made ready by the loop that runs the work.
+        """
         programs = self._programs()
         names = programs[0].inputs
         for name in inputs:
@@ -85,10 +88,11 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
                 raise UsageError(problem(self._feature, "no such input", got=name, do=do))
         if missing := [name for name in names if name not in inputs]:
             raise UsageError(problem(self._feature, f"inputs are missing: {missing}"))
-        return _answer(programs, Example(id="", content_hash="", values=MappingProxyType(dict(inputs)), row=0))
+        example = Example(id="", content_hash="", values=MappingProxyType(dict(inputs)), row=0)
+        return lambda: _answered(programs, example)
 
 
-async def _answer(programs: Sequence[Program], example: Example) -> dspy.Prediction:
+async def _answered(programs: Sequence[Program], example: Example) -> Outcome:
     error: BaseException | None = None
     failed = ""
     for program in programs:
@@ -100,7 +104,7 @@ async def _answer(programs: Sequence[Program], example: Example) -> dspy.Predict
                 raise outcome.crash
             if outcome.program_error is not None:
                 raise AnswerError(f"{program.candidate.model}: {outcome.program_error}")
-            return outcome.prediction
+            return outcome
         error, failed = outcome.infrastructure_error, program.candidate.model
         if not isinstance(error, CallError | JobError) or isinstance(error, InvalidRequest | ProgramError):
             break  # of the request or the program's own code: another model would fail alike

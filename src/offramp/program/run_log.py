@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -44,6 +44,18 @@ class Exchange:
     reply: CallReply
     began: float = 0.0
     ended: float = 0.0
+
+    @property
+    def cost_usd(self) -> float | None:
+        """At the price of the model that replied, at the tier that served it; None where that is not known."""
+        price = self.request.price_served(self.reply.service_tier)
+        return None if price is None else price.reply_usd(self.reply.usage)
+
+
+def virtual_cost(exchanges: Sequence[Exchange]) -> float | None:
+    """What replies cost together; None where the price of one is not known."""
+    costs = [exchange.cost_usd for exchange in exchanges]
+    return None if any(cost is None for cost in costs) else sum((cost for cost in costs if cost is not None), 0.0)
 
 
 @dataclass(slots=True, kw_only=True)

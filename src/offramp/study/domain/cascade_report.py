@@ -27,6 +27,7 @@ from offramp.study.domain.cascades import (
     choose,
     cross_fitted,
     fit,
+    gains,
     repeats_of,
     work,
 )
@@ -104,7 +105,7 @@ class ChosenRule:
     Attributes:
         members: candidates, A first; of a router all.
         threshold: in USD, seconds or the unit of the confidence; None where nothing is compared with one.
-        of: what the threshold is of: `cost_usd`, `latency_s` or `confidence`.
+        of: what A's run is measured by: `cost_usd`, `latency_s` or `confidence`; None where it is not.
     """
 
     kind: str
@@ -207,7 +208,11 @@ def rule_to_run(cells: Cells, report: CascadeReport, kind: str | None = None) ->
     kept, rows = _complete(searching)
     data = _recorded(searching, kept, rows, searching.objectives)
     places = [[cells.candidates[i] for i in kept].index(member) for member in rule.members]
-    routed = wanted != "agreement"
+    utilities = data.utilities[places]
+    works = work(data, places[0]) if wanted == "predicted" else None
+    if wanted == "predicted":
+        utilities = gains(data, places[0], np.array(places[1:], dtype=np.intp), np.arange(len(rows)))
+    asked = wanted in ("pair", "router", "predicted")
     result = _on_holdout_alone(cells, rule, report.best[SINGLE], data.objectives)
     return CascadeRule(
         source=cells.source,
@@ -216,8 +221,11 @@ def rule_to_run(cells: Cells, report: CascadeReport, kind: str | None = None) ->
         params=rule.params,
         compared=cells.compared,
         prior=rule.prior,
-        inputs={name: tuple(values[i] for i in rows) for name, values in searching.inputs.items()} if routed else {},
-        utilities=tuple(tuple(map(float, data.utilities[i])) for i in places) if routed else (),
+        inputs={name: tuple(values[i] for i in rows) for name, values in searching.inputs.items()} if asked else {},
+        utilities=tuple(tuple(map(float, line)) for line in utilities) if asked else (),
+        threshold=rule.threshold,
+        of=rule.of,
+        work=() if works is None else tuple(map(float, works)),
         holdout=None if result is None else asdict(result),
         crossed=asdict(next(one for one in report.crossed if one.kind == wanted)),
     )
@@ -245,7 +253,8 @@ def _on_holdout_alone(
         return None
     data = _recorded(part, kept, rows, objectives)
     members = tuple(ids.index(one) for one in rule.members)
-    outcome = apply(data, Rule(kind=rule.kind, members=members, prior=rule.prior), train, held)
+    threshold = None if rule.threshold is None else float(np.log(rule.threshold))
+    outcome = apply(data, Rule(kind=rule.kind, members=members, prior=rule.prior, threshold=threshold), train, held)
     base = apply(data, Rule(kind=SINGLE, members=(ids.index(single.members[0]),)), train, held)
     return _result(rule.kind, outcome, base, data.groups[held], {o.name for o in objectives})
 
@@ -399,10 +408,11 @@ def _in_words(cells: Cells, data: Recorded, kept: NDArray[np.intp], rule: Rule) 
     threshold, of = rule.threshold, None
     if rule.kind == "confidence" and threshold is not None:
         threshold, of = -threshold, "confidence"
-    elif rule.kind == "cost" and threshold is not None:
+    elif rule.kind in ("cost", "predicted"):
         signal = work(data, rule.members[0])
         by_cost = signal is not None and np.allclose(signal, np.log(np.maximum(data.cost[rule.members[0]], 1e-300)))
-        threshold, of = float(np.exp(threshold)), "cost_usd" if by_cost else "latency_s"
+        of = "cost_usd" if by_cost else "latency_s"
+        threshold = None if threshold is None else float(np.exp(threshold))
     return ChosenRule(
         kind=rule.kind,
         members=tuple(cells.candidates[kept[i]] for i in rule.members),

@@ -15,10 +15,12 @@ import numpy as np
 
 from offramp.errors import UsageError, problem
 from offramp.records import Scalar
+from offramp.stats.pareto import Floats
+from offramp.study.domain.cascades import BANDWIDTH, ROUNDING
 from offramp.study.domain.similarity import similarity
 
-RUNNABLE = ("agreement", "pair", "router")
-"""Kinds that need nothing of a run but its answer."""
+RUNNABLE = ("agreement", "cost", "predicted", "pair", "router")
+"""All but those by a confidence, which only a table records."""
 _VERSION = 1
 
 
@@ -32,7 +34,10 @@ class CascadeRule:
         members: candidate ids; of `agreement` A, B and the third. params: of each.
         compared: outputs that have to be equal to agree; none for all but a chain of thought.
         prior: how many average rows an estimate is mixed with; None for `agreement`.
-        inputs: of a router, the recorded rows' inputs by column; utilities: of each member on these rows.
+        inputs: the recorded rows' inputs by column, where similar rows are asked. utilities: of each member of a router
+            on these rows; with `predicted` one line, what B gained on each.
+        of: what A's run is measured by: `cost_usd` or `latency_s`; None where it is not. threshold: in its unit.
+        work: log of it on the recorded rows, with `predicted`.
         crossed, holdout: what it came to on rows that chose nothing; `holdout` is None where it was not recorded.
     """
 
@@ -46,15 +51,33 @@ class CascadeRule:
     utilities: tuple[tuple[float, ...], ...]
     crossed: Mapping[str, Any]
     holdout: Mapping[str, Any] | None
+    threshold: float | None = None
+    of: str | None = None
+    work: tuple[float, ...] = ()
 
     def member_for(self, inputs: Mapping[str, Any]) -> int:
         """Position of the member that a router sends these inputs to."""
-        known = np.asarray(self.utilities)
+        return int(self._expected(self._alike(inputs)).argmax())
+
+    def escalates(self, inputs: Mapping[str, Any], spent: float | None) -> bool:
+        """Whether B runs after A has, whose run came to `spent` of what `of` says; where that is not known, it does."""
+        if spent is None or spent <= 0:
+            return True
+        if self.kind == "cost":
+            return spent > (self.threshold or 0.0) * (1 + ROUNDING)
+        work = np.asarray(self.work)
+        spread = float(work.std()) or 1.0
+        alike = np.exp(-0.5 * ((np.log(spent) - work) / spread / BANDWIDTH) ** 2)
+        return bool(self._expected(alike * self._alike(inputs))[0] > 0)
+
+    def _alike(self, inputs: Mapping[str, Any]) -> Floats:
+        """Shape (rows,); every row alike where nothing is known of them."""
         near = similarity({name: (*rows, inputs.get(name)) for name, rows in self.inputs.items()}, last=True)
-        weights = np.zeros(known.shape[1]) if near is None else near[0, :-1]
-        prior = self.prior or 0.0
-        expected = (known @ weights + prior * known.mean(1)) / max(weights.sum() + prior, 1e-12)
-        return int(expected.argmax())
+        return np.ones(len(self.utilities[0])) if near is None else near[0, :-1]
+
+    def _expected(self, weights: Floats) -> Floats:
+        known, prior = np.asarray(self.utilities), self.prior or 0.0
+        return np.asarray((known @ weights + prior * known.mean(1)) / (weights.sum() + prior))
 
     def to_text(self) -> str:
         """As the file holds it."""
@@ -73,18 +96,28 @@ def read_rule(path: Path) -> CascadeRule:
             **{name: tuple(found[name]) for name in ("members", "params", "compared")},
             "inputs": {name: tuple(rows) for name, rows in found["inputs"].items()},
             "utilities": tuple(map(tuple, found["utilities"])),
+            "work": tuple(found.get("work", ())),
         }
         rule = CascadeRule(**parts)
-        rows = {len(values) for values in (*rule.inputs.values(), *rule.utilities)}
-        needed = 3 if rule.kind == "agreement" else 2
-        routed = rule.kind != "agreement"
-        if rule.kind not in RUNNABLE or len(rule.members) < needed or (routed and (len(rows) != 1 or not rule.inputs)):
-            raise ValueError("its parts do not fit together")
-        if routed and (len(rule.utilities) != len(rule.members) or not np.isfinite(rule.utilities).all()):
-            raise ValueError("its parts do not fit together")
+        _check(rule)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(problem(str(path), f"is not a rule ({error})", do=do)) from None
     return rule
+
+
+def _check(rule: CascadeRule) -> None:
+    """Raises ValueError where the parts of a rule do not fit together."""
+    rows = {len(values) for values in (*rule.inputs.values(), *rule.utilities, *([rule.work] if rule.work else []))}
+    fits = {
+        "agreement": len(rule.members) == 3,
+        "cost": len(rule.members) == 2 and isinstance(rule.threshold, float) and rule.of in ("cost_usd", "latency_s"),
+        "predicted": len(rule.members) == 2 and len(rule.utilities) == 1 and bool(rule.work) and rule.of is not None,
+        "pair": len(rule.members) == len(rule.utilities) == 2 and bool(rule.inputs),
+        "router": len(rule.members) == len(rule.utilities) > 1 and bool(rule.inputs),
+    }
+    numbers = np.asarray([*(v for line in rule.utilities for v in line), *rule.work], dtype=np.float64)
+    if not fits.get(rule.kind, False) or len(rows) > 1 or 0 in rows or not np.isfinite(numbers).all():
+        raise ValueError("its parts do not fit together")
 
 
 def compared_fields(gold: Sequence[str], outputs: Sequence[str]) -> list[str]:

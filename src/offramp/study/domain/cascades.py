@@ -44,6 +44,8 @@ BANDWIDTH = 0.7
 """Standard deviations of A's log cost within which two of its runs are alike."""
 MARGIN_SE = 1.0
 """Standard errors by which a rule has to be ahead of the best single member on the training rows to be chosen."""
+ROUNDING = 1e-9
+"""By which a signal has to be above a threshold: many rows may have the very value that became one."""
 SINGLE = "single"
 BEFORE_THE_CALL = (SINGLE, "pair", "router")
 """Kinds that choose before anything has run; the others are cascades."""
@@ -154,10 +156,10 @@ def _escalated(data: Recorded, rule: Rule, train: Rows, rows: Rows) -> NDArray[n
     if rule.kind == "agreement":
         return _disagree(data, first, rule.members[2], rows)
     if rule.kind == "predicted":
-        gain = _gains(data, first, np.array([second]), train)
+        gain = gains(data, first, np.array([second]), train)
         near = _likeness(data, rows, train) * _same_work(data, first, rows, train)
         return np.asarray(_estimate(gain, near, _apart(data, rows, train), rule.prior or 0.0)[0] > 0)
-    return np.asarray(_signal(data, rule.kind, first, rows) > (rule.threshold or 0.0))
+    return np.asarray(_signal(data, rule.kind, first, rows) > (rule.threshold or 0.0) + ROUNDING)
 
 
 # ------------------------------------------------------------------------------------------------ signals
@@ -218,7 +220,7 @@ def _estimate(known: Floats, near: Floats, apart: Floats, prior: float) -> Float
     return np.asarray((known @ weights.T + prior * average) / (weights.sum(1) + prior))
 
 
-def _gains(data: Recorded, first: int, seconds: Rows, rows: Rows) -> Floats:
+def gains(data: Recorded, first: int, seconds: Rows, rows: Rows) -> Floats:
     """Shape (seconds, rows): utility of A then B less that of A alone."""
     return np.asarray(_both(data, first, seconds, rows) - data.utilities[first, rows])
 
@@ -251,7 +253,7 @@ def _thresholds(kind: str) -> Callable[[Recorded, Sequence[int], Rows], Options]
                 np.unique(np.quantile(signal[np.isfinite(signal)], QUANTILES)) if np.isfinite(signal).any() else ()
             ):
                 rules += [Rule(kind=kind, members=(first, int(i)), threshold=float(threshold)) for i in seconds]
-                values.append(np.where(signal > threshold, both, data.utilities[first, train]))
+                values.append(np.where(signal > threshold + ROUNDING, both, data.utilities[first, train]))
         return rules, _stacked(values, train)
 
     return options
@@ -272,10 +274,10 @@ def _predictions(data: Recorded, pool: Sequence[int], train: Rows) -> Options:
     for first in pool:
         seconds = _partners(data, pool, first)
         both = _both(data, first, seconds, train)
-        gains, near = both - utilities[first, train], likeness * _same_work(data, first, train, train)
+        gained, near = both - utilities[first, train], likeness * _same_work(data, first, train, train)
         for prior in PRIORS:
             rules += [Rule(kind="predicted", members=(first, int(i)), prior=prior) for i in seconds]
-            values.append(np.where(_estimate(gains, near, apart, prior) > 0, both, utilities[first, train]))
+            values.append(np.where(_estimate(gained, near, apart, prior) > 0, both, utilities[first, train]))
     return rules, _stacked(values, train)
 
 
