@@ -62,7 +62,10 @@ def _summary(file: Path) -> dict[str, str]:
 
     job = resolve_job(loaded)
     check_reservable(job, usd=job.space.budget.usd)
-    return dict(job_summary(job))
+    summary: dict[str, str] = {}
+    for name, value in job_summary(job):
+        summary[name] = f"{summary[name]}\n{value}" if name in summary else value  # there may be several warnings
+    return summary
 
 
 def _problems(file: Path, error: UsageError) -> list[Mapping[str, Any]]:

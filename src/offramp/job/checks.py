@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from offramp.errors import DatasetError, MetricError, ModelError, SpaceError, nearest, problem
 from offramp.job.check_values import check_values
+from offramp.job.effects import check_effects, without_effect
 from offramp.job.reserving import TIER, tiers_sent
 from offramp.job.resolved import ResolvedJob
 from offramp.models import embedded
@@ -28,6 +29,7 @@ from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
 from offramp.task.metrics.python import CallsModel
 from offramp.task.metrics.rows import PREDICTION, Answer, Missing
+from offramp.task.task import warnings_of
 
 Part = TypeVar("Part")
 
@@ -64,6 +66,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
         _check_formats(job)
         _check_own_models(job)
         _check_media(job)
+        check_effects(job)
         _check_race(job)
         _check_ids(job)
         _check_tiers(job)
@@ -199,7 +202,12 @@ def _check_media(job: ResolvedJob) -> None:
             raise SpaceError(problem(job.loaded.where(key), what, do="Use chat, or json."))
 
 
-def fixed_models(job: ResolvedJob) -> list[str]:
+def job_warnings(job: ResolvedJob) -> list[str]:
+    """What a person should know of a job before it runs, of its program and its data."""
+    return [*_fixed_models(job), *without_effect(job), *warnings_of(job.task, job.loaded.where("dataset"))]
+
+
+def _fixed_models(job: ResolvedJob) -> list[str]:
     """Warnings: predictors that the candidate's model and parameters do not reach, since the module sets theirs."""
     if job.factory is None:
         return []

@@ -13,7 +13,7 @@ from typing import Any
 
 from offramp.calls.transports import Transport
 from offramp.errors import StorageError, UsageError, problem
-from offramp.job.checks import check_prices, check_runnable, fixed_models
+from offramp.job.checks import check_prices, check_runnable, job_warnings
 from offramp.job.clock import Timing
 from offramp.job.loaded import LoadedStudy, before_the_edit, load_study
 from offramp.job.reserving import check_reservable
@@ -32,7 +32,6 @@ from offramp.space.model import SpaceFile
 from offramp.store.engine import Store, open_store
 from offramp.store.ledger import typical_calls
 from offramp.study.lookup import default_storage, full_name, open_looking
-from offramp.task.task import warnings_of
 
 __all__ = [
     "Estimate",
@@ -130,7 +129,7 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
     options = options_of(job, **limits)
     folder = Path(results)
     url = storage or default_storage(folder)
-    for warning in [*fixed_models(job), *warnings_of(job.task, job.loaded.where("dataset"))]:
+    for warning in job_warnings(job):
         _log.warning("warning: %s", warning)
     with open_store(url, create=True) as store:
         _writable(folder)

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from offramp.calls.estimate import input_tokens
-from offramp.job.checks import fixed_models
+from offramp.job.checks import job_warnings
 from offramp.job.reserving import unlimited_in_words
 from offramp.job.resolved import ResolvedJob
 from offramp.models.table import load_table
@@ -25,7 +25,6 @@ from offramp.search.warm.start import Start
 from offramp.space.model import model_name
 from offramp.space.params import assignments, cardinality, choose, values_in
 from offramp.store.ledger import TypicalCall
-from offramp.task.task import warnings_of
 
 BYTES_PER_TOKEN = 4
 GUESSED_OUTPUT_TOKENS = 60
@@ -54,7 +53,7 @@ def job_summary(job: ResolvedJob) -> list[tuple[str, str]]:
         ("incumbent", incumbent),
         ("objectives", ", ".join(f"{o.name} ({o.weight:g})" for o in job.objectives)),
         *([] if (reserved := unlimited_in_words(job)) is None else [("reserved", reserved)]),
-        *(("warning", text) for text in [*fixed_models(job), *warnings_of(job.task, job.loaded.where("dataset"))]),
+        *(("warning", text) for text in job_warnings(job)),
     ]
 
 

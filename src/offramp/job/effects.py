@@ -1,0 +1,166 @@
+"""Searched values that change nothing that the user's own module sends: said, or refused, before a search.
+
+What a module sets by itself is read from it (`dspy.Predict(temperature=0.9)`, `dspy.BestOfN`). What its code sets
+(`with dspy.context(adapter=...)`) shows in its first request, which is made on one example of the search split for
+each value, and is not sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from offramp.errors import SpaceError, problem
+from offramp.job.resolved import ResolvedJob
+from offramp.program.effects import Stated, first_request, made_up_demos, stated_params
+from offramp.program.module import predictors_of
+from offramp.program.program import Program, demo_rows, labelled_demos
+from offramp.records import CallRequest, Candidate, DemoKind, Scalar
+from offramp.space.params import SearchParam, choose, values_in
+
+MOST_VALUES = 4
+"""Values of a param whose first requests are compared."""
+_LABELLED = {"random", "balanced", "nearest"}
+Requests = Mapping[Scalar, CallRequest | None]
+"""The first request with each value of a param; None where the module makes none."""
+
+
+def check_effects(job: ResolvedJob) -> None:
+    """Refuses a request parameter with several values, none of which any request of the user's own module can have."""
+    if job.factory is None:
+        return
+    stated = stated_params(job.factory())
+    for param in job.search_params:
+        if param.group != "request" or param.size == 1:
+            continue
+        sets = {p: found[param.name] for p, found in stated.items() if param.name in found}
+        if not sets or len(sets) < len(stated) or not all(each.all_requests for each in sets.values()):
+            continue
+        if _same(first_requests(job, param)):
+            do = f"Remove it from `params`, or let the module leave {param.name} to the candidate."
+            what = f"params.{param.name}: no value of it is ever sent: {_each(sets)}"
+            raise SpaceError(problem(job.loaded.where(f"params.{param.name}"), what, do=do))
+
+
+def without_effect(job: ResolvedJob) -> list[str]:
+    """Warnings: what is searched, or stated for all candidates, and has no effect on some predictors, and why."""
+    if job.factory is None:
+        return []
+    stated = stated_params(job.factory())
+    found = [*_demos_not_shown(job)]
+    for param in job.search_params:
+        if param.group == "request":
+            found += _of_request_param(job, param, stated)
+        elif param.name in ("format", "demos") and param.size > 1 and _same(first_requests(job, param)):
+            found.append(_PROGRAM[param.name])
+    return found
+
+
+_PROGRAM = {
+    "format": "program.format: the module's first request is the same in each; it seems to set an adapter of its own",
+    "demos": "demos.kind: the module's first request is the same with each; it seems to show demos of its own, or none",
+}
+
+
+def _of_request_param(job: ResolvedJob, param: SearchParam, stated: Mapping[str, Mapping[str, Stated]]) -> list[str]:
+    values = [value for value in tested_values(param) if value is not None]
+    sets = {p: found[param.name] for p, found in stated.items() if param.name in found}
+    sets = {p: each for p, each in sets.items() if values != [each.value]}
+    if not values:
+        return []
+    if sets:
+        return [f"params.{param.name}: no effect on {_each(sets)}"]
+    requests = first_requests(job, param)
+    sent = {None if request is None else _json(request.params.get(param.name)) for request in requests.values()}
+    if not _same(requests, least=1) or sent == {_json(values[0])}:
+        return []
+    first = next(request for request in requests.values() if request is not None)
+    said = f"{param.name}={first.params[param.name]}" if param.name in first.params else f"no {param.name}"
+    return [f"params.{param.name}: the module's first request has {said}, whatever a candidate says"]
+
+
+def _each(sets: Mapping[str, Stated]) -> str:
+    """`gist and sort, where dspy.BestOfN runs at temperature=1.0; reply, which sets temperature=0.9 itself`."""
+    by_reason: dict[str, list[str]] = {}
+    for predictor, each in sets.items():
+        by_reason.setdefault(each.why, []).append(predictor)
+    said = {why: "which" if why.startswith("sets") else "where" for why in by_reason}
+    return "; ".join(f"{' and '.join(names)}, {said[why]} {why}" for why, names in by_reason.items())
+
+
+def _demos_not_shown(job: ResolvedJob) -> Iterator[str]:
+    """Demos of the data that some predictors cannot show. Those that none can show are refused."""
+    assert job.factory is not None
+    kinds = [str(kind) for param in job.search_params if param.name == "demos" for kind in param.choices]
+    if not (labelled := [kind for kind in kinds if kind in _LABELLED]):
+        return
+    train = job.task.splits.train
+    for name, predictor in predictors_of(job.factory()).items():
+        if train and not demo_rows(train, predictor):
+            lacking = sorted(set(predictor.signature.fields) - set(train[0].values))
+            yield f"demos.kind: {' and '.join(labelled)} demos are not shown to {name}: no row has {', '.join(lacking)}"
+
+
+# ---------------------------------------------------------------------------------------------- first requests
+
+
+def tested_values(param: SearchParam) -> Sequence[Scalar]:
+    """Some values of a param: the first ones, or the ends of a range."""
+    if param.choices:
+        return values_in(param)[:MOST_VALUES]
+    return param.own(param.low), param.own(param.high)
+
+
+def first_requests(job: ResolvedJob, param: SearchParam) -> Requests:
+    """The first request with each of some values of a param, all else as the first candidate has it."""
+    found: dict[Scalar, CallRequest | None] = {}
+
+    def pick(value: Scalar, each: SearchParam) -> Scalar:
+        if each.name == param.name:
+            return value
+        needed = replace(param, when={each.name: param.when[each.name]}) if each.name in param.when else None
+        values = each.choices or tested_values(each)
+        return next((v for v in values if needed is None or needed.applies({each.name: v})), values[0])
+
+    async def go() -> None:
+        for value in tested_values(param):
+            params = choose(job.search_params, partial(pick, value))
+            if param.name in params:
+                found[value] = await _first(job, job.candidate(params))
+
+    asyncio.run(go())
+    return found
+
+
+async def _first(job: ResolvedJob, candidate: Candidate) -> CallRequest | None:
+    assert job.factory is not None
+    splits = job.task.splits
+    if candidate.demo_kind is DemoKind.BOOTSTRAPPED:
+        demos = made_up_demos(job.factory())
+    else:
+        kind = DemoKind.RANDOM if candidate.demo_kind is DemoKind.NEAREST else candidate.demo_kind
+        demos = labelled_demos(
+            replace(candidate, demo_kind=kind), fields=job.task.fields, factory=job.factory, train=splits.train,
+            balance_by=job.balance_by,
+        )  # fmt: skip
+
+    def made(send: Any) -> Program:
+        return Program(
+            candidate, fields=job.task.fields, model=job.models[candidate.model], send=send, factory=job.factory,
+            demos=demos, models=job.models,
+        )  # fmt: skip
+
+    return await first_request(made, splits.search[0])
+
+
+def _same(requests: Requests, least: int = 2) -> bool:
+    """Whether these values give one and the same first request."""
+    hashes = {None if request is None else request.hash for request in requests.values()}
+    return len(requests) >= least and len(hashes) == 1 and None not in hashes
+
+
+def _json(value: Any) -> str:
+    return repr(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
