@@ -392,6 +392,7 @@ class Candidate:
         demo_kind, demo_count: how many demos and how they are chosen. `demo_seed` matters for random kinds.
         request_params: temperature, top_p, max_tokens, reasoning_effort, seed, ...
         models: model by predictor, for those of a module of one's own that do not run on `model`.
+        tools: how an agent calls its tools: in `text`, or `native`.
     """
 
     params: Mapping[str, Scalar]
@@ -405,6 +406,7 @@ class Candidate:
     demo_seed: int
     request_params: Mapping[str, Any]
     models: Mapping[str, str] = field(default_factory=dict)
+    tools: str = "text"
 
     @property
     def id(self) -> str:
@@ -424,6 +426,7 @@ class Candidate:
                 "demos": demos,
                 "request_params": dict(self.request_params),
                 **({"models": dict(self.models)} if self.models else {}),
+                **({"tools": self.tools} if self.tools != "text" else {}),
             },
             length=12,
         )

@@ -17,7 +17,7 @@ from offramp.models.capabilities import takes_media
 from offramp.models.keys import missing_key
 from offramp.program.inputs import MEDIA_TYPES
 from offramp.program.metric_calls import metric_calls
-from offramp.program.module import declared_inputs, predictors_of, unshown_fields
+from offramp.program.module import calls_tools, declared_inputs, predictors_of, unshown_fields
 from offramp.program.own_models import refused_models
 from offramp.program.program import demo_rows
 from offramp.program.routing import declared
@@ -67,6 +67,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
         _check_own_models(job)
         _check_media(job)
         check_effects(job)
+        _check_tools(job)
         _check_race(job)
         _check_ids(job)
         _check_tiers(job)
@@ -221,6 +222,23 @@ def _fixed_models(job: ResolvedJob) -> list[str]:
     reach = "reach no predictor" if len(told) == len(predictors) else f"do not reach {these}"
     do = "Remove its `lm` from the module, or search it with `program.models`."
     return [f"{', '.join(told)}, as the module sets; `models` and `params` {reach}. {do}"]
+
+
+def _check_tools(job: ResolvedJob) -> None:
+    """Refuses native tools that no predictor uses, or that a model does not have."""
+    incumbent = job.space.incumbent
+    stated = {"program.tools": as_list(job.space.program.tools), "incumbent.tools": [incumbent and incumbent.tools]}
+    for key in (key for key, values in stated.items() if "native" in values):
+        assert job.factory is not None
+        if not calls_tools(job.factory()):
+            do = "Use dspy.ReActV2, which calls them either way, or write `tools: text`, which is what dspy.ReAct does."
+            what = f"{key}: 'native' has no effect: no predictor of the module has an output of dspy.ToolCalls"
+            raise SpaceError(problem(job.loaded.where(key), what, do=do))
+        models = [job.incumbent.model] if key == "incumbent.tools" and job.incumbent else [*job.searched_models]
+        if refusing := sorted(name for name in models if not _takes(job.models[name], "tools")):
+            do = "Leave the model out, write `tools: text`, or list `tools` under its `supports` if it does take them."
+            what = f"{key}: {', '.join(refusing)} {'has' if len(refusing) == 1 else 'have'} no native tools"
+            raise SpaceError(problem(job.loaded.where(key), what, do=do))
 
 
 def _check_race(job: ResolvedJob) -> None:

@@ -142,9 +142,11 @@ class ResolvedJob:
         part["program"]["format"] = (
             self.space.program.format or self.space.adapters[0]
         )  # as before it could be left open
-        for place in (part["program"], part["incumbent"] or {}):  # as before predictors had models
+        for place in (part["program"], part["incumbent"] or {}):  # as before there were these
             if not place.get("models", True):
                 del place["models"]
+            if place.get("tools", "") is None:
+                del place["tools"]
         part["demos"]["kind"] = self.space.demos.kind or self.space.demo_kinds[0]
         _without_new_defaults(part["task"])
         if not part["program"]["strict"]:  # as before answers could be read strictly

@@ -121,11 +121,12 @@ class JsonAdapter(_Ruled, _ReadAsEverywhere, dspy.JSONAdapter):  # type: ignore[
 def adapter_of(candidate: Candidate, *, strict: bool = False) -> dspy.Adapter:
     """The candidate's adapter. `strict`: see `_Ruled`."""
     adapter: PlainAdapter | JsonAdapter | ChatAdapter
+    native = candidate.tools == "native"
     if candidate.adapter == "plain":
         adapter = PlainAdapter(constrained=candidate.constrained)
     elif candidate.adapter == "json":
-        adapter = JsonAdapter(use_native_function_calling=False)
+        adapter = JsonAdapter(use_native_function_calling=native)
     else:
-        adapter = ChatAdapter(use_json_adapter_fallback=False)
+        adapter = ChatAdapter(use_json_adapter_fallback=False, use_native_function_calling=native)
     adapter.strict = strict
     return adapter

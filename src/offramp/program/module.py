@@ -172,6 +172,12 @@ def _tools_of(module: dspy.Module) -> list[dspy.Tool]:
     return [tool for tool in values if isinstance(tool, dspy.Tool)]
 
 
+def calls_tools(module: dspy.Module) -> bool:
+    """Whether a predictor of the module asks for calls of tools, which a provider may have an interface for."""
+    kinds = [field.annotation for p in predictors_of(module).values() for field in p.signature.output_fields.values()]
+    return any(dspy.ToolCalls in (kind, *get_args(kind)) for kind in kinds)
+
+
 def unshown_fields(module: dspy.Module, adapter: str) -> list[str]:
     """Fields that an adapter cannot write as text (`predictor.field (Image)`); the others show or refuse them alone."""
     if adapter != "plain":

@@ -202,6 +202,7 @@ def promoted_program(parts: Parts, opened: LoadedStudy) -> PromotedProgram:
         module=opened.job.space.task.module,
         code=dict(opened.row.details.code) or None,
         media=dict(fields.media) or None,
+        tools=None if parts.candidate.tools == "text" else parts.candidate.tools,
     )
 
 

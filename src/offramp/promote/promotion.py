@@ -81,6 +81,7 @@ class PromotedProgram:
         inputs: name to what is said about it, in order.
         outputs: name to its type (the keys of an output in a space file), in order.
         media: inputs that are images, audio or files, with which of them; None where there are none.
+        tools: `native` where tools are called by the provider's own interface; None where in text.
     """
 
     form: str
@@ -92,6 +93,7 @@ class PromotedProgram:
     module: str | None = None
     code: Mapping[str, str] | None = None
     media: Mapping[str, str] | None = None
+    tools: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

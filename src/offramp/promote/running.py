@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from offramp.errors import ModelError, PromotionError, UsageError, problem
 from offramp.media import MediaKind
+from offramp.models.capabilities import supported_params
 from offramp.models.gguf_files import embedded_model
 from offramp.models.keys import usual_key
 from offramp.program.demos import NearestDemos
@@ -25,7 +26,7 @@ from offramp.program.module import ModuleFactory, build_module, predictors_of
 from offramp.program.program import Program
 from offramp.promote.promotion import PromotedModel, Promotion
 from offramp.records import Candidate, DemoKind, Example, Model, Price
-from offramp.space.model import OutputField
+from offramp.space.model import OWN, OutputField
 from offramp.task.fields import TaskFields
 
 _ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*(/[A-Za-z0-9][A-Za-z0-9._:@+-]*)*\Z")
@@ -90,6 +91,7 @@ def candidate_of(promotion: Promotion) -> Candidate:
         demo_seed=demos.seed,
         request_params=dict(promotion.request_params),
         models=dict(promotion.predictor_models or {}),
+        tools=program.tools or "text",
     )
     if candidate.id != promotion.evidence.candidate:
         what = f"its content is candidate {candidate.id}, but its evidence is about {promotion.evidence.candidate}"
@@ -156,13 +158,23 @@ def programs_of(
         Program(
             replace(candidate, model=model.name), fields=fields, send=send,
             model=replace(
-                model_of(model, addresses), stated_params=measured if model is promotion.model else frozenset()
+                _asked(model, candidate, addresses),
+                stated_params=measured if model is promotion.model else frozenset(),
             ),
             factory=factory, demos=demos, nearest=nearest, models={**(models or {}), **others},
             strict=models is not None,
         )
         for model in (promotion.model, *promotion.fallbacks)
     ]  # fmt: skip
+
+
+def _asked(promoted: PromotedModel, candidate: Candidate, addresses: Addresses) -> Model:
+    """The model with what a module of one's own may ask of it: native tools where it was measured with them."""
+    model = model_of(promoted, addresses)
+    if candidate.module != OWN:
+        return model
+    known = supported_params(model) or frozenset()
+    return replace(model, supported_params=known | {"tools"} if candidate.tools == "native" else known)
 
 
 def _check_module(

@@ -116,6 +116,7 @@ def _settings(candidate: Candidate) -> dict[str, str]:
         "model": candidate.model,
         "module": candidate.module,
         "adapter": candidate.adapter,
+        **({"tools": candidate.tools} if candidate.tools != "text" else {}),
         "constrained decoding": "yes" if candidate.constrained else "no",
         "demos": demos,
     }

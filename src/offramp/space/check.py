@@ -159,6 +159,10 @@ def _program(loaded: LoadedSpace) -> Iterator[Problem]:
         yield from _distinct(loaded, f"program.{name}", getattr(program, name))
     for predictor, names in program.models.items():
         yield from _distinct(loaded, f"program.models.{predictor}", names)
+    yield from _distinct(loaded, "program.tools", program.tools)
+    for key, part in (("program.tools", program), ("incumbent.tools", loaded.space.incumbent)):
+        if module is None and part is not None and part.tools is not None:
+            yield loaded.problem(key, "only a `task.module` has tools", do="Remove it.")
     for key in ("program.models", "incumbent.models"):
         part = program if key == "program.models" else loaded.space.incumbent
         if module is None and part is not None and part.models:

@@ -249,6 +249,7 @@ def _known_values(loaded: LoadedSpace) -> dict[str, Any]:
         "format": space.adapters,
         "constrained": as_list(space.program.constrained),
         "demos": space.demo_kinds,
+        **({} if space.program.tools is None else {"tools": as_list(space.program.tools)}),
     }
     known |= {model_param(predictor): as_list(names) for predictor, names in space.program.models.items()}
     for predictor, variants in variant_names(loaded).items():

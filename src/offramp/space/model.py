@@ -481,6 +481,7 @@ class Fixed(_Part):
 Param = Range | Choices | Fixed | str | int | float | bool
 ModuleName = Literal["predict", "chain_of_thought", "own"]
 AdapterName = Literal["plain", "chat", "json"]
+ToolsName = Literal["text", "native"]
 DemosKind = Literal["none", "own", "random", "balanced", "bootstrapped", "nearest"]
 
 
@@ -502,6 +503,11 @@ class ProgramPart(_Part):
         default_factory=dict,
         description="Models of single predictors of a `task.module`, by predictor: one or a list to search. `own` is "
         "what the module gives it, else the candidate's `model`.",
+    )
+    tools: ToolsName | list[ToolsName] | None = Field(
+        None,
+        description="How an agent of a `task.module` (`dspy.ReActV2`, or a predictor with `dspy.ToolCalls`) calls its "
+        "tools: in `text`, or `native`ly by the provider's own interface. In text by default.",
     )
     strict: bool = Field(
         False,
@@ -536,6 +542,7 @@ class IncumbentPart(_Part):
     form: ModuleName | None = Field(None, description="Program form (module).")
     format: AdapterName | None = Field(None, description="Message format (adapter).")
     constrained: bool | None = Field(None, description="Whether decoding is constrained to the output schema.")
+    tools: ToolsName | None = Field(None, description="How tools are called.")
     demos: DemosKind | None = Field(None, description="Kind of demos.")
     demo_count: Whole = Field(0, ge=0, description="Number of demos.")
     models: dict[str, str] = Field(

@@ -162,6 +162,8 @@ def _program_params(space: SpaceFile, texts: Texts, models: Mapping[str, Model])
         SearchParam(name="format", choices=tuple(space.adapters)),
         SearchParam(name="constrained", choices=tuple(as_list(space.program.constrained))),
     ]
+    if space.program.tools is not None:
+        params.append(SearchParam(name="tools", choices=tuple(as_list(space.program.tools))))
     params += [SearchParam(name=model_param(p), choices=tuple(as_list(v))) for p, v in space.program.models.items()]
     for predictor, variants in texts.items():
         reserved = tuple(name for name in proposal_names(space) if name not in variants)
@@ -314,6 +316,7 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
         demo_seed=space.demos.seed,
         request_params={n: v for n, v in params.items() if n in request_names and v is not None},
         models=own,
+        tools=str(params.get("tools") or "text"),
     )
 
 
@@ -348,7 +351,8 @@ def incumbent_params(space: SpaceFile, texts: Texts, search_params: Sequence[Sea
         "demos": part.demos or ("none" if space.task.module is None else OWN),
         "demos.count": part.demo_count,
     }
-    stated |= {name: value for name, value in (("form", part.form), ("format", part.format)) if value is not None}
+    parts = (("form", part.form), ("format", part.format), ("tools", part.tools))
+    stated |= {name: value for name, value in parts if value is not None}
     for predictor in texts:
         named = part.instruction.get(predictor) if isinstance(part.instruction, dict) else part.instruction
         if named is not None or space.task.module is not None:

@@ -113,7 +113,9 @@ def content_of(candidate: Candidate) -> dict[str, Any]:
     """What a candidate is, as JSON values: everything but the names of its variants."""
     found = {stored: getattr(candidate, name) for stored, name in _CONTENT.items()}
     mappings = {name: dict(value) for name, value in found.items() if isinstance(value, Mapping)}
-    more = {"models": dict(candidate.models)} if candidate.models else {}
+    more: dict[str, Any] = {"models": dict(candidate.models)} if candidate.models else {}
+    if candidate.tools != "text":
+        more["tools"] = candidate.tools
     return {**found, **mappings, "demo_kind": str(candidate.demo_kind), **more}
 
 

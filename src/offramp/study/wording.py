@@ -212,9 +212,11 @@ def _shown(params: Mapping[str, Scalar], leave_out: Collection[str]) -> list[str
     shown += [str(params[name]) for name in ("form", "format") if params.get(name) not in (None, "predict", "own")]
     if params.get("constrained"):
         shown.append("constrained")
+    if params.get("tools") == "native":
+        shown.append("native tools")
     if params.get("demos") not in (None, "none") and params.get("demos.count"):
         shown.append(f"{params['demos.count']} {params['demos']} demos")
-    known = {"model", "form", "format", "constrained", "demos", "demos.count", *leave_out}
+    known = {"model", "form", "format", "constrained", "tools", "demos", "demos.count", *leave_out}
     rest = {n: v for n, v in params.items() if n not in known and not n.startswith("instruction") and v is not None}
     return shown + [f"{name}={value}" for name, value in rest.items()]
 

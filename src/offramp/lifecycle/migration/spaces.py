@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from offramp.job.judges import judges_in
 from offramp.lifecycle.migration.origin import Origin
@@ -69,6 +69,7 @@ def alone(
             format=candidate.adapter,
             constrained=candidate.constrained,
             models=dict(candidate.models),
+            tools=_tools(candidate),
             strict=space.program.strict,
         ),
         demos=_fixed_demos(space.demos, candidate),
@@ -245,6 +246,10 @@ def _texts_with(loaded: LoadedSpace, candidate: Candidate) -> tuple[dict[str, An
     return (dict(texts[MAIN]) if set(texts) == {MAIN} else dict(texts)), names
 
 
+def _tools(candidate: Candidate) -> Literal["native"] | None:
+    return "native" if candidate.tools == "native" else None
+
+
 def _incumbent(candidate: Candidate, names: dict[str, str]) -> IncumbentPart:
     own = candidate.demo_kind is DemoKind.OWN
     demos = candidate.demo_kind.value if candidate.demo_count or own else "none"
@@ -257,5 +262,6 @@ def _incumbent(candidate: Candidate, names: dict[str, str]) -> IncumbentPart:
         demos=demos,
         demo_count=candidate.demo_count,
         models=dict(candidate.models),
+        tools=_tools(candidate),
         params=dict(candidate.request_params),
     )
