@@ -18,6 +18,7 @@ from rich.text import Text
 from offramp.cli.options import SPACE, study_options
 from offramp.cli.study_tables import safe_cell
 from offramp.errors import UsageError, problem
+from offramp.study.domain.sent_values import as_sent
 from offramp.study.wording import answer_notes, interval_words, number, plain, points, short_params
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ def _summary(found: CandidateComparison) -> Iterator[Text]:
     whole = found.whole
     yield Text(f"{found.study}: {found.split} split, {whole.n} examples that both have a score for", style="bold")
     for name, side, quality in (("A", found.a, whole.quality_a), ("B", found.b, whole.quality_b)):
-        yield Text(f"  {name} {side.candidate}  quality {number(quality)}  {short_params(side.params)}")
+        yield Text(
+            f"  {name} {side.candidate}  quality {number(quality)}  {short_params(as_sent(side.params, side.sent))}"
+        )
     for note in side_notes(found):
         yield Text(f"  {note}", style="yellow")
     yield Text(f"A wins {whole.wins}, loses {whole.losses}, ties {whole.ties}.")

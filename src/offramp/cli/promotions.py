@@ -160,14 +160,17 @@ def print_promoted(done: Promoted, *, as_json: bool) -> None:
     print_changes(done.changes)
     for reason in done.refused:
         click.echo(f"  {'forced' if move else 'the gate would refuse'}: {plain(reason)}")
+    notes = [f"  note: {plain(note)}" for note in done.notes]
     if move is None:
+        for note in notes:
+            click.echo(note)
         click.echo(f"Would write {done.path}. Nothing was written.")
         return
     click.echo(f"{promotion.feature}: {move.label} is {promotion.version} ({plain(promotion.model.name)})")
     click.echo(f"  {_holdout_line(promotion.evidence.holdout)}")
     click.echo(f"  {done.path}")
-    for note in done.notes:
-        click.echo(f"  note: {plain(note)}")
+    for note in notes:
+        click.echo(note)
 
 
 def _holdout_line(found: SplitEvidence | None) -> str:

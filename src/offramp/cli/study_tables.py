@@ -72,7 +72,7 @@ def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, st
             "",
         )
         style = "green" if "recommended" in mark or "highest" in mark else "yellow" if mark else ""
-        params = Text(f"{f'{mark}: ' if mark else ''}{short_params(member.params, shared)}", style=style or "dim")
+        params = Text(f"{f'{mark}: ' if mark else ''}{short_params(member.shown, shared)}", style=style or "dim")
         lines.append(Text(_columns(member.candidate, cells), style=style))
         lines.append(Text(_columns("", second).rstrip(), style="dim"))
         lines.append(Padding(params, (0, 0, 0, 2)))
@@ -162,7 +162,7 @@ def _recommendation(report: StudyReport) -> str:
     if best is None:
         return "No recommendation: no candidate has every objective."
     proof = report.proof(best)
-    label = f"{best.candidate} ({short_params(best.params)})"
+    label = f"{best.candidate} ({short_params(best.shown)})"
     text = f"{report.headline()}{f' It is {label}.' if proof.proven is Proven.KEEP else ''}"
     if not best.feasible:
         text += f"\nIt breaks a limit of the space file: {'; '.join(map(limit_words, best.breaks))}."
@@ -182,7 +182,7 @@ def _recommendation(report: StudyReport) -> str:
             text += f" ({points(found.difference)} points, {interval_words(found.corrected)}{after}: {sure})"
         text += f". {proof.gap or ''}".rstrip()
     for other in proof.better[:MOST_NAMED]:
-        words = f"{other.candidate} ({short_params(other.params)})"
+        words = f"{other.candidate} ({short_params(other.shown)})"
         text += f"\nShown to be better on the holdout: {words}, {against_words(other)}."
     return text
 

@@ -28,6 +28,7 @@ from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory
 from offramp.program.program import Demos, Outcome, Program, labelled_demos
+from offramp.program.sent import Sent
 from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Purpose, Result, ResultState, Split
 from offramp.store.aggregates import group_of
 from offramp.store.results import ProbeRun
@@ -101,6 +102,7 @@ class Evaluator:
         self._results, self._settings = results, settings
         self._factory, self._check, self._within = factory, check, within
         self._programs: dict[str, Program] = {}
+        self._sent: dict[str, Sent] = {}
         self._crashes: list[bool] = []
         self._nearest: NearestDemos | None = None
         self._rejected: set[tuple[str, str]] = set()
@@ -149,6 +151,8 @@ class Evaluator:
                 self._check()
                 async with self._within():
                     outcome = self._sound(_checked(await program.run(example)))
+                    if batch.split is Split.SEARCH:
+                        self._sent.setdefault(program.candidate.id, Sent(program)).add(example.id, outcome.exchanges)
                     result = await result_of(outcome, **self._grading(program.candidate, example))
                     await self._results.keep(batch.split, result)
                     self._tell_rejected(program.candidate, result)
@@ -183,6 +187,10 @@ class Evaluator:
                 f"{outcome.program_error}. Fix it and run the same command again."
             )
         return outcome
+
+    def sent(self, candidate: str) -> Sent | None:
+        """What a candidate's runs on the search split sent, those of this session; None where there are none."""
+        return self._sent.get(candidate)
 
     async def observe(
         self, candidate: Candidate, examples: Sequence[Example], predictor: str | None = None

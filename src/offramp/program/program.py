@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -118,6 +119,11 @@ class Program:
         return self._fields.inputs
 
     @property
+    def own(self) -> bool:
+        """Whether it is a module of the user's own."""
+        return self._own
+
+    @property
     def module(self) -> dspy.Module:
         """The module, with instructions and static demos in place."""
         return self._module
@@ -141,6 +147,7 @@ class Program:
         began = time.perf_counter()
         try:
             module = self._module_for(example)
+            log.predictors, log.adapter = _names_in(module), self._adapter
             inputs = inputs_of(example.values, self._fields, self._declared)
             with (
                 recording(log),
@@ -251,6 +258,14 @@ def _crash_words(error: BaseException) -> str:
     place = own_place(list(traceback.walk_tb(error.__traceback__))[::-1])
     said = f": {cut(error)}" if str(error) else ""
     return f"{type(error).__name__}{said}{f' ({place})' if place else ''}"
+
+
+def _names_in(module: dspy.Module) -> dict[int, str]:
+    """Names of the predictors by identity, and by that of their signature where no other predictor has it."""
+    found = predictors_of(module)
+    uses = Counter(id(predictor.signature) for predictor in found.values())
+    once = {id(p.signature): name for name, p in found.items() if uses[id(p.signature)] == 1}
+    return {**once, **{id(predictor): name for name, predictor in found.items()}}
 
 
 def _named(trace: Sequence[Any], module: dspy.Module) -> Trace:

@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+import dspy
 
 from offramp.calls.failures import ProgramError
 from offramp.errors import JobError
@@ -38,12 +40,16 @@ class Exchange:
 
     Attributes:
         began, ended: by `time.perf_counter`, waiting for a place included.
+        predictor: that asked; None where it was none that the module names.
+        adapter: class of the adapter that the module set in place of the candidate's; None where it set none.
     """
 
     request: CallRequest
     reply: CallReply
     began: float = 0.0
     ended: float = 0.0
+    predictor: str | None = None
+    adapter: str | None = None
 
     @property
     def cost_usd(self) -> float | None:
@@ -68,6 +74,8 @@ class RunLog:
         program_error: the first request that was refused, or answer that could not be read; None when there was none.
         unreadable: whether `program_error` is an answer that could not be read.
         over: whether the run has ended.
+        predictors: names of the predictors by the identity of each, and of its signature where no other has that.
+        adapter: the candidate's.
     """
 
     purpose: Purpose
@@ -77,6 +85,8 @@ class RunLog:
     program_error: str | None = None
     unreadable: bool = False
     over: bool = False
+    predictors: Mapping[int, str] = field(default_factory=dict)
+    adapter: Any = None
     _asked: Counter[str] = field(default_factory=Counter, init=False)
     _flights: dict[asyncio.Future[None], asyncio.Task[Any] | None] = field(default_factory=dict, init=False)
 
@@ -92,7 +102,19 @@ class RunLog:
 
     def note_reply(self, request: CallRequest, reply: CallReply, began: float) -> None:
         """A reply, just now."""
-        self.exchanges.append(Exchange(request=request, reply=reply, began=began, ended=time.perf_counter()))
+        found = dspy.settings.adapter
+        adapter = None if found is self.adapter else type(found or dspy.ChatAdapter()).__name__
+        self.exchanges.append(
+            Exchange(
+                request=request, reply=reply, began=began, ended=time.perf_counter(), predictor=self._predictor(),
+                adapter=adapter,
+            )
+        )  # fmt: skip
+
+    def _predictor(self) -> str | None:
+        """The predictor that asks here. dspy.BestOfN and the like run copies, which have the same signature."""
+        asking = next((m for m in reversed(dspy.settings.caller_modules or ()) if isinstance(m, dspy.Predict)), None)
+        return self.predictors.get(id(asking)) or self.predictors.get(id(getattr(asking, "signature", None)))
 
     def note_program_error(self, error: ProgramError, request: CallRequest, began: float) -> None:
         """A refused request. A production run would wait and pay for it too, if the provider counted it."""

@@ -24,6 +24,7 @@ from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import Basis, Calendar, Retirement
 from offramp.program.demos import distinct
 from offramp.program.own_models import asked_models
+from offramp.program.sent import SentValues
 from offramp.promote.capture import (
     NotRenderable,
     Parts,
@@ -100,8 +101,9 @@ def build_promotion(
         UsageError: it cannot be promoted: its model, parameters or demos are not available as they were.
     """
     holdout = ResultStore(store).get(opened.row.name, Split.HOLDOUT, row.id)
-    parts, matched, others = asyncio.run(_replayed(store, opened, row.candidate, holdout))
+    parts, matched, others, sent = asyncio.run(_replayed(store, opened, row.candidate, holdout))
     evidence = evidence_of(store, opened, row, requests_matched=matched, root=request.root, trials=trials)
+    evidence = replace(evidence, sent=sent or row.sent or None)
     fallbacks = fallback_models(request.fallbacks, opened, row.candidate)
     dates = {
         m.name: request.calendar.retirement(m.name, m.route, stated=m.retirement_date)
@@ -222,9 +224,9 @@ def promoted_demos(parts: Parts) -> PromotedDemos:
 
 async def _replayed(
     store: Store, opened: LoadedStudy, candidate: Candidate, holdout: Results
-) -> tuple[Parts, int, tuple[Model, ...]]:
-    """What the candidate's program is made of, how many of its runs on the holdout make only measured requests, and
-    the other models that they ask.
+) -> tuple[Parts, int, tuple[Model, ...], SentValues]:
+    """What the candidate's program is made of, how many of its runs on the holdout make only measured requests, the
+    other models that they ask, and what they send that its params do not say.
 
     Answers come from the ledger alone.
     """
@@ -245,11 +247,11 @@ async def _replayed(
             models=job.models,
         )
         examples = [example for example in job.task.splits.holdout if example.id in scored]
-        matched, others = await runs_matched(parts, examples, session.recorded)
+        matched, others, sent = await runs_matched(parts, examples, session.recorded)
         if job.factory is not None and not job.space.store_text:  # without texts no run comes to its end
             seen = asked_models(job.factory(), job.models)
             others = {**others, **{name: model for name, model in seen.items() if name != candidate.model}}
-        return parts, matched, tuple(others[name] for name in sorted(others))
+        return parts, matched, tuple(others[name] for name in sorted(others)), sent
 
 
 async def _with_rendering(draft: Promotion, parts: Parts, opened: LoadedStudy) -> tuple[Promotion, Rows | None]:

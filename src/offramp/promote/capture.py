@@ -19,6 +19,7 @@ from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory, build_module, predictors_of
 from offramp.program.program import Demos, Program, demo_rows
+from offramp.program.sent import Sent, SentValues
 from offramp.promote.promotion import MessagePart, MessageTemplate, Rendering
 from offramp.records import CallReply, CallRequest, Candidate, Example, Model
 from offramp.space.params import MAIN
@@ -71,8 +72,9 @@ class Recorder:
 
 async def runs_matched(
     parts: Parts, examples: Sequence[Example], recorded: RecordedAnswers
-) -> tuple[int, Mapping[str, Model]]:
-    """How many runs on these examples make only requests that were measured, and the other models that they ask.
+) -> tuple[int, Mapping[str, Model], SentValues]:
+    """How many runs on these examples make only requests that were measured, the other models that they ask, and what
+    they send that the candidate's params do not say.
 
     Answers come from the ledger.
     """
@@ -84,11 +86,12 @@ async def runs_matched(
         return await recorded.send(request)
 
     matched, program = 0, parts.program(send)
+    sent = Sent(program)
     for example in examples:
         recorded.asked = recorded.unknown = 0
-        await program.run(example)
+        sent.add(example.id, (await program.run(example)).exchanges)
         matched += bool(recorded.asked) and not recorded.unknown
-    return matched, others
+    return matched, others, sent.other_than_stated()
 
 
 async def rendering_of(parts: Parts) -> tuple[Rendering, list[dict[str, Any]]]:

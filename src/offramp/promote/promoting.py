@@ -23,6 +23,7 @@ from offramp.promote.promotion_store import PromotionStore, sealed
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.store.engine import Store
 from offramp.study.domain.regressions import paired_counts, regressed_at_most
+from offramp.study.domain.sent_values import sent_words
 from offramp.study.lookup import find_candidate, full_name, open_looking
 from offramp.study.queries.study_rows import read_holdout_scores, read_study_rows
 from offramp.study.study_report import StudyRows, report_of
@@ -48,7 +49,7 @@ class Promoted:
         changes: against what the label pointed at before.
         move: the line of the history; None for a dry run.
         refused: reasons for which the gate refused, where it was forced.
-        notes: after a rollback: which of its models have retired or soon do.
+        notes: where its requests are not what its params say; after a rollback: which models have retired or soon do.
     """
 
     promotion: Promotion
@@ -113,16 +114,20 @@ def _written(
     promotion: Promotion, built: BuiltPromotion, root: Path, label: str, *, why: str | None, force: bool, dry_run: bool
 ) -> Promoted:
     reasons = promotion.evidence.gate.refused
+    notes = tuple(sent_words(promotion.evidence.params, promotion.evidence.sent or {}))
     store = PromotionStore(root, promotion.feature)
     found = changes(current(store.folder, label), sealed(promotion))
     if reasons and not force:
         raise PromotionRefused(promotion, reasons, found)
     if dry_run:
         path = store.folder.version_path(sealed(promotion).version)
-        return Promoted(promotion=sealed(promotion), path=path, changes=found, move=None, refused=reasons)
+        return Promoted(
+            promotion=sealed(promotion), path=path, changes=found, move=None, refused=reasons, notes=notes
+        )  # fmt: skip
     kept, move = store.promote(promotion, built.rows, label=label, why=why)
     path = store.folder.version_path(kept.version)
-    return Promoted(promotion=kept, path=path, changes=replace(found, after=kept.version), move=move, refused=reasons)
+    found = replace(found, after=kept.version)
+    return Promoted(promotion=kept, path=path, changes=found, move=move, refused=reasons, notes=notes)
 
 
 def _regressed_at_most(store: Store, rows: StudyRows, candidate: str) -> float | None:

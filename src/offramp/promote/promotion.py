@@ -243,6 +243,7 @@ class Evidence:
         holdout_results: score and latency by example; where a judge graded, also a hash of the answer.
         incumbent: None where the study has none, or it is the incumbent itself.
         probe: None where latency was not measured in isolation.
+        sent: what its runs sent that `params` do not say, by param and predictor; None where they say it.
     """
 
     study: str
@@ -264,6 +265,7 @@ class Evidence:
     holdout_results: FileRef | None = None
     incumbent: BeatenIncumbent | None = None
     probe: LatencyProbe | None = None
+    sent: Mapping[str, Any] | None = None
     gate: Gate
 
 

@@ -23,6 +23,7 @@ from offramp.space.load import space_from_json
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.studies import StudyRow
+from offramp.study.domain.sent_values import as_sent
 from offramp.study.queries.dataset_rows import Dataset
 from offramp.task.dataset import load_examples
 from offramp.task.fields import TaskFields, task_fields
@@ -91,9 +92,9 @@ class Detail:
 # ----------------------------------------------------------------------------------------------------- what differs
 
 
-def settings_of(candidate: Candidate, other: Candidate | None) -> tuple[Setting, ...]:
+def settings_of(kept: CandidateRow, other: CandidateRow | None) -> tuple[Setting, ...]:
     """The candidate's settings, each beside that of `other`."""
-    mine = _settings(candidate)
+    mine = _settings(kept)
     theirs = mine if other is None else _settings(other)
     return tuple(
         Setting(
@@ -106,22 +107,24 @@ def settings_of(candidate: Candidate, other: Candidate | None) -> tuple[Setting,
     )
 
 
-def _settings(candidate: Candidate) -> dict[str, str]:
+def _settings(kept: CandidateRow) -> dict[str, str]:
+    candidate, shown = kept.candidate, as_sent(kept.params, kept.sent)
     demos = "none"
     if candidate.demo_kind is DemoKind.OWN:
         demos = "the module's own"
     elif candidate.demo_count and candidate.demo_kind is not DemoKind.NONE:
-        demos = f"{candidate.demo_count} {candidate.demo_kind} (seed {candidate.demo_seed})"
+        demos = f"{shown.get('demos.count', candidate.demo_count)} {candidate.demo_kind} (seed {candidate.demo_seed})"
     fixed: dict[str, Any] = {
         "model": candidate.model,
         "module": candidate.module,
-        "adapter": candidate.adapter,
+        "adapter": shown.get("format", candidate.adapter),
         **({"tools": candidate.tools} if candidate.tools != "text" else {}),
         "constrained decoding": "yes" if candidate.constrained else "no",
         "demos": demos,
     }
+    sent = {name: shown.get(name, value) for name, value in candidate.request_params.items()}
     models = {f"model of {predictor}": name for predictor, name in candidate.models.items()}
-    return {name: str(value) for name, value in {**fixed, **models, **candidate.request_params}.items()}
+    return {name: str(value) for name, value in {**fixed, **models, **sent}.items()}
 
 
 def instructions_of(candidate: Candidate, other: Candidate | None) -> tuple[Instruction, ...]:

@@ -66,7 +66,7 @@ class Row:
 def labels_of(members: Sequence[Member]) -> Callable[[Member], str]:
     """Gives each member a label in a few words: the model, and what is not the same for all members."""
     shared = shared_params(members) - {"model"}
-    return lambda member: short_params({name: value for name, value in member.params.items() if name not in shared})
+    return lambda member: short_params({name: value for name, value in member.shown.items() if name not in shared})
 
 
 def rows_of(report: StudyReport, *, most_others: int = MOST_OTHERS) -> tuple[Row, ...]:

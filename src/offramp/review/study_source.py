@@ -182,7 +182,7 @@ class StudySource:
             row=row,
             number=kept.number,
             origin=origin_words(kept),
-            settings=settings_of(kept.candidate, before),
+            settings=settings_of(kept, other),
             instructions=instructions_of(kept.candidate, before),
             demos=demos or (self.bootstrapped(row.id) if bootstrapped else ()),
             demos_note=note,

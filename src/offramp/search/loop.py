@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from offramp.calls.failures import ModelNotFound
 from offramp.errors import OfframpError
@@ -25,7 +26,7 @@ from offramp.search.state import StudyState
 from offramp.search.trial_queue import TrialQueue
 from offramp.search.untried import UntriedCandidates
 from offramp.search.warm.start import add_prior
-from offramp.store.candidates import texts_of
+from offramp.store.candidates import CandidateState, texts_of
 
 DUPLICATES = 3
 """After so many proposals in a row that were tried already, an untried one is drawn at random."""
@@ -70,9 +71,9 @@ class Loop:
         self.reserve.reserve()
         await self._retry_failed_examples()
         while True:
-            if len(self.state.tried) >= self.options.trials:
+            if self.state.trials >= self.options.trials:
                 return "trials"
-            exhausted = not self._untried.left(self.state.tried)
+            exhausted = not self._untried.left(self.state.known)
             due = self.rounds is not None and self.rounds.due(self.state.job, exhausted=exhausted)
             if exhausted and not due:
                 return "space_exhausted"
@@ -122,7 +123,7 @@ class Loop:
         state.values(incumbent, evaluation)
         state.fix_scales(evaluation)
         outcome = state.trial_outcome(incumbent, evaluation)
-        origin = self._queue.origin(incumbent, incumbent=True)
+        origin = {**self._queue.origin(incumbent, incumbent=True), **self._as_sent(evaluation)}
         state.keep(incumbent, evaluation, self.study.next_number(), origin=origin)
         self.reporter.publish()
         self.study.add_incumbent(incumbent.params, *outcome)
@@ -162,9 +163,9 @@ class Loop:
             asked = self.study.ask()
             with self._told_on_error(asked):
                 candidate = self.state.job.candidate(asked.params)
-                if candidate.id not in self.state.tried:
+                if candidate.id not in self.state.known:
                     return asked, candidate
-                self._tell_duplicate(asked, candidate)
+                self._tell_duplicate(asked, candidate, self.state.twins.get(candidate.id, candidate.id))
 
     async def _run_trial(self, asked: Asked, candidate: Candidate) -> None:
         """Evaluates a candidate as far as it is worth it, keeps it, and tells Optuna."""
@@ -182,6 +183,14 @@ class Loop:
                     )
                     if stopped_by is not None:
                         break
+            sent = self._as_sent(evaluation)
+            ended = CandidateState.COMPLETE if stopped_by is None else CandidateState.STOPPED
+            if (twin := state.twin_of(sent.get("requests"), ended)) is not None:
+                state.twins[candidate.id] = twin
+                self.reporter.publish()
+                self._tell_duplicate(asked, candidate, twin)
+                return
+            origin |= sent
             if stopped_by is not None:
                 reason = f"{stopped_by} is ahead of it in every objective"
                 state.keep(candidate, evaluation, asked.number, origin=origin, stopped_because=reason)
@@ -194,6 +203,15 @@ class Loop:
             state.keep(candidate, evaluation, asked.number, origin=origin)
             self.reporter.publish()
             self.study.tell(asked.number, *outcome)
+
+    def _as_sent(self, evaluation: Evaluation) -> dict[str, Any]:
+        """What a candidate's record keeps of its requests; `requests` where equal ones make it the same candidate."""
+        sent = self.session.evaluator.sent(evaluation.candidate)
+        if sent is None:
+            return {}
+        fingerprint = sent.fingerprint([result.example for result in evaluation.results])
+        found = {"requests": fingerprint, "sent": sent.other_than_stated()}
+        return {name: value for name, value in found.items() if value}
 
     def _begin(self, candidate: Candidate) -> None:
         """A candidate runs from here on; results that it has already are not run again."""
@@ -214,23 +232,23 @@ class Loop:
                 self.study.tell_failed(asked.number, f"{type(error).__name__}: {error}")
             raise
 
-    def _tell_duplicate(self, asked: Asked, candidate: Candidate) -> None:
-        """Ends the trial of a candidate that was tried before, with what it came to then."""
-        first = self.state.first_trial(candidate.id)
-        if candidate.id in self.state.stopped:
-            attributes = stopped_attributes(candidate, self.state.stopped[candidate.id], f"as trial {first}")
+    def _tell_duplicate(self, asked: Asked, candidate: Candidate, same: str) -> None:
+        """Ends the trial of a candidate that was tried before, as `same`, with what that came to then."""
+        first = self.state.first_trial(same)
+        if same in self.state.stopped:
+            attributes = stopped_attributes(candidate, self.state.stopped[same], f"as trial {first}")
             self.study.tell_stopped(asked.number, {**attributes, "duplicate_of": first})
             return
-        values, attributes, missed = self.state.trial_outcome(candidate, self.state.finished[candidate.id])
+        values, attributes, missed = self.state.trial_outcome(candidate, self.state.finished[same])
         self.study.tell(asked.number, values, {**attributes, "duplicate_of": first}, missed)
 
     def _queue_untried(self) -> bool:
         """Queues what goes before the sampler, or what it would not find; False when nothing is left."""
         params = self._queue.next()
         if params is None and self.state.job.space.search.sampler == "grid":
-            params = self._untried.in_turn(self.state.tried)
+            params = self._untried.in_turn(self.state.known)
         elif params is None and self.study.duplicates_in_a_row() >= DUPLICATES:
-            params = self._untried.at_random(self.state.tried)
+            params = self._untried.at_random(self.state.known)
         elif params is None:
             return True
         if params is not None:

@@ -10,7 +10,7 @@ trial that Optuna has finished.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -59,6 +59,7 @@ class StudyState:
         candidates: all of them by id, the running one included.
         variants: instructions beside those of the space file.
         reused_calls: answers that this run did not pay again, from stored results.
+        twins: candidates that turned out to send what another sends, by id, each with the other's id.
     """
 
     def __init__(self, job: ResolvedJob, study: StudyRow, store: Store, results: StudyResults) -> None:
@@ -76,6 +77,7 @@ class StudyState:
         self.stopped: dict[str, Evaluation] = {}
         self.candidates: dict[str, Candidate] = {}
         self.reused_calls = 0
+        self.twins: dict[str, str] = {}
         self._rows: dict[str, CandidateRow] = {}
         self._counts: dict[str, PairedCounts] = {}
         self._scoring = scoring_context(study)
@@ -95,6 +97,10 @@ class StudyState:
                 self.reused_calls += answers_behind(evaluation.results)
         for row in rows.values():
             self._candidates.drop(self.name, row.id)
+        numbers = {row.number: row.id for row in self._rows.values()}
+        for trial in study.ended():
+            if trial.duplicate_of in numbers and trial.candidate not in self._rows:
+                self.twins[trial.candidate] = numbers[trial.duplicate_of]
 
     def fix_scales(self, incumbent: Evaluation | None) -> None:
         """Fixes the objectives' scales once for a study, in its record, so that every later run uses the same ones."""
@@ -119,6 +125,21 @@ class StudyState:
     def tried(self) -> Mapping[str, CandidateRow]:
         """Every candidate whose trial has ended, by id."""
         return self._rows
+
+    @property
+    def known(self) -> Collection[str]:
+        """Every candidate that need not be tried: those that were, and those that send what another sent."""
+        return self._rows.keys() | self.twins.keys()
+
+    @property
+    def trials(self) -> int:
+        """Trials that ran a candidate; one that turned out to send what another sent ran as well."""
+        return len(self.known)
+
+    def twin_of(self, fingerprint: str | None, state: CandidateState) -> str | None:
+        """The candidate that was kept with the same requests; None where there is none."""
+        rows = (row for row in self._rows.values() if row.state is state)
+        return next((row.id for row in rows if fingerprint and row.origin.get("requests") == fingerprint), None)
 
     def first_trial(self, candidate: str) -> int:
         """Number of the trial that evaluated a candidate first."""

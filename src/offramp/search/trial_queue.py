@@ -31,7 +31,7 @@ class TrialQueue:
         for candidate, params in self._all():
             if params.get("model") in self._state.job.parked:
                 continue
-            if candidate not in self._state.tried and candidate not in self._given:
+            if candidate not in self._state.known and candidate not in self._given:
                 self._given.add(candidate)
                 return params
         return None

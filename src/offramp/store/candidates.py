@@ -43,7 +43,8 @@ class CandidateRow:
     Attributes:
         number: of its first trial.
         origin: where it came from, by `kind`: `incumbent`, `sampler`, `study` (the front that this study started from)
-            or `proposal`, the last two with `parents`. `cells` says which study its first results were copied from.
+            or `proposal`, the last two with `parents`. `cells` says which study its first results were copied from,
+            `requests` (a hash) and `sent` what its runs on the search split sent.
         reason: why it was stopped; None for a complete one.
         stored_id: the id it was read by, so that thousands need not be recomputed; None for one made here.
     """
@@ -59,6 +60,11 @@ class CandidateRow:
     def id(self) -> str:
         """The candidate's id."""
         return self.stored_id or self.candidate.id
+
+    @property
+    def sent(self) -> Mapping[str, Any]:
+        """What was sent that its params do not say: param to predictor to values; empty where they say it."""
+        return dict(self.origin.get("sent") or {})
 
     @property
     def params(self) -> Mapping[str, Scalar]:

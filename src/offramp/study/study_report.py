@@ -128,7 +128,7 @@ class StudyReport:
     def headline(self) -> str | None:
         """What to do, in one sentence; None where nothing can be recommended."""
         best = self.recommended
-        label = "" if best is None else f"{best.candidate} ({short_params(best.params)})"
+        label = "" if best is None else f"{best.candidate} ({short_params(best.shown)})"
         return None if best is None else self.proof(best).headline(label)
 
     def to_json(self) -> dict[str, Any]:
@@ -188,6 +188,7 @@ def member_json(member: Member | None) -> dict[str, Any] | None:
         **answer_counts(search),
         "cost_cold_usd": search.cost_cold_usd,
         "notes": member_notes(member),
+        **({"sent": dict(member.sent)} if member.sent else {}),
     }
 
 
@@ -253,6 +254,7 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
             holdout=_held(row.id, rows),
             regressed_at_most=_regressed(row.id, rows),
             runs=rows.probes.get(row.id),
+            sent=row.sent,
         )
         for row in rows.candidates
         if row.state is CandidateState.COMPLETE and row.id in rows.search

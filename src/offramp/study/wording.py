@@ -223,5 +223,5 @@ def _shown(params: Mapping[str, Scalar], leave_out: Collection[str]) -> list[str
 
 def shared_params(members: Sequence[Member]) -> set[str]:
     """Request params that are the same for all, and so distinguish none."""
-    names = {name for member in members for name in member.params}
-    return {name for name in names if len({repr(member.params.get(name)) for member in members}) == 1}
+    names = {name for member in members for name in member.shown}
+    return {name for name in names if len({repr(member.shown.get(name)) for member in members}) == 1}

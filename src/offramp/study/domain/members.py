@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from offramp.stats import effective_n, knee, mean_interval_of, non_dominated, qu
 from offramp.store.results import ProbeRuns
 from offramp.study.domain.objectives import BrokenLimit, broken_limits, utility_of
 from offramp.study.domain.paired_comparison import Groups, PairedComparison, Scores, compare_all, groups_of
+from offramp.study.domain.sent_values import as_sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ class Member:
     Attributes:
         candidate: id.
         params: full assignment.
+        sent: what was sent that the params do not say: param to predictor to values.
         search, holdout: what it came to there, at today's prices; `holdout` is None where it was not scored.
         latency_statistic: how latencies become one number in this study, such as `p50`.
         utility: weighted, 0..1; None when an objective is not known.
@@ -91,6 +94,12 @@ class Member:
     probe: Probe | None = None
     regressed_at_most: float | None = None
     common_quality: float | None = None
+    sent: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> dict[str, Scalar]:
+        """Its params as they are shown: with what was sent."""
+        return as_sent(self.params, self.sent)
 
     @property
     def quality(self) -> float | None:
@@ -125,6 +134,7 @@ class Member:
 def member_of(
     candidate: str, params: Mapping[str, Scalar], search: Aggregate, scoring: ScoringContext, *,
     holdout: Aggregate | None = None, regressed_at_most: float | None = None, runs: ProbeRuns | None = None,
+    sent: Mapping[str, Any] | None = None,
 ) -> Member:  # fmt: skip
     """One candidate as a member of its study.
 
@@ -132,6 +142,7 @@ def member_of(
         search, holdout: priced. A holdout without one scored example is as good as none.
         regressed_at_most: as `violations` takes it.
         runs: its timed runs; None where there are none.
+        sent: what was sent that the params do not say.
     """
     breaks = broken_limits(scoring.constraints, search, regressed_at_most)
     return Member(
@@ -146,6 +157,7 @@ def member_of(
         incumbent=candidate == scoring.incumbent,
         probe=None if runs is None else probe_of(runs),
         regressed_at_most=regressed_at_most,
+        sent=sent or {},
     )
 
 

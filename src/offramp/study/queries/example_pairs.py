@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from offramp.records import SAME_SCORE, Result, Scalar, Split
@@ -34,11 +34,12 @@ from offramp.study.study_report import StudyRows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One of the two candidates; `number` is that of its trial."""
+    """One of the two candidates; `number` is that of its trial, `sent` what was sent that its params do not say."""
 
     candidate: str
     number: int
     params: Mapping[str, Scalar]
+    sent: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +156,8 @@ def compare_sides(
     return CandidateComparison(
         study=rows.study.name,
         split=chosen,
-        a=Side(candidate=a, number=sides.a.number, params=sides.a.params),
-        b=Side(candidate=b, number=sides.b.number, params=sides.b.params),
+        a=Side(candidate=a, number=sides.a.number, params=sides.a.params, sent=sides.a.sent),
+        b=Side(candidate=b, number=sides.b.number, params=sides.b.params, sent=sides.b.sent),
         whole=whole,
         looked_at=looks,
         slices=_slices(pairs, groups, confidence, margin),
