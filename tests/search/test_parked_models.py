@@ -7,6 +7,7 @@ import pytest
 from test_search_over_http import Provider
 
 from offramp.calls.failures import ModelNotFound
+from offramp.job.judges import JudgeNotFound
 from offramp.records import Purpose
 from offramp.search import api
 from offramp.search.outcome import NoModelLeft
@@ -204,7 +205,8 @@ def test_a_judge_whose_model_retired_ends_the_job_and_is_named(tmp_path, monkeyp
 
     answered_by(monkeypatch, FunctionTransport(reply))
     error = run_job(space, tmp_path).error
-    assert isinstance(error, ModelNotFound) and "grader: the judge's model has retired" in str(error)
+    assert isinstance(error, JudgeNotFound) and "metric.model" in str(error) and "grader" in str(error), error
+    assert "retired" in str(error)
 
 
 @pytest.mark.parametrize(

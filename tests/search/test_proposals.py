@@ -209,7 +209,7 @@ def test_each_step_of_a_program_gets_texts_of_its_own(tmp_path, play, monkeypatc
         tmp_path,
         task={"module": "two.py:TwoSteps", "inputs": ["message"], "outputs": ["label"]},
         instructions={"gist": {"plain": "Gist."}, "sort": {"vague": "Vague.", "clear": "Clear."}},
-        incumbent={"model": "small"},
+        incumbent={"model": "small", "instruction": {"gist": "plain", "sort": "vague"}},
         program={"format": "plain"},
     )
     study = run_job(path, tmp_path)
