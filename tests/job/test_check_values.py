@@ -3,7 +3,9 @@
 import pytest
 
 from offramp.errors import SpaceError
+from offramp.job.checks import job_warnings
 from offramp.job.resolve import resolve_job
+from offramp.search.estimate import job_summary
 from offramp.space.load import load_space
 from offramp.task.metrics.judge import judge_params
 
@@ -101,3 +103,25 @@ def test_a_judge_is_not_sent_a_temperature_that_it_rejects(resolved):
     assert "temperature" not in judge_params(models[GPT5], {}, 5)
     assert "temperature" not in judge_params(models[SONNET], {"max_tokens": 50}, 5)
     assert judge_params(models[SONNET], {"temperature": 1}, 5)["temperature"] == 1
+
+
+JUDGE = "{{kind: judge, model: {model}, rubric: The team is right{params}}}"
+
+
+@pytest.mark.parametrize(
+    ("metric", "named"),
+    [
+        (JUDGE.format(model=GPT5, params=""), [GPT5]),
+        (JUDGE.format(model=SONNET, params=", params: {max_tokens: 50}"), [SONNET]),
+        (JUDGE.format(model="openai/gpt-5.4", params=", params: {reasoning_effort: high}"), ["openai/gpt-5.4"]),
+        (f"{{kind: mix, parts: [{JUDGE.format(model=GPT5, params='')}, {{kind: exact, field: team}}]}}", [GPT5]),
+        (JUDGE.format(model=MINI, params=""), []),
+        (JUDGE.format(model=GPT5, params=", params: {temperature: 1}"), []),
+        ("{kind: exact, field: team}", []),
+    ],
+)
+def test_a_temperature_that_a_judge_is_not_sent_is_said_before_the_job(resolved, metric, named):
+    job = resolved([MINI, GPT5, SONNET, "openai/gpt-5.4"], metric=metric)
+    told = [text for text in job_warnings(job) if "temperature 0 is left out" in text]
+    assert len(told) == len(named) and all(name in text for name, text in zip(named, told, strict=True)), told
+    assert [text for name, text in job_summary(job) if name == "warning" and text in told] == told

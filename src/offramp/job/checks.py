@@ -27,6 +27,7 @@ from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, Model
 from offramp.space.params import SearchParam, predictor_models
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
+from offramp.task.metrics.judge import steady_params
 from offramp.task.metrics.python import CallsModel
 from offramp.task.metrics.rows import PREDICTION, Answer, Missing
 from offramp.task.task import warnings_of
@@ -205,7 +206,24 @@ def _check_media(job: ResolvedJob) -> None:
 
 def job_warnings(job: ResolvedJob) -> list[str]:
     """What a person should know of a job before it runs, of its program and its data."""
-    return [*_fixed_models(job), *without_effect(job), *warnings_of(job.task, job.loaded.where("dataset"))]
+    told = [*_fixed_models(job), *without_effect(job), *_judges_without_temperature(job)]
+    return [*told, *warnings_of(job.task, job.loaded.where("dataset"))]
+
+
+def _judges_without_temperature(job: ResolvedJob) -> list[str]:
+    """Warnings: judges that are not sent the temperature 0 that others are, since their models do not accept it."""
+    parts = [part for part in judging_parts(job.space.metric) if "temperature" not in part.params]
+    names = dict.fromkeys(
+        str(part.model)
+        for part in parts
+        if "temperature" not in steady_params(job.models[str(part.model)], part.params)
+    )
+    where = job.loaded.where("metric")
+    return [
+        f"{where}: temperature 0 is left out of requests to the judge {name}, which does not accept it with its other "
+        "params: the same answer may get different grades"
+        for name in names
+    ]
 
 
 def _fixed_models(job: ResolvedJob) -> list[str]:
