@@ -29,6 +29,7 @@ from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory
 from offramp.program.program import Demos, Outcome, Program, labelled_demos
 from offramp.program.sent import Sent
+from offramp.program.tools import ToolResults
 from offramp.records import Candidate, DemoKind, Evaluation, Example, Model, Purpose, Result, ResultState, Split
 from offramp.store.aggregates import group_of
 from offramp.store.results import ProbeRun
@@ -90,6 +91,7 @@ class Evaluator:
         self, *, task: Task, models: Mapping[str, Model], send: Send, results: StudyResults,
         settings: EvaluatorSettings, factory: ModuleFactory | None = None,
         check: Callable[[], None] = lambda: None, within: Within = nullcontext,
+        tool_results: ToolResults | None = None,
     ) -> None:  # fmt: skip
         """Make it.
 
@@ -97,10 +99,12 @@ class Evaluator:
             results: what is known already; new results go there.
             check: called before each example; raises an OfframpError when the job has to stop.
             within: a context around each example, which may cut it off by raising an OfframpError.
+            tool_results: where results of the module's tools are recorded, and replayed from; None for neither.
         """
         self._task, self._models, self._send = task, models, send
         self._results, self._settings = results, settings
         self._factory, self._check, self._within = factory, check, within
+        self._tool_results = tool_results
         self._programs: dict[str, Program] = {}
         self._sent: dict[str, Sent] = {}
         self._crashes: list[bool] = []
@@ -243,6 +247,7 @@ class Evaluator:
         return Program(
             candidate, fields=self._task.fields, model=self._models[candidate.model], send=self._send,
             factory=self._factory, demos=demos, nearest=nearest, models=self._models,
+            tool_results=self._tool_results,
         )  # fmt: skip
 
     def _nearest_demos(self) -> NearestDemos:

@@ -21,6 +21,7 @@ from offramp.program.module import calls_tools, declared_inputs, predictors_of, 
 from offramp.program.own_models import refused_models
 from offramp.program.program import demo_rows
 from offramp.program.routing import declared
+from offramp.program.tools import tools_of
 from offramp.program.values import base_of
 from offramp.records import STANDARD_TIERS, DemoKind, Model
 from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, ModelPart, PythonMetric, as_list, model_name
@@ -69,6 +70,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
         _check_media(job)
         check_effects(job)
         _check_tools(job)
+        _check_named_tools(job)
         _check_race(job)
         _check_ids(job)
         _check_tiers(job)
@@ -206,7 +208,7 @@ def _check_media(job: ResolvedJob) -> None:
 
 def job_warnings(job: ResolvedJob) -> list[str]:
     """What a person should know of a job before it runs, of its program and its data."""
-    told = [*_fixed_models(job), *without_effect(job), *_judges_without_temperature(job)]
+    told = [*_fixed_models(job), *_tools_used(job), *without_effect(job), *_judges_without_temperature(job)]
     return [*told, *warnings_of(job.task, job.loaded.where("dataset"))]
 
 
@@ -240,6 +242,31 @@ def _fixed_models(job: ResolvedJob) -> list[str]:
     reach = "reach no predictor" if len(told) == len(predictors) else f"do not reach {these}"
     do = "Remove its `lm` from the module, or search it with `program.models`."
     return [f"{', '.join(told)}, as the module sets; `models` and `params` {reach}. {do}"]
+
+
+def _tools_used(job: ResolvedJob) -> list[str]:
+    """Warnings: the module's tools, which run during a search, and those of them that are not replayed."""
+    tools = [] if job.factory is None else sorted(tools_of(job.factory()))
+    effects = [name for name in tools if name in job.space.task.tools_with_effects]
+    replayed = [name for name in tools if name not in effects]
+    found = []
+    if effects:
+        run = "runs" if len(effects) == 1 else "run"
+        found.append(f"task.tools: {', '.join(effects)} {run} for every row and candidate that asks, with real effects")
+    if replayed:
+        do = "Write `task.tools: {NAME: {effects: true}}` for one that changes something."
+        found.append(f"results of {', '.join(replayed)} are recorded and replayed for equal inputs. {do}")
+    return found
+
+
+def _check_named_tools(job: ResolvedJob) -> None:
+    """Refuses names in `task.tools` that no tool of the module has."""
+    stated = job.space.task.tools or {}
+    known = sorted(tools_of(job.factory())) if stated and job.factory is not None else []
+    for name in (name for name in stated if name not in known):
+        where, expected = job.loaded.where("task.tools"), f"one of {', '.join(known)}" if known else "no tools"
+        do = nearest(name, known) or ("" if known else "The module holds no dspy.Tool: remove it.")
+        raise SpaceError(problem(where, "task.tools", got=name, expected=expected, do=do or None))
 
 
 def _check_tools(job: ResolvedJob) -> None:

@@ -28,7 +28,9 @@ from offramp.task.task import Task
 
 
 def _without_new_defaults(task: dict[str, Any]) -> None:
-    """Leaves out what inputs had no key for before they could be media, so that studies keep their names."""
+    """Leaves out what had no key before inputs could be media and tools be named, so that studies keep their names."""
+    if task["tools"] is None:
+        del task["tools"]
     for part in (task["signature"], task):
         inputs = part.get("inputs") if isinstance(part, dict) else None
         for given in inputs.values() if isinstance(inputs, dict) else ():

@@ -23,6 +23,7 @@ from offramp.calls.transports import Transport
 from offramp.errors import JobError
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.evaluate.results import StudyResults
+from offramp.evaluate.tool_results import StudyToolResults
 from offramp.job.clock import Clock, Interrupted
 from offramp.job.judges import naming_judges
 from offramp.job.resolved import ResolvedJob
@@ -152,10 +153,14 @@ async def open_session(
             concurrency=concurrency, max_failed_share=job.space.calls.max_failed_share, balance_by=job.balance_by,
             bootstrap_min_score=job.space.demos.min_score,
         )  # fmt: skip
+        tool_results = StudyToolResults(
+            store, study, effects=job.space.task.tools_with_effects, stored=text and caps is not None
+        )  # fmt: skip
         send = naming_judges(sender.send, job.loaded)
         evaluator = Evaluator(
             task=job.task, models={**job.models, **(models or {})}, send=send, results=results,
             settings=settings, factory=job.factory, check=clock.check, within=clock.within,
+            tool_results=tool_results,
         )  # fmt: skip
         yield Session(
             evaluator=evaluator, sender=sender, send=send, clock=clock, results=results, budget=budget,

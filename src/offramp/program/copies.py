@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import types
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Any
 
 import dspy
@@ -24,13 +25,21 @@ _MOST_COPIED = 10_000
 """Items of containers that one copy of a module copies in all; beyond them containers are shared."""
 
 
-def copy_for_run(module: dspy.Module) -> dspy.Module:
-    """The copy."""
-    return _Copier().of(module)
+AroundTool = Callable[[dspy.Tool, Callable[..., Any]], Callable[..., Any]]
+
+
+def copy_for_run(module: dspy.Module, around: AroundTool | None = None) -> dspy.Module:
+    """The copy.
+
+    Args:
+        around: given a tool and the copy of its function, what the copy of the tool calls.
+    """
+    return _Copier(around).of(module)
 
 
 class _Copier:
-    def __init__(self) -> None:
+    def __init__(self, around: AroundTool | None) -> None:
+        self._around = around
         self._made: dict[int, Any] = {}
         self._items = 0
 
@@ -49,7 +58,8 @@ class _Copier:
             words = {name: self.of(word) for name, word in value.keywords.items()}
             return functools.partial(self.of(value.func), *map(self.of, value.args), **words)
         if isinstance(value, dspy.Tool):
-            return value.model_copy(update={"func": self.of(value.func)})
+            func = self.of(value.func)
+            return value.model_copy(update={"func": self._around(value, func) if self._around else func})
         return value
 
     def _module(self, value: Any) -> Any:

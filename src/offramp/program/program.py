@@ -32,6 +32,7 @@ from offramp.program.module import ModuleFactory, build_module, declared_inputs,
 from offramp.program.plain import REASONING
 from offramp.program.routing import Routes, Undeclared
 from offramp.program.run_log import Exchange, NoRequest, RunLog
+from offramp.program.tools import RunTools, ToolResults
 from offramp.program.values import cut, json_value, own_place, plain_text
 from offramp.records import CallReply, Candidate, DemoKind, Example, Model, Purpose
 from offramp.task.fields import TaskFields
@@ -90,7 +91,7 @@ class Program:
     def __init__(
         self, candidate: Candidate, *, fields: TaskFields, model: Model, send: Send,
         factory: ModuleFactory | None = None, demos: Demos | None = None, nearest: NearestDemos | None = None,
-        models: Mapping[str, Model] | None = None, strict: bool = True,
+        models: Mapping[str, Model] | None = None, strict: bool = True, tool_results: ToolResults | None = None,
     ) -> None:  # fmt: skip
         """Make it.
 
@@ -99,9 +100,11 @@ class Program:
             nearest: gives `demo_count` of them per example for that kind.
             models: others that a module of one's own may call, by name.
             strict: whether calls of models that are not among them are refused, and runs without any call failures.
+            tool_results: where results of the module's tools are recorded, and replayed from; None for neither.
         """
         self.candidate = candidate
         self._fields, self._nearest, self._own = fields, nearest, factory is not None
+        self._tool_results = tool_results
         self._module = build_module(candidate, fields, factory, demos or {})
         self._declared = declared_inputs(self._module) if self._own else None
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
@@ -141,12 +144,13 @@ class Program:
     async def run(self, example: Example, *, purpose: Purpose = Purpose.PROGRAM, replicate: int = 0) -> Outcome:
         """Runs the program on one example. Raises nothing but cancellation: every end is an outcome."""
         log = RunLog(purpose=purpose, replicate=replicate)
+        tools = RunTools(self._tool_results, log) if self._tool_results is not None and self._own else None
         given: Outcome | None = None
         error: BaseException | None = None
         trace: list[Any] = []
         began = time.perf_counter()
         try:
-            module = self._module_for(example)
+            module = self._module_for(example, tools)
             log.predictors, log.adapter = _names_in(module), self._adapter
             inputs = inputs_of(example.values, self._fields, self._declared)
             with (
@@ -172,22 +176,23 @@ class Program:
             raise asyncio.CancelledError  # the program swallowed it
         if self._routes.strict and given is not None and not log.exchanges and log.program_error is None:
             log.note_infrastructure_error(NoRequest(_NO_REQUEST))
-        latency_s = self._latency_s(log, began, ended)
+        latency_s = self._latency_s(log, tools, began, ended)
         return replace(_outcome(given, error, log), latency_s=latency_s)
 
-    def _latency_s(self, log: RunLog, began: float, ended: float) -> float | None:
+    def _latency_s(self, log: RunLog, tools: RunTools | None, began: float, ended: float) -> float | None:
         """How long an app would wait for the run; None without a reply. A module's own code and tools count too."""
         if not log.exchanges:
             return None
         if not self._own:
             return sum(reply.latency_s for reply in log.replies)
         spans = [Span(began=e.began, ended=e.ended, counts_s=e.reply.latency_s) for e in log.exchanges]
+        spans += tools.spans if tools is not None else []
         return critical_path_s(spans, began=began, ended=ended)
 
-    def _module_for(self, example: Example) -> dspy.Module:
+    def _module_for(self, example: Example, tools: RunTools | None) -> dspy.Module:
         if self._nearest is None and not self._own:
             return self._module
-        module = copy_for_run(self._module)
+        module = copy_for_run(self._module, tools.around if tools is not None else None)
         if self._nearest is not None:
             chosen = self._nearest.nearest(example, self.candidate.demo_count)
             for predictor in predictors_of(module).values():

@@ -95,6 +95,11 @@ class RunLog:
         """Every reply, in the order of arrival."""
         return [exchange.reply for exchange in self.exchanges]
 
+    @property
+    def asked(self) -> int:
+        """How many requests it has begun."""
+        return self._asked.total()
+
     def repeats(self, request_hash: str) -> int:
         """How often this run has asked for just this before; counts this time."""
         self._asked[request_hash] += 1

@@ -122,6 +122,16 @@ class Signature(_Part):
 _MEDIA = re.compile(r"(\w+)\s*:\s*(?:dspy\s*\.\s*)?(Image|Audio|File)\b")
 
 
+class ToolPart(_Part):
+    """What offramp has to know of a tool of `task.module`."""
+
+    effects: bool = Field(
+        False,
+        description="Whether calling it changes something (sends, books, writes). Its results are then never replayed: "
+        "it runs for every row and candidate that asks it.",
+    )
+
+
 class TaskPart(_Part):
     """What the program does: a signature (string or typed fields), or a `dspy.Module` of your own.
 
@@ -139,6 +149,11 @@ class TaskPart(_Part):
         None, description="With `module`: names of its input fields, or names with what they hold."
     )
     outputs: list[FieldName] | None = Field(None, description="With `module`: names of its output fields.")
+    tools: dict[str, ToolPart] | None = Field(
+        None,
+        description="With `module`: its tools that something has to be said of, by name. Results of the others are "
+        "recorded by their input, and replayed in the study.",
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> TaskPart:
@@ -149,7 +164,14 @@ class TaskPart(_Part):
                 raise Misfit(name, "the names of the module's fields", got="none", do=do)
             if self.module is None and getattr(self, name) is not None:
                 raise Misfit(name, f"no `{name}` with `signature`, which names its own fields", do="Remove it.")
+        if self.module is None and self.tools is not None:
+            raise Misfit("tools", "no `tools` with `signature`, which has none", do="Remove it.")
         return self
+
+    @property
+    def tools_with_effects(self) -> tuple[str, ...]:
+        """Names of the tools that are never replayed."""
+        return tuple(name for name, tool in (self.tools or {}).items() if tool.effects)
 
     @property
     def media(self) -> dict[str, MediaKind]:

@@ -61,7 +61,7 @@ _SINCE_6: Mapping[str, Mapping[str, str]] = {
 }
 _SINCE_8: Mapping[str, Mapping[str, str]] = {tables.calls.name: {"service_tier": "VARCHAR(40)"}}
 _SINCE: Mapping[int, Sequence[Mapping[str, Mapping[str, str]]]] = {
-    5: (_SINCE_5, _SINCE_6, _SINCE_8), 6: (_SINCE_6, _SINCE_8), 7: (_SINCE_8,), 8: (_SINCE_8,),
+    5: (_SINCE_5, _SINCE_6, _SINCE_8), 6: (_SINCE_6, _SINCE_8), 7: (_SINCE_8,), 8: (_SINCE_8,), 9: (),
 }  # fmt: skip
 """What each version lacks that can be read without a change to its file."""
 
@@ -74,14 +74,16 @@ def views_of(version: int) -> tuple[str, ...] | None:
     for since in _SINCE[version]:
         for table, columns in since.items():
             lacking.setdefault(table, []).extend(columns)
-    new = tables.header_notices
     wider = (
         f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(f'NULL AS {name}' for name in columns)} FROM main.{table}"
         for table, columns in lacking.items()
     )
-    if version >= 8:
-        return tuple(wider)
-    return (*wider, f"CREATE TEMP VIEW {new.name} AS SELECT {', '.join(f'NULL AS {c.name}' for c in new.c)} WHERE 0")
+    new = (tables.tool_results, *([tables.header_notices] if version < 8 else []))
+    empty = (
+        f"CREATE TEMP VIEW {table.name} AS SELECT {', '.join(f'NULL AS {c.name}' for c in table.c)} WHERE 0"
+        for table in new
+    )
+    return (*wider, *empty)
 
 
 def _v6(conn: sa.Connection) -> None:
@@ -104,6 +106,11 @@ def _v9(conn: sa.Connection) -> None:
     _add_columns(conn, _SINCE_8)
 
 
+def _v10(conn: sa.Connection) -> None:
+    """What tools of modules gave."""
+    tables.tool_results.create(conn, checkfirst=True)
+
+
 def _add_columns(conn: sa.Connection, lacking: Mapping[str, Mapping[str, str]]) -> None:
     for table, columns in lacking.items():
         for name, kind in columns.items():
@@ -116,7 +123,7 @@ def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
         conn.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {name} {kind}"))
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9)
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9, _v10)
 LATEST = len(MIGRATIONS)
 
 

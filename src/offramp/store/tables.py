@@ -275,3 +275,13 @@ header_notices = sa.Table(
     sa.Column("sunset", sa.String(10), nullable=False),
     sa.Column("link", PlainText, nullable=False),
 )
+
+tool_results = sa.Table(
+    "offramp_tool_results",
+    metadata,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("tool", PlainText, nullable=False),
+    sa.Column("result", JsonText, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
+)
