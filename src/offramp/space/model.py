@@ -755,7 +755,7 @@ class SpaceFile(_Part):
     models: list[str | ModelPart] = Field(
         min_length=1, description="Models to search over: names, or mappings with what the catalogue does not know."
     )
-    instructions: dict[str, Annotated[str | FileText | Variants, Field(union_mode="left_to_right")]] = Field(
+    instructions: dict[str, Annotated[str | FileText | Variants | None, Field(union_mode="left_to_right")]] = Field(
         default_factory=dict,
         description="Variant name to text (or file); with several predictors, predictor to variants. `own:` without a "
         "text is the instruction that `task.module` has; without `instructions`, a module keeps all of its own.",

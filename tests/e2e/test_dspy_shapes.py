@@ -1,0 +1,517 @@
+"""The shapes of programs that DSPy users write, from `space check` to a promoted feature in an app and its check.
+
+For each, what the server was sent is what the study counted, and the labels of what is promoted say what is sent. A shape
+that offramp cannot run is refused by `space check` with what to do, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+import yaml
+
+import offramp
+from offramp.cli.main import main
+from offramp.program.module import import_module_factory, predictors_of
+from offramp.testing.server import ScriptedServer, ServerReply, ServerRequest
+
+LABELS = ("billing", "shipping", "returns")
+CLEAR = "Clear. Name the team that takes the case."
+HEAD = """
+import dspy
+
+TEAMS = ["billing", "shipping", "returns"]
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A program and what is known of it.
+
+    Attributes:
+        source: of `own.py`, after HEAD; its program is `Own`.
+        task: more keys of `task`.
+        changes: more keys of the space file.
+        files: other files beside it.
+        per_run: requests of one run of the candidate's model, where it is always the same number.
+        hot: the temperature that the program sets by itself: to search another is refused.
+        column: of the rows, for an input that is not a text.
+    """
+
+    source: str
+    task: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    per_run: int | None = 1
+    hot: float | None = None
+    column: Any = None
+
+
+def single(forward: str, more: str = "", signature: str = '"question -> answer"', kind: str = "Predict") -> str:
+    """A module of one predictor."""
+    return f"""
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.{kind}({signature})
+{more}
+    def forward(self, question):
+{forward}
+"""
+
+
+SHAPES: dict[str, Shape] = {
+    "a predictor": Shape(source='def Own():\n    return dspy.Predict("question -> answer")\n'),
+    "a chain of thought": Shape(source='def Own():\n    return dspy.ChainOfThought("question -> answer")\n'),
+    "a module of one predictor": Shape(source=single("        return self.sort(question=question)\n")),
+    "multi-hop with a function": Shape(
+        source="""
+CORPUS = [f"case {i:03} belongs to {TEAMS[i % 3]}" for i in range(60)]
+
+def search(query, k=2):
+    words = set(query.split())
+    return sorted(CORPUS, key=lambda text: -len(words & set(text.split())))[:k]
+
+class Own(dspy.Module):
+    def __init__(self, hops=2):
+        super().__init__()
+        self.hops = hops
+        self.query = dspy.ChainOfThought("context: list[str], question -> query")
+        self.answer = dspy.ChainOfThought("context: list[str], question -> answer")
+
+    def forward(self, question):
+        context = []
+        for _ in range(self.hops):
+            context += [p for p in search(self.query(context=context, question=question).query) if p not in context]
+        return dspy.Prediction(context=context, answer=self.answer(context=context, question=question).answer)
+""",
+        per_run=3,
+    ),
+    "retrieval with an embedder of one's own": Shape(
+        source="""
+import numpy as np
+
+def embed(texts):
+    return np.array([[text.count(c) + 1.0 for c in "0123456789"] for text in texts], dtype=np.float32)
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        corpus = [f"case {i:03} belongs to {TEAMS[i % 3]}" for i in range(30)]
+        self.search = dspy.retrievers.Embeddings(embedder=dspy.Embedder(embed), corpus=corpus, k=3)
+        self.respond = dspy.ChainOfThought("context, question -> answer")
+
+    def forward(self, question):
+        return self.respond(context=self.search(question).passages, question=question)
+"""
+    ),
+    "50,000 documents in self": Shape(
+        source=single(
+            "        return self.sort(context=self.documents[int(question.split()[1][:3])], question=question)\n",
+            '        self.documents = [f"document {i}" for i in range(50_000)]\n',
+            '"context, question -> answer"',
+        )
+    ),
+    "a router to two predictors": Shape(
+        source="""
+from typing import Literal
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.route = dspy.Predict(dspy.Signature(
+            "question -> kind: Literal['easy', 'hard']", custom_types={"Literal": Literal}))
+        self.easy = dspy.Predict("question -> answer")
+        self.hard = dspy.ChainOfThought("question -> answer")
+
+    def forward(self, question):
+        kind = self.route(question=question).kind
+        return (self.easy if kind == "easy" else self.hard)(question=question)
+""",
+        per_run=2,
+    ),
+    "typed outputs": Shape(
+        source='''
+from typing import Literal, Optional
+import pydantic
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int | None = None
+
+class Ticket(pydantic.BaseModel):
+    team: Literal["billing", "shipping", "returns"]
+    people: list[Person] = []
+
+class Sort(dspy.Signature):
+    """Read a case."""
+    question: str = dspy.InputField()
+    ticket: Ticket = dspy.OutputField()
+    tags: list[str] = dspy.OutputField()
+    note: Optional[str] = dspy.OutputField(desc="or null")
+    answer: Literal["billing", "shipping", "returns"] = dspy.OutputField()
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict(Sort)
+
+    def forward(self, question):
+        pred = self.sort(question=question)
+        assert pred.ticket.people[0].name == "Ada" and pred.tags == ["a", "b"] and pred.note is None
+        return pred
+''',
+        task={"outputs": ["answer", "ticket", "tags", "note"]},
+    ),
+    "a conversation": Shape(
+        source="""
+class Chat(dspy.Signature):
+    question: str = dspy.InputField()
+    history: dspy.History = dspy.InputField()
+    answer: str = dspy.OutputField()
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.talk = dspy.Predict(Chat)
+
+    def forward(self, question):
+        history = dspy.History(messages=[])
+        for turn in ("case 001: and this?", question):
+            out = self.talk(question=turn, history=history)
+            history.messages.append({"question": turn, **out})
+        return out
+""",
+        per_run=2,
+    ),
+    "a conversation from the dataset": Shape(
+        source=single("        raise AssertionError\n", "", '"history: dspy.History, question -> answer"').replace(
+            "def forward(self, question):\n        raise AssertionError",
+            "def forward(self, history, question):\n"
+            "        assert isinstance(history, dspy.History)\n        return self.sort(history=history, question=question)",
+        ),
+        task={"inputs": ["history", "question"]},
+        column={"history": {"messages": [{"question": "case 002: before?", "answer": "returns"}]}},
+    ),
+    "best of n": Shape(
+        source="""
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        def one_word(args, pred):
+            return 1.0 if len(pred.answer.split()) == 1 else 0.0
+        self.best = dspy.BestOfN(module=dspy.ChainOfThought("question -> answer"), N=3, reward_fn=one_word, threshold=1.1)
+
+    def forward(self, question):
+        return self.best(question=question)
+""",
+        per_run=3,
+        hot=1.0,
+    ),
+    "refine": Shape(
+        source="""
+def nobody(args, pred):
+    return 0.5
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.refine = dspy.Refine(module=dspy.ChainOfThought("question -> answer"), N=2, reward_fn=nobody, threshold=1.0)
+
+    def forward(self, question):
+        return self.refine(question=question)
+""",
+        per_run=None,
+        hot=1.0,
+    ),
+    "a comparison of several chains": Shape(
+        source="""
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.think = dspy.ChainOfThought("question -> answer", n=3, temperature=0.7)
+        self.compare = dspy.MultiChainComparison("question -> answer", M=3)
+
+    def forward(self, question):
+        drafts = self.think(question=question).completions
+        return self.compare(drafts, question=question)
+""",
+        per_run=4,
+        hot=0.7,
+    ),
+    "a majority vote": Shape(
+        source=single(
+            "        return dspy.majority(self.sort(question=question, config={'n': 3, 'temperature': 0.8}))\n"
+        ),
+        per_run=3,
+        hot=0.8,
+    ),
+    "an agent": Shape(
+        source='''
+def look_up(number: int) -> str:
+    """Which team had the case of that number."""
+    return TEAMS[number % 3]
+
+def today() -> str:
+    """The date."""
+    return "2026-01-01"
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.agent = dspy.ReAct("question -> answer", tools=[look_up, today], max_iters=4)
+
+    def forward(self, question):
+        return self.agent(question=question)
+''',
+        per_run=3,
+    ),
+    "DSPy's second agent": Shape(
+        source='''
+def look_up(number: int) -> str:
+    """Which team had the case of that number."""
+    return TEAMS[number % 3]
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.agent = dspy.ReActV2("question -> answer", tools=[look_up], max_iters=4)
+
+    def forward(self, question):
+        return self.agent(question=question)
+''',
+        per_run=2,
+    ),
+    "a retry after an error": Shape(
+        source="""
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("question -> answer")
+        self.again = dspy.Predict("question, error -> answer")
+
+    def forward(self, question):
+        pred = self.sort(question=question)
+        try:
+            if int(question.split()[1][:3]) % 2:
+                raise ValueError("too long: say it in one word")
+            return pred
+        except ValueError as error:
+            return self.again(question=question, error=str(error))
+""",
+        per_run=None,
+    ),
+    "dspy.Parallel": Shape(
+        source=single(
+            "        votes = dspy.Parallel(num_threads=2, disable_progress_bar=True)(\n"
+            "            [(self.sort, dspy.Example(question=question, part=str(i)).with_inputs('question', 'part')) for i in range(3)])\n"
+            "        return dspy.Prediction(answer=votes[0].answer)\n",
+            signature='"question, part -> answer"',
+        ),
+        per_run=3,
+    ),
+    "batch": Shape(
+        source=single(
+            "        rows = [dspy.Example(question=question, part=str(i)).with_inputs('question', 'part') for i in range(3)]\n"
+            "        return dspy.Prediction(answer=self.sort.batch(rows, num_threads=2, disable_progress_bar=True)[0].answer)\n",
+            signature='"question, part -> answer"',
+        ),
+        per_run=3,
+    ),
+    "threads of its own": Shape(
+        source="from concurrent.futures import ThreadPoolExecutor\n"
+        + single(
+            "        with ThreadPoolExecutor(3) as pool:\n"
+            "            votes = list(pool.map(lambda i: self.sort(question=question, part=str(i)), range(3)))\n"
+            "        return dspy.Prediction(answer=votes[0].answer)\n",
+            signature='"question, part -> answer"',
+        ),
+        per_run=3,
+    ),
+    "asyncio.gather": Shape(
+        source="""
+import asyncio
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.ChainOfThought("question, part -> answer")
+
+    async def aforward(self, question):
+        votes = await asyncio.gather(*[self.sort.acall(question=question, part=str(i)) for i in range(3)])
+        return dspy.Prediction(answer=votes[-1].answer)
+""",
+        per_run=3,
+    ),
+    "an adapter of its own": Shape(
+        source=single(
+            "        with dspy.context(adapter=dspy.JSONAdapter()):\n            return self.sort(question=question)\n"
+        ),
+    ),
+    "a lock and a client": Shape(
+        source="import threading\nimport sqlite3\n"
+        + single(
+            "        with self.lock:\n            self.client.execute('select 1').fetchone()\n"
+            "        return self.sort(question=question)\n",
+            "        self.lock = threading.Lock()\n"
+            "        self.client = sqlite3.connect(':memory:', check_same_thread=False)\n",
+        )
+    ),
+    "settings and history": Shape(
+        source=single(
+            "        pred = self.sort(question=question)\n"
+            "        assert dspy.settings.lm is not None and dspy.settings.adapter is not None\n"
+            "        dspy.inspect_history(n=1)\n"
+            "        with dspy.settings.context(trace=[]):\n            pass\n"
+            "        return pred\n"
+        ),
+    ),
+}
+
+
+def asked_fields(body: Mapping[str, Any]) -> list[str]:
+    """The outputs that a request asks for."""
+    last = body["messages"][-1]["content"]
+    text = last if isinstance(last, str) else "\n".join(part.get("text", "") for part in last)
+    if "Respond with a JSON object" in text:
+        return re.findall(r"`(\w+)`", text.rpartition("Respond with a JSON object")[2])
+    found = re.findall(r"\[\[ ## (\w+) ## \]\]", text.rpartition("Respond with")[2])
+    return [name for name in found if name != "completed"]
+
+
+def value_of(name: str, text: str) -> Any:
+    """What the model says for an output: right where it should be."""
+    number = int(re.findall(r"case (\d{3})", text)[-1])
+    label = LABELS[number % 3]
+    looked = "observation_0" in text or '"role": "tool"' in text or text.count("tool_call_results") > 1
+    return {
+        "answer": label,
+        "kind": "easy" if number % 2 else "hard",
+        "query": f"case {number:03}",
+        "ticket": {"team": label, "people": [{"name": "Ada"}]},
+        "tags": ["a", "b"],
+        "note": None,
+        "next_tool_name": "finish" if looked else "look_up",
+        "next_tool_args": {} if looked else {"number": number},
+        "tool_calls": {"tool_calls": [{"name": "submit", "args": {"answer": label}} if looked else {"name": "look_up", "args": {"number": number}}]},
+        "advice": {},
+    }.get(name, "so")  # fmt: skip
+
+
+def reply(body: dict[str, Any]) -> ServerReply:
+    text = "\n".join(str(message["content"]) for message in body["messages"])
+    values = {name: value_of(name, text) for name in asked_fields(body)}
+    said = json.dumps(values)
+    if "Respond with a JSON object" not in str(body["messages"][-1]["content"]):
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+        said = "\n\n".join(f"[[ ## {name} ## ]]\n{value}" for name, value in texts.items())
+        said += "\n\n[[ ## completed ## ]]"
+    written = 2 if CLEAR in text else 5  # the clear instruction is the cheaper one
+    return ServerReply(text=said, usage={"prompt_tokens": 10, "completion_tokens": written})
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(reply) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def fresh(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    server.requests.clear()
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)  # a call that escapes arrives there as well
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    monkeypatch.chdir(tmp_path)
+    yield
+    dspy.configure(lm=None)
+
+
+def write(folder: Path, server: ScriptedServer, shape: Shape) -> Path:
+    """The space file of a shape: instruction and temperature are searched."""
+    (folder / "own.py").write_text(HEAD + shape.source.replace("{base}", server.url))
+    for name, text in shape.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    rows = [
+        {"id": f"e{i:03}", "question": f"case {i:03}: whose?", "answer": LABELS[i % 3], **(shape.column or {})}
+        for i in range(10)
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    models = [
+        {"name": name, "route": f"openai/{name}", "api_base": server.url, "price": {"input_usd": usd, "output_usd": usd},
+         "searched": name == "small", "supports": ["temperature", "max_tokens", "n"]}
+        for name, usd in (("small", 1.0), ("large", 10.0))
+    ]  # fmt: skip
+    space = {
+        "schema_version": 1, "name": "shapes", "task": {"module": "own.py:Own", "inputs": ["question"], "outputs": ["answer"], **shape.task},
+        "dataset": {"path": "rows.jsonl", "id": "id"}, "splits": {"train": 2, "search": 4, "holdout": 4},
+        "metric": {"kind": "exact", "field": "answer"}, "incumbent": {"model": "small"}, "models": models,
+        "objectives": {"quality": {"weight": 0.7}, "cost": {"weight": 0.3, "scale": "incumbent"}, "latency": None},
+        "params": {"max_tokens": {"choices": [40, 80]}} if shape.hot else {"temperature": {"choices": [0.0, 0.5]}}, "search": {"sampler": "grid", "trials": 4, "concurrency": 2}, **shape.changes,
+    }  # fmt: skip
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump(space, sort_keys=False))
+    return path
+
+
+def instructed(folder: Path, path: Path) -> str:
+    """Lets the instruction of the first predictor be searched, and says which that is."""
+    name = next(iter(predictors_of(import_module_factory("own.py:Own", folder, "test")())))
+    space = yaml.safe_load(path.read_text())
+    variants = {"own": None, "clear": CLEAR}
+    space["instructions"] = variants if name == "main" else {name: variants}
+    path.write_text(yaml.safe_dump(space, sort_keys=False))
+    return name
+
+
+def labels_hold(params: Mapping[str, Any], requests: list[ServerRequest], shape: Shape) -> None:
+    """What a candidate is called is what was sent."""
+    bodies = [request.body for request in requests if request.body["model"] == params["model"]]
+    assert bodies
+    searched = "max_tokens" if shape.hot else "temperature"
+    assert {body.get(searched) for body in bodies} == {params[searched]}, params
+    if shape.hot:
+        assert shape.hot in {body.get("temperature") for body in bodies}
+    clear = any(CLEAR in json.dumps(body["messages"]) for body in bodies)
+    assert clear == ("clear" in params.values()), params
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_program_is_searched_promoted_loaded_and_checked(
+    name: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = SHAPES[name]
+    path = write(tmp_path, server, shape)
+    instructed(tmp_path, path)
+    code = main(["space", "check", str(path)])
+    assert code == 0, capsys.readouterr().err
+    assert not server.requests
+    study = offramp.optimize(path)
+    assert study.error is None, study.error
+    assert len(server.requests) == study.report.money.calls > 0
+    best = study.report.recommended
+    assert best is not None and best.quality == 1.0 and "clear" in best.params.values(), study.report
+    assert main(["pareto", "latest"]) == 0
+    assert main(["promote", "latest", "--force", "--why", "cheaper", "--by", "ada"]) == 0
+
+    server.requests.clear()
+    program = offramp.load("shapes", module=import_module_factory("own.py:Own", tmp_path, "test"), api_base=server.url)
+    extra = shape.column or {}
+    for number in range(2):
+        assert program(question=f"case {number:03}: whose?", **extra).answer == LABELS[number]
+    if shape.per_run is not None:
+        assert len([r for r in server.requests if r.body["model"] == "small"]) == 2 * shape.per_run
+    labels_hold(best.params, server.requests, shape)
+
+    server.requests.clear()
+    capsys.readouterr()
+    assert main(["check", "shapes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["calls"] == len(server.requests) > 0
+    labels_hold(best.params, server.requests, shape)
