@@ -67,6 +67,15 @@ class Own(dspy.Module):
 """
 
 
+def saved_state() -> str:
+    """What an optimiser of DSPy saves: an instruction and a demo."""
+    module = dspy.ChainOfThought("question -> answer")
+    module.predict.signature = module.predict.signature.with_instructions("Read the case twice.")
+    module.predict.demos = [{"question": "case 009: whose?", "reasoning": "so", "answer": "billing"}]
+    return json.dumps({"sort.predict": module.predict.dump_state(), "metadata": {"dependency_versions": {}}})
+
+
+STATE = saved_state()
 SHAPES: dict[str, Shape] = {
     "a predictor": Shape(source='def Own():\n    return dspy.Predict("question -> answer")\n'),
     "a chain of thought": Shape(source='def Own():\n    return dspy.ChainOfThought("question -> answer")\n'),
@@ -364,6 +373,21 @@ class Own(dspy.Module):
             "        self.client = sqlite3.connect(':memory:', check_same_thread=False)\n",
         )
     ),
+    "a saved state": Shape(
+        source="""
+from pathlib import Path
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.ChainOfThought("question -> answer")
+        self.load(Path(__file__).parent / "state.json")
+
+    def forward(self, question):
+        return self.sort(question=question)
+""",
+        files={"state.json": STATE},
+    ),
     "settings and history": Shape(
         source=single(
             "        pred = self.sort(question=question)\n"
@@ -515,3 +539,14 @@ def test_a_program_is_searched_promoted_loaded_and_checked(
     assert main(["check", "shapes", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["calls"] == len(server.requests) > 0
     labels_hold(best.params, server.requests, shape)
+
+
+@pytest.mark.parametrize("name", ["best of n", "a comparison of several chains"])
+def test_a_temperature_that_the_program_sets_by_itself_is_not_searched(
+    name: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, server, SHAPES[name])
+    space = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**space, "params": {"temperature": {"choices": [0.0, 0.5]}}}))
+    assert main(["space", "check", str(path)]) == 2
+    assert "params.temperature" in capsys.readouterr().err and not server.requests
