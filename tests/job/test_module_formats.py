@@ -1,5 +1,8 @@
 """Which adapter the user's own module runs on, and which it cannot."""
 
+import importlib.util
+import shutil
+
 import pytest
 
 from offramp.errors import SpaceError
@@ -16,6 +19,14 @@ class Talks(dspy.Module):
 
     def forward(self, ticket):
         return self.reply(history=dspy.History(messages=[]), ticket=ticket)
+
+class Codes(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.reply = dspy.ProgramOfThought("ticket -> team")
+
+    def forward(self, ticket):
+        return self.reply(ticket=ticket)
 
 class Sorts(dspy.Module):
     def __init__(self):
@@ -77,3 +88,9 @@ def test_a_format_that_cannot_show_a_field_is_refused(job):
     with pytest.raises(SpaceError, match=r"incumbent.format: 'plain' cannot show .* Use chat, or json."):
         job("Talks", incumbent=", format: plain")
     assert adapters(job("Talks", program="format: [chat, json]")) == ("chat", "json")
+
+
+@pytest.mark.skipif(bool(shutil.which("deno") or importlib.util.find_spec("deno")), reason="Deno is here")
+def test_code_in_a_sandbox_that_is_not_here_is_refused_before_anything_is_spent(job):
+    with pytest.raises(SpaceError, match=r"task.module: reply runs Python code .*Deno.*dspy\[deno\]"):
+        job("Codes", predictor="reply.code_generate.predict")

@@ -17,7 +17,7 @@ from offramp.models.capabilities import takes_media
 from offramp.models.keys import missing_key
 from offramp.program.inputs import MEDIA_TYPES
 from offramp.program.metric_calls import metric_calls
-from offramp.program.module import calls_tools, declared_inputs, predictors_of, unshown_fields
+from offramp.program.module import calls_tools, declared_inputs, lacks_interpreter, predictors_of, unshown_fields
 from offramp.program.own_models import refused_models
 from offramp.program.program import demo_rows
 from offramp.program.routing import declared
@@ -160,6 +160,10 @@ def _check_formats(job: ResolvedJob) -> None:
     """Refuses an adapter that would send an image or a conversation of the user's own module as text."""
     if job.factory is None:
         return
+    if (part := lacks_interpreter(job.factory())) is not None:
+        what = f"task.module: {part} runs Python code in DSPy's sandbox, which needs Deno, and it is not here"
+        do = 'Install it: pip install "dspy[deno]". Or give the part an `interpreter_factory` of your own.'
+        raise SpaceError(problem(job.loaded.where("task.module"), what, do=do))
     incumbent = job.space.incumbent
     stated: dict[str, list[Any]] = {"program.format": [*job.space.adapters]}
     stated["incumbent.format"] = [incumbent.format] if incumbent else []

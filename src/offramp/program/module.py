@@ -10,6 +10,8 @@ Invariant: modules of two candidates share no predictor, also where a factory re
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -170,6 +172,14 @@ def _tools_of(module: dspy.Module) -> list[dspy.Tool]:
     tools = getattr(module, "tools", None)
     values = tools.values() if isinstance(tools, Mapping) else tools if isinstance(tools, list | tuple) else ()
     return [tool for tool in values if isinstance(tool, dspy.Tool)]
+
+
+def lacks_interpreter(module: dspy.Module) -> str | None:
+    """The name of a part that runs Python code in DSPy's sandbox where this machine has no Deno; None otherwise."""
+    if dspy.settings.get("interpreter_factory") or shutil.which("deno") or importlib.util.find_spec("deno"):
+        return None
+    named = ((name, vars(part).get("_interpreter_factory")) for name, part in module.named_sub_modules())
+    return next((name.removeprefix("self.") for name, made in named if made is dspy.PythonInterpreter), None)
 
 
 def calls_tools(module: dspy.Module) -> bool:
