@@ -3,6 +3,7 @@
 import pytest
 
 from offramp.errors import SpaceError
+from offramp.job.check_values import proposer_params
 from offramp.job.checks import job_warnings
 from offramp.job.resolve import resolve_job
 from offramp.search.estimate import job_summary
@@ -125,3 +126,24 @@ def test_a_temperature_that_a_judge_is_not_sent_is_said_before_the_job(resolved,
     told = [text for text in job_warnings(job) if "temperature 0 is left out" in text]
     assert len(told) == len(named) and all(name in text for name, text in zip(named, told, strict=True)), told
     assert [text for name, text in job_summary(job) if name == "warning" and text in told] == told
+
+
+@pytest.mark.parametrize(
+    ("model", "stated", "sent"),
+    [
+        ("gemini/gemini-3.5-flash-lite", "", {"max_tokens": 600}),
+        (MINI, "", {"temperature": 1.0, "max_tokens": 600}),
+        (GPT5, "", {"temperature": 1.0, "max_tokens": 600}),
+        (MINI, ", params: {temperature: 0.5}", {"temperature": 0.5}),
+    ],
+)
+def test_a_proposer_is_sent_what_it_accepts_of_what_the_file_does_not_state(resolved, model, stated, sent):
+    job = resolved([MINI], more=f"propose: {{model: {model}{stated}}}\n")
+    assert proposer_params(job) == sent
+    told = [text for text in job_warnings(job) if text.startswith("propose")]
+    assert bool(told) is ("temperature" not in sent) and all("is not sent temperature" in text for text in told)
+
+
+def test_what_a_file_states_for_a_proposer_and_its_model_rejects_is_refused(resolved):
+    with pytest.raises(SpaceError, match=r"propose\.params.*temperature"):
+        resolved([MINI], more="propose: {model: gemini/gemini-3.5-flash-lite, params: {temperature: 1.0}}\n")

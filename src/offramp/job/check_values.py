@@ -46,7 +46,7 @@ def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric | PythonMetric],
         stated.append(("incumbent.params", model, job.incumbent.request_params))
     if job.space.propose is not None:
         part = job.space.propose
-        stated.append(("propose.params", job.models[model_name(part.model)], part.params))
+        stated.append(("propose.params", job.models[model_name(part.model)], proposer_params(job)))
     stated += [("metric.params", job.models[str(part.model)], part.params) for part in judges]
     for key, model, given in stated:
         if (found := rejection(model, given)) is not None:
@@ -54,6 +54,25 @@ def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric | PythonMetric],
             name = next((name for name in found.params if name in given), next(iter(found.params)))
             what = f"{key}: {model.name!r} does not accept {found.what} ({found.why})"
             raise SpaceError(problem(job.loaded.where(f"{key}.{name}"), what, do=do))
+
+
+def proposer_params(job: ResolvedJob) -> dict[str, Any]:
+    """Request parameters of the model that writes instructions; empty for a job without one.
+
+    Those that the file states are sent as they are. Of the ones that hold where it states none, the model is sent what
+    it accepts.
+    """
+    part = job.space.propose
+    if part is None:
+        return {}
+    model, given = job.models[model_name(part.model)], {n: v for n, v in part.params.items() if v is not None}
+    if "params" in part.model_fields_set:
+        return given
+    if model.supported_params is not None:
+        given = {name: value for name, value in given.items() if name in model.supported_params}
+    while given and (found := rejection(model, given)) is not None:
+        given = {name: value for name, value in given.items() if name not in found.params}
+    return given
 
 
 def sent_to(model: str, request_params: Sequence[SearchParam], key: str = "model") -> Iterator[dict[str, Any]]:

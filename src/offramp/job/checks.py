@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from offramp.errors import DatasetError, MetricError, ModelError, SpaceError, nearest, problem
-from offramp.job.check_values import check_values
+from offramp.job.check_values import check_values, proposer_params
 from offramp.job.effects import check_effects, without_effect
 from offramp.job.reserving import TIER, tiers_sent
 from offramp.job.resolved import ResolvedJob
@@ -150,7 +150,7 @@ def _check_propose(job: ResolvedJob) -> None:
     if not job.task.splits.train:
         do = "Give the train split examples, or leave `propose` out."
         raise SpaceError(problem(where, "propose: instructions are written from a train split", do=do))
-    refused = [name for name, value in part.params.items() if value is not None and not _takes(model, name)]
+    refused = [name for name in proposer_params(job) if not _takes(model, name)]
     if refused:
         do = "Remove it, or list it under the model's `supports`."
         raise SpaceError(problem(where, f"propose.params.{refused[0]} is not taken by {model.name!r}", do=do))
@@ -212,8 +212,26 @@ def _check_media(job: ResolvedJob) -> None:
 
 def job_warnings(job: ResolvedJob) -> list[str]:
     """What a person should know of a job before it runs, of its program and its data."""
-    told = [*_fixed_models(job), *_tools_used(job), *without_effect(job), *_judges_without_temperature(job)]
+    told = [
+        *_fixed_models(job),
+        *_tools_used(job),
+        *without_effect(job),
+        *_judges_without_temperature(job),
+        *_proposer_without(job),
+    ]
     return [*told, *warnings_of(job.task, job.loaded.where("dataset"))]
+
+
+def _proposer_without(job: ResolvedJob) -> list[str]:
+    """A warning: parameters that proposers are sent by default, and this one is not, since its model rejects them."""
+    part = job.space.propose
+    left = (
+        [] if part is None else sorted({n for n, v in part.params.items() if v is not None} - {*proposer_params(job)})
+    )
+    if part is None or not left:
+        return []
+    name = model_name(part.model)
+    return [f"propose: {name} is not sent {', '.join(left)}, which it does not accept; its own default holds"]
 
 
 def _judges_without_temperature(job: ResolvedJob) -> list[str]:

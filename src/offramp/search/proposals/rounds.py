@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from offramp.calls.failures import InfrastructureError, ProgramError
 from offramp.evaluate.evaluator import Evaluator
 from offramp.ids import derived_seed
+from offramp.job.check_values import proposer_params
 from offramp.job.resolved import ResolvedJob
 from offramp.program.engine import Send
 from offramp.program.grounded import Grounded, predictor_fields
@@ -68,11 +69,11 @@ def make_rounds(
         return None
     model, train = job.models[model_name(part.model)], job.task.splits.train
     seed = derived_seed(options.seed, "proposals")
-    params = {name: value for name, value in part.params.items() if value is not None}
+    params = proposer_params(job)
     grounded = Grounded(model=model, params=params, send=send, fields=job.task.fields, factory=job.factory)
     from_data = FromData(grounded=grounded, train=train, examples=part.examples, seed=seed)
     from_reflection = FromReflection(
-        part=part, model=model, send=send, observe=evaluator.observe, train=train,
+        part=part.model_copy(update={"params": params}), model=model, send=send, observe=evaluator.observe, train=train,
         answers=answer_columns(job.task.fields, gold_columns(job.space.metric)), seed=seed,
     )  # fmt: skip
     return Rounds(
