@@ -149,7 +149,7 @@ def test_no_demos_leave_the_programs_own_where_they_are_not_named(job):
     ("more", "said"),
     [
         ("task: {signature: 'ticket -> team'}\ninstructions: {today: Sort.}\ndemos: {kind: own}", "demos.kind"),
-        ("task: {signature: 'ticket -> team'}\ninstructions: {own: }", "instructions.own: got null, expected text"),
+        ("task: {signature: 'ticket -> team'}\ninstructions: {own: }", "instructions.own: has no text"),
         ("task: {signature: 'ticket -> team'}", "instructions: none are given"),
     ],
 )

@@ -614,7 +614,7 @@ BAD = {
     "a variant without text": (
         [("  short: Sort the message.\n", "  short:\n")],
         [
-            "job.yaml:29: instructions.short: got null, expected text, a mapping with `file` or a mapping.",
+            "job.yaml:29: instructions.short: has no text. Write it, or remove the variant.",
         ],
     ),
     "a name with a space": (

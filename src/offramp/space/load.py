@@ -172,7 +172,10 @@ def _text(loaded: LoadedSpace, key: str, given: str | FileText | None) -> str | 
     if not given and key.endswith(f".{OWN}") and loaded.space.task.module is not None:
         return ""
     if given is None:
-        do = f"Write it, or call it `{OWN}` where it is that of `task.module`."
+        own = loaded.space.task.module is not None
+        do = (
+            f"Write it, or call it `{OWN}` where it is the module's own." if own else "Write it, or remove the variant."
+        )
         return loaded.problem(key, "has no text", do=do)
     if isinstance(given, str):
         return given if given.strip() else loaded.problem(key, got=given, expected="text that is not blank")
