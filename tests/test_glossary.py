@@ -34,7 +34,46 @@ def rows(heading: str) -> list[list[str]]:
 
 
 FORBIDDEN = {word for row in rows("Words") for word in re.findall(r"`([^`]+)`", row[-1])}
-PHRASES = [phrase.strip() for row in rows("Phrases") for phrase in row[0].split(",")]
+FORBIDDEN |= {"mend", "dear", "dearer", "dearest"}
+PHRASES = {
+    "can not": "cannot",
+    "purse": "budget",
+    "wallet": "budget",
+    "kept back": "reserved, reserve",
+    "keep back": "reserved, reserve",
+    "keeps back": "reserved, reserve",
+    "dearer": "more expensive, most expensive",
+    "dearest": "more expensive, most expensive",
+    "mend": "fix, correct, retry",
+    "mends": "fix, correct, retry",
+    "mended": "fix, correct, retry",
+    "is there twice": "duplicate key, appears more than once",
+    "are there twice": "duplicate key, appears more than once",
+    "is not there": "does not exist, is missing",
+    "are not there": "does not exist, is missing",
+    "is no JSON": "is not JSON, is not a number",
+    "is no YAML": "is not JSON, is not a number",
+    "is no number": "is not JSON, is not a number",
+    "is no text": "is not JSON, is not a number",
+    "that is none": "that is not a number, that is not an address",
+    "that are none": "that is not a number, that is not an address",
+    "is told": "is reported, is shown",
+    "are told": "is reported, is shown",
+    "booked apart": "booked separately, measured in isolation",
+    "counted apart": "booked separately, measured in isolation",
+    "kept apart": "booked separately, measured in isolation",
+    "measured apart": "booked separately, measured in isolation",
+    "timed apart": "booked separately, measured in isolation",
+    "in work": "running, in flight",
+    "in vain": "failed",
+    "anew": "again",
+    "used up": "the cap is reached",
+    "letters that a terminal lacks": "characters that the terminal cannot show",
+    "lucky numbers": "optimistic estimates",
+    "a difference is shown": "significant, not significant",
+    "no difference is shown": "significant, not significant",
+}
+"""Phrases that no text that people read uses, and what to write in their place."""
 
 
 def words_of(name: str) -> str:

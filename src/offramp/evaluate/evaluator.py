@@ -193,7 +193,7 @@ class Evaluator:
         return outcome
 
     def sent(self, candidate: str) -> Sent | None:
-        """What a candidate's runs on the search split sent, those of this session; None where there are none."""
+        """What a candidate's runs on the search split have sent since the job began; None where it has run none."""
         return self._sent.get(candidate)
 
     async def observe(
