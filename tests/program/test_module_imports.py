@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from offramp.program.module import import_module_factory
 from offramp.program.program import Program
 from offramp.space.model import OutputField
 from program_runs import HOSTED, make_candidate, make_examples, make_fields, transport
+from user_code import own_modules, write  # noqa: F401 (a fixture)
 
 FIELDS = make_fields({"category": OutputField()})
 OWN = make_candidate(module="own", instructions={})
@@ -34,21 +34,7 @@ class Sorter(dspy.Module):
 SHOUT = "def shout(text):\n    return text.upper()\n"
 
 
-@pytest.fixture(autouse=True)
-def own_modules() -> Iterator[None]:
-    before, finders = set(sys.modules), list(sys.meta_path)
-    yield
-    for name in set(sys.modules) - before:
-        if "pytest-" in (getattr(sys.modules[name], "__file__", None) or ""):
-            del sys.modules[name]
-    sys.meta_path[:] = finders
-
-
-def write(folder: Path, files: Mapping[str, str]) -> Path:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
+pytestmark = pytest.mark.usefixtures("own_modules")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,29 +18,13 @@ from offramp.space.model import TaskPart
 from offramp.task.fields import task_fields
 from offramp.task.local_code import import_code, import_folders, local_code
 from offramp.task.metrics import build_metric
+from user_code import own_modules, write  # noqa: F401 (a fixture)
 
 FIELDS = task_fields(TaskPart(signature="q -> a"), "s.yaml")
 ONE = "def f(e, p):\n    return 1\n"
 
 
-@pytest.fixture(autouse=True)
-def own_modules() -> Iterator[None]:
-    """Modules that a test imports are no longer there in the next."""
-    before, path, finders = set(sys.modules), list(sys.path), list(sys.meta_path)
-    yield
-    assert sys.path == path
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None) or ""
-        if "pytest-" in file:
-            del sys.modules[name]
-    sys.meta_path[:] = finders
-
-
-def write(folder: Path, files: Mapping[str, str]) -> Path:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
+pytestmark = pytest.mark.usefixtures("own_modules")
 
 
 def metric(folder: Path, path: str) -> Any:

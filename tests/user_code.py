@@ -1,0 +1,29 @@
+"""Files of a user's own code for tests, and the modules that they become."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def own_modules() -> Iterator[None]:
+    """Modules that a test imports are no longer there in the next."""
+    before, path, finders = set(sys.modules), list(sys.path), list(sys.meta_path)
+    yield
+    assert sys.path == path
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if "pytest-" in file:
+            del sys.modules[name]
+    sys.meta_path[:] = finders
+
+
+def write(folder: Path, files: Mapping[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
