@@ -550,3 +550,42 @@ def test_a_temperature_that_the_program_sets_by_itself_is_not_searched(
     path.write_text(yaml.safe_dump({**space, "params": {"temperature": {"choices": [0.0, 0.5]}}}))
     assert main(["space", "check", str(path)]) == 2
     assert "params.temperature" in capsys.readouterr().err and not server.requests
+
+
+def in_dialect(body: dict[str, Any]) -> ServerReply:
+    """The answer as the model's vendor writes it."""
+    if not body["model"].startswith("claude"):
+        return reply(body)
+    parts = [*body["system"], *(part for message in body["messages"] for part in message["content"])]
+    said = reply({**body, "messages": [{"role": "user", "content": part["text"]} for part in parts]})
+    usage = {"input_tokens": 10, "output_tokens": said.usage["completion_tokens"]} if said.usage else None
+    answer = {"id": "m", "type": "message", "role": "assistant", "model": body["model"], "stop_reason": "end_turn"}
+    return ServerReply(
+        body=json.dumps({**answer, "content": [{"type": "text", "text": said.text}], "usage": usage}).encode()
+    )
+
+
+@pytest.mark.parametrize("route", ["openai/gpt-4.1", "anthropic/claude-sonnet-4-5"])
+@pytest.mark.parametrize(
+    "asked", ["self.sort(question=question, config={'n': 3, 'temperature': 0.8})", "self.three(question=question)"]
+)
+def test_several_completions_are_asked_for_one_by_one_priced_and_reused(route: str, asked: str, tmp_path: Path) -> None:
+    source = single(
+        f"        return dspy.majority({asked})\n",
+        '        self.three = dspy.Predict("question -> answer", n=3, temperature=0.8)\n',
+    )
+    with ScriptedServer(in_dialect) as server:
+        path = write(tmp_path, server, Shape(source=source, hot=0.8))
+        space = yaml.safe_load(path.read_text())
+        base = server.url if route.startswith("openai") else server.root
+        model = {"name": "small", "route": route, "api_base": base, "price": {"input_usd": 1.0, "output_usd": 1.0}}
+        path.write_text(yaml.safe_dump({**space, "models": [model], "search": {"trials": 1, "concurrency": 2}}))
+        study = offramp.optimize(path)
+        best = study.report.recommended
+        assert study.error is None and best is not None and best.quality == 1.0
+        assert len(server.requests) == study.report.money.calls > 0
+        assert not any("n" in request.body for request in server.requests)
+        assert {request.body["temperature"] for request in server.requests} == {0.8}
+        assert best.search.cost_usd == pytest.approx(3 * 15 / 1e6), "each answer at the price of a request"
+        sent = len(server.requests)
+        assert offramp.optimize(path).report.money.calls == sent == len(server.requests)

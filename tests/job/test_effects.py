@@ -15,7 +15,7 @@ name: routing
 task: {{module: "own.py:Sorts", inputs: [ticket], outputs: [team]}}
 dataset: {{path: tickets.csv}}
 metric: {{kind: exact, field: team}}
-models: [openai/gpt-4.1-mini]
+models: {models}
 objectives: {{cost: null, latency: null}}
 {more}
 """
@@ -45,12 +45,12 @@ CHAIN = "return self.sort(gist=self.gist(ticket=ticket).gist)"
 
 @pytest.fixture
 def job(tmp_path):
-    def job(source, more):
+    def job(source, more, models="[openai/gpt-4.1-mini]"):
         (tmp_path / "own.py").write_text(source)
         rows = [f"ticket {i} about {i * 7},{('billing', 'technical')[i % 2]}" for i in range(24)]
         (tmp_path / "tickets.csv").write_text("ticket,team\n" + "\n".join(rows) + "\n")
         path = tmp_path / "routing.yaml"
-        path.write_text(SPACE.format(more=more))
+        path.write_text(SPACE.format(more=more, models=models))
         return resolve_job(load_space(path))
 
     return job
@@ -101,6 +101,14 @@ WARNED = {
     "several completions": (
         module(PLAIN, "return self.sort(ticket=ticket, config={'n': 3})"), "params: {temperature: 0}",
         "params.temperature: the module's first request has temperature=0.7",
+    ),
+    "several completions where one of the candidates is cold": (
+        module(PLAIN, "return dspy.majority(self.sort(ticket=ticket, config={'n': 3}))"), SEARCHED,
+        "params.temperature: the module's first request has temperature=0.7 where the candidate has 0.0$",
+    ),
+    "a temperature of its own in one case": (
+        module("self.sort = dspy.Predict('ticket -> team', n=2)"), "params: {temperature: {low: 0.1, high: 0.9}}",
+        "params.temperature: the module's first request has temperature=0.7 where the candidate has 0.1$",
     ),
     "an adapter of its own": (
         module(PLAIN, "\n        ".join([
@@ -157,3 +165,25 @@ def test_nothing_of_the_module_runs_after_its_first_request(job, tmp_path):
 @pytest.mark.parametrize("forward", ["return 1 / 0", "return dspy.Prediction(team='x')"])
 def test_a_module_that_asks_nothing_is_not_judged(job, forward):
     assert warnings(job(module(PLAIN, forward), SEARCHED)) == []
+
+
+REJECTED = {
+    "several completions": (PLAIN, "return dspy.majority(self.sort(ticket=ticket, config={'n': 3}))", "temperature=0.7"),
+    "at the call": (PLAIN, "return self.sort(ticket=ticket, config={'temperature': 0.8})", "temperature=0.8"),
+    "in a predictor": (PLAIN.replace("team'", "team', temperature=0.9"), None, "temperature=0.9"),
+    "another parameter": (PLAIN.replace("team'", "team', top_p=0.2, temperature=1"), None, "top_p=0.2"),
+    "a comparison of several chains": (
+        "self.sort = dspy.MultiChainComparison('ticket -> team', M=1)",
+        "return self.sort([dspy.Prediction(reasoning='r', team='billing')], ticket=ticket)", "temperature=0.7",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", REJECTED)
+def test_a_parameter_of_the_module_that_a_searched_model_rejects_is_refused(job, shape):
+    made, forward, said = REJECTED[shape]
+    source = module(made, *([forward] if forward else []))
+    with pytest.raises(SpaceError, match=rf"task.module: its first request has {said}.*'openai/gpt-5'.*Take it out of"):
+        job(source, "incumbent: {model: openai/gpt-4.1-mini}", "[openai/gpt-4.1-mini, openai/gpt-5]")
+    assert job(source, "", "[openai/gpt-4.1-mini]")
+    assert job(module(PLAIN), "", "[openai/gpt-5]"), "a module that leaves it to the candidate"

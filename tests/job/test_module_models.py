@@ -51,7 +51,8 @@ task: {module: "own.py:Own", inputs: [ticket], outputs: [team]}
 dataset: {path: tickets.csv}
 metric: {kind: exact, field: team}
 incumbent: {model: openai/gpt-4.1-mini}
-models: [openai/gpt-4.1-mini, {name: openai/gpt-4.1, searched: false}]
+models: [openai/gpt-4.1-mini, {name: openai/gpt-4.1, searched: false},
+  {name: thinks, route: openai/gpt-5, searched: false}]
 """
 
 
@@ -93,6 +94,14 @@ REFUSED = {
     "a global in a closure": (in_forward("(lambda: OTHER(ticket))()"), "OTHER"),
     "a global that a function calls": (in_forward("ask(ticket)"), "OTHER"),
     "another address": (attribute("self.big = dspy.LM('openai/gpt-4.1', api_base='http://x/v1')"), "at http://x/v1"),
+    "a parameter that it rejects": (
+        attribute("self.big = offramp.lm('thinks', temperature=0.2)"),
+        "self.big: it is made with temperature=0.2, which",
+    ),
+    "a global with one": (
+        "BIG.kwargs['temperature'] = 0.2; THINKS = offramp.lm('thinks', top_p=0.5)\n" + in_forward("THINKS(ticket)"),
+        "THINKS: it is made with top_p=0.5",
+    ),
     "an embedder": (attribute("self.embed = EMBED"), "text-embedding-3-small for embeddings"),
     "an embedder of a retriever": (attribute("self.search = Retriever(EMBED)"), "self.search.embedder"),
     "an embedder in forward": (in_forward("EMBED([ticket])"), "EMBED"),
@@ -114,13 +123,14 @@ def test_a_model_that_could_not_be_counted_is_refused_at_check_with_its_place(ch
         attribute("self.big = BIG"),
         attribute("self.big = offramp.lm('openai/gpt-4.1')"),
         attribute("self.reply.lm = BIG"),
+        attribute("self.big = offramp.lm('thinks', temperature=1, n=3)"),
         attribute("self.embed = dspy.Embedder(lambda texts: texts)"),
         in_forward("BIG(ticket)"),
         in_forward("self.lm, dspy.settings.lm"),
     ],
 )
 def test_declared_models_and_what_a_file_only_configures_pass(check, source):
-    assert set(check(source).models) == {"openai/gpt-4.1-mini", "openai/gpt-4.1"}
+    assert set(check(source).models) == {"openai/gpt-4.1-mini", "openai/gpt-4.1", "thinks"}
 
 
 CALLED_WHILE_MADE = {

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from offramp.errors import SpaceError, problem
 from offramp.job.resolved import ResolvedJob
+from offramp.models.acceptance import rejection
 from offramp.program.effects import Stated, first_request, made_up_demos, stated_params
 from offramp.program.module import predictors_of
 from offramp.program.program import Program, demo_rows, labelled_demos
@@ -24,14 +24,19 @@ from offramp.space.params import SearchParam, choose, values_in
 MOST_VALUES = 4
 """Values of a param whose first requests are compared."""
 _LABELLED = {"random", "balanced", "nearest"}
+_OFTEN_SET = {"temperature": 0.7}
+"""What DSPy sends by itself where several completions are asked for, and what programs set most often."""
 Requests = Mapping[Scalar, CallRequest | None]
 """The first request with each value of a param; None where the module makes none."""
 
 
 def check_effects(job: ResolvedJob) -> None:
-    """Refuses a request parameter with several values, none of which any request of the user's own module can have."""
+    """Refuses what the user's own module sends by itself where a model rejects it, and a request parameter with several
+    values, none of which any request of the module can have.
+    """
     if job.factory is None:
         return
+    _check_accepted(job)
     stated = stated_params(job.factory())
     for param in job.search_params:
         if param.group != "request" or param.size == 1:
@@ -43,6 +48,26 @@ def check_effects(job: ResolvedJob) -> None:
             do = f"Remove it from `params`, or let the module leave {param.name} to the candidate."
             what = f"params.{param.name}: no value of it is ever sent: {_each(sets)}"
             raise SpaceError(problem(job.loaded.where(f"params.{param.name}"), what, do=do))
+
+
+def _check_accepted(job: ResolvedJob) -> None:
+    """Refuses a searched model that rejects a parameter which the module sets by itself, such as a temperature."""
+    assert job.factory is not None
+    stated = {name: each.value for by_name in stated_params(job.factory()).values() for name, each in by_name.items()}
+    model = next(param for param in job.search_params if param.name == "model")
+    for name in job.searched_models:
+        if rejection(job.models[name], _OFTEN_SET) is None and rejection(job.models[name], stated) is None:
+            continue
+        if (candidate := _with_value(job, model, name)) is None:
+            continue
+        if (request := asyncio.run(_first(job, candidate))) is None:
+            continue
+        found, own = rejection(request.model, request.params), candidate.request_params
+        if found is None or all(name in own and own[name] == value for name, value in found.params.items()):
+            continue
+        do = f"Take it out of the module, or {found.model} out of `models`."
+        what = f"task.module: its first request has {found.what}, which {found.model!r} does not accept ({found.why})"
+        raise SpaceError(problem(job.loaded.where("task.module"), what, do=do))
 
 
 def without_effect(job: ResolvedJob) -> list[str]:
@@ -74,12 +99,19 @@ def _of_request_param(job: ResolvedJob, param: SearchParam, stated: Mapping[str,
     if sets:
         return [f"params.{param.name}: no effect on {_each(sets)}"]
     requests = first_requests(job, param)
-    sent = {None if request is None else _json(request.params.get(param.name)) for request in requests.values()}
-    if not _same(requests, least=1) or sent == {_json(values[0])}:
-        return []
-    first = next(request for request in requests.values() if request is not None)
-    said = f"{param.name}={first.params[param.name]}" if param.name in first.params else f"no {param.name}"
-    return [f"params.{param.name}: the module's first request has {said}, whatever a candidate says"]
+    others = {
+        value: f"{param.name}={request.params[param.name]}" if param.name in request.params else f"no {param.name}"
+        for value, request in requests.items()
+        if request is not None and value is not None and _json(request.params.get(param.name)) != _json(value)
+    }
+    said = list(dict.fromkeys(others.values()))
+    if _same(requests, least=1) and said:
+        return [f"params.{param.name}: the module's first request has {said[0]}, whatever a candidate says"]
+    return [
+        f"params.{param.name}: the module's first request has {text} where the candidate has "
+        f"{', '.join(str(value) for value, each in others.items() if each == text)}"
+        for text in said
+    ]
 
 
 def _each(sets: Mapping[str, Stated]) -> str:
@@ -116,23 +148,26 @@ def tested_values(param: SearchParam) -> Sequence[Scalar]:
 
 def first_requests(job: ResolvedJob, param: SearchParam) -> Requests:
     """The first request with each of some values of a param, all else as the first candidate has it."""
-    found: dict[Scalar, CallRequest | None] = {}
+    candidates = {value: _with_value(job, param, value) for value in tested_values(param)}
 
-    def pick(value: Scalar, each: SearchParam) -> Scalar:
+    async def go() -> Requests:
+        return {value: await _first(job, made) for value, made in candidates.items() if made is not None}
+
+    return asyncio.run(go())
+
+
+def _with_value(job: ResolvedJob, param: SearchParam, value: Scalar) -> Candidate | None:
+    """The first candidate with this value of a param; None where the param does not apply to it."""
+
+    def pick(each: SearchParam) -> Scalar:
         if each.name == param.name:
             return value
         needed = replace(param, when={each.name: param.when[each.name]}) if each.name in param.when else None
         values = each.choices or tested_values(each)
         return next((v for v in values if needed is None or needed.applies({each.name: v})), values[0])
 
-    async def go() -> None:
-        for value in tested_values(param):
-            params = choose(job.search_params, partial(pick, value))
-            if param.name in params:
-                found[value] = await _first(job, job.candidate(params))
-
-    asyncio.run(go())
-    return found
+    params = choose(job.search_params, pick)
+    return job.candidate(params) if param.name in params else None
 
 
 async def _first(job: ResolvedJob, candidate: Candidate) -> CallRequest | None:

@@ -13,20 +13,34 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dspy
+from dspy.clients.backend_selection import CLIENT_KEYS
 
+from offramp.models.acceptance import rejection
 from offramp.program.routing import declared, embeds_elsewhere
 from offramp.records import Model
 
+_OF_DSPY = frozenset({"n", "rollout_id", "num_generations", "prompt_cache"})
+"""Of a language model's parameters, those that DSPy keeps for itself."""
 _MOST = 50
 """Values of a container that are looked at."""
 
 
 def refused_models(module: dspy.Module, models: Mapping[str, Model]) -> Iterator[tuple[str, str]]:
-    """Where a language model or hosted embedder is (`self.big`, `BIG`), and why its calls could not be counted."""
+    """Where a language model or hosted embedder is (`self.big`, `BIG`), and why its calls could not be counted, or
+    would be rejected for the parameters that it is made with.
+    """
     for where, found in _seen(module):
         why = embeds_elsewhere(found) if not isinstance(found, dspy.BaseLM) else declared(found, models)
         if isinstance(why, str):
             yield where, why
+        elif why is not None and (no := rejection(why, _sampling(found))) is not None:
+            yield where, f"it is made with {no.what}, which {no.model!r} does not accept ({no.why})"
+
+
+def _sampling(lm: dspy.BaseLM) -> dict[str, Any]:
+    """The parameters of a language model that its requests have."""
+    given = {name: value for name, value in lm.kwargs.items() if isinstance(value, str | int | float)}
+    return {name: value for name, value in given.items() if name not in CLIENT_KEYS | _OF_DSPY}
 
 
 def asked_models(module: dspy.Module, models: Mapping[str, Model]) -> dict[str, Model]:
