@@ -21,7 +21,7 @@ from offramp.promote.promotion import (
 )
 
 SPLIT = SplitEvidence(
-    n=10, n_fault=1, n_failed=0, quality=0.8, quality_low=0.5, quality_high=0.95, cost_usd=1e-5, latency_p50_s=0.2,
+    n=10, n_fault=0, n_failed=0, quality=0.8, quality_low=0.5, quality_high=0.95, cost_usd=1e-5, latency_p50_s=0.2,
     latency_p95_s=0.4, tokens={"input_tokens": 50.0, "output_tokens": 3.5},
 )  # fmt: skip
 

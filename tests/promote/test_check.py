@@ -85,7 +85,7 @@ def test_a_model_that_got_worse_is_exit_three_with_the_examples_that_broke(
     assert "does not hold" in shown and "BROKEN quality: 1.000 -> 0.667 on 6 examples, 2 worse" in shown
     assert f"case {broken[0]:03}" in shown
     suite = Xml.parse(tmp_path / "junit.xml").getroot()[0]
-    assert (suite.get("tests"), suite.get("failures")) == ("8", "3")
+    assert (suite.get("tests"), suite.get("failures")) == ("9", "3")
     failed = {case.get("name") for case in suite if case.find("failure") is not None}
     assert failed == {"quality", *(f"e{n:03}" for n in broken)}
     assert main([*command, "--json"]) == 3

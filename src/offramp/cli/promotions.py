@@ -174,9 +174,13 @@ def print_promoted(done: Promoted, *, as_json: bool) -> None:
 
 
 def _holdout_line(found: SplitEvidence | None) -> str:
+    from offramp.study.wording import unreadable_words
+
     if found is None or found.quality is None:
         return "holdout: not evaluated"
     text = f"holdout: quality {found.quality:.3f} ({found.quality_low:.3f} to {found.quality_high:.3f}), n={found.n}"
+    if found.n_fault:
+        text += f", {unreadable_words(found.n_fault, found.n)}"
     cost = "?" if found.cost_usd is None else f"${found.cost_usd * 1000:.4g}"
     p95 = "?" if found.latency_p95_s is None else f"{found.latency_p95_s:.2f} s"
     return f"{text}, {cost} per 1,000 runs, p95 {p95}"

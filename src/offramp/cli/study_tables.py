@@ -29,6 +29,7 @@ from offramp.study.wording import (
     shared_params,
     short_params,
     span,
+    unreadable_words,
 )
 
 if TYPE_CHECKING:
@@ -174,6 +175,8 @@ def _recommendation(report: StudyReport) -> str:
         text += f"\nTo evaluate it on the holdout: `offramp verify {report.study}`."
     else:
         text += f"\nHoldout: quality {best.holdout.quality:.3f} on {best.holdout.n} examples the search never saw"
+        if best.holdout.n_fault:
+            text += f", {unreadable_words(best.holdout.n_fault, best.holdout.n)}"
         if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
             text += f"; the incumbent has {today.holdout.quality:.3f}"
         if (found := best.against_incumbent) is not None:
@@ -222,7 +225,7 @@ _MEMBER = (
     "n_refused", "n_empty", "n_unreadable", "n_other_model", "other_model",
     "cost_cold_usd",
 )  # fmt: skip
-_HOLDOUT = ("quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front")
+_HOLDOUT = ("quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front", "n_fault")
 _AGAINST = (
     "difference", "low", "high", "wins", "losses", "ties", "p_value", "p_corrected", "better", "worse", "worse_at_most",
     "low_corrected", "high_corrected", "looked_at",

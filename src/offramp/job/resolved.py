@@ -154,6 +154,7 @@ class ResolvedJob:
         if not part["program"]["strict"]:  # as before answers could be read strictly
             del part["program"]["strict"]
         _without_metric_models(part["metric"])
+        del part["constraints"]["unreadable_max"]  # for promotions and checks alone
         if part["dataset"]["group"] is None:  # as before there were groups
             del part["dataset"]["group"]
         search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})

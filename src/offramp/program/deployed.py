@@ -8,20 +8,26 @@ Invariant: a prediction has every output of the task; anything else is an except
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import dspy
+from pydantic import TypeAdapter, ValidationError
 
 from offramp.calls.failures import CallError, InvalidRequest, ProgramError
 from offramp.errors import JobError, OfframpError, UsageError, nearest, problem
 from offramp.program.background import BACKGROUND
 from offramp.program.program import Outcome, Program
+from offramp.program.signature import annotation_of
 from offramp.records import Example
+from offramp.task.fields import TaskFields
 
 _log = logging.getLogger("offramp")
+OnUnreadable = Literal["raise", "retry", "default"]
+"""An exception; the same request once more, then the default or an exception; the default at once."""
 
 
 class AnswerError(OfframpError):
@@ -34,18 +40,24 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
     Args:
         programs: those to run, as of now: the first one's model, then its fallbacks.
         feature: for messages.
+        on_unreadable: what an answer that the program cannot use comes to.
+        default: the outputs that stand for it, of their types; None where it is an exception.
     """
 
-    def __init__(self, programs: Callable[[], Sequence[Program]], *, feature: str) -> None:
+    def __init__(
+        self, programs: Callable[[], Sequence[Program]], *, feature: str, on_unreadable: OnUnreadable = "raise",
+        default: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self._programs, self._feature = programs, feature
+        self._tries, self._default = 2 if on_unreadable == "retry" else 1, default
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """The answer.
 
         Raises:
             UsageError: the inputs do not fit.
-            AnswerError: the model's answer cannot be used.
+            AnswerError: the model's answer cannot be used, and there is no default for it.
             CallError: no model of the list gave an answer.
         """
         return BACKGROUND.wait(self.prepared(inputs)()).prediction
@@ -89,7 +101,61 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
         if missing := [name for name in names if name not in inputs]:
             raise UsageError(problem(self._feature, f"inputs are missing: {missing}"))
         example = Example(id="", content_hash="", values=MappingProxyType(dict(inputs)), row=0)
-        return lambda: _answered(programs, example)
+        return lambda: self._usable(programs, example)
+
+    async def _usable(self, programs: Sequence[Program], example: Example) -> Outcome:
+        """The outcome, asked for again or replaced by the default where the answer cannot be used."""
+        for left in reversed(range(self._tries)):
+            try:
+                return await _answered(programs, example)
+            except AnswerError as error:
+                if left:
+                    _log.warning("%s: %s; asking once more", self._feature, error)
+                elif self._default is None:
+                    raise
+                else:
+                    _log.warning("%s: %s; the default is returned", self._feature, error)
+        return Outcome(outputs=self._default, prediction=dspy.Prediction(**copy.deepcopy(dict(self._default or {}))))
+
+
+def default_outputs(
+    feature: str, on_unreadable: str, default: Mapping[str, Any] | None, fields: TaskFields, *, typed: bool
+) -> Mapping[str, Any] | None:
+    """The outputs that stand for an answer that cannot be used, of the types that the task declares; None for none.
+
+    Args:
+        typed: whether the types are those of `fields`; a module of one's own has its own.
+
+    Raises:
+        UsageError: an unknown choice, or a default that is missing, without effect, or not what the task gives.
+    """
+    known = get_args(OnUnreadable)
+    if on_unreadable not in known:
+        expected = f"one of {', '.join(known)}"
+        do = nearest(str(on_unreadable), known)
+        raise UsageError(problem(feature, "on_unreadable", got=on_unreadable, expected=expected, do=do))
+    if default is None:
+        if on_unreadable == "default":
+            example = ", ".join(f"{name!r}: ..." for name in fields.outputs)
+            do = f"Pass it: load(..., on_unreadable='default', default={{{example}}})."
+            raise UsageError(problem(feature, "on_unreadable='default' needs a default", do=do))
+        return None
+    if on_unreadable == "raise":
+        do = "Pass on_unreadable='default', or 'retry' to ask once more before it."
+        raise UsageError(problem(feature, "default has no effect with on_unreadable='raise'", do=do))
+    if not isinstance(default, Mapping) or set(default) != set(fields.outputs):
+        got = list(default) if isinstance(default, Mapping) else default
+        raise UsageError(problem(feature, "default", got=got, expected=f"a value for each of {list(fields.outputs)}"))
+    if not typed:
+        return dict(default)
+    checked = {}
+    for name, output in fields.outputs.items():
+        try:
+            checked[name] = TypeAdapter(annotation_of(name, output)).validate_python(default[name], strict=True)
+        except ValidationError as error:
+            expected = error.errors()[0]["msg"]
+            raise UsageError(problem(feature, f"default[{name!r}]", got=default[name], expected=expected)) from None
+    return checked
 
 
 async def _answered(programs: Sequence[Program], example: Example) -> Outcome:

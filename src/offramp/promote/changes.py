@@ -88,7 +88,7 @@ def _numbers(promotion: Promotion | None) -> dict[str, Any]:
     evidence = promotion.evidence
     found: dict[str, Any] = {"study": evidence.study, "candidate": evidence.candidate}
     for split, numbers in (("holdout", evidence.holdout), ("search", evidence.search)):
-        for name in ("quality", "cost_usd", "latency_p50_s", "latency_p95_s", "n"):
+        for name in ("quality", "cost_usd", "latency_p50_s", "latency_p95_s", "n", "n_fault"):
             found[f"{split}.{name}"] = None if numbers is None else getattr(numbers, name)
     return found
 

@@ -21,24 +21,25 @@ from xml.etree import ElementTree as Xml
 from offramp.errors import StorageError, problem
 from offramp.promote.evidence import answer_hash
 from offramp.promote.judge_noise import Noise
-from offramp.promote.promotion import Promotion
+from offramp.promote.promotion import Evidence, Promotion
 from offramp.promote.serialization import values_of
 from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example, Result
 from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.paired_comparison import PairedComparison, compare_scores
 from offramp.study.proof import MOST_MISSING
-from offramp.study.wording import answer_counts, answer_notes, plain
+from offramp.study.wording import answer_counts, answer_notes, plain, unreadable_words
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What has to hold. None: no such limit."""
+    """What has to hold. None: no such limit. `unreadable`: largest share of answers that an app could not read."""
 
     margin: float
     cost_usd: float | None
     latency_p95_s: float | None
+    unreadable: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +153,7 @@ class CheckReport:
         notes: what the provider says about the answers, such as how many were cut; empty where all is well.
         answers: the counts behind it by name.
         judge_noise: None where no judge grades. regraded: None where the judge is that of the evidence.
+        n_fault: answers that an app could not read, each a score of 0.
         spent_usd: physical money of the check. calls, cached_calls: requests sent, and answers that were reused.
     """
 
@@ -178,6 +180,7 @@ class CheckReport:
     answers: Mapping[str, Any] | None = None
     judge_noise: JudgeNoise | None = None
     regraded: Regraded | None = None
+    n_fault: int = 0
 
     @property
     def holds(self) -> bool:
@@ -222,6 +225,7 @@ def judge(
         conditions=(
             _quality(whole, limits.margin, 0.0 if judged is None else judged.allowed, len(examples)),
             _failures(seen),
+            _unreadable(seen, promotion.evidence, limits.unreadable),
             *_ceiling("cost_usd", seen.cost_usd, limits.cost_usd),
             *_ceiling("latency_p95_s", seen.latency_p95_s, limits.latency_p95_s),
         ),
@@ -238,6 +242,7 @@ def judge(
         answers=answer_counts(seen),
         judge_noise=judged,
         regraded=regraded,
+        n_fault=seen.n_fault,
     )
 
 
@@ -317,6 +322,18 @@ def _failures(seen: Aggregate) -> Condition:
     share = seen.n_failed / total if total else 1.0
     text = f"{seen.n_failed} of {total} runs have no score; at most {MOST_MISSING:.0%} is allowed"
     return Condition(name="failures", holds=share <= MOST_MISSING, text=text)
+
+
+def _unreadable(seen: Aggregate, evidence: Evidence, limit: float) -> Condition:
+    """Holds too where there are no more than in evidence that was promoted by force."""
+    before, forced = evidence.holdout, evidence.gate.forced_because is not None
+    was = 0.0 if before is None or not before.n else before.n_fault / before.n
+    share = seen.n_fault / seen.n if seen.n else 0.0
+    text = unreadable_words(seen.n_fault, seen.n)
+    if before is not None and before.n_fault:
+        text = f"{text}, {before.n_fault} of {before.n} when it was promoted{' (by force)' if forced else ''}"
+    text = f"{text}; at most {limit:.3g} of them may be (constraints.unreadable_max)"
+    return Condition(name="unreadable", holds=share <= max(limit, was if forced else 0.0), text=text)
 
 
 def _ceiling(name: str, value: float | None, limit: float | None) -> list[Condition]:

@@ -14,6 +14,7 @@ from offramp.promote.promotion import Comparison, Evidence, PromotedModel, Promo
 from offramp.space.model import ConstraintsPart
 from offramp.stats import share_at_most
 from offramp.study.proof import MOST_MISSING
+from offramp.study.wording import unreadable_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,12 @@ def _on_holdout(evidence: Evidence, holdout: SplitEvidence, rules: GateRules) ->
         yield (
             f"only {evidence.requests_matched} of {holdout.n} runs on the holdout made the requests that an app would "
             "make now: a release, a text or a model has changed since then"
+        )
+    if holdout.n_fault > rules.constraints.unreadable_max * holdout.n:
+        yield (
+            f"{unreadable_words(holdout.n_fault, holdout.n)} on the holdout, where an app gets an error; at most "
+            f"{rules.constraints.unreadable_max:.4g} of them may (constraints.unreadable_max). State the form of the "
+            "answer in the instruction, raise max_tokens, or pick another candidate"
         )
     p95_s = holdout.latency_p95_s if evidence.probe is None else evidence.probe.p95_s
     yield from _limits(holdout, p95_s, rules.constraints)

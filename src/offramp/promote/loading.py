@@ -26,7 +26,7 @@ from offramp.promote.render import ChatRequest, Renderer
 if TYPE_CHECKING:
     from offramp.calls.direct import DirectSender
     from offramp.calls.transports import Transport
-    from offramp.program.deployed import DeployedProgram
+    from offramp.program.deployed import DeployedProgram, OnUnreadable
     from offramp.program.module import ModuleFactory
     from offramp.program.program import Program
     from offramp.promote.running import PerModel
@@ -123,6 +123,7 @@ def load(
     feature: str, *, label: str = DEFAULT_LABEL, promotions: str | Path | None = None,
     module: ModuleFactory | None = None, api_base: PerModel = None, api_key_env: PerModel = None,
     timeout_s: float = 60.0, deadline_s: float = 300.0, attempts: int = 3, transport: Transport | None = None,
+    on_unreadable: OnUnreadable = "raise", default: Mapping[str, Any] | None = None,
 ) -> DeployedProgram:  # fmt: skip
     """A promoted feature as a DSPy program: `program(**inputs)` or `await program.acall(**inputs)`.
 
@@ -134,18 +135,22 @@ def load(
         api_key_env: environment variable with its key, or by model name; the vendor's usual one by default.
         timeout_s: of one attempt. deadline_s: of all attempts of one request. attempts: before a fallback is asked.
         transport: what sends in the end; LiteLLM and llama.cpp by route by default.
+        on_unreadable: what to do with an answer that cannot be read or is a refusal. `raise`: an AnswerError. `retry`:
+            ask once more, then the default, or an AnswerError without one. `default`: return the default. Each is
+            logged as a warning.
+        default: a value of its type for each output.
 
     A module whose code is not what was measured is logged as a warning, with the names of its files.
 
     Raises:
-        UsageError: nothing was promoted there, a file was changed by hand, or an address or module is missing.
+        UsageError: nothing was promoted there, a file was changed by hand, or an address, module or default is missing.
     """
     from offramp.calls.direct import DirectSender
     from offramp.models.server import LocalServers
     from offramp.program.background import BACKGROUND
     from offramp.program.code import changed_in_app
-    from offramp.program.deployed import DeployedProgram
-    from offramp.promote.running import Addresses, programs_of
+    from offramp.program.deployed import DeployedProgram, default_outputs
+    from offramp.promote.running import Addresses, fields_of, programs_of
 
     folder = FeatureFolder(promotions, feature)
     addresses = Addresses(api_base=api_base, api_key_env=api_key_env)
@@ -167,7 +172,10 @@ def load(
         if module is not None and (changed := changed_in_app(promotion.program.code or {}, module())):
             what = f"{', '.join(changed)} of the module differs from what was measured"
             _log.warning("%s %s: %s. Optimize and promote it again.", feature, promotion.version, what)
+        default_outputs(feature, on_unreadable, default, fields_of(promotion), typed=module is None)
         return BACKGROUND.wait(made())
 
     followed = FollowedLabel(folder, label, make)
-    return DeployedProgram(followed.current, feature=feature)
+    fields = fields_of(followed.promotion)
+    checked = default_outputs(feature, on_unreadable, default, fields, typed=module is None)
+    return DeployedProgram(followed.current, feature=feature, on_unreadable=on_unreadable, default=checked)

@@ -209,6 +209,7 @@ def _limits(job: ResolvedJob, margin: float, max_cost_usd: float | None, max_p95
         margin=margin,
         cost_usd=max_cost_usd if max_cost_usd is not None else stated.cost_usd_max,
         latency_p95_s=max_p95_s if max_p95_s is not None else stated.latency_p95_s_max,
+        unreadable=stated.unreadable_max,
     )
 
 

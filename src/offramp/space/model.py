@@ -631,6 +631,12 @@ class ConstraintsPart(_Part):
     regressions: RegressionsPart | None = Field(
         None, description="How many examples may get worse than with the incumbent; promotions have to satisfy it too."
     )
+    unreadable_max: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Largest share of unreadable answers on the holdout; for promotions and checks alone.",
+    )
 
 
 class BudgetPart(_Part):

@@ -210,6 +210,7 @@ def _holdout_json(member: Member) -> dict[str, Any] | None:
         "quality_low": seen.quality_low,
         "quality_high": seen.quality_high,
         "on_front": member.on_holdout_front,
+        "n_fault": seen.n_fault,
         **answer_counts(seen),
         "cost_cold_usd": seen.cost_cold_usd,
         "against": None if member.against_incumbent is None else _against_json(member.against_incumbent),

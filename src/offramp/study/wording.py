@@ -117,6 +117,11 @@ def limit_words(broken: BrokenLimit) -> str:
     return f"up to {value:.1%} of examples may get worse, and {bound:.1%} are allowed"
 
 
+def unreadable_words(count: int, n: int) -> str:
+    """How many answers were program errors, so that an app gets an exception in place of a value."""
+    return f"{count} of {n} answers unreadable"
+
+
 def answer_notes(seen: Aggregate, params: Mapping[str, Any], *, where: str = "") -> list[str]:
     """What the provider says about the answers of a candidate, each with its remedy, and why runs have no score.
 
@@ -144,6 +149,9 @@ def answer_notes(seen: Aggregate, params: Mapping[str, Any], *, where: str = "")
     notes = [f"{before}{n} of {seen.n} answers {words}" for n, words in found if n]
     if n := len(seen.examples.get("too_long", ())):
         notes.append(f"{before}{n} of {seen.n} prompts too long for the model{_named(seen, 'too_long')}: {_TOO_LONG}")
+    told = sum(n or 0 for n, _ in found[:5]) + len(seen.examples.get("too_long", ()))
+    if seen.n_fault > told:
+        notes.append(f"{before}{unreadable_words(seen.n_fault, seen.n)}, each a score of 0: an app gets an error there")
     failed = [
         f"{before}{n} of {all_runs} runs have no score: {_brief(why)}{_named(seen, why)}"
         for why, n in seen.failures.items()
