@@ -25,11 +25,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from offramp.scrubbing import scrubbed
+
 
 class OfframpError(Exception):
     """Root of the tree. Shown to people as one message without a traceback."""
 
     exit_code = 1
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(scrubbed(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class UsageError(OfframpError):

@@ -13,12 +13,21 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from offramp.ids import content_hash
+from offramp.scrubbing import know_variable, scrubbed_value
 
 Scalar = str | int | float | bool | None
 """What one param may be."""
 
 Message = Mapping[str, Any]
 """One chat message: role and content."""
+
+
+def _scrub(record: object, *names: str) -> None:
+    """Masks keys in these fields of a record that is being made."""
+    for name in names:
+        value = getattr(record, name)
+        if value and (clean := scrubbed_value(value)) is not value:
+            object.__setattr__(record, name, clean)
 
 
 class Split(enum.StrEnum):
@@ -238,6 +247,9 @@ class Model:
     max_output_tokens: int | None = None
     retirement_date: str | None = None
 
+    def __post_init__(self) -> None:
+        know_variable(self.api_key_env, (self.name, self.route, self.api_base))
+
     @property
     def local(self) -> bool:
         """Whether llama.cpp on this machine serves it."""
@@ -326,7 +338,7 @@ class HeaderNotice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallReply:
-    """What came back for one request.
+    """What came back for one request. A key that a server echoes is `***` in it.
 
     Attributes:
         text: the answer, possibly empty (the model's own doing).
@@ -355,6 +367,9 @@ class CallReply:
     fingerprint: str | None = None
     service_tier: str | None = None
     notice: HeaderNotice | None = None
+
+    def __post_init__(self) -> None:
+        _scrub(self, "text", "tool_calls", "finish_reason", "answered_by", "fingerprint", "service_tier")
 
     @property
     def ending(self) -> Ending | None:
@@ -536,6 +551,9 @@ class Result:
     reasoning_only: bool | None = None
     other_model: str | None = None
     others_usd: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        _scrub(self, "outputs", "reason", "other_model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

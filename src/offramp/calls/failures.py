@@ -28,11 +28,10 @@ from typing import Any, ClassVar
 
 from offramp.errors import OfframpError
 from offramp.records import TOO_LONG, CallReply, Usage
+from offramp.scrubbing import SECRET_NAME, refresh
+from offramp.scrubbing import scrubbed as without_keys
 from offramp.store.ledger import CallStatus
 
-_SECRET_NAME = re.compile(
-    r"(_API_KEY|_TOKEN|_SECRET|_PASSWORD|_ACCESS_KEY)$|^(API_KEY|PGPASSWORD)$|_SECRET_", re.IGNORECASE
-)
 _SECRET_SHAPES = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 ***"),
     (re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|key|ghp|pplx|r8)[-_][A-Za-z0-9_*-]{8,}"), "***"),
@@ -216,11 +215,14 @@ def never_left(error: CallError) -> bool:
 def scrubbed(text: str, environ: Mapping[str, str] | None = None) -> str:
     """`text` with secrets as `***`, cut to a length that fits a table and a terminal.
 
-    Two nets: the values of environment variables that look like secrets by name, and the shapes that keys have.
+    Three nets: the keys that `offramp.scrubbing` knows, the values of environment variables that are secret by name,
+    and the shapes that keys have.
     Providers quote keys in their errors ("Incorrect API key provided: sk-..."), so every error text passes here.
     """
+    refresh()
+    text = without_keys(text)
     env = os.environ if environ is None else environ
-    secrets = {value for name, value in env.items() if len(value) > 7 and _SECRET_NAME.search(name)}
+    secrets = {value for name, value in env.items() if len(value) > 7 and SECRET_NAME.search(name)}
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, "***")
     text = text[: 4 * _LONGEST_TEXT]  # a server may send megabytes, and patterns are slow on those

@@ -14,12 +14,14 @@ import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import click
 
 from offramp import __version__
 from offramp.errors import OfframpError, nearest, problem
+from offramp.scrubbing import scrubbed_traceback
 
 INTERRUPTED = 130
 
@@ -116,6 +118,7 @@ def main(args: Sequence[str] | None = None, **wire: Any) -> int:
     Args:
         wire: `transport` and `timing` of the commands that run models, as `offramp.optimize` takes them.
     """
+    sys.excepthook = _show_bug
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # characters that cannot be shown become `?`
@@ -144,6 +147,11 @@ def _run(args: Sequence[str] | None, wire: Mapping[str, Any]) -> int:
         error.show()
         return error.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _show_bug(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    """The traceback of a bug as Python prints it, without keys and with nothing that a terminal obeys."""
+    sys.stderr.write(_printable(scrubbed_traceback(error)))
 
 
 def _failed(error: OfframpError) -> int:

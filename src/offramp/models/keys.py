@@ -13,6 +13,7 @@ import os
 from urllib.parse import urlsplit
 
 from offramp.records import Model
+from offramp.scrubbing import know_variable
 
 PROVIDER_KEYS: dict[str, tuple[str, ...]] = {
     "ai21_chat": ("AI21_API_KEY",),
@@ -99,6 +100,8 @@ def usual_key(provider: str, api_base: str | None) -> str | None:
     names = PROVIDER_KEYS.get(provider)
     if not names:
         return None
+    for name in names:
+        know_variable(name)
     if api_base is not None:
         address = urlsplit(api_base)
         if address.scheme != "https" or not f".{address.hostname or ''}".lower().endswith(_VENDOR_HOSTS):

@@ -29,6 +29,7 @@ from offramp.promote.folder import SHORT, FeatureFolder, checked_name, content_o
 from offramp.promote.history import MOVING, Move, happened, moves, undone_target, unfinished, written
 from offramp.promote.promotion import FileRef, Promotion
 from offramp.promote.serialization import values_of, yaml_text
+from offramp.scrubbing import holds_key, scrubbed
 
 _HEAD = b"# Which version each label points at. Moved by `offramp promote` and `offramp rollback`.\n"
 
@@ -109,9 +110,13 @@ class PromotionStore:
         if path.exists():
             return self.folder.load(promotion.version)
         try:
-            content = yaml_text(values_of(promotion)).encode("utf-8")
+            text = yaml_text(values_of(promotion))
+            content = text.encode("utf-8")
         except ValueError as error:
             raise PromotionError(problem(str(path), f"the promotion cannot be written: {error}")) from None
+        if holds_key(text):
+            do = "Take it out of the space file's instructions and params, and out of the data that demos come from."
+            raise PromotionError(problem(str(path), "the promotion would hold the value of a key", do=do))
         atomic.replace_file(path, content)
         return promotion
 
@@ -152,7 +157,7 @@ class PromotionStore:
             from_version=before.get(label),
             study=promotion.evidence.study,
             candidate=promotion.evidence.candidate,
-            why=why,
+            why=None if why is None else scrubbed(why),
             forced=forced,
         )
         atomic.replace_file(self._moving, canonical_json(values_of(move)).encode())

@@ -30,6 +30,7 @@ from offramp.errors import OfframpError, StorageError, problem
 from offramp.ids import derived_seed
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Scalar
+from offramp.scrubbing import scrubbed, scrubbed_value
 from offramp.search.samplers import distribution_of, is_inside, make_sampler, suggest, warm_up
 from offramp.space.params import SearchParam, choose
 from offramp.store.engine import Store, translated
@@ -187,7 +188,7 @@ class OptunaStudy:
         with self._door():
             trial = self._trial(number)
             for name, value in attributes.items():
-                trial.set_user_attr(name, value)
+                trial.set_user_attr(name, scrubbed_value(value))
             for name, missed in constraints.items():
                 trial.set_constraint(name, missed)
             self._end(number, TrialState.COMPLETE, list(values))
@@ -196,7 +197,7 @@ class OptunaStudy:
         """Ends a trial without values, unless it has ended already."""
         with self._door():
             if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
-                self._trial(number).set_user_attr("failed_because", reason[:500])
+                self._trial(number).set_user_attr("failed_because", scrubbed(reason)[:500])
                 self._end(number, TrialState.FAIL)
 
     def tell_stopped(self, number: int, attributes: Mapping[str, Any]) -> None:
@@ -204,7 +205,7 @@ class OptunaStudy:
         with self._door():
             trial = self._trial(number)
             for name, value in attributes.items():
-                trial.set_user_attr(name, value)
+                trial.set_user_attr(name, scrubbed_value(value))
             self._end(number, TrialState.PRUNED)
 
     def finished(self) -> tuple[FinishedTrial, ...]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from offramp.errors import nearest
+from offramp.scrubbing import holds_key, know_variable
 from offramp.space.check_params import (
     check_circular_conditions,
     check_conditions,
@@ -130,6 +131,26 @@ def _models(loaded: LoadedSpace) -> Iterator[Problem]:
                 unit = "hour" if field == "compute_usd_per_hour" else "million tokens"
                 expected = f"at most {MOST_USD:,.0f} USD per {unit}"
                 yield loaded.problem(f"{key}.price.{field}", got=shown(usd), expected=expected)
+
+
+def _keys(loaded: LoadedSpace) -> Iterator[Problem]:
+    """Values of keys in the file itself: it is stored, sent to models and shared."""
+    for part in loaded.space.models:
+        if isinstance(part, ModelPart):
+            know_variable(part.api_key_env, (part.name, part.route, part.api_base))
+    for key, text in _texts(loaded.space.model_dump(), ""):
+        if holds_key(text):
+            do = "Keep it in the environment variable alone."
+            yield loaded.problem(key, "holds the value of a key", do=do)
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Every text with its dotted key."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts(item, f"{key}.{name}" if key else str(name))
 
 
 def _names(loaded: LoadedSpace) -> Iterator[Problem]:
@@ -401,6 +422,6 @@ def _propose(loaded: LoadedSpace) -> Iterator[Problem]:
 
 
 _CHECKS: tuple[Callable[[LoadedSpace], Iterator[Problem]], ...] = (
-    _dataset, _names, _models, _program, _constrained, _demos, _splits, _incumbent, check_params,
+    _dataset, _names, _models, _keys, _program, _constrained, _demos, _splits, _incumbent, check_params,
     check_conditions, check_circular_conditions, check_grid, _metric, _objectives, _caps, _sampler, _propose,
 )  # fmt: skip

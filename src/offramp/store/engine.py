@@ -27,6 +27,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from offramp.errors import JobError, OfframpError, StorageError, StorageFullError, nearest, problem
+from offramp.scrubbing import refresh
 from offramp.store import migrations, tables
 
 _CONNECT_S = 5
@@ -65,6 +66,7 @@ class Store:
             StorageFullError: the disk or database is full.
             JobError: the database was lost, or stayed locked.
         """
+        refresh()
         with translated(self.url), self._turn(), self._engine.connect() as conn:
             writing = conn.execution_options(**{_WRITE: True})
             with writing.begin():
@@ -73,6 +75,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A consistent view for reading; raises what `transaction` raises."""
+        refresh()
         with translated(self.url), self._engine.connect() as conn, conn.begin():
             yield conn
 

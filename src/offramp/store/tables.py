@@ -2,16 +2,20 @@
 
 Money is whole nano-USD and tokens are whole numbers by price class, so that sums are exact and a change of prices
 re-prices old studies. Two column types keep text from strangers storable everywhere: PostgreSQL refuses NUL, and both
-databases refuse lone surrogates, yet a model may answer with either.
+databases refuse lone surrogates, yet a model may answer with either. Both leave keys out, on the way in and, for what
+earlier versions stored, on the way out.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
+
+from offramp.scrubbing import holds_key, know_variable, scrubbed, scrubbed_value
 
 metadata = sa.MetaData()
 
@@ -24,11 +28,16 @@ class JsonText(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
         """Python to database; None is SQL NULL."""
-        return None if value is None else json_text(value)
+        if value is None:
+            return None
+        text = json_text(value)
+        return json_text(scrubbed_value(value)) if holds_key(text) else text
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
         """Database to Python."""
-        return None if value is None else json.loads(value)
+        if value is None:
+            return None
+        return scrubbed_value(json.loads(value)) if holds_key(value) else json.loads(value)
 
 
 class PlainText(TypeDecorator[str]):
@@ -39,7 +48,28 @@ class PlainText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
         """Python to database."""
+        return None if value is None else storable(scrubbed(value))
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Database to Python."""
+        return None if value is None else scrubbed(value)
+
+
+class SpaceJson(TypeDecorator[str]):
+    """A checked space file, read back exactly. Reading it makes the keys of its models known."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Python to database."""
         return None if value is None else storable(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Database to Python."""
+        for name in re.findall(r'"api_key_env":\s*"(\w+)"', value or ""):
+            know_variable(name, (value,))
+        return value
 
 
 class OthersUsd(TypeDecorator[float]):
@@ -242,7 +272,7 @@ studies = sa.Table(
     metadata,
     sa.Column("name", sa.String(255), primary_key=True),
     sa.Column("space_name", sa.String(255), nullable=False),
-    sa.Column("space_json", PlainText, nullable=False),
+    sa.Column("space_json", SpaceJson, nullable=False),
     sa.Column("space_hash", sa.String(64), nullable=False),
     sa.Column("task_hash", sa.String(64), nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),

@@ -31,6 +31,7 @@ from offramp.calls.transports.replies import failure_for, read_reply, token_usag
 from offramp.media import expanded
 from offramp.models.capabilities import allowed_openai_params
 from offramp.records import CallReply, CallRequest, Model
+from offramp.scrubbing import scrubbed
 
 _NOT_PARAMS = frozenset(
     {
@@ -161,7 +162,7 @@ def _codes(chain: list[BaseException], text: str) -> str:
     said += [error for error in errors if isinstance(error, str)]
     objects = [error for error in errors if isinstance(error, dict)]
     found = [str(error[key]) for error in objects for key in ("detail", "code", "type") if error.get(key)]
-    found += [text[:_LONGEST_BODY] for text in said]
+    found += [scrubbed(text)[:_LONGEST_BODY] for text in said]
     new = [code for code in dict.fromkeys(found) if code not in text and code != "error"]
     return f" [{', '.join(new)}]" if new else ""
 
