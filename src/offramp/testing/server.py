@@ -118,6 +118,7 @@ class ScriptedServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 512
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -17,6 +17,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import httpx
+
 from offramp.calls.failures import (
     BrokenReply,
     CallError,
@@ -28,6 +30,7 @@ from offramp.calls.failures import (
 from offramp.calls.retries import retry_after_s
 from offramp.calls.transports.headers import notice_in
 from offramp.calls.transports.replies import failure_for, read_reply, token_usage, upstream_failure
+from offramp.calls.transports.wire import ChatWire, playing_back, watching
 from offramp.media import expanded
 from offramp.models.capabilities import allowed_openai_params
 from offramp.records import CallReply, CallRequest, Model
@@ -62,6 +65,7 @@ class LiteLLMTransport:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s, self._ready = timeout_s, False
+        self._wire = ChatWire(timeout_s)
 
     async def prepare(self, model: Model) -> None:
         """Import LiteLLM and let it load what it loads late, so that no request's latency or time-out holds it."""
@@ -77,13 +81,55 @@ class LiteLLMTransport:
         key = None if request.model.api_base is None else _PLACEHOLDER
         if (variable := request.model.api_key_env) is not None and not (key := os.environ.get(variable)):
             raise Unauthorized(f"{request.model.name}: the environment variable {variable} is not set")
-        litellm = _litellm()
+        _litellm()
+        kind = self._wire.kind(request, key)
+        if kind is None or key is None:
+            return await self._through_litellm(request, key, None)
+        messages = [expanded(message) for message in request.messages]
+        if self._wire.known(kind):
+            return await self._directly(request, key, kind, messages)
+        with watching() as watch:
+            reply = await self._through_litellm(request, key, self._wire.client(key, request.model.api_base))
+        self._wire.learn(kind, watch, messages, reply)
+        return reply
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop."""
+        await self._wire.aclose()
+
+    async def _directly(
+        self, request: CallRequest, key: str, kind: tuple[object, ...], messages: list[dict[str, Any]]
+    ) -> CallReply:
+        """A request of a known kind. What is not a plain answer is played back to LiteLLM, which says what it is."""
+        began = time.perf_counter()
+        outcome: httpx.Response | httpx.HTTPError
+        try:
+            reply, outcome, latency_s = await self._wire.send(kind, messages)
+        except UnicodeEncodeError:
+            return await self._through_litellm(request, key, None)
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+                text = f"no reply within {self._timeout_s:g} s"
+                raise TimedOut(text, latency_s=time.perf_counter() - began) from None
+            reply, outcome, latency_s = None, error, time.perf_counter() - began
+        if reply is not None:
+            return reply
+        client = playing_back(key, request.model.api_base, outcome)
+        return await self._through_litellm(request, key, client, took_s=latency_s)
+
+    async def _through_litellm(
+        self, request: CallRequest, key: str | None, client: Any, *, took_s: float | None = None
+    ) -> CallReply:
+        """One request by LiteLLM. `client`: what it sends with; its own where None. `took_s`: seconds that it took."""
+        arguments = self._arguments(request, key)
+        if client is not None:
+            arguments["client"] = client
         began = time.perf_counter()
         try:
-            reply = await litellm.acompletion(**self._arguments(request, key))
+            reply = await _litellm().acompletion(**arguments)
         except Exception as error:  # noqa: BLE001  the caller records each failure; LiteLLM raises anything at all
-            raise _failure(error, time.perf_counter() - began) from None
-        latency_s = time.perf_counter() - began
+            raise _failure(error, took_s if took_s is not None else time.perf_counter() - began) from None
+        latency_s = took_s if took_s is not None else time.perf_counter() - began
         answer = read_reply(reply, token_usage(getattr(reply, "usage", None)), latency_s)
         return replace(answer, notice=notice_in(reply))
 

@@ -25,6 +25,7 @@ class RouteTransport:
 
     async def aclose(self) -> None:
         """Close connections."""
+        await self._remote.aclose()
         if self._local is not None:
             await self._local.aclose()
 
