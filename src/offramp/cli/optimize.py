@@ -62,6 +62,12 @@ def optimize(
         print_result(result, results)
     if result.error is not None:
         raise result.error
+    if not result.report.members:
+        from offramp.errors import JobError
+        from offramp.study.wording import STOPPED
+
+        why = STOPPED.get(result.report.stop_reason or "", result.report.stop_reason or "")
+        raise JobError(f"{result.report.study}: no candidate was evaluated in full: {why}")
 
 
 def print_result(result: JobResult, results: Path) -> None:

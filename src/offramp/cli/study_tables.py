@@ -15,6 +15,7 @@ from rich.console import Console, Group
 from rich.padding import Padding
 from rich.text import Text
 
+from offramp.study.domain.members import readable
 from offramp.study.proof import MOST_NAMED, Proven, against_words
 from offramp.study.study_report import member_json, member_notes
 from offramp.study.wording import (
@@ -108,6 +109,8 @@ def print_report(report: StudyReport, *, everything: bool = False, console: Cons
     probed = any(member.probe is not None for member in members)
     legend = f"Second line: 95% intervals{'; p50 and p95 measured in isolation, on warm models' if probed else ''}."
     console.print(Text(legend, style="dim"), soft_wrap=True)
+    for warning in report.warnings:
+        console.print(Text(warning, style="yellow"), soft_wrap=True)
     console.print(_recommendation(report))
     for line in proposal_lines(report):
         console.print(line)
@@ -161,7 +164,9 @@ def _best_word(report: StudyReport) -> str:
 def _recommendation(report: StudyReport) -> str:
     best, today = report.recommended, report.incumbent
     if best is None:
-        return "No recommendation: no candidate has every objective."
+        unread = report.members and not any(readable(member.search) for member in report.members)
+        why = "no candidate gave a readable answer" if unread else "no candidate has every objective"
+        return f"No recommendation: {why}."
     proof = report.proof(best)
     label = f"{best.candidate} ({short_params(best.shown)})"
     text = f"{report.headline()}{f' It is {label}.' if proof.proven is Proven.KEEP else ''}"

@@ -213,6 +213,7 @@ def _check_media(job: ResolvedJob) -> None:
 def job_warnings(job: ResolvedJob) -> list[str]:
     """What a person should know of a job before it runs, of its program and its data."""
     told = [
+        *_incumbent_without(job),
         *_fixed_models(job),
         *_tools_used(job),
         *without_effect(job),
@@ -220,6 +221,22 @@ def job_warnings(job: ResolvedJob) -> list[str]:
         *_proposer_without(job),
     ]
     return [*told, *warnings_of(job.task, job.loaded.where("dataset"))]
+
+
+def _incumbent_without(job: ResolvedJob) -> list[str]:
+    """A warning: constrained decoding is searched, and the incumbent, which does not mention it, runs without."""
+    part, incumbent = job.space.incumbent, job.incumbent
+    if part is None or incumbent is None or part.constrained is not None or True not in as_list(
+        job.space.program.constrained
+    ):  # fmt: skip
+        return []
+    searched = [p for p in job.search_params if p.group == "request" and p.searched and p.name not in part.params]
+    unsent = [p.name for p in searched if None not in p.choices and p.applies(incumbent.params)]
+    also = f", and {', '.join(unsent)} {'is' if len(unsent) == 1 else 'are'} not sent" if unsent else ""
+    return [
+        f"{job.loaded.where('incumbent')}: incumbent: `constrained` is left out, so it runs without constrained "
+        f"decoding{also}; state what runs today, since every candidate is compared with it"
+    ]
 
 
 def _proposer_without(job: ResolvedJob) -> list[str]:

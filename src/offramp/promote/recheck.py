@@ -31,7 +31,7 @@ from offramp.promote.judge_noise import Noise, measure_noise
 from offramp.promote.promotion import Promotion
 from offramp.promote.regrading import Recorded, another_task, answers_of_another_judge, graded_again
 from offramp.promote.running import Addresses, PerModel, model_of, programs_of
-from offramp.records import CallRequest, Evaluation, Result, Split
+from offramp.records import CallRequest, Evaluation, Example, Result, Split
 from offramp.space.load import load_space
 from offramp.store.engine import Store, open_store
 from offramp.study.lookup import check_margin, default_storage
@@ -47,13 +47,19 @@ _LEAST_USD = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a check works on. `recorded`: answers to grade again, where the judge was replaced; else None."""
+    """What a check works on.
+
+    Attributes:
+        recorded: answers to grade again, where the judge was replaced; else None.
+        examples: those of the holdout that the evidence is of.
+    """
 
     promotion: Promotion
     job: ResolvedJob
     before: Before
     addresses: Addresses
     recorded: Recorded | None = None
+    examples: tuple[Example, ...]
 
 
 def check(
@@ -94,6 +100,7 @@ def check(
         before=_before(promotion, folder) if recorded is None else Before(scores={}),
         recorded=recorded,
         addresses=_addresses(promotion, job, api_base, api_key_env),
+        examples=_examples(promotion, folder, job),
     )
     _check_keys(work)
     limits = _limits(job, margin, max_cost_usd, max_p95_s)
@@ -109,10 +116,10 @@ def check(
         )  # fmt: skip
     report = judge(
         promotion, label=label, evaluation=scored.evaluation, before=scored.before, limits=limits,
-        examples={example.id: example for example in job.task.splits.holdout}, noise=scored.noise,
+        examples={example.id: example for example in work.examples}, noise=scored.noise,
         regraded=scored.regraded, spent_usd=scored.spent_usd, calls=scored.calls, cached_calls=scored.cached_calls,
     )  # fmt: skip
-    return replace(report, notes=(*_code_notes(work), *report.notes))
+    return replace(report, notes=(*_code_notes(work), *_partial_notes(work), *report.notes))
 
 
 # ------------------------------------------------------------------------------------------------ before the run
@@ -134,6 +141,12 @@ def _code_notes(work: Checked) -> list[str]:
     return [f"{what}. This check ran it as it is now; optimize and promote it again."] if changed else []
 
 
+def _partial_notes(work: Checked) -> list[str]:
+    """Says where the evidence is not of the whole holdout, as after a forced promotion."""
+    n, size = len(work.examples), len(work.job.task.splits.holdout)
+    return [f"the evidence is of {n} of the {size} examples of the holdout, and so is this check"] if n < size else []
+
+
 def _loaded_job(promotion: Promotion, folder: FeatureFolder, space: str | Path | None) -> ResolvedJob:
     path = Path(space) if space is not None else _space_path(promotion, folder)
     return resolve_job(load_space(path), stored=True)
@@ -149,12 +162,22 @@ def _space_path(promotion: Promotion, folder: FeatureFolder) -> Path:
     return path
 
 
-def _before(promotion: Promotion, folder: FeatureFolder) -> Before:
+def _evidence_rows(promotion: Promotion, folder: FeatureFolder) -> Sequence[Mapping[str, Any]]:
     ref = promotion.evidence.holdout_results
     if ref is None:
         do = "Promote a candidate that was evaluated on the holdout."
         raise PromotionError(problem(promotion.feature, "its evidence has no results on the holdout", do=do))
-    rows = folder.rows(ref)
+    return folder.rows(ref)
+
+
+def _examples(promotion: Promotion, folder: FeatureFolder, job: ResolvedJob) -> tuple[Example, ...]:
+    """The examples of the holdout that the evidence is of, so that both sides are measured on the same."""
+    ran = {row["example"] for row in _evidence_rows(promotion, folder)}
+    return tuple(example for example in job.task.splits.holdout if example.id in ran)
+
+
+def _before(promotion: Promotion, folder: FeatureFolder) -> Before:
+    rows = _evidence_rows(promotion, folder)
     return Before(
         scores={row["example"]: row["score"] for row in rows if row["score"] is not None},
         answers={row["example"]: row["answer"] for row in rows if row.get("answer") is not None},
@@ -276,7 +299,7 @@ async def _scored(
         )[0]
         session.evaluator.use(program)
         evaluation = await session.evaluator.evaluate(
-            program.candidate, job.task.splits.holdout, split=Split.HOLDOUT, on_result=observer
+            program.candidate, work.examples, split=Split.HOLDOUT, on_result=observer
         )  # fmt: skip
         before, regraded = work.before, None
         if work.recorded is not None:
@@ -303,7 +326,7 @@ async def _noise(
     worse = [result.example for result in changed if before.got_worse(result)]
     if not metric.judge_models or not worse:
         return None
-    examples = {example.id: example for example in work.job.task.splits.holdout}
+    examples = {example.id: example for example in work.examples}
     graded = [result for result in changed if result.outputs is not None and result.example in before.scores]
     return await measure_noise(session, metric, examples, graded, worse, concurrency=concurrency)
 

@@ -555,7 +555,12 @@ class DemosPart(_Part):
 
 
 class IncumbentPart(_Part):
-    """What runs today: the candidate to beat. Parts left out take the first value the file offers."""
+    """What runs today: the candidate to beat, as it runs today.
+
+    Left out, `form`, `format` and `instruction` take the first value in the file, and constants of `params` hold;
+    constrained decoding is off, there are no demos, and searched `params` are not sent. A module has instructions and
+    demos of its own.
+    """
 
     model: str = Field(description="Model by name; it need not be one of `models`.")
     instruction: str | dict[str, str] | None = Field(
@@ -563,14 +568,18 @@ class IncumbentPart(_Part):
     )
     form: ModuleName | None = Field(None, description="Program form (module).")
     format: AdapterName | None = Field(None, description="Message format (adapter).")
-    constrained: bool | None = Field(None, description="Whether decoding is constrained to the output schema.")
+    constrained: bool | None = Field(
+        None, description="Whether decoding is constrained to the output schema; false where left out."
+    )
     tools: ToolsName | None = Field(None, description="How tools are called.")
-    demos: DemosKind | None = Field(None, description="Kind of demos.")
+    demos: DemosKind | None = Field(None, description="Kind of demos; none where left out, a module's own with one.")
     demo_count: Whole = Field(0, ge=0, description="Number of demos.")
     models: dict[str, str] = Field(
         default_factory=dict, description="Models of single predictors (`program.models`); `own` for those left out."
     )
-    params: dict[str, str | int | float | bool | None] = Field(default_factory=dict, description="Request parameters.")
+    params: dict[str, str | int | float | bool | None] = Field(
+        default_factory=dict, description="Request parameters; searched ones that are left out are not sent."
+    )
 
 
 # --------------------------------------------------------------------------- objectives, caps, search

@@ -28,7 +28,7 @@ from offramp.study.domain.objectives import reweighted, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison, Scores
 from offramp.study.domain.regressions import regressed_at_most
 from offramp.study.proof import Proof, prove
-from offramp.study.wording import answer_counts, answer_notes, cold_notes, limit_words, short_params
+from offramp.study.wording import answer_counts, answer_notes, cold_notes, limit_words, short_params, unreadable_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +131,18 @@ class StudyReport:
         label = "" if best is None else f"{best.candidate} ({short_params(best.shown)})"
         return None if best is None else self.proof(best).headline(label)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the comparisons of the study doubtful; empty where nothing does."""
+        today = self.incumbent
+        if today is None or 2 * today.search.n_fault <= today.search.n:
+            return ()
+        said = unreadable_words(today.search.n_fault, today.search.n)
+        return (
+            f"The incumbent has {said}: is this what runs today? Every candidate is compared with it. State its "
+            "format, `constrained`, demos and params under `incumbent`.",
+        )
+
     def to_json(self) -> dict[str, Any]:
         """JSON values; members other than front, incumbent and recommended are left out."""
         proof = None if self.recommended is None else self.proof(self.recommended)
@@ -158,6 +170,7 @@ class StudyReport:
             "started_from": None if self.started_from is None else dict(self.started_from),
             "proposals": [variant.to_json() for variant in self.proposals],
             "parked_models": [one.to_json() for one in self.parked_models],
+            "warnings": list(self.warnings),
         }  # fmt: skip
 
 

@@ -223,11 +223,20 @@ def _ranked(
 
 
 def front_of(members: Sequence[Member], objectives: Sequence[Objective]) -> tuple[Member, ...]:
-    """The members that no other dominates, best quality first; infeasible ones only where none is feasible."""
-    feasible = [member for member in members if member.feasible] or list(members)
+    """The members that no other dominates, best quality first; infeasible ones only where none is feasible.
+
+    One without a single readable answer is on no front, however fast and cheap it is.
+    """
+    usable = [member for member in members if readable(member.search)]
+    feasible = [member for member in usable if member.feasible] or usable
     known = [member for member in feasible if all(member.value(o.name) is not None for o in objectives)]
     front = [m for m, on in zip(known, _not_dominated(known, objectives, Split.SEARCH), strict=True) if on]
     return tuple(sorted(front, key=lambda m: (-(m.ranked.quality or 0.0), m.cost_usd or 0.0, m.candidate)))
+
+
+def readable(seen: Aggregate) -> bool:
+    """Whether any of its answers could be read."""
+    return seen.n_fault < max(1, seen.n)
 
 
 def _not_dominated(members: Sequence[Member], objectives: Sequence[Objective], split: Split) -> Sequence[bool]:
@@ -266,8 +275,14 @@ def with_holdout(members: Sequence[Member], scoring: ScoringContext, scores: Map
     against: Mapping[str, PairedComparison] = {}
     if incumbent is not None and any(member.candidate == incumbent for member in held):
         against = compare_all(incumbent, scores, scoring.groups)
-    on_front = _not_dominated(held, scoring.objectives, Split.HOLDOUT)
+    usable = [member for member in held if member.holdout is not None and readable(member.holdout)]
+    on_front = dict(
+        zip((m.candidate for m in usable), _not_dominated(usable, scoring.objectives, Split.HOLDOUT), strict=True)
+    )
     return {
-        member.candidate: replace(member, on_holdout_front=on, against_incumbent=against.get(member.candidate))
-        for member, on in zip(held, on_front, strict=True)
-    }
+        member.candidate: replace(
+            member, on_holdout_front=on_front.get(member.candidate, False),
+            against_incumbent=against.get(member.candidate),
+        )
+        for member in held
+    }  # fmt: skip
