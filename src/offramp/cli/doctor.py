@@ -3,8 +3,8 @@
 Each check yields records of what it found and, where something is wrong, what to do. A check that breaks is a finding
 too, so that one broken part never hides the others. Exit code 0 when nothing failed, else 1; warnings do not fail.
 
-Invariant: looking changes nothing but what opening a storage does, uses no network but the storage's, and shows names
-of keys but never a value.
+Invariant: looking changes nothing but what opening a storage does and who can read it, uses no network but the
+storage's, and shows names of keys but never a value.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import click
 
 from offramp.cli.options import AS_JSON, study_options
 from offramp.errors import OfframpError
+from offramp.files import keep_private, others_can_read
 
 _MIN_MEMORY_BYTES = 2 * 1024**3
 _PRICES_OLD_DAYS = 120
@@ -65,7 +66,7 @@ class Check:
 def doctor(ctx: click.Context, storage: str | None, results: Path, as_json: bool) -> None:
     """Check this machine: packages, memory, cache, storage, models, keys, prices.
 
-    A storage of an earlier offramp is brought up to date.
+    A storage of an earlier offramp is brought up to date, and what other users could read of it is made private.
     """
     checks = run_checks(storage, results)
     failed = any(check.state is State.FAIL for check in checks)
@@ -268,8 +269,26 @@ def _storage(given: str | None, results: Path) -> Iterator[Check]:
         do = None if good else "Name another place with --storage."
         yield Check(name="storage", state=State.OK if good else State.FAIL, found=found, do=do)
         return
+    if is_file:
+        yield from _privacy(Path(name), results)
     with open_store(url) as store:
         yield Check(name="storage", state=State.OK, found=f"{store.url} opens and can be written")
+
+
+def _privacy(database: Path, results: Path) -> Iterator[Check]:
+    """Takes the storage and the reports beside it from other users of this machine: they quote the data."""
+    beside = [database.with_name(database.name + end) for end in ("-wal", "-shm")]
+    reports = [path for end in ("json", "html") for path in sorted(results.glob(f"*-*.{end}"))]
+    open_to_all = [path for path in (database, *beside, *reports) if others_can_read(path) and not path.is_symlink()]
+    for path in open_to_all:
+        try:
+            keep_private(path)
+        except OSError as error:
+            do = f"Run: chmod go= {path}"
+            found = f"other users can read {path} ({error.strerror})"
+            yield Check(name="privacy", state=State.WARN, found=found, do=do)
+        else:
+            yield Check(name="privacy", state=State.OK, found=f"other users could read {path}; now only you can")
 
 
 def _keys() -> Iterator[Check]:

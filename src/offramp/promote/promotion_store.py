@@ -17,20 +17,23 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from offramp.errors import PromotionError, problem
+from offramp.files import append_line, make_folder, remove_file, replace_file
 from offramp.ids import canonical_json, content_hash
-from offramp.promote import atomic
 from offramp.promote.folder import SHORT, FeatureFolder, checked_name, content_of, labels_in
 from offramp.promote.history import MOVING, Move, happened, moves, undone_target, unfinished, written
 from offramp.promote.promotion import FileRef, Promotion
 from offramp.promote.serialization import values_of, yaml_text
 from offramp.scrubbing import holds_key, scrubbed
 
+_replace = partial(replace_file, like_folder=True)
+"""A promotion is read by apps: who may read its folder may read it."""
 _HEAD = b"# Which version each label points at. Moved by `offramp promote` and `offramp rollback`.\n"
 
 
@@ -117,7 +120,7 @@ class PromotionStore:
         if holds_key(text):
             do = "Take it out of the space file's instructions and params, and out of the data that demos come from."
             raise PromotionError(problem(str(path), "the promotion would hold the value of a key", do=do))
-        atomic.replace_file(path, content)
+        _replace(path, content)
         return promotion
 
     def _same_but_made(self, promotion: Promotion) -> Promotion | None:
@@ -131,9 +134,9 @@ class PromotionStore:
 
     def _keep_rows(self, rows: Rows) -> None:
         path = self.folder.data_path(rows.ref)
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         if not path.exists():
-            atomic.replace_file(path, rows.content)
+            _replace(path, rows.content)
         self.folder.rows(rows.ref)
 
     def _check_rows(self, promotion: Promotion) -> None:
@@ -160,7 +163,7 @@ class PromotionStore:
             why=None if why is None else scrubbed(why),
             forced=forced,
         )
-        atomic.replace_file(self._moving, canonical_json(values_of(move)).encode())
+        _replace(self._moving, canonical_json(values_of(move)).encode())
         self._point(label, promotion.version)
         self._finish()
         return move
@@ -174,7 +177,7 @@ class PromotionStore:
         if labels_in(changed, str(path)) != {**labels_in(content, str(path)), label: version}:
             do = "Write it as `label: version` lines."
             raise PromotionError(problem(str(path), "is written in a form that cannot be changed safely", do=do))
-        atomic.replace_file(path, changed)
+        _replace(path, changed)
 
     @property
     def _moving(self) -> Path:
@@ -187,23 +190,23 @@ class PromotionStore:
             return
         self._mend_torn_line(begun)
         if happened(self.folder, begun) and begun.id not in {move.id for move in written(self.folder)}:
-            atomic.append_line(self.folder.history_path, canonical_json(values_of(begun)).encode())
-        atomic.remove_file(self._moving)
+            append_line(self.folder.history_path, canonical_json(values_of(begun)).encode(), like_folder=True)
+        remove_file(self._moving)
 
     def _mend_torn_line(self, begun: Move) -> None:
         """A line that a power cut left unfinished can only be that of the move that was begun."""
         path = self.folder.history_path
         whole, _, torn = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
         if torn and canonical_json(values_of(begun)).encode().startswith(torn):
-            atomic.replace_file(path, whole + b"\n" if whole else b"")
+            _replace(path, whole + b"\n" if whole else b"")
         elif torn:
-            atomic.replace_file(path, whole + b"\n" + torn + b"\n" if whole else torn + b"\n")
+            _replace(path, whole + b"\n" + torn + b"\n" if whole else torn + b"\n")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """The lock, with whatever a killed process left finished first."""
         try:
-            self.folder.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder.path)
             _leave_scratch_out_of_git(self.folder.root)
             with FileLock(self.folder.root / f".{self.folder.feature}.lock"):
                 self._finish()
@@ -217,7 +220,7 @@ class PromotionStore:
 def _leave_scratch_out_of_git(root: Path) -> None:
     path = root / ".gitignore"
     if not path.exists():
-        atomic.replace_file(path, b".*.lock\n.moving.json\n.*.tmp\n")
+        _replace(path, b".*.lock\n.moving.json\n.*.tmp\n")
 
 
 def _line(value: Any) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from offramp.errors import StorageError, problem
-from offramp.promote.atomic import replace_file
+from offramp.files import make_folder, replace_file
 from offramp.review.assets import render
 from offramp.review.study_page import study_page
 from offramp.review.study_source import StudySource
@@ -50,7 +50,7 @@ def report(
     if path.is_dir():
         raise StorageError(problem(str(path), "is a folder", expected="a file", do="Name another with --out."))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         replace_file(path, text.encode())
     except OSError as error:
         what = f"cannot be written: {error.strerror}"

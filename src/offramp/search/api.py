@@ -13,6 +13,7 @@ from typing import Any
 
 from offramp.calls.transports import Transport
 from offramp.errors import StorageError, UsageError, problem
+from offramp.files import make_folder, replace_file
 from offramp.job.checks import check_prices, check_runnable, job_warnings
 from offramp.job.clock import Timing
 from offramp.job.loaded import LoadedStudy, before_the_edit, load_study
@@ -198,7 +199,7 @@ def _verify_options(opened: LoadedStudy, asked: Mapping[str, Any]) -> VerifyOpti
 
 def _writable(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         probe = folder / ".write-probe"
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
@@ -227,11 +228,10 @@ def result_json(result: JobResult) -> dict[str, Any]:
 def write_report(folder: Path, result: JobResult) -> Path:
     """Writes `<study>.json` as a whole or not at all."""
     path = folder / f"{result.report.study}.json"
-    scratch = path.with_suffix(".json.tmp")
+    text = json.dumps(result_json(result), indent=2, allow_nan=False) + "\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps(result_json(result), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        scratch.replace(path)
+        make_folder(folder)
+        replace_file(path, text.encode())
     except OSError as error:
         do = "The study itself is kept in the storage: see `offramp pareto`."
         raise StorageError(problem(str(path), f"cannot be written: {error.strerror}", do=do)) from error

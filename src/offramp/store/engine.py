@@ -15,6 +15,7 @@ traceback. Invariant: no message holds a password.
 from __future__ import annotations
 
 import errno
+import logging
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,9 +28,12 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from offramp.errors import JobError, OfframpError, StorageError, StorageFullError, nearest, problem
+from offramp.files import make_empty, make_folder, others_can_read
 from offramp.scrubbing import refresh
 from offramp.store import migrations, tables
 
+_log = logging.getLogger("offramp")
+_SAID: set[str] = set()
 _CONNECT_S = 5
 _BUSY_MS = 30_000
 _WRITE = "offramp_write"
@@ -130,6 +134,8 @@ def open_store(url: str, *, write_probe: bool = True, create: bool = False) -> S
     engine = _engine(parsed, where)
     store = Store(engine)
     try:
+        if write_probe:
+            _keep_private(parsed, where)
         _ready(store, write_probe)
     except (exc.SQLAlchemyError, OSError) as error:
         engine.dispose()
@@ -174,11 +180,22 @@ def _prepare_file(url: sa.URL, where: str, *, create: bool, must_exist: bool) ->
     if not create:
         raise StorageError(problem(where, "folder does not exist", got=str(folder), do="Create it first."))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise StorageError(
             problem(where, f"folder cannot be created ({error.strerror})", got=str(folder), do="Name another place.")
         ) from None
+
+
+def _keep_private(url: sa.URL, where: str) -> None:
+    """Makes a new SQLite file for its owner alone, as SQLite then makes those beside it; says so of one that is not."""
+    path = Path(url.database or "")
+    if url.get_backend_name() != "sqlite" or str(path).startswith("file:"):
+        return
+    make_empty(path)
+    if others_can_read(path) and where not in _SAID:
+        _SAID.add(where)
+        _log.warning("%s: other users of this machine can read it; `offramp doctor` makes it private", path)
 
 
 def _engine(url: sa.URL, where: str) -> sa.Engine:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp.errors import JobError, StorageError, UsageError, problem
+from offramp.files import make_folder, replace_file
 from offramp.ids import canonical_json, content_hash
 from offramp.job.judges import JudgeNotFound, judges_in, only_judges_differ
 from offramp.job.resolve import resolve_job
@@ -27,7 +28,6 @@ from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.origin import Origin, Recorded, counted
 from offramp.lifecycle.migration.record import Baseline, Basis
 from offramp.lifecycle.migration.runs import Runs
-from offramp.promote.atomic import replace_file
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion import SplitEvidence
 from offramp.records import Aggregate, Example, Result, ResultState, Split
@@ -225,7 +225,7 @@ def _written(rows: list[dict[str, Any]], folder: Path) -> Path:
     content = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str) + "\n" for row in rows)
     path = folder / f"{content_hash(canonical_json(rows), length=16)}.jsonl"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         replace_file(path, content.encode())
     except OSError as error:
         raise StorageError(problem(str(path), f"cannot be written ({error.strerror})")) from error

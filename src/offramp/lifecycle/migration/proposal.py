@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from offramp.errors import StorageError, problem
+from offramp.files import make_folder, replace_file
 from offramp.lifecycle.migration.record import Basis, Contender, Kind, Migration, Reference
 from offramp.models.retirement.dates import Basis as DateBasis
 from offramp.models.retirement.dates import Standing
-from offramp.promote.atomic import replace_file
 from offramp.records import SAME_SCORE, Aggregate, Candidate, DemoKind, Result
 from offramp.study.domain.paired_comparison import MARGIN, PairedComparison
 from offramp.study.wording import (
@@ -48,7 +48,7 @@ def write_proposal(found: Migration, out: Path | None, *, promote_command: str) 
     """Writes the page as a whole or not at all; `proposals/<feature>-<date>.md` unless a path is given."""
     path = out or FOLDER / f"{found.feature}-{found.today}.md"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         replace_file(path, page(found, promote_command=promote_command).encode())
     except OSError as error:
         do = "Name another place with --out; what was measured is kept in the storage."
