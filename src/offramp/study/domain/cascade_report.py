@@ -166,10 +166,7 @@ def cascade_report(cells: Cells, seed: int = 0) -> CascadeReport:
     Raises:
         UsageError: fewer than two candidates or `FEWEST_ROWS` rows that all have a score for.
     """
-    searching = _part(cells, cells.searched)
-    kept, rows = _complete(searching)
-    _refuse_few(searching, kept, rows)
-    data = _recorded(searching, kept, rows, searching.objectives)
+    searching, kept, rows, data = _searched(cells)
     every = np.arange(data.score.shape[1])
     fitted = fit(data, every)
     best = {kind: _in_words(searching, data, kept, one.rule) for kind, one in fitted.items()}
@@ -193,6 +190,19 @@ def cascade_report(cells: Cells, seed: int = 0) -> CascadeReport:
     )
 
 
+def recorded_rows(cells: Cells) -> Recorded:
+    """The complete candidates on the search rows. Raises as `cascade_report`."""
+    return _searched(cells)[3]
+
+
+def _searched(cells: Cells) -> tuple[Cells, NDArray[np.intp], NDArray[np.intp], Recorded]:
+    """The search rows, positions of the candidates and of the rows that are complete, and these as recorded."""
+    searching = _part(cells, cells.searched)
+    kept, rows = _complete(searching)
+    _refuse_few(searching, kept, rows)
+    return searching, kept, rows, _recorded(searching, kept, rows, searching.objectives)
+
+
 def rule_to_run(cells: Cells, report: CascadeReport, kind: str | None = None) -> CascadeRule:
     """The rule of a kind that all search rows choose, with what it needs to run; the report's own for None.
 
@@ -204,9 +214,8 @@ def rule_to_run(cells: Cells, report: CascadeReport, kind: str | None = None) ->
         expected = f"one of {[k for k in report.best if k in RUNNABLE]}"
         what = "a rule of this kind cannot be run" if wanted in report.best else "no rule of this kind was scored"
         raise UsageError(problem("--kind", what, got=wanted, expected=expected))
-    searching, rule = _part(cells, cells.searched), report.best[wanted]
-    kept, rows = _complete(searching)
-    data = _recorded(searching, kept, rows, searching.objectives)
+    searching, kept, rows, data = _searched(cells)
+    rule = report.best[wanted]
     places = [[cells.candidates[i] for i in kept].index(member) for member in rule.members]
     utilities = data.utilities[places]
     works = work(data, places[0]) if wanted == "predicted" else None

@@ -38,15 +38,23 @@ ENOUGH = 1000
 """Rows, counted once for each repeat, above which folds are not drawn again: many rows need it less."""
 QUANTILES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of a signal on the training rows: the thresholds that are tried."""
-PRIORS = (2.0, 8.0)
-"""How many average rows an estimate from similar rows is mixed with; both are tried."""
+PRIORS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1e6)
+"""How many average rows an estimate from similar rows is mixed with. The one that predicts best is taken: where similar
+rows tell nothing that is the last, and every row gets the candidate that is best on average."""
+CLOSE_SE = 2.0
+"""Standard errors behind the best within which a candidate is about as good."""
 BANDWIDTH = 0.7
 """Standard deviations of A's log cost within which two of its runs are alike."""
-MARGIN_SE = 1.0
-"""Standard errors by which a rule has to be ahead of the best single member on the training rows to be chosen."""
+MARGIN_SE = 2.0
+"""Standard errors by which a rule has to be ahead on the training rows, of the router over all models where that is
+ahead of the best single member, else of this member. The router needs no margin: its prior leaves it at one model
+where nothing is known, and nothing else of it is chosen."""
+INNER_FOLDS, INNER_REPEATS = 5, 10
+"""Of the training rows, for what a kind's own choice among its rules is expected to come to."""
 ROUNDING = 1e-9
 """By which a signal has to be above a threshold: many rows may have the very value that became one."""
 SINGLE = "single"
+ROUTER = "router"
 BEFORE_THE_CALL = (SINGLE, "pair", "router")
 """Kinds that choose before anything has run; the others are cascades."""
 
@@ -275,31 +283,55 @@ def _predictions(data: Recorded, pool: Sequence[int], train: Rows) -> Options:
         seconds = _partners(data, pool, first)
         both = _both(data, first, seconds, train)
         gained, near = both - utilities[first, train], likeness * _same_work(data, first, train, train)
-        for prior in PRIORS:
-            rules += [Rule(kind="predicted", members=(first, int(i)), prior=prior) for i in seconds]
-            values.append(np.where(_estimate(gained, near, apart, prior) > 0, both, utilities[first, train]))
+        prior = _best_prior(gained, near, apart)
+        rules += [Rule(kind="predicted", members=(first, int(i)), prior=prior) for i in seconds]
+        values.append(np.where(_estimate(gained, near, apart, prior) > 0, both, utilities[first, train]))
     return rules, _stacked(values, train)
 
 
 def _pairs(data: Recorded, pool: Sequence[int], train: Rows) -> Options:
-    return _routers(data, train, [(a, b) for a, b in combinations(pool, 2) if b in _partners(data, pool, a)], "pair")
+    near, apart = _likeness(data, train, train), _apart(data, train, train)
+    rules = []
+    for a, b in combinations(pool, 2):
+        if b in _partners(data, pool, a):
+            prior = _best_prior(data.utilities[[b]][:, train] - data.utilities[a, train], near, apart)
+            rules.append(Rule(kind="pair", members=(a, b), prior=prior))
+    return rules, _routed(data, train, rules)
 
 
 def _all_models(data: Recorded, pool: Sequence[int], train: Rows) -> Options:
-    return _routers(data, train, [tuple(pool)] if len(pool) > 1 else [], "router")
+    """One router, with the prior that suits all candidates and with the one that suits those about as good as the best.
+
+    Candidates that are bad on every row tell little of how to choose among good ones; those that complement each other
+    may all be behind one that is good everywhere.
+    """
+    if len(pool) < 2:
+        return [], _stacked([], train)
+    near, apart = _likeness(data, train, train), _apart(data, train, train)
+    known = data.utilities[list(pool)][:, train]
+    priors = dict.fromkeys(_best_prior(part, near, apart) for part in (_close(known), known - known.mean(0)))
+    rules = [Rule(kind=ROUTER, members=tuple(pool), prior=prior) for prior in priors]
+    return rules, _routed(data, train, rules)
 
 
-def _routers(data: Recorded, train: Rows, sets: Sequence[tuple[int, ...]], kind: str) -> Options:
-    rules: list[Rule] = []
-    values: list[Floats] = []
-    near, apart, known = _likeness(data, train, train), _apart(data, train, train), data.utilities[:, train]
-    for prior in PRIORS:
-        expected = _estimate(known, near, apart, prior)
-        for members in sets:
-            best = np.asarray(members)[expected[list(members)].argmax(0)]
-            rules.append(Rule(kind=kind, members=members, prior=prior))
-            values.append(known[best, np.arange(len(train))][None])
-    return rules, _stacked(values, train)
+def _routed(data: Recorded, train: Rows, rules: Sequence[Rule]) -> Floats:
+    return _stacked([apply(data, rule, train, train).utility[None] for rule in rules], train)
+
+
+def _close(known: Floats) -> Floats:
+    """Differences to the best candidate, row by row, of those that are about as good; shape (k, train)."""
+    means = known.mean(1)
+    behind = np.delete(known, means.argmax(), axis=0) - known[means.argmax()]
+    near = behind.mean(1) > -CLOSE_SE * behind.std(1) / np.sqrt(known.shape[1])
+    return np.asarray(behind[near])
+
+
+def _best_prior(known: Floats, near: Floats, apart: Floats) -> float:
+    """The one of `PRIORS` whose estimates are closest to the rows' own values, no row speaking for its own group."""
+    if not len(known):
+        return PRIORS[-1]
+    errors = [float(np.square(known - _estimate(known, near, apart, prior)).mean()) for prior in PRIORS]
+    return PRIORS[int(np.argmin(errors))]
 
 
 def _partners(data: Recorded, pool: Sequence[int], first: int) -> Rows:
@@ -363,29 +395,37 @@ def pool_of(models: Sequence[str], order: Sequence[int]) -> list[int]:
 
 
 def left_out_choice(values: Floats, groups: NDArray[np.int64]) -> tuple[int, Floats]:
-    """The option with the highest mean, and for each row the value of the option that the other groups' rows choose.
+    """The option with the highest mean, and for each row what the options come to that other folds' rows choose.
 
     Args:
         values: shape (options, rows).
     """
-    index = np.unique(groups, return_inverse=True)[1]
-    of_group = np.zeros((int(index.max()) + 1, len(values)))
-    np.add.at(of_group, index, values.T)
-    totals = values.sum(1)
-    choice = (totals[None] - of_group).argmax(1)[index]
-    return int(totals.argmax()), values[choice, np.arange(len(groups))]
+    names, index = np.unique(groups, return_inverse=True)
+    folds = min(INNER_FOLDS, len(names))
+    totals, expected = values.sum(1), np.zeros(len(groups))
+    for repeat in range(INNER_REPEATS):
+        fold = (np.random.default_rng(repeat).permutation(len(names)) % folds)[index]
+        for k in range(folds):
+            rows = fold == k
+            expected[rows] += values[(totals - values[:, rows].sum(1)).argmax(), rows] / INNER_REPEATS
+    return int(totals.argmax()), expected
 
 
 def choose(fitted: Mapping[str, Fitted]) -> str:
-    """The kind that leads the best single member by most, less `MARGIN_SE` standard errors; `single` if none does."""
-    base = fitted[SINGLE].expected
+    """The kind that leads the router over all models by most, less `MARGIN_SE` standard errors; else that router.
+
+    Where the router is not ahead of the best single member, or there is none, `single` is in its place. A rule by
+    similar rows that tell nothing is never chosen.
+    """
+    known = {kind: one for kind, one in fitted.items() if one.rule.prior != PRIORS[-1]}
+    base = max((kind for kind in (SINGLE, ROUTER) if kind in known), key=lambda kind: known[kind].expected.mean())
 
     def lead(kind: str) -> float:
-        ahead = fitted[kind].expected - base
+        ahead = known[kind].expected - known[base].expected
         return float(ahead.mean() - MARGIN_SE * ahead.std() / np.sqrt(len(ahead)))
 
-    best = max(fitted, key=lead)
-    return best if lead(best) > 0 else SINGLE
+    best = max(known, key=lead)
+    return best if lead(best) > 0 else base
 
 
 CHOSEN = "chosen"
