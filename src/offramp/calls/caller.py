@@ -296,7 +296,7 @@ def open_caller(
     return Caller(
         transport or RouteTransport(servers, timeout_s=calls.timeout_s),
         store=store,
-        ledger=Ledger(store, study, store_text),
+        ledger=Ledger(store, study, store_text, calls.stored_answer_chars),
         budget=budget,
         limiter=Limiter(concurrency, local_slots=local_slots, clock=clock, sleep=sleep),
         retries=RetryPolicy(attempts=calls.attempts, deadline_s=calls.deadline_s, rng=rng, sleep=sleep, clock=clock),

@@ -158,7 +158,7 @@ class Evaluator:
                     if batch.split is Split.SEARCH:
                         self._sent.setdefault(program.candidate.id, Sent(program)).add(example.id, outcome.exchanges)
                     result = await result_of(outcome, **self._grading(program.candidate, example))
-                    await self._results.keep(batch.split, result)
+                    result = await self._results.keep(batch.split, result)
                     self._tell_rejected(program.candidate, result)
                     if batch.on_result is not None:
                         batch.on_result(result)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 
 from offramp.records import Result, Split
 from offramp.store.engine import Store
+from offramp.store.long_texts import MOST_CHARS, cut_result
 from offramp.store.results import ResultStore
 
 
@@ -18,10 +19,13 @@ class StudyResults:
 
     Args:
         store_text: when false, outputs and reasons are not kept.
+        most_chars: of an output or a reason; longer ones are cut.
     """
 
-    def __init__(self, store: Store, study: str, *, store_text: bool = True) -> None:
-        self._store, self.study = ResultStore(store, store_text), study
+    def __init__(
+        self, store: Store, study: str, *, store_text: bool = True, most_chars: int = MOST_CHARS
+    ) -> None:  # fmt: skip
+        self._store, self.study, self._most_chars = ResultStore(store, store_text), study, most_chars
         self._known: dict[tuple[Split, str], dict[str, Result]] = {}
 
     def load(self, split: Split, candidates: Collection[str] | None = None) -> None:
@@ -38,7 +42,9 @@ class StudyResults:
         """Results of one candidate by example id, those without a score included; empty where none is known."""
         return self._known.get((split, candidate), {})
 
-    async def keep(self, split: Split, result: Result) -> None:
-        """Keeps one result, in place of an earlier one for the same candidate and example."""
+    async def keep(self, split: Split, result: Result) -> Result:
+        """Keeps one result, in place of an earlier one for the same candidate and example; returns it as kept."""
+        result = cut_result(result, self._most_chars)
         await asyncio.to_thread(self._store.put, self.study, split, [result])
         self._known.setdefault((split, result.candidate), {})[result.example] = result
+        return result

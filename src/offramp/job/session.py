@@ -148,7 +148,7 @@ async def open_session(
                 on_attempt=on_attempt, sleep=clock.timing.sleep, clock=clock.timing.now,
             )  # fmt: skip
             stack.push_async_callback(sender.aclose)
-        results = StudyResults(store, study, store_text=text)
+        results = StudyResults(store, study, store_text=text, most_chars=job.space.calls.stored_answer_chars)
         settings = EvaluatorSettings(
             concurrency=concurrency, max_failed_share=job.space.calls.max_failed_share, balance_by=job.balance_by,
             bootstrap_min_score=job.space.demos.min_score,

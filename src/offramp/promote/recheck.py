@@ -34,6 +34,7 @@ from offramp.promote.running import Addresses, PerModel, model_of, programs_of
 from offramp.records import CallRequest, Evaluation, Example, Result, Split
 from offramp.space.load import load_space
 from offramp.store.engine import Store, open_store
+from offramp.store.long_texts import is_cut
 from offramp.study.lookup import check_margin, default_storage
 
 MARGIN = 0.05
@@ -327,7 +328,8 @@ async def _noise(
     if not metric.judge_models or not worse:
         return None
     examples = {example.id: example for example in work.examples}
-    graded = [result for result in changed if result.outputs is not None and result.example in before.scores]
+    whole = [result for result in changed if result.outputs is not None and not is_cut(result)]
+    graded = [result for result in whole if result.example in before.scores]
     return await measure_noise(session, metric, examples, graded, worse, concurrency=concurrency)
 
 

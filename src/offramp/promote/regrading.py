@@ -24,6 +24,7 @@ from offramp.records import Result, ResultState, Split
 from offramp.space.load import space_from_json
 from offramp.space.model import SpaceFile
 from offramp.store.engine import open_store
+from offramp.store.long_texts import is_cut
 from offramp.store.results import ResultStore
 from offramp.store.studies import StudyStore
 from offramp.task.fields import task_fields
@@ -67,8 +68,11 @@ def answers_of_another_judge(promotion: Promotion, job: ResolvedJob, url: str) -
     same_fields = task_fields(space.task, str(job.loaded.path)).hash == job.task.fields.hash
     if not same_fields or not only_judges_differ(space, job.space):
         raise another_task(job)
-    if any(result.outputs is None for result in results.values() if result.state is ResultState.SCORED) or not results:
+    scored = [result for result in results.values() if result.state is ResultState.SCORED]
+    if any(result.outputs is None for result in scored) or not results:
         raise _not_on_record(job, judges_in(space), "its answers were not stored (`store_text: false`)")
+    if any(map(is_cut, scored)):
+        raise _not_on_record(job, judges_in(space), "some were cut in the storage (`calls.stored_answer_chars`)")
     return Recorded(results=results, judges=judges_in(space))
 
 

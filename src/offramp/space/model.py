@@ -744,6 +744,12 @@ class CallsPart(_Part):
     deadline_s: Positive = Field(300.0, description="For all attempts of one request together, in seconds.")
     attempts: Whole = Field(5, ge=1, le=20, description="Attempts of one request, the first included.")
     max_failed_share: float = Field(0.2, gt=0, le=1, description="The job stops when a larger share of requests fails.")
+    stored_answer_chars: Whole = Field(
+        262_144,
+        ge=1000,
+        description="Longer answers are kept cut, with length and hash; their score is of the whole. Where one would "
+        "be reused, the model is asked again.",
+    )
 
 
 def as_list(value: Any) -> list[Any]:

@@ -9,6 +9,8 @@ Invariant: what `find` returns was really received, with the latency and tokens 
 from __future__ import annotations
 
 import enum
+import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -19,8 +21,10 @@ import sqlalchemy as sa
 
 from offramp.records import STANDARD_TIERS, CallReply, Price, Purpose, Usage
 from offramp.store.engine import Store
-from offramp.store.tables import calls
+from offramp.store.long_texts import MOST_CHARS, cut_texts
+from offramp.store.tables import calls, json_text
 
+_log = logging.getLogger("offramp")
 _USAGE = tuple(f.name for f in fields(Usage))
 
 
@@ -59,7 +63,8 @@ class CallAttempt:
         queue_s: seconds it waited for its turn.
         started_at: UTC, ISO 8601.
         request_json: messages and params; None where texts are not kept.
-        reply_text: None where there is no answer, or texts are not kept; with tool calls, an object of both.
+        reply_text: None where there is no answer, or texts are not kept; with tool calls, an object of both. Read from
+            the storage it has `cut` (characters and sha256 of the whole) where it was too long to keep.
         error: short class and scrubbed text; None for a plain success.
         answered_by, fingerprint, service_tier: as in `CallReply`.
     """
@@ -108,19 +113,21 @@ class PricedTotals:
 
 
 def kept_text(reply: CallReply) -> str | dict[str, Any]:
-    """What the ledger keeps of an answer."""
+    """An answer as the ledger has it."""
     return {"text": reply.text, "tool_calls": list(reply.tool_calls)} if reply.tool_calls else reply.text
 
 
 class Ledger:
     """The ledger as one study writes it; reading spans every study of the storage."""
 
-    def __init__(self, store: Store, study: str, store_text: bool = True) -> None:
-        self._store, self.study, self._store_text = store, study, store_text
+    def __init__(self, store: Store, study: str, store_text: bool = True, most_chars: int = MOST_CHARS) -> None:
+        self._store, self.study, self._store_text, self._most_chars = store, study, store_text, most_chars
+        self._said = False
 
     def find(self, request_hash: str) -> CallReply | None:
-        """The earliest stored answer to this request, from any study; None where there is none."""
-        row = self._first(request_hash, calls.c.status == CallStatus.OK, calls.c.reply_text.is_not(None))
+        """The earliest answer to this request that is stored as a whole, from any study; None where there is none."""
+        whole = sa.type_coerce(calls.c.reply_text, sa.Text).not_like('{"cut":%')
+        row = self._first(request_hash, calls.c.status == CallStatus.OK, calls.c.reply_text.is_not(None), whole)
         if row is None:
             return None
         kept = row.reply_text if isinstance(row.reply_text, dict) else {"text": row.reply_text, "tool_calls": ()}
@@ -163,7 +170,7 @@ class Ledger:
             return frozenset(conn.scalars(select))
 
     def record(self, attempt: CallAttempt, *, within: sa.Connection | None = None) -> None:
-        """Adds one attempt.
+        """Adds one attempt. Texts that are too long are cut; of an answer the row then has length and hash in `cut`.
 
         Args:
             within: a write transaction to join; a new one by default.
@@ -171,9 +178,32 @@ class Ledger:
         kept = {f.name: getattr(attempt, f.name) for f in fields(attempt) if f.name != "usage"}
         if not self._store_text:
             kept |= {"request_json": None, "reply_text": None, "error": _class_only(attempt.error)}
+        else:
+            kept |= {
+                "request_json": cut_texts(attempt.request_json, self._most_chars),
+                "reply_text": self._cut_answer(attempt),
+            }
         tokens = {name: getattr(attempt.usage, name) for name in _USAGE}
         with nullcontext(within) if within is not None else self._store.transaction() as conn:
             conn.execute(calls.insert().values(**kept, **tokens))
+
+    def _cut_answer(self, attempt: CallAttempt) -> str | Mapping[str, Any] | None:
+        """The answer as it is kept: one that is cut cannot be reused, which is said once."""
+        whole = attempt.reply_text
+        kept: Any = cut_texts(whole, self._most_chars)
+        if whole is None or kept is whole:
+            return whole
+        text = whole if isinstance(whole, str) else json_text(whole)
+        if not self._said:
+            self._said = True
+            _log.warning(
+                "%s: an answer of %d characters was cut in the storage (calls.stored_answer_chars: %d); its score is "
+                "of the whole. Where it would be reused, the model is asked again",
+                attempt.model, len(text), self._most_chars,
+            )  # fmt: skip
+        sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        cut = {"chars": len(text), "sha256": sha256}
+        return {"cut": cut, **({"text": kept, "tool_calls": []} if isinstance(kept, str) else kept)}
 
     def totals(self) -> LedgerTotals:
         """Sums over the attempts of this study."""

@@ -43,6 +43,7 @@ from offramp.space.model import (
     TokenF1Metric,
 )
 from offramp.store.aggregates import aggregate_of
+from offramp.store.long_texts import is_cut
 from offramp.study.wording import ended_words
 
 ID, SPLIT, GROUP = "reference_id", "reference_split", "reference_group"
@@ -218,7 +219,7 @@ def _labels(example: Example, outputs: list[str]) -> Mapping[str, Any] | None:
 
 
 def _answered(result: Result | None) -> Mapping[str, Any] | None:
-    return None if result is None or result.state is not ResultState.SCORED else result.outputs
+    return None if result is None or result.state is not ResultState.SCORED or is_cut(result) else result.outputs
 
 
 def _written(rows: list[dict[str, Any]], folder: Path) -> Path:
