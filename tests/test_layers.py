@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1] / "src" / "offramp"
 
 FLOOR = {"errors", "files", "ids", "media", "records", "scrubbing"}
 ORDER = (
-    "stats", "store", "space", "models", "task", "study", "calls", "program", "evaluate", "job", "search", "promote",
-    "lifecycle", "review", "cli",
+    "stats", "store", "space", "models", "task", "study", "calls", "program", "evaluate", "job", "starter", "search",
+    "promote", "lifecycle", "review", "cli",
 )  # fmt: skip
 FREE = {"testing"}  # fakes and contract tests may use everything; nothing may use them
 

@@ -26,6 +26,7 @@ from offramp.scrubbing import scrubbed_traceback
 INTERRUPTED = 130
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "init": ("offramp.cli.init:init", "Write a first space file from your data, or copy an example job."),
     "watch": (
         "offramp.cli.watch:watch",
         "Warn about promoted features whose models retire soon; scan files.",
