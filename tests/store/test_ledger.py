@@ -130,6 +130,6 @@ def test_seconds_of_computing_are_summed_and_priced(store):
 def test_an_attempt_joins_a_transaction_and_goes_with_it(store):
     ledger = Ledger(store, "s")
     with pytest.raises(KeyError), store.transaction() as conn:
-        ledger.record(OK, within=conn)
+        ledger.record_many(conn, [OK])
         raise KeyError
     assert ledger.find("h") is None

@@ -15,7 +15,7 @@ import logging
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -27,18 +27,19 @@ from offramp.calls.failures import CallError, InvalidRequest, ModelNotFound, Ref
 from offramp.calls.limiter import Limiter
 from offramp.calls.missing_model import missing_model
 from offramp.calls.retries import Clock, Deadline, RetryPolicy, Sleep, real_clock, real_sleep
-from offramp.calls.store_threads import StoreThreads
 from offramp.calls.transports import Preparing, Transport
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
 from offramp.errors import JobError, ModelError, problem
 from offramp.records import STANDARD_TIERS, CallReply, CallRequest, HeaderNotice, Model, Purpose
-from offramp.store.budget import Budget, BudgetExceeded, Reservation
+from offramp.store.budget import Budget, BudgetExceeded, Reservation, Settlement
 from offramp.store.engine import Store
 from offramp.store.header_notices import HeaderNoticeStore
 from offramp.store.ledger import CallAttempt, CallStatus, Ledger
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from offramp.space.model import CallsPart
 
 _log = logging.getLogger("offramp")
@@ -55,7 +56,7 @@ class Caller:
     ) -> None:  # fmt: skip
         self._transport, self._store, self._ledger, self._budget = transport, store, ledger, budget
         self._limiter, self._retries, self._timeout_s, self._on_attempt = limiter, retries, timeout_s, on_attempt
-        self._threads, self._counter = StoreThreads(), CallCounter()
+        self._counter = CallCounter()
         self._prepare = transport.prepare if isinstance(transport, Preparing) else None
         self._flights: dict[tuple[int, str], asyncio.Future[CallReply | None]] = {}
         self._answering: set[str] = set()
@@ -109,10 +110,9 @@ class Caller:
         return self._counter.stats(spent_usd=state.spent_usd, reserved_usd=state.reserved_usd)
 
     async def aclose(self) -> None:
-        """Close connections and threads; the store stays open."""
+        """Close connections; the store stays open."""
         if (close := getattr(self._transport, "aclose", None)) is not None:
             await close()
-        self._threads.close()
 
     async def _ask(self, request: CallRequest) -> CallReply:
         """The model's answer, after as many attempts as it takes.
@@ -139,7 +139,7 @@ class Caller:
 
     async def _answers(self, model: str) -> bool:
         """Whether a model has answered any request of the study; those in flight are waited for before it is a no."""
-        if model not in self._answering and await self._threads.run(self._ledger.has_answer_of, model):
+        if model not in self._answering and await asyncio.to_thread(self._ledger.has_answer_of, model):
             self._answering.add(model)
         while model not in self._answering and self._in_flight[model]:
             self._waiting.append(ended := asyncio.Event())
@@ -148,16 +148,14 @@ class Caller:
 
     async def _recorded(self, request: CallRequest) -> CallReply | None:
         """The ledger's answer; None where it has none. Raises Refused when that was the answer."""
-        reply = await self._threads.run(self._ledger.find, request.hash)
-        if reply is not None:
-            self._counter.add_cached()
-            return reply
-        refusal = await self._threads.run(self._ledger.find_refusal, request.hash)
-        if refusal is not None:
-            self._counter.add_cached()
-            text = (refusal.error or "refused").removeprefix("Refused: ")
-            raise Refused(text, usage=refusal.usage, latency_s=refusal.latency_s, cached=True)
-        return None
+        found = await self._store.groups.do(self._ledger.find_many, request.hash, reads=True)
+        if found is None:
+            return None
+        self._counter.add_cached()
+        if isinstance(found, CallReply):
+            return found
+        text = (found.error or "refused").removeprefix("Refused: ")
+        raise Refused(text, usage=found.usage, latency_s=found.latency_s, cached=True)
 
     async def _attempt(self, request: CallRequest, number: int, deadline: Deadline) -> CallReply:
         """One physical attempt: a slot, money reserved, the request, bill and record."""
@@ -189,13 +187,13 @@ class Caller:
                 self._in_flight[request.model.name] -= 1
                 while self._waiting:
                     self._waiting.pop().set()
-            usage, estimated = completed_usage(request, reply)
-            reply = replace(reply, usage=usage, queue_s=slot.queue_s, attempt=number, cached=False)
-            await self._book(reservation, bill_of_reply(row, request, reply, estimated=estimated))
-            self._say_tier(request, reply.service_tier)
-            if reply.notice is not None:
-                await self._keep(request.model, reply.notice)
-            return reply
+        usage, estimated = completed_usage(request, reply)
+        reply = replace(reply, usage=usage, queue_s=slot.queue_s, attempt=number, cached=False)
+        await self._book(reservation, bill_of_reply(row, request, reply, estimated=estimated))
+        self._say_tier(request, reply.service_tier)
+        if reply.notice is not None:
+            await self._keep(request.model, reply.notice)
+        return reply
 
     def _say_tier(self, request: CallRequest, served: str | None) -> None:
         """Log, once, that a model is served at another tier, and billed at its price."""
@@ -215,7 +213,7 @@ class Caller:
         if self._notices.get(model.name) == notice:
             return
         self._notices[model.name] = notice
-        if not await self._threads.run(HeaderNoticeStore(self._store).record, model, notice):
+        if not await asyncio.to_thread(HeaderNoticeStore(self._store).record, model, notice):
             return
         ends = (
             f"ends on {notice.sunset}" if notice.sunset else f"is deprecated since {notice.since or 'a day not named'}"
@@ -227,7 +225,7 @@ class Caller:
         usd, pause, waited = worst_usd(request, self._timeout_s), _ROOM_S, 0.0
         while True:
             try:
-                return await self._threads.run_or_undo(lambda: self._budget.reserve(usd), self._budget.release)
+                return await self._store.groups.do(self._budget.reserve_many, (usd, 1), undo=self._budget.release_many)
             except BudgetExceeded as error:
                 if not error.may_free_up or waited > self._timeout_s:
                     raise
@@ -253,17 +251,13 @@ class Caller:
 
     async def _book(self, reservation: Reservation, bill: Bill) -> None:
         self._counter.add(bill)
-        await self._threads.run(self._write, reservation, bill)
+        await self._store.groups.do(self._write, (reservation, bill))
         if self._on_attempt is not None:
             self._on_attempt(bill.attempt)
 
-    def _write(self, reservation: Reservation, bill: Bill) -> None:
-        with self._store.transaction() as conn:
-            self._ledger.record(bill.attempt, within=conn)
-            if bill.usd is None:
-                self._budget.release(reservation, within=conn)
-            else:
-                self._budget.settle(reservation, bill.usd, assumed=bill.assumed, within=conn)
+    def _write(self, conn: sa.Connection, booked: Sequence[tuple[Reservation, Bill]]) -> Sequence[Callable[[], bool]]:
+        self._ledger.record_many(conn, [bill.attempt for _, bill in booked])
+        return self._budget.settle_many(conn, [Settlement(held, bill.usd, bill.assumed) for held, bill in booked])
 
 
 def open_caller(

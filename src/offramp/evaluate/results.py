@@ -5,7 +5,6 @@ Invariant: a result is in the storage before it is in memory, so whatever was de
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Mapping
 
 from offramp.records import Result, Split
@@ -25,7 +24,8 @@ class StudyResults:
     def __init__(
         self, store: Store, study: str, *, store_text: bool = True, most_chars: int = MOST_CHARS
     ) -> None:  # fmt: skip
-        self._store, self.study, self._most_chars = ResultStore(store, store_text), study, most_chars
+        self._store, self._groups, self.study = ResultStore(store, store_text), store.groups, study
+        self._most_chars = most_chars
         self._known: dict[tuple[Split, str], dict[str, Result]] = {}
 
     def load(self, split: Split, candidates: Collection[str] | None = None) -> None:
@@ -45,6 +45,6 @@ class StudyResults:
     async def keep(self, split: Split, result: Result) -> Result:
         """Keeps one result, in place of an earlier one for the same candidate and example; returns it as kept."""
         result = cut_result(result, self._most_chars)
-        await asyncio.to_thread(self._store.put, self.study, split, [result])
+        await self._groups.do(self._store.put_many, (self.study, split, result))
         self._known.setdefault((split, result.candidate), {})[result.example] = result
         return result

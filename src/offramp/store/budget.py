@@ -16,10 +16,10 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,6 +75,44 @@ class Reservation:
     def usd(self) -> float:
         """The amount in USD."""
         return self.nano / NANO
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of a reservation: what the request cost, or None where it certainly never left.
+
+    Attributes:
+        assumed: the amount is a bound, because the provider did not say.
+    """
+
+    reservation: Reservation
+    usd: float | None
+    assumed: bool = False
+
+    @property
+    def surplus(self) -> float:
+        """So many times its bound the request cost; 1 where it kept to it."""
+        asked = self.reservation.asked_nano
+        nano = 0 if self.usd is None else _nano(self.usd, ROUND_HALF_EVEN)
+        return min(MOST_SURPLUS, nano / asked) if asked and nano > asked else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one settlement adds to the columns of a budget, and takes from what is reserved."""
+
+    id: str
+    spent: int
+    assumed: int
+    calls: int
+    reserved_nano: int
+    reserved_calls: int
+
+    @classmethod
+    def of(cls, done: Settlement) -> _Part:
+        held, nano = done.reservation, 0 if done.usd is None else _nano(done.usd, ROUND_HALF_EVEN)
+        calls = 0 if done.usd is None else held.calls
+        return cls(held.id, nano, nano if done.assumed else 0, calls, held.nano, held.calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,41 +179,86 @@ class Budget:
         Raises:
             BudgetExceeded: a cap has no room; nothing was reserved.
         """
-        asked = _nano(usd, ROUND_CEILING)
         with self._store.transaction() as conn:
-            surplus = conn.execute(sa.select(budgets.c.surplus).where(budgets.c.id == self._id)).scalar_one()
-            nano = math.ceil(asked * surplus)
-            made = Reservation(id=uuid.uuid4().hex, nano=nano, calls=calls, asked_nano=asked)
-            if conn.execute(self._claim(nano, calls)).rowcount != 1:
-                row = self._row(conn, lock=True)  # another host may have settled just now: ask again under the lock
-                if conn.execute(self._claim(nano, calls)).rowcount != 1:
-                    raise _exceeded(row, nano, calls, surplus)
-            conn.execute(reservations.insert().values(budget=self._id, **_row(made), **_of(current_owner())))
-        self._note(surplus, reserved_nano=nano, reserved_calls=calls)
+            made = self.reserve_many(conn, [(usd, calls)])[0]
+            if isinstance(made, Exception):
+                raise made
+        return made()
+
+    def reserve_many(
+        self, conn: sa.Connection, asked: Sequence[tuple[float, int]]
+    ) -> list[Callable[[], Reservation] | Exception]:
+        """For `Groups`: for each `(usd, calls)` a reservation as `reserve` makes it, or its BudgetExceeded.
+
+        Those that come first are served first; one that finds no room does not stop a smaller one behind it.
+        """
+        surplus = conn.execute(sa.select(budgets.c.surplus).where(budgets.c.id == self._id)).scalar_one()
+        wanted = []
+        for usd, calls in asked:
+            nano = _nano(usd, ROUND_CEILING)
+            wanted.append(
+                Reservation(id=uuid.uuid4().hex, nano=math.ceil(nano * surplus), calls=calls, asked_nano=nano)
+            )
+        made: list[Reservation | Exception] = [*wanted]
+        if not self._claimed(conn, sum(one.nano for one in wanted), sum(one.calls for one in wanted)):
+            made = [self._alone(conn, one, surplus) for one in wanted]
+        owner = _of(current_owner())
+        if rows := [{"budget": self._id, **_row(one), **owner} for one in made if isinstance(one, Reservation)]:
+            conn.execute(reservations.insert(), rows)
+        return [partial(self._reserved, one, surplus) if isinstance(one, Reservation) else one for one in made]
+
+    def _alone(self, conn: sa.Connection, one: Reservation, surplus: float) -> Reservation | BudgetExceeded:
+        if self._claimed(conn, one.nano, one.calls):
+            return one
+        row = self._row(conn, lock=True)  # another host may have settled just now: ask again under the lock
+        return one if self._claimed(conn, one.nano, one.calls) else _exceeded(row, one.nano, one.calls, surplus)
+
+    def _reserved(self, made: Reservation, surplus: float) -> Reservation:
+        self._note(surplus, reserved_nano=made.nano, reserved_calls=made.calls)
         return made
 
-    def settle(
-        self, reservation: Reservation, usd: float, *, assumed: bool = False, within: sa.Connection | None = None
-    ) -> bool:
+    def settle(self, reservation: Reservation, usd: float, *, assumed: bool = False) -> bool:
         """Book what the request cost, also where that is more than was reserved.
 
         Args:
             assumed: the amount is a bound, because the provider did not say.
-            within: a write transaction to join, so that the bill and its record are kept together or not at all.
 
         Returns:
             False when the reservation was no longer open (settled before, or recovered in full): nothing was booked.
         """
-        nano = _nano(usd, ROUND_HALF_EVEN)
-        with self._joined(within) as conn:
-            if reservation.asked_nano and nano > reservation.asked_nano:
-                self._remember(conn, min(MOST_SURPLUS, nano / reservation.asked_nano))
-            return self._close(conn, reservation, nano, nano if assumed else 0, reservation.calls)
+        return self._ended(Settlement(reservation, usd, assumed))
 
-    def release(self, reservation: Reservation, *, within: sa.Connection | None = None) -> bool:
+    def release(self, reservation: Reservation) -> bool:
         """Undo a reservation whose request certainly never left: no money, no call."""
-        with self._joined(within) as conn:
-            return self._close(conn, reservation, 0, 0, 0)
+        return self._ended(Settlement(reservation, None))
+
+    def settle_many(self, conn: sa.Connection, done: Sequence[Settlement]) -> list[Callable[[], bool]]:
+        """For `Groups`: ends reservations as `settle` and `release` do."""
+        surplus = max((one.surplus for one in done), default=1.0)
+        if surplus > 1.0:
+            p = budgets.c
+            conn.execute(budgets.update().where(p.id == self._id, p.surplus < surplus).values(surplus=surplus))
+        parts = [_Part.of(one) for one in done]
+        delete = reservations.delete().where(reservations.c.id.in_([part.id for part in parts]))
+        open_ = set(conn.scalars(delete.returning(reservations.c.id)))
+        closed = []
+        for part in parts:
+            closed.append(part.id in open_)
+            open_.discard(part.id)  # one that is settled twice here is booked once
+        self._close(conn, [part for part, is_open in zip(parts, closed, strict=True) if is_open])
+        return [
+            partial(self._closed, part, is_open, one.surplus)
+            for one, part, is_open in zip(done, parts, closed, strict=True)
+        ]
+
+    def release_many(self, conn: sa.Connection, made: Sequence[Reservation]) -> list[Callable[[], bool]]:
+        """For `Groups`: as `release`."""
+        return self.settle_many(conn, [Settlement(one, None) for one in made])
+
+    def _ended(self, done: Settlement) -> bool:
+        with self._store.transaction() as conn:
+            (ended,) = self.settle_many(conn, [done])
+        return ended()
 
     def recover(self, alive: Callable[[Owner], bool] = owner_alive, *, now: Callable[[], float] = time.time) -> float:
         """Settle, in full, what dead processes had reserved.
@@ -188,9 +271,8 @@ class Budget:
         dead = [r for r in rows if now() - r.created_at > LONGEST_S or not alive(_owner(r))]
         total = 0
         for row in dead:
-            with self._store.transaction() as conn:
-                left = Reservation(id=row.id, nano=row.nano, calls=row.calls, asked_nano=row.nano)
-                total += row.nano if self._close(conn, left, row.nano, row.nano, row.calls) else 0
+            left = Reservation(id=row.id, nano=row.nano, calls=row.calls, asked_nano=row.nano)
+            total += row.nano if self._ended(Settlement(left, row.nano / NANO, assumed=True)) else 0
         return total / NANO
 
     def state(self) -> BudgetState:
@@ -198,37 +280,32 @@ class Budget:
         with self._store.reading() as conn:
             return _state(self._row(conn))
 
-    def _claim(self, nano: int, calls: int) -> sa.Update:
+    def _claimed(self, conn: sa.Connection, nano: int, calls: int) -> bool:
+        """Whether there was room, which is reserved now."""
         p = budgets.c
         money = sa.or_(p.cap_nano.is_(None), p.spent_nano + p.reserved_nano + nano <= p.cap_nano)
         count = sa.or_(p.cap_calls.is_(None), p.calls + p.reserved_calls + calls <= p.cap_calls)
         changed = {"reserved_nano": p.reserved_nano + nano, "reserved_calls": p.reserved_calls + calls}
-        return budgets.update().where(p.id == self._id, money, count).values(**changed)
+        claim = budgets.update().where(p.id == self._id, money, count).values(**changed)
+        return conn.execute(claim).rowcount == 1
 
-    def _remember(self, conn: sa.Connection, surplus: float) -> None:
+    def _close(self, conn: sa.Connection, parts: Sequence[_Part]) -> None:
         p = budgets.c
-        conn.execute(budgets.update().where(p.id == self._id, p.surplus < surplus).values(surplus=surplus))
-        self._note(surplus)
+        sums = {
+            "spent_nano": p.spent_nano + sum(part.spent for part in parts),
+            "assumed_nano": p.assumed_nano + sum(part.assumed for part in parts),
+            "calls": p.calls + sum(part.calls for part in parts),
+            "reserved_nano": p.reserved_nano - sum(part.reserved_nano for part in parts),
+            "reserved_calls": p.reserved_calls - sum(part.reserved_calls for part in parts),
+        }
+        if parts:
+            conn.execute(budgets.update().where(p.id == self._id).values(**sums))
 
-    def _close(self, conn: sa.Connection, done: Reservation, spent: int, assumed: int, calls: int) -> bool:
-        if conn.execute(reservations.delete().where(reservations.c.id == done.id)).rowcount != 1:
-            return False
-        p = budgets.c
-        conn.execute(
-            budgets.update()
-            .where(p.id == self._id)
-            .values(
-                spent_nano=p.spent_nano + spent,
-                assumed_nano=p.assumed_nano + assumed,
-                calls=p.calls + calls,
-                reserved_nano=p.reserved_nano - done.nano,
-                reserved_calls=p.reserved_calls - done.calls,
-            )
-        )
-        self._note(
-            spent_nano=spent, assumed_nano=assumed, calls=calls, reserved_nano=-done.nano, reserved_calls=-done.calls
-        )
-        return True
+    def _closed(self, part: _Part, is_open: bool, surplus: float) -> bool:
+        added = {"spent_nano": part.spent, "assumed_nano": part.assumed, "calls": part.calls}
+        freed = {"reserved_nano": -part.reserved_nano, "reserved_calls": -part.reserved_calls}
+        self._note(surplus, **(added | freed if is_open else {}))
+        return is_open
 
     def _note(self, surplus: float = 1.0, **more: int) -> None:
         """Follows in memory what was just written: the surplus, and what is added to which column."""
@@ -240,14 +317,6 @@ class Budget:
     def _row(self, conn: sa.Connection, *, lock: bool = False) -> Any:
         select = sa.select(budgets).where(budgets.c.id == self._id)
         return conn.execute(select.with_for_update() if lock else select).one()
-
-    @contextmanager
-    def _joined(self, within: sa.Connection | None) -> Iterator[sa.Connection]:
-        if within is not None:
-            yield within
-            return
-        with self._store.transaction() as conn:
-            yield conn
 
 
 def read_budget(store: Store, budget_id: str) -> BudgetState | None:

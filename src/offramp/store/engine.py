@@ -31,6 +31,7 @@ from offramp.errors import JobError, OfframpError, StorageError, StorageFullErro
 from offramp.files import make_empty, make_folder, others_can_read
 from offramp.scrubbing import refresh
 from offramp.store import migrations, tables
+from offramp.store.groups import Groups
 
 _log = logging.getLogger("offramp")
 _SAID: set[str] = set()
@@ -44,6 +45,7 @@ class Store:
 
     Attributes:
         url: as people may see it, without the password.
+        groups: writes what many tasks hand over together.
         rdb_url: for Optuna's own tables in the same database; holds the password, so show `url` instead.
     """
 
@@ -51,6 +53,7 @@ class Store:
         self._engine = engine
         self._lock = threading.Lock() if engine.dialect.name == "sqlite" else None
         self.url = shown(engine.url)
+        self.groups = Groups(self.transaction, self.reading)
 
     @property
     def rdb_url(self) -> str:
@@ -107,6 +110,7 @@ class Store:
 
     def close(self) -> None:
         """Closes every connection. The store cannot be used afterwards."""
+        self.groups.close()
         self._engine.dispose()
 
     def __enter__(self) -> Store:

@@ -12,9 +12,9 @@ import enum
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -117,6 +117,17 @@ def kept_text(reply: CallReply) -> str | dict[str, Any]:
     return {"text": reply.text, "tool_calls": list(reply.tool_calls)} if reply.tool_calls else reply.text
 
 
+_KEPT_ANSWER = (
+    calls.c.status == CallStatus.OK,
+    calls.c.reply_text.is_not(None),
+    sa.type_coerce(calls.c.reply_text, sa.Text).not_like('{"cut":%'),
+)
+_BILLED_REFUSAL = (
+    calls.c.status == CallStatus.REFUSED,
+    sa.or_(calls.c.input_tokens > 0, calls.c.cached_input_tokens > 0, calls.c.output_tokens > 0),
+)
+
+
 class Ledger:
     """The ledger as one study writes it; reading spans every study of the storage."""
 
@@ -126,29 +137,26 @@ class Ledger:
 
     def find(self, request_hash: str) -> CallReply | None:
         """The earliest answer to this request that is stored as a whole, from any study; None where there is none."""
-        whole = sa.type_coerce(calls.c.reply_text, sa.Text).not_like('{"cut":%')
-        row = self._first(request_hash, calls.c.status == CallStatus.OK, calls.c.reply_text.is_not(None), whole)
-        if row is None:
-            return None
-        kept = row.reply_text if isinstance(row.reply_text, dict) else {"text": row.reply_text, "tool_calls": ()}
-        return CallReply(
-            text=kept["text"],
-            tool_calls=tuple(kept["tool_calls"]),
-            finish_reason=row.finish_reason,
-            usage=_usage(row),
-            latency_s=row.latency_s or 0.0,
-            attempt=row.attempt,
-            cached=True,
-            answered_by=row.answered_by,
-            fingerprint=row.fingerprint,
-            service_tier=row.service_tier,
-        )
+        row = self._first(request_hash, *_KEPT_ANSWER)
+        return None if row is None else _reply(row)
 
     def find_refusal(self, request_hash: str) -> CallAttempt | None:
         """The earliest refusal of this request that was billed; asking again would pay for it again."""
-        billed = sa.or_(calls.c.input_tokens > 0, calls.c.cached_input_tokens > 0, calls.c.output_tokens > 0)
-        row = self._first(request_hash, calls.c.status == CallStatus.REFUSED, billed)
+        row = self._first(request_hash, *_BILLED_REFUSAL)
         return None if row is None else _attempt(row)
+
+    def find_many(
+        self, conn: sa.Connection, hashes: Sequence[str]
+    ) -> list[Callable[[], CallReply | CallAttempt | None]]:
+        """For `Groups`: for each request the answer as `find`, else the refusal as `find_refusal`, else None."""
+        known = sa.or_(sa.and_(*_KEPT_ANSWER), sa.and_(*_BILLED_REFUSAL))
+        select = sa.select(calls).where(calls.c.request_hash.in_(set(hashes)), known).order_by(calls.c.id)
+        found: dict[str, Any] = {}
+        for row in conn.execute(select):
+            first = found.setdefault(row.request_hash, row)
+            if first.status != CallStatus.OK and row.status == CallStatus.OK:
+                found[row.request_hash] = row
+        return [partial(_found, found.get(request_hash)) for request_hash in hashes]
 
     def knows(self, request_hash: str) -> bool:
         """Whether this request was ever answered or refused, also where its texts were not kept."""
@@ -169,12 +177,16 @@ class Ledger:
         with self._store.reading() as conn:
             return frozenset(conn.scalars(select))
 
-    def record(self, attempt: CallAttempt, *, within: sa.Connection | None = None) -> None:
-        """Adds one attempt. Texts that are too long are cut; of an answer the row then has length and hash in `cut`.
+    def record(self, attempt: CallAttempt) -> None:
+        """Adds one attempt. Texts that are too long are cut; of an answer the row then has length and hash in `cut`."""
+        with self._store.transaction() as conn:
+            self.record_many(conn, [attempt])
 
-        Args:
-            within: a write transaction to join; a new one by default.
-        """
+    def record_many(self, conn: sa.Connection, attempts: Sequence[CallAttempt]) -> None:
+        """Adds attempts within a write transaction, in order."""
+        conn.execute(calls.insert(), [self._row(attempt) for attempt in attempts])
+
+    def _row(self, attempt: CallAttempt) -> dict[str, Any]:
         kept = {f.name: getattr(attempt, f.name) for f in fields(attempt) if f.name != "usage"}
         if not self._store_text:
             kept |= {"request_json": None, "reply_text": None, "error": _class_only(attempt.error)}
@@ -183,9 +195,7 @@ class Ledger:
                 "request_json": cut_texts(attempt.request_json, self._most_chars),
                 "reply_text": self._cut_answer(attempt),
             }
-        tokens = {name: getattr(attempt.usage, name) for name in _USAGE}
-        with nullcontext(within) if within is not None else self._store.transaction() as conn:
-            conn.execute(calls.insert().values(**kept, **tokens))
+        return kept | {name: getattr(attempt.usage, name) for name in _USAGE}
 
     def _cut_answer(self, attempt: CallAttempt) -> str | Mapping[str, Any] | None:
         """The answer as it is kept: one that is cut cannot be reused, which is said once."""
@@ -305,6 +315,28 @@ def _sum(parts: list[float | None]) -> float | None:
 def _class_only(error: str | None) -> str | None:
     """An error may quote the prompt: where texts are not kept, only its class is."""
     return None if error is None else error.split(":", 1)[0]
+
+
+def _found(row: Any) -> CallReply | CallAttempt | None:
+    if row is None:
+        return None
+    return _reply(row) if row.status == CallStatus.OK else _attempt(row)
+
+
+def _reply(row: Any) -> CallReply:
+    kept = row.reply_text if isinstance(row.reply_text, dict) else {"text": row.reply_text, "tool_calls": ()}
+    return CallReply(
+        text=kept["text"],
+        tool_calls=tuple(kept["tool_calls"]),
+        finish_reason=row.finish_reason,
+        usage=_usage(row),
+        latency_s=row.latency_s or 0.0,
+        attempt=row.attempt,
+        cached=True,
+        answered_by=row.answered_by,
+        fingerprint=row.fingerprint,
+        service_tier=row.service_tier,
+    )
 
 
 def _usage(row: Any) -> Usage:

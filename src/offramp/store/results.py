@@ -9,7 +9,7 @@ Invariant: the timed runs of a candidate are of one probe; a later probe replace
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -43,12 +43,18 @@ class ResultStore:
 
     def put(self, study: str, split: Split | str, results_: Sequence[Result]) -> None:
         """Write results; a later one for the same candidate and example replaces the earlier one."""
-        latest = {(r.candidate, r.example): r for r in results_}
-        if not latest:
-            return
-        rows = [{"study": study, "split": str(split), **self._row(r)} for r in latest.values()]
-        with self._store.transaction() as conn:
-            conn.execute(self._store.upsert(results), rows)
+        if results_:
+            with self._store.transaction() as conn:
+                self.put_many(conn, [(study, split, result) for result in results_])
+
+    def put_many(
+        self, conn: sa.Connection, found: Sequence[tuple[str, Split | str, Result]]
+    ) -> list[Callable[[], None]]:
+        """For `Groups`: writes results of `(study, split, result)` as `put` does."""
+        latest = {(study, str(split), r.candidate, r.example): r for study, split, r in found}
+        rows = [{"study": study, "split": split, **self._row(r)} for (study, split, *_), r in latest.items()]
+        conn.execute(self._store.upsert(results), rows)
+        return [_nothing] * len(found)
 
     def get(self, study: str, split: Split | str, candidate: str) -> dict[str, Result]:
         """Results of one candidate by example id; empty where it never ran."""
@@ -105,6 +111,10 @@ class ResultStore:
         row = {**plain, "parts": dict(result.parts), **{name: getattr(result.usage, name) for name in _USAGE}}
         row["outputs"] = None if result.outputs is None else dict(result.outputs)
         return row if self._store_text else {**row, "outputs": None, "reason": None}
+
+
+def _nothing() -> None:
+    """What a written result returns."""
 
 
 def _result(row: Any) -> Result:

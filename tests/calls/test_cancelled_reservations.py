@@ -15,8 +15,8 @@ class SlowBudget(Budget):
         super().__init__(*args, **kwargs)
         self.reserved, self.go_on = threading.Event(), threading.Event()
 
-    def reserve(self, usd, calls=1):
-        held = super().reserve(usd, calls)
+    def reserve_many(self, conn, asked):
+        held = super().reserve_many(conn, asked)
         self.reserved.set()
         assert self.go_on.wait()
         return held
