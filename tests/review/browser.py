@@ -15,6 +15,8 @@ ARGS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
+TOKEN = "the-token-of-live-pages-in-tests"
+"""Of the live pages that tests serve; the browser shows it, unless a test says otherwise."""
 PATIENCE_MS = 300_000
 """How long a page may take for one step. It ends tests that hang; a slow machine may take its time."""
 
@@ -36,7 +38,9 @@ class Watched:
     """A page that notes what should not happen: messages of the console, errors, requests that leave this machine."""
 
     def __init__(self, browser: Any, **context: Any) -> None:
-        self._context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+        known = {"authorization": f"Bearer {TOKEN}"}
+        shape = {"viewport": {"width": 1280, "height": 900}, "extra_http_headers": known}
+        self._context = browser.new_context(**{**shape, **context})
         self.page = self._context.new_page()
         self.page.set_default_timeout(PATIENCE_MS)
         self.trouble: list[str] = []

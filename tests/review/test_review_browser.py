@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from browser import chromium, watched
+from browser import TOKEN, chromium, watched
 
 from offramp.records import DemoKind
 from offramp.review.report_file import report
@@ -54,7 +54,7 @@ class served:
         places = Places(results=folder, promotions=factory.mktemp("promotions"))
         listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{listener.getsockname()[1]}/studies/{quote(name)}"
-        config = uvicorn.Config(make_app(self._store, Access(), places), log_level="warning", lifespan="off")
+        config = uvicorn.Config(make_app(self._store, Access(token=TOKEN), places), log_level="warning", lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
 

@@ -58,8 +58,10 @@ def test_review_serves_the_study_until_ctrl_c(study: Study, tmp_path: Path) -> N
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         try:
             address = json.loads(process.stdout.readline())["url"]
-            assert address.startswith("http://127.0.0.1:") and address.endswith(f"/studies/{name}")
-            reply = httpx.get(address, timeout=None)
+            assert address.startswith("http://127.0.0.1:") and f"/studies/{name}?token=" in address
+            assert httpx.get(address.partition("?")[0], timeout=None).status_code == 401
+            with httpx.Client(follow_redirects=True, timeout=None) as client:
+                reply = client.get(address)
             assert reply.status_code == 200 and name in reply.text
         finally:
             os.kill(process.pid, signal.SIGINT)
@@ -84,15 +86,16 @@ def test_whoever_is_told_the_address_can_connect_at_once(study: Study, monkeypat
     serve(Options(port=0, results=study[0]), announce=connect)
 
 
-def test_beyond_loopback_there_is_always_a_token(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_always_a_token_on_loopback_too(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     import uvicorn
 
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
     told: list[str] = []
     for host, token in (("127.0.0.1", None), ("0.0.0.0", None), ("0.0.0.0", "a-long-enough-token")):
         serve(Options(host=host, port=0, token=token, results=study[0]), announce=told.append)
-    assert "token" not in told[0]
-    assert len(told[1].partition("?token=")[2]) >= 32 and told[2].endswith("?token=a-long-enough-token")
+    tokens = [address.partition("?token=")[2] for address in told]
+    assert len(tokens[0]) >= 32 and len(tokens[1]) >= 32 and tokens[0] != tokens[1]
+    assert told[2].endswith("?token=a-long-enough-token")
 
 
 def test_a_short_token_and_a_port_in_use_are_messages(study: Study) -> None:

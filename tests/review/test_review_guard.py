@@ -36,13 +36,16 @@ def ask(app: Any, method: str, path: str, **more: Any) -> httpx.Response:
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as client:
-            return await client.request(method, path, **more)
+            headers = {"authorization": f"Bearer {TOKEN}", **more.pop("headers", {})}
+            return await client.request(method, path, headers=headers, **more)
 
     return anyio.run(once)
 
 
 def app_of(store: Store, study: Study, tmp_path: Path, **access: Any) -> Any:
-    return make_app(store, Access(**access), Places(results=study[0], promotions=tmp_path / "promotions"))
+    return make_app(
+        store, Access(**{"token": TOKEN, **access}), Places(results=study[0], promotions=tmp_path / "promotions")
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,23 +137,44 @@ def test_nothing_but_the_promote_form_takes_a_request_that_changes_things(
     assert ask(app, "GET", f"/studies/{study[1]}/promote").status_code == 405
 
 
-def test_a_token_is_needed_where_there_is_one_and_leaves_the_address(
-    store: Store, study: Study, tmp_path: Path
-) -> None:
-    app = app_of(store, study, tmp_path, loopback=False, token=TOKEN)
+@pytest.mark.parametrize("loopback", [True, False])
+def test_a_token_is_needed_and_leaves_the_address(loopback: bool, store: Store, study: Study, tmp_path: Path) -> None:
+    app, nobody = app_of(store, study, tmp_path, loopback=loopback), {"authorization": ""}
     path = f"/studies/{study[1]}"
-    for wrong in (path, f"{path}?token=wrong", f"{path}/state", "/assets/page.js"):
-        reply = ask(app, "GET", wrong)
-        assert reply.status_code == 401 and COOKIE not in reply.headers.get("set-cookie", "")
-    admitted = ask(app, "GET", f"{path}?token={TOKEN}&weights=quality=1")
+    for wrong in ("/", path, f"{path}?token=wrong", f"{path}?token=", f"{path}/state", "/assets/page.js", "/nowhere"):
+        reply = ask(app, "GET", wrong, headers=nobody)
+        assert reply.status_code == 401 and study[1] not in reply.text
+        assert COOKIE not in reply.headers.get("set-cookie", "")
+    admitted = ask(app, "GET", f"{path}?token={TOKEN}&weights=quality=1", headers=nobody)
     assert admitted.status_code == 303 and TOKEN not in admitted.headers["location"]
     assert admitted.headers["location"].startswith(path + "?weights")
     cookie = admitted.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
-    value = re.search(rf"{COOKIE}=([^;]+)", cookie)[1]
-    assert ask(app, "GET", path, headers={"cookie": f"{COOKIE}={value}"}).status_code == 200
+    name, value = re.search(r"(\w+)=([^;]+)", cookie).groups()
+    known = {**nobody, "cookie": f"{name}={value}"}
+    assert ask(app, "GET", path, headers=known).status_code == 200
+    assert ask(app, "GET", f"{path}?token={TOKEN}", headers=known).headers["location"] == path
+    assert ask(app, "GET", path, headers={**nobody, "cookie": f"{name}=guess"}).status_code == 401
     assert ask(app, "GET", path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert ask(app, "GET", path, headers={"authorization": "Bearer guess"}).status_code == 401
     assert ask(app, "GET", f"http://{HOST}//evil.example/x?token={TOKEN}").headers["location"].startswith("/evil")
+
+
+def test_the_form_needs_the_token_too(store: Store, study: Study, tmp_path: Path) -> None:
+    app = app_of(store, study, tmp_path, csrf="known")
+    assert promote(app, study, "known", origin=f"http://{HOST}", authorization="").status_code == 401
+    assert not (tmp_path / "promotions").exists()
+
+
+@pytest.mark.parametrize("ports", [("8600", "8601"), ("8600", "")])
+def test_pages_on_two_ports_of_a_host_have_cookies_of_their_own(
+    ports: tuple[str, str], store: Store, study: Study, tmp_path: Path
+) -> None:
+    app, names = app_of(store, study, tmp_path), set()
+    for port in ports:
+        headers = {"host": f"127.0.0.1:{port}".rstrip(":"), "authorization": ""}
+        names.add(ask(app, "GET", f"/?token={TOKEN}", headers=headers).headers["set-cookie"].partition("=")[0])
+    assert len(names) == 2 and all(name.startswith(COOKIE) for name in names)
 
 
 def test_every_reply_carries_the_protecting_headers(store: Store, study: Study, tmp_path: Path) -> None:

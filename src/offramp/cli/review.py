@@ -33,8 +33,8 @@ def report(
 @click.command()
 @click.argument("study", required=False)
 @click.option("--port", type=click.IntRange(0, 65535), default=8600, show_default=True, help="0 takes any free port.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Any other than loopback needs the token.")
-@click.option("--token", envvar="OFFRAMP_REVIEW_TOKEN", help="Ask for this token  [default: a new one beyond loopback]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--token", envvar="OFFRAMP_REVIEW_TOKEN", help="Ask for this token  [default: a new one]")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
 @PROMOTIONS
 @study_options

@@ -1,10 +1,11 @@
-"""Who may use the live page: nobody from other sites, and beyond loopback nobody without the token.
+"""Who may use the live page: nobody from other sites, and nobody without the token.
 
 A web page of a stranger can make a browser send requests to loopback, and by changing what its own name resolves to
 (DNS rebinding) even read the replies. So the Host header has to name this machine; what changes something has to
 come from our own pages (Sec-Fetch-Site, Origin) and carry a token that other sites cannot read; and the pages run no
-script but their own. Source: OWASP, Cross-Site Request Forgery Prevention Cheat Sheet; W3C, Fetch Metadata Request
-Headers.
+script but their own. Other users of this machine reach loopback as well, so every request needs the token, or the
+cookie that is given for it. Source: OWASP, Cross-Site Request Forgery Prevention Cheat Sheet; W3C, Fetch Metadata
+Request Headers.
 
 Invariant: a request that is refused here has reached nothing else.
 """
@@ -45,35 +46,39 @@ class Access:
 
     Attributes:
         loopback: whether it listens on loopback alone; then the Host header has to name loopback.
-        token: needed with every request where it is not None.
+        token: needed with every request, or the cookie that stands for it.
         csrf: in every form of ours; new for each process.
         session: value of the cookie that stands for the token.
     """
 
     loopback: bool = True
-    token: str | None = None
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     session: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
     def names_us(self, host: str) -> bool:
-        """Whether a Host header may be answered: any where a token is asked for, else loopback alone."""
+        """Whether a Host header may be answered: on loopback one that names it, elsewhere any."""
         return not self.loopback or is_loopback(_name_in(host))
 
     def knows(self, headers: Headers) -> bool:
         """Whether the request shows the token, or the cookie that was given for it."""
-        if self.token is None:
-            return True
-        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        cookie = cookie_parser(headers.get("cookie", "")).get(cookie_name(headers), "")
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         return _equal(cookie, self.session) or _equal(bearer, self.token)
 
     def is_token(self, given: str) -> bool:
         """Whether this is the token."""
-        return self.token is not None and _equal(given, self.token)
+        return _equal(given, self.token)
 
     def ours(self, csrf: str) -> bool:
         """Whether a form was one of ours."""
         return _equal(csrf, self.csrf)
+
+
+def cookie_name(headers: Headers) -> str:
+    """The cookie's name, with the port: browsers do not keep the cookies of two ports of a host apart."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}_{port}" if port.isdecimal() and port.isascii() else COOKIE
 
 
 def _name_in(host: str) -> str:
@@ -125,11 +130,11 @@ class Guard:
             return PlainTextResponse("This page only answers requests addressed to this machine.\n", 403)
         if method not in _SAFE and not same_origin(headers):
             return PlainTextResponse("This request comes from another site.\n", 403)
+        if (admitted := self._admitted(scope)) is not None:
+            return admitted
         if self._access.knows(headers):
             return None
-        return self._admitted(scope) or PlainTextResponse(
-            "Open the address that offramp printed, with its token.\n", 401
-        )
+        return PlainTextResponse("Open the address that offramp printed, with its token.\n", 401)
 
     def _admitted(self, scope: Scope) -> Response | None:
         """The token in the address is taken once, kept as a cookie, and leaves the address."""
@@ -140,7 +145,8 @@ class Guard:
         rest = urlencode([(name, value) for name, value in query if name != "token"])
         path = "/" + scope["path"].lstrip("/")
         reply = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
-        reply.set_cookie(COOKIE, self._access.session, httponly=True, samesite="strict")
+        name = cookie_name(Headers(scope=scope))
+        reply.set_cookie(name, self._access.session, httponly=True, samesite="strict")
         return reply
 
 

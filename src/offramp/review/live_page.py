@@ -27,7 +27,7 @@ class Options:
 
     Attributes:
         study: the beginning of a study's name to show first; None for the list.
-        port: 0 for any that is free. token: None for none on loopback, and for a new one elsewhere.
+        port: 0 for any that is free. token: None for a new one.
     """
 
     study: str | None = None
@@ -44,7 +44,7 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
     """Serves until it is interrupted.
 
     Args:
-        announce: called once with the address to open, the token in it where one is needed.
+        announce: called once with the address to open, the token in it.
 
     Raises:
         StorageError: no such study.
@@ -57,9 +57,8 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
     from offramp.review.guard import Access, is_loopback
     from offramp.review.promote_request import Places
 
-    loopback = is_loopback(options.host)
-    token = options.token if options.token is not None or loopback else secrets.token_urlsafe(24)
-    if token is not None and len(token) < 16:
+    token = secrets.token_urlsafe(24) if options.token is None else options.token
+    if len(token) < 16:
         raise UsageError(problem("--token", "is too short", expected="16 characters or more", do="Leave it out."))
     with (
         _ready(),
@@ -69,7 +68,7 @@ def serve(options: Options, *, announce: Callable[[str], None]) -> None:
         name = None if options.study is None else StudyStore(store).get(full_name(store, options.study)).name
         places = Places(storage=options.storage, results=options.results, promotions=options.promotions)
         library = Library(store)
-        app = make_app(store, Access(loopback=loopback, token=token), places, library)
+        app = make_app(store, Access(loopback=is_loopback(options.host), token=token), places, library)
         threading.Thread(target=_warm, args=(library, name), daemon=True).start()
         address = _address(options, listener.getsockname()[1], name, token)
         announce(address)
@@ -132,8 +131,8 @@ def _listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _address(options: Options, port: int, study: str | None, token: str | None) -> str:
+def _address(options: Options, port: int, study: str | None, token: str) -> str:
     host = f"[{options.host}]" if ":" in options.host else options.host
     host = {"0.0.0.0": socket.gethostname(), "[::]": socket.gethostname()}.get(host, host)
     path = "/" if study is None else f"/studies/{quote(study)}"
-    return f"http://{host}:{port}{path}" + (f"?token={quote(token)}" if token else "")
+    return f"http://{host}:{port}{path}" + f"?token={quote(token)}"
