@@ -40,25 +40,30 @@ def optimize(
     Running the same command again continues the study and pays for nothing that it already has. Options override the
     file.
     """
+    if not as_json and not dry_run:
+        click.echo(f"offramp: preparing {space}", err=True)
+    from offramp.job.declared import check_declared
+    from offramp.space.load import load_space
+
+    declared = check_declared(load_space(space))  # before the imports below, which take seconds
     from offramp.cli.live import LiveView
     from offramp.search import api
     from offramp.search.estimate import job_summary
 
     limits = {**rest, "usd": budget_usd, "calls": budget_calls}
     if dry_run:
-        job, expected = api.dry_run(space, storage=storage, results=results, **limits)
+        job, expected = api.dry_run(declared, storage=storage, results=results, **limits)
         if as_json:
             click.echo(json.dumps({"dry_run": expected.to_json(), "space": dict(job_summary(job))}, indent=2))
         else:
             print_estimate(job_summary(job), expected)
         return
     if as_json:
-        result = api.optimize(space, storage=storage, results=results, **wire(), **limits)
+        result = api.optimize(declared, storage=storage, results=results, **wire(), **limits)
         click.echo(json.dumps(api.result_json(result), indent=2, allow_nan=False))
     else:
-        click.echo(f"offramp: preparing {space}", err=True)
         with LiveView(sys.stderr) as view:
-            result = api.optimize(space, storage=storage, results=results, observer=view.show, **wire(), **limits)
+            result = api.optimize(declared, storage=storage, results=results, observer=view.show, **wire(), **limits)
         print_result(result, results)
     if result.error is not None:
         raise result.error

@@ -50,17 +50,15 @@ def schema() -> None:
 
 
 def _summary(file: Path) -> dict[str, str]:
-    from offramp.space.check import check_space
-    from offramp.space.load import instruction_texts, load_space
+    from offramp.job.declared import check_declared
+    from offramp.space.load import load_space
 
-    loaded = load_space(file)
-    check_space(loaded)  # before the import below, which takes seconds
-    instruction_texts(loaded)
+    declared = check_declared(load_space(file))  # before the imports below, which take seconds
     from offramp.job.reserving import check_reservable
     from offramp.job.resolve import resolve_job
     from offramp.search.estimate import job_summary
 
-    job = resolve_job(loaded)
+    job = resolve_job(declared)
     check_reservable(job, usd=job.space.budget.usd)
     summary: dict[str, str] = {}
     for name, value in job_summary(job):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from offramp.errors import DatasetError, MetricError, ModelError, SpaceError, nearest, problem
 from offramp.job.check_values import check_values, proposer_params
+from offramp.job.declared import judging_parts, metric_parts
 from offramp.job.effects import check_effects, without_effect
 from offramp.job.reserving import TIER, tiers_sent
 from offramp.job.resolved import ResolvedJob
@@ -24,7 +24,7 @@ from offramp.program.routing import declared
 from offramp.program.tools import tools_of
 from offramp.program.values import base_of
 from offramp.records import STANDARD_TIERS, DemoKind, Model
-from offramp.space.model import LONGEST_NAME, OWN, JudgeMetric, MixMetric, ModelPart, PythonMetric, as_list, model_name
+from offramp.space.model import LONGEST_NAME, OWN, ModelPart, PythonMetric, as_list, model_name
 from offramp.space.params import SearchParam, predictor_models
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
@@ -32,23 +32,6 @@ from offramp.task.metrics.judge import steady_params
 from offramp.task.metrics.python import CallsModel
 from offramp.task.metrics.rows import PREDICTION, Answer, Missing
 from offramp.task.task import warnings_of
-
-Part = TypeVar("Part")
-
-
-def metric_parts(metric: Any, kind: type[Part]) -> Iterator[Part]:
-    """The parts of one kind, however deep in a mix."""
-    if isinstance(metric, kind):
-        yield metric
-    elif isinstance(metric, MixMetric):
-        for part in metric.parts:
-            yield from metric_parts(part, kind)
-
-
-def judging_parts(metric: Any) -> Iterator[JudgeMetric | PythonMetric]:
-    """The parts that ask a model, however deep in a mix."""
-    yield from metric_parts(metric, JudgeMetric)
-    yield from (part for part in metric_parts(metric, PythonMetric) if part.model is not None)
 
 
 def check_job(job: ResolvedJob, *, stored: bool = False) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from offramp.calls.failures import FatalCallError, ModelNotFound
 from offramp.errors import UsageError, problem
-from offramp.job.checks import judging_parts
+from offramp.job.declared import judging_parts
 from offramp.models.retirement.dates import load_calendar
 from offramp.program.engine import Send
 from offramp.records import CallReply, CallRequest, Model, Purpose

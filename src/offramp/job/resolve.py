@@ -11,10 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from offramp.errors import SpaceError, nearest, problem
-from offramp.job.checks import check_job, check_runnable, judging_parts
+from offramp.job.checks import check_job, check_runnable
+from offramp.job.declared import Declared, check_declared
 from offramp.job.resolved import ResolvedJob, with_own
-from offramp.models.capabilities import with_capabilities
-from offramp.models.catalogue import resolve
 from offramp.program.code import code_of
 from offramp.program.module import (
     ModuleFactory,
@@ -24,9 +23,8 @@ from offramp.program.module import (
     predictors_of,
 )
 from offramp.records import Candidate, Model
-from offramp.space.check import check_space
-from offramp.space.load import LoadedSpace, instruction_texts
-from offramp.space.model import OWN, ModelPart, SpaceFile, as_list, model_name
+from offramp.space.load import LoadedSpace
+from offramp.space.model import OWN, SpaceFile, as_list
 from offramp.space.params import (
     MAIN,
     Texts,
@@ -36,25 +34,25 @@ from offramp.space.params import (
     predictor_models,
 )
 from offramp.study.domain.objectives import objectives_of
-from offramp.task.task import Task, load_task
+from offramp.task.task import Task
 
 
-def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = False) -> ResolvedJob:
+def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: bool = False) -> ResolvedJob:
     """Checks a loaded space against its data and models.
 
     Args:
+        given: a loaded space, or what it declares where that was checked already.
         to_run: also ask for keys and model files, which a check on another machine need not have.
         stored: a study has run on it, so that the file itself is taken as it is: it passed the checks of its day.
 
     Raises:
         UsageError: (one of its kinds) with where, what, and what to do.
     """
-    if not stored:
-        check_space(loaded)
+    declared = given if isinstance(given, Declared) else check_declared(given, stored=stored)
+    loaded, models, searched, texts, task = (
+        declared.loaded, declared.models, declared.searched, declared.texts, declared.task
+    )  # fmt: skip
     space, where = loaded.space, str(loaded.path)
-    models, searched = _models(loaded)
-    texts = instruction_texts(loaded)
-    task = load_task(space, base=loaded.base, models=models, where=where)
     factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
     made = () if factory is None else (factory(), factory())
     own_texts = own_instructions(made[0]) if made else {}
@@ -91,30 +89,6 @@ def resolve_job(loaded: LoadedSpace, *, to_run: bool = False, stored: bool = Fal
     if to_run:
         check_runnable(job)
     return job
-
-
-def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
-    space = loaded.space
-    found: dict[str, Model] = {}
-    for index, part in enumerate(space.models):
-        model = with_capabilities(resolve(part, loaded.where(f"models.{index}")))
-        found[model.name] = model
-    known_only = {part.name for part in space.models if isinstance(part, ModelPart) and not part.searched}
-    searched = tuple(name for name in found if name not in known_only)
-    if not searched:
-        do = "Set `searched: true` for one, or name another."
-        raise SpaceError(problem(loaded.where("models"), "no model is left to search", do=do))
-    others = [("metric.model", str(part.model)) for part in judging_parts(space.metric)]
-    if space.incumbent is not None:
-        others.append(("incumbent.model", space.incumbent.model))
-    others += [(f"program.models.{p}", name) for p, names in predictor_models(space).items() for name in names]
-    for key, name in others:
-        if name not in found:
-            found[name] = with_capabilities(resolve(name, f"{loaded.where(key)}: {key}"))
-    if space.propose is not None and model_name(space.propose.model) not in found:
-        writer = with_capabilities(resolve(space.propose.model, loaded.where("propose.model")))
-        found[writer.name] = writer
-    return found, searched
 
 
 def _predictors(factory: ModuleFactory | None, texts: Texts, models: Collection[str], where: str) -> int:

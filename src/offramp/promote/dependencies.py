@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from offramp.errors import ModelError
-from offramp.job.checks import judging_parts
+from offramp.job.declared import judging_parts
 from offramp.models.catalogue import resolve
 from offramp.promote.promotion import Dependency, PromotedModel
 from offramp.space.model import ModelPart, SpaceFile, model_name

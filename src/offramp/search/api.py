@@ -16,6 +16,7 @@ from offramp.errors import StorageError, UsageError, problem
 from offramp.files import make_folder, replace_file
 from offramp.job.checks import check_prices, check_runnable, job_warnings
 from offramp.job.clock import Timing
+from offramp.job.declared import Declared
 from offramp.job.loaded import LoadedStudy, before_the_edit, load_study
 from offramp.job.reserving import check_reservable
 from offramp.job.resolve import resolve_job
@@ -50,8 +51,8 @@ __all__ = [
 
 _log = logging.getLogger("offramp")
 Observer = Callable[[Progress], None]
-Space = str | Path | LoadedSpace | SpaceFile
-"""A space: the path of its file, a file that was read, or one made by a program (its paths start here)."""
+Space = str | Path | LoadedSpace | SpaceFile | Declared
+"""A space: the path of its file, a file that was read, or checked, or one made by a program (its paths start here)."""
 MOST_AT_ONCE = 1024
 """Requests in flight at the same time: as many as a space file may state."""
 MOST_COUNTED = 2**53
@@ -126,7 +127,7 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
     Raises:
         UsageError: it cannot be run as written; nothing was written or spent.
     """
-    job = resolve_job(as_loaded(space), to_run=True)
+    job = resolve_job(_given(space), to_run=True)
     options = options_of(job, **limits)
     folder = Path(results)
     url = storage or default_storage(folder)
@@ -141,6 +142,10 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
         result = asyncio.run(Job(job, options, store, observer=observer, transport=transport, timing=timing).run())
     write_report(folder, result)
     return result
+
+
+def _given(space: Space) -> LoadedSpace | Declared:
+    return space if isinstance(space, Declared) else as_loaded(space)
 
 
 def _started(job: ResolvedJob, options: Options, store: Store, study: str, storage: str | None) -> ResolvedJob:
@@ -243,7 +248,7 @@ def dry_run(
     from_storage: str | None = None, **limits: Any,
 ) -> tuple[ResolvedJob, Estimate]:  # fmt: skip
     """What `optimize` would take. Writes nothing, spends nothing, needs no key."""
-    job = resolve_job(as_loaded(space))
+    job = resolve_job(_given(space))
     options = options_of(job, **limits)
     url = storage or default_storage(Path(results))
     warm = None
