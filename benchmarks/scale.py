@@ -127,15 +127,16 @@ def page_seconds(folder: str) -> tuple[float, float]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
-            address = json.loads(server.stdout.readline())["url"] + f"studies/{STUDY}"
-            return _got(address), _got(address)
+            root, _, token = json.loads(server.stdout.readline())["url"].partition("?token=")
+            return _got(f"{root}studies/{STUDY}", token), _got(f"{root}studies/{STUDY}", token)
         finally:
             server.terminate()
 
 
-def _got(address: str) -> float:
+def _got(address: str, token: str) -> float:
     begin = time.perf_counter()
-    with urllib.request.urlopen(address, timeout=60) as reply:
+    request = urllib.request.Request(address, headers={"authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
         reply.read()
     return time.perf_counter() - begin
 

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "offramp"
 
-FLOOR = {"errors", "files", "ids", "media", "records", "scrubbing"}
+FLOOR = {"errors", "files", "ids", "media", "printable", "records", "scrubbing"}
 ORDER = (
     "stats", "store", "space", "models", "task", "study", "calls", "program", "evaluate", "job", "starter", "search",
     "promote", "lifecycle", "review", "cli",

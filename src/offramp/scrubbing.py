@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from offramp.printable import printable
+
 MASK = "***"
 _SHORTEST, _ALONE_BELOW, _GENERATED = 4, 12, 16
 SECRET_NAME = re.compile(
@@ -169,16 +171,16 @@ def scrubbed_traceback(error: BaseException) -> str:
 
 
 class _LogFilter(logging.Filter):
-    """Scrubs what is logged, arguments and tracebacks included."""
+    """Scrubs what is logged, arguments and tracebacks included, and leaves nothing in it that a terminal obeys."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always lets the record through."""
         refresh()
         text = record.getMessage()
-        if (clean := scrubbed(text)) != text:
+        if (clean := printable(scrubbed(text), keep="\n\t")) != text:
             record.msg, record.args = clean, ()
         if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
-            record.exc_text = scrubbed_traceback(record.exc_info[1]).rstrip("\n")
+            record.exc_text = printable(scrubbed_traceback(record.exc_info[1]), keep="\n\t").rstrip("\n")
         return True
 
 

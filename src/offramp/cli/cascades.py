@@ -72,12 +72,12 @@ def cascades(
 
 def print_cascades(found: CascadeReport) -> None:
     """The kinds on rows that chose nothing, the verdict, and the rule that all rows choose."""
-    from rich.console import Console
     from rich.text import Text
 
+    from offramp.cli.console import PlainConsole
     from offramp.study.wording import number, plain
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = PlainConsole()
     weights = ", ".join(f"{name} {weight:g}" for name, weight in found.weights.items())
     console.print(
         Text(f"{plain(found.source)}: {found.candidates} candidates, {found.rows} rows; no call was made", style="bold")
@@ -126,10 +126,11 @@ def _features(found: CascadeReport) -> str:
 
 
 def _print_table(console: object, results: Sequence[KindResult]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    assert isinstance(console, Console)
+    from offramp.cli.console import PlainConsole
+
+    assert isinstance(console, PlainConsole)
     heads = ("utility", "gain", "95% interval", "quality", "$/1k", "latency", "p*")
     console.print(Text(" " * _NAME + "".join(f"{h:>{w}}" for h, w in zip(heads, _WIDTHS, strict=True)), style="dim"))
     for one in results:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
 from rich.text import Text
 
+from offramp.cli.console import PlainConsole
 from offramp.cli.options import SPACE, study_options
-from offramp.cli.study_tables import safe_cell
 from offramp.errors import UsageError, problem
+from offramp.printable import safe_cell
 from offramp.study.domain.sent_values import as_sent
 from offramp.study.wording import answer_notes, interval_words, number, plain, points, short_params
 
@@ -71,7 +71,7 @@ def compare(
 
 def print_comparison(found: CandidateComparison, *, limit: int) -> None:
     """All examples together, the slices, and the worst examples."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = PlainConsole()
     for line in _summary(found):
         console.print(line, soft_wrap=True)
     if found.slices:
@@ -215,9 +215,9 @@ def write_csv(stream: TextIO, found: CandidateComparison) -> None:
     """One row per example: scores, both answers and the gold, field by field."""
     rows = [_flat(pair) for pair in found.pairs]
     columns = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(map(safe_cell, columns))
+    writer.writerows([safe_cell(row.get(name, "")) for name in columns] for row in rows)
 
 
 def _flat(pair: ExamplePair) -> dict[str, Any]:
@@ -230,4 +230,4 @@ def _flat(pair: ExamplePair) -> dict[str, Any]:
     row |= {f"gold.{name}": value for name, value in (pair.gold or {}).items()}
     for side, result in (("a", pair.a), ("b", pair.b)):
         row |= {f"{side}.{name}": value for name, value in (result.outputs or {}).items()}
-    return {name: safe_cell(value) for name, value in row.items()}
+    return row

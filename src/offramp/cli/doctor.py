@@ -79,11 +79,12 @@ def doctor(ctx: click.Context, storage: str | None, results: Path, as_json: bool
 
 def print_checks(checks: Sequence[Check]) -> None:
     """A table of what was found, then a line for each thing to do."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from offramp.cli.console import PlainConsole
+
+    console = PlainConsole()
     table = Table(box=None, pad_edge=False)
     for heading in ("check", "state", "found"):
         table.add_column(heading, overflow="fold")

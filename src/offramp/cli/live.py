@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from typing import IO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from offramp.cli.console import PlainConsole
 from offramp.cli.study_tables import front_table
 from offramp.search.progress import Progress
 from offramp.study.wording import money, short_params
@@ -24,7 +25,7 @@ class LiveView:
     """A context in which `show` may be called as often as one likes."""
 
     def __init__(self, stream: IO[str]) -> None:
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._console = PlainConsole(file=stream)
         terminal = self._console.is_terminal
         self._live = Live(console=self._console, refresh_per_second=4, transient=True) if terminal else None
         self._last_line = 0.0

@@ -21,6 +21,7 @@ import click
 
 from offramp import __version__
 from offramp.errors import OfframpError, nearest, problem
+from offramp.printable import printable
 from offramp.scrubbing import scrubbed_traceback
 
 INTERRUPTED = 130
@@ -152,11 +153,11 @@ def _run(args: Sequence[str] | None, wire: Mapping[str, Any]) -> int:
 
 def _show_bug(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
     """The traceback of a bug as Python prints it, without keys and with nothing that a terminal obeys."""
-    sys.stderr.write(_printable(scrubbed_traceback(error)))
+    sys.stderr.write(printable(scrubbed_traceback(error), keep="\n\t"))
 
 
 def _failed(error: OfframpError) -> int:
-    click.echo(f"error: {_printable(str(error))}", err=True)
+    click.echo("error: " + printable(error, keep="\n\t"), err=True)
     return error.exit_code
 
 
@@ -179,11 +180,6 @@ def _aborted(cause: BaseException | None) -> int:
         return 1
     click.echo("interrupted", err=True)
     return INTERRUPTED
-
-
-def _printable(text: str) -> str:
-    """Text without control characters: a message may quote a file or a model, and a terminal obeys them."""
-    return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 if __name__ == "__main__":

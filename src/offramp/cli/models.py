@@ -104,9 +104,10 @@ class _ProgressLine:
 
 def _print_table(rows: list[ModelRow], *, everything: bool) -> None:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from offramp.cli.console import PlainConsole
 
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -121,7 +122,7 @@ def _print_table(rows: list[ModelRow], *, everything: bool) -> None:
     for row in rows:
         context = "?" if row.context_tokens is None else f"{row.context_tokens:,}"
         table.add_row(escape(row.name), *_prices(row), context, _retires(row), _runs_here(row))
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = PlainConsole(markup=True, width=None if sys.stdout.isatty() else 120)
     console.print(table if rows else "No model matches.")
     if not everything:
         console.print("Embedded models, and hosted ones whose key is set. --all shows every known chat model.")

@@ -77,10 +77,11 @@ def optimize(
 
 def print_result(result: JobResult, results: Path) -> None:
     """What a run found and what it took."""
-    from offramp.cli.study_tables import plain_console, print_report
+    from offramp.cli.console import PlainConsole
+    from offramp.cli.study_tables import print_report
     from offramp.study.wording import STOPPED, money, plain
 
-    console, report = plain_console(), result.report
+    console, report = PlainConsole(), result.report
     print_report(report, console=console)
     console.print()
     why = STOPPED.get(report.stop_reason or "", report.stop_reason or "")
@@ -97,10 +98,10 @@ def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> No
     from rich.table import Table
     from rich.text import Text
 
-    from offramp.cli.study_tables import plain_console
+    from offramp.cli.console import PlainConsole
     from offramp.study.wording import money, plain
 
-    console = plain_console()
+    console = PlainConsole()
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in summary:
         table.add_row(Text(name, style="dim"), plain(value))

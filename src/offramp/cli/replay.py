@@ -42,12 +42,12 @@ def replay(
 
 def print_replay(found: Replay) -> None:
     """What was read, the front, and the recommended member."""
-    from rich.console import Console
     from rich.text import Text
 
+    from offramp.cli.console import PlainConsole
     from offramp.study.wording import plain
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = PlainConsole()
     share = found.cells_used / found.cells_total
     console.print(
         f"{found.candidates} candidates x {found.examples} examples: {found.cells_used} of {found.cells_total} cells "

@@ -75,13 +75,14 @@ def _problems(file: Path, error: UsageError) -> list[Mapping[str, Any]]:
 
 
 def _show(summary: Mapping[str, str]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from offramp.cli.console import PlainConsole
 
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in summary.items():
         table.add_row(Text(name, style="dim"), Text(value))
-    console = Console(highlight=False)
+    console = PlainConsole()
     console.print(table)
     console.print(Text("The space file is correct. Nothing was written or spent.", style="green"))

@@ -31,7 +31,7 @@ def studies(storage: str | None, results: Path, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from offramp.cli.study_tables import plain_console
+    from offramp.cli.console import PlainConsole
     from offramp.study.wording import money, number, plain
 
     table = Table(pad_edge=False, box=None)
@@ -47,7 +47,7 @@ def studies(storage: str | None, results: Path, as_json: bool) -> None:
             money(row["spent_usd"]) if row["spent_usd"] is not None else "",
             str(row["updated_at"])[:16].replace("T", " "),
         )
-    plain_console().print(table if rows else "No studies yet.")
+    PlainConsole().print(table if rows else "No studies yet.")
 
 
 def study_json(study: StudyRow) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
 
+from offramp.cli.console import PlainConsole
+from offramp.printable import safe_cell
 from offramp.study.domain.members import readable
 from offramp.study.proof import MOST_NAMED, Proven, against_words
 from offramp.study.study_report import member_json, member_notes
@@ -36,11 +38,6 @@ from offramp.study.wording import (
 if TYPE_CHECKING:
     from offramp.study.domain.members import Member
     from offramp.study.study_report import StudyReport
-
-
-def plain_console() -> Console:
-    """A console that prints text as it is."""
-    return Console(highlight=False, markup=False, emoji=False)
 
 
 def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, str] | None = None) -> Group:
@@ -88,9 +85,9 @@ def _columns(first: str, cells: Sequence[str]) -> str:
     return f"{first:<13}" + "".join(f"{cell:>{10 if i == at else 9}}" for i, cell in enumerate(cells))
 
 
-def print_report(report: StudyReport, *, everything: bool = False, console: Console | None = None) -> None:
+def print_report(report: StudyReport, *, everything: bool = False, console: PlainConsole | None = None) -> None:
     """Front, incumbent, recommendation and plot."""
-    console = console or plain_console()
+    console = console or PlainConsole()
     raced = f" ({report.stopped} stopped early)" if report.stopped else ""
     broken = sum(not member.feasible for member in report.members)
     limits = f", {broken} break a limit" if broken else ""
@@ -245,7 +242,8 @@ def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
     parts = (("holdout", _HOLDOUT), ("incumbent", _AGAINST), ("probe", _PROBE))
     inner = [f"{part}_{column}" for part, columns in parts for column in columns]
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_MEMBER, *inner, "recommended", *(f"param.{name}" for name in names)])
+    heads = [*_MEMBER, *inner, "recommended", *(f"param.{name}" for name in names)]
+    writer.writerow(map(safe_cell, heads))
     for member in members:
         row = member_json(member) or {}
         holdout = row["holdout"] or {}
@@ -254,9 +252,3 @@ def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
         best = report.recommended is not None and report.recommended.candidate == member.candidate
         params = [safe_cell(member.params.get(name)) for name in names]
         writer.writerow([*(safe_cell(row[column]) for column in _MEMBER), *values, best, *params])
-
-
-def safe_cell(value: Any) -> Any:
-    """Text that a spreadsheet takes for a formula is quoted."""
-    text = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{value}" if text else value

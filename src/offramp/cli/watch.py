@@ -21,6 +21,7 @@ import click
 
 from offramp.cli.options import AS_JSON, FEED, FILE, LIFECYCLE, PATH, PROMOTIONS, study_options
 from offramp.models.retirement.dates import Basis, Standing
+from offramp.printable import printable as plain
 
 if TYPE_CHECKING:
     from offramp.lifecycle.in_use import ModelInUse
@@ -118,12 +119,12 @@ def print_watch(report: WatchReport, out: TextIO) -> None:
     width = max(len(f"{row.used.feature} ({row.used.label})") for row in report.rows)
     for row in report.rows:
         who = f"{row.used.feature} ({row.used.label})"
-        model = f"{_plain(row.used.name)}{_role(row.used)}"
-        _print_line(f"{_plain(who):<{width}}  {model}: ", row.standing, row.retirement, row.days_left, out)
+        model = f"{plain(row.used.name)}{_role(row.used)}"
+        _print_line(f"{plain(who):<{width}}  {model}: ", row.standing, row.retirement, row.days_left, out)
         details = [*_source(row.retirement), *_price_change(row), *_candidates(row.successors)]
         _print_details([*details, *([f"next: {row.next_step}"] if row.next_step else [])], out)
     for note in report.notes:
-        click.echo(f"Note: {_plain(note)}", file=out)
+        click.echo(f"Note: {plain(note)}", file=out)
     what = "promoted model" if all(row.used.role.answers for row in report.rows) else "model of promoted features"
     click.echo(_foot(len(report.alarming), len(report.rows), what, report.within_days, report.table), file=out)
 
@@ -131,23 +132,23 @@ def print_watch(report: WatchReport, out: TextIO) -> None:
 def _role(used: ModelInUse) -> str:
     """What stands behind its name; nothing for the model itself."""
     if used.tuned is not None:
-        return f", base of {_plain(used.tuned)}"
+        return f", base of {plain(used.tuned)}"
     stated = {"model": "", "fallback": " as fallback", "program": ", asked by the program as well"}
-    return stated.get(used.role, f", {used.role} of {_plain(used.feature)}")
+    return stated.get(used.role, f", {used.role} of {plain(used.feature)}")
 
 
 def print_scan(report: ScanReport, out: TextIO) -> None:
     """Named models, the most urgent first."""
     width = max((len(model.name) for model in report.models), default=0)
     for model in report.models:
-        _print_line(f"{_plain(model.name):<{width}}  ", model.standing, model.retirement, model.days_left, out)
+        _print_line(f"{plain(model.name):<{width}}  ", model.standing, model.retirement, model.days_left, out)
         more = f" and {len(model.places) - PLACES} more" if len(model.places) > PLACES else ""
-        places = _plain(", ".join(map(str, model.places[:PLACES]))) + more
-        stands_for = [f"an alias: today {_plain(model.alias_of)}"] if model.alias_of else []
+        places = plain(", ".join(map(str, model.places[:PLACES]))) + more
+        stands_for = [f"an alias: today {plain(model.alias_of)}"] if model.alias_of else []
         _print_details([*stands_for, places, *_candidates(model.successors)], out)
     if report.unread:
         click.echo(f"Not read: {len(report.unread)} files (too large, not text, or no permission).", file=out)
-    what = f"model named in {report.files} files below {_plain(report.path)}"
+    what = f"model named in {report.files} files below {plain(report.path)}"
     click.echo(_foot(len(report.alarming), len(report.models), what, report.within_days, report.table), file=out)
 
 
@@ -185,9 +186,9 @@ def _date(standing: Standing, found: Retirement | None) -> str:
 
 def _source(found: Retirement | None) -> Iterator[str]:
     if found is not None and found.note:
-        yield _plain(found.note)
+        yield plain(found.note)
     if found is not None and found.source:
-        yield f"source: {_plain(found.source)}"
+        yield f"source: {plain(found.source)}"
 
 
 def _price_change(row: Watched) -> Iterator[str]:
@@ -207,7 +208,7 @@ def _candidates(found: Sequence[Successor]) -> Iterator[str]:
             facts.append(f"{'may retire' if item.estimated else 'retires'} {item.retirement_date}")
         if item.not_sent:
             facts.append(f"does not accept {', '.join(item.not_sent)}")
-        shown.append(_plain(item.name) + (f" ({', '.join(facts)})" if facts else ""))
+        shown.append(plain(item.name) + (f" ({', '.join(facts)})" if facts else ""))
     if shown:
         yield "could replace it: " + "; ".join(shown)
 
@@ -215,8 +216,4 @@ def _candidates(found: Sequence[Successor]) -> Iterator[str]:
 def _foot(alarming: int, count: int, what: str, within_days: int, table: str) -> str:
     noun = what if alarming == count == 1 else what.replace("model", "models", 1)
     need = "need" if alarming != 1 else "needs"
-    return f"{alarming} of {count} {noun} {need} action within {within_days} days ({_plain(table)})."
-
-
-def _plain(text: str) -> str:
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return f"{alarming} of {count} {noun} {need} action within {within_days} days ({plain(table)})."

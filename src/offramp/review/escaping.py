@@ -9,18 +9,12 @@ Invariant: what `shown` and `embedded` return contains no markup or script but t
 from __future__ import annotations
 
 import json
-import unicodedata
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from offramp import media
-
-_HIDDEN = frozenset(
-    "\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064"
-    "\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f\ufeff\ufff9\ufffa\ufffb"
-)
-"""Marks of direction, invisible spaces and separators: valid text that nobody can see."""
+from offramp.printable import acts
 
 
 def shown(value: object) -> Markup:
@@ -28,18 +22,12 @@ def shown(value: object) -> Markup:
     parts: list[str] = []
     run: list[str] = []
     for char in str(value):
-        if _acts(char):
+        if char not in "\n\t" and acts(char):
             parts += [str(escape("".join(run))), f'<span class="mark">U+{ord(char):04X}</span>']
             run = []
         else:
             run.append(char)
     return Markup("".join([*parts, str(escape("".join(run)))]))
-
-
-def _acts(char: str) -> bool:
-    if char in "\n\t":
-        return False
-    return char in _HIDDEN or "\U000e0000" <= char <= "\U000e007f" or unicodedata.category(char) in ("Cc", "Cs")
 
 
 def embedded(value: Any) -> Markup:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from offramp.errors import SpaceError, problem
+from offramp.printable import printable
 
 AT_MOST = 10
 """Problems shown together; the rest are only counted."""
@@ -110,7 +111,7 @@ def say(
     key: str, note: str = "", *, got: object = None, expected: str | None = None, do: str | None = None
 ) -> str:  # fmt: skip
     """One message about a key. `got` is left out if it may be a secret."""
-    name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in key)  # on one line, and not longer than a line
+    name = printable(key)  # on one line, and not longer than a line
     name = name if len(name) <= 2 * _LONGEST else name[: 2 * _LONGEST] + "..."
     what = f"{name}: {note}" if name and note else name or note
     return problem("", what, got=None if is_secret(key) else got, expected=expected, do=do or None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from offramp.printable import printable
+
 if TYPE_CHECKING:
     from offramp.records import Aggregate, Scalar
     from offramp.stats import Interval
@@ -36,7 +38,7 @@ CHEAPER, FASTER = ("cheaper", "more expensive"), ("faster", "slower")
 
 def plain(value: object) -> str:
     """A text with its control characters spelled out, so that a terminal does not obey them."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    return printable(value)
 
 
 def money(usd: float | None) -> str:
