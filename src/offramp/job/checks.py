@@ -24,7 +24,7 @@ from offramp.program.routing import declared
 from offramp.program.tools import tools_of
 from offramp.program.values import base_of
 from offramp.records import STANDARD_TIERS, DemoKind, Model
-from offramp.space.model import LONGEST_NAME, OWN, ModelPart, PythonMetric, as_list, model_name
+from offramp.space.model import LONGEST_NAME, OWN, ModelPart, OutputField, PythonMetric, as_list, model_name
 from offramp.space.params import SearchParam, predictor_models
 from offramp.study.domain.regressions import check_budget
 from offramp.task.metrics import build_metric
@@ -101,23 +101,36 @@ def _check_predictor_models(job: ResolvedJob, param: SearchParam) -> None:
 
 
 def _try_metrics(job: ResolvedJob) -> None:
-    """Calls the user's metric functions with gold answers as predictions, so that a wrong return value shows before
-    a call is paid for. A metric that reads what a program gives beside them, or asks its model, waits for its first
-    run; one that asks a model without a statement of which is refused.
+    """Calls the user's metric functions on three rows with gold answers as predictions, made-up ones where the data
+    has none, so that a wrong return value shows before a call is paid for. A metric that reads what a program gives
+    beside them, or asks its model, waits for its first run; one that asks a model without a statement of which is
+    refused.
     """
     task, outputs = job.task, job.task.fields.outputs
     gives_more = job.factory is not None or "chain_of_thought" in as_list(job.space.program.form)
     for part in metric_parts(job.space.metric, PythonMetric):
         metric = build_metric(part, fields=task.fields, base=job.loaded.base, models=job.models)
         for example in (*task.splits.train[:1], *task.splits.search[:2]):
-            if all(name in example.values for name in outputs):
-                answer = Answer({name: example.values[name] for name in outputs}, calling=metric_calls)
-                try:
-                    asyncio.run(metric.score(example, answer, None))
-                except MetricError as error:
-                    waits = isinstance(error, CallsModel) and part.model is not None
-                    if not waits and not (gives_more and _asks_for_more(error)):
-                        raise
+            gold = all(name in example.values for name in outputs)
+            values = {name: example.values.get(name, _made_up(output)) for name, output in outputs.items()}
+            try:
+                asyncio.run(metric.score(example, Answer(values, calling=metric_calls), None))
+            except MetricError as error:
+                waits = isinstance(error, CallsModel) and part.model is not None
+                if not waits and not (gives_more and _asks_for_more(error)) and (gold or _is_sure(error)):
+                    raise
+
+
+def _made_up(output: OutputField) -> Any:
+    """A value of an output's type, for data that has none."""
+    made = {"int": 1, "float": 1.0, "bool": True, "list[str]": ["text"], "list[object]": [], "object": {}}
+    return (output.values or ["text"])[0] if output.type in ("str", "enum") else made[output.type]
+
+
+def _is_sure(error: MetricError) -> bool:
+    """Whether a metric fails whatever the prediction: it reads what the row lacks, or returns what is not a score."""
+    cause = error.__cause__
+    return cause is None or (isinstance(cause, Missing) and cause.owner != PREDICTION)
 
 
 def _asks_for_more(error: MetricError) -> bool:
@@ -439,6 +452,21 @@ def check_runnable(job: ResolvedJob) -> None:
             raise ModelError(
                 problem(model.name, f"its key is missing: environment variable {variable} is not set", do=do)
             )
+
+
+def missing_here(job: ResolvedJob) -> list[str]:
+    """Warnings: what `check_runnable` would refuse on this machine, which a check on another one need not have."""
+    found = []
+    for model in job.models.values():
+        if model.name in _leaving(job):
+            continue
+        if model.local and not embedded.is_pulled(model.route):
+            do = f"Run `offramp models pull {model.route}` before the job."
+            found.append(problem(model.name, "its file is not on this machine", do=do))
+        if (variable := missing_key(model)) is not None:
+            do = f"Set it before the job: export {variable}=..."
+            found.append(problem(model.name, f"its key is missing: environment variable {variable} is not set", do=do))
+    return found
 
 
 def _leaving(job: ResolvedJob) -> set[str]:

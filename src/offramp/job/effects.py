@@ -15,10 +15,11 @@ from typing import Any
 from offramp.errors import SpaceError, problem
 from offramp.job.resolved import ResolvedJob
 from offramp.models.acceptance import rejection
+from offramp.program.demos import NearestDemos
 from offramp.program.effects import Stated, first_request, made_up_demos, stated_params
-from offramp.program.module import predictors_of
+from offramp.program.module import build_module, predictors_of
 from offramp.program.program import Program, demo_rows, labelled_demos
-from offramp.records import CallRequest, Candidate, DemoKind, Scalar
+from offramp.records import CallRequest, Candidate, DemoKind, Example, Scalar
 from offramp.space.params import SearchParam, choose, values_in
 
 MOST_VALUES = 4
@@ -58,9 +59,9 @@ def _check_accepted(job: ResolvedJob) -> None:
     for name in job.searched_models:
         if rejection(job.models[name], _OFTEN_SET) is None and rejection(job.models[name], stated) is None:
             continue
-        if (candidate := _with_value(job, model, name)) is None:
+        if (candidate := with_value(job, model, name)) is None:
             continue
-        if (request := asyncio.run(_first(job, candidate))) is None:
+        if (request := asyncio.run(first_of(job, candidate))) is None:
             continue
         found, own = rejection(request.model, request.params), candidate.request_params
         if found is None or all(name in own and own[name] == value for name, value in found.params.items()):
@@ -148,15 +149,15 @@ def tested_values(param: SearchParam) -> Sequence[Scalar]:
 
 def first_requests(job: ResolvedJob, param: SearchParam) -> Requests:
     """The first request with each of some values of a param, all else as the first candidate has it."""
-    candidates = {value: _with_value(job, param, value) for value in tested_values(param)}
+    candidates = {value: with_value(job, param, value) for value in tested_values(param)}
 
     async def go() -> Requests:
-        return {value: await _first(job, made) for value, made in candidates.items() if made is not None}
+        return {value: await first_of(job, made) for value, made in candidates.items() if made is not None}
 
     return asyncio.run(go())
 
 
-def _with_value(job: ResolvedJob, param: SearchParam, value: Scalar) -> Candidate | None:
+def with_value(job: ResolvedJob, param: SearchParam, value: Scalar) -> Candidate | None:
     """The first candidate with this value of a param; None where the param does not apply to it."""
 
     def pick(each: SearchParam) -> Scalar:
@@ -170,25 +171,27 @@ def _with_value(job: ResolvedJob, param: SearchParam, value: Scalar) -> Candidat
     return job.candidate(params) if param.name in params else None
 
 
-async def _first(job: ResolvedJob, candidate: Candidate) -> CallRequest | None:
-    assert job.factory is not None
-    splits = job.task.splits
+async def first_of(job: ResolvedJob, candidate: Candidate, example: Example | None = None) -> CallRequest | None:
+    """The first request of a candidate on an example (the first of the search split for None), which is not sent.
+
+    Bootstrapped demos are made up, since only a run finds them.
+    """
+    splits, nearest, demos = job.task.splits, None, None
     if candidate.demo_kind is DemoKind.BOOTSTRAPPED:
-        demos = made_up_demos(job.factory())
-    else:
-        kind = DemoKind.RANDOM if candidate.demo_kind is DemoKind.NEAREST else candidate.demo_kind
-        demos = labelled_demos(
-            replace(candidate, demo_kind=kind), fields=job.task.fields, factory=job.factory, train=splits.train,
-            balance_by=job.balance_by,
-        )  # fmt: skip
+        demos = made_up_demos(build_module(candidate, job.task.fields, job.factory, {}))
+    elif candidate.demo_kind is DemoKind.NEAREST:
+        nearest = NearestDemos(splits.train, job.task.fields.inputs)
+    demos = demos or labelled_demos(
+        candidate, fields=job.task.fields, factory=job.factory, train=splits.train, balance_by=job.balance_by
+    )
 
     def made(send: Any) -> Program:
         return Program(
             candidate, fields=job.task.fields, model=job.models[candidate.model], send=send, factory=job.factory,
-            demos=demos, models=job.models,
+            demos=demos, nearest=nearest, models=job.models,
         )  # fmt: skip
 
-    return await first_request(made, splits.search[0])
+    return await first_request(made, example or splits.search[0])
 
 
 def _same(requests: Requests, least: int = 2) -> bool:

@@ -191,7 +191,8 @@ class DatasetPart(_Part):
     """Where the examples are: a local file (JSONL, CSV or Parquet) or a dataset on the Hugging Face hub."""
 
     path: str | None = Field(
-        None, description="File with the examples, relative to the space file: JSONL, CSV or Parquet by its ending."
+        None,
+        description="File with the examples, relative to the space file: JSONL, CSV, Parquet or XLSX by its ending.",
     )
     hub: str | None = Field(None, description="Name on the Hugging Face hub, such as `org/name`.")
     config: str | None = Field(None, description="Hub only: configuration name.")

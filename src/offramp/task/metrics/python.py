@@ -16,10 +16,13 @@ import inspect
 import json
 import math
 import numbers
+import sysconfig
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from offramp.errors import MetricError, OfframpError, problem
@@ -28,6 +31,7 @@ from offramp.task.metrics._base import Ask
 from offramp.task.metrics.rows import PREDICTION, Answer, Missing, Row
 
 _SLACK = 1e-9
+_NOT_OWN = (str(Path(__file__).parents[2]), sysconfig.get_path("stdlib"), "<")
 MOST_AT_ONCE = 32
 """Calls at the same time of a metric that asks a model: it waits most of the time."""
 
@@ -79,7 +83,7 @@ class Python:
             except OfframpError:
                 raise
             except (Exception, SystemExit) as error:
-                raised = f"it raised {type(error).__name__}: {error}"
+                raised = f"it raised {type(error).__name__}: {error}{_line_of(error)}"
                 what = f"row {example.row}: {error if isinstance(error, Missing) else raised}"
                 raise MetricError(problem(self.path, what, do="Fix the function.")) from error
         return _score(returned, self.path, example.row)
@@ -106,6 +110,15 @@ class Python:
         loop = asyncio.get_running_loop()
         returned = await loop.run_in_executor(self.executor, run, self.function, *arguments)
         return await returned if inspect.isawaitable(returned) else returned
+
+
+def _line_of(error: BaseException) -> str:
+    """The line of the user's own code that raised, such as ` (metric.py:12)`; empty where none did."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame for frame in frames if not frame.filename.startswith(_NOT_OWN) and "site-packages" not in frame.filename
+    ]
+    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from offramp.errors import DatasetError, nearest, problem
 from offramp.space.model import DatasetPart
 from offramp.task.readers.base import Row, Source
+from offramp.task.readers.kinds import refuse_another_kind
 
 __all__ = ["Row", "Source", "read_source"]
 
@@ -43,7 +44,9 @@ def _read_file(path: Path, name: str) -> Source:
             near = nearest(path.name, (p.name for p in path.parent.iterdir())) if path.parent.is_dir() else ""
             near = near or "A relative path starts at the folder of the space file."
             raise DatasetError(problem(name, "there is no such file", do=near))
-        match path.suffix.lower():
+        if (ending := path.suffix.lower()) in (".jsonl", ".ndjson", ".csv", ".tsv", ".xlsx"):
+            refuse_another_kind(path, name, ending[1:])
+        match ending:
             case ".jsonl" | ".ndjson":
                 from offramp.task.readers.jsonl import read_jsonl
 
@@ -56,9 +59,13 @@ def _read_file(path: Path, name: str) -> Source:
                 from offramp.task.readers.parquet import read_parquet
 
                 return read_parquet(path, name)
-            case ending:
-                do = "Write one JSON object per line." if ending == ".json" else None
-                expected = "one of jsonl, ndjson, csv, tsv, parquet"
+            case ".xlsx":
+                from offramp.task.readers.xlsx import read_xlsx
+
+                return read_xlsx(path, name)
+            case _:
+                do = {".json": "Write one JSON object per line.", ".xls": "Save it as .xlsx or CSV."}.get(ending)
+                expected = "one of jsonl, ndjson, csv, tsv, parquet, xlsx"
                 raise DatasetError(problem(name, "the file's ending", got=ending, expected=expected, do=do))
     except OSError as error:
         what = f"cannot be read ({error.strerror or type(error).__name__})"

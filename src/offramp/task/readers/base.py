@@ -26,11 +26,13 @@ class Row:
         number: 1-based; the line in JSONL, the data row (header not counted) in CSV and Parquet.
         values: column to value. A value that JSON cannot hold is a `NotJson`.
         raw_id: value of the id column under its own name; None if no id column is used.
+        line: of the file on which it begins; None where the format has no lines, and where it is `number`.
     """
 
     number: int
     values: Mapping[str, Any]
     raw_id: Any = None
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

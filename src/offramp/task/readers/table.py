@@ -20,7 +20,7 @@ def read_table(path: Path, name: str) -> Source:
     """The rows of a CSV or TSV file; `number` counts data rows from 1. Raises DatasetError with the place."""
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     records = _records(_text(path, name), delimiter, name)
-    _, first = next(records, (0, None))
+    last, first = next(records, (0, None))
     if first is None:
         return Source(name=name, rows=(), text_cells=True)
     header = _header(first, name)
@@ -30,7 +30,8 @@ def read_table(path: Path, name: str) -> Source:
             where, what = place(name, number, by_line=False), f"has {len(cells)} cells (ends in line {line})"
             do = "Quote a cell that contains a comma."
             raise DatasetError(problem(where, what, expected=str(len(header)), do=do))
-        rows.append(Row(number=number, values=dict(zip(header, cells, strict=True))))
+        rows.append(Row(number=number, values=dict(zip(header, cells, strict=True)), line=last + 1))
+        last = line
     return Source(name=name, rows=tuple(rows), text_cells=True)
 
 
