@@ -400,7 +400,7 @@ class Candidate:
     hash of the content: two variant names with the same text are the same candidate.
 
     Attributes:
-        module: `predict`, `chain_of_thought` or `own`; stored as `form`.
+        module: `predict`, `chain_of_thought`, `own` or one of several requests (`best_of 3`); stored as `form`.
         adapter: `plain`, `chat` or `json`; stored as `format`.
         constrained: whether the decoder is held to the output schema.
         instructions: text by predictor name (`main` for a task given by a signature).
@@ -408,6 +408,7 @@ class Candidate:
         request_params: temperature, top_p, max_tokens, reasoning_effort, seed, ...
         models: model by predictor, for those of a module of one's own that do not run on `model`.
         tools: how an agent calls its tools: in `text`, or `native`.
+        predictor_params: request parameters of single predictors, in place of `request_params`; None for one left out.
     """
 
     params: Mapping[str, Scalar]
@@ -422,6 +423,7 @@ class Candidate:
     request_params: Mapping[str, Any]
     models: Mapping[str, str] = field(default_factory=dict)
     tools: str = "text"
+    predictor_params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -442,9 +444,15 @@ class Candidate:
                 "request_params": dict(self.request_params),
                 **({"models": dict(self.models)} if self.models else {}),
                 **({"tools": self.tools} if self.tools != "text" else {}),
+                **({"predictor_params": dict(self.predictor_params)} if self.predictor_params else {}),
             },
             length=12,
         )
+
+    def params_of(self, predictor: str) -> dict[str, Any]:
+        """The request parameters that a predictor is sent."""
+        stated = {**self.request_params, **self.predictor_params.get(predictor, {})}
+        return {name: value for name, value in stated.items() if value is not None}
 
 
 def price_of(candidate: Candidate, prices: Mapping[str, Price | None]) -> Price | None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from offramp.promote.promotion import SplitEvidence
 
 _OF_A_FIRST_VERSION = (
-    "model.name", "fallbacks", "others", "predictor_models", "request_params", "instructions", "demos.kind",
-    "demos.count", "candidate",
+    "model.name", "fallbacks", "others", "predictor_models", "request_params", "predictor_params", "instructions",
+    "demos.kind", "demos.count", "candidate",
 )  # fmt: skip
 """Beginnings of the keys that are shown of a first version, of which everything is new."""
 

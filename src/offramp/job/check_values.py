@@ -17,6 +17,7 @@ from offramp.errors import SpaceError, problem
 from offramp.job.resolved import ResolvedJob
 from offramp.models.acceptance import Rejection, rejection
 from offramp.records import Model, Scalar
+from offramp.space.forms import VERIFY, spec_of
 from offramp.space.model import JudgeMetric, PythonMetric, model_name
 from offramp.space.params import SearchParam
 
@@ -36,6 +37,7 @@ def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric | PythonMetric],
         for params in sent_to(name, request_params):
             if (found := rejection(job.models[name], params)) is not None:
                 raise _searched(job, request_params, found)
+            _check_forms(job, job.models[name], params)
     for name, key in job.predictor_models.items():
         for params in sent_to(name, request_params, key):
             if (found := rejection(job.models[name], params)) is not None:
@@ -44,6 +46,8 @@ def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric | PythonMetric],
     if job.incumbent is not None and job.incumbent.model not in leaving:
         model = job.models[job.incumbent.model]
         stated.append(("incumbent.params", model, job.incumbent.request_params))
+        if job.incumbent.predictor_params:
+            stated.append(("program.verifier.params", model, job.incumbent.params_of(VERIFY)))
     if job.space.propose is not None:
         part = job.space.propose
         stated.append(("propose.params", job.models[model_name(part.model)], proposer_params(job)))
@@ -54,6 +58,25 @@ def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric | PythonMetric],
             name = next((name for name in found.params if name in given), next(iter(found.params)))
             what = f"{key}: {model.name!r} does not accept {found.what} ({found.why})"
             raise SpaceError(problem(job.loaded.where(f"{key}.{name}"), what, do=do))
+
+
+def _check_forms(job: ResolvedJob, model: Model, params: Mapping[str, Any]) -> None:
+    """Refuses a form whose own temperature, or verifying call, a model does not accept beside these parameters."""
+    stated: list[tuple[str, dict[str, Any]]] = [
+        ("program.form", {"temperature": spec_of(name).temperature}) for name in job.space.forms
+    ]
+    if (verifier := job.space.program.verifier) is not None:
+        stated.append(("program.verifier.params", dict(verifier.params)))
+    for key, given in stated:
+        sent = {name: value for name, value in given.items() if value is not None}
+        found = rejection(model, {**params, **given}) if sent else None
+        known = model.supported_params
+        unknown = {name: value for name, value in sent.items() if known is not None and name not in known}
+        if unknown or (found is not None and found.params.keys() & given.keys()):
+            name, value = next(iter(unknown.items())) if unknown else ("", None)
+            said = f"take {name}={value!r}" if unknown or found is None else f"accept {found.what} ({found.why})"
+            do = "Leave it out, or leave the model out."
+            raise SpaceError(problem(job.loaded.where(key), f"{key}: {model.name!r} does not {said}", do=do))
 
 
 def proposer_params(job: ResolvedJob) -> dict[str, Any]:

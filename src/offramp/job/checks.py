@@ -24,6 +24,7 @@ from offramp.program.routing import declared
 from offramp.program.tools import tools_of
 from offramp.program.values import base_of
 from offramp.records import STANDARD_TIERS, DemoKind, Model
+from offramp.space.forms import SAMPLING, spec_of
 from offramp.space.model import LONGEST_NAME, OWN, ModelPart, OutputField, PythonMetric, as_list, model_name
 from offramp.space.params import SearchParam, predictor_models
 from offramp.study.domain.regressions import check_budget
@@ -107,7 +108,7 @@ def _try_metrics(job: ResolvedJob) -> None:
     refused.
     """
     task, outputs = job.task, job.task.fields.outputs
-    gives_more = job.factory is not None or "chain_of_thought" in as_list(job.space.program.form)
+    gives_more = job.factory is not None or any(spec_of(n).over == "chain_of_thought" for n in job.space.forms)
     for part in metric_parts(job.space.metric, PythonMetric):
         metric = build_metric(part, fields=task.fields, base=job.loaded.base, models=job.models)
         for example in (*task.splits.train[:1], *task.splits.search[:2]):
@@ -213,6 +214,7 @@ def job_warnings(job: ResolvedJob) -> list[str]:
         *_fixed_models(job),
         *_tools_used(job),
         *without_effect(job),
+        *_own_temperature(job),
         *_judges_without_temperature(job),
         *_proposer_without(job),
     ]
@@ -261,6 +263,16 @@ def _judges_without_temperature(job: ResolvedJob) -> list[str]:
         "params: the same answer may get different grades"
         for name in names
     ]
+
+
+def _own_temperature(job: ResolvedJob) -> list[str]:
+    """Warnings: forms that sample at whatever temperature is the model's own, since the file states none."""
+    forms = [spec_of(name) for name in job.space.forms]
+    names = [f.name for f in forms if f.kind in SAMPLING and f.temperature is None]
+    if not names or "temperature" in job.space.params:
+        return []
+    do = "State `params.temperature`, or one in the form, where the model accepts it."
+    return [f"program.form: {', '.join(names)}: no temperature is stated, so each model samples at its own. {do}"]
 
 
 def _fixed_models(job: ResolvedJob) -> list[str]:

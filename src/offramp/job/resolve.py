@@ -23,10 +23,10 @@ from offramp.program.module import (
     predictors_of,
 )
 from offramp.records import Candidate, Model
+from offramp.space.forms import MAIN
 from offramp.space.load import LoadedSpace
-from offramp.space.model import OWN, SpaceFile, as_list
+from offramp.space.model import OWN, SpaceFile, spelled
 from offramp.space.params import (
-    MAIN,
     Texts,
     candidate_of,
     incumbent_params,
@@ -64,8 +64,8 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
     }
     if factory is None:
         stated = space.incumbent.form if space.incumbent is not None else None
-        modules = {*as_list(space.program.form), *([stated] if stated else [])}
-        check_modules(modules, task.fields, loaded.where("task"))
+        forms = {*space.forms, *([spelled(stated)] if stated else [])}
+        check_modules(forms, task.fields, loaded.where("task"))
     search_params = params_of(space, texts, {name: models[name] for name in searched})
     chosen = incumbent_params(space, texts, search_params)
     job = ResolvedJob(

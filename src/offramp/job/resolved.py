@@ -12,8 +12,9 @@ from typing import Any
 from offramp.ids import canonical_json, content_hash
 from offramp.program.module import ModuleFactory
 from offramp.records import Candidate, Model, Objective
+from offramp.space.forms import spec_of
 from offramp.space.load import LoadedSpace
-from offramp.space.model import OWN, SpaceFile
+from offramp.space.model import OWN, SpaceFile, spelled
 from offramp.space.params import (
     SearchParam,
     Texts,
@@ -44,6 +45,11 @@ def _without_metric_models(metric: dict[str, Any]) -> None:
         _without_metric_models(part)
     if metric["kind"] == "python" and metric["model"] is None:
         del metric["model"], metric["params"]
+
+
+def _spelled(form: Any) -> Any:
+    """One form, a list of them or None, as candidates spell them."""
+    return [spelled(each) for each in form] if isinstance(form, list) else form and spelled(form)
 
 
 def with_own(texts: Texts, own: Mapping[str, str]) -> Texts:
@@ -97,6 +103,10 @@ class ResolvedJob:
         texts = with_own(self.all_texts, self.own_texts)
         return candidate_of(params, space=self.space, texts=texts, models=self.models, search_params=self.search_params)
 
+    def requests_per_run(self, module: str) -> int:
+        """The requests of one run of a candidate of that module; the most, where it depends on the answers."""
+        return spec_of(module).requests if spec_of(module).several else self.predictors
+
     @property
     def predictor_models(self) -> dict[str, str]:
         """Models that single predictors may run on, each with the param that chooses it."""
@@ -144,6 +154,11 @@ class ResolvedJob:
         part["program"]["format"] = (
             self.space.program.format or self.space.adapters[0]
         )  # as before it could be left open
+        part["program"]["form"] = _spelled(self.space.program.form)
+        if self.space.incumbent is not None:
+            part["incumbent"]["form"] = _spelled(self.space.incumbent.form)
+        if part["program"]["verifier"] is None:
+            del part["program"]["verifier"]
         for place in (part["program"], part["incumbent"] or {}):  # as before there were these
             if not place.get("models", True):
                 del place["models"]

@@ -19,6 +19,7 @@ from offramp.models.table import Table
 from offramp.promote.folder import USUAL_FOLDER, FeatureFolder, checked_name, default_folder
 from offramp.promote.promotion import Dependency, PromotedModel, Promotion
 from offramp.records import Price, Usage
+from offramp.space.forms import spec_of
 
 REASONING = frozenset({"reasoning_effort", "thinking"})
 
@@ -158,7 +159,7 @@ def _in_use(promotion: Promotion, label: str, role: Role, model: PromotedModel) 
         stated=model.retirement_date if own else None,
         service_tier=params.get("service_tier"),
         measured_usd_1k=evidence.cost_usd * 1000 if role is Role.MODEL and evidence.cost_usd is not None else None,
-        requests_per_run=max(1, len(promotion.instructions)),
+        requests_per_run=max(len(promotion.instructions), spec_of(promotion.program.form).requests),
     )
 
 

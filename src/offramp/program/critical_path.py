@@ -8,7 +8,8 @@ depends on all that had ended when it began.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 LEAST_GAP_S = 0.05
@@ -34,6 +35,20 @@ def critical_path_s(spans: Sequence[Span], *, began: float, ended: float) -> flo
     for span in sorted(spans, key=lambda span: span.began):
         finished.append((span.ended, _at(span.began, finished, began) + span.counts_s))
     return _at(ended, finished, began)
+
+
+def steps_s(requests: Iterable[tuple[int, float, bool]]) -> float:
+    """Seconds of a run whose steps are known: one after another, each as long as its slowest request.
+
+    Args:
+        requests: the step of each, its seconds, and whether its model is embedded, which answers one request at a time.
+    """
+    longest: dict[int, float] = defaultdict(float)
+    queued: dict[int, float] = defaultdict(float)
+    for step, seconds, one_at_a_time in requests:
+        queued[step] += seconds if one_at_a_time else 0.0
+        longest[step] = max(longest[step], seconds, queued[step])
+    return sum(longest.values())
 
 
 def _at(now: float, finished: Sequence[tuple[float, float]], began: float) -> float:

@@ -21,12 +21,13 @@ from dspy.utils.saving import get_dependency_versions
 
 from offramp.errors import SpaceError, nearest, problem
 from offramp.program.copies import copy_for_run
+from offramp.program.forms.answers import CompoundModule
+from offramp.program.forms.making import standard_module
 from offramp.program.inputs import declared_types
-from offramp.program.plain import REASONING
 from offramp.program.routing import Undeclared, making
-from offramp.program.signature import annotation_of, signature_of
+from offramp.program.signature import annotation_of
 from offramp.records import Candidate
-from offramp.space.params import MAIN
+from offramp.space.forms import MAIN
 from offramp.task.fields import TaskFields
 from offramp.task.local_code import import_code, why_not_imported
 
@@ -112,8 +113,15 @@ def declared_inputs(module: dspy.Module) -> dict[str, Any]:
 
 def predictors_of(module: dspy.Module) -> dict[str, dspy.Predict]:
     """The predictors by name; a module with a single unnamed one calls it `main`."""
+    if isinstance(module, CompoundModule):
+        return module.predictors
     found = dict(module.named_predictors())
     return {MAIN: next(iter(found.values()))} if set(found) <= {"self", "predict"} and len(found) == 1 else found
+
+
+def shown_demos(module: dspy.Module) -> dict[str, dspy.Predict]:
+    """The predictors that demos of the task are shown to; a verifying call of a form is not among them."""
+    return {n: p for n, p in predictors_of(module).items() if n == MAIN or not isinstance(module, CompoundModule)}
 
 
 def build_module(
@@ -121,7 +129,9 @@ def build_module(
 ) -> dspy.Module:
     """The module of a candidate, with instructions and static demos in place."""
     module = (
-        copy_for_run(factory()) if factory is not None else _standard(candidate.module, candidate.instructions, fields)
+        copy_for_run(factory())
+        if factory is not None
+        else standard_module(candidate.module, candidate.instructions, fields)
     )
     for name, predictor in predictors_of(module).items():
         if name in candidate.instructions:
@@ -210,18 +220,7 @@ def check_modules(modules: Iterable[str], fields: TaskFields, where: str) -> Non
         SpaceError: DSPy cannot have a field of that name, or the module adds one of the same name.
     """
     for name in modules:
-        _standard(name, {MAIN: "Answer."}, fields, where)
-
-
-def _standard(name: str, instructions: Mapping[str, str], fields: TaskFields, where: str = "") -> dspy.Module:
-    signature = signature_of(fields, instructions[MAIN], where)
-    if name != "chain_of_thought":
-        return dspy.Predict(signature)
-    taken = signature.fields.get(REASONING)
-    if taken is not None and not (REASONING in signature.output_fields and taken.annotation is str):
-        what = f"program.form: chain_of_thought adds a text output {REASONING!r}, and the task has another such field"
-        raise SpaceError(problem(where, what, do="Rename the field, or use form: predict."))
-    return dspy.ChainOfThought(signature)
+        standard_module(name, {MAIN: "Answer."}, fields, where)
 
 
 def module_state(

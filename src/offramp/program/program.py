@@ -21,14 +21,15 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 
 from offramp import media
-from offramp.errors import OfframpError
+from offramp.errors import OfframpError, UsageError, problem
 from offramp.program.adapters import adapter_of
 from offramp.program.copies import copy_for_run
-from offramp.program.critical_path import Span, critical_path_s
+from offramp.program.critical_path import Span, critical_path_s, steps_s
 from offramp.program.demos import NearestDemos, choose_demos, demo_row
 from offramp.program.engine import Send, language_model, recording
+from offramp.program.forms.answers import CompoundModule
 from offramp.program.inputs import as_declared, inputs_of
-from offramp.program.module import ModuleFactory, build_module, declared_inputs, entry_of, predictors_of
+from offramp.program.module import ModuleFactory, build_module, declared_inputs, entry_of, predictors_of, shown_demos
 from offramp.program.plain import REASONING
 from offramp.program.routing import Routes, Undeclared
 from offramp.program.run_log import Exchange, NoRequest, RunLog
@@ -112,8 +113,9 @@ class Program:
         known = {**(models or {}), model.name: model} if self._own else {}
         self._predictor_models = {p: known[name] for p, name in candidate.models.items() if name in known}
         for p, predictor in predictors_of(self._module).items():
-            if (own := self._predictor_models.get(p)) is not None:
-                predictor.lm = language_model(own, candidate.request_params, send, constrained=candidate.constrained)
+            if p in self._predictor_models or p in candidate.predictor_params:
+                asked, params = self._predictor_models.get(p, model), candidate.params_of(p)
+                predictor.lm = language_model(asked, params, send, constrained=candidate.constrained)
         self._routes = Routes(known, send, constrained=candidate.constrained, strict=strict)
 
     @property
@@ -132,7 +134,14 @@ class Program:
         return self._module
 
     def for_dspy(self) -> dspy.Module:
-        """The module as DSPy alone runs it, where predictors with a model of their own have it as a `dspy.LM`."""
+        """The module as DSPy alone runs it, where predictors with a model of their own have it as a `dspy.LM`.
+
+        Raises:
+            UsageError: it is a form of offramp's, whose class DSPy does not have.
+        """
+        if isinstance(self._module, CompoundModule):
+            what = f"the form {self.candidate.module!r} takes several requests, and DSPy has no module for it"
+            raise UsageError(problem("save", what, do="Call it through `offramp.load`."))
         if not self._predictor_models:
             return self._module
         module = copy_for_run(self._module)
@@ -184,7 +193,7 @@ class Program:
         if not log.exchanges:
             return None
         if not self._own:
-            return sum(reply.latency_s for reply in log.replies)
+            return steps_s((e.step, e.reply.latency_s, e.request.model.local) for e in log.exchanges)
         spans = [Span(began=e.began, ended=e.ended, counts_s=e.reply.latency_s) for e in log.exchanges]
         spans += tools.spans if tools is not None else []
         return critical_path_s(spans, began=began, ended=ended)
@@ -195,7 +204,7 @@ class Program:
         module = copy_for_run(self._module, tools.around if tools is not None else None)
         if self._nearest is not None:
             chosen = self._nearest.nearest(example, self.candidate.demo_count)
-            for predictor in predictors_of(module).values():
+            for predictor in shown_demos(module).values():
                 predictor.demos = demo_rows(chosen, predictor) or predictor.demos
         return module
 
@@ -324,5 +333,5 @@ def labelled_demos(
         return {}
     chosen = choose_demos(candidate.demo_kind, candidate.demo_count, candidate.demo_seed, train, balance_by)
     module = build_module(candidate, fields, factory, {})
-    rows = {name: demo_rows(chosen, predictor) for name, predictor in predictors_of(module).items()}
+    rows = {name: demo_rows(chosen, predictor) for name, predictor in shown_demos(module).items()}
     return {name: found for name, found in rows.items() if found}

@@ -42,6 +42,7 @@ class Exchange:
         began, ended: by `time.perf_counter`, waiting for a place included.
         predictor: that asked; None where it was none that the module names.
         adapter: class of the adapter that the module set in place of the candidate's; None where it set none.
+        step: of a form of several requests; those of one step ran side by side.
     """
 
     request: CallRequest
@@ -50,6 +51,7 @@ class Exchange:
     ended: float = 0.0
     predictor: str | None = None
     adapter: str | None = None
+    step: int = 0
 
     @property
     def cost_usd(self) -> float | None:
@@ -76,6 +78,7 @@ class RunLog:
         over: whether the run has ended.
         predictors: names of the predictors by the identity of each, and of its signature where no other has that.
         adapter: the candidate's.
+        step: of a form of several requests, counted as it goes on.
     """
 
     purpose: Purpose
@@ -87,6 +90,7 @@ class RunLog:
     over: bool = False
     predictors: Mapping[int, str] = field(default_factory=dict)
     adapter: Any = None
+    step: int = 0
     _asked: Counter[str] = field(default_factory=Counter, init=False)
     _flights: dict[asyncio.Future[None], asyncio.Task[Any] | None] = field(default_factory=dict, init=False)
 
@@ -112,7 +116,7 @@ class RunLog:
         self.exchanges.append(
             Exchange(
                 request=request, reply=reply, began=began, ended=time.perf_counter(), predictor=self._predictor(),
-                adapter=adapter,
+                adapter=adapter, step=self.step,
             )
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from offramp.ids import content_hash
-from offramp.program.module import predictors_of
+from offramp.program.module import predictors_of, shown_demos
 from offramp.program.program import Program
 from offramp.program.run_log import Exchange
 from offramp.records import DemoKind, Purpose
@@ -47,7 +47,8 @@ class Sent:
                 if (value := each.request.params.get(name)) not in values:
                     values.append(value)
             self._formats.setdefault(each.predictor, set()).add(each.adapter)
-            if len(counts := self._demos.setdefault(each.predictor, [])) < MOST_SEARCHED:
+            shown = shown_demos(self.program.module)
+            if each.predictor in shown and len(counts := self._demos.setdefault(each.predictor, [])) < MOST_SEARCHED:
                 counts.append(self._shown(each))
 
     def fingerprint(self, examples: Sequence[str]) -> str | None:

@@ -137,6 +137,7 @@ def _draft(
         ),
         others=tuple(promoted_model(m, m.price, retirements.get(m.name)) for m in others),
         predictor_models=dict(candidate.models) or None,
+        predictor_params={name: dict(params) for name, params in candidate.predictor_params.items()} or None,
         dependencies=dependencies_of(opened.job.space),
         request_params=dict(candidate.request_params),
         program=promoted_program(parts, opened),
@@ -179,7 +180,8 @@ def fallback_models(names: Sequence[str], opened: LoadedStudy, candidate: Candid
         if model.route == first.route:
             raise UsageError(problem("--fallback", "is the promoted model itself", got=name))
         takes = model.supported_params
-        refused = sorted(n for n in candidate.request_params if takes is not None and n not in takes)
+        sent = {*candidate.request_params, *(n for params in candidate.predictor_params.values() for n in params)}
+        refused = sorted(n for n in sent if takes is not None and n not in takes)
         if candidate.constrained and not model.supports_json_schema:
             refused.append("constrained decoding")
         if refused:

@@ -22,7 +22,7 @@ from offramp.program.program import Demos, Program, demo_rows
 from offramp.program.sent import Sent, SentValues
 from offramp.promote.promotion import MessagePart, MessageTemplate, Rendering
 from offramp.records import CallReply, CallRequest, Candidate, Example, Model
-from offramp.space.params import MAIN
+from offramp.space.forms import MAIN, spec_of
 from offramp.task.fields import TaskFields
 
 CUSTOM_TYPE_MARK = "<<CUSTOM-TYPE-START-IDENTIFIER>>"
@@ -102,6 +102,8 @@ async def rendering_of(parts: Parts) -> tuple[Rendering, list[dict[str, Any]]]:
     """
     if parts.factory is not None:
         raise NotRenderable("it is your own module, whose code decides what is sent")
+    if spec_of(parts.candidate.module).several:
+        raise NotRenderable(f"its form {parts.candidate.module!r} takes several requests for one answer")
     if parts.fields.media:
         raise NotRenderable(f"its input {next(iter(parts.fields.media))!r} is not text")
     recorder = Recorder()

@@ -15,8 +15,8 @@ from offramp.promote.promotion import Promotion
 from offramp.promote.serialization import values_of
 
 _CONFIG = (
-    "model", "fallbacks", "others", "predictor_models", "request_params", "program", "instructions", "demos",
-    "rendering",
+    "model", "fallbacks", "others", "predictor_models", "request_params", "predictor_params", "program",
+    "instructions", "demos", "rendering",
 )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ class PromotedProgram:
     """The form of the program and its fields.
 
     Attributes:
-        form: `predict`, `chain_of_thought`, or `own` for one's own module.
+        form: `predict`, `chain_of_thought`, one of several requests (`best_of 3`), or `own` for one's own module.
         format: `plain`, `chat` or `json`.
         module: where the own module came from, for people; it is never imported from here.
         code: content hash by name of what the own module was made of; None for other forms, and where not recorded.
@@ -288,6 +288,7 @@ class Promotion:
         sha256: over all of the content but these two.
         fallbacks: models that are asked, in this order, when one before gives no answer.
         others: models that the program asks beside it: of single predictors, and by its own code.
+        predictor_params: request parameters of single predictors, in place of `request_params`; None without any.
         predictor_models: names of those that single predictors run on, by predictor; None where all run on `model`.
         dependencies: judges and proposers; None where an earlier version promoted it and did not record them.
         request_params: temperature and the like, without what the format adds.
@@ -303,6 +304,7 @@ class Promotion:
     fallbacks: tuple[PromotedModel, ...] = ()
     others: tuple[PromotedModel, ...] = ()
     predictor_models: Mapping[str, str] | None = None
+    predictor_params: Mapping[str, Mapping[str, Any]] | None = None
     dependencies: tuple[Dependency, ...] | None = None
     request_params: Mapping[str, Any]
     program: PromotedProgram

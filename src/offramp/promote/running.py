@@ -58,7 +58,8 @@ def refuse_unsafe(promotion: Promotion) -> None:
             expected = "a model's name, such as openai/gpt-4.1-mini"
             raise PromotionError(problem(where, "route", got=model.route, expected=expected))
     rendered = promotion.rendering.params if promotion.rendering is not None else {}
-    for name in (*promotion.request_params, *rendered):
+    of_predictors = (name for params in (promotion.predictor_params or {}).values() for name in params)
+    for name in (*promotion.request_params, *rendered, *of_predictors):
         words = re.split(r"[^a-z]+", name.lower())
         redirecting = any(word in _REDIRECTING or word.rstrip("s") in _REDIRECTING for word in words)
         if redirecting and name.lower() not in _HARMLESS:
@@ -92,6 +93,7 @@ def candidate_of(promotion: Promotion) -> Candidate:
         request_params=dict(promotion.request_params),
         models=dict(promotion.predictor_models or {}),
         tools=program.tools or "text",
+        predictor_params={name: dict(params) for name, params in (promotion.predictor_params or {}).items()},
     )
     if candidate.id != promotion.evidence.candidate:
         what = f"its content is candidate {candidate.id}, but its evidence is about {promotion.evidence.candidate}"
@@ -153,7 +155,8 @@ def programs_of(
     nearest = NearestDemos(pool, fields.inputs) if pool else None
     demos = {name: [dict(row) for row in found] for name, found in promotion.demos.values.items()}
     others = {other.name: model_of(other, addresses) for other in promotion.others} if factory is not None else {}
-    measured = frozenset(promotion.request_params)  # its own model took them, whatever LiteLLM lists
+    of_predictors = {name for params in candidate.predictor_params.values() for name in params}
+    measured = frozenset({*promotion.request_params, *of_predictors})  # its own model took them, whatever LiteLLM lists
     return [
         Program(
             replace(candidate, model=model.name), fields=fields, send=send,

@@ -22,6 +22,7 @@ from offramp.search.engine import Options
 from offramp.search.judging import judge_requests
 from offramp.search.proposals.rounds import proposer_effort
 from offramp.search.warm.start import Start
+from offramp.space.forms import spec_of
 from offramp.space.model import model_name
 from offramp.space.params import assignments, cardinality, choose, values_in
 from offramp.store.ledger import TypicalCall
@@ -79,19 +80,21 @@ def _race_in_words(job: ResolvedJob) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """USD (None where a price is unknown) and seconds of some requests, one after another."""
+    """USD (None where a price is unknown) and seconds of some requests, one after another, and how many they are."""
 
     usd: float | None = 0.0
     seconds: float = 0.0
+    calls: float = 0.0
 
     def times(self, n: float) -> Taken:
         """Of n such."""
-        return Taken(usd=0.0 if n == 0 else None if self.usd is None else n * self.usd, seconds=n * self.seconds)
+        usd = 0.0 if n == 0 else None if self.usd is None else n * self.usd
+        return Taken(usd=usd, seconds=n * self.seconds, calls=n * self.calls)
 
     def plus(self, other: Taken) -> Taken:
         """Of both."""
         usd = None if self.usd is None or other.usd is None else self.usd + other.usd
-        return Taken(usd=usd, seconds=self.seconds + other.seconds)
+        return Taken(usd=usd, seconds=self.seconds + other.seconds, calls=self.calls + other.calls)
 
 
 NOTHING = Taken()
@@ -151,14 +154,15 @@ def estimate(
         judge_requests(job),
     )
     examples = _examples(job, trials) - reused
-    calls, judge_calls = examples * job.predictors, (examples + proposing.observed) * len(judges)
-    proposer_calls = proposing.written + proposing.observed * job.predictors
+    own = _mean_run(job, trials, past)
+    calls, judge_calls = round(examples * own.calls), (examples + proposing.observed) * len(judges)
+    proposer_calls = proposing.written + round(proposing.observed * own.calls)
     needed = calls + judge_calls + proposer_calls
     share = 1.0 if options.calls is None else min(1.0, options.calls / needed)
     grading = _total(
         [_request(judge.model, judge.params, input_tokens(judge) / 2, past) for judge in judges]
     )  # a judge's prompt is bounded by twice its tokens
-    run = _mean_run(job, trials, past).plus(grading)
+    run = own.plus(grading)
     writing = _writing(job, past)
     side_by_side = 1 if all(m.local for m in job.models.values()) else options.concurrency
     seconds = run.seconds * share * examples / side_by_side
@@ -169,12 +173,22 @@ def estimate(
         proposer_calls=proposer_calls,
         cost_usd=run.times(share * examples + proposing.observed).plus(writing.times(proposing.written)).usd,
         minutes=(seconds + run.seconds * proposing.observed + writing.seconds * proposing.written) / 60,
-        basis="past calls of these models" if past else "text lengths and typical speeds; a first run will know better",
+        basis=f"{_basis(past)}{_forms_told(job)}",
         reused=reused,
         started_from=None if warm is None else _start_in_words(warm),
-        front_calls=len(job.task.splits.holdout) * job.predictors if job.space.verify.front else 0,
+        front_calls=round(len(job.task.splits.holdout) * own.calls) if job.space.verify.front else 0,
     )
     return replace(found, caps=_reached(found, needed, options))
+
+
+def _basis(past: Mapping[str, TypicalCall]) -> str:
+    return "past calls of these models" if past else "text lengths and typical speeds; a first run will know better"
+
+
+def _forms_told(job: ResolvedJob) -> str:
+    """How many requests a run takes in forms whose number depends on the answers, in words; empty without any."""
+    told = [f"{form.name} up to {form.requests}" for form in map(spec_of, job.space.forms) if form.verifies]
+    return f"; requests of one run: {', '.join(told)}" if told else ""
 
 
 def _examples(job: ResolvedJob, trials: int) -> int:
@@ -258,7 +272,11 @@ def _sample(job: ResolvedJob, at_most: int = 64) -> list[Candidate]:
 
 
 def _run(job: ResolvedJob, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:
-    tokens = _input_tokens(job, candidate)
+    tokens, form = _input_tokens(job, candidate), spec_of(candidate.module)
+    if form.several:
+        one = {p: _request(job.models[candidate.model], candidate.params_of(p), tokens, past) for p, _ in form.steps}
+        local = job.models[candidate.model].local  # the embedded models answer one request at a time
+        return _total(replace(one[p].times(n), seconds=one[p].seconds * (n if local else 1)) for p, n in form.steps)
     others = list(candidate.models.values())
     names = [candidate.model] * (job.predictors - len(others)) + others
     return _total([_request(job.models[name], candidate.request_params, tokens, past) for name in names])
@@ -274,7 +292,7 @@ def _request(model: Model, params: Mapping[str, Any], prompt: float, past: Mappi
     output = min(output, limit) if isinstance(limit, int) else output
     usage = Usage(input_tokens=round(prompt), output_tokens=round(output), compute_s=seconds)
     price = None if model.price is None else model.price.for_request(params)
-    return Taken(usd=None if price is None else price.reply_usd(usage), seconds=seconds)
+    return Taken(usd=None if price is None else price.reply_usd(usage), seconds=seconds, calls=1)
 
 
 def _input_tokens(job: ResolvedJob, candidate: Candidate) -> int:

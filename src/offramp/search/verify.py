@@ -205,7 +205,8 @@ class Verification:
         parts = [None if m.cost_usd is None else m.cost_usd * (todo[m.candidate] + timed) for m in members]
         known = [part for part in [*parts, judging.usd * graded if judging.measured else None] if part is not None]
         expected = math.fsum(known) if len(known) > len(members) else None
-        calls = (graded + timed * len(members)) * self._job.predictors + graded * judging.calls
+        per_run = {m.candidate: self._job.requests_per_run(str(m.params.get("form"))) for m in members}
+        calls = sum((todo[name] + timed) * n for name, n in per_run.items()) + graded * judging.calls
         given = self._options.usd is not None or self._options.calls is not None
         stated = given or expected is None
         return Plan(

@@ -9,9 +9,10 @@ Invariant: nothing is opened or called here, and the packages of a sampler are l
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from offramp.errors import nearest
@@ -24,19 +25,24 @@ from offramp.space.check_params import (
     check_known_params,
     check_params,
 )
-from offramp.space.load import MAIN, LoadedSpace, variant_names
+from offramp.space.forms import MAIN, SAMPLING, ModuleSpec, spec_of
+from offramp.space.load import LoadedSpace, variant_names
 from offramp.space.messages import AsWritten, Problem, SpaceErrors, listing, shown
 from offramp.space.model import (
     LONGEST_NAME,
     MOST_WEIGHT,
     OWN,
+    Choices,
+    Fixed,
     JsonFieldsMetric,
     JudgeMetric,
     MixMetric,
     ModelPart,
     PythonMetric,
+    Range,
     as_list,
     model_name,
+    spelled,
 )
 from offramp.space.params import proposal_names
 from offramp.space.signature import output_types
@@ -176,8 +182,10 @@ def _names(loaded: LoadedSpace) -> Iterator[Problem]:
 
 def _program(loaded: LoadedSpace) -> Iterator[Problem]:
     program, module = loaded.space.program, loaded.space.task.module
-    for name in ("form", "format", "constrained"):
-        yield from _distinct(loaded, f"program.{name}", getattr(program, name))
+    forms = loaded.space.forms if isinstance(program.form, list) else program.form
+    for name, value in (("form", forms), ("format", program.format), ("constrained", program.constrained)):
+        yield from _distinct(loaded, f"program.{name}", value)
+    yield from _forms(loaded)
     for predictor, names in program.models.items():
         yield from _distinct(loaded, f"program.models.{predictor}", names)
     yield from _distinct(loaded, "program.tools", program.tools)
@@ -195,7 +203,71 @@ def _program(loaded: LoadedSpace) -> Iterator[Problem]:
     others = [form for form in forms if form != "own"]
     if module is not None and "form" in program.model_fields_set and others:
         do = "The module decides its own form: write `own`, or leave `form` out."
-        yield loaded.problem("program.form", got=others[0], expected="own with `task.module`", do=do)
+        yield loaded.problem("program.form", got=spelled(others[0]), expected="own with `task.module`", do=do)
+
+
+def _forms(loaded: LoadedSpace) -> Iterator[Problem]:
+    """Answers that are sampled have to differ, and a verifier needs a form that asks it."""
+    space, incumbent = loaded.space, loaded.space.incumbent
+    stated = {f"program.form.{i}" if isinstance(space.program.form, list) else "program.form": name
+              for i, name in enumerate(space.forms)}  # fmt: skip
+    for key, name in stated.items():
+        yield from _samples(loaded, key, spec_of(name), _sent_with(loaded, name))
+    own = None if incumbent is None or incumbent.form is None else spec_of(spelled(incumbent.form))
+    if incumbent is not None and own is not None:
+        fixed = {name: values for name, values in _sent_with(loaded, own.name).items() if len(values) == 1}
+        yield from _samples(loaded, "incumbent.form", own, fixed | {n: [v] for n, v in incumbent.params.items()})
+        if own.temperature is not None and incumbent.params.get("temperature") is not None:
+            note = "the form states a temperature, and so does `incumbent.params`"
+            yield loaded.problem("incumbent.form", note, do="Remove one of them.")
+    stated_forms = [*map(spec_of, space.forms), *([own] if own is not None else [])]
+    if "temperature" in space.params and stated_forms and all(f.temperature is not None for f in stated_forms):
+        yield loaded.problem("params.temperature", "every form states a temperature of its own", do="Remove it.")
+    verifier = space.program.verifier
+    if verifier is None:
+        return
+    if not any(form.verifies for form in stated_forms):
+        do = "Remove it, or add a form such as `{verify_then_retry: 1}`."
+        yield loaded.problem("program.verifier", "no form has a verifying call", do=do)
+    if verifier.instruction is not None and not verifier.instruction.strip():
+        key = "program.verifier.instruction"
+        yield loaded.problem(key, got=verifier.instruction, expected="text that is not blank", do="Or leave it out.")
+    yield from check_fixed_params(loaded, "program.verifier.params", verifier.params)
+    yield from check_known_params(loaded, "program.verifier.params", verifier.params)
+
+
+_SAME_ANSWERS: Mapping[str, Callable[[Any], bool]] = {
+    "temperature": lambda value: value == 0, "top_k": lambda value: value == 1, "seed": lambda value: value is not None,
+}  # fmt: skip
+"""Values of request parameters with which a model gives the same answer each time."""
+
+
+def _sent_with(loaded: LoadedSpace, form: str) -> dict[str, list[Any]]:
+    """The values of each request parameter that may be sent with a form; of a range its ends."""
+    found: dict[str, list[Any]] = {}
+    for name, part in loaded.space.params.items():
+        when = part.when.get("form") if isinstance(part, Range | Choices | Fixed) else None
+        if when is None or any(fnmatch.fnmatchcase(form, str(option)) for option in when):
+            values = [part.low, part.high] if isinstance(part, Range) else getattr(part, "choices", None)
+            found[name] = values if values is not None else [part.value if isinstance(part, Fixed) else part]
+    return found
+
+
+def _samples(loaded: LoadedSpace, key: str, form: ModuleSpec, sent: Mapping[str, Sequence[Any]]) -> Iterator[Problem]:
+    if form.kind not in SAMPLING:
+        return
+    for name, is_same in _SAME_ANSWERS.items():
+        if name == "temperature" and form.temperature is not None:
+            continue
+        if any(value is not None and is_same(value) for value in sent.get(name, ())):
+            value = next(value for value in sent[name] if value is not None and is_same(value))
+            do = (
+                f"Give the form its own: `{{{form.kind}: {form.n}, temperature: 0.7}}`."
+                if name == "temperature"
+                else f"Send {name} to the other forms alone: `when: {{form: [...]}}`."
+            )
+            note = f"{form.kind} samples several answers, which {name} {value:g} makes the same"
+            yield loaded.problem(key, note, do=do)
 
 
 def _constrained(loaded: LoadedSpace) -> Iterator[Problem]:
@@ -281,7 +353,7 @@ def _incumbent(loaded: LoadedSpace) -> Iterator[Problem]:
     own = loaded.space.task.module is not None
     if part.form is not None and (part.form == "own") != own:
         expected = "own with `task.module`" if own else "predict or chain_of_thought with `task.signature`"
-        yield loaded.problem("incumbent.form", got=part.form, expected=expected)
+        yield loaded.problem("incumbent.form", got=spelled(part.form), expected=expected)
     yield from check_fixed_params(loaded, "incumbent.params", part.params)
     yield from check_known_params(loaded, "incumbent.params", part.params)
     if part.demos not in (None, "none", OWN):

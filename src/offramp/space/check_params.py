@@ -245,7 +245,7 @@ def _known_values(loaded: LoadedSpace) -> dict[str, Any]:
     space = loaded.space
     known: dict[str, Any] = {
         "model": [model_name(part) for part in space.models],
-        "form": ["own"] if space.task.module is not None else as_list(space.program.form),
+        "form": space.forms,
         "format": space.adapters,
         "constrained": as_list(space.program.constrained),
         "demos": space.demo_kinds,

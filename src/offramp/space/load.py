@@ -15,13 +15,11 @@ from typing import Any
 
 from offramp.errors import SpaceError, nearest, problem
 from offramp.ids import content_hash
+from offramp.space.forms import MAIN
 from offramp.space.messages import Problem, SpaceErrors, at, line_of, say
 from offramp.space.model import OWN, SCHEMA_VERSION, FileText, SpaceFile, Variants
 from offramp.space.validation import validated
 from offramp.space.yaml_tree import MOST_BYTES, decode, read_tree
-
-MAIN = "main"
-"""Name of the only predictor of a task that is given by a signature."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

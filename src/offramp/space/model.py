@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from offramp.errors import problem
 from offramp.media import MediaKind
+from offramp.space.forms import KINDS, SAMPLING, ModuleSpec, spec_of
 
 SCHEMA_VERSION = 1
 
@@ -508,12 +509,79 @@ ToolsName = Literal["text", "native"]
 DemosKind = Literal["none", "own", "random", "balanced", "bootstrapped", "nearest"]
 
 
+class CompoundPart(_Part):
+    """A form of several requests for one answer: one of the first three keys."""
+
+    best_of: Annotated[int, Field(ge=2, le=50), BeforeValidator(_whole)] | None = Field(
+        None,
+        description="So many answers, sampled side by side; the first one that a verifying call accepts, or the first.",
+    )
+    self_consistency: Annotated[int, Field(ge=3, le=50), BeforeValidator(_whole)] | None = Field(
+        None,
+        description="So many answers, sampled side by side; the one that most of them agree on in all outputs.",
+    )
+    verify_then_retry: Annotated[int, Field(ge=1, le=10), BeforeValidator(_whole)] | None = Field(
+        None,
+        description="One answer and a verifying call; what that objects to is said in another try, so often at most.",
+    )
+    over: Literal["predict", "chain_of_thought"] = Field("predict", description="What gives each answer.")
+    temperature: Annotated[float, Field(gt=0, le=2)] | None = Field(
+        None,
+        description="Of its requests, in place of `params.temperature`; the two that sample need one above 0.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> CompoundPart:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            expected = "one of `best_of`, `self_consistency` and `verify_then_retry`"
+            do = "Add one, such as `best_of: 3`." if not given else "Write them as separate entries of the list."
+            raise Misfit("", expected, got=" and ".join(given) or "none", do=do)
+        if self.temperature is not None and given[0] not in SAMPLING:
+            raise Misfit("temperature", f"none with `{given[0]}`, which samples nothing", do="Remove it.")
+        return self
+
+    @property
+    def form(self) -> ModuleSpec:
+        """What it states."""
+        kind = next(kind for kind in KINDS if getattr(self, kind) is not None)
+        return ModuleSpec(kind=kind, n=getattr(self, kind), over=self.over, temperature=self.temperature)
+
+
+def spelled(stated: str | CompoundPart) -> str:
+    """A form as candidates spell it."""
+    return stated if isinstance(stated, str) else stated.form.name
+
+
+def as_stated(name: str) -> Any:
+    """The form of that spelling as a file states it."""
+    form = spec_of(name)
+    return CompoundPart.model_validate({form.kind: form.n, "over": form.over}) if form.several else name
+
+
+class VerifierPart(_Part):
+    """The verifying call of `best_of` and `verify_then_retry`: shown inputs and answer, it accepts or objects."""
+
+    instruction: str | None = Field(
+        None,
+        description="Its instruction, before the text of the task. By default: to check the answer, and to say in one "
+        "sentence what is wrong if it is.",
+    )
+    params: dict[str, str | int | float | bool | None] = Field(
+        default_factory=dict,
+        description="Request parameters in place of the candidate's, such as room for an objection (`max_tokens`).",
+    )
+
+
 class ProgramPart(_Part):
     """Program form (DSPy's module), message format (DSPy's adapter), constrained decoding. One value or a list each."""
 
-    form: ModuleName | list[ModuleName] = Field(
-        "predict", description="Program module: `predict`, `chain_of_thought`, or `own` for `task.module`."
+    form: ModuleName | CompoundPart | list[ModuleName | CompoundPart] = Field(
+        "predict",
+        description="Program module: `predict`, `chain_of_thought`, a form of several requests such as `{best_of: 3}`, "
+        "or `own` for `task.module`.",
     )
+    verifier: VerifierPart | None = Field(None, description="The verifying call of forms that have one.")
     format: AdapterName | list[AdapterName] | None = Field(
         None,
         description="Adapter: the bare answer (`plain`), DSPy's own format (`chat`), or a JSON object (`json`); "
@@ -567,7 +635,7 @@ class IncumbentPart(_Part):
     instruction: str | dict[str, str] | None = Field(
         None, description="Name of a variant; with several predictors, predictor to variant."
     )
-    form: ModuleName | None = Field(None, description="Program form (module).")
+    form: ModuleName | CompoundPart | None = Field(None, description="Program form (module).")
     format: AdapterName | None = Field(None, description="Message format (adapter).")
     constrained: bool | None = Field(
         None, description="Whether decoding is constrained to the output schema; false where left out."
@@ -795,6 +863,13 @@ class SpaceFile(_Part):
     propose: ProposePart | None = Field(None, description="Instructions written by a model; none are when left out.")
     calls: CallsPart = Field(CallsPart(), description="How one request is made.")
     store_text: bool = Field(True, description="false: texts are not stored, so answers cannot be reused.")
+
+    @property
+    def forms(self) -> list[str]:
+        """The forms to search, as candidates spell them; a module has its own."""
+        if self.task.module is not None:
+            return ["own"]
+        return [spelled(stated) for stated in as_list(self.program.form)]
 
     @property
     def demo_kinds(self) -> list[DemosKind]:

@@ -19,13 +19,13 @@ from typing import Any, Literal, overload
 
 from offramp.errors import SpaceError, problem
 from offramp.records import Candidate, DemoKind, Model, Scalar
-from offramp.space.model import OWN, Choices, Fixed, Param, Range, SpaceFile, as_list
+from offramp.space.forms import MAIN, VERIFY, VERIFY_TEXT, spec_of, verify_text
+from offramp.space.model import OWN, Choices, Fixed, Param, Range, SpaceFile, as_list, spelled
 from offramp.space.signature import output_types
 
 Texts = Mapping[str, Mapping[str, str]]
 """Instruction texts: predictor name to variant name to text."""
 
-MAIN = "main"
 PROPOSED = "proposed"
 """Proposed instructions are called `proposed-1`, `proposed-2`, ..."""
 
@@ -137,7 +137,7 @@ def params_of(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> tu
         SpaceError: conditions depend on each other, or name a param that does not exist.
     """
     program = _program_params(space, texts, models)
-    request = [_request_param(name, part) for name, part in space.params.items()]
+    request = [_beside_forms(space, _request_param(name, part)) for name, part in space.params.items()]
     taken = sorted({param.name for param in program} & {param.name for param in request})
     if taken:
         raise SpaceError(problem("params", f"{taken} are params of the program and cannot be request parameters"))
@@ -155,10 +155,10 @@ def params_of(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> tu
 
 
 def _program_params(space: SpaceFile, texts: Texts, models: Mapping[str, Model]) -> list[SearchParam]:
-    forms, kinds = as_list(space.program.form), tuple(space.demo_kinds)
+    kinds = tuple(space.demo_kinds)
     params = [
         SearchParam(name="model", choices=tuple(models)),
-        SearchParam(name="form", choices=tuple(forms) if space.task.module is None else ("own",)),
+        SearchParam(name="form", choices=tuple(space.forms)),
         SearchParam(name="format", choices=tuple(space.adapters)),
         SearchParam(name="constrained", choices=tuple(as_list(space.program.constrained))),
     ]
@@ -188,6 +188,17 @@ def _request_param(name: str, part: Param) -> SearchParam:
     return SearchParam(
         name=name, low=part.low, high=part.high, step=part.step, log=part.log, whole=whole, when=when, group="request"
     )
+
+
+def _beside_forms(space: SpaceFile, param: SearchParam) -> SearchParam:
+    """The temperature applies where a form does not state its own."""
+    names = [*space.forms, *([spelled(space.incumbent.form)] if space.incumbent and space.incumbent.form else [])]
+    left = [name for name in dict.fromkeys(names) if spec_of(name).temperature is None]
+    if param.name != "temperature" or len(left) == len(dict.fromkeys(names)):
+        return param
+    allowed = param.when.get("form", ("*",))
+    applies = tuple(name for name in left if any(_allows(option, name) for option in allowed))
+    return replace(param, when={**param.when, "form": applies or ("none",)})
 
 
 def proposal_names(space: SpaceFile) -> tuple[str, ...]:
@@ -294,29 +305,36 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
     """The candidate for one assignment.
 
     `constrained` is true only where it is possible (see `_can_constrain`); elsewhere the assignment says False,
-    whatever was chosen.
+    whatever was chosen. A temperature that the form states is that of the assignment, too.
     """
-    model, module, adapter = models[str(params["model"])], str(params["form"]), str(params["format"])
+    model, form, adapter = models[str(params["model"])], spec_of(str(params["form"])), str(params["format"])
     chosen = {p: params.get(model_param(p)) for p in predictor_models(space)}
     own = {p: str(name) for p, name in chosen.items() if name not in (None, OWN)}
     asked = [model, *(models[name] for name in own.values())]
-    constrained = bool(params["constrained"]) and all(_can_constrain(space, m, module, adapter) for m in asked)
+    constrained = bool(params["constrained"]) and all(_can_constrain(space, m, form.over, adapter) for m in asked)
     kind = DemoKind(str(params.get("demos", "none")))
     count = int(params.get("demos.count") or 0) if kind not in (DemoKind.NONE, DemoKind.OWN) else 0
     request_names = {d.name for d in search_params if d.group == "request"}
+    instructions = {p: variants[str(params[instruction_param(p)])] for p, variants in texts.items()}
+    verifier = space.program.verifier
+    if form.verifies:
+        instructions[VERIFY] = verify_text((verifier and verifier.instruction) or VERIFY_TEXT, instructions[MAIN])
+    if form.temperature is not None:
+        params, request_names = {**params, "temperature": form.temperature}, {*request_names, "temperature"}
     return Candidate(
         params={**params, "constrained": constrained},
         model=model.name,
-        module=module,
+        module=form.module,
         adapter=adapter,
         constrained=constrained,
-        instructions={p: variants[str(params[instruction_param(p)])] for p, variants in texts.items()},
+        instructions=instructions,
         demo_kind=kind if count or kind is DemoKind.OWN else DemoKind.NONE,
         demo_count=count,
         demo_seed=space.demos.seed,
         request_params={n: v for n, v in params.items() if n in request_names and v is not None},
         models=own,
         tools=str(params.get("tools") or "text"),
+        predictor_params={VERIFY: dict(verifier.params)} if form.verifies and verifier and verifier.params else {},
     )
 
 
@@ -351,7 +369,8 @@ def incumbent_params(space: SpaceFile, texts: Texts, search_params: Sequence[Sea
         "demos": part.demos or ("none" if space.task.module is None else OWN),
         "demos.count": part.demo_count,
     }
-    parts = (("form", part.form), ("format", part.format), ("tools", part.tools))
+    form = None if part.form is None else spelled(part.form)
+    parts = (("form", form), ("format", part.format), ("tools", part.tools))
     stated |= {name: value for name, value in parts if value is not None}
     for predictor in texts:
         named = part.instruction.get(predictor) if isinstance(part.instruction, dict) else part.instruction

@@ -21,8 +21,9 @@ from pydantic import BaseModel, ValidationError
 
 from offramp.errors import nearest
 from offramp.space.annotations import Kind, describe, kind_of, kinds_of_field
+from offramp.space.forms import KINDS
 from offramp.space.messages import AsWritten, Problem, SpaceErrors, is_secret, joined, line_of, listing, say, shown
-from offramp.space.model import Choices, Misfit, SpaceFile
+from offramp.space.model import Choices, CompoundPart, Misfit, SpaceFile
 from offramp.space.yaml_tree import Tree
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -232,6 +233,8 @@ def _advice(kind: Kind, key: str, value: Any, raw: str | None) -> str | None:
         patterns = [re.compile(m.bound("pattern") or "") for m in members if m.base is str]
         can_quote = not is_secret(key) and any(pattern.search(raw or "") for pattern in patterns)
         return f"Quote it: '{raw}'." if can_quote else None
+    if isinstance(value, str) and CompoundPart in bases and value.split(" ")[0] in KINDS:
+        return f"Write it as a mapping: {{{value.split(' ')[0]}: 3}}."
     if isinstance(value, list) and Choices in bases:
         return "Write the values as `{choices: [...]}`."
     if get_origin(kind.base) is list and isinstance(value, str | int | float):

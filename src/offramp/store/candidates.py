@@ -122,6 +122,8 @@ def content_of(candidate: Candidate) -> dict[str, Any]:
     more: dict[str, Any] = {"models": dict(candidate.models)} if candidate.models else {}
     if candidate.tools != "text":
         more["tools"] = candidate.tools
+    if candidate.predictor_params:
+        more["predictor_params"] = {name: dict(params) for name, params in candidate.predictor_params.items()}
     return {**found, **mappings, "demo_kind": str(candidate.demo_kind), **more}
 
 

@@ -17,7 +17,8 @@ from offramp.job.judges import judges_in
 from offramp.lifecycle.migration.origin import Origin
 from offramp.promote.promotion import PromotedModel
 from offramp.records import Candidate, DemoKind
-from offramp.space.load import MAIN, LoadedSpace, instruction_texts
+from offramp.space.forms import MAIN, spec_of
+from offramp.space.load import LoadedSpace, instruction_texts
 from offramp.space.model import (
     BudgetPart,
     Choices,
@@ -28,6 +29,7 @@ from offramp.space.model import (
     ObjectivesPart,
     ProgramPart,
     Range,
+    as_stated,
 )
 from offramp.space.params import instruction_param
 
@@ -65,7 +67,8 @@ def alone(
         instructions=_fixed_texts(candidate),
         propose=None,
         program=ProgramPart(
-            form=candidate.module,
+            form=as_stated(candidate.module),
+            verifier=space.program.verifier if spec_of(candidate.module).verifies else None,
             format=candidate.adapter,
             constrained=candidate.constrained,
             models=dict(candidate.models),
@@ -220,11 +223,17 @@ def _short(name: str, ending: str) -> str:
     return f"{name[: 63 - len(ending)]}-{ending}"
 
 
+def _searched_texts(candidate: Candidate) -> dict[str, str]:
+    """Its instructions, without that of a form's verifying call, which the form brings along."""
+    several = spec_of(candidate.module).several
+    return {predictor: text for predictor, text in candidate.instructions.items() if not several or predictor == MAIN}
+
+
 def _fixed_texts(candidate: Candidate) -> dict[str, Any]:
     """Each text under the name that it had."""
     texts = {
         predictor: {str(candidate.params.get(instruction_param(predictor), "promoted")): text}
-        for predictor, text in candidate.instructions.items()
+        for predictor, text in _searched_texts(candidate).items()
     }
     return dict(texts[MAIN]) if set(texts) == {MAIN} else dict(texts)
 
@@ -238,7 +247,7 @@ def _texts_with(loaded: LoadedSpace, candidate: Candidate) -> tuple[dict[str, An
     """All texts, with the promoted ones among them, and the promoted variant of each predictor."""
     texts = {predictor: dict(variants) for predictor, variants in instruction_texts(loaded).items()}
     names: dict[str, str] = {}
-    for predictor, text in candidate.instructions.items():
+    for predictor, text in _searched_texts(candidate).items():
         variants = texts.setdefault(predictor, {})
         name = next((name for name, known in variants.items() if known == text), None)
         names[predictor] = name or next(n for n in ("promoted", "promoted-config") if n not in variants)
@@ -256,7 +265,7 @@ def _incumbent(candidate: Candidate, names: dict[str, str]) -> IncumbentPart:
     return IncumbentPart(
         model=candidate.model,
         instruction=names[MAIN] if set(names) == {MAIN} else names,
-        form=candidate.module,
+        form=as_stated(candidate.module),
         format=candidate.adapter,
         constrained=candidate.constrained,
         demos=demos,

@@ -6,6 +6,7 @@ import json
 
 from offramp.promote.exports.exporting import File, Source
 from offramp.promote.running import candidate_of, fields_of
+from offramp.space.forms import spec_of
 
 
 def dspy_state(source: Source) -> File:
@@ -16,6 +17,9 @@ def dspy_state(source: Source) -> File:
     if promotion.program.form == "own":
         do = "In your app: `offramp.load(..., module=...).save(path)`."
         raise source.refused("it is your own module, whose code is not in the promotion", do)
+    if spec_of(promotion.program.form).several:
+        what = f"its form {promotion.program.form!r} takes several requests, and DSPy has no module for it"
+        raise source.refused(what, "Use `offramp.load`.")
     if promotion.demos.pool is not None:
         what = "its demos are chosen by the input, which DSPy's state cannot express"
         raise source.refused(what, "Use `offramp.load`.")

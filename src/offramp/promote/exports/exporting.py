@@ -99,7 +99,7 @@ def rendering_of(source: Source) -> Rendering:
     rendering = source.promotion.rendering
     if rendering is None:
         raise source.refused(
-            f"its messages depend on code: {source.promotion.rendering_refused}", "Use `offramp.load`."
+            f"no fixed messages say what it sends: {source.promotion.rendering_refused}", "Use `offramp.load`."
         )
     return rendering
 

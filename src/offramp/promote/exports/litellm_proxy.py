@@ -10,11 +10,14 @@ from typing import Any
 from offramp.promote.exports.exporting import KEYS, File, Source, rendering_of, server_note, tags, texts_of
 from offramp.promote.promotion import PromotedModel
 from offramp.promote.serialization import yaml_text
+from offramp.space.forms import spec_of
 
 
 def litellm_entry(source: Source) -> File:
     """`model_list` entries, and the router's fallbacks."""
     promotion = source.promotion
+    if spec_of(promotion.program.form).several:
+        rendering_of(source)  # refuses
     params = rendering_of(source).params if promotion.rendering is not None else promotion.request_params
     if any(text.startswith("os.environ/") for text in texts_of(params)):
         raise source.refused("one of its parameters begins with `os.environ/`, which the proxy fills in")

@@ -18,8 +18,8 @@ from offramp.program.grounded import why_not_whole
 from offramp.records import CallRequest, Candidate, Example, Model, Purpose
 from offramp.search.proposals._base import Brief, NothingProposed
 from offramp.search.proposals.screening import repeats
+from offramp.space.forms import MAIN
 from offramp.space.model import ProposePart
-from offramp.space.params import MAIN
 
 Observe = Callable[[Candidate, Sequence[Example], str], Awaitable[Sequence[Observation]]]
 

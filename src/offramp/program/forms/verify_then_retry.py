@@ -1,0 +1,59 @@
+"""An answer that a verifying call checks; what it objects to is said in another try.
+
+The last try is not checked: nothing would follow from it. An answer whose reply cannot be read stands, and so does
+the one before a try that cannot be read.
+Source: Madaan et al. 2023, Self-Refine. `dspy.Refine` needs a reward, and asks at temperature 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dspy
+
+from offramp.program.forms.answers import Answer, CompoundModule, NoAnswer, answers
+from offramp.program.forms.verifying import answer_texts, verified
+from offramp.space.forms import MAIN
+
+
+class VerifyThenRetry(CompoundModule):
+    """One answer, checked, and up to `retries` more.
+
+    Args:
+        outputs: of the task.
+    """
+
+    verify: dspy.Predict
+
+    def __init__(self, main: dspy.Module, verify: dspy.Predict, *, retries: int, outputs: Sequence[str]) -> None:
+        super().__init__(main, verify)
+        self.retries, self.outputs = retries, tuple(outputs)
+
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        """The first answer without an objection, or the last."""
+        answer = await self._ask(inputs)
+        for _ in range(self.retries):
+            texts = answer_texts(answer.prediction, self.outputs)
+            [reply] = await verified(self.verify, inputs, [texts])
+            if reply.accepted is not False:
+                break
+            signature = self.predictors[MAIN].signature
+            text = retry_text(signature.instructions, texts, reply.objection)
+            try:
+                answer = await self._ask({**inputs, "signature": signature.with_instructions(text)})
+            except NoAnswer:  # of this try: the answer before it remains
+                break
+        return answer.chosen()
+
+    async def _ask(self, inputs: Mapping[str, Any]) -> Answer:
+        [answer] = await answers(self.main, [inputs])
+        assert answer is not None  # `answers` raises where there is none
+        return answer
+
+
+def retry_text(instruction: str, answer: Mapping[str, str], objection: str) -> str:
+    """The instruction of another try, with the answer that was rejected and why."""
+    said = "\n".join(f"{name}: {text}" for name, text in answer.items())
+    why = f"\nObjection: {objection.strip()}" if objection.strip() else ""
+    return f"{instruction.strip()}\n\nAn earlier answer was rejected.\n{said}{why}\nGive a better answer."
