@@ -293,6 +293,7 @@ class CallRequest:
     params: Mapping[str, Any]
     purpose: Purpose = Purpose.PROGRAM
     replicate: int = 0
+    _hash: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def price(self) -> Price | None:
@@ -307,9 +308,9 @@ class CallRequest:
 
     @property
     def hash(self) -> str:
-        """Hex sha256 over route, revision, address, messages, params and replicate."""
-        return content_hash(
-            {
+        """Hex sha256 over route, revision, address, messages, params and replicate; made once."""
+        if self._hash is None:
+            content = {
                 "route": self.model.route,
                 "revision": self.model.revision,
                 "api_base": None if self.model.local else self.model.api_base,
@@ -317,7 +318,9 @@ class CallRequest:
                 "params": dict(self.params),
                 "replicate": self.replicate,
             }
-        )
+            object.__setattr__(self, "_hash", content_hash(content))
+        assert self._hash is not None
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,10 +427,17 @@ class Candidate:
     models: Mapping[str, str] = field(default_factory=dict)
     tools: str = "text"
     predictor_params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    _id: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def id(self) -> str:
-        """First 12 characters of the content hash."""
+        """First 12 characters of the content hash; made once."""
+        if self._id is None:
+            object.__setattr__(self, "_id", self._made_id())
+        assert self._id is not None
+        return self._id
+
+    def _made_id(self) -> str:
         demos: list[str | int] | None = [self.demo_kind.value, self.demo_count, self.demo_seed]
         if self.demo_kind is DemoKind.OWN:
             demos = [self.demo_kind.value]

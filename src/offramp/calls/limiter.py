@@ -40,7 +40,9 @@ class _Waiter:
         self.future: asyncio.Future[None] = self._loop.create_future()
 
     def poke(self) -> None:
-        if not self._loop.is_closed():
+        if asyncio._get_running_loop() is self._loop:
+            _resolve(self.future)
+        elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_resolve, self.future)
 
     def again(self) -> None:

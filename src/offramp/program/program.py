@@ -107,6 +107,7 @@ class Program:
         self._fields, self._nearest, self._own = fields, nearest, factory is not None
         self._tool_results = tool_results
         self._module = build_module(candidate, fields, factory, demos or {})
+        self._names = _names_in(self._module)
         self._declared = declared_inputs(self._module) if self._own else None
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
         self._adapter = adapter_of(candidate, strict=fields.strict)
@@ -160,7 +161,8 @@ class Program:
         began = time.perf_counter()
         try:
             module = self._module_for(example, tools)
-            log.predictors, log.adapter = _names_in(module), self._adapter
+            log.predictors = self._names if module is self._module else _names_in(module)
+            log.adapter = self._adapter
             inputs = inputs_of(example.values, self._fields, self._declared)
             with (
                 recording(log),
@@ -170,7 +172,7 @@ class Program:
                 began = time.perf_counter()
                 call = module.acall if entry_of(module) == "aforward" else dspy.asyncify(module)
                 prediction = await call(**inputs)
-            given = self._given(prediction, _named(trace, module))
+            given = self._given(prediction, _named(trace, _names_in(module) if self._own else log.predictors))
         except Exception as raised:  # noqa: BLE001 (becomes the record of this run)
             error = raised
         except BaseException as raised:
@@ -282,7 +284,7 @@ def _names_in(module: dspy.Module) -> dict[int, str]:
     return {**once, **{id(predictor): name for name, predictor in found.items()}}
 
 
-def _named(trace: Sequence[Any], module: dspy.Module) -> Trace:
+def _named(trace: Sequence[Any], names: Mapping[int, str]) -> Trace:
     """DSPy's trace by name of predictor; only what the program gives in the end has to have a JSON value."""
 
     def traced(value: Any) -> Any:
@@ -291,7 +293,6 @@ def _named(trace: Sequence[Any], module: dspy.Module) -> Trace:
         except ValueError:
             return str(value)
 
-    names = {id(predictor): name for name, predictor in predictors_of(module).items()}
     return tuple(
         (names[id(predictor)], dict(inputs), {key: traced(value) for key, value in dict(prediction).items()})
         for predictor, inputs, prediction in trace

@@ -55,7 +55,7 @@ def is_line(annotation: Any) -> bool:
 
 def plain_text(value: Any) -> str:
     """Text as it is, anything else as JSON."""
-    plain = serialize_for_json(value)
+    plain = value if type(value) is str else serialize_for_json(value)
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 

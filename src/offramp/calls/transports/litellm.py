@@ -102,12 +102,12 @@ class LiteLLMTransport:
     ) -> CallReply:
         """A request of a known kind. What is not a plain answer is played back to LiteLLM, which says what it is."""
         began = time.perf_counter()
-        outcome: httpx.Response | httpx.HTTPError
+        outcome: httpx.Response | Exception
         try:
             reply, outcome, latency_s = await self._wire.send(kind, messages)
         except UnicodeEncodeError:
             return await self._through_litellm(request, key, None)
-        except httpx.HTTPError as error:
+        except Exception as error:  # noqa: BLE001  LiteLLM says below what it is
             if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
                 text = f"no reply within {self._timeout_s:g} s"
                 raise TimedOut(text, latency_s=time.perf_counter() - began) from None

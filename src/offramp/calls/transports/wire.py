@@ -34,7 +34,8 @@ from offramp.records import CallReply, CallRequest, Model
 
 _PATH = "/chat/completions"
 _ELSEWHERE = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER")
-_PER_REQUEST = frozenset({"content-length", "transfer-encoding", "host", "connection"})
+_PER_REQUEST = frozenset({"content-length", "transfer-encoding", "host"})
+_OWN_TRANSPORT = "LiteLLMAiohttpTransport"
 _MOST_KINDS = 10_000
 _BODY = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"})
 _CHOICE = frozenset({"index", "message", "finish_reason"})
@@ -121,17 +122,38 @@ class ChatWire:
         """A request of a known kind: its reply where it is a plain answer, what arrived, and seconds.
 
         Raises:
-            httpx.HTTPError: the connection failed.
             UnicodeEncodeError: the messages have no bytes.
+            Exception: the connection failed.
         """
         found = self._kinds[kind]
         assert found is not None
         text = json.dumps(messages, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         content = found.before + text.encode() + found.after
         began = time.perf_counter()
-        response = await self._http().post(found.url, content=content, headers=found.headers, timeout=self._timeout_s)
+        response = await self._post(found, content)
         latency_s = time.perf_counter() - began
         return plain_answer(response.status_code, response.headers, response.content, latency_s), response, latency_s
+
+    async def _post(self, kind: _Kind, content: bytes) -> httpx.Response:
+        """Over the transport itself where it is LiteLLM's own, which is twice as fast as over the client.
+
+        The client is for what only it can do: a redirect, or a transport of another kind.
+        """
+        client, timeout_s = self._http(), self._timeout_s
+        transport = client._transport_for_url(kind.url)
+        if type(transport).__name__ == _OWN_TRANSPORT:
+            times = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
+            request = httpx.Request(
+                "POST", kind.url, content=content, headers=kind.headers, extensions={"timeout": times}
+            )
+            response = await transport.handle_async_request(request)
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
+            if not response.has_redirect_location:
+                return response
+        return await client.post(kind.url, content=content, headers=kind.headers, timeout=timeout_s)
 
     def learn(
         self, kind: tuple[object, ...], watch: Watch, messages: Sequence[Mapping[str, Any]], reply: CallReply
@@ -191,11 +213,11 @@ async def _seen(response: httpx.Response) -> None:
     )
 
 
-def playing_back(key: str, api_base: str | None, outcome: httpx.Response | httpx.HTTPError) -> Any:
+def playing_back(key: str, api_base: str | None, outcome: httpx.Response | Exception) -> Any:
     """A client for LiteLLM that sends nothing: a request over it gets `outcome`, which has arrived already."""
 
     def arrived(request: httpx.Request) -> httpx.Response:
-        if isinstance(outcome, httpx.HTTPError):
+        if isinstance(outcome, Exception):
             raise outcome
         headers = [(n, v) for n, v in outcome.headers.items() if n not in ("content-encoding", "transfer-encoding")]
         return httpx.Response(outcome.status_code, headers=headers, content=outcome.content, request=request)
