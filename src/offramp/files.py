@@ -107,6 +107,9 @@ def _scratch(path: Path, content: bytes, mode: int) -> Path:
         _set_mode(handle, mode)
         _write_all(handle, content)
         os.fsync(handle)
+    except BaseException:  # such as a full disk
+        Path(scratch).unlink(missing_ok=True)
+        raise
     finally:
         os.close(handle)
     return Path(scratch)

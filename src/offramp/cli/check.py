@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from offramp.cli.options import AS_JSON, LABEL, PATH, PROMOTIONS, SPACE, TEXT, study_options, wire
+
+if TYPE_CHECKING:
+    from offramp.records import Result
 
 GATE = 3
 
@@ -36,23 +40,38 @@ def check(
     as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Evaluate FEATURE on its holdout again. If it does not hold, list the examples that got worse; exit code 3."""
+    from offramp.cli.live import RunsDone
     from offramp.promote.check_report import refuse_unwritable, report_lines, write_junit
     from offramp.promote.recheck import check as run
     from offramp.study.lookup import default_storage
-    from offramp.study.wording import money
+    from offramp.study.wording import counted, money
 
     known = storage or default_storage(results)
     url = known if cache else None
     if junit is not None:
         refuse_unwritable(junit)
-    report = run(feature, storage=url, study_storage=known, **wire(), **options)
+    with RunsDone(None if as_json else sys.stderr) as view:
+        done, of = 0, 0
+
+        def started(examples: int) -> None:
+            nonlocal of
+            of = examples
+            view.show("check", 0, of)
+
+        def observer(_: Result) -> None:
+            nonlocal done
+            done += 1
+            view.show("check", done, of)
+
+        report = run(
+            feature, storage=url, study_storage=known, started=started, observer=observer, **wire(), **options
+        )  # fmt: skip
     if junit is not None:
         write_junit(junit, report)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2, default=str))
     else:
-        reused = f", {report.cached_calls} answers reused" if report.cached_calls else ""
-        click.echo(
-            "\n".join([*report_lines(report), f"  {report.calls} calls, {money(report.spent_usd)} spent{reused}"])
-        )
+        cached = f", {counted(report.cached_calls, 'cached answer')}" if report.cached_calls else ""
+        took = f"  {counted(report.calls, 'call')}{cached}, {money(report.spent_usd)} spent"
+        click.echo("\n".join([*report_lines(report), took]))
     ctx.exit(0 if report.holds else GATE)

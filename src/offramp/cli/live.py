@@ -49,6 +49,39 @@ class LiveView:
             self._console.print(status_line(progress), soft_wrap=True)
 
 
+class RunsDone:
+    """How many runs of a phase are done: in place on a terminal, elsewhere a line at the start and now and then.
+
+    Args:
+        stream: None shows nothing.
+    """
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        self._stream = stream
+        self._terminal = stream is not None and stream.isatty()
+        self._last: tuple[str, float] = ("", 0.0)
+        self._began = time.monotonic()
+
+    def __enter__(self) -> RunsDone:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal and self._stream is not None and self._last[0]:
+            print(file=self._stream, flush=True)
+
+    def show(self, phase: str, done: int, of: int) -> None:
+        """Shows that `done` of `of` runs are done."""
+        if self._stream is None:
+            return
+        line = f"{phase}: {done}/{of} runs, elapsed {minutes(time.monotonic() - self._began)}"
+        if self._terminal:
+            print(f"\r{line} ", end="", file=self._stream, flush=True)
+            self._last = (phase, time.monotonic())
+        elif phase != self._last[0] or time.monotonic() - self._last[1] > LINE_EVERY_S:
+            self._last = (phase, time.monotonic())
+            print(line, file=self._stream, flush=True)
+
+
 def render(progress: Progress) -> Group:
     """The whole display."""
     parts: list[RenderableType] = [Text(status_line(progress), style="bold")]
@@ -67,7 +100,7 @@ def status_line(progress: Progress) -> str:
     parts = [f"trials {progress.trials}/{progress.trials_wanted}", f"front {len(progress.front)}"]
     if progress.stats is not None:
         stats = progress.stats
-        parts += [f"calls {stats.calls}", f"from ledger {stats.cached_calls}", f"failed {stats.failed_calls}"]
+        parts += [f"calls {stats.calls}", f"cached {stats.cached_calls}", f"failed {stats.failed_calls}"]
         parts += [f"spent {money(stats.spent_usd)}", f"reserved {money(stats.reserved_usd)}"]
     parts.append(f"elapsed {minutes(progress.elapsed_s)}")
     if progress.minutes is not None:

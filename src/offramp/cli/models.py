@@ -44,9 +44,9 @@ def pull(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
     chosen = _chosen(names, everything)
     results = []
     for name in chosen:
-        shown = _ProgressLine(name) if sys.stderr.isatty() else None
-        path = embedded.pull(name, shown)
-        if shown is not None:
+        terminal = sys.stderr.isatty()
+        path = embedded.pull(name, _ProgressLine(name, terminal) if terminal or not as_json else None)
+        if terminal:
             click.echo("\r\x1b[K", nl=False, err=True)
         results.append(_result(name, str(path), as_json))
     if as_json:
@@ -87,19 +87,21 @@ def _result(name: str, path: str, as_json: bool) -> dict[str, str]:
 
 
 class _ProgressLine:
-    """Rewrites one line on the terminal when the percentage or the step changes."""
+    """Rewrites one line on the terminal when the percentage or the step changes; elsewhere a line every 25 %."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, terminal: bool) -> None:
+        self._name, self._terminal = name, terminal
         self._last = ("", -1)
 
     def __call__(self, progress: Progress) -> None:
         percent = progress.done_bytes * 100 // progress.total_bytes
+        percent -= 0 if self._terminal else percent % 25
         if (progress.step, percent) == self._last:
             return
         self._last = (progress.step, percent)
         megabytes = f"{progress.done_bytes / 1e6:.0f} of {progress.total_bytes / 1e6:.0f} MB"
-        click.echo(f"\r\x1b[K{self._name}: {percent} % ({megabytes}) {progress.step}", nl=False, err=True)
+        line = f"{self._name}: {percent} % ({megabytes}) {progress.step}"
+        click.echo(f"\r\x1b[K{line}" if self._terminal else line, nl=not self._terminal, err=True)
 
 
 def _print_table(rows: list[ModelRow], *, everything: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.cli.options import AS_JSON, PATH, TEXT, study_options, wire
+from offramp.cli.options import AS_JSON, PATH, TEXT, same_place, study_options, wire
 
 if TYPE_CHECKING:
     from offramp.search.engine import JobResult
@@ -79,17 +79,19 @@ def print_result(result: JobResult, results: Path) -> None:
     """What a run found and what it took."""
     from offramp.cli.console import PlainConsole
     from offramp.cli.study_tables import print_report
-    from offramp.study.wording import STOPPED, money, plain
+    from offramp.study.wording import STOPPED, counted, money, plain
 
     console, report = PlainConsole(), result.report
     print_report(report, console=console)
     console.print()
     why = STOPPED.get(report.stop_reason or "", report.stop_reason or "")
-    console.print(
-        f"Ended: {why}. {report.trials} candidates, {result.calls} calls, {result.cached_calls} answers reused, "
-        f"{result.failed_calls} failed, {money(result.spent_usd)} spent, {result.elapsed_s:.0f} s."
-    )
-    for name, value in (("Report", results / f"{report.study}.json"), ("Again", f"offramp pareto {report.study}")):
+    took = [counted(report.trials, "candidate"), counted(result.calls, "call")]
+    took += [counted(result.cached_calls, "cached answer"), f"{result.failed_calls} failed"]
+    console.print(f"Ended: {why}. {', '.join(took)}, {money(result.spent_usd)} spent, {result.elapsed_s:.0f} s.")
+    for name, value in (
+        ("Report", results / f"{report.study}.json"),
+        ("Again", f"offramp pareto {report.study}{same_place()}"),
+    ):
         console.print(f"{name}: {plain(value)}", soft_wrap=True)
 
 
@@ -99,24 +101,24 @@ def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> No
     from rich.text import Text
 
     from offramp.cli.console import PlainConsole
-    from offramp.study.wording import money, plain
+    from offramp.study.wording import counted, money, plain
 
     console = PlainConsole()
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in summary:
         table.add_row(Text(name, style="dim"), plain(value))
     console.print(table)
-    calls = f"{expected.calls:,} calls"
+    calls = counted(expected.calls, "call")
     if expected.judge_calls:
         calls += f" and {expected.judge_calls:,} by the judge"
     if expected.proposer_calls:
         calls += f", {expected.proposer_calls:,} for proposals"
     console.print(
-        f"\nExpected: {expected.candidates} candidates, {calls}, {money(expected.cost_usd)}, "
+        f"\nExpected: {counted(expected.candidates, 'candidate')}, {calls}, {money(expected.cost_usd)}, "
         f"{expected.minutes:.1f} minutes. Based on {expected.basis}."
     )
     if expected.front_calls:
-        further = f"{expected.front_calls:,} calls on the holdout for each further member of the front"
+        further = f"{counted(expected.front_calls, 'call')} on the holdout for each further member of the front"
         console.print(f"Then {further}, as far as the caps allow.")
     if expected.started_from is not None:
         console.print(f"Starts from {plain(expected.started_from)}.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from offramp.errors import UsageError, problem
 
@@ -81,6 +84,23 @@ WEIGHTS = click.option("--weights", metavar="W", help="Other weights, such as qu
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 WHY = click.option("--why", metavar="TEXT", help="The reason, for the history.")
 BY = click.option("--by", metavar="NAME", envvar="OFFRAMP_BY", help="Who does it  [default: your user name]")
+
+
+def same_place(*more: str) -> str:
+    """The options of this command line that say where things are, to follow a suggested command; empty for none.
+
+    Args:
+        more: further options to carry, beside `storage` and `results`. A password in a URL is not shown.
+    """
+    ctx = click.get_current_context(silent=True)
+    if ctx is None:
+        return ""
+    words = []
+    for name in ("storage", "results", *more):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            value = re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", str(ctx.params[name]))
+            words += [f"--{name.replace('_', '-')}", value]
+    return f" {shlex.join(words)}" if words else ""
 
 
 def wire() -> Mapping[str, Any]:

@@ -16,11 +16,13 @@ from rich.padding import Padding
 from rich.text import Text
 
 from offramp.cli.console import PlainConsole
+from offramp.cli.options import same_place
 from offramp.printable import safe_cell
 from offramp.study.domain.members import readable
 from offramp.study.proof import MOST_NAMED, Proven, against_words
 from offramp.study.study_report import member_json, member_notes
 from offramp.study.wording import (
+    counted,
     interval_words,
     limit_words,
     number,
@@ -90,8 +92,8 @@ def print_report(report: StudyReport, *, everything: bool = False, console: Plai
     console = console or PlainConsole()
     raced = f" ({report.stopped} stopped early)" if report.stopped else ""
     broken = sum(not member.feasible for member in report.members)
-    limits = f", {broken} break a limit" if broken else ""
-    state = f": {report.status}, {report.trials} candidates{raced}, {len(report.front)} on the front{limits}"
+    limits = f", {broken} break{'s' if broken == 1 else ''} a limit" if broken else ""
+    state = f": {report.status}, {counted(report.trials, 'candidate')}{raced}, {len(report.front)} on the front{limits}"
     console.print(Text.assemble((report.study, "bold"), state), soft_wrap=True)
     for parked in report.parked_models:
         console.print(Text(parked_words(parked), style="yellow"), soft_wrap=True)
@@ -172,11 +174,12 @@ def _recommendation(report: StudyReport) -> str:
     if proof.proven is Proven.INCOMPLETE:
         text += f"\n{label} has the highest utility on the search split."
     if not proof.complete and proof.gap:
-        text += f"\nHoldout incomplete: {proof.gap} To complete it: `offramp verify {report.study}`."
+        text += f"\nHoldout incomplete: {proof.gap} To complete it: `offramp verify {report.study}{same_place()}`."
     elif best.holdout is None or best.holdout.quality is None:
-        text += f"\nTo evaluate it on the holdout: `offramp verify {report.study}`."
+        text += f"\nTo evaluate it on the holdout: `offramp verify {report.study}{same_place()}`."
     else:
-        text += f"\nHoldout: quality {best.holdout.quality:.3f} on {best.holdout.n} examples the search never saw"
+        seen = f"quality {best.holdout.quality:.3f} on {counted(best.holdout.n, 'example')}"
+        text += f"\nHoldout: {seen} the search never saw"
         if best.holdout.n_fault:
             text += f", {unreadable_words(best.holdout.n_fault, best.holdout.n)}"
         if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
@@ -212,13 +215,19 @@ def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plot_size(width, height)
+    legend = []
     for name, marker in (("others", "·"), ("front", "●"), ("incumbent", "I"), ("recommended", "R")):
-        label = _best_word(report) if name == "recommended" else name
         if groups[name]:
-            plotext.scatter([x for x, _ in groups[name]], [y for _, y in groups[name]], marker=marker, label=label)
+            plotext.scatter([x for x, _ in groups[name]], [y for _, y in groups[name]], marker=marker)
+            legend.append(f"{marker} {_best_word(report) if name == 'recommended' else name}")
+    shown = [point for points_ in groups.values() for point in points_]
+    if shown and not any(x for x, _ in shown):
+        plotext.xlim(0, 1)
+    if shown and not any(y for _, y in shown):
+        plotext.ylim(0, 1)
     plotext.xlabel("$ per 1,000 runs" if axis == "cost" else "latency in s")
     plotext.ylabel("quality")
-    return Text.from_ansi(plotext.build())
+    return Text.from_ansi(f"{plotext.build().rstrip()}\n{'   '.join(legend):^{width}}".rstrip())
 
 
 _MEMBER = (

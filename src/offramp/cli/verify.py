@@ -39,6 +39,7 @@ def verify(
     Nothing that the search found changes. What has been evaluated on the holdout is not run again. The latency probe is
     new each time: warm models, a fixed concurrency, nothing from the ledger, candidates in turns.
     """
+    from offramp.cli.live import RunsDone
     from offramp.search import api
 
     asked: dict[str, Any] = {
@@ -50,21 +51,13 @@ def verify(
         plan = api.plan_verify(study, **asked)
         click.echo(json.dumps(plan_json(plan), indent=2) if as_json else plan_text(plan))
         return
-    live = sys.stderr.isatty() and not as_json
 
     def started(plan: Plan) -> None:
         if not as_json:
             click.echo(plan_text(plan), err=True)
 
-    def progress(phase: str, done: int, of: int) -> None:
-        if live:
-            click.echo(f"\r{phase}: {done}/{of} runs ", nl=False, err=True)
-
-    try:
-        verified = api.verify(study, started=started, progress=progress, **wire(), **asked)
-    finally:
-        if live:
-            click.echo("", err=True)
+    with RunsDone(None if as_json else sys.stderr) as progress:
+        verified = api.verify(study, started=started, progress=progress.show, **wire(), **asked)
     if as_json:
         click.echo(json.dumps(to_json(verified), indent=2, allow_nan=False))
     else:
@@ -73,14 +66,13 @@ def verify(
 
 def plan_text(plan: Plan) -> str:
     """Who, how many runs, and the budget."""
-    from offramp.study.wording import money
+    from offramp.study.wording import counted, money
 
     budget = [money(plan.cap_usd)] if plan.cap_usd is not None else []
-    budget += [f"{plan.cap_calls} requests"] if plan.cap_calls is not None else []
+    budget += [counted(plan.cap_calls, "request")] if plan.cap_calls is not None else []
     expected = "" if plan.expected_usd is None else f", expected {money(plan.expected_usd)}"
-    return (
-        f"{len(plan.members)} candidates, {plan.runs} runs; budget {' and '.join(budget) or 'without a cap'}{expected}."
-    )
+    whom = f"{counted(len(plan.members), 'candidate')}, {counted(plan.runs, 'run')}"
+    return f"{whom}; budget {' and '.join(budget) or 'without a cap'}{expected}."
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -97,13 +89,14 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 def print_verified(done: Verified) -> None:
     """The report as it is now, and what the verification took."""
     from offramp.cli.study_tables import print_report
-    from offramp.study.wording import STOPPED, money
+    from offramp.study.wording import STOPPED, counted, money
 
     print_report(done.report)
     ended = "complete" if done.stopped is None else STOPPED.get(done.stopped, done.stopped)
+    candidates, calls = counted(len(done.plan.members), "candidate"), counted(done.calls, "call")
     click.echo(
-        f"Verification: {ended}. {len(done.plan.members)} candidates, {done.calls} calls, {done.cached_calls} answers "
-        f"reused, {done.failed_calls} failed, {money(done.spent_usd)} spent, {done.elapsed_s:.0f} s."
+        f"Verification: {ended}. {candidates}, {calls}, {counted(done.cached_calls, 'cached answer')}, "
+        f"{done.failed_calls} failed, {money(done.spent_usd)} spent, {done.elapsed_s:.0f} s."
     )
 
 

@@ -69,18 +69,19 @@ def check(
     max_cost_usd: float | None = None, max_p95_s: float | None = None, budget_usd: float | None = None,
     concurrency: int = CONCURRENCY, api_base: PerModel = None, api_key_env: PerModel = None,
     observer: Callable[[Result], None] | None = None, transport: Transport | None = None, timing: Timing | None = None,
-    study_storage: str | None = None,
+    study_storage: str | None = None, started: Callable[[int], None] | None = None,
 ) -> CheckReport:  # fmt: skip
     """Evaluates a promoted feature on its holdout again and says whether it still holds.
 
     Args:
         space: the space file that it came from; where the promotion says by default.
-        storage: whose answers may be reused (SQLAlchemy URL); None requests every answer again.
+        storage: whose answers may be used again, cached (SQLAlchemy URL); None requests every answer again.
         margin: loss of mean score that would be accepted.
         max_cost_usd, max_p95_s: limits of one run; those of the space file's constraints by default.
         budget_usd: cap of the check; three times what the evidence says by default.
         api_base, api_key_env: as for `offramp.load`; where the space file says by default.
         transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
+        started: called with the number of examples before the first call. observer: called with each result.
         study_storage: of the study that was promoted, whose answers are graded again where the judge was replaced; for
             None that in `results/` beside the promotions.
 
@@ -108,6 +109,8 @@ def check(
     pool = promotion.demos.pool
     rows = folder.rows(pool) if pool is not None else ()
     cap = budget_usd if budget_usd is not None else _usual_cost(work)
+    if started is not None:
+        started(len(work.examples))
     with _storage(storage) as store:
         scored = asyncio.run(
             _scored(

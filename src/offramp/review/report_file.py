@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def report(
 
     Args:
         study: its name, the beginning of it, or `latest`.
-        out: the file; `<results>/<study>.html` by default.
+        out: the file; `<results>/<study>.html` by default, or `<study>.html` where that folder cannot be written.
 
     Returns:
         Where it is.
@@ -46,7 +47,8 @@ def report(
     with open_looking(storage, results) as store:
         name = full_name(store, study)
         text = report_html(store, name, weights=weights)
-    path = Path(out) if out is not None else Path(results) / f"{name}.html"
+    folder = Path(results) if os.access(results, os.W_OK) or not Path(results).exists() else Path()
+    path = Path(out) if out is not None else folder / f"{name}.html"
     if path.is_dir():
         raise StorageError(problem(str(path), "is a folder", expected="a file", do="Name another with --out."))
     try:

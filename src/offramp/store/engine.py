@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -135,19 +138,46 @@ def open_store(url: str, *, write_probe: bool = True, create: bool = False) -> S
     parsed = _parsed(url)
     where = shown(parsed)
     _prepare_file(parsed, where, create=create, must_exist=not write_probe)
-    engine = _engine(parsed, where)
-    store = Store(engine)
+    if not write_probe and (made := _read_only(parsed, where)) is not None:
+        return made
+    return _opened(Store(_engine(parsed, where)), parsed, write_probe=write_probe)
+
+
+def _opened(store: Store, url: sa.URL, *, write_probe: bool) -> Store:
     try:
         if write_probe:
-            _keep_private(parsed, where)
+            _keep_private(url, store.url)
         _ready(store, write_probe)
     except (exc.SQLAlchemyError, OSError) as error:
-        engine.dispose()
-        raise open_error(error, where) from None
+        store.close()
+        raise open_error(error, store.url) from None
     except OfframpError:
-        engine.dispose()
+        store.close()
         raise
     return store
+
+
+def _read_only(url: sa.URL, where: str) -> Store | None:
+    """A SQLite file in a folder that cannot be written, where WAL mode could not make its files; None elsewhere.
+
+    What a writer that was killed has left in the log beside it cannot be read, and that is logged.
+    """
+    path = Path(url.database or "")
+    if url.get_backend_name() != "sqlite" or str(path).startswith("file:") or os.access(path.parent, os.W_OK):
+        return None
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        if path.with_name(f"{path.name}-shm").exists():
+            return None
+        _log.warning("%s: the newest entries are in %s, which cannot be read in a read-only folder", where, log.name)
+    at = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+    engine = sa.create_engine(
+        url, creator=lambda: sqlite3.connect(at, uri=True, check_same_thread=False), pool_size=8, max_overflow=24,
+        hide_parameters=True,
+    )  # fmt: skip
+    sa.event.listen(engine, "connect", _tune_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return _opened(Store(engine), url, write_probe=False)
 
 
 def _parsed(url: str) -> sa.URL:

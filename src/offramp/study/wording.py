@@ -50,6 +50,11 @@ def money(usd: float | None) -> str:
     return f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}" if usd >= 0.01 else f"${usd:.2g}"
 
 
+def counted(n: int, one: str, more: str | None = None) -> str:
+    """A number with its noun: `1 call`, `2,000 calls`. `more`: the plural, where it is not `one` and an s."""
+    return f"{n:,} {one if n == 1 else more or f'{one}s'}"
+
+
 def per_thousand(usd: float | None) -> str:
     """The cost of a thousand runs."""
     return money(None if usd is None else usd * 1000)

@@ -321,7 +321,7 @@ def _confidence(found: Migration) -> str:
         lines.append(f"- The search ended early: {plain(found.stopped)}.")
     spent = found.spent
     lines.append(
-        f"- The migration took {spent.calls:,} calls ({spent.cached_calls:,} answers reused), {money(spent.usd)} and "
+        f"- The migration took {spent.calls:,} calls ({spent.cached_calls:,} cached answers), {money(spent.usd)} and "
         f"{spent.elapsed_s / 60:.1f} minutes."
     )
     return "\n".join(lines)
