@@ -43,16 +43,20 @@ class Both:
         model = {"api_base": self.server.url, "api_key_env": "SCRIPTED_API_KEY", **model}
         return CallRequest(model=make_model(**model), messages=tuple(messages), params=params or {})
 
-    def run(self, messages, reply, params=None, **model):
+    def run(self, messages, reply, params=None, first=None, **model):
         """Outcome and what the server received: by LiteLLM, then directly. The last is how often LiteLLM sent."""
+
+        first = first or ServerReply()
 
         async def go():
             request = self.request(messages, params, **model)
             alike = self.request([worded(m, PRIME) for m in messages], params, **model)
             self.replies[:] = [reply]
-            one = await outcome(LiteLLMTransport(5.0), request)
+            reference = LiteLLMTransport(5.0)
+            reference._wire.kind = lambda *_: None  # LiteLLM alone, with its own client
+            one = await outcome(reference, request)
             transport = LiteLLMTransport(5.0)
-            self.replies[:] = [ServerReply(), reply]
+            self.replies[:] = [first, reply]
             await outcome(transport, alike)
             self.asked.clear()
             other = await outcome(transport, request)
@@ -77,7 +81,9 @@ async def outcome(transport, request):
     except CallError as error:
         more = {name: value for name, value in vars(error).items() if name != "latency_s"}
         return type(error).__name__, str(error), more, error.latency_s is None
-    return {name: getattr(reply, name) for name in reply.__slots__ if name != "latency_s"}, reply.latency_s > 0
+    made_up = [{**call, "id": "made up by LiteLLM"} for call in reply.tool_calls if call["id"].startswith("call_")]
+    found = {name: getattr(reply, name) for name in reply.__slots__ if name != "latency_s"}
+    return {**found, "tool_calls": made_up or reply.tool_calls}, reply.latency_s > 0
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +133,8 @@ PARAMS = {
 ROUTES = ["openai/scripted-1", "openai/gpt-4o-mini", "openai/gpt-5-mini", "openai/o3-mini", "openai/some/org-model"]
 
 
-def same(both, messages, reply, params=None, **model):
-    one, other, received = both.run(messages, reply, params, **model)
+def same(both, messages, reply, params=None, first=None, **model):
+    one, other, received = both.run(messages, reply, params, first, **model)
     assert other == one
     if len(received) == 3:  # as LiteLLM sent it, one alike, and directly
         first, _, last = received
@@ -148,9 +154,9 @@ def test_every_parameter_arrives_as_litellm_sends_it_or_is_refused_alike(both, n
     same(both, MESSAGES["system"], ServerReply(), PARAMS[name], route=route)
 
 
-@pytest.mark.parametrize("route", ["hosted_vllm/m", "litellm_proxy/m", "anthropic/claude-haiku-4-5", "azure/m"])
+@pytest.mark.parametrize("route", ["hosted_vllm/m", "litellm_proxy/m", "azure/m"])
 def test_other_dialects_stay_with_litellm(both, route):
-    one, other, _ = both.run(MESSAGES["one"], ServerReply(), None, route=route)
+    one, other, _ = both.run(MESSAGES["one"], ServerReply(), route=route)
     assert other == one
     assert both.asked == [None], "no client is handed to it"
 
@@ -260,6 +266,119 @@ def bodies(draw):
 @given(body=bodies())
 def test_whatever_a_server_says_is_read_as_litellm_reads_it(both, body):
     same(both, MESSAGES["one"], ServerReply(body=body))
+
+
+# ------------------------------------------------------------------------------------------ Anthropic and Gemini
+
+
+def claude(**changes):
+    part = {"type": "text", "text": changes.pop("text", "yes")}
+    usage = {"input_tokens": 10, "output_tokens": 3, **changes.pop("usage", {})}
+    body = {"id": "m1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5", "content": [part],
+            "stop_reason": "end_turn", "stop_sequence": None, "usage": usage}  # fmt: skip
+    return ServerReply(body=json.dumps({**body, **changes}).encode())
+
+
+def gemini(**changes):
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 3, "totalTokenCount": 13, **changes.pop("usage", {})}
+    part = changes.pop("part", {"text": changes.pop("text", "yes")})
+    candidate = {
+        "content": {"parts": [part], "role": "model"},
+        "finishReason": changes.pop("reason", "STOP"),
+        "index": 0,
+    }
+    candidate |= changes.pop("candidate", {})
+    body = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash", "responseId": "r1"}
+    return ServerReply(body=json.dumps({**body, **changes}).encode())
+
+
+OTHERS = {"anthropic/claude-haiku-4-5": claude, "gemini/gemini-2.5-flash": gemini}
+TURNS = {
+    "long": [
+        {"role": "system", "content": "Be brief. " * 2000 + "."},
+        {"role": "user", "content": "word " * 9000 + "."},
+    ],
+    "spaces": [{"role": "system", "content": " a "}, {"role": "user", "content": "b\n"}],
+    "two systems": [{"role": "system", "content": "a"}, {"role": "system", "content": "b"}, USER],
+    "system alone": [{"role": "system", "content": "a"}],
+    **MESSAGES,
+}
+THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2048}
+MORE_PARAMS = {**PARAMS, "thinking budget": THINKING, "top_k": {"top_k": 5}}
+
+
+@pytest.mark.parametrize("route", OTHERS)
+@pytest.mark.parametrize("name", TURNS)
+def test_messages_in_other_dialects_arrive_as_litellm_sends_them(both, name, route):
+    reply = OTHERS[route]()
+    received = same(both, TURNS[name], reply, first=reply, route=route)
+    if name in ("one", "system", "demos", "unicode", "long"):
+        assert len(received) == 3 and both.asked == []
+
+
+@pytest.mark.parametrize("route", OTHERS)
+@pytest.mark.parametrize("name", MORE_PARAMS)
+def test_parameters_in_other_dialects_arrive_as_litellm_sends_them(both, name, route):
+    reply = OTHERS[route]()
+    same(both, MESSAGES["system"], reply, MORE_PARAMS[name], first=reply, route=route)
+
+
+ANTHROPIC_REPLIES = {
+    "cached": claude(usage={"cache_read_input_tokens": 7, "cache_creation_input_tokens": 2, "service_tier": "priority"}),
+    "written": claude(usage={"cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 0}}),
+    "length": claude(stop_reason="max_tokens"),
+    "stopped": claude(stop_reason="stop_sequence", stop_sequence="x"),
+    "refusal": claude(stop_reason="refusal"),
+    "thinking": claude(content=[{"type": "thinking", "thinking": "a", "signature": "s"}, {"type": "text", "text": "b"}]),
+    "two texts": claude(content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
+    "tool": claude(content=[{"type": "tool_use", "id": "t", "name": "look", "input": {}}], stop_reason="tool_use"),
+    "nothing": claude(content=[]),
+    "think": claude(text="<think>a</think>b"),
+    "no usage": claude(usage={"input_tokens": 0, "output_tokens": 0}),
+    "another model": claude(model="claude-3-haiku-20240307"),
+    "odd": claude(context_management={"applied_edits": []}, container=None),
+    "rate": ServerReply(status=429, body=b'{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}',
+                        headers={"retry-after": "3"}),
+    "overloaded": ServerReply(status=529, body=b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}'),
+    "invalid": ServerReply(status=400, body=b'{"type":"error","error":{"type":"invalid_request_error","message":"bad"}}'),
+    "long": ServerReply(status=400, body=b'{"type":"error","error":{"type":"invalid_request_error",'
+                                         b'"message":"prompt is too long: 9 tokens > 8 maximum"}}'),
+    "html": ServerReply(status=502, body=b"<html>", headers={"Content-Type": "text/html"}),
+    "not json": ServerReply(body=b"{broken"),
+    "reset": ServerReply(reset=True),
+}  # fmt: skip
+GEMINI_REPLIES = {
+    "cached": gemini(usage={"cachedContentTokenCount": 4}),
+    "details": gemini(usage={"promptTokensDetails": [{"modality": "TEXT", "tokenCount": 10}]}),
+    "pictures": gemini(usage={"promptTokensDetails": [{"modality": "IMAGE", "tokenCount": 8}]}),
+    "thoughts": gemini(usage={"thoughtsTokenCount": 20, "totalTokenCount": 33}),
+    "sum": gemini(usage={"totalTokenCount": 20}),
+    "length": gemini(reason="MAX_TOKENS"),
+    "safety": gemini(reason="SAFETY"),
+    "recitation": gemini(candidate={"finishReason": "RECITATION", "content": {}}),
+    "blocked": ServerReply(body=b'{"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 3}}'),
+    "tool": gemini(part={"functionCall": {"name": "look", "args": {}}}),
+    "thought": gemini(part={"text": "hm", "thought": True}),
+    "signed": gemini(part={"text": "yes", "thoughtSignature": "abc"}),
+    "scores": gemini(candidate={"avgLogprobs": -0.1, "safetyRatings": []}),
+    "another model": gemini(modelVersion="gemini-2.5-flash-002"),
+    "no version": gemini(modelVersion=None),
+    "rate": ServerReply(status=429, body=b'{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED"}}'),
+    "invalid": ServerReply(status=400, body=b'{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}'),
+    "server": ServerReply(status=503, body=b'{"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}'),
+    "not json": ServerReply(body=b"{broken"),
+    "reset": ServerReply(reset=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("route", "name"),
+    [(route, name) for route, found in zip(OTHERS, (ANTHROPIC_REPLIES, GEMINI_REPLIES), strict=True) for name in found],
+)
+def test_replies_in_other_dialects_are_read_as_litellm_reads_them(both, route, name):
+    replies = ANTHROPIC_REPLIES if route.startswith("anthropic") else GEMINI_REPLIES
+    received = same(both, MESSAGES["system"], replies[name], first=OTHERS[route](), route=route)
+    assert len(received) == 3, "nothing is sent twice"
 
 
 @pytest.mark.parametrize("seed", range(3))

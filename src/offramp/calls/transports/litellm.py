@@ -30,7 +30,7 @@ from offramp.calls.failures import (
 from offramp.calls.retries import retry_after_s
 from offramp.calls.transports.headers import notice_in
 from offramp.calls.transports.replies import failure_for, read_reply, token_usage, upstream_failure
-from offramp.calls.transports.wire import ChatWire, playing_back, watching
+from offramp.calls.transports.wire import Wire, watching
 from offramp.media import expanded
 from offramp.models.capabilities import allowed_openai_params
 from offramp.records import CallReply, CallRequest, Model
@@ -65,7 +65,7 @@ class LiteLLMTransport:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s, self._ready = timeout_s, False
-        self._wire = ChatWire(timeout_s)
+        self._wire = Wire(timeout_s)
 
     async def prepare(self, model: Model) -> None:
         """Import LiteLLM and let it load what it loads late, so that no request's latency or time-out holds it."""
@@ -89,7 +89,7 @@ class LiteLLMTransport:
         if self._wire.known(kind):
             return await self._directly(request, key, kind, messages)
         with watching() as watch:
-            reply = await self._through_litellm(request, key, self._wire.client(key, request.model.api_base))
+            reply = await self._through_litellm(request, key, self._wire.client(kind, key, request.model.api_base))
         self._wire.learn(kind, watch, messages, reply)
         return reply
 
@@ -114,7 +114,7 @@ class LiteLLMTransport:
             reply, outcome, latency_s = None, error, time.perf_counter() - began
         if reply is not None:
             return reply
-        client = playing_back(key, request.model.api_base, outcome)
+        client = self._wire.playing_back(kind, key, request.model.api_base, outcome)
         return await self._through_litellm(request, key, client, took_s=latency_s)
 
     async def _through_litellm(
