@@ -133,6 +133,12 @@ def read_cell(value: object, *, kind: MediaKind, base: Path, where: str) -> str:
     return found
 
 
+def path_of(value: object) -> Path | None:
+    """The file that a reference stands for; None for what is kept in memory, and for other values."""
+    kept = _kept.get(value) if isinstance(value, str) else None
+    return None if kept is None else kept.path
+
+
 def type_of(reference: str) -> str:
     """Its media type, such as `image/png`."""
     return reference[len("media:") :].partition(";")[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.cli.options import AS_JSON, PATH, TEXT, same_place, study_options, wire
+from offramp.cli.options import AS_JSON, PATH, TEXT, TRUST, same_place, study_options, wire
 
 if TYPE_CHECKING:
     from offramp.search.engine import JobResult
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
               help="Start from this study: front, results, history.")  # fmt: skip
 @click.option("--from-storage", type=TEXT, metavar="URL", help="Where that study is  [default: as --storage]")
 @study_options
+@TRUST
 @click.option("--dry-run", is_flag=True, help="Show what to expect; write and spend nothing.")
 @AS_JSON
 def optimize(
     space: Path, budget_usd: float | None, budget_calls: int | None, storage: str | None, results: Path, dry_run: bool,
-    as_json: bool, **rest: Any,
+    as_json: bool, trust: bool, **rest: Any,
 ) -> None:  # fmt: skip
     """Search the space file SPACE for the best trade of quality, cost and latency.
 
@@ -43,9 +44,9 @@ def optimize(
     if not as_json and not dry_run:
         click.echo(f"offramp: preparing {space}", err=True)
     from offramp.job.declared import check_declared
-    from offramp.space.load import load_space
+    from offramp.job.trust import load_for
 
-    declared = check_declared(load_space(space))  # before the imports below, which take seconds
+    declared = check_declared(load_for(space, trust=trust))  # before the imports below, which take seconds
     from offramp.cli.live import LiveView
     from offramp.search import api
     from offramp.search.estimate import job_summary

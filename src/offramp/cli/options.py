@@ -81,6 +81,9 @@ FEED = click.option(
 SPACE = click.option("--space", type=PATH, help="The study's space file, if it has moved.")
 LABEL = click.option("--label", default="production", show_default=True, help="Label of the feature.")
 WEIGHTS = click.option("--weights", metavar="W", help="Other weights, such as quality=.6,cost=.3,latency=.1")
+TRUST = click.option(
+    "--trust", is_flag=True, help="Trust the file's project from now on: it may name files, code and keys beyond it."
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 WHY = click.option("--why", metavar="TEXT", help="The reason, for the history.")
 BY = click.option("--by", metavar="NAME", envvar="OFFRAMP_BY", help="Who does it  [default: your user name]")

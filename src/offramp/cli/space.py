@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from offramp.cli.options import AS_JSON, PATH
+from offramp.cli.options import AS_JSON, PATH, TRUST
 from offramp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,11 +28,12 @@ def space() -> None:
 @space.command()
 @click.argument("file", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, even for a file with mistakes.")
+@TRUST
 @click.pass_context
-def check(ctx: click.Context, file: Path, as_json: bool) -> None:
+def check(ctx: click.Context, file: Path, as_json: bool, trust: bool) -> None:
     """Check the space file FILE with its data and models. Writes and spends nothing."""
     try:
-        summary, warnings = _summary(file)
+        summary, warnings = _summary(file, trust)
     except UsageError as error:
         if not as_json:
             raise
@@ -93,12 +94,12 @@ def schema() -> None:
     click.echo(schema_text(), nl=False)
 
 
-def _summary(file: Path) -> tuple[dict[str, str], list[str]]:
+def _summary(file: Path, trust: bool) -> tuple[dict[str, str], list[str]]:
     """Names and values for people, and the warnings among them."""
     from offramp.job.declared import check_declared
-    from offramp.space.load import load_space
+    from offramp.job.trust import load_for
 
-    declared = check_declared(load_space(file))  # before the imports below, which take seconds
+    declared = check_declared(load_for(file, trust=trust))  # before the imports below, which take seconds
     from offramp.job.checks import job_warnings, missing_here
     from offramp.job.reserving import check_reservable
     from offramp.job.resolve import resolve_job

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from offramp.errors import SpaceError, problem
+from offramp.job.trust import refuse_untrusted, refuse_untrusted_media
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
 from offramp.records import Model
@@ -51,9 +52,12 @@ def check_declared(loaded: LoadedSpace, *, stored: bool = False) -> Declared:
     """
     if not stored:
         check_space(loaded)
+        refuse_untrusted(loaded)
     models, searched = _models(loaded)
     texts = instruction_texts(loaded)
     task = load_task(loaded.space, base=loaded.base, models=models, where=str(loaded.path))
+    if not stored:
+        refuse_untrusted_media(loaded, task)
     return Declared(loaded=loaded, models=models, searched=searched, texts=texts, task=task)
 
 

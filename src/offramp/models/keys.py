@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from urllib.parse import urlsplit
 
 from offramp.records import Model
@@ -64,10 +65,23 @@ AMBIENT_SIGNS: dict[str, tuple[str, ...]] = {
 KEYLESS = frozenset({"local", "ollama", "ollama_chat", "lemonade", "lm_studio", "hosted_vllm", "llamafile"})
 """Servers of the user's own."""
 
-_VENDOR_HOSTS = (
-    ".openai.com", ".azure.com", ".anthropic.com", ".googleapis.com", ".mistral.ai", ".groq.com", ".deepseek.com",
-    ".x.ai", ".cohere.com", ".cohere.ai", ".together.xyz", ".together.ai", ".fireworks.ai", ".openrouter.ai",
-)  # fmt: skip
+_HOSTS: dict[str, tuple[str, ...]] = {
+    "openai": (".openai.com",), "azure": (".azure.com",), "anthropic": (".anthropic.com",),
+    "gemini": (".googleapis.com",), "mistral": (".mistral.ai",), "groq": (".groq.com",), "deepseek": (".deepseek.com",),
+    "xai": (".x.ai",), "cohere": (".cohere.com", ".cohere.ai"), "together_ai": (".together.xyz", ".together.ai"),
+    "fireworks_ai": (".fireworks.ai",), "openrouter": (".openrouter.ai",),
+}  # fmt: skip
+_VENDOR_HOSTS = tuple(host for hosts in _HOSTS.values() for host in hosts)
+_MORE_HOSTS: dict[str, tuple[str, ...]] = {
+    "azure_ai": (".azure.com",), "codestral": (".mistral.ai",), "cohere_chat": (".cohere.com", ".cohere.ai"),
+    "dashscope": (".aliyuncs.com",), "databricks": (".azuredatabricks.net",), "lambda_ai": (".lambda.ai",),
+    "vercel_ai_gateway": (".vercel.sh",), "zai": (".z.ai",), "replicate": (".replicate.com",),
+}  # fmt: skip
+_NOT_OF_MODELS = re.compile(
+    r"^(AWS|GITHUB|GH|GITLAB|NPM|PYPI|TWINE|SLACK|STRIPE|DOCKER|VAULT|KUBE|SSH|PG|DATABASE|DB)_"
+    r"|^(PGPASSWORD|DATABASE_URL|GOOGLE_APPLICATION_CREDENTIALS|HOME|PATH|USER)$"
+)
+"""Names of variables that hold secrets of other services, which no model needs as its key."""
 
 
 def is_set(variable: str) -> bool:
@@ -107,6 +121,42 @@ def usual_key(provider: str, api_base: str | None) -> str | None:
         if address.scheme != "https" or not f".{address.hostname or ''}".lower().endswith(_VENDOR_HOSTS):
             return None
     return names[0] if is_set(names[0]) or not any(map(is_set, names)) else None
+
+
+def strange_address(variable: str | None, route: str, api_base: str | None) -> str | None:
+    """What is strange about sending a variable's value as the key of a model; None where nothing is.
+
+    A provider's usual variable belongs to that provider, and some variables to no model at all. What is on this machine
+    may have any key, and a variable with a name of your own may go anywhere.
+    """
+    if variable is None or (api_base is not None and is_loopback(api_base)):
+        return None
+    owners = [provider for provider, names in PROVIDER_KEYS.items() if variable in names]
+    other_service = not owners and _NOT_OF_MODELS.search(variable) is not None
+    if not owners and not other_service:
+        return None
+    provider = route.partition("/")[0] if "/" in route else "openai"
+    address = urlsplit(api_base or "")
+    to = address.hostname or provider
+    if other_service:
+        own = variable.startswith(("GITHUB_", "GH_")) and f".{to}".endswith((".github.ai", ".github.com"))
+        own = own or (provider in ("bedrock", "sagemaker", "github") and api_base is None)
+        return None if own else f"the value of {variable} would be sent to {to}, and it is not the key of a model"
+    if api_base is None:
+        near = any(owner in provider for owner in owners)
+        return None if near else f"the key of {owners[0]} ({variable}) would be sent to {provider}"
+    if address.scheme == "https" and any(_is_host_of(owner, address.hostname or "") for owner in owners):
+        return None
+    return f"the key of {owners[0]} ({variable}) would be sent to {address.scheme}://{address.hostname}"
+
+
+def _is_host_of(provider: str, host: str) -> bool:
+    """Whether an address is one of the provider's: by its known hosts, else by the name of its domain."""
+    known = (*_HOSTS.get(provider, ()), *_MORE_HOSTS.get(provider, ()))
+    if known:
+        return f".{host}".lower().endswith(known)
+    labels = host.lower().split(".")
+    return len(labels) > 1 and labels[-2] == provider.removesuffix("_ai").removesuffix("_chat")
 
 
 def missing_key(model: Model) -> str | None:

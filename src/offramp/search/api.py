@@ -107,7 +107,8 @@ def options_of(
 
 def optimize(space: Space, *, storage: str | None = None, results: str | Path = "results",
              observer: Observer | None = None, from_study: str | None = None, from_storage: str | None = None,
-             transport: Transport | None = None, timing: Timing | None = None, **limits: Any) -> JobResult:  # fmt: skip
+             transport: Transport | None = None, timing: Timing | None = None, trust: bool = False,
+             **limits: Any) -> JobResult:  # fmt: skip
     """Searches a space, or continues its study, and writes `<results>/<study>.json`.
 
     Args:
@@ -119,6 +120,7 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
             study than without it, so the same name again continues.
         from_storage: where that study is; `storage` by default.
         transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
+        trust: whether the file may reach beyond its project: files and code outside of it, keys to other addresses.
         limits: trials, usd, calls, minutes, seed, concurrency; they go before those of the file.
 
     Returns:
@@ -127,7 +129,7 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
     Raises:
         UsageError: it cannot be run as written; nothing was written or spent.
     """
-    job = resolve_job(_given(space), to_run=True)
+    job = resolve_job(_given(space, trust), to_run=True)
     options = options_of(job, **limits)
     folder = Path(results)
     url = storage or default_storage(folder)
@@ -144,8 +146,8 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
     return result
 
 
-def _given(space: Space) -> LoadedSpace | Declared:
-    return space if isinstance(space, Declared) else as_loaded(space)
+def _given(space: Space, trust: bool) -> LoadedSpace | Declared:
+    return space if isinstance(space, Declared) else as_loaded(space, trust=trust)
 
 
 def _started(job: ResolvedJob, options: Options, store: Store, study: str, storage: str | None) -> ResolvedJob:
@@ -245,10 +247,10 @@ def write_report(folder: Path, result: JobResult) -> Path:
 
 def dry_run(
     space: Space, *, storage: str | None = None, results: str | Path = "results", from_study: str | None = None,
-    from_storage: str | None = None, **limits: Any,
+    from_storage: str | None = None, trust: bool = False, **limits: Any,
 ) -> tuple[ResolvedJob, Estimate]:  # fmt: skip
     """What `optimize` would take. Writes nothing, spends nothing, needs no key."""
-    job = resolve_job(_given(space))
+    job = resolve_job(_given(space, trust))
     options = options_of(job, **limits)
     url = storage or default_storage(Path(results))
     warm = None

@@ -31,6 +31,7 @@ class LoadedSpace:
         base: folder that relative paths in the file start from.
         lines: dotted key (list positions included, as in `models.0.name`) to 1-based line.
         text_hash: content hash of the text; comments count.
+        trusted: whether its user has said that it may reach beyond its project, as a program's own space may.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class LoadedSpace:
     space: SpaceFile
     lines: Mapping[str, int]
     text_hash: str
+    trusted: bool = False
 
     def line(self, key: str) -> int | None:
         """Line of a key, or of the innermost part around it that has one; None if none has."""
@@ -72,21 +74,25 @@ def load_space(path: Path) -> LoadedSpace:
     return LoadedSpace(path=path, base=path.parent, space=space, lines=tree.lines, text_hash=content_hash(text))
 
 
-def as_loaded(space: str | Path | LoadedSpace | SpaceFile, *, base: Path = Path()) -> LoadedSpace:
+def as_loaded(
+    space: str | Path | LoadedSpace | SpaceFile, *, base: Path = Path(), trust: bool = False
+) -> LoadedSpace:  # fmt: skip
     """A space, whether given by its path, as one that was loaded, or as a `SpaceFile` that a program made.
 
     Args:
         base: folder that relative paths of a `SpaceFile` start from.
+        trust: whether the file may reach beyond its project.
 
     Raises:
         SpaceError: as `load_space`.
     """
     if isinstance(space, LoadedSpace):
-        return space
+        return replace(space, trusted=space.trusted or trust)
     if isinstance(space, SpaceFile):
         text = space.model_dump_json()
-        return LoadedSpace(path=base / space.name, base=base, space=space, lines={}, text_hash=content_hash(text))
-    return load_space(Path(space))
+        hash_ = content_hash(text)
+        return LoadedSpace(path=base / space.name, base=base, space=space, lines={}, text_hash=hash_, trusted=True)
+    return replace(load_space(Path(space)), trusted=trust)
 
 
 def space_from_json(text: str) -> SpaceFile:

@@ -18,7 +18,7 @@ from typing import Any
 from offramp.errors import StorageError, UsageError, nearest, problem
 from offramp.job.resolve import resolve_job
 from offramp.models import embedded
-from offramp.space.load import load_space
+from offramp.space.load import as_loaded
 from offramp.space.model import DatasetPart
 from offramp.starter.columns import Guess, guess_columns
 from offramp.starter.space_text import LOCAL, Start, checks_text, space_text, stub_rows
@@ -143,7 +143,7 @@ def start(
     new[here / f"test_{_stem(name)}.py"] = checks_text(name, space.name)
     written = _write(new, copies={} if copy_from is None else {path: copy_from})
     try:
-        resolve_job(load_space(space))
+        resolve_job(as_loaded(space, trust=True))
     except BaseException:
         for file in written:
             file.unlink(missing_ok=True)
@@ -213,7 +213,7 @@ def _write(new: Mapping[Path, str], *, copies: Mapping[Path, Path] | None = None
 
 def _to_pull(space: Path) -> tuple[str, ...]:
     """Embedded models that the file names and this machine does not have."""
-    models = resolve_job(load_space(space)).models.values()
+    models = resolve_job(as_loaded(space, trust=True)).models.values()
     return tuple(model.route for model in models if model.local and not embedded.is_pulled(model.route))
 
 
