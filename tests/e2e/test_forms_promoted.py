@@ -17,10 +17,15 @@ import pytest
 
 import offramp
 from offramp.errors import UsageError
+from offramp.job.resolve import resolve_job
+from offramp.lifecycle.migration.origin import read_origin
+from offramp.lifecycle.migration.spaces import alone, model_part, searched
 from offramp.promote import promoting, recheck
 from offramp.promote.exports.exporting import FORMS as EXPORTS
 from offramp.promote.exports.exporting import export, source_of
 from offramp.search.api import JobResult
+from offramp.space.model import ModelPart
+from offramp.space.params import assignments
 from offramp.testing.server import ScriptedServer, ServerReply
 from search_jobs import LABELS, PRICES, write_space
 
@@ -124,6 +129,10 @@ def test_a_form_is_promoted_checked_and_loaded_with_the_requests_that_were_measu
     promoted = promoting.promote("latest", results=tmp_path / "results", promotions=tmp_path, by="ada").promotion
     form = f"{next(iter(stated))} {next(iter(stated.values()))}"
     assert promoted.program.form == form and promoted.evidence.sent is None
+    assert promoted.evidence.requests_matched == 5, "every run on the holdout is on the ledger, sample by sample"
+    again = len(server.requests)
+    assert offramp.optimize(path, results=tmp_path / "results").error is None
+    assert len(server.requests) == again, "nothing is asked again"
     verifying = promoted.instructions.get("verify", "")
     assert verifying.endswith("The task:\nClear.") is (form != "self_consistency 3")
     assert promoted.rendering is None and "takes several requests" in str(promoted.rendering_refused)
@@ -152,3 +161,44 @@ def test_a_form_is_promoted_checked_and_loaded_with_the_requests_that_were_measu
         if tool != "json":  # the promotion as it is
             with pytest.raises(UsageError, match=r"takes several requests.*Use `offramp\.load`"):
                 export(source_of("landscape", promotions=tmp_path), tool)
+
+
+@pytest.mark.parametrize("stated", FORMS[1:], ids=lambda stated: next(iter(stated)))
+def test_a_migration_runs_the_promoted_form_on_another_model(
+    stated: dict[str, Any], server: ScriptedServer, tmp_path: Path
+) -> None:
+    verifier = {} if "self_consistency" in stated else {"verifier": {"params": {"max_tokens": 60, "top_p": 0.9}}}
+    params = {"max_tokens": 30, **({} if "temperature" in stated else {"temperature": 0.0})}
+    path = space_of(
+        tmp_path, server, stated, incumbent={"model": "small", "form": stated}, params=params,
+        program={"form": stated, **verifier}, splits={"train": 0, "search": 2, "holdout": 2},
+    )  # fmt: skip
+    path.write_text(path.read_text().replace("- max_tokens\n", "- max_tokens\n  - top_p\n"))
+    server.requests.clear()
+    job = offramp.optimize(path, results=tmp_path / "results")
+    assert job.error is None
+    promoting.promote("latest", results=tmp_path / "results", promotions=tmp_path, by="ada", force=True, why="small")
+    storage = f"sqlite:///{tmp_path / 'results' / 'offramp.db'}"
+    origin = read_origin("landscape", label="production", promotions=tmp_path, storage=storage)
+    assert origin.candidate.predictor_params == ({"verify": {"max_tokens": 60, "top_p": 0.9}} if verifier else {})
+    sent = [request.body for request in server.requests if "accepted:" in str(request.body["messages"])]
+    assert {body["max_tokens"] for body in sent} == ({60} if verifier else set())
+    alone_on_it = resolve_job(alone(origin, origin.candidate, model_part(origin, "small")))
+    [only] = assignments(alone_on_it.search_params)
+    assert alone_on_it.candidate(only).id == origin.candidate.id
+    small = model_part(origin, "small")
+    assert isinstance(small, ModelPart)
+    large = small.model_copy(update={"name": "large", "route": "openai/large"})
+    job_again = resolve_job(searched(origin, [large], incumbent=True))
+    assert job_again.incumbent is not None and job_again.incumbent.id == origin.candidate.id
+
+
+@pytest.mark.parametrize("form", [{"best_of": 3, "temperature": 0.7}, {"verify_then_retry": 2}])
+def test_a_cap_on_calls_holds_for_every_request_of_a_run(
+    form: dict[str, Any], server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.requests.clear()
+    path = space_of(tmp_path, server, ["predict", form], budget={"calls": 17})
+    job = offramp.optimize(path, results=tmp_path / "results")
+    assert len(server.requests) == job.calls <= 17
+    assert job.spent_usd == pytest.approx(len(server.requests) * USD)

@@ -147,3 +147,40 @@ def test_a_proposer_is_sent_what_it_accepts_of_what_the_file_does_not_state(reso
 def test_what_a_file_states_for_a_proposer_and_its_model_rejects_is_refused(resolved):
     with pytest.raises(SpaceError, match=r"propose\.params.*temperature"):
         resolved([MINI], more="propose: {model: gemini/gemini-3.5-flash-lite, params: {temperature: 1.0}}\n")
+
+
+@pytest.mark.parametrize(
+    ("models", "params", "program", "said"),
+    [
+        ([GPT5], "{}", "form: {best_of: 3, temperature: 0.7}", ["program.form: 'openai/gpt-5' does not", "temperature=0.7"]),
+        ([MINI, GPT5], "{max_tokens: 50}", "form: [predict, {self_consistency: 3, temperature: 0.5}]", ["program.form: 'openai/gpt-5' does not", "temperature=0.5", "Leave it out, or leave the model out."]),
+        ([GPT5], "{}", "form: {verify_then_retry: 1}, verifier: {params: {temperature: 0.0}}", ["program.verifier.params: 'openai/gpt-5' does not", "temperature=0.0"]),
+        ([GPT5], "{reasoning_effort: low}", "form: {verify_then_retry: 1}, verifier: {params: {reasoning_effort: none}}", ["program.verifier.params", "reasoning_effort='none'"]),
+    ],
+)  # fmt: skip
+def test_what_a_form_sends_by_itself_is_asked_too(resolved, models, params, program, said):
+    with pytest.raises(SpaceError) as refused:
+        resolved(models, params, incumbent=f"{{model: {models[-1]}}}", more=f"program: {{{program}}}\n")
+    assert all(text in str(refused.value) for text in said), refused.value
+
+
+def test_a_form_that_samples_at_a_models_own_temperature_is_named(resolved):
+    job = resolved([GPT5], "{}", more="program: {form: [predict, {best_of: 3}]}\n")
+    [said] = [text for text in job_warnings(job) if "program.form" in text]
+    assert said.startswith("program.form: best_of 3: no temperature is stated, so each model samples at its own.")
+    job = resolved([MINI], "{temperature: 0.5}", more="program: {form: [predict, {best_of: 3}]}\n")
+    assert not [text for text in job_warnings(job) if "program.form" in text]
+
+
+@pytest.mark.parametrize("name", ["accepted", "objection"])
+@pytest.mark.parametrize("form", ["{best_of: 3}", "{verify_then_retry: 1}"])
+def test_a_task_with_a_field_that_a_verifying_call_gives_is_refused(tmp_path, name, form):
+    (tmp_path / "rows.csv").write_text(f"ticket,{name}\n" + "\n".join(f"t{i},yes" for i in range(20)) + "\n")
+    path = tmp_path / "routing.yaml"
+    path.write_text(
+        f"schema_version: 1\nname: routing\ntask: {{signature: 'ticket -> {name}: str'}}\ndataset: {{path: rows.csv}}\n"
+        f"metric: {{kind: exact, field: {name}}}\nmodels: [{MINI}]\ninstructions: {{today: Route it.}}\n"
+        f"incumbent: {{model: {MINI}}}\nparams: {{temperature: 0.5}}\nprogram: {{form: {form}}}\n"
+    )
+    with pytest.raises(SpaceError, match=f"a verifying call gives '{name}', and the task has a field of that name"):
+        resolve_job(load_space(path))

@@ -6,6 +6,7 @@ import pytest
 
 from offramp.search import api
 from offramp.search.estimate import job_summary
+from offramp.space.forms import VERIFY_TEXT, verify_text
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import PRICES, answered_by, reply_to, run_job, write_space
 
@@ -116,3 +117,31 @@ def test_a_judge_is_in_calls_cost_and_caps(tmp_path):
 def test_a_space_is_its_product(tmp_path):
     space = job(tmp_path, params={"temperature": {"choices": [0.0, 0.5]}, "max_tokens": {"choices": [8, 16]}})
     assert expected(space, tmp_path)[1].candidates == len(list(product("ab", "cde", "fg", "hi"))) + 1
+
+
+FORMS = {
+    "predict": (1, 1), "self_consistency 3": (3, 1), "best_of 2": (4, 2), "verify_then_retry 2": (5, 5),
+}  # fmt: skip
+"""The most requests of one run, and how many follow one another."""
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_most_requests_of_a_form_are_expected_and_paid_and_those_of_a_step_wait_together(tmp_path, name):
+    kind, _, n = name.partition(" ")
+    form = {kind: int(n)} if n else kind
+    one = {
+        "objectives": {"quality": {}, "cost": None, "latency": None},
+        "params": {"max_tokens": 16, "temperature": 0.5},
+    }
+    shared = {"incumbent": None, "instructions": {"vague": "Vague."}, "models": models()[:1], **one}
+    _, plain = expected(job(tmp_path / "plain", program={"form": "predict"}, **shared), tmp_path)
+    _, found = expected(job(tmp_path / "form", program={"form": form}, **shared), tmp_path)
+    requests, steps = FORMS[name]
+    assert found.candidates == plain.candidates == 1 and plain.calls == 4 + 3
+    assert found.calls == requests * plain.calls
+    assert found.minutes == pytest.approx(steps * plain.minutes)
+    verifying = requests - {"best_of": 2, "verify_then_retry": 3}.get(kind, requests)
+    read = (len(verify_text(VERIFY_TEXT, "Vague.")) - len("Vague.")) / 4  # USD per million tokens: 1
+    paid = requests * plain.cost_usd + verifying * plain.calls * read * 1e-6
+    assert found.cost_usd == pytest.approx(paid, abs=plain.calls * requests * 1e-6)  # tokens are whole
+    assert ("requests of one run" in found.basis) is kind.startswith(("best_of", "verify"))

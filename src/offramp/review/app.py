@@ -112,6 +112,10 @@ def _pieces(app: FastAPI, library: Library) -> None:
     def demos(name: str, candidate: str = "") -> Response:
         return _page("_demos.html.j2", demos=library.study(name).source.bootstrapped(candidate))
 
+    @app.get("/studies/{name}/turns")
+    def turns(name: str, candidate: str = "") -> Response:
+        return _page("_demos.html.j2", demos=library.study(name).source.turns(candidate))
+
     @app.get("/studies/{name}/data.json")
     def data(name: str, weights: str | None = None) -> Response:
         return JSONResponse(library.study(name, parse_weights(weights)).source.report.to_json())

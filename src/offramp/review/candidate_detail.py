@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from offramp.errors import OfframpError
 from offramp.program.demos import choose_demos, distinct
-from offramp.records import Candidate, DemoKind, Example
+from offramp.records import Candidate, DemoKind, Example, Split
 from offramp.review.comparison_view import ComparisonView
 from offramp.review.escaping import as_text
 from offramp.review.rows import Row
 from offramp.space.load import space_from_json
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
+from offramp.store.results import ResultStore
 from offramp.store.studies import StudyRow
 from offramp.study.domain.sent_values import as_sent
 from offramp.study.queries.dataset_rows import Dataset
@@ -76,6 +77,8 @@ class Detail:
     Attributes:
         number: of its trial. origin: who proposed it, in words.
         demos_note: how demos are chosen, where they are not shown; None where they are, or there are none.
+        turns: the requests of one run, of a form of several; empty for other forms, and where they are loaded later.
+        has_turns: whether it is such a form.
         versus: wins and losses against the incumbent; None for the incumbent itself and where there is none.
     """
 
@@ -86,6 +89,8 @@ class Detail:
     instructions: tuple[Instruction, ...]
     demos: tuple[Demo, ...]
     demos_note: str | None
+    turns: tuple[Demo, ...]
+    has_turns: bool
     versus: ComparisonView | None
 
 
@@ -240,3 +245,34 @@ async def bootstrapped_demos(store: Store, loaded: LoadedStudy, candidate: Candi
         for name, rows in found.items()
         for row in rows
     )
+
+
+async def turns_of_a_run(store: Store, loaded: LoadedStudy, candidate: Candidate) -> tuple[Demo, ...]:
+    """What one run of a form of several requests asked and was answered, request by request, from the ledger.
+
+    The run is that of its first example of the search split. No model is asked; as for `bootstrapped_demos`, the
+    program itself runs.
+
+    Returns:
+        One row for each request; empty where an answer is missing.
+    """
+    from offramp.job.session import open_session
+
+    job = loaded.job
+    known = ResultStore(store).get(loaded.row.name, Split.SEARCH, candidate.id)
+    example = next((e for e in job.task.splits.search if e.id in known and known[e.id].score is not None), None)
+    if example is None or not job.space.store_text:
+        return ()
+    async with open_session(job, store=store, study=loaded.row.name) as session:
+        program = await session.evaluator.program(candidate)
+        outcome = await program.run(example)
+        if session.recorded.unknown:
+            return ()
+    found, before = [], ""
+    for exchange in outcome.exchanges:
+        first, last = (as_text(exchange.request.messages[i]["content"]) for i in (0, -1))
+        asked = () if first == before else (("instruction", first), ("input", last))
+        asker = ("request", f"{exchange.predictor}, step {exchange.step}")
+        found.append((asker, *asked, ("answer", exchange.reply.text)))
+        before = first
+    return tuple(found)

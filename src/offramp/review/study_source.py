@@ -25,11 +25,13 @@ from offramp.review.candidate_detail import (
     origin_words,
     read_pool,
     settings_of,
+    turns_of_a_run,
 )
 from offramp.review.charts import LineChart, line_charts
 from offramp.review.comparison_view import ComparisonView, Filter, Names, brief_view, filtered_view, slice_columns
 from offramp.review.decision import Decision, decide, no_decision
 from offramp.review.rows import Row, labels_of, rows_of
+from offramp.space.forms import spec_of
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
@@ -168,11 +170,21 @@ class StudySource:
         except (OfframpError, OSError):
             return ()
 
+    def turns(self, candidate: str) -> tuple[Demo, ...]:
+        """The requests of one run of a form of several; none for other forms, and where answers are missing."""
+        kept = self.candidate(candidate)
+        if kept is None or not spec_of(kept.candidate.module).several:
+            return ()
+        try:
+            return BACKGROUND.wait(turns_of_a_run(self.store, self._loaded, kept.candidate))
+        except (OfframpError, OSError):
+            return ()
+
     def detail(self, row: Row, *, bootstrapped: bool = False) -> Detail | None:
         """One candidate in full; None if it is not stored.
 
         Args:
-            bootstrapped: with bootstrapped demos, which take seconds.
+            bootstrapped: with bootstrapped demos and the requests of a run, which take seconds.
         """
         kept, today = self.candidate(row.id), self.report.incumbent
         if kept is None:
@@ -188,6 +200,8 @@ class StudySource:
             instructions=instructions_of(kept.candidate, before),
             demos=demos or (self.bootstrapped(row.id) if bootstrapped else ()),
             demos_note=note,
+            turns=self.turns(row.id) if bootstrapped else (),
+            has_turns=spec_of(kept.candidate.module).several,
             versus=None if other is None else self._versus(row.id, other.id),
         )
 

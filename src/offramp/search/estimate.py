@@ -22,7 +22,7 @@ from offramp.search.engine import Options
 from offramp.search.judging import judge_requests
 from offramp.search.proposals.rounds import proposer_effort
 from offramp.search.warm.start import Start
-from offramp.space.forms import spec_of
+from offramp.space.forms import VERIFY, spec_of
 from offramp.space.model import model_name
 from offramp.space.params import assignments, cardinality, choose, values_in
 from offramp.store.ledger import TypicalCall
@@ -272,11 +272,16 @@ def _sample(job: ResolvedJob, at_most: int = 64) -> list[Candidate]:
 
 
 def _run(job: ResolvedJob, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:
-    tokens, form = _input_tokens(job, candidate), spec_of(candidate.module)
+    form = spec_of(candidate.module)
     if form.several:
-        one = {p: _request(job.models[candidate.model], candidate.params_of(p), tokens, past) for p, _ in form.steps}
+        model = job.models[candidate.model]
+        one = {
+            p: _request(model, candidate.params_of(p), _input_tokens(job, candidate, text), past)
+            for p, text in candidate.instructions.items()
+        }
         local = job.models[candidate.model].local  # the embedded models answer one request at a time
         return _total(replace(one[p].times(n), seconds=one[p].seconds * (n if local else 1)) for p, n in form.steps)
+    tokens = _input_tokens(job, candidate, *candidate.instructions.values())
     others = list(candidate.models.values())
     names = [candidate.model] * (job.predictors - len(others)) + others
     return _total([_request(job.models[name], candidate.request_params, tokens, past) for name in names])
@@ -295,10 +300,12 @@ def _request(model: Model, params: Mapping[str, Any], prompt: float, past: Mappi
     return Taken(usd=None if price is None else price.reply_usd(usage), seconds=seconds, calls=1)
 
 
-def _input_tokens(job: ResolvedJob, candidate: Candidate) -> int:
+def _input_tokens(job: ResolvedJob, candidate: Candidate, *texts: str) -> int:
+    """Of one request with one of these instructions; a verifying call shows an answer in place of demos."""
     row = _row_bytes(job)
-    demos = 0 if candidate.demo_kind is DemoKind.NONE else candidate.demo_count
-    instructions = fmean(len(text.encode()) for text in candidate.instructions.values())
+    verifying = texts == (candidate.instructions.get(VERIFY),) and spec_of(candidate.module).verifies
+    demos = 0 if candidate.demo_kind is DemoKind.NONE or verifying else candidate.demo_count
+    instructions = fmean(len(text.encode()) for text in texts)
     scaffold = 0 if candidate.adapter == "plain" else 900
     return round((instructions + scaffold + (demos + 1) * row) / BYTES_PER_TOKEN)
 

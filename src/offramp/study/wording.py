@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from offramp.printable import printable
+from offramp.space.forms import spec_of
 
 if TYPE_CHECKING:
     from offramp.records import Aggregate, Scalar
@@ -224,7 +225,8 @@ def short_params(params: Mapping[str, Scalar], leave_out: Collection[str] = ()) 
 def _shown(params: Mapping[str, Scalar], leave_out: Collection[str]) -> list[str]:
     shown = [str(params.get("model", "")).removeprefix("local/")]
     shown += [str(value) for name, value in params.items() if name.startswith("instruction")]
-    shown += [str(params[name]) for name in ("form", "format") if params.get(name) not in (None, "predict", "own")]
+    form = spec_of(str(params.get("form") or "predict")).module  # its temperature is among the rest
+    shown += [str(value) for value in (form, params.get("format")) if value not in (None, "predict", "own")]
     if params.get("constrained"):
         shown.append("constrained")
     if params.get("tools") == "native":

@@ -47,7 +47,7 @@ Offramp.replaceContent = (fresh) => {
 Offramp.FOCUSABLE = "#content a, #content button, #content input, #content [tabindex], #content summary, .top a";
 Offramp.mark = (item) => [item.tagName, item.id, item.dataset.id, item.dataset.pick, item.getAttribute("href"), item.type === "checkbox" && item.value, item.tagName === "BUTTON" && item.textContent].join(" ");
 
-// Progress reads every result, and bootstrapped demos are made again: both are loaded after the page.
+// Progress reads every result; bootstrapped demos and a run's requests are made again: all are loaded after the page.
 Offramp.fill = async (place, path) => {
   if (!Offramp.live() || !place || place.children.length) return;
   const reply = await fetch(path);
@@ -59,8 +59,9 @@ Offramp.fill = async (place, path) => {
 Offramp.loadCourse = () => Offramp.fill(document.getElementById("course-place"), Offramp.path("course"));
 
 Offramp.loadDemos = () => {
-  for (const place of document.querySelectorAll("[data-demos]"))
-    Offramp.fill(place, Offramp.path("demos") + "?candidate=" + encodeURIComponent(place.dataset.demos));
+  for (const name of ["demos", "turns"])
+    for (const place of document.querySelectorAll(`[data-${name}]`))
+      Offramp.fill(place, Offramp.path(name) + "?candidate=" + encodeURIComponent(place.dataset[name]));
 };
 
 // A choice by mouse or touch applies at once; by keys, where each arrow is a choice, with the button.
