@@ -34,7 +34,7 @@ def code_of(path: str, base: Path, made: Sequence[dspy.Module]) -> dict[str, str
     source = path.rpartition(":")[0]
     file = (base / source).resolve() if source.endswith(".py") else None
     starts = [file] if file is not None else [*files_of(importlib.import_module(source))]
-    found = local_code([*starts, *_class_files(made[0])], import_folders(base, file))
+    found = local_code([*starts, *class_files(made[0])], import_folders(base, file))
     code = {_named(file, project_of(base) or base): hash for file, hash in found.items()}
     for name, read in ((STATE, _state), (VALUES, _values)):
         with contextlib.suppress(Exception):  # a state that DSPy itself could not save says nothing either
@@ -58,7 +58,7 @@ def changed_in_app(before: Mapping[str, str], module: dspy.Module) -> list[str]:
     Args:
         before: what was measured; empty where that is not known, and then nothing differs.
     """
-    files = _class_files(module) if before else []
+    files = class_files(module) if before else []
     if not files:
         return []
     found = local_code(files, import_folders(files[0].parent, files[0]))
@@ -72,7 +72,7 @@ def _for_people(name: str) -> str:
     return "its state (instructions or demos)" if name == STATE else name
 
 
-def _class_files(module: dspy.Module) -> list[Path]:
+def class_files(module: dspy.Module) -> list[Path]:
     """Source files of the classes that a module is made of, as far as they are the user's own."""
     files = []
     for _, part in _parts(module):

@@ -38,7 +38,9 @@ REPEAT = 1000
 A program that asks the same thing three times (a vote, a retry) gets three answers in production, and here as well.
 """
 
-_RUN = "offramp_run"
+ROUTES, MAKING = "offramp_routes", "making"
+"""The setting of DSPy that says where models lead, and its value while a module is imported or made."""
+_RUN, _NO_RUN = "offramp_run", "outside"
 _extra: ContextVar[Mapping[str, Any] | None] = ContextVar("offramp_extra_params", default=None)
 
 
@@ -48,7 +50,7 @@ def recording(log: RunLog | None) -> Iterator[None]:
 
     None: what runs in here belongs to no run, such as the work of a transport, which may use DSPy itself.
     """
-    with dspy.context(**{_RUN: log}):
+    with dspy.context(**{_RUN: _NO_RUN if log is None else log}):
         yield
 
 
@@ -56,6 +58,16 @@ def run_here() -> RunLog | None:
     """The record of the run that is under way here; None outside of any."""
     log = dspy.settings.get(_RUN)
     return log if isinstance(log, RunLog) else None
+
+
+def belongs_to_none() -> bool:
+    """Whether what runs here is known to belong to no run; False as well where nothing is known."""
+    return bool(dspy.settings.get(_RUN) == _NO_RUN)
+
+
+def being_made() -> bool:
+    """Whether the user's module is imported or made here."""
+    return bool(dspy.settings.get(ROUTES) == MAKING)
 
 
 def current_run() -> RunLog:

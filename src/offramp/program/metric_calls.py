@@ -47,9 +47,13 @@ class _MetricRoutes(Routes):
             return lm
         found = declared(lm, self._models) if self._models else _WITHOUT
         if isinstance(found, str):
-            self.refusal = found.replace("the program", "it")
-            raise refused(self.refusal)
+            raise self.refuse(found)
         return super().lm_for(lm)
+
+    def refuse(self, why: str) -> Undeclared:
+        """The exception that ends the metric's call, kept in its words."""
+        self.refusal = why.replace("the program", "it")
+        return refused(self.refusal)
 
 
 @asynccontextmanager
@@ -67,7 +71,7 @@ async def metric_calls(
         CallsModel: it calls a model that it may not call. JudgeFailed: what it asked has no answer that can be used.
         OfframpError: whatever `ask` raises.
     """
-    log, answers = RunLog(purpose=Purpose.JUDGE, replicate=0), model is not None and ask is not None
+    log, answers = RunLog(purpose=Purpose.JUDGE, replicate=0, strict=True), model is not None and ask is not None
     routes = _MetricRoutes(model if answers else None, ask or _nothing)
     lm = language_model(model, params, ask, constrained=False) if model is not None and ask is not None else _NONE
     try:

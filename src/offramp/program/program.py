@@ -23,6 +23,7 @@ from dspy.utils.exceptions import AdapterParseError
 from offramp import media
 from offramp.errors import OfframpError, UsageError, problem
 from offramp.program.adapters import adapter_of
+from offramp.program.code import class_files
 from offramp.program.copies import copy_for_run
 from offramp.program.critical_path import Span, critical_path_s, steps_s
 from offramp.program.demos import NearestDemos, choose_demos, demo_row
@@ -31,8 +32,10 @@ from offramp.program.forms.answers import CompoundModule
 from offramp.program.inputs import as_declared, inputs_of
 from offramp.program.module import ModuleFactory, build_module, declared_inputs, entry_of, predictors_of, shown_demos
 from offramp.program.plain import REASONING
+from offramp.program.processes import note_refused
 from offramp.program.routing import Routes, Undeclared
 from offramp.program.run_log import Exchange, NoRequest, RunLog
+from offramp.program.threads import in_a_thread
 from offramp.program.tools import RunTools, ToolResults
 from offramp.program.values import cut, json_value, own_place, plain_text
 from offramp.records import CallReply, Candidate, DemoKind, Example, Model, Purpose
@@ -45,7 +48,10 @@ _SETTINGS: dict[str, Any] = {
 """Of DSPy, for each run. How many programs run in threads at a time is for the evaluator to say, not for DSPy (8). An
 answer is read whole: under `dspy.streamify` it comes in one piece."""
 
-_NO_REQUEST = "the program answered without a request through offramp (a cache or client of its own?)"
+_NO_REQUEST = (
+    "the program answered without a request through DSPy, so that nothing was counted (a cache, a process or a client "
+    "of its own?). Ask models by dspy.LM or offramp.lm(NAME)"
+)
 
 Trace = tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...]
 """(predictor, its inputs, its outputs) in order."""
@@ -117,7 +123,8 @@ class Program:
             if p in self._predictor_models or p in candidate.predictor_params:
                 asked, params = self._predictor_models.get(p, model), candidate.params_of(p)
                 predictor.lm = language_model(asked, params, send, constrained=candidate.constrained)
-        self._routes = Routes(known, send, constrained=candidate.constrained, strict=strict)
+        files = class_files(self._module) if self._own else ()
+        self._routes = Routes(known, send, constrained=candidate.constrained, strict=strict, files=files)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -153,7 +160,7 @@ class Program:
 
     async def run(self, example: Example, *, purpose: Purpose = Purpose.PROGRAM, replicate: int = 0) -> Outcome:
         """Runs the program on one example. Raises nothing but cancellation: every end is an outcome."""
-        log = RunLog(purpose=purpose, replicate=replicate)
+        log = RunLog(purpose=purpose, replicate=replicate, strict=self._routes.strict, task=asyncio.current_task())
         tools = RunTools(self._tool_results, log) if self._tool_results is not None and self._own else None
         given: Outcome | None = None
         error: BaseException | None = None
@@ -170,19 +177,21 @@ class Program:
                 dspy.context(lm=self._lm, adapter=self._adapter, trace=trace, **_SETTINGS),
             ):
                 began = time.perf_counter()
-                call = module.acall if entry_of(module) == "aforward" else dspy.asyncify(module)
+                call = module.acall if entry_of(module) == "aforward" else in_a_thread(module)
                 prediction = await call(**inputs)
             given = self._given(prediction, _named(trace, _names_in(module) if self._own else log.predictors))
         except Exception as raised:  # noqa: BLE001 (becomes the record of this run)
             error = raised
         except BaseException as raised:
-            if not _is_refusal(raised):
+            if not (_is_refusal(raised) or log.given_up):
                 await log.cancel()
                 raise
             error = raised
-        ended = time.perf_counter()
+        ended, task = time.perf_counter(), log.task
+        if log.given_up and task is not None:
+            task.uncancel()
         await log.finish()
-        task = asyncio.current_task()
+        note_refused(log)
         if error is None and task is not None and task.cancelling():  # a TaskGroup may leave its own counted
             raise asyncio.CancelledError  # the program swallowed it
         if self._routes.strict and given is not None and not log.exchanges and log.program_error is None:

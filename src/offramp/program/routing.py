@@ -3,35 +3,52 @@
 A program may ask other models than the candidate's: `offramp.lm("big")`, `dspy.context(lm=BIG)`, a predictor's own
 model, or `BIG("...")` as such. Every such call passes a few methods of DSPy's classes, which `install` wraps once:
 within a run, a copy of the model takes its place whose requests go through the caller, to the model of the space file
-that it names. Outside of a run nothing changes, and the program's own objects are never touched.
+that it names. Requests of other clients (`clients.py`), and those of processes (`processes.py`) and threads that do not
+belong to a run although its module began them, are refused. Outside of runs nothing changes, and the program's own
+objects are never touched.
 
-Invariant: within a strict run, no request of DSPy's leaves but through the caller.
+Invariant: within a strict run, no request to a model leaves this process but through the caller.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dspy
 from dspy.clients.backend_selection import CLIENT_KEYS
 
 from offramp.errors import JobError, UsageError, nearest, problem
-from offramp.program import threads
-from offramp.program.engine import CallerEngine, Send, SyncCallerEngine, run_here
+from offramp.program import clients, processes, threads
+from offramp.program.children import refuse_in_child
+from offramp.program.clients import ModelRequest
+from offramp.program.engine import (
+    MAKING,
+    ROUTES,
+    CallerEngine,
+    Send,
+    SyncCallerEngine,
+    being_made,
+    belongs_to_none,
+    run_here,
+)
+from offramp.program.run_log import RunLog
 from offramp.program.values import own_place
 from offramp.records import Model
 
 NAMED = "offramp/"
 """Before the name of a model of the space file, where `offramp.lm` has no other name for DSPy."""
-_ROUTES, _MAKING = "offramp_routes", "making"
-_lock = threading.Lock()
+_lock, _log = threading.Lock(), logging.getLogger("offramp")
+_under_way: dict[int, tuple[Routes, RunLog]] = {}
+"""Strict runs, by identity."""
 
 
 class Undeclared(BaseException):
@@ -65,12 +82,16 @@ class Routes:
         models: those that the program may call, by name.
         constrained: whether the candidate's decoder is held to the output schema; so are those on this machine.
         strict: whether a call of any other model is refused; else it goes its own way, as in an app of one's own.
+        files: source of the module.
     """
 
-    def __init__(self, models: Mapping[str, Model], send: Send, *, constrained: bool, strict: bool) -> None:
+    def __init__(
+        self, models: Mapping[str, Model], send: Send, *, constrained: bool, strict: bool, files: Iterable[Path] = ()
+    ) -> None:
         install()
         threads.install()
         self.strict, self._models, self._pid = strict, models, os.getpid()
+        self.files = frozenset(map(str, files))
         self._engines: dict[str, tuple[SyncCallerEngine, CallerEngine]] = {}
         for name, model in models.items():
             engine = CallerEngine(model, {}, send, constrained=constrained and model.local, grammars=model.local)
@@ -98,8 +119,18 @@ class Routes:
     @contextmanager
     def followed(self) -> Iterator[None]:
         """Calls in here, and in threads and tasks that are begun here, lead where these routes say."""
-        with dspy.context(**{_ROUTES: self}):
-            yield
+        log = run_here()
+        with dspy.context(**{ROUTES: self}):
+            if log is not None and self.strict:
+                _under_way[id(log)] = self, log
+            try:
+                yield
+            finally:
+                _under_way.pop(id(log), None)
+
+    def refuse(self, why: str) -> Undeclared:
+        """The exception that ends the run."""
+        return refused(why)
 
 
 def declared(lm: Any, models: Mapping[str, Model]) -> Model | str:
@@ -141,9 +172,12 @@ def routed(lm: Any) -> Any:
         Undeclared: within a run, or while a module is made, where its requests would not be counted.
         UsageError: outside of a run, where `offramp.lm` has no default.
     """
-    _refuse_while_made(str(getattr(lm, "model", type(lm).__name__)))
-    routes = dspy.settings.get(_ROUTES) if run_here() is not None else None
-    if isinstance(routes, Routes):
+    name = str(getattr(lm, "model", type(lm).__name__))
+    refuse_in_child(f"the program asks {name}")
+    _refuse_while_made(name)
+    if (routes := _routes_here()) is None:
+        _refuse_stray(name)
+    else:
         lm = routes.lm_for(lm)
     if str(getattr(lm, "model", "")).startswith(NAMED) and isinstance(getattr(lm, "engine", ""), str):
         what, do = "is called outside of a run of offramp", 'Give it a default: offramp.lm(NAME, default="openai/...").'
@@ -153,8 +187,7 @@ def routed(lm: Any) -> Any:
 
 def refused(why: str) -> Undeclared:
     """The exception that ends the run, noted on it."""
-    place = own_place(traceback.walk_stack(None))
-    text = f"{place}: {why}." if place else f"{why}."
+    text = _with_place(why)
     if (log := run_here()) is not None:
         log.note_infrastructure_error(JobError(text))
     return Undeclared(text)
@@ -164,12 +197,70 @@ def refused(why: str) -> Undeclared:
 def making() -> Iterator[None]:
     """While the user's module is imported or made: there is no run yet, so that a call of a model is refused."""
     install()
-    with dspy.context(**{_ROUTES: _MAKING}):
+    with dspy.context(**{ROUTES: MAKING}):
         yield
 
 
+def _with_place(why: str) -> str:
+    place = own_place(traceback.walk_stack(None))
+    return f"{place}: {why}." if place else f"{why}."
+
+
+def _routes_here() -> Routes | None:
+    """Where models lead within the run that is under way here; None outside of any."""
+    routes = dspy.settings.get(ROUTES) if run_here() is not None else None
+    return routes if isinstance(routes, Routes) else None
+
+
+def _refuse_stray(name: str) -> None:
+    """Refuses a call that a strict run waits for and that belongs to none: of a thread that its module began before.
+
+    Such a thread is known by the module's files among those that its code is from.
+    """
+    if not _under_way or run_here() is not None or belongs_to_none():
+        return
+    files = {os.path.realpath(frame.f_code.co_filename) for frame, _ in traceback.walk_stack(None)}
+    waiting = [log for routes, log in list(_under_way.values()) if routes.files & files]
+    if waiting:
+        do = "Begin the thread in forward, or use a ThreadPoolExecutor"
+        what = f"the program asks {name} from a thread that it began before the run, where no budget would count it"
+        text = _with_place(f"{what}. {do}")
+        for log in waiting:
+            log.give_up(JobError(text))
+        raise Undeclared(text)
+
+
+def _predicted(predictor: Any) -> Any:
+    """The predictor, unless a thread that belongs to no run asks it: it may have no language model there at all."""
+    if run_here() is None and _under_way:
+        _refuse_stray("a model")
+    return predictor
+
+
+def _asked_directly(asked: ModelRequest) -> None:
+    """Refuses a request to a model that does not come from DSPy; embeddings of other clients are named once."""
+    if belongs_to_none():
+        return
+    if not asked.embeds:
+        refuse_in_child(f"the program asks {asked.what}")
+        _refuse_while_made(asked.what)
+    if (routes := _routes_here()) is None:
+        if not asked.embeds:
+            _refuse_stray(asked.what)
+    elif routes.strict and asked.embeds:
+        _tell_embeddings(own_place(traceback.walk_stack(None)) or "the program", asked.what)
+    elif routes.strict:
+        do = "Ask it through DSPy: dspy.Predict, dspy.LM or offramp.lm(NAME)"
+        raise routes.refuse(f"the program asks {asked.what} by a client of its own, which no budget would count. {do}")
+
+
+@functools.cache
+def _tell_embeddings(place: str, what: str) -> None:
+    _log.warning("warning: %s: embeddings of %s are not counted by any budget", place, what)
+
+
 def _refuse_while_made(name: str) -> None:
-    if dspy.settings.get(_ROUTES) == _MAKING:
+    if being_made():
         do = "Call it in forward, or put it under `if __name__ == '__main__':`"
         raise refused(f"{name} is asked while the module is imported or made, where no budget would count it. {do}")
 
@@ -178,8 +269,8 @@ def _embedded(embedder: Any) -> Any:
     """The embedder, unless a hosted model embeds: its requests would not be counted."""
     if isinstance(embedder.model, str):
         _refuse_while_made(embedder.model)
-    routes = dspy.settings.get(_ROUTES) if run_here() is not None else None
-    if isinstance(routes, Routes) and routes.strict and (why := embeds_elsewhere(embedder)) is not None:
+    routes = _routes_here()
+    if routes is not None and routes.strict and (why := embeds_elsewhere(embedder)) is not None:
         raise refused(why)
     return embedder
 
@@ -196,8 +287,11 @@ _WRAPPED: Mapping[Any, tuple[str, ...]] = {
     dspy.BaseLM: ("__call__", "acall"),
     dspy.LM: ("__call__", "acall", "forward", "aforward"),
     dspy.Embedder: ("__call__", "acall"),
+    dspy.Predict: ("__call__", "acall"),
 }
 """Methods through which DSPy's requests pass."""
+_INSTEAD: Mapping[Any, Callable[[Any], Any]] = {dspy.Embedder: _embedded, dspy.Predict: _predicted}
+"""What is called in place of an object of another class than a language model."""
 
 
 def install() -> None:
@@ -207,7 +301,9 @@ def install() -> None:
             for name in names:
                 method = vars(kind).get(name)
                 if method is not None and not hasattr(method, "offramp_wraps"):
-                    setattr(kind, name, _following(method, _embedded if kind is dspy.Embedder else routed))
+                    setattr(kind, name, _following(method, _INSTEAD.get(kind, routed)))
+        clients.install(_asked_directly)
+        processes.install(refused, lambda: own_place(traceback.walk_stack(None)))
 
 
 def _following(method: Callable[..., Any], instead: Callable[[Any], Any]) -> Callable[..., Any]:

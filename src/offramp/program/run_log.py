@@ -76,6 +76,9 @@ class RunLog:
         program_error: the first request that was refused, or answer that could not be read; None when there was none.
         unreadable: whether `program_error` is an answer that could not be read.
         over: whether the run has ended.
+        given_up: whether it was ended from outside, and `infrastructure_error` says why.
+        strict: whether models that nobody declared are refused.
+        task: that runs it. report: a file for what its processes are refused; None without any.
         predictors: names of the predictors by the identity of each, and of its signature where no other has that.
         adapter: the candidate's.
         step: of a form of several requests, counted as it goes on.
@@ -88,6 +91,10 @@ class RunLog:
     program_error: str | None = None
     unreadable: bool = False
     over: bool = False
+    given_up: bool = False
+    strict: bool = False
+    task: asyncio.Task[Any] | None = None
+    report: str | None = None
     predictors: Mapping[int, str] = field(default_factory=dict)
     adapter: Any = None
     step: int = 0
@@ -141,6 +148,17 @@ class RunLog:
         if isinstance(error, asyncio.CancelledError):
             error = Abandoned("the program gave up a request before it was answered (a time limit of its own?)")
         self.infrastructure_error = self.infrastructure_error or error
+
+    def give_up(self, error: Exception) -> None:
+        """Ends the run from another thread, also where it waits for something that does not come."""
+        self.note_infrastructure_error(error)
+        if self.task is not None:
+            self.task.get_loop().call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if not self.over and not self.given_up and self.task is not None:
+            self.given_up = True
+            self.task.cancel()
 
     def noted(self, error: _Error) -> _Error:
         """The error, noted as a failure."""

@@ -9,10 +9,12 @@ Invariant: a thread of a pool, which outlives a run, has the run's context for t
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
@@ -20,6 +22,43 @@ from offramp.program.engine import recording, run_here
 
 _POOLS = ("anyio", "concurrent")
 """Packages whose threads are of a pool; they take the context of each piece of work by themselves, or in `submit`."""
+
+
+def in_a_thread(work: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """Awaits the function in a thread of its own, which has the context of who awaits it.
+
+    A run that is cancelled leaves the thread behind. It is a daemon, so that one that waits for ever, because the
+    program does, keeps no process from its end.
+    """
+
+    async def awaited(**inputs: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        given: asyncio.Future[Any] = loop.create_future()
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            if given.done():
+                return
+            if error is not None:
+                given.set_exception(error)
+            else:
+                given.set_result(value)
+
+        def run() -> None:
+            value: Any = None
+            error: BaseException | None = None
+            try:
+                value = work(**inputs)
+            except StopIteration as raised:  # a future cannot hold it
+                error = RuntimeError(f"the program raised StopIteration({raised})")
+            except BaseException as raised:  # noqa: BLE001 (raised where it is awaited)
+                error = raised
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, value, error)
+
+        threading.Thread(target=copy_context().run, args=(run,), name="offramp run", daemon=True).start()
+        return await given
+
+    return awaited
 
 
 def install() -> None:

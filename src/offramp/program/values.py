@@ -20,11 +20,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 import dspy
 from dspy.adapters.utils import serialize_for_json
 
+from offramp.task.local_code import is_installed
+
 _DRESS = " \t#>*`-\u2022"
-_NOT_OWN = frozenset(
-    {"dspy", "offramp", "asyncio", "concurrent", "anyio", "threading", "contextlib", "functools", "traceback"}
-)
-"""Packages between the user's code and what it calls."""
 _MOST = 200
 """Longer text before a colon names no field."""
 
@@ -32,7 +30,9 @@ _MOST = 200
 def own_place(frames: Iterable[tuple[types.FrameType, int]]) -> str:
     """`triage.py:12`: the first of these frames that is of the user's own code; empty where none is."""
     for frame, line in frames:
-        if str(frame.f_globals.get("__name__")).partition(".")[0] not in _NOT_OWN:
+        name = str(frame.f_globals.get("__name__")).partition(".")[0]
+        file = frame.f_code.co_filename
+        if name not in ("dspy", "offramp") and not file.startswith("<frozen") and not is_installed(Path(file)):
             return f"{Path(frame.f_code.co_filename).name}:{line}"
     return ""
 
