@@ -16,7 +16,7 @@ from offramp.records import CallReply, CallRequest, Split
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.study import lookup
-from offramp.study.domain.cascade_rule import answer_key, compared_fields, read_rule
+from offramp.study.domain.cascade_rule import Decisions, answer_key, compared_fields, read_rule
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import LABELS, answered_by, finished_job, main, reply_to, rows
 
@@ -165,7 +165,8 @@ def test_a_file_that_is_not_a_rule_is_refused_in_one_message(tmp_path, change) -
     }  # fmt: skip
     path = tmp_path / "rule.json"
     path.write_text(json.dumps(rule))
-    assert read_rule(path).member_for({"q": "y"}) == 1 and read_rule(path).member_for({"q": "x"}) == 0
+    decisions = Decisions(read_rule(path))
+    assert decisions.order_for({"q": "y"}) == [1, 0] and decisions.order_for({"q": "x"}) == [0, 1]
     path.write_text(change(rule))
     with pytest.raises(UsageError, match="is not a rule"):
         read_rule(path)

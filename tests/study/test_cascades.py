@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.records import Objective
-from offramp.study.domain.cascade_rule import CascadeRule
+from offramp.study.domain.cascade_rule import CascadeRule, Decisions
 from offramp.study.domain.cascades import (
     CHOSEN,
     MARGIN_SE,
@@ -28,7 +28,7 @@ from offramp.study.domain.cascades import (
     left_out_choice,
     pool_of,
 )
-from offramp.study.domain.similarity import similarity
+from offramp.study.domain.similarity import AlikeRows, similarity
 
 OBJECTIVES = (
     Objective(name="quality", weight=0.6, scale=(0.0, 1.0)),
@@ -273,6 +273,23 @@ def test_rows_are_alike_by_numbers_categories_and_words() -> None:
     assert mixed is not None and np.isfinite(mixed).all() and (mixed >= 0).all() and (mixed <= 1).all()
 
 
+VALUES = {
+    "words": st.text(alphabet="ab c", max_size=60), "numbers": st.floats(-5, 5) | st.integers(-5, 5),
+    "kinds": st.sampled_from(["x", "y"]), "mixed": st.none() | st.booleans() | st.text(max_size=5) | st.integers(),
+}  # fmt: skip
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_one_more_row_is_as_alike_as_where_all_rows_are_compared(data) -> None:
+    names = data.draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=1, unique=True))
+    rows = {name: data.draw(st.lists(VALUES[name], min_size=8, max_size=8)) for name in names}
+    one = {name: data.draw(VALUES[name]) for name in names}
+    found, whole = AlikeRows(rows).to(one), similarity({name: [*rows[name], one[name]] for name in names})
+    assert (found is None) == (whole is None)
+    assert found is None or found == pytest.approx(whole[-1, :-1], abs=1e-5)
+
+
 def test_a_rule_that_was_saved_sends_a_row_where_the_recorded_one_did() -> None:
     data = recorded(3, n=40)
     topics = ["t0" if data.similarity[0, i] else "other" for i in range(40)]
@@ -285,7 +302,7 @@ def test_a_rule_that_was_saved_sends_a_row_where_the_recorded_one_did() -> None:
             prior=2.0, inputs={"topic": tuple(topics[:30])}, crossed={}, holdout=None,
             utilities=tuple(tuple(data.utilities[i, train]) for i in members),
         )  # fmt: skip
-        sent = [members[saved.member_for({"topic": topics[row]})] for row in rows]
+        sent = [members[Decisions(saved).order_for({"topic": topics[row]})[0]] for row in rows]
         assert apply(data, rule, train, rows).score == pytest.approx(
             [data.score[m, r] for m, r in zip(sent, rows, strict=True)]
         )

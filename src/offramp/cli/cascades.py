@@ -112,11 +112,22 @@ def print_cascades(found: CascadeReport) -> None:
     console.print(Text(title, style="bold"))
     for line in rule_lines(found.rule):
         console.print(f"  {line}", soft_wrap=True)
-    if found.rule.kind != "single":
-        console.print(
-            "An estimate from recorded runs. docs/cascades.md shows which rules can be loaded, and how.",
-            soft_wrap=True,
-        )
+    for line in _next_steps(found):
+        console.print(line, soft_wrap=True)
+
+
+def _next_steps(found: CascadeReport) -> Iterator[str]:
+    """How to promote a rule; nothing where there are no programs, as of a table."""
+    from offramp.study.domain.cascade_rule import RUNNABLE
+    from offramp.study.wording import plain
+
+    rules = {kind: rule.id for kind, rule in found.best.items() if kind in RUNNABLE}
+    if not rules or found.source.endswith((".parquet", ".csv")):
+        return
+    yield ""
+    yield f"To promote one: offramp promote {plain(found.source)} --cascade KIND. The kinds, each with its rule:"
+    yield f"  {', '.join(f'{kind} {rule}' for kind, rule in rules.items())}"
+    yield f"If it has not run on the holdout yet: offramp verify {plain(found.source)} --cascade KIND"
 
 
 def _features(found: CascadeReport) -> str:

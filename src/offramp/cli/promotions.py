@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _OF_A_FIRST_VERSION = (
     "model.name", "fallbacks", "others", "predictor_models", "request_params", "predictor_params", "instructions",
-    "demos.kind", "demos.count", "candidate",
+    "demos.kind", "demos.count", "candidate", "cascade.kind", "cascade.of", "cascade.threshold",
 )  # fmt: skip
 """Beginnings of the keys that are shown of a first version, of which everything is new."""
 
@@ -26,6 +26,9 @@ _OF_A_FIRST_VERSION = (
 @click.argument("study", default="latest")
 @click.option("--pick", default="recommended", show_default=True,
               help="recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id.")  # fmt: skip
+@click.option("--cascade", metavar="RULE",
+              help="Not a candidate but a rule of `offramp cascades`: chosen, a kind, or its id.")  # fmt: skip
+@click.option("--weights", metavar="W", help="With --cascade, as for `offramp cascades`.")
 @LABEL
 @click.option("--feature", metavar="NAME", help="Name that apps use  [default: the space's name]")
 @click.option("--fallback", "fallbacks", multiple=True, metavar="MODEL",
@@ -43,15 +46,16 @@ _OF_A_FIRST_VERSION = (
 @study_options
 @AS_JSON
 @click.pass_context
-def promote(ctx: click.Context, /, study: str, as_json: bool, **options: Any) -> None:
-    """Promote a candidate of STUDY: write it with its evidence and point a label at it.
+def promote(ctx: click.Context, /, study: str, as_json: bool, weights: str | None, **options: Any) -> None:
+    """Promote a candidate or a cascade of STUDY: write it with its evidence and point a label at it.
 
     Shows what changes for apps. If the gate refuses, nothing is written and the exit code is 3. No call is made.
     """
     from offramp.promote import promoting
+    from offramp.study.policies import parse_weights
 
     try:
-        done = promoting.promote(study, **options)
+        done = promoting.promote(study, weights=parse_weights(weights), **options)
     except promoting.PromotionRefused as refused:
         if not as_json:
             print_changes(refused.changes)
@@ -166,8 +170,12 @@ def print_promoted(done: Promoted, *, as_json: bool) -> None:
             click.echo(note)
         click.echo(f"Would write {done.path}. Nothing was written.")
         return
-    click.echo(f"{promotion.feature}: {move.label} is {promotion.version} ({plain(promotion.model.name)})")
+    models = " / ".join(dict.fromkeys(part.model.name for part in promotion.parts))
+    click.echo(f"{promotion.feature}: {move.label} is {promotion.version} ({plain(models)})")
     click.echo(f"  {_holdout_line(promotion.evidence.holdout)}")
+    if promotion.cascade is not None and (gain := promotion.cascade.holdout) is not None:
+        ahead = f"{gain.difference:+.3f} of utility to the best single candidate ({gain.low:+.3f} to {gain.high:+.3f})"
+        click.echo(f"  {promotion.cascade.kind} cascade on the holdout: {ahead}, n={gain.n}")
     click.echo(f"  {done.path}")
     for note in notes:
         click.echo(note)

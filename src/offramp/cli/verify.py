@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 @click.option("--probe-concurrency", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Timed runs at the same time.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Requests in flight on the holdout.")
+@click.option("--cascade", metavar="RULE", help="Also the members of a rule that `offramp cascades` prints.")
+@click.option("--weights", metavar="W", help="With --cascade, as for `offramp cascades`.")
 @SPACE
 @study_options
 @click.option("--dry-run", is_flag=True, help="Show who would be verified and from which budget; spend nothing.")
 @AS_JSON
 def verify(
     study: str, budget_usd: float | None, budget_calls: int | None, minutes: float | None, probe: int,
-    probe_concurrency: int, concurrency: int | None, space: Path | None, storage: str | None, results: Path,
-    dry_run: bool, as_json: bool,
+    probe_concurrency: int, concurrency: int | None, cascade: str | None, weights: str | None, space: Path | None,
+    storage: str | None, results: Path, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Evaluate the front of STUDY, the recommended candidate and the incumbent on the holdout, and time them.
 
@@ -41,11 +43,12 @@ def verify(
     """
     from offramp.cli.live import RunsDone
     from offramp.search import api
+    from offramp.study.policies import parse_weights
 
     asked: dict[str, Any] = {
         "usd": budget_usd, "calls": budget_calls, "minutes": minutes, "probe": probe,
         "probe_concurrency": probe_concurrency, "concurrency": concurrency, "storage": storage, "results": results,
-        "space_file": space,
+        "space_file": space, "cascade": cascade, "weights": parse_weights(weights),
     }  # fmt: skip
     if dry_run:
         plan = api.plan_verify(study, **asked)

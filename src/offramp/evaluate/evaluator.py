@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from offramp.calls.failures import InfrastructureError, RequestRejected
 from offramp.errors import JobError, OfframpError
@@ -24,6 +24,7 @@ from offramp.evaluate.demos import bootstrap, without_demos
 from offramp.evaluate.observe import Observation, observe
 from offramp.evaluate.results import StudyResults
 from offramp.evaluate.scoring import graded, result_of
+from offramp.program.cascade import Cascade
 from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory
@@ -111,9 +112,9 @@ class Evaluator:
         self._nearest: NearestDemos | None = None
         self._rejected: set[tuple[str, str]] = set()
 
-    def use(self, program: Program) -> None:
+    def use(self, program: Program | Cascade) -> None:
         """A program that is ready, such as a promoted one, in place of the one that would be made for its candidate."""
-        self._programs[program.candidate.id] = program
+        self._programs[program.candidate.id] = cast("Program", program)  # a cascade is run and scored alike
 
     async def evaluate(
         self, candidate: Candidate, examples: Sequence[Example], *, split: Split,

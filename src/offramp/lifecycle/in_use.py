@@ -17,7 +17,7 @@ from offramp.models import keys
 from offramp.models.names import tuned_base
 from offramp.models.table import Table
 from offramp.promote.folder import USUAL_FOLDER, FeatureFolder, checked_name, default_folder
-from offramp.promote.promotion import Dependency, PromotedModel, Promotion
+from offramp.promote.promotion import Dependency, PromotedCascade, PromotedModel, Promotion
 from offramp.records import Price, Usage
 from offramp.space.forms import spec_of
 
@@ -126,15 +126,47 @@ def models_in_use(
 
 def models_of(promotion: Promotion, label: str, dependencies: Iterable[Dependency] = ()) -> Iterator[ModelInUse]:
     """The model of one promotion, its fallbacks and dependencies; behind each tuned model its base."""
-    needed = [(Role.MODEL, promotion.model), *((Role.FALLBACK, model) for model in promotion.fallbacks)]
-    needed += [(Role.PROGRAM, model) for model in promotion.others]
-    needed += [(Role(item.role), item.model) for item in dependencies]
-    for role, model in needed:
-        used = _in_use(promotion, label, role, model)
+    found = [_in_use(promotion, label, role, model) for role, model in _needed(promotion)]
+    if promotion.cascade is not None:
+        found = list(_of_members(promotion, promotion.cascade, label))
+    found += [_in_use(promotion, label, Role(item.role), item.model) for item in dependencies]
+    for used in found:
         yield used
-        base = None if used.own else tuned_base(model.name) or tuned_base(model.route)
+        base = None if used.own else tuned_base(used.name) or tuned_base(used.route)
         if base is not None:
-            yield replace(used, role=Role.BASE, tuned=model.name, name=base, route=base, usage_1k=None, price_then=None)
+            yield replace(used, role=Role.BASE, tuned=used.name, name=base, route=base, usage_1k=None, price_then=None)
+
+
+def _needed(promotion: Promotion) -> list[tuple[Role, PromotedModel]]:
+    """The models that answer."""
+    needed = [(Role.MODEL, promotion.model), *((Role.FALLBACK, model) for model in promotion.fallbacks)]
+    return needed + [(Role.PROGRAM, model) for model in promotion.others]
+
+
+def _of_members(promotion: Promotion, cascade: PromotedCascade, label: str) -> Iterator[ModelInUse]:
+    """The models of a cascade's members, each once: the first's is its model; tokens are those of its share of runs."""
+    seen: dict[str, ModelInUse] = {}
+    for part, member in zip(promotion.parts, cascade.members, strict=True):
+        for role, model in _needed(part):
+            used = _in_use(part, label, role, model)
+            if role is Role.MODEL:
+                used = replace(
+                    used,
+                    role=Role.MODEL if not seen else Role.PROGRAM,
+                    usage_1k=used.usage_1k and _scaled(used.usage_1k, member.share),
+                    measured_usd_1k=None if used.measured_usd_1k is None else used.measured_usd_1k * member.share,
+                )
+            known = seen.setdefault(model.name, used)
+            if known is not used and known.usage_1k is not None and used.usage_1k is not None:
+                seen[model.name] = replace(known, usage_1k=known.usage_1k + used.usage_1k)
+    yield from seen.values()
+
+
+def _scaled(usage: Usage, share: float) -> Usage:
+    parts = {field.name: getattr(usage, field.name) for field in fields(usage)}
+    seconds = parts.pop("compute_s")
+    whole = {name: round(value * share) for name, value in parts.items()}
+    return Usage(**whole, compute_s=None if seconds is None else seconds * share)
 
 
 def _in_use(promotion: Promotion, label: str, role: Role, model: PromotedModel) -> ModelInUse:

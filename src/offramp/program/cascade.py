@@ -1,4 +1,4 @@
-"""A rule of several promoted programs as an app calls it: one `dspy.Module`, sync and async.
+"""A rule of several programs as one: a cascade that asks a second where the first may be wrong, or a router.
 
 Invariant: what answers is one of the members, unchanged.
 """
@@ -7,24 +7,139 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dspy
 
 from offramp.calls.failures import CallError
+from offramp.errors import UsageError, problem
 from offramp.program.background import BACKGROUND
 from offramp.program.deployed import AnswerError, DeployedProgram
-from offramp.program.program import Outcome
+from offramp.program.program import Outcome, Program
 from offramp.program.run_log import virtual_cost
-from offramp.study.domain.cascade_rule import CascadeRule, answer_key, compared_fields
+from offramp.records import Candidate, Example, Purpose
+from offramp.study.domain.cascade_rule import CascadeRule, Decisions
 
-Work = Callable[[], Coroutine[Any, Any, Outcome]]
+Run = Callable[[int], Awaitable[Outcome]]
+"""Runs the member at this position."""
 _log = logging.getLogger("offramp")
 
 
+async def run_rule(decisions: Decisions, inputs: Mapping[str, Any], run: Run, *, strict: bool = False) -> Outcome:
+    """What the rule gives for these inputs, with what every member that ran has asked.
+
+    Args:
+        strict: a member that fails for reasons outside of its program fails the run, as when it was measured; else
+            another member answers in its place.
+    """
+    rule = decisions.rule
+    if rule.kind in ("pair", "router"):
+        first, *others = decisions.order_for(inputs)
+        outcome = await run(first)
+        for place in () if strict else others:
+            if outcome.infrastructure_error is None:
+                break
+            outcome = _joined(await _instead(outcome, run, place), [outcome])
+        return outcome
+    one, *other = await asyncio.gather(*(run(place) for place in (0, *((2,) if rule.kind == "agreement" else ()))))
+    failed = next((part for part in (one, *other) if part.infrastructure_error is not None), None)
+    if strict and failed is not None:
+        return _joined(failed, [part for part in (one, *other) if part is not failed])
+    if not _doubtful(decisions, inputs, one, *other):
+        return _joined(one, other)
+    second = await _instead(one, run, 1)
+    if second.infrastructure_error is not None and not strict and _usable(one):
+        _log.warning(
+            "the second member of a cascade gave no answer (%s); taking the first", second.infrastructure_error
+        )
+        second, one = one, second
+    return _joined(second, [one, *other], after=True)
+
+
+async def _instead(outcome: Outcome, run: Run, place: int) -> Outcome:
+    if (error := outcome.infrastructure_error) is not None:
+        _log.warning("a member of a cascade gave no answer (%s); asking the next", error)
+    return await run(place)
+
+
+def _usable(outcome: Outcome) -> bool:
+    return outcome.infrastructure_error is None and outcome.program_error is None and outcome.outputs is not None
+
+
+def _doubtful(decisions: Decisions, inputs: Mapping[str, Any], one: Outcome, other: Outcome | None = None) -> bool:
+    """Whether A's answer is not taken."""
+    if not _usable(one):
+        return True
+    if other is not None:
+        return not _usable(other) or not decisions.agree(one.outputs or {}, other.outputs or {})
+    spent = virtual_cost(one.exchanges) if decisions.rule.of == "cost_usd" else one.latency_s
+    return decisions.escalates(inputs, spent)
+
+
+def _joined(answer: Outcome, others: Sequence[Outcome], *, after: bool = False) -> Outcome:
+    """The answer with what the others asked before it, at the same time or, with `after`, before it began."""
+    seconds = [part.latency_s for part in others if part.latency_s is not None]
+    latency_s = answer.latency_s
+    if latency_s is not None and seconds:
+        latency_s = latency_s + max(seconds) if after else max(latency_s, *seconds)
+    exchanges = tuple(exchange for part in others for exchange in part.exchanges) + answer.exchanges
+    return replace(answer, exchanges=exchanges, latency_s=latency_s)
+
+
+class Cascade:
+    """A promoted rule in the place of a `Program`: of an app, or of an evaluation.
+
+    Args:
+        members: in the order of the rule's.
+        strict: as for `run_rule`.
+    """
+
+    def __init__(self, rule: CascadeRule, members: Sequence[Program], *, strict: bool = False) -> None:
+        self._decisions, self._members, self._strict = Decisions(rule), tuple(members), strict
+        self.module = _Members(self._members)
+
+    @property
+    def candidate(self) -> Candidate:
+        """Of the first member."""
+        return self._members[0].candidate
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return self._members[0].inputs
+
+    @property
+    def own(self) -> bool:
+        """Whether its members are modules of the user's own."""
+        return self._members[0].own
+
+    def for_dspy(self) -> dspy.Module:
+        """Raises UsageError: DSPy has no state of a rule."""
+        do = "Promote the members by themselves, with `offramp promote STUDY --pick ID`, and save those."
+        raise UsageError(problem("save", "a cascade has several programs and a rule, which DSPy cannot save", do=do))
+
+    async def run(self, example: Example, *, purpose: Purpose = Purpose.PROGRAM, replicate: int = 0) -> Outcome:
+        """Runs the members that the rule asks for. Raises nothing but cancellation: every end is an outcome."""
+
+        async def run(place: int) -> Outcome:
+            return await self._members[place].run(example, purpose=purpose, replicate=replicate)
+
+        return await run_rule(self._decisions, example.values, run, strict=self._strict)
+
+
+class _Members(dspy.Module):  # type: ignore[misc]
+    """The members' modules, so that their predictors have names: `first.main` and so on."""
+
+    def __init__(self, members: Sequence[Program]) -> None:
+        super().__init__()
+        for place, member in enumerate(members, start=1):
+            setattr(self, f"member_{place}", member.module)
+
+
 class CascadeProgram(dspy.Module):  # type: ignore[misc]
-    """A cascade or a router.
+    """A rule from a file over programs that were promoted by themselves.
 
     Args:
         members: in the order of the rule's.
@@ -32,7 +147,7 @@ class CascadeProgram(dspy.Module):  # type: ignore[misc]
 
     def __init__(self, rule: CascadeRule, members: Sequence[DeployedProgram]) -> None:
         super().__init__()
-        self._rule, self._members = rule, tuple(members)
+        self._decisions, self._members = Decisions(rule), tuple(members)
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """The answer. Raises as `DeployedProgram` does, of the member that answers last."""
@@ -42,35 +157,21 @@ class CascadeProgram(dspy.Module):  # type: ignore[misc]
         """The answer, without blocking the caller's event loop."""
         return await BACKGROUND.awaited(self._answer(inputs, self._prepared(inputs)))
 
-    def _prepared(self, inputs: Mapping[str, Any]) -> list[Work]:
+    def _prepared(self, inputs: Mapping[str, Any]) -> list[Callable[[], Coroutine[Any, Any, Outcome]]]:
         return [member.prepared(inputs) for member in self._members]
 
-    async def _answer(self, inputs: Mapping[str, Any], works: Sequence[Work]) -> dspy.Prediction:
-        rule = self._rule
-        if rule.kind in ("pair", "router"):
-            return (await works[rule.member_for(inputs)]()).prediction
-        first, second, *third = works
-        one, *other = await asyncio.gather(*(_or_none(work) for work in (first, *third)))
-        if one is not None and not self._doubtful(inputs, one, other[0] if other else None):
-            return one.prediction
-        return (await second()).prediction
+    async def _answer(
+        self, inputs: Mapping[str, Any], works: Sequence[Callable[[], Coroutine[Any, Any, Outcome]]]
+    ) -> dspy.Prediction:
+        async def run(place: int) -> Outcome:
+            try:
+                return await works[place]()
+            except AnswerError as error:
+                return Outcome(program_error=str(error), crash=error)
+            except CallError as error:
+                return Outcome(infrastructure_error=error)
 
-    def _doubtful(self, inputs: Mapping[str, Any], one: Outcome, other: Outcome | None) -> bool:
-        """Whether A's answer is not taken."""
-        if self._rule.kind == "agreement":
-            return other is None or self._key(one) != self._key(other)
-        spent = virtual_cost(one.exchanges) if self._rule.of == "cost_usd" else one.latency_s
-        return self._rule.escalates(inputs, spent)
-
-    def _key(self, outcome: Outcome) -> str:
-        outputs = outcome.outputs or {}
-        return answer_key(outputs, compared_fields(self._rule.compared, tuple(outputs)))
-
-
-async def _or_none(work: Work) -> Outcome | None:
-    """What came of it; None where there is no answer that can be used."""
-    try:
-        return await work()
-    except (AnswerError, CallError) as error:
-        _log.warning("a member of a cascade gave no answer (%s); asking the next", error)
-        return None
+        outcome = await run_rule(self._decisions, inputs, run)
+        if (error := outcome.crash or outcome.infrastructure_error) is not None:
+            raise error
+        return outcome.prediction

@@ -12,7 +12,7 @@ import copy
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import dspy
 from pydantic import TypeAdapter, ValidationError
@@ -20,14 +20,41 @@ from pydantic import TypeAdapter, ValidationError
 from offramp.calls.failures import CallError, InvalidRequest, ProgramError
 from offramp.errors import JobError, OfframpError, UsageError, nearest, problem
 from offramp.program.background import BACKGROUND
-from offramp.program.program import Outcome, Program
+from offramp.program.program import Outcome
 from offramp.program.signature import annotation_of
-from offramp.records import Example
+from offramp.records import Candidate, Example
 from offramp.task.fields import TaskFields
 
 _log = logging.getLogger("offramp")
 OnUnreadable = Literal["raise", "retry", "default"]
 """An exception; the same request once more, then the default or an exception; the default at once."""
+
+
+class Runnable(Protocol):
+    """A `Program`, or a cascade of several."""
+
+    @property
+    def candidate(self) -> Candidate:
+        """Of the program, or of the first."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        ...
+
+    @property
+    def module(self) -> dspy.Module:
+        """The module, or the members' modules together."""
+        ...
+
+    def for_dspy(self) -> dspy.Module:
+        """The module as DSPy alone runs it."""
+        ...
+
+    async def run(self, example: Example) -> Outcome:
+        """Runs on one example. Raises nothing but cancellation."""
+        ...
 
 
 class AnswerError(OfframpError):
@@ -45,7 +72,7 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
     """
 
     def __init__(
-        self, programs: Callable[[], Sequence[Program]], *, feature: str, on_unreadable: OnUnreadable = "raise",
+        self, programs: Callable[[], Sequence[Runnable]], *, feature: str, on_unreadable: OnUnreadable = "raise",
         default: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -103,7 +130,7 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
         example = Example(id="", content_hash="", values=MappingProxyType(dict(inputs)), row=0)
         return lambda: self._usable(programs, example)
 
-    async def _usable(self, programs: Sequence[Program], example: Example) -> Outcome:
+    async def _usable(self, programs: Sequence[Runnable], example: Example) -> Outcome:
         """The outcome, asked for again or replaced by the default where the answer cannot be used."""
         for left in reversed(range(self._tries)):
             try:
@@ -158,7 +185,7 @@ def default_outputs(
     return checked
 
 
-async def _answered(programs: Sequence[Program], example: Example) -> Outcome:
+async def _answered(programs: Sequence[Runnable], example: Example) -> Outcome:
     error: BaseException | None = None
     failed = ""
     for program in programs:

@@ -69,7 +69,19 @@ def _config(promotion: Promotion | None) -> dict[str, Any]:
     rendering = values.pop("rendering", None) or {}
     values["model"] = {k: v for k, v in values["model"].items() if k not in ("price", "retirement_date")}
     values["sent_params"] = rendering.get("params")
-    return _flat(values)
+    return _flat(values) | _of_rule(promotion)
+
+
+def _of_rule(promotion: Promotion) -> dict[str, Any]:
+    """The rule of a cascade, and the config of every member."""
+    if promotion.cascade is None:
+        return {}
+    rule = values_of(promotion.cascade)
+    named = {name: rule[name] for name in ("kind", "of", "threshold", "prior", "compared", "rows") if name in rule}
+    found = _flat({"cascade": named})
+    for place, part in enumerate(promotion.parts, start=1):
+        found |= {f"cascade.member_{place}.{key}": value for key, value in _config(part).items()}
+    return found
 
 
 def _flat(values: Any, key: str = "") -> dict[str, Any]:

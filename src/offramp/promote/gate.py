@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from offramp.models.retirement.dates import Basis, Retirement, Standing, standing_of
-from offramp.promote.promotion import Comparison, Evidence, PromotedModel, Promotion, SplitEvidence
+from offramp.promote.promotion import Comparison, Evidence, PromotedCascade, PromotedModel, Promotion, SplitEvidence
 from offramp.space.model import ConstraintsPart
 from offramp.stats import share_at_most
 from offramp.study.proof import MOST_MISSING
@@ -53,11 +53,34 @@ def refusals(promotion: Promotion, rules: GateRules) -> tuple[str, ...]:
         found.append("it was not evaluated on the holdout: nothing shows how it does on examples the search never saw")
     else:
         found += _on_holdout(evidence, evidence.holdout, rules)
-    if rules.needs_price and promotion.model.price is None:
-        found.append(f"the price of {promotion.model.name} is not known")
+    for model in dict.fromkeys(part.model.name for part in promotion.parts if part.model.price is None):
+        if rules.needs_price:
+            found.append(f"the price of {model} is not known")
+    found += _against_single(promotion.cascade) if promotion.cascade is not None else ()
     models = [promotion.model, *promotion.fallbacks, *promotion.others]
     found += retiring(models, rules.retirements, rules.today, within_days=rules.within_days)
     return tuple(found)
+
+
+def _against_single(cascade: PromotedCascade) -> Iterator[str]:
+    """Several programs have to be worth it: ahead of the best single one on rows that chose neither."""
+    gain = cascade.holdout
+    if gain is None:
+        yield (
+            f"it cannot be compared with the best single candidate, {cascade.single}, on the holdout: not all of them "
+            f"ran there. `offramp verify STUDY --cascade {cascade.kind}` runs them"
+        )
+    elif gain.difference <= 0:
+        yield (
+            f"it is not ahead of the best single candidate on the holdout: {gain.difference:+.3f} of utility "
+            f"({gain.low:+.3f} to {gain.high:+.3f}). Promote that one: `--pick {cascade.single}`"
+        )
+    own, rival = cascade.utility, cascade.recommended_utility
+    if own is not None and rival is not None and own <= rival and cascade.recommended != cascade.single:
+        yield (
+            f"its utility on the holdout is {own:.3f}, and that of the recommended candidate {rival:.3f}. Promote that "
+            f"one: `--pick {cascade.recommended}`"
+        )
 
 
 def _on_holdout(evidence: Evidence, holdout: SplitEvidence, rules: GateRules) -> Iterator[str]:

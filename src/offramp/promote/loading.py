@@ -14,18 +14,19 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from offramp.errors import OfframpError
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
-from offramp.promote.promotion import Promotion
+from offramp.promote.promotion import FileRef, Promotion
 from offramp.promote.render import ChatRequest, Renderer
 
 if TYPE_CHECKING:
     from offramp.calls.direct import DirectSender
     from offramp.calls.transports import Transport
+    from offramp.program.cascade import Cascade
     from offramp.program.deployed import DeployedProgram, OnUnreadable
     from offramp.program.module import ModuleFactory
     from offramp.program.program import Program
@@ -127,6 +128,8 @@ def load(
 ) -> DeployedProgram:  # fmt: skip
     """A promoted feature as a DSPy program: `program(**inputs)` or `await program.acall(**inputs)`.
 
+    A cascade is loaded alike: where its first member gives no answer, another answers.
+
     Args:
         label: a label, a version, or the beginning of one.
         promotions: the folder; `OFFRAMP_PROMOTIONS` or `promotions` by default.
@@ -150,7 +153,7 @@ def load(
     from offramp.program.background import BACKGROUND
     from offramp.program.code import changed_in_app
     from offramp.program.deployed import DeployedProgram, default_outputs
-    from offramp.promote.running import Addresses, fields_of, programs_of
+    from offramp.promote.running import Addresses, fields_of, runnable
 
     folder = FeatureFolder(promotions, feature)
     addresses = Addresses(api_base=api_base, api_key_env=api_key_env)
@@ -165,9 +168,12 @@ def load(
             )
         return senders[os.getpid()]
 
-    def make(promotion: Promotion, rows: tuple[Mapping[str, Any], ...]) -> list[Program]:
-        async def made() -> list[Program]:
-            return programs_of(promotion, rows, send=sender().send, addresses=addresses, factory=module)
+    def make(promotion: Promotion, rows: tuple[Mapping[str, Any], ...]) -> Sequence[Program | Cascade]:
+        def rows_of(ref: FileRef) -> tuple[Any, ...]:
+            return rows if ref == promotion.demos.pool else folder.rows(ref)
+
+        async def made() -> Sequence[Program | Cascade]:
+            return runnable(promotion, rows_of, send=sender().send, addresses=addresses, factory=module)
 
         if module is not None and (changed := changed_in_app(promotion.program.code or {}, module())):
             what = f"{', '.join(changed)} of the module differs from what was measured"

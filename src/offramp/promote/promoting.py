@@ -14,17 +14,19 @@ from offramp.job.loaded import LoadedStudy, load_study
 from offramp.models.retirement.dates import WITHIN_DAYS, Retirement, load_calendar, utc_today
 from offramp.models.retirement.replied import announced_in_replies
 from offramp.promote.build_promotion import BuiltPromotion, PromotionRequest, build_promotion
+from offramp.promote.cascade_promotion import build_cascade
 from offramp.promote.changes import Changes, changes
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, checked_name, default_folder
 from offramp.promote.gate import GateRules, refusals, retiring
 from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.promotion_store import PromotionStore, sealed
-from offramp.store.candidates import CandidateRow, CandidateState
+from offramp.store.candidates import CandidateState
 from offramp.store.engine import Store
 from offramp.study.domain.regressions import paired_counts, regressed_at_most
 from offramp.study.domain.sent_values import sent_words
 from offramp.study.lookup import find_candidate, full_name, open_looking
+from offramp.study.queries.recorded_rules import find_rule
 from offramp.study.queries.study_rows import read_holdout_scores, read_study_rows
 from offramp.study.study_report import StudyRows, report_of
 
@@ -65,13 +67,16 @@ def promote(
     promotions: str | Path | None = None, storage: str | None = None, results: str | Path = "results",
     space: str | Path | None = None, fallbacks: Sequence[str] = (), within_days: int = WITHIN_DAYS,
     lifecycle: str | Path | None = None, by: str | None = None, why: str | None = None, force: bool = False,
-    dry_run: bool = False, feeds: Sequence[str | Path] = (),
+    dry_run: bool = False, feeds: Sequence[str | Path] = (), cascade: str | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> Promoted:  # fmt: skip
-    """Writes a candidate of a study to the promotions folder and points a label at it. Makes no call.
+    """Writes a candidate of a study, or a cascade, to the promotions folder and points a label at it. Makes no call.
 
     Args:
         study: its name, the beginning of it, or `latest`.
         pick: recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id.
+        cascade: in place of a candidate, a rule that `cascades` prints: `chosen`, a kind, or the beginning of its id.
+        weights: of the utility that the rule is chosen by, as for `cascades`; the study's own for None.
         feature: what the app calls it; the space's name by default.
         space: where the study's space file is now, if it has moved.
         fallbacks: models to ask when the first gives no answer.
@@ -90,20 +95,29 @@ def promote(
         raise UsageError(problem("--force", "needs a reason", do='Give it with --why "...".'))
     checked_name(label, "label")
     calendar = load_calendar(None if lifecycle is None else Path(lifecycle), feeds=list(map(Path, feeds)))
+    _refuse_mixed(pick, cascade, fallbacks, weights)
     with open_looking(storage, results) as store:
         name = full_name(store, study)
         rows = read_study_rows(store, name)
-        report = report_of(rows)
-        row = find_candidate(store, report, rows.candidates, pick, where="--pick")
+        report = report_of(rows, weights)
+        row = None if cascade is not None else find_candidate(store, report, rows.candidates, pick, where="--pick")
+        found = None if cascade is None else find_rule(store, name, cascade, weights=weights, space=space)
         opened = load_study(store, name, space)
         root = default_folder(promotions)
         calendar = replace(calendar, announced=(*calendar.announced, *announced_in_replies(store)))
         request = PromotionRequest(
             feature=feature, fallbacks=fallbacks, by=by or whoami(), root=root.absolute().parent, calendar=calendar
         )
-        built = build_promotion(store, opened, row, request, trials=report.trials)
-        regressed = _regressed_at_most(store, rows, row.id)
-    rules = replace(_rules(opened, row, built.retirements, within_days), regressed_at_most=regressed)
+        if found is not None:
+            rule = build_cascade(store, opened, found, request, report=report)
+            built, complete, scores = rule.built, rule.complete, rule.scores
+        else:
+            assert row is not None
+            built = build_promotion(store, opened, row, request, trials=report.trials)
+            complete = row.state is CandidateState.COMPLETE
+            scores = read_holdout_scores(store, name, (row.id,)).get(row.id, {})
+        regressed = _regressed_at_most(store, rows, scores)
+    rules = replace(_rules(opened, complete, built.retirements, within_days), regressed_at_most=regressed)
     reasons = refusals(built.promotion, rules)
     gate = Gate(refused=reasons, forced_because=why if reasons and force else None)
     promotion = replace(built.promotion, evidence=replace(built.promotion.evidence, gate=gate))
@@ -130,25 +144,36 @@ def _written(
     return Promoted(promotion=kept, path=path, changes=found, move=move, refused=reasons, notes=notes)
 
 
-def _regressed_at_most(store: Store, rows: StudyRows, candidate: str) -> float | None:
+def _refuse_mixed(
+    pick: str, cascade: str | None, fallbacks: Sequence[str], weights: Mapping[str, float] | None
+) -> None:
+    if cascade is None and weights is not None:
+        what = "only a cascade is chosen by them"
+        raise UsageError(problem("--weights", what, do="Add --cascade, or name a candidate with --pick."))
+    if cascade is not None and pick != "recommended":
+        raise UsageError(problem("--cascade", "promotes a rule, and --pick a candidate", do="Leave one of them out."))
+    if cascade is not None and fallbacks:
+        what = "a cascade has none: where one of its members gives no answer, another answers"
+        raise UsageError(problem("--fallback", what, got=list(fallbacks), do="Leave it out."))
+
+
+def _regressed_at_most(store: Store, rows: StudyRows, scores: Mapping[str, float]) -> float | None:
     """What the regression budget holds against on the holdout where examples have groups; None without these."""
     budget, incumbent = rows.scoring.constraints.regressions, rows.scoring.incumbent
     if budget is None or incumbent is None or not rows.scoring.groups:
         return None
-    scores = read_holdout_scores(store, rows.study.name, (candidate, incumbent))
-    counts = paired_counts(scores.get(candidate, {}), scores.get(incumbent, {}), rows.scoring.groups)
+    before = read_holdout_scores(store, rows.study.name, (incumbent,)).get(incumbent, {})
+    counts = paired_counts(scores, before, rows.scoring.groups)
     return regressed_at_most(counts, budget.confidence)
 
 
-def _rules(
-    opened: LoadedStudy, row: CandidateRow, retirements: Mapping[str, Retirement], within_days: int
-) -> GateRules:
+def _rules(opened: LoadedStudy, complete: bool, retirements: Mapping[str, Retirement], within_days: int) -> GateRules:
     space = opened.job.space
     return GateRules(
         within_days=within_days,
         constraints=space.constraints,
         needs_price=space.objectives.cost is not None or space.constraints.cost_usd_max is not None,
-        complete=row.state is CandidateState.COMPLETE,
+        complete=complete,
         holdout_examples=len(opened.job.task.splits.holdout),
         retirements=retirements,
         today=utc_today(),
@@ -204,7 +229,7 @@ def _notes(promotion: Promotion, lifecycle: str | Path | None) -> tuple[str, ...
         calendar = load_calendar(None if lifecycle is None else Path(lifecycle))
     except UsageError as error:
         return (str(error),)
-    models = (promotion.model, *promotion.fallbacks)
+    models = (promotion.model, *promotion.fallbacks, *promotion.others)
     dated = {}
     for model in models:
         stated = model.retirement_date if model.own_address else None

@@ -10,11 +10,15 @@ Invariant: everything that decides what the app sends is in `Promotion` or in a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 FORMAT_VERSION = 1
 """Of the file."""
+OF_ONE_PROGRAM = (
+    "model", "others", "predictor_models", "request_params", "predictor_params", "program", "instructions", "demos",
+)  # fmt: skip
+"""Keys of a promotion that each member of a cascade has of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +284,84 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeMember:
+    """One program of a cascade or router, as the promotion of it alone would have it.
+
+    Attributes:
+        share: of the rows that the rule was measured on, on which it runs.
+        search, holdout: of it alone, on all rows.
+    """
+
+    candidate: str
+    params: Mapping[str, Any]
+    share: float
+    model: PromotedModel
+    others: tuple[PromotedModel, ...] = ()
+    predictor_models: Mapping[str, str] | None = None
+    request_params: Mapping[str, Any]
+    predictor_params: Mapping[str, Mapping[str, Any]] | None = None
+    program: PromotedProgram
+    instructions: Mapping[str, str]
+    demos: PromotedDemos
+    sent: Mapping[str, Any] | None = None
+    search: SplitEvidence
+    holdout: SplitEvidence | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeGain:
+    """Utility of the rule less that of the best single candidate, on rows that chose neither, paired by row.
+
+    Attributes:
+        n: rows. utility: mean of the rule's.
+        difference: with its 95% interval `low` to `high`. p_value: exact, two-sided.
+    """
+
+    n: int
+    utility: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotedCascade:
+    """The rule that says which of several programs answer, and what it brought.
+
+    Attributes:
+        kind: `agreement`, `cost`, `predicted` (cascades: A, B and for agreement the third), `pair` or `router`.
+        members: in the order of the rule; the promotion's own model, program and texts are those of the first.
+        single: the best single candidate on the search rows.
+        weights: of the utility, by objective.
+        of: what A's run is measured by: `cost_usd` or `latency_s`; None where it is not. threshold: in its unit.
+        prior: how many average rows an estimate from similar rows is mixed with.
+        compared: outputs that have to be equal to agree; none for all but a chain of thought.
+        rows: recorded rows that similar ones are looked for in, one line each with `inputs`, `utilities` and `work`;
+            None where none are asked.
+        crossed: over folds of the search rows. holdout: on the holdout, which nothing was chosen on; None where not
+            all of its members and the single candidate ran there.
+        recommended: the candidate that the study recommends, whose scales end where a candidate's utility is 0 or 1:
+            `utility` of the rule on the holdout by these, and `recommended_utility`. None where not known.
+    """
+
+    kind: str
+    members: tuple[CascadeMember, ...]
+    single: str
+    weights: Mapping[str, float]
+    of: str | None = None
+    threshold: float | None = None
+    prior: float | None = None
+    compared: tuple[str, ...] = ()
+    rows: FileRef | None = None
+    crossed: CascadeGain
+    holdout: CascadeGain | None
+    recommended: str | None = None
+    utility: float | None = None
+    recommended_utility: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
     """One promoted version of a feature.
 
@@ -294,6 +376,7 @@ class Promotion:
         request_params: temperature and the like, without what the format adds.
         instructions: full texts by predictor.
         rendering: None where a request cannot be written without dspy; `rendering_refused` says why.
+        cascade: the rule and the programs that it chooses from; None where there is one program.
     """
 
     schema_version: int
@@ -314,3 +397,19 @@ class Promotion:
     rendering_refused: str | None = None
     evidence: Evidence
     made: Made
+    cascade: PromotedCascade | None = None
+
+    @property
+    def parts(self) -> tuple[Promotion, ...]:
+        """The promotion of each program alone: of every member of a cascade, else this one."""
+        if self.cascade is None:
+            return (self,)
+        return tuple(_part(self, member) for member in self.cascade.members)
+
+
+def _part(whole: Promotion, member: CascadeMember) -> Promotion:
+    evidence = replace(
+        whole.evidence, candidate=member.candidate, params=member.params, search=member.search, holdout=member.holdout,
+        holdout_results=None, incumbent=None, probe=None, sent=member.sent,
+    )  # fmt: skip
+    return replace(whole, **{name: getattr(member, name) for name in OF_ONE_PROGRAM}, evidence=evidence, cascade=None)

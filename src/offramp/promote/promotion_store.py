@@ -140,7 +140,9 @@ class PromotionStore:
         self.folder.rows(rows.ref)
 
     def _check_rows(self, promotion: Promotion) -> None:
-        for ref in (promotion.demos.pool, promotion.evidence.holdout_results):
+        pools = [part.demos.pool for part in promotion.parts]
+        rule = None if promotion.cascade is None else promotion.cascade.rows
+        for ref in (*pools, promotion.evidence.holdout_results, rule):
             if ref is not None:
                 self.folder.rows(ref)
 

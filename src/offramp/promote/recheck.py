@@ -30,7 +30,7 @@ from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
 from offramp.promote.judge_noise import Noise, measure_noise
 from offramp.promote.promotion import Promotion
 from offramp.promote.regrading import Recorded, another_task, answers_of_another_judge, graded_again
-from offramp.promote.running import Addresses, PerModel, model_of, programs_of
+from offramp.promote.running import Addresses, PerModel, model_of, runnable
 from offramp.records import CallRequest, Evaluation, Example, Result, Split
 from offramp.space.load import load_space
 from offramp.store.engine import Store, open_store
@@ -106,15 +106,13 @@ def check(
     )
     _check_keys(work)
     limits = _limits(job, margin, max_cost_usd, max_p95_s)
-    pool = promotion.demos.pool
-    rows = folder.rows(pool) if pool is not None else ()
     cap = budget_usd if budget_usd is not None else _usual_cost(work)
     if started is not None:
         started(len(work.examples))
     with _storage(storage) as store:
         scored = asyncio.run(
             _scored(
-                work, store, rows, cap_usd=cap, concurrency=concurrency, observer=observer, transport=transport,
+                work, store, folder, cap_usd=cap, concurrency=concurrency, observer=observer, transport=transport,
                 timing=timing,
             )
         )  # fmt: skip
@@ -286,7 +284,7 @@ class Scored:
 
 
 async def _scored(
-    work: Checked, store: Store, rows: Sequence[Mapping[str, Any]], *, cap_usd: float | None, concurrency: int,
+    work: Checked, store: Store, folder: FeatureFolder, *, cap_usd: float | None, concurrency: int,
     observer: Callable[[Result], None] | None, transport: Transport | None, timing: Timing | None,
 ) -> Scored:  # fmt: skip
     """The promoted program on every example of the holdout, under a cap, with its calls on a ledger."""
@@ -295,11 +293,11 @@ async def _scored(
     async with open_session(
         job, store=store, study=name, clock=Clock(timing=timing or Timing()), caps=Caps(budget=name, usd=cap_usd),
         concurrency=concurrency, lease=False, store_text=True,
-        models={promotion.model.name: model_of(promotion.model, work.addresses)}, transport=transport,
+        models={part.model.name: model_of(part.model, work.addresses) for part in promotion.parts}, transport=transport,
     ) as session:  # fmt: skip
         send = session.caller.send
-        program = programs_of(
-            promotion, rows, send=send, addresses=work.addresses, factory=job.factory, models=job.models
+        program = runnable(
+            promotion, folder.rows, send=send, addresses=work.addresses, factory=job.factory, models=job.models
         )[0]
         session.evaluator.use(program)
         evaluation = await session.evaluator.evaluate(

@@ -68,6 +68,8 @@ def answers_of_another_judge(promotion: Promotion, job: ResolvedJob, url: str) -
     same_fields = task_fields(space.task, str(job.loaded.path)).hash == job.task.fields.hash
     if not same_fields or not only_judges_differ(space, job.space):
         raise another_task(job)
+    if promotion.cascade is not None:
+        raise _not_on_record(job, judges_in(space), "those of a cascade are recorded for its members alone")
     scored = [result for result in results.values() if result.state is ResultState.SCORED]
     if any(result.outputs is None for result in scored) or not results:
         raise _not_on_record(job, judges_in(space), "its answers were not stored (`store_text: false`)")

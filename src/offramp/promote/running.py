@@ -11,7 +11,7 @@ that a request can reach are those of the vendor that its route names, of the lo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -20,13 +20,15 @@ from offramp.media import MediaKind
 from offramp.models.capabilities import supported_params
 from offramp.models.gguf_files import embedded_model
 from offramp.models.keys import usual_key
+from offramp.program.cascade import Cascade
 from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory, build_module, predictors_of
 from offramp.program.program import Program
-from offramp.promote.promotion import PromotedModel, Promotion
+from offramp.promote.promotion import FileRef, PromotedCascade, PromotedModel, Promotion
 from offramp.records import Candidate, DemoKind, Example, Model, Price
 from offramp.space.model import OWN, OutputField
+from offramp.study.domain.cascade_rule import CascadeRule
 from offramp.task.fields import TaskFields
 
 _ROUTE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*(/[A-Za-z0-9][A-Za-z0-9._:@+-]*)*\Z")
@@ -53,6 +55,8 @@ class Addresses:
 def refuse_unsafe(promotion: Promotion) -> None:
     """Raises PromotionError for a route or a parameter that could redirect a request."""
     where = f"{promotion.feature} {promotion.version}".strip()
+    for part in promotion.parts if promotion.cascade is not None else ():
+        refuse_unsafe(part)
     for model in (promotion.model, *promotion.fallbacks, *promotion.others):
         if not _ROUTE.match(model.route) or ":/" in model.route:
             expected = "a model's name, such as openai/gpt-4.1-mini"
@@ -78,7 +82,10 @@ def fields_of(promotion: Promotion) -> TaskFields:
 
 
 def candidate_of(promotion: Promotion) -> Candidate:
-    """The candidate. Raises PromotionError where it is not the one that the evidence is about."""
+    """The candidate. Raises PromotionError where it is not the one that the evidence is about, or is several."""
+    if promotion.cascade is not None:
+        do = "Use `offramp.load`, or promote its members by themselves with `offramp promote STUDY --pick ID`."
+        raise PromotionError(problem(f"{promotion.feature} {promotion.version}", "is a cascade of programs", do=do))
     demos, program = promotion.demos, promotion.program
     candidate = Candidate(
         params=dict(promotion.evidence.params),
@@ -169,6 +176,51 @@ def programs_of(
         )
         for model in (promotion.model, *promotion.fallbacks)
     ]  # fmt: skip
+
+
+def runnable(
+    promotion: Promotion, rows_of: Callable[[FileRef], Sequence[Mapping[str, Any]]], *, send: Send,
+    addresses: Addresses, factory: ModuleFactory | None = None, models: Mapping[str, Model] | None = None,
+) -> Sequence[Program | Cascade]:  # fmt: skip
+    """What answers: the program on its model and on each fallback, or a cascade of programs.
+
+    Args:
+        rows_of: reads rows that the promotion names.
+        models: as for `programs_of`; where they are given a cascade fails where a member fails.
+
+    Raises:
+        PromotionError: rows are missing or changed. UsageError: as for `programs_of`.
+    """
+
+    def programs(part: Promotion) -> list[Program]:
+        rows = rows_of(part.demos.pool) if part.demos.pool is not None else ()
+        return programs_of(part, rows, send=send, addresses=addresses, factory=factory, models=models)
+
+    if promotion.cascade is None:
+        return programs(promotion)
+    refuse_unsafe(promotion)
+    cascade = promotion.cascade
+    rule = rule_of(cascade, rows_of(cascade.rows) if cascade.rows is not None else (), promotion.evidence.study)
+    return [Cascade(rule, [programs(part)[0] for part in promotion.parts], strict=models is not None)]
+
+
+def rule_of(cascade: PromotedCascade, rows: Sequence[Mapping[str, Any]], study: str) -> CascadeRule:
+    """The rule as it runs."""
+    return CascadeRule(
+        source=study,
+        kind=cascade.kind,
+        members=tuple(member.candidate for member in cascade.members),
+        params=tuple(member.params for member in cascade.members),
+        compared=cascade.compared,
+        prior=cascade.prior,
+        inputs={name: tuple(row["inputs"].get(name) for row in rows) for name in (rows[0]["inputs"] if rows else ())},
+        utilities=tuple(zip(*(row["utilities"] for row in rows), strict=True)),
+        work=tuple(row["work"] for row in rows if row.get("work") is not None),
+        threshold=cascade.threshold,
+        of=cascade.of,
+        crossed={},
+        holdout=None,
+    )
 
 
 def _asked(promoted: PromotedModel, candidate: Candidate, addresses: Addresses) -> Model:

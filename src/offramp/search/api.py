@@ -34,6 +34,7 @@ from offramp.space.model import SpaceFile
 from offramp.store.engine import Store, open_store
 from offramp.store.ledger import typical_calls
 from offramp.study.lookup import default_storage, full_name, open_looking
+from offramp.study.queries.recorded_rules import find_rule
 
 __all__ = [
     "Estimate",
@@ -160,6 +161,7 @@ def _started(job: ResolvedJob, options: Options, store: Store, study: str, stora
 def verify(study: str, *, storage: str | None = None, results: str | Path = "results",
            space_file: str | Path | None = None, started: Callable[[Plan], None] | None = None,
            progress: VerifyProgress | None = None, transport: Transport | None = None, timing: Timing | None = None,
+           cascade: str | None = None, weights: Mapping[str, float] | None = None,
            **asked: Any) -> Verified:  # fmt: skip
     """Scores a study's whole front on the holdout and times it in isolation, from a budget of its own.
 
@@ -169,6 +171,7 @@ def verify(study: str, *, storage: str | None = None, results: str | Path = "res
         started: called with what will be done and spent, before the first call.
         progress: called after every run.
         transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
+        cascade: a rule that `cascades` prints, whose members are verified as well. weights: that it is chosen by.
         asked: usd, calls, minutes, probe, probe_concurrency, concurrency.
 
     Raises:
@@ -177,8 +180,14 @@ def verify(study: str, *, storage: str | None = None, results: str | Path = "res
     with open_store(storage or default_storage(Path(results))) as store:
         opened = load_study(store, full_name(store, study), space_file)
         check_runnable(opened.job)
+        also = _members_of(store, opened.row.name, cascade, weights, space_file)
         verification = Verification(
-            opened, _verify_options(opened, asked), store, progress=progress, transport=transport, timing=timing
+            opened,
+            _verify_options(opened, {**asked, "also": also}),
+            store,
+            progress=progress,
+            transport=transport,
+            timing=timing,
         )
         if started is not None:
             started(verification.plan)
@@ -186,11 +195,20 @@ def verify(study: str, *, storage: str | None = None, results: str | Path = "res
 
 
 def plan_verify(study: str, *, storage: str | None = None, results: str | Path = "results",
-                space_file: str | Path | None = None, **asked: Any) -> Plan:  # fmt: skip
+                space_file: str | Path | None = None, cascade: str | None = None,
+                weights: Mapping[str, float] | None = None, **asked: Any) -> Plan:  # fmt: skip
     """What `verify` would do and spend. Writes nothing, spends nothing, needs no key."""
     with open_looking(storage, results) as store:
         opened = load_study(store, full_name(store, study), space_file)
-        return Verification(opened, _verify_options(opened, asked), store).plan
+        also = _members_of(store, opened.row.name, cascade, weights, space_file)
+        return Verification(opened, _verify_options(opened, {**asked, "also": also}), store).plan
+
+
+def _members_of(
+    store: Store, study: str, cascade: str | None, weights: Mapping[str, float] | None, space: str | Path | None
+) -> tuple[str, ...]:
+    """Who a rule is about; none without one."""
+    return () if cascade is None else find_rule(store, study, cascade, weights=weights, space=space).candidates
 
 
 def _verify_options(opened: LoadedStudy, asked: Mapping[str, Any]) -> VerifyOptions:

@@ -49,6 +49,7 @@ class VerifyOptions:
     Attributes:
         probe: timed runs of each candidate; 0 for none. probe_concurrency: of them at the same time.
         concurrency: examples at the same time on the holdout.
+        also: candidates that are verified beside the front, such as the members of a cascade.
     """
 
     usd: float | None = None
@@ -57,6 +58,7 @@ class VerifyOptions:
     probe: int = 20
     probe_concurrency: int = 1
     concurrency: int = 4
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +197,8 @@ class Verification:
     def _planned(self) -> Plan:
         report = read_report(self._store, self._row.name)
         members = standing(report)
+        front = {member.candidate for member in members}
+        members += tuple(m for m in report.members if m.candidate in self._options.also and m.candidate not in front)
         if not members:
             raise UsageError(problem(self._row.name, "no candidate has a full evaluation yet", do="Run the job first."))
         self._check_models(members)

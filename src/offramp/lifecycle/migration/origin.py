@@ -67,6 +67,9 @@ def read_origin(
     """
     folder = FeatureFolder(promotions, feature)
     promotion = folder.load(folder.resolve(label))
+    if promotion.cascade is not None:
+        do = "Replace the model in the space file, run `offramp optimize`, and promote a cascade of the new study."
+        raise UsageError(problem(feature, "is a cascade of programs, which `migrate` does not search", do=do))
     candidate = candidate_of(promotion)
     row, recorded = _study(storage, promotion)
     return Origin(

@@ -80,6 +80,10 @@ def export(source: Source, to: str) -> File:
     if to not in FORMS:
         expected = ", ".join(FORMS)
         raise UsageError(problem("--to", "unknown form", got=to, expected=expected, do=nearest(to, FORMS) or None))
+    if source.promotion.cascade is not None:
+        members = ", ".join(member.candidate for member in source.promotion.cascade.members)
+        do = f"Use `offramp.load`, or promote and export its members by themselves ({members})."
+        raise source.refused("it is a cascade of programs, which other tools cannot run", do)
     module, _, name = FORMS[to].partition(":")
     exporter: Exporter = getattr(import_module(f"offramp.promote.exports.{module}"), name)
     return exporter(source)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offramp.errors import UsageError, problem
+from offramp.ids import content_hash
 from offramp.records import Objective, Scalar
 from offramp.stats import difference_interval, group_units, holm, sign_flip_test
 from offramp.stats.pareto import Floats
@@ -106,8 +107,10 @@ class ChosenRule:
         members: candidates, A first; of a router all.
         threshold: in USD, seconds or the unit of the confidence; None where nothing is compared with one.
         of: what A's run is measured by: `cost_usd`, `latency_s` or `confidence`; None where it is not.
+        id: first 12 characters of a hash of the rule, its source and the weights of the utility.
     """
 
+    id: str
     kind: str
     members: tuple[str, ...]
     params: tuple[Mapping[str, Scalar], ...]
@@ -193,6 +196,11 @@ def cascade_report(cells: Cells, seed: int = 0) -> CascadeReport:
 def recorded_rows(cells: Cells) -> Recorded:
     """The complete candidates on the search rows. Raises as `cascade_report`."""
     return _searched(cells)[3]
+
+
+def recorded_names(cells: Cells) -> tuple[str, ...]:
+    """The search rows that rules are chosen on and look for similar rows in."""
+    return tuple(cells.rows[i] for i in _complete(_part(cells, cells.searched))[1])
 
 
 def _searched(cells: Cells) -> tuple[Cells, NDArray[np.intp], NDArray[np.intp], Recorded]:
@@ -422,9 +430,12 @@ def _in_words(cells: Cells, data: Recorded, kept: NDArray[np.intp], rule: Rule) 
         by_cost = signal is not None and np.allclose(signal, np.log(np.maximum(data.cost[rule.members[0]], 1e-300)))
         of = "cost_usd" if by_cost else "latency_s"
         threshold = None if threshold is None else float(np.exp(threshold))
+    members = tuple(cells.candidates[kept[i]] for i in rule.members)
+    weights = {o.name: o.weight for o in data.objectives}
     return ChosenRule(
+        id=content_hash([cells.source, weights, rule.kind, list(members), threshold, of, rule.prior], length=12),
         kind=rule.kind,
-        members=tuple(cells.candidates[kept[i]] for i in rule.members),
+        members=members,
         params=tuple(dict(cells.params[kept[i]]) for i in rule.members),
         threshold=threshold,
         of=of,

@@ -17,7 +17,7 @@ from offramp.errors import UsageError, problem
 from offramp.records import Scalar
 from offramp.stats.pareto import Floats
 from offramp.study.domain.cascades import BANDWIDTH, ROUNDING
-from offramp.study.domain.similarity import similarity
+from offramp.study.domain.similarity import AlikeRows
 
 RUNNABLE = ("agreement", "cost", "predicted", "pair", "router")
 """All but those by a confidence, which only a table records."""
@@ -55,33 +55,55 @@ class CascadeRule:
     of: str | None = None
     work: tuple[float, ...] = ()
 
-    def member_for(self, inputs: Mapping[str, Any]) -> int:
-        """Position of the member that a router sends these inputs to."""
-        return int(self._expected(self._alike(inputs)).argmax())
-
-    def escalates(self, inputs: Mapping[str, Any], spent: float | None) -> bool:
-        """Whether B runs after A has, whose run came to `spent` of what `of` says; where that is not known, it does."""
-        if spent is None or spent <= 0:
-            return True
-        if self.kind == "cost":
-            return spent > (self.threshold or 0.0) * (1 + ROUNDING)
-        work = np.asarray(self.work)
-        spread = float(work.std()) or 1.0
-        alike = np.exp(-0.5 * ((np.log(spent) - work) / spread / BANDWIDTH) ** 2)
-        return bool(self._expected(alike * self._alike(inputs))[0] > 0)
-
-    def _alike(self, inputs: Mapping[str, Any]) -> Floats:
-        """Shape (rows,); every row alike where nothing is known of them."""
-        near = similarity({name: (*rows, inputs.get(name)) for name, rows in self.inputs.items()}, last=True)
-        return np.ones(len(self.utilities[0])) if near is None else near[0, :-1]
-
-    def _expected(self, weights: Floats) -> Floats:
-        known, prior = np.asarray(self.utilities), self.prior or 0.0
-        return np.asarray((known @ weights + prior * known.mean(1)) / (weights.sum() + prior))
-
     def to_text(self) -> str:
         """As the file holds it."""
         return json.dumps({"schema_version": _VERSION, **asdict(self)}, indent=1, default=str) + "\n"
+
+
+class Decisions:
+    """A rule ready to decide, call by call."""
+
+    def __init__(self, rule: CascadeRule) -> None:
+        self.rule = rule
+        self._alike = AlikeRows(rule.inputs)
+        self._known, self._work = np.asarray(rule.utilities), np.asarray(rule.work)
+
+    def order_for(self, inputs: Mapping[str, Any], apart: Floats | None = None) -> list[int]:
+        """Positions of a router's members, the one that these inputs go to first.
+
+        Args:
+            apart: by recorded row, 0 where it may not speak for these inputs, for they are its own; None in an app.
+        """
+        return [int(i) for i in np.argsort(-self._expected(self._near(inputs), apart), kind="stable")]
+
+    def escalates(self, inputs: Mapping[str, Any], spent: float | None, apart: Floats | None = None) -> bool:
+        """Whether B runs after A has, whose run came to `spent` of what `of` says; where that is not known, it does.
+
+        Args:
+            apart: as for `order_for`.
+        """
+        if spent is None or spent <= 0:
+            return True
+        if self.rule.kind == "cost":
+            return spent > (self.rule.threshold or 0.0) * (1 + ROUNDING)
+        spread = float(self._work.std()) or 1.0
+        alike = np.exp(-0.5 * ((np.log(spent) - self._work) / spread / BANDWIDTH) ** 2)
+        return bool(self._expected(alike * self._near(inputs), apart)[0] > 0)
+
+    def agree(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        """Whether two answers are equal in what the rule compares."""
+        keys = [answer_key(outputs, compared_fields(self.rule.compared, tuple(outputs))) for outputs in (one, other)]
+        return keys[0] == keys[1]
+
+    def _near(self, inputs: Mapping[str, Any]) -> Floats:
+        """Shape (rows,); every row alike where nothing is known of them."""
+        near = self._alike.to(inputs)
+        return np.ones(self._known.shape[1]) if near is None else near
+
+    def _expected(self, weights: Floats, apart: Floats | None) -> Floats:
+        prior, speaks = self.rule.prior or 0.0, np.ones(len(weights)) if apart is None else apart
+        average = self._known @ speaks / max(1.0, float(speaks.sum()))
+        return np.asarray((self._known @ (weights * speaks) + prior * average) / (weights @ speaks + prior))
 
 
 def read_rule(path: Path) -> CascadeRule:
