@@ -219,6 +219,14 @@ def test_demos_are_shown_where_no_call_is_needed_to_know_them(capsys: Any, kind:
     assert ("bootstrapped" in (first["note"] or "")) is (kind == "bootstrapped")
 
 
+@pytest.mark.parametrize(("form", "said"), [({"best_of": 3}, "up to 6 requests"), ({"self_consistency": 5}, "up to 5")])
+def test_the_first_of_several_requests_is_shown_as_such(capsys: Any, form: dict[str, int], said: str) -> None:
+    write(rows(), program={"form": form}, params={"temperature": 0.5, "max_tokens": 16})
+    assert main(["space", "show", "job.yaml", "--json"]) == 0
+    for one in json.loads(capsys.readouterr().out)["requests"]:
+        assert said in one["note"] and one["request_params"]["temperature"] == 0.5
+
+
 @pytest.mark.parametrize("row", ["0", "-1", "25", "9999"])
 def test_a_row_that_is_not_in_use_is_named(capsys: Any, row: str) -> None:
     write(rows())

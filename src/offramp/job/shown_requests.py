@@ -14,6 +14,7 @@ from offramp.errors import UsageError, problem
 from offramp.job.effects import first_of, with_value
 from offramp.job.resolved import ResolvedJob
 from offramp.records import CallRequest, Candidate, DemoKind, Example, Scalar, Split
+from offramp.space.forms import spec_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +78,11 @@ async def _shown(job: ResolvedJob, title: str, candidate: Candidate, example: Ex
     if candidate.demo_kind is DemoKind.BOOTSTRAPPED:
         note = "without its bootstrapped demos, which only a run finds"
         candidate = replace(candidate, demo_kind=DemoKind.NONE, demo_count=0)
-    if job.factory is not None:
+    form = spec_of(candidate.module)
+    if job.factory is not None or form.several:
         also = "the first request of the module; later ones depend on its answer"
+        if form.several:
+            also = f"the first of up to {form.requests} requests of one run ({form.module})"
         note = also if note is None else f"{note}; {also}"
     return ShownRequest(
         title=title, params=candidate.params, request=await first_of(job, candidate, example), note=note
