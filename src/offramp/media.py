@@ -118,6 +118,10 @@ def read_cell(value: object, *, kind: MediaKind, base: Path, where: str) -> str:
     else:
         path = base / value
         try:
+            if path.exists() and not path.is_file():
+                raise DatasetError(
+                    problem(where, f"the {kind} {value!r} is not a file", expected=f"a file of an {kind}")
+                )
             size = path.stat().st_size
             found = of_file(path) if size <= MOST_BYTES else ""
         except OSError as error:

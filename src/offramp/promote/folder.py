@@ -29,6 +29,7 @@ DEFAULT_LABEL = "production"
 USUAL_FOLDER = Path("promotions")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _VERSION = re.compile(rf"[0-9a-f]{{{SHORT}}}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _LEAST = 4
 
 
@@ -69,7 +70,9 @@ class FeatureFolder:
         return self.path / f"{version}.yaml"
 
     def data_path(self, ref: FileRef) -> Path:
-        """The file of some rows."""
+        """The file of some rows. Raises PromotionError where its name could be a path."""
+        if not _SHA256.match(ref.sha256):  # it becomes a part of a path
+            raise PromotionError(problem(str(self.path), "sha256 of rows", got=ref.sha256, expected="64 hex digits"))
         return self.path / "data" / f"{ref.sha256[:16]}.jsonl"
 
     def versions(self) -> tuple[str, ...]:

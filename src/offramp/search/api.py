@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import math
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -225,9 +226,8 @@ def _verify_options(opened: LoadedStudy, asked: Mapping[str, Any]) -> VerifyOpti
 def _writable(folder: Path) -> None:
     try:
         make_folder(folder)
-        probe = folder / ".write-probe"
-        probe.write_bytes(b"x" * 4096)
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x" * 4096)
     except OSError as error:
         raise StorageError(problem(str(folder), f"the results folder cannot be written: {error.strerror}")) from error
 

@@ -184,6 +184,8 @@ def _text(loaded: LoadedSpace, key: str, given: str | FileText | None) -> str | 
     if isinstance(given, str):
         return given if given.strip() else loaded.problem(key, got=given, expected="text that is not blank")
     path = loaded.base / given.file
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return loaded.problem(f"{key}.file", f"{path} is a pipe or a device", expected="a file")
     try:
         text = decode(_read(path), str(path))
     except SpaceError as error:
