@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -145,6 +146,8 @@ def _run(args: Sequence[str] | None, wire: Mapping[str, Any]) -> int:
         return _aborted(abort.__cause__)
     except KeyboardInterrupt as interrupt:
         return _aborted(interrupt)
+    except click.UsageError as error:
+        return _misused(error)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -158,6 +161,36 @@ def _show_bug(_kind: type[BaseException], error: BaseException, _trace: Tracebac
 
 def _failed(error: OfframpError) -> int:
     click.echo("error: " + printable(error, keep="\n\t"), err=True)
+    return error.exit_code
+
+
+_MISFIT = re.compile(
+    r"(?P<got>'.*'|\S+) is not (?:a valid (?P<kind>\w+)|one of (?P<choices>.+)|in the range (?P<range>.+?))\.?", re.S
+)
+"""What click says of a value."""
+_KINDS = {"float": "a number", "integer": "a whole number", "boolean": "true or false"}
+
+
+def _misused(error: click.UsageError) -> int:
+    """A command line that click refuses, as one message: which command, what, got, expected, and where to look."""
+    path = error.ctx.command_path if error.ctx is not None else "offramp"
+    what, do = error.format_message().rstrip("."), f"See `{path} --help`."
+    if isinstance(error, click.BadParameter) and error.param is not None and error.message:
+        name = (
+            max(error.param.opts, key=len)
+            if error.param.param_type_name == "option"
+            else error.param.human_readable_name
+        )
+        what = f"{name}: {error.message.rstrip('.')}"
+        if found := _MISFIT.fullmatch(error.message):
+            kind, choices = found["kind"], found["choices"]
+            near = nearest(found["got"].strip("'"), re.findall(r"'([^']*)'", choices or ""))
+            expected = f"one of {choices}" if choices else _KINDS.get(kind, kind) if kind else found["range"]
+            what, do = f"{name}: got {found['got']}, expected {expected.rstrip('.')}", f"{near} {do}".strip()
+    if isinstance(error, click.NoSuchOption):
+        what, near = f"No such option '{error.option_name}'", nearest(error.option_name, error.possibilities or ())
+        do = f"{near} {do}".strip()
+    click.echo(f"error: {path}: {printable(what)}{'' if what.endswith('?') else '.'} {do}", err=True)
     return error.exit_code
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from offramp.errors import SpaceError, problem
+from offramp.errors import ModelError, SpaceError, nearest, problem
 from offramp.job.trust import refuse_untrusted, refuse_untrusted_media
 from offramp.models.capabilities import with_capabilities
 from offramp.models.catalogue import resolve
@@ -78,7 +78,11 @@ def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
     others += [(f"program.models.{p}", name) for p, names in predictor_models(space).items() for name in names]
     for key, name in others:
         if name not in found:
-            found[name] = with_capabilities(resolve(name, f"{loaded.where(key)}: {key}"))
+            try:
+                found[name] = with_capabilities(resolve(name, f"{loaded.where(key)}: {key}"))
+            except ModelError as error:
+                near = nearest(name, found)
+                raise (ModelError(f"{error} {near}") if near and near not in str(error) else error) from None
     if space.propose is not None and model_name(space.propose.model) not in found:
         writer = with_capabilities(resolve(space.propose.model, loaded.where("propose.model")))
         found[writer.name] = writer

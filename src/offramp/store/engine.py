@@ -191,7 +191,13 @@ def _parsed(url: str) -> sa.URL:
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         hint = nearest(parsed.drivername, ("sqlite", "postgresql"))
         raise StorageError(
-            problem("storage", "unknown kind of database", got=parsed.drivername, expected=example, do=hint or None)
+            problem(
+                "storage",
+                "unknown kind of database",
+                got=parsed.drivername,
+                expected=example,
+                do=hint or "Use SQLite, or PostgreSQL for a team.",
+            )
         )
     return parsed
 
@@ -212,7 +218,8 @@ def _prepare_file(url: sa.URL, where: str, *, create: bool, must_exist: bool) ->
     if folder.is_dir():
         return
     if not create:
-        raise StorageError(problem(where, "folder does not exist", got=str(folder), do="Create it first."))
+        do = "Check the path; `offramp optimize` creates it."
+        raise StorageError(problem(where, "folder does not exist", got=str(folder), do=do))
     try:
         make_folder(folder)
     except OSError as error:

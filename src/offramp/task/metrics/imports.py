@@ -53,7 +53,8 @@ def load_metric(path: str, base: Path) -> LoadedMetric:
     """
     place, colon, name = path.rpartition(":")
     if not (colon and place and name):
-        raise MetricError(problem(path, "not an import path", expected="`package.module:name` or `file.py:name`"))
+        raise MetricError(problem(path, "not an import path", expected="`package.module:name` or `file.py:name`",
+                                  do=f"Name the function: {path}:score."))  # fmt: skip
     module = _module(place, path, base)
     function = getattr(module, name, None)
     if function is None:
@@ -90,12 +91,15 @@ def _module(place: str, path: str, base: Path) -> ModuleType:
     is_file = place.endswith(".py")
     if is_file and not (base / place).is_file():
         folder = (base / place).parent
-        do = nearest(Path(place).name, (p.name for p in folder.glob("*.py"))) or None
+        do = nearest(Path(place).name, (p.name for p in folder.glob("*.py")))
+        do = do or "A relative path starts at the folder of the space file."
         raise MetricError(problem(path, "there is no such file", got=place, do=do))
     try:
         return import_code(place, base)
     except (Exception, SystemExit) as error:
-        raise MetricError(problem(path, f"it does not import: {why_not_imported(error, place, base)}")) from error
+        why = why_not_imported(error, place, base)
+        fix = None if why.rstrip().endswith(".") else "Fix the file."
+        raise MetricError(problem(path, f"it does not import: {why}", do=fix)) from error
 
 
 def _checked(function: Any, path: str) -> Callable[..., Any]:

@@ -66,5 +66,6 @@ def _header(cells: list[str], name: str) -> list[str]:
         what = f"duplicate columns in the header: {', '.join(map(repr, duplicates))}"
         raise DatasetError(problem(name, what, do="Rename one."))
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        raise DatasetError(problem(name, "the header", got=names[0], expected="columns separated by commas"))
+        raise DatasetError(problem(name, "the header", got=names[0], expected="columns separated by commas",
+                                   do="Save it with commas, or with tabs as .tsv."))  # fmt: skip
     return names
