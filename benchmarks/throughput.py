@@ -137,6 +137,8 @@ def dspy_evaluate(url: str, part: str, *, in_flight: int, calls: int) -> None:
     """The same requests by `dspy.Evaluate` over LiteLLM."""
     import dspy
 
+    from offramp.program.plain import PlainMessages
+
     lm = dspy.LM("openai/m", api_base=url, api_key="none", cache=False, num_retries=0, engine="litellm")
     program = dspy.Predict(dspy.Signature("message -> label: Literal['a', 'b']", "Label it."))
     devset = [dspy.Example(**row.values).with_inputs("message") for row in rows(calls, part)]
@@ -144,15 +146,8 @@ def dspy_evaluate(url: str, part: str, *, in_flight: int, calls: int) -> None:
         devset=devset, metric=lambda gold, given, trace=None: gold.label == given.label, num_threads=in_flight,
         display_progress=False, max_errors=calls,
     )  # fmt: skip
-    with dspy.context(lm=lm, adapter=PlainForDspy()):
+    with dspy.context(lm=lm, adapter=PlainMessages()):
         evaluate(program)
-
-
-def PlainForDspy():
-    """The plain format, so that both send and read the same."""
-    from offramp.program.plain import PlainMessages
-
-    return PlainMessages()
 
 
 def measured(work) -> tuple[float, float]:
@@ -177,7 +172,6 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=200)
     parser.add_argument("--dspy-calls", type=int, default=1600)
     parser.add_argument("--memory", type=int, default=0)
-    parser.add_argument("--profile", default="")
     asked = parser.parse_args()
     calls = asked.candidates * asked.examples
     shape = {"in_flight": asked.in_flight, "candidates": asked.candidates, "examples": asked.examples}
@@ -188,15 +182,7 @@ def main() -> None:
             asyncio.run(search(url, folder, part, **{**shape, **more}))
 
         run("warm", candidates=1, examples=8)
-        if asked.profile:
-            import cProfile
-
-            profile = cProfile.Profile()
-            profile.enable()
         wall_s, cpu_s = measured(lambda: run("main"))
-        if asked.profile:
-            profile.disable()
-            profile.dump_stats(asked.profile)
         ideal_s = calls * asked.latency / asked.in_flight
         found |= {"wall_s": wall_s, "wall_to_ideal": wall_s / ideal_s, "cpu_ms_per_call": cpu_s / calls * 1000}
         if asked.dspy_calls:

@@ -420,6 +420,16 @@ def test_another_key_is_another_kind_and_the_new_one_is_sent(both, monkeypatch):
     assert sent == [f"Bearer {KEY}", f"Bearer {KEY}", "Bearer sk-another-key-0987654321"]
 
 
+def test_loops_that_ended_leave_no_connections_behind(scripted):
+    server, replies = scripted
+    replies[:] = [ServerReply()]
+    transport = LiteLLMTransport(5.0)
+    model = make_model(api_base=server.url, api_key_env="SCRIPTED_API_KEY")
+    for _ in range(5):  # as an app does that calls asyncio.run for each answer
+        asyncio.run(transport.send(CallRequest(model=model, messages=(USER,), params={})))
+    assert len(transport._wire._clients) == 1
+
+
 def test_a_hanging_server_and_a_closed_one_are_what_they_were(both):
     async def go(transport, request):
         return await outcome(transport, request)

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import time
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -80,8 +79,7 @@ class Wire:
         self._timeout_s = timeout_s
         self._kinds: dict[tuple[object, ...], _Kind | None] = {}
         self._dialects: dict[tuple[str, str | None], str | None] = {}
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any]
-        self._clients = weakref.WeakKeyDictionary()
+        self._clients: dict[asyncio.AbstractEventLoop, Any] = {}
 
     def kind(self, request: CallRequest, key: str | None) -> tuple[object, ...] | None:
         """What is alike in all requests of its kind; None for one that is LiteLLM's alone."""
@@ -191,6 +189,8 @@ class Wire:
     def _handler(self) -> Any:
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
+            for ended in [one for one in self._clients if one.is_closed()]:  # a client holds its loop
+                del self._clients[ended]
             self._clients[loop] = _http_handler(timeout=self._timeout_s, event_hooks={"response": [_seen]})
         return self._clients[loop]
 
