@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -40,6 +41,7 @@ FEWEST_CRASHES = 5
 CRASHED_SHARE = 0.9
 """From so many runs on, and with such a share of exceptions in the module's own code, a job stops: it is a bug."""
 
+_OF_CODE = re.compile(r" \([^()]+\.py:\d+\)$")
 _log = logging.getLogger("offramp")
 MOST_NAMED = 5
 Within = Callable[[], AbstractAsyncContextManager[None]]
@@ -291,8 +293,10 @@ def _too_many(candidate: Candidate, results: Sequence[Result]) -> TooManyFailure
     reason, count = Counter(group_of(r.reason or "") for r in failed).most_common(1)[0]
     ids = [r.example for r in failed if group_of(r.reason or "") == reason]
     named = f"{', '.join(ids[:MOST_NAMED])}{', ...' if len(ids) > MOST_NAMED else ''}"
+    unasked = bool(_OF_CODE.search(reason)) and not any(r.calls or r.cached_calls for r in failed)
+    why = "in your code, before a model was asked" if unasked else "for reasons outside of the program"
+    do = "Fix the module, or what it needs, and run" if unasked else "Nothing was scored as zero; run"
     return TooManyFailures(
-        f"candidate {candidate.id} ({candidate.model}): {len(failed)} of {len(results)} runs failed for reasons "
-        f"outside of the program; most often ({count}): {reason} ({named}). Nothing was scored as zero; run "
-        "the same command again to go on."
+        f"candidate {candidate.id} ({candidate.model}): {len(failed)} of {len(results)} runs failed {why}; "
+        f"most often ({count}): {reason} ({named}). {do} the same command again to go on."
     )

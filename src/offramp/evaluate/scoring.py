@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from offramp.calls.failures import InfrastructureError, ProgramError, RequestRejected
+from offramp.errors import OfframpError
 from offramp.evaluate.endings import ending_of, error_words, other_model, reasoning_only
 from offramp.program.metric_calls import metric_calls
-from offramp.program.program import Outcome
+from offramp.program.program import Outcome, place_of
 from offramp.program.run_log import Exchange, virtual_cost
 from offramp.records import (
     CallReply,
@@ -122,6 +123,7 @@ def _unexplained(own: Sequence[Exchange], others: Sequence[Exchange]) -> float |
 
 def _failed(outcome: Outcome, candidate: Candidate, example: Example, error: BaseException) -> Result:
     row = f"row {example.row} ({example.id}): " if isinstance(error, RequestRejected) else ""
+    place = "" if isinstance(error, OfframpError) else place_of(error)
     return Result(
         candidate=candidate.id,
         example=example.id,
@@ -129,7 +131,7 @@ def _failed(outcome: Outcome, candidate: Candidate, example: Example, error: Bas
         score=None,
         cost_usd=None,
         latency_s=None,
-        reason=f"{type(error).__name__}: {row}{error}",
+        reason=f"{type(error).__name__}: {row}{error}".removesuffix(": ") + place,
         calls=len(outcome.replies) - _cached(outcome),
         cached_calls=_cached(outcome),
     )

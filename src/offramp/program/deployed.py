@@ -193,7 +193,7 @@ async def _answered(programs: Sequence[Runnable], example: Example) -> Outcome:
             _log.warning("%s gave no answer (%s); asking %s", failed, error, program.candidate.model)
         outcome = await program.run(example)
         if outcome.infrastructure_error is None:
-            if outcome.crash is not None:
+            if outcome.crash is not None and outcome.exchanges:
                 raise outcome.crash
             if outcome.program_error is not None:
                 raise AnswerError(f"{program.candidate.model}: {outcome.program_error}")

@@ -69,7 +69,8 @@ class Outcome:
         prediction: what the program returned, its values of the types that it declares; None as `outputs`.
         program_error: the program's own error in words; None when there was none.
         unreadable: whether the program error is an answer that could not be read.
-        crash: the exception, where the program error is one of the user's own code that it does not raise on purpose.
+        crash: the exception, where the program error is one of the user's own code that it does not raise on purpose,
+            or raises before any request.
         infrastructure_error: what failed outside of the program; None when nothing did.
         latency_s: how long an app would wait for it; None without a reply.
         exchanges: every reply it got, in order, with its request.
@@ -254,6 +255,8 @@ def _outcome(given: Outcome | None, error: BaseException | None, log: RunLog) ->
             program_error=f"unparsable answer: {cut(raised.lm_response)}", unreadable=True, exchanges=exchanges
         )
     if isinstance(raised, ValueError) and not _is_of_dspy(raised):
+        if not exchanges:  # on purpose, or a bug that meets every row
+            return Outcome(program_error=_crash_words(raised), crash=raised)
         return Outcome(program_error=f"{type(raised).__name__}: {cut(raised)}", exchanges=exchanges)
     if raised is not None and exchanges and _is_of_the_module(raised):
         return Outcome(program_error=_crash_words(raised), crash=raised, exchanges=exchanges)
@@ -280,9 +283,14 @@ def _is_of_the_module(error: BaseException) -> bool:
 
 def _crash_words(error: BaseException) -> str:
     """`KeyError: 'city' (triage.py:12)`: the last line of the user's own."""
-    place = own_place(list(traceback.walk_tb(error.__traceback__))[::-1])
     said = f": {cut(error)}" if str(error) else ""
-    return f"{type(error).__name__}{said}{f' ({place})' if place else ''}"
+    return f"{type(error).__name__}{said}{place_of(error)}"
+
+
+def place_of(error: BaseException) -> str:
+    """` (triage.py:12)`: the last line of the user's own that an exception came through; empty where there is none."""
+    place = own_place(list(traceback.walk_tb(error.__traceback__))[::-1])
+    return f" ({place})" if place else ""
 
 
 def _names_in(module: dspy.Module) -> dict[int, str]:

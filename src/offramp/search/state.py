@@ -10,6 +10,7 @@ trial that Optuna has finished.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, Evaluation, Objective, Split, price_of
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import NoModelLeft, answers_behind, parked_model
-from offramp.store.aggregates import AggregateStore, aggregate_of, priced_by_results
+from offramp.store.aggregates import AggregateStore, aggregate_of, group_of, priced_by_results
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore, Variant, VariantStore
 from offramp.store.engine import Store
 from offramp.store.results import PairedCounts, ProbeRun, ProbeRuns, ProbeStore
@@ -163,8 +164,15 @@ class StudyState:
         """
         values = values_of(self.objectives, aggregate_of(evaluation.results))
         if values is None:
+            reasons = Counter(group_of(result.reason or "no reason") for result in evaluation.results)
+            reason, count = reasons.most_common(1)[0]
+            asked = any(result.calls or result.cached_calls for result in evaluation.results)
+            why = (
+                "no run has a result" if asked else "no run asked a model, so that there is no cost or time to compare"
+            )
             raise TooManyFailures(
-                f"candidate {candidate.id} ({candidate.model}) has no result to compare: all runs failed"
+                f"candidate {candidate.id} ({candidate.model}): {why}; {count} of {len(evaluation.results)} ended with "
+                f"{reason}. Fix that, and run the same command again."
             )
         return values
 
