@@ -32,6 +32,9 @@ class Memory:
         self.known: dict[str, ToolResult] = {}
         self.effects = effects
 
+    def runs(self, tool: str) -> bool:
+        return True
+
     def replays(self, tool: str) -> bool:
         return tool not in self.effects
 

@@ -16,13 +16,21 @@ class StudyToolResults:
     Args:
         effects: names of the tools that are never replayed.
         stored: when false, results are kept in memory alone.
+        repeats: whether recorded runs are repeated, so that a tool with effects may not run.
     """
 
-    def __init__(self, store: Store, study: str, *, effects: Collection[str] = (), stored: bool = True) -> None:
+    def __init__(
+        self, store: Store, study: str, *, effects: Collection[str] = (), stored: bool = True, repeats: bool = False
+    ) -> None:
         self._store, self._study, self._stored = ToolResultStore(store), study, stored
+        self._repeats = repeats
         self._effects = frozenset(effects)
         self._known: dict[str, ToolResult] | None = None
         self._lock = threading.Lock()
+
+    def runs(self, tool: str) -> bool:
+        """Whether this tool may run."""
+        return not self._repeats or tool not in self._effects
 
     def replays(self, tool: str) -> bool:
         """Whether results of this tool are recorded and replayed."""

@@ -63,12 +63,14 @@ class Session:
         sender: answers single requests, from a model or from the ledger alone. send: the same for programs and judges.
         clock: time of the run, and whether a person asked it to stop.
         results: of the study; empty until `load` reads what the storage has.
+        tool_results: what the tools of the module gave in the study.
     """
 
     def __init__(
         self, *, evaluator: Evaluator, sender: Caller | RecordedAnswers, send: Send, clock: Clock,
-        results: StudyResults, budget: Budget | None, spent_before_usd: float,
+        results: StudyResults, budget: Budget | None, spent_before_usd: float, tool_results: StudyToolResults,
     ) -> None:  # fmt: skip
+        self.tool_results = tool_results
         self.evaluator, self.sender, self.send = evaluator, sender, send
         self.clock, self._budget = clock, budget
         self.results, self._spent_before_usd = results, spent_before_usd
@@ -154,7 +156,8 @@ async def open_session(
             bootstrap_min_score=job.space.demos.min_score,
         )  # fmt: skip
         tool_results = StudyToolResults(
-            store, study, effects=job.space.task.tools_with_effects, stored=text and caps is not None
+            store, study, effects=job.space.task.tools_with_effects, stored=text and caps is not None,
+            repeats=caps is None,
         )  # fmt: skip
         send = naming_judges(sender.send, job.loaded)
         evaluator = Evaluator(
@@ -164,7 +167,7 @@ async def open_session(
         )  # fmt: skip
         yield Session(
             evaluator=evaluator, sender=sender, send=send, clock=clock, results=results, budget=budget,
-            spent_before_usd=spent_before_usd,
+            spent_before_usd=spent_before_usd, tool_results=tool_results,
         )  # fmt: skip
 
 

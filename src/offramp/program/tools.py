@@ -38,8 +38,15 @@ class ToolResult:
     seconds: float
 
 
+class ToolWithheld(BaseException):
+    """A tool with effects was called where recorded runs are repeated. No exception that a program could handle."""
+
+
 class ToolResults(Protocol):
     """Results of the tools of a module, by key. Called from threads of programs."""
+
+    def runs(self, tool: str) -> bool:
+        """Whether this tool may run. A run ends with ToolWithheld at one that may not."""
 
     def replays(self, tool: str) -> bool:
         """Whether results of this tool are recorded and replayed."""
@@ -71,6 +78,8 @@ class RunTools:
         Args:
             func: the copy of `tool.func` that this run calls.
         """
+        if not _is_of_an_agent(tool) and not self._results.runs(tool.name):
+            return _withheld(tool.name)
         if not self._results.replays(tool.name) or _is_of_an_agent(tool):
             return func
         identity = [tool.name, _source_of(_plain(tool.func)), tool.desc, tool.args, self._number(tool)]
@@ -129,6 +138,13 @@ class RunTools:
         if not any(each is owner for each in same):
             same.append(owner)
         return next(number for number, each in enumerate(same) if each is owner)
+
+
+def _withheld(tool: str) -> Callable[..., Any]:
+    def call(*_args: Any, **_kwargs: Any) -> Any:
+        raise ToolWithheld(f"{tool} has effects, and does not run again where recorded runs are repeated")
+
+    return call
 
 
 def tools_of(module: dspy.Module) -> dict[str, dspy.Tool]:

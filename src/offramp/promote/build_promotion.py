@@ -25,6 +25,7 @@ from offramp.models.retirement.dates import Basis, Calendar, Retirement
 from offramp.program.demos import distinct
 from offramp.program.own_models import asked_models
 from offramp.program.sent import SentValues
+from offramp.program.tools import ToolWithheld
 from offramp.promote.capture import (
     NotRenderable,
     Parts,
@@ -234,7 +235,12 @@ async def _replayed(
     """
     job, scored = opened.job, {name for name, result in holdout.items() if result.score is not None}
     async with open_session(job, store=store, study=opened.row.name) as session:
-        demos = await session.evaluator.demos(candidate)
+        try:
+            demos = await session.evaluator.demos(candidate)
+        except ToolWithheld as withheld:
+            do = "Promote a candidate with other demos."
+            what = f"its demos were made from runs that cannot be repeated: {withheld}"
+            raise UsageError(problem(opened.row.name, what, do=do)) from None
         if candidate.demo_kind is DemoKind.BOOTSTRAPPED and session.recorded.unknown:
             do = "Run `offramp optimize` on it again: it asks only for what is missing."
             raise UsageError(problem(opened.row.name, "the ledger lacks answers that its demos were made from", do=do))
@@ -247,10 +253,12 @@ async def _replayed(
             demos=demos,
             pool=tuple(distinct(job.task.splits.train)) if nearest else (),
             models=job.models,
+            tool_results=session.tool_results,
         )
         examples = [example for example in job.task.splits.holdout if example.id in scored]
         matched, others, sent = await runs_matched(parts, examples, session.recorded)
-        if job.factory is not None and not job.space.store_text:  # without texts no run comes to its end
+        ends_early = not job.space.store_text or job.space.task.tools_with_effects
+        if job.factory is not None and ends_early:  # not all that it asks was seen
             seen = asked_models(job.factory(), job.models)
             others = {**others, **{name: model for name, model in seen.items() if name != candidate.model}}
         return parts, matched, tuple(others[name] for name in sorted(others)), sent

@@ -6,6 +6,7 @@ is tested: every example of the holdout, and inputs made to break it, must give 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory, build_module, predictors_of
 from offramp.program.program import Demos, Program, demo_rows
 from offramp.program.sent import Sent, SentValues
+from offramp.program.tools import ToolResults, ToolWithheld
 from offramp.promote.promotion import MessagePart, MessageTemplate, Rendering
 from offramp.records import CallReply, CallRequest, Candidate, Example, Model
 from offramp.space.forms import MAIN, spec_of
@@ -39,7 +41,12 @@ class NotRenderable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a program is made of. `models` are others that a module of one's own may call, by name."""
+    """What a program is made of.
+
+    Attributes:
+        models: others that a module of one's own may call, by name.
+        tool_results: what its tools gave when it was measured; None where no run of it is repeated.
+    """
 
     candidate: Candidate
     fields: TaskFields
@@ -48,6 +55,7 @@ class Parts:
     demos: Demos
     pool: Sequence[Example]
     models: Mapping[str, Model] = field(default_factory=dict)
+    tool_results: ToolResults | None = None
 
     def program(self, send: Send, *, demos: Demos | None = None, nearest: bool = True) -> Program:
         """The program; `demos` in place of its own. To be made on a running event loop."""
@@ -55,6 +63,7 @@ class Parts:
         return Program(
             self.candidate, fields=self.fields, model=self.model, send=send, factory=self.factory,
             demos=self.demos if demos is None else demos, nearest=index, models=self.models,
+            tool_results=self.tool_results,
         )  # fmt: skip
 
 
@@ -76,7 +85,8 @@ async def runs_matched(
     """How many runs on these examples make only requests that were measured, the other models that they ask, and what
     they send that the candidate's params do not say.
 
-    Answers come from the ledger.
+    Answers come from the ledger, and results of tools from the study. A run ends where it calls a tool with effects:
+    what it asked until then counts.
     """
     others = {name: parts.models[name] for name in parts.candidate.models.values()}
 
@@ -89,7 +99,8 @@ async def runs_matched(
     sent = Sent(program)
     for example in examples:
         recorded.asked = recorded.unknown = 0
-        sent.add(example.id, (await program.run(example)).exchanges)
+        with contextlib.suppress(ToolWithheld):
+            sent.add(example.id, (await program.run(example)).exchanges)
         matched += bool(recorded.asked) and not recorded.unknown
     return matched, others, sent.other_than_stated()
 
