@@ -59,8 +59,8 @@ WRONG: dict[str, Wrong] = {
         command=("optimise", "job.yaml"),
         says="offramp: no command 'optimise'. Did you mean 'optimize'? See `offramp --help`."),
     "an option that does not exist": Wrong(
-        command=("optimize", "job.yaml", "--trails", "3"),
-        says="offramp optimize: No such option '--trails'. Did you mean '--trials'? See `offramp optimize --help`."),
+        command=("optimize", "job.yaml", "--seeed", "3"),
+        says="offramp optimize: No such option '--seeed'. Did you mean '--seed'? See `offramp optimize --help`."),
     "money with its sign": Wrong(
         command=("optimize", "job.yaml", "--budget-usd", "1$"),
         says="offramp optimize: --budget-usd: got '1$', expected a number. See `offramp optimize --help`."),
