@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from offramp.errors import UsageError
 from offramp.promote import promoting
 from offramp.records import CallReply, CallRequest, Usage
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import answered_by, run_job
+from search_jobs import answered_by, main, run_job
 
 OWN = """
 from pathlib import Path
@@ -65,7 +66,7 @@ def study(folder: Path, *, effects: str, sends: bool, module: str = "Agent", dem
         "dataset: {path: rows.jsonl, id: id}\nsplits: {train: 6, search: 12, holdout: 8}\n"
         "metric: {kind: exact, field: answer}\nobjectives: {cost: null, latency: null}\n"
         "models: [{name: small, route: openai/small, api_base: 'http://127.0.0.1:9/v1', price: {input_usd: 1, "
-        f"output_usd: 1}}}}]\nsearch: {{trials: 1, sampler: random}}\n{demos}"
+        f"output_usd: 1}}}}]\nsearch: {{trials: 2, sampler: random}}\n{demos}"
     )
     run_job(folder / "space.yaml", folder)
 
@@ -101,3 +102,41 @@ def test_demos_that_would_run_a_tool_with_effects_again_are_refused(tmp_path, mo
     with pytest.raises(UsageError, match=r"send_mail has effects.*other demos"):
         promoting.promote("latest", results=tmp_path, promotions=tmp_path / "promotions", by="ada")
     assert (tmp_path / "ran.txt").read_text() == ran
+
+
+def test_compare_shows_the_steps_of_both_runs_without_a_call_and_runs_no_tool(tmp_path, monkeypatch, capsys) -> None:
+    def by_temperature(request: CallRequest) -> CallReply:
+        said = reply(request)
+        wrong = request.params.get("temperature") and "found" in request.messages[-1]["content"]
+        return replace(said, text=said.text.replace("yes", "<b>no</b>")) if wrong else said
+
+    answered_by(monkeypatch, FunctionTransport(by_temperature))
+    more = "params: {temperature: {choices: [0.0, 0.5]}}\nincumbent: {model: small, params: {temperature: 0.5}}\n"
+    study(tmp_path, effects="send_mail", sends=False, demos=more)
+    ran = (tmp_path / "ran.txt").read_text()
+    answered_by(monkeypatch, FunctionTransport(lambda _: pytest.fail("a call was made")))
+    compare = ["compare", "latest", "--results", str(tmp_path), "--limit", "2", "--split", "search"]
+    assert main([*compare, "--steps"]) == 0
+    shown = capsys.readouterr().out
+    for line in ("A took 3 steps", "1. model first, 9 + 3 tokens, 0.10 s", "2. tool search", "3. model last", "gave:"):
+        assert line in shown
+    assert "B took 3 steps" in shown and "<b>no</b>" in shown and (tmp_path / "ran.txt").read_text() == ran
+    assert main([*compare, "--steps", "--json"]) == 0
+    examples = json.loads(capsys.readouterr().out)["examples"]
+    assert [s["kind"] for s in examples[0]["steps"]["a"]["steps"]] == ["model", "tool", "model"]
+    assert sum("steps" in example for example in examples) == 2
+    assert main([*compare, "--json"]) == 0 and "steps" not in json.loads(capsys.readouterr().out)["examples"][0]
+
+
+def test_steps_beyond_a_tool_with_effects_are_said_to_be_unknown(tmp_path, monkeypatch, capsys) -> None:
+    def by_temperature(request: CallRequest) -> CallReply:
+        said = reply(request)
+        wrong = request.params.get("temperature") and "found" in request.messages[-1]["content"]
+        return replace(said, text=said.text.replace("yes", "no")) if wrong else said
+
+    answered_by(monkeypatch, FunctionTransport(by_temperature))
+    more = "params: {temperature: {choices: [0.0, 0.5]}}\nincumbent: {model: small, params: {temperature: 0.5}}\n"
+    study(tmp_path, effects="send_mail", sends=True, demos=more)
+    ran = (tmp_path / "ran.txt").read_text()
+    assert main(["compare", "latest", "--results", str(tmp_path), "--limit", "1", "--split", "search", "--steps"]) == 0
+    assert "send_mail has effects" in capsys.readouterr().out and (tmp_path / "ran.txt").read_text() == ran

@@ -22,9 +22,12 @@ from offramp.study.domain.sent_values import as_sent
 from offramp.study.wording import answer_notes, interval_words, number, plain, points, short_params
 
 if TYPE_CHECKING:
+    from offramp.job.steps import RunSteps
     from offramp.records import Result
     from offramp.study.domain.paired_comparison import PairedComparison
     from offramp.study.queries.example_pairs import CandidateComparison, ExamplePair
+
+    Steps = Mapping[tuple[str, str], RunSteps]
 
 _LONGEST = 160  # characters of a text that is shown
 _WIDTHS = (6, 5, 6, 8, 18, 9)
@@ -39,13 +42,14 @@ _WIDTHS = (6, 5, 6, 8, 18, 9)
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Examples to show.")
 @click.option("--margin", type=click.FloatRange(min=0, min_open=True), default=0.02, show_default=True,
               help="Loss of mean score that you would accept.")  # fmt: skip
+@click.option("--steps", is_flag=True, help="Show the steps of both runs for the examples whose answers differ.")
 @SPACE
 @study_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all examples.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one row per example.")
 def compare(
-    study: str, a: str, b: str, split: str | None, by: tuple[str, ...], limit: int, margin: float, space: Path | None,
-    storage: str | None, results: Path, as_json: bool, as_csv: bool,
+    study: str, a: str, b: str, split: str | None, by: tuple[str, ...], limit: int, margin: float, steps: bool,
+    space: Path | None, storage: str | None, results: Path, as_json: bool, as_csv: bool,
 ) -> None:  # fmt: skip
     """Compare candidate A with B in STUDY: wins, losses, ties, how sure the difference is, and the examples.
 
@@ -61,15 +65,32 @@ def compare(
         study, a, b, storage=storage, results=results, split=None if split is None else Split(split), by=by,
         margin=margin, space_file=space,
     )  # fmt: skip
+    taken = _steps(found, limit, storage, results, space) if steps and not as_csv else {}
     if as_json:
-        click.echo(json.dumps(to_json(found), indent=2, allow_nan=False))
+        click.echo(json.dumps(to_json(found, taken), indent=2, allow_nan=False))
     elif as_csv:
         write_csv(sys.stdout, found)
     else:
-        print_comparison(found, limit=limit)
+        print_comparison(found, limit=limit, steps=taken)
 
 
-def print_comparison(found: CandidateComparison, *, limit: int) -> None:
+def _steps(found: CandidateComparison, limit: int, storage: str | None, results: Path, space: Path | None) -> Steps:
+    """The steps of both sides on the examples that are shown and whose answers differ. No call is made."""
+    from offramp.job.loaded import load_study
+    from offramp.job.steps import recorded_steps
+    from offramp.store.candidates import CandidateStore
+    from offramp.study.lookup import open_looking
+
+    names = [found.a.candidate, found.b.candidate]
+    shown = {pair.example for pair in found.pairs[:limit] if pair.a.outputs != pair.b.outputs}
+    with open_looking(storage, results) as store:
+        opened = load_study(store, found.study, space)
+        rows = CandidateStore(store).all(found.study, only=names)
+        examples = [e for e in opened.job.task.splits.of(found.split) if e.id in shown]
+        return recorded_steps(store, opened, [row.candidate for row in rows], examples)
+
+
+def print_comparison(found: CandidateComparison, *, limit: int, steps: Steps | None = None) -> None:
     """All examples together, the slices, and the worst examples."""
     console = PlainConsole()
     for line in _summary(found):
@@ -92,6 +113,9 @@ def print_comparison(found: CandidateComparison, *, limit: int) -> None:
     for pair in found.pairs[:limit]:
         for line in _example(pair):
             console.print(line, soft_wrap=True)
+        for name, side in (("A", found.a), ("B", found.b)):
+            for line in _step_lines(name, (steps or {}).get((side.candidate, pair.example))):
+                console.print(line, soft_wrap=True)
     if len(found.pairs) > limit > 0:
         more = f"{len(found.pairs) - limit} more: --limit {len(found.pairs)}, or --csv."
         console.print(Text(more, style="dim"), soft_wrap=True)
@@ -159,6 +183,21 @@ def _example(pair: ExamplePair) -> Iterator[Text]:
         yield Text(f"    {name} {number(result.score)}: {answer}")
 
 
+def _step_lines(name: str, run: RunSteps | None) -> Iterator[Text]:
+    """One line for each step, and what it was asked and gave."""
+    if run is None:
+        return
+    yield Text(f"    {name} took {len(run.steps)} steps", style="dim")
+    for place, step in enumerate(run.steps, start=1):
+        who = f"{step.kind} {plain(step.name or step.model or '?')}"
+        used = "" if step.prompt_tokens is None else f", {step.prompt_tokens} + {step.output_tokens} tokens"
+        yield Text(f"      {place}. {who}{used}, {step.seconds:.2f} s")
+        yield Text(f"         asked: {_short(step.asked)}")
+        yield Text(f"         gave:  {_short(step.gave)}")
+    if run.incomplete is not None:
+        yield Text(f"      not all steps are known: {plain(run.incomplete)}", style="yellow")
+
+
 def _fields(values: Mapping[str, Any]) -> str:
     return _short(", ".join(f"{name}={value}" for name, value in values.items()))
 
@@ -168,8 +207,8 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def to_json(found: CandidateComparison) -> dict[str, Any]:
-    """JSON values, with all examples."""
+def to_json(found: CandidateComparison, steps: Steps | None = None) -> dict[str, Any]:
+    """JSON values, with all examples; with the steps of those that have some."""
     check = found.regressions
     return {
         "study": found.study,
@@ -183,7 +222,7 @@ def to_json(found: CandidateComparison) -> dict[str, Any]:
         "missing": found.missing,
         "notes": side_notes(found),
         "slices": [{"column": s.column, "value": s.value, **_comparison_json(s.comparison)} for s in found.slices],
-        "examples": [_pair_json(pair) for pair in found.pairs],
+        "examples": [_pair_json(pair) | _steps_json(pair, found, steps or {}) for pair in found.pairs],
     }  # fmt: skip
 
 
@@ -202,6 +241,14 @@ def _pair_json(pair: ExamplePair) -> dict[str, Any]:
         "a": _result_json(pair.a),
         "b": _result_json(pair.b),
     }
+
+
+def _steps_json(pair: ExamplePair, found: CandidateComparison, steps: Steps) -> dict[str, Any]:
+    """Nothing where the steps were not asked for."""
+    sides = {"a": found.a.candidate, "b": found.b.candidate}
+    known = {side: steps.get((candidate, pair.example)) for side, candidate in sides.items()}
+    found_steps = {side: asdict(run) for side, run in known.items() if run is not None}
+    return {"steps": found_steps} if found_steps else {}
 
 
 def _result_json(result: Result) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from offramp.program.processes import note_refused
 from offramp.program.routing import Routes, Undeclared
 from offramp.program.run_log import Exchange, NoRequest, RunLog
 from offramp.program.threads import in_a_thread
-from offramp.program.tools import RunTools, ToolResults
+from offramp.program.tools import RunTools, ToolCall, ToolResults
 from offramp.program.values import cut, json_value, own_place, plain_text
 from offramp.records import CallReply, Candidate, DemoKind, Example, Model, Purpose
 from offramp.task.fields import TaskFields
@@ -75,6 +75,7 @@ class Outcome:
         latency_s: how long an app would wait for it; None without a reply.
         exchanges: every reply it got, in order, with its request.
         trace: what each predictor was given and gave, for bootstrapping.
+        tools: the calls of tools whose results were replayed.
     """
 
     outputs: Mapping[str, Any] | None = None
@@ -86,6 +87,7 @@ class Outcome:
     latency_s: float | None = None
     exchanges: tuple[Exchange, ...] = ()
     trace: Trace = ()
+    tools: tuple[ToolCall, ...] = ()
 
     @property
     def replies(self) -> tuple[CallReply, ...]:
@@ -198,7 +200,8 @@ class Program:
         if self._routes.strict and given is not None and not log.exchanges and log.program_error is None:
             log.note_infrastructure_error(NoRequest(_NO_REQUEST))
         latency_s = self._latency_s(log, tools, began, ended)
-        return replace(_outcome(given, error, log), latency_s=latency_s)
+        called = tuple(tools.calls) if tools is not None else ()
+        return replace(_outcome(given, error, log), latency_s=latency_s, tools=called)
 
     def _latency_s(self, log: RunLog, tools: RunTools | None, began: float, ended: float) -> float | None:
         """How long an app would wait for the run; None without a reply. A module's own code and tools count too."""

@@ -38,6 +38,17 @@ class ToolResult:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call of a tool in a run, by `time.perf_counter`. `asked` and `gave` are texts, JSON where they can be."""
+
+    tool: str
+    asked: str
+    gave: str
+    began: float
+    seconds: float
+
+
 class ToolWithheld(BaseException):
     """A tool with effects was called where recorded runs are repeated. No exception that a program could handle."""
 
@@ -63,6 +74,7 @@ class RunTools:
 
     Attributes:
         spans: how long each call took, or had taken where it was replayed.
+        calls: the same with what was asked and given; of recorded tools alone.
     """
 
     def __init__(self, results: ToolResults, log: RunLog) -> None:
@@ -71,6 +83,7 @@ class RunTools:
         self._owners: dict[tuple[str, str], list[Any]] = {}
         self._lock = threading.Lock()
         self.spans: list[Span] = []
+        self.calls: list[ToolCall] = []
 
     def around(self, tool: dspy.Tool, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function of a tool, recorded and replayed.
@@ -92,6 +105,7 @@ class RunTools:
             began, sent = time.perf_counter(), self._log.asked
             if found is not None:
                 self.spans.append(Span(began=began, ended=began, counts_s=found.seconds))
+                self._note(tool.name, args, kwargs, found.text, began, found.seconds)
                 value = json.loads(found.text)
                 return _later(value) if waits else value
             given = func(*args, **kwargs)
@@ -118,6 +132,12 @@ class RunTools:
             result = self._results.keep(key, name, result)
         self.spans.append(Span(began=began, ended=ended, counts_s=ended - began if result is None else result.seconds))
         return given if result is None else json.loads(result.text)
+
+    def _note(
+        self, tool: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], gave: str, began: float, seconds: float
+    ) -> None:
+        asked = ", ".join([*map(str, args), *(f"{name}={value}" for name, value in kwargs.items())])
+        self.calls.append(ToolCall(tool=tool, asked=asked, gave=gave, began=began, seconds=seconds))
 
     def _key(self, identity: list[Any], func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         """None where an argument has no JSON value."""
