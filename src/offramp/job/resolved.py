@@ -5,12 +5,13 @@ Invariant: it is made by `resolve_job` alone, which refuses what cannot be run.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from offramp.ids import canonical_json, content_hash
 from offramp.program.module import ModuleFactory
+from offramp.program.own_models import held_models
 from offramp.records import Candidate, Model, Objective
 from offramp.space.forms import spec_of
 from offramp.space.load import LoadedSpace
@@ -25,6 +26,7 @@ from offramp.space.params import (
     params_of,
     predictor_models,
 )
+from offramp.store.studies import ParkedModel
 from offramp.task.task import Task
 
 
@@ -73,7 +75,7 @@ class ResolvedJob:
         joined: texts beside those of the file, by predictor and variant: proposed, or of the study it starts from.
         code: content hash by name of what the user's own module is made of; empty for a task given by a signature.
         started_from: name of the study that this one starts from; None for a start from nothing.
-        parked: searched models that no longer answer: no candidate of theirs is proposed.
+        parked: models that no longer answer: no candidate that uses one is proposed.
     """
 
     loaded: LoadedSpace
@@ -91,7 +93,7 @@ class ResolvedJob:
     joined: Texts = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     started_from: str | None = None
-    parked: frozenset[str] = frozenset()
+    parked: tuple[ParkedModel, ...] = ()
 
     @property
     def space(self) -> SpaceFile:
@@ -122,12 +124,32 @@ class ResolvedJob:
         searched = {name: self.models[name] for name in self.searched_models}
         wider = replace(self, joined=texts)
         params = params_of(self.space, wider.all_texts, searched)
-        return replace(wider, search_params=_without_models(params, self.parked))
+        return replace(wider, search_params=_without(params, self.parked))
 
-    def without_models(self, names: Collection[str]) -> ResolvedJob:
-        """The same job, no candidate of which runs on these models. Its name and hash stay."""
-        params = _without_models(self.search_params, names)
-        return replace(self, parked=self.parked | frozenset(names), search_params=params)
+    def without_model(self, parked: ParkedModel) -> ResolvedJob:
+        """The same job, no candidate of which uses this model. Its name and hash stay."""
+        return replace(self, parked=(*self.parked, parked), search_params=_without(self.search_params, [parked]))
+
+    def is_parked(self, params: Mapping[str, Any]) -> bool:
+        """Whether a candidate with these params uses a model that no longer answers."""
+        return any(one.is_used(params) for one in self.parked)
+
+    def used_by(self, model: str) -> dict[str, tuple[str, ...]]:
+        """Params whose values have a candidate use a model; empty where it is not searched, or all candidates use it.
+
+        All do where the module asks it by itself, other than as the model of a predictor that is searched.
+        """
+        incumbent = None if self.incumbent is None else self.incumbent.model
+        found: dict[str, tuple[str, ...]] = {"model": (model,)} if model in {*self.searched_models, incumbent} else {}
+        searched = predictor_models(self.space)
+        held, others = ({}, set()) if self.factory is None else held_models(self.factory(), self.models)
+        if model in others or any(name not in searched for name, own in held.items() if own == model):
+            return {}
+        for name, models in searched.items():
+            own = (OWN,) if held.get(name) == model else ()
+            if values := (*own, *(each for each in models if each == model)):
+                found[model_param(name)] = values
+        return found
 
     @property
     def filled_params(self) -> tuple[SearchParam, ...]:
@@ -198,5 +220,8 @@ class ResolvedJob:
         return f"{self.space.name}-{self.hash(seed)[:8]}"
 
 
-def _without_models(params: Sequence[SearchParam], names: Collection[str]) -> tuple[SearchParam, ...]:
-    return tuple(param.without(names) if param.name == "model" else param for param in params)
+def _without(params: Sequence[SearchParam], parked: Sequence[ParkedModel]) -> tuple[SearchParam, ...]:
+    for one in parked:
+        used_by = one.used_by or {"model": (one.model,)}
+        params = [param.without(used_by.get(param.name, ())) for param in params]
+    return tuple(params)

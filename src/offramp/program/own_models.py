@@ -16,6 +16,7 @@ import dspy
 from dspy.clients.backend_selection import CLIENT_KEYS
 
 from offramp.models.acceptance import rejection
+from offramp.program.module import predictors_of
 from offramp.program.routing import declared, embeds_elsewhere
 from offramp.records import Model
 
@@ -47,6 +48,20 @@ def asked_models(module: dspy.Module, models: Mapping[str, Model]) -> dict[str, 
     """The declared models that the module may ask by itself, as far as that can be seen, by name."""
     found = [declared(lm, models) for _, lm in _seen(module) if isinstance(lm, dspy.BaseLM)]
     return {model.name: model for model in found if isinstance(model, Model)}
+
+
+def held_models(module: dspy.Module, models: Mapping[str, Model]) -> tuple[dict[str, str], set[str]]:
+    """The declared model that each predictor of a module holds, by name of the predictor; and those that it asks by
+    itself in other ways, as far as that can be seen.
+    """
+    held = {name: predictor.lm for name, predictor in predictors_of(module).items() if predictor.lm is not None}
+    known = {name: declared(lm, models) for name, lm in held.items()}
+    seen = [
+        lm for _, lm in _seen(module) if isinstance(lm, dspy.BaseLM) and not any(lm is own for own in held.values())
+    ]
+    others = [declared(lm, models) for lm in seen]
+    by_predictor = {name: model.name for name, model in known.items() if isinstance(model, Model)}
+    return by_predictor, {model.name for model in others if isinstance(model, Model)}
 
 
 def _seen(module: dspy.Module) -> Iterator[tuple[str, Any]]:

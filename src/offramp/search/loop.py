@@ -147,7 +147,7 @@ class Loop:
             if trial.duplicate_of is None and trial.candidate in failed:
                 self.session.clock.check()
                 candidate = self.state.candidates[trial.candidate]
-                if candidate.model in self.state.job.parked:
+                if self.state.job.is_parked(candidate.params):
                     continue
                 with self._parking():
                     examples = self.state.job.task.splits.search

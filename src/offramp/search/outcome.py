@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from offramp.calls.failures import FatalCallError, ModelNotFound
 from offramp.calls.missing_model import short
@@ -57,14 +57,15 @@ class NoModelLeft(JobError):
 
 
 def parked_model(error: ModelNotFound, job: ResolvedJob) -> ParkedModel:
-    """The record of a model that no longer answers. Raises `error` where no candidate of the job runs on it."""
-    incumbent = None if job.incumbent is None else job.incumbent.model
-    if error.model is None or error.model not in {*job.searched_models, incumbent}:
+    """The record of a model that no longer answers. Raises `error` where no candidate uses it, or all of them do."""
+    used_by = {} if error.model is None else job.used_by(error.model)
+    if error.model is None or not used_by:
         raise error
-    return ParkedModel(
+    found = ParkedModel(
         model=error.model, retired=error.retired, said=short(error.said) if job.space.store_text else "",
-        successors=error.successors, incumbent=error.model == incumbent,
+        successors=error.successors, used_by={} if used_by.keys() == {"model"} else used_by,
     )  # fmt: skip
+    return replace(found, incumbent=job.incumbent is not None and found.is_used(job.incumbent.params))
 
 
 CAPS = {"budget_usd": "budget.usd", "budget_calls": "budget.calls"}

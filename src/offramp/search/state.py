@@ -222,7 +222,7 @@ class StudyState:
             stored_id=candidate.id,
         )
         self._candidates.put(self.name, row)
-        self._answers(candidate.model)
+        self._answers(candidate.params)
         self._take(row, evaluation)
         self.refresh(Split.SEARCH, row.id)
 
@@ -247,19 +247,20 @@ class StudyState:
             NoModelLeft: there is no other.
         """
         parked, job = parked_model(error, self.job), self.job
-        if parked.model in job.parked:
+        if any(one.model == parked.model for one in job.parked):
             raise error
         self.update(details=self.study.details.with_parked(parked))
         _log.warning("warning: %s", parked_words(parked))
-        if job.parked | {parked.model} >= set(job.searched_models):
+        left = job.without_model(parked)
+        if not all(param.choices for param in left.search_params if param.name in (parked.used_by or {"model": ()})):
             found = " ".join(ended_words(one) for one in self.study.details.parked)
             raise NoModelLeft(f"{self.name}: none of the searched models answers any more. {found}")
-        self.job = job.without_models([parked.model])
+        self.job = left
 
-    def _answers(self, model: str) -> None:
-        """A model that was parked by an earlier run answers again."""
-        parked = self.study.details.parked
-        others = tuple(one for one in parked if one.model != model or model in self.job.parked)
+    def _answers(self, params: Mapping[str, Any]) -> None:
+        """The models of a candidate answer; those of them that were parked by an earlier run do so again."""
+        parked, still = self.study.details.parked, {one.model for one in self.job.parked}
+        others = tuple(one for one in parked if not one.is_used(params) or one.model in still)
         if others != parked:
             self.update(details=replace(self.study.details, parked=others))
 

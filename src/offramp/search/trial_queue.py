@@ -29,7 +29,7 @@ class TrialQueue:
         Each is given once: one that comes back as another candidate would be given for ever.
         """
         for candidate, params in self._all():
-            if params.get("model") in self._state.job.parked:
+            if self._state.job.is_parked(params):
                 continue
             if candidate not in self._state.known and candidate not in self._given:
                 self._given.add(candidate)

@@ -10,9 +10,10 @@ Invariant: nothing that the search found changes; a candidate's holdout numbers 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from offramp.calls.failures import ModelNotFound
 from offramp.calls.transports import Transport
@@ -33,7 +34,7 @@ from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
 from offramp.store.ledger import Effort, StudyEffort
 from offramp.store.results import ProbeStore, ResultStore
-from offramp.store.studies import StudyStore
+from offramp.store.studies import ParkedModel, StudyStore
 from offramp.study.domain.members import Member
 from offramp.study.queries.spending import verify_budget
 from offramp.study.queries.study_rows import read_report
@@ -113,7 +114,7 @@ class Verification:
         self._row, self._job, self._options, self._store = opened.row, opened.job, options, store
         self._progress, self._transport = progress, transport
         self._results, self._aggregates = ResultStore(store, self._job.space.store_text), AggregateStore(store)
-        self._done, self._parked = 0, set[str]()
+        self._done, self._parked = 0, list[ParkedModel]()
         self.clock = Clock(minutes=options.minutes, timing=timing or Timing())
         self.plan = self._planned()
 
@@ -158,7 +159,9 @@ class Verification:
         for name in names:
             with self._parking():
                 await self._evaluate(session, rows[name])
-        while self._options.probe and (left := [rows[name] for name in names if rows[name].model not in self._parked]):
+        while self._options.probe and (
+            left := [rows[name] for name in names if not self._is_parked(rows[name].params)]
+        ):
             with self._parking():
                 runs = await probe(
                     session.evaluator, left, holdout, runs=self._options.probe, concurrency=width,
@@ -168,7 +171,7 @@ class Verification:
                 break
 
     async def _evaluate(self, session: Session, candidate: Candidate) -> None:
-        if candidate.model in self._parked:
+        if self._is_parked(candidate.params):
             return
         await session.evaluator.evaluate(
             candidate, self._job.task.splits.holdout, split=Split.HOLDOUT, on_result=lambda _: self._tell("holdout", 1)
@@ -188,9 +191,15 @@ class Verification:
         except ModelNotFound as error:
             parked, studies = parked_model(error, self._job), StudyStore(self._store)
             studies.update(self._row.name, details=studies.get(self._row.name).details.with_parked(parked))
-            self._parked.add(parked.model)
-            if {str(member.params["model"]) for member in self.plan.members} <= self._parked:
+            if any(one.model == parked.model for one in self._parked):
                 raise
+            self._parked.append(parked)
+            if all(self._is_parked(member.params) for member in self.plan.members):
+                raise
+
+    def _is_parked(self, params: Mapping[str, Any]) -> bool:
+        """Whether a candidate with these params uses a model that no longer answers."""
+        return any(one.is_used(params) for one in self._parked)
 
     # ------------------------------------------------------------------------------------------------ plan
 

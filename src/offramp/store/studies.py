@@ -132,7 +132,8 @@ class ParkedModel:
         retired: whether the provider said that it has retired or was renamed; else it is unknown there.
         said: what the provider said; empty where texts are not kept.
         successors: named by your own notice or the vendor.
-        incumbent: whether the incumbent runs on it.
+        incumbent: whether the incumbent uses it.
+        used_by: params whose values choose it, where a single predictor may run on it; empty where only `model` does.
     """
 
     model: str
@@ -140,15 +141,24 @@ class ParkedModel:
     said: str
     successors: tuple[str, ...] = ()
     incumbent: bool = False
+    used_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def is_used(self, params: Mapping[str, Any]) -> bool:
+        """Whether a candidate with these params asks it."""
+        used_by = self.used_by or {"model": (self.model,)}
+        return any(params.get(name) in values for name, values in used_by.items())
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        return {**asdict(self), "successors": list(self.successors)}
+        used_by = {name: list(values) for name, values in self.used_by.items()}
+        stored = {**asdict(self), "successors": list(self.successors)}
+        return {**stored, "used_by": used_by} if used_by else {n: v for n, v in stored.items() if n != "used_by"}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> ParkedModel:
         """The inverse of `to_json`."""
-        return cls(**{**stored, "successors": tuple(stored["successors"])})
+        used_by = {name: tuple(values) for name, values in stored.get("used_by", {}).items()}
+        return cls(**{**stored, "successors": tuple(stored["successors"]), "used_by": used_by})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,8 +118,8 @@ class StudyReport:
     parked_models: tuple[ParkedModel, ...] = ()
 
     def is_parked(self, member: Member) -> bool:
-        """Whether its model no longer answers."""
-        return member.params.get("model") in {one.model for one in self.parked_models}
+        """Whether a model that it uses no longer answers."""
+        return any(one.is_used(member.params) for one in self.parked_models)
 
     def proof(self, member: Member) -> Proof:
         """What the holdout proves about a member."""
@@ -274,8 +274,8 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         if row.state is CandidateState.COMPLETE and row.id in rows.search
     ]
     members = on_common_rows(members, rows.search_scores, scoring.objectives)
-    parked = {one.model for one in study.details.parked}
-    front = front_of([m for m in members if m.params.get("model") not in parked], scoring.objectives)
+    standing = [m for m in members if not any(one.is_used(m.params) for one in study.details.parked)]
+    front = front_of(standing, scoring.objectives)
     incumbents = [member for member in members if member.incumbent]
     held = with_holdout(list({m.candidate: m for m in (*front, *incumbents)}.values()), scoring, rows.holdout_scores)
     members = [held.get(member.candidate, member) for member in members]

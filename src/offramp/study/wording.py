@@ -185,8 +185,10 @@ def _brief(reason: str) -> str:
 
 def parked_words(parked: ParkedModel) -> str:
     """What is to be known of a model that no longer answers while others do, in a few sentences."""
-    incumbent = " The incumbent runs on it and could not be evaluated in full." if parked.incumbent else ""
-    return f"Model {ended_words(parked)} Its candidates are parked; the others went on.{incumbent}"
+    incumbent = " The incumbent uses it and could not be evaluated in full." if parked.incumbent else ""
+    by = plain("; ".join(f"{name}: {' or '.join(values)}" for name, values in parked.used_by.items()))
+    which = f"Candidates with {by}" if by else "Its candidates"
+    return f"Model {ended_words(parked)} {which} are parked; the others went on.{incumbent}"
 
 
 def ended_words(parked: ParkedModel) -> str:
