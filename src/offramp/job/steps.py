@@ -7,7 +7,6 @@ Invariant: nothing is sent and nothing is written.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 from offramp.job.loaded import LoadedStudy
 from offramp.job.session import open_session
+from offramp.program.background import BACKGROUND
 from offramp.program.program import Outcome
 from offramp.program.tools import ToolWithheld
 from offramp.records import Candidate, Example
@@ -61,7 +61,7 @@ def recorded_steps(
     store: Store, opened: LoadedStudy, candidates: Sequence[Candidate], examples: Sequence[Example]
 ) -> dict[tuple[str, str], RunSteps]:
     """The steps of each candidate on each example, by the ids of both."""
-    return asyncio.run(_repeated(store, opened, candidates, examples))
+    return BACKGROUND.wait(_repeated(store, opened, candidates, examples))
 
 
 async def _repeated(

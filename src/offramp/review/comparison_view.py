@@ -6,15 +6,18 @@ Invariant: counts are of all examples; filters choose the examples that are show
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from offramp import media
 from offramp.records import Result, ResultState
 from offramp.review.escaping import as_text
 from offramp.study.queries.dataset_rows import Dataset
 from offramp.study.queries.example_pairs import CandidateComparison, ExamplePair, slice_value
+
+if TYPE_CHECKING:
+    from offramp.job.steps import RunSteps
 
 _MOST_VALUES = 12
 
@@ -41,6 +44,7 @@ class ExampleView:
 
     Attributes:
         pictures: `data:` addresses of small images among the inputs, by name.
+        steps: of both runs, by what the side is called; none where answers are the same, and of a single request.
     """
 
     id: str
@@ -53,6 +57,7 @@ class ExampleView:
     a_reason: str | None
     b_reason: str | None
     pictures: tuple[tuple[str, str], ...] = ()
+    steps: tuple[tuple[str, RunSteps], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +112,23 @@ def _view(
 ) -> ComparisonView:
     examples = tuple(_example(pair, dataset) for pair in pairs[:most])
     return ComparisonView(found=found, names=names, examples=examples, hidden=max(0, len(pairs) - most))
+
+
+def differing(view: ComparisonView, most: int) -> tuple[str, ...]:
+    """The first examples that are shown and whose answers differ."""
+    differ = {pair.example for pair in view.found.pairs if pair.a.outputs != pair.b.outputs}
+    return tuple(example.id for example in view.examples if example.id in differ)[:most]
+
+
+def with_steps(view: ComparisonView, steps: Mapping[tuple[str, str], RunSteps]) -> ComparisonView:
+    """The view with the steps of the runs that have some, by candidate and example."""
+    sides = ((view.names.b, view.found.b.candidate), (view.names.a, view.found.a.candidate))
+
+    def of(example: ExampleView) -> ExampleView:
+        found = [(name, steps.get((candidate, example.id))) for name, candidate in sides]
+        return replace(example, steps=tuple((name, run) for name, run in found if run is not None))
+
+    return replace(view, examples=tuple(map(of, view.examples)))
 
 
 def slice_columns(dataset: Dataset) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from offramp.errors import OfframpError
 from offramp.program.background import BACKGROUND
+from offramp.program.tools import ToolWithheld
 from offramp.records import DemoKind, Split
 from offramp.review.candidate_detail import (
     Demo,
@@ -28,10 +29,20 @@ from offramp.review.candidate_detail import (
     turns_of_a_run,
 )
 from offramp.review.charts import LineChart, line_charts
-from offramp.review.comparison_view import ComparisonView, Filter, Names, brief_view, filtered_view, slice_columns
+from offramp.review.comparison_view import (
+    ComparisonView,
+    Filter,
+    Names,
+    brief_view,
+    differing,
+    filtered_view,
+    slice_columns,
+    with_steps,
+)
 from offramp.review.decision import Decision, decide, no_decision
 from offramp.review.rows import Row, labels_of, rows_of
 from offramp.space.forms import spec_of
+from offramp.space.model import OWN
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
@@ -54,6 +65,8 @@ WAYS = {
 }
 """Policies beside the weights, with what they are called."""
 _EXAMPLES_EACH = 8
+_MOST_WITH_STEPS = 12
+"""Examples of which the steps are shown: their runs are repeated."""
 
 
 class StudySource:
@@ -144,7 +157,21 @@ class StudySource:
         """Two candidates side by side; None if one is not stored."""
         found = self.compared(a, b, split, by=slice_columns(self.dataset))
         names = Names(a_label=self.label(a), b_label=self.label(b))
-        return None if found is None else filtered_view(found, self.dataset, names, only)
+        return None if found is None else self._with_steps(filtered_view(found, self.dataset, names, only))
+
+    def _with_steps(self, view: ComparisonView) -> ComparisonView:
+        """With the steps of both runs of a module of one's own, where answers differ; as recorded, without a call."""
+        from offramp.job.steps import recorded_steps
+
+        both = [self.candidate(side.candidate) for side in (view.found.a, view.found.b)]
+        candidates = [row.candidate for row in both if row is not None and row.candidate.module == OWN]
+        shown = differing(view, _MOST_WITH_STEPS) if candidates else ()
+        try:
+            loaded = self._loaded
+            examples = [e for e in loaded.job.task.splits.of(view.found.split) if e.id in shown]
+            return with_steps(view, recorded_steps(self.store, loaded, candidates, examples)) if examples else view
+        except (OfframpError, OSError):  # the data or the module is not what the study ran on
+            return view
 
     def decision(self, candidate: str | None = None) -> Decision:
         """What choosing a candidate means; the recommended one for None."""
@@ -167,7 +194,7 @@ class StudySource:
             return ()
         try:
             return BACKGROUND.wait(bootstrapped_demos(self.store, self._loaded, kept.candidate))
-        except (OfframpError, OSError):
+        except (OfframpError, OSError, ToolWithheld):
             return ()
 
     def turns(self, candidate: str) -> tuple[Demo, ...]:
@@ -177,14 +204,14 @@ class StudySource:
             return ()
         try:
             return BACKGROUND.wait(turns_of_a_run(self.store, self._loaded, kept.candidate))
-        except (OfframpError, OSError):
+        except (OfframpError, OSError, ToolWithheld):
             return ()
 
     def detail(self, row: Row, *, bootstrapped: bool = False) -> Detail | None:
         """One candidate in full; None if it is not stored.
 
         Args:
-            bootstrapped: with bootstrapped demos and the requests of a run, which take seconds.
+            bootstrapped: with bootstrapped demos, the requests of a run and the steps of others, which take seconds.
         """
         kept, today = self.candidate(row.id), self.report.incumbent
         if kept is None:
@@ -202,11 +229,12 @@ class StudySource:
             demos_note=note,
             turns=self.turns(row.id) if bootstrapped else (),
             has_turns=spec_of(kept.candidate.module).several,
-            versus=None if other is None else self._versus(row.id, other.id),
+            versus=None if other is None else self._versus(row.id, other.id, steps=bootstrapped),
         )
 
-    def _versus(self, candidate: str, incumbent: str) -> ComparisonView | None:
+    def _versus(self, candidate: str, incumbent: str, *, steps: bool) -> ComparisonView | None:
         found = self.compared(candidate, incumbent, by=slice_columns(self.dataset))
         labels = {"a_label": self.label(candidate), "b_label": self.label(incumbent)}
         names = Names(**labels, a="this", b="incumbent")
-        return None if found is None else brief_view(found, self.dataset, names, _EXAMPLES_EACH)
+        view = None if found is None else brief_view(found, self.dataset, names, _EXAMPLES_EACH)
+        return self._with_steps(view) if steps and view is not None else view
