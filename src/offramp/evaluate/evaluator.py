@@ -110,6 +110,7 @@ class Evaluator:
         self._tool_results = tool_results
         self._programs: dict[str, Program] = {}
         self._sent: dict[str, Sent] = {}
+        self._ready: set[str] = set()
         self._crashes: list[bool] = []
         self._nearest: NearestDemos | None = None
         self._rejected: set[tuple[str, str]] = set()
@@ -117,6 +118,8 @@ class Evaluator:
     def use(self, program: Program | Cascade) -> None:
         """A program that is ready, such as a promoted one, in place of the one that would be made for its candidate."""
         self._programs[program.candidate.id] = cast("Program", program)  # a cascade is run and scored alike
+        if isinstance(program, Program):
+            self._ready.add(program.candidate.id)
 
     async def evaluate(
         self, candidate: Candidate, examples: Sequence[Example], *, split: Split,
@@ -158,7 +161,7 @@ class Evaluator:
                 self._check()
                 async with self._within():
                     outcome = self._sound(_checked(await program.run(example)))
-                    if batch.split is Split.SEARCH:
+                    if batch.split is Split.SEARCH or program.candidate.id in self._ready:
                         self._sent.setdefault(program.candidate.id, Sent(program)).add(example.id, outcome.exchanges)
                     result = await result_of(outcome, **self._grading(program.candidate, example))
                     result = await self._results.keep(batch.split, result)
@@ -196,7 +199,10 @@ class Evaluator:
         return outcome
 
     def sent(self, candidate: str) -> Sent | None:
-        """What a candidate's runs on the search split have sent since the job began; None where it has run none."""
+        """What a candidate's runs on the search split, or all of a ready program, have sent since the job began.
+
+        None where it has run none.
+        """
         return self._sent.get(candidate)
 
     async def observe(

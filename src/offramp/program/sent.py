@@ -33,6 +33,7 @@ class Sent:
     _params: dict[str, dict[str, list[Any]]] = field(default_factory=dict, init=False)
     _demos: dict[str, list[int]] = field(default_factory=dict, init=False)
     _formats: dict[str, set[str | None]] = field(default_factory=dict, init=False)
+    _prompts: dict[str, set[str]] = field(default_factory=dict, init=False)
 
     def add(self, example: str, exchanges: Sequence[Exchange]) -> None:
         """One run more. Requests that are not of a named predictor tell nothing of the candidate's params."""
@@ -47,6 +48,8 @@ class Sent:
                 if (value := each.request.params.get(name)) not in values:
                     values.append(value)
             self._formats.setdefault(each.predictor, set()).add(each.adapter)
+            rules = [m.get("content") for m in each.request.messages if m["role"] == "system"]
+            self._prompts.setdefault(each.predictor, set()).add(content_hash([rules, dict(each.request.params)]))
             shown = shown_demos(self.program.module)
             if each.predictor in shown and len(counts := self._demos.setdefault(each.predictor, [])) < MOST_SEARCHED:
                 counts.append(self._shown(each))
@@ -56,6 +59,10 @@ class Sent:
         if not examples or any(name not in self._requests for name in examples):
             return None
         return content_hash(sorted((name, self._requests[name]) for name in examples), length=24)
+
+    def prompts(self) -> dict[str, str]:
+        """A hash of system message and request parameters by predictor, where all of its requests have the same."""
+        return {name: next(iter(found)) for name, found in sorted(self._prompts.items()) if len(found) == 1}
 
     def other_than_stated(self) -> dict[str, dict[str, list[Any]]]:
         """What was sent that the candidate's params do not say; empty where they say it."""

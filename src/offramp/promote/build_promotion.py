@@ -24,7 +24,7 @@ from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import Basis, Calendar, Retirement
 from offramp.program.demos import distinct
 from offramp.program.own_models import asked_models
-from offramp.program.sent import SentValues
+from offramp.program.sent import Sent
 from offramp.program.tools import ToolWithheld
 from offramp.promote.capture import (
     NotRenderable,
@@ -104,7 +104,7 @@ def build_promotion(
     holdout = ResultStore(store).get(opened.row.name, Split.HOLDOUT, row.id)
     parts, matched, others, sent = asyncio.run(_replayed(store, opened, row.candidate, holdout))
     evidence = evidence_of(store, opened, row, requests_matched=matched, root=request.root, trials=trials)
-    evidence = replace(evidence, sent=sent or row.sent or None)
+    evidence = replace(evidence, sent=sent.other_than_stated() or row.sent or None, prompts=sent.prompts() or None)
     fallbacks = fallback_models(request.fallbacks, opened, row.candidate)
     dates = {
         m.name: request.calendar.retirement(m.name, m.route, stated=m.retirement_date)
@@ -227,7 +227,7 @@ def promoted_demos(parts: Parts) -> PromotedDemos:
 
 async def _replayed(
     store: Store, opened: LoadedStudy, candidate: Candidate, holdout: Results
-) -> tuple[Parts, int, tuple[Model, ...], SentValues]:
+) -> tuple[Parts, int, tuple[Model, ...], Sent]:
     """What the candidate's program is made of, how many of its runs on the holdout make only measured requests, the
     other models that they ask, and what they send that its params do not say.
 

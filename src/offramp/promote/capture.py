@@ -20,7 +20,7 @@ from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
 from offramp.program.module import ModuleFactory, build_module, predictors_of
 from offramp.program.program import Demos, Program, demo_rows
-from offramp.program.sent import Sent, SentValues
+from offramp.program.sent import Sent
 from offramp.program.tools import ToolResults, ToolWithheld
 from offramp.promote.promotion import MessagePart, MessageTemplate, Rendering
 from offramp.records import CallReply, CallRequest, Candidate, Example, Model
@@ -81,9 +81,9 @@ class Recorder:
 
 async def runs_matched(
     parts: Parts, examples: Sequence[Example], recorded: RecordedAnswers
-) -> tuple[int, Mapping[str, Model], SentValues]:
+) -> tuple[int, Mapping[str, Model], Sent]:
     """How many runs on these examples make only requests that were measured, the other models that they ask, and what
-    they send that the candidate's params do not say.
+    they send.
 
     Answers come from the ledger, and results of tools from the study. A run ends where it calls a tool with effects:
     what it asked until then counts.
@@ -102,7 +102,7 @@ async def runs_matched(
         with contextlib.suppress(ToolWithheld):
             sent.add(example.id, (await program.run(example)).exchanges)
         matched += bool(recorded.asked) and not recorded.unknown
-    return matched, others, sent.other_than_stated()
+    return matched, others, sent
 
 
 async def rendering_of(parts: Parts) -> tuple[Rendering, list[dict[str, Any]]]:

@@ -248,6 +248,7 @@ class Evidence:
         incumbent: None where the study has none, or it is the incumbent itself.
         probe: None where latency was not measured in isolation.
         sent: what its runs sent that `params` do not say, by param and predictor; None where they say it.
+        prompts: hash of system message and parameters by predictor, where its requests agree; None where not known.
     """
 
     study: str
@@ -270,6 +271,7 @@ class Evidence:
     incumbent: BeatenIncumbent | None = None
     probe: LatencyProbe | None = None
     sent: Mapping[str, Any] | None = None
+    prompts: Mapping[str, str] | None = None
     gate: Gate
 
 

@@ -25,12 +25,14 @@ from offramp.job.session import Caps, Session, open_session
 from offramp.models.catalogue import is_address
 from offramp.models.keys import missing_key
 from offramp.program.code import changed_code
+from offramp.program.sent import Sent
 from offramp.promote.check_report import Before, CheckReport, Limits, Regraded, judge
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
 from offramp.promote.judge_noise import Noise, measure_noise
 from offramp.promote.promotion import Promotion
 from offramp.promote.regrading import Recorded, another_task, answers_of_another_judge, graded_again
 from offramp.promote.running import Addresses, PerModel, model_of, runnable
+from offramp.promote.sent_notes import sent_notes
 from offramp.records import CallRequest, Evaluation, Example, Result, Split
 from offramp.space.load import load_space
 from offramp.store.engine import Store, open_store
@@ -121,7 +123,8 @@ def check(
         examples={example.id: example for example in work.examples}, noise=scored.noise,
         regraded=scored.regraded, spent_usd=scored.spent_usd, calls=scored.calls, cached_calls=scored.cached_calls,
     )  # fmt: skip
-    return replace(report, notes=(*_code_notes(work), *_partial_notes(work), *report.notes))
+    sent = () if scored.sent is None else sent_notes(promotion, scored.sent)
+    return replace(report, notes=(*_code_notes(work), *sent, *_partial_notes(work), *report.notes))
 
 
 # ------------------------------------------------------------------------------------------------ before the run
@@ -272,6 +275,7 @@ class Scored:
 
     Attributes:
         noise: None where no judge had to be asked again. regraded: None where the judge is that of the evidence.
+        sent: what its runs sent; None for a cascade, and where none came to an end.
     """
 
     evaluation: Evaluation
@@ -281,6 +285,7 @@ class Scored:
     spent_usd: float
     calls: int
     cached_calls: int
+    sent: Sent | None
 
 
 async def _scored(
@@ -316,6 +321,7 @@ async def _scored(
             spent_usd=stats.spent_usd,
             calls=stats.calls,
             cached_calls=stats.cached_calls,
+            sent=session.evaluator.sent(program.candidate.id),
         )
 
 

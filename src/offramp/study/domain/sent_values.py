@@ -36,13 +36,17 @@ def sent_words(params: Mapping[str, Any], sent: Mapping[str, Any]) -> Iterator[s
     `temperature=0.0 is not what was sent: 0.9 by sort, 0.0 by gist`.
     """
     for name, by_predictor in sent.items():
-        asked: dict[str, list[str]] = {}
-        for predictor, values in by_predictor.items():
-            told = " and ".join("none" if value is None else str(value) for value in values)
-            asked.setdefault(told, []).append(predictor)
-        said = ", ".join(f"{told} by {' and '.join(predictors)}" for told, predictors in asked.items())
         label = f"{params.get(_COUNT)} {params.get('demos')} demos" if name == _COUNT else f"{name}={params.get(name)}"
-        yield f"{label} is not what was sent: {said}"
+        yield f"{label} is not what was sent: {values_by_predictor(by_predictor)}"
+
+
+def values_by_predictor(by_predictor: Mapping[str, Any]) -> str:
+    """`0.9 by sort, 0.0 by gist and reply`."""
+    asked: dict[str, list[str]] = {}
+    for predictor, values in by_predictor.items():
+        said = " and ".join("none" if value is None else str(value) for value in values)
+        asked.setdefault(said, []).append(predictor)
+    return ", ".join(f"{said} by {' and '.join(predictors)}" for said, predictors in asked.items())
 
 
 def _values(by_predictor: Mapping[str, Any]) -> list[Any]:
