@@ -97,7 +97,8 @@ def decorated(request):
 def test_a_study_its_promotion_and_the_app_read_in_the_same_way(tmp_path, monkeypatch, strict):
     monkeypatch.setattr("promoted_jobs.reply", decorated)
     program = {"form": "predict", "format": "plain", "constrained": False, **({"strict": True} if strict else {})}
-    promotions = promoted_job(tmp_path, monkeypatch, space={"program": program})
+    space = {"program": program, "constraints": {"unreadable_max": 1.0}}  # read strictly, no answer is readable
+    promotions = promoted_job(tmp_path, monkeypatch, space=space)
     folder = FeatureFolder(promotions, "landscape")
     version = folder.resolve("production")
     promotion = folder.load(version)

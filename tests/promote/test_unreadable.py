@@ -6,6 +6,8 @@ import asyncio
 import datetime as dt
 import json
 import logging
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from offramp.errors import UsageError
 from offramp.job.resolve import resolve_job
 from offramp.program.deployed import AnswerError
 from offramp.promote import promoting
+from offramp.promote.changes import changes
 from offramp.promote.gate import GateRules, refusals
 from offramp.records import CallReply, CallRequest
 from offramp.space.load import load_space
@@ -112,6 +115,38 @@ def test_a_candidate_that_was_promoted_by_force_is_held_to_what_it_was_then(
     promoting.promote("latest", pick="incumbent", force=True, why="a try", **options)
     assert main(["check", "landscape", "--promotions", str(tmp_path / "promotions")]) == 0
     assert "6 of 6 when it was promoted (by force)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("stated", "code"), [(None, 0), (0.05, 3), (0.9, 3), (1.0, 0)])
+def test_a_study_of_a_version_that_did_not_count_them_is_promoted_and_checked_as_it_was_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, stated: float | None, code: int
+) -> None:
+    answered_by(monkeypatch, FunctionTransport(bad_always("prose")))
+    search = {"sampler": "random", "trials": 1, "concurrency": 2}
+    space: dict[str, Any] = {
+        "models": MODELS,
+        "incumbent": {"model": "small", "instruction": "vague"},
+        "search": search,
+    }
+    run_job(write_space(tmp_path, **space), tmp_path / "results")
+    with closing(sqlite3.connect(tmp_path / "results" / "offramp.db")) as db, db:
+        db.execute("UPDATE offramp_studies SET space_json = json_remove(space_json, '$.constraints.unreadable_max')")
+    where = ["--promotions", str(tmp_path / "promotions")]
+    assert main(["promote", "latest", "--pick", "incumbent", "--results", str(tmp_path / "results"), *where]) == 0
+    if stated is not None:
+        write_space(tmp_path, **space, constraints={"unreadable_max": stated})
+    capsys.readouterr()
+    assert main(["check", "landscape", *where, "--json"]) == code
+    named = {found["name"] for found in json.loads(capsys.readouterr().out)["conditions"]}
+    assert ("unreadable" in named) is (stated is not None)
+
+
+def test_what_differs_has_the_unreadable_answers_apart_from_the_numbers() -> None:
+    made = make_promotion()
+    worse = replace(made, evidence=replace(made.evidence, holdout=replace(SPLIT, n_fault=3)))
+    found = changes(made, worse).to_json()
+    assert (found["numbers"], found["unreadable"]) == ([], [{"key": "holdout.n_fault", "before": 0, "after": 3}])
+    assert "unreadable" not in changes(made, made).to_json()
 
 
 def test_how_many_answers_may_be_unreadable_does_not_make_another_study(tmp_path: Path) -> None:

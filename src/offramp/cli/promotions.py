@@ -131,7 +131,7 @@ def print_changes(found: Changes) -> None:
     click.echo(f"{found.before or 'nothing'} -> {found.after}")
     if not found.config:
         click.echo("  config: unchanged")
-    everything = (*found.config, *found.numbers)
+    everything = (*found.config, *found.numbers, *found.unreadable)
     if found.before is None:
         shown = [change for change in everything if change.key.startswith(_OF_A_FIRST_VERSION)]
         lines = [line for change in shown for line in value_lines(change)]

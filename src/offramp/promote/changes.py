@@ -31,12 +31,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """Two promotions side by side; `before` is None where nothing was promoted yet."""
+    """Two promotions side by side; `before` is None where nothing was promoted yet.
+
+    `unreadable` has how many answers were unreadable on each split.
+    """
 
     before: str | None
     after: str
     config: tuple[Change, ...]
     numbers: tuple[Change, ...]
+    unreadable: tuple[Change, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -50,6 +54,7 @@ def changes(before: Promotion | None, after: Promotion) -> Changes:
         after=after.version,
         config=_differing(_config(before), _config(after)),
         numbers=_differing(_numbers(before), _numbers(after)),
+        unreadable=_differing(_unreadable(before), _unreadable(after)),
     )
 
 
@@ -100,9 +105,15 @@ def _numbers(promotion: Promotion | None) -> dict[str, Any]:
     evidence = promotion.evidence
     found: dict[str, Any] = {"study": evidence.study, "candidate": evidence.candidate}
     for split, numbers in (("holdout", evidence.holdout), ("search", evidence.search)):
-        for name in ("quality", "cost_usd", "latency_p50_s", "latency_p95_s", "n", "n_fault"):
+        for name in ("quality", "cost_usd", "latency_p50_s", "latency_p95_s", "n"):
             found[f"{split}.{name}"] = None if numbers is None else getattr(numbers, name)
     return found
+
+
+def _unreadable(promotion: Promotion | None) -> dict[str, Any]:
+    evidence = None if promotion is None else promotion.evidence
+    splits = {} if evidence is None else {"holdout": evidence.holdout, "search": evidence.search}
+    return {f"{split}.n_fault": None if found is None else found.n_fault for split, found in splits.items()}
 
 
 def value_lines(change: Change) -> list[str]:

@@ -39,7 +39,7 @@ class Limits:
     margin: float
     cost_usd: float | None
     latency_p95_s: float | None
-    unreadable: float = 0.05
+    unreadable: float | None = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,7 @@ def judge(
         conditions=(
             _quality(whole, limits.margin, 0.0 if judged is None else judged.allowed, len(examples)),
             _failures(seen),
-            _unreadable(seen, promotion.evidence, limits.unreadable),
+            *_unreadable(seen, promotion.evidence, limits.unreadable),
             *_ceiling("cost_usd", seen.cost_usd, limits.cost_usd),
             *_ceiling("latency_p95_s", seen.latency_p95_s, limits.latency_p95_s),
         ),
@@ -324,8 +324,10 @@ def _failures(seen: Aggregate) -> Condition:
     return Condition(name="failures", holds=share <= MOST_MISSING, text=text)
 
 
-def _unreadable(seen: Aggregate, evidence: Evidence, limit: float) -> Condition:
+def _unreadable(seen: Aggregate, evidence: Evidence, limit: float | None) -> list[Condition]:
     """Holds too where there are no more than in evidence that was promoted by force."""
+    if limit is None:
+        return []
     before, forced = evidence.holdout, evidence.gate.forced_because is not None
     was = 0.0 if before is None or not before.n else before.n_fault / before.n
     share = seen.n_fault / seen.n if seen.n else 0.0
@@ -333,7 +335,7 @@ def _unreadable(seen: Aggregate, evidence: Evidence, limit: float) -> Condition:
     if before is not None and before.n_fault:
         text = f"{text}, {before.n_fault} of {before.n} when it was promoted{' (by force)' if forced else ''}"
     text = f"{text}; at most {limit:.3g} of them may be (constraints.unreadable_max)"
-    return Condition(name="unreadable", holds=share <= max(limit, was if forced else 0.0), text=text)
+    return [Condition(name="unreadable", holds=share <= max(limit, was if forced else 0.0), text=text)]
 
 
 def _ceiling(name: str, value: float | None, limit: float | None) -> list[Condition]:

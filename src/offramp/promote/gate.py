@@ -31,6 +31,7 @@ class GateRules:
         holdout_examples: size of the holdout.
         retirements: by name of model, for those with a known date.
         today: for retirement dates.
+        counts_unreadable: whether `unreadable_max` of the constraints holds; not for studies of earlier versions.
     """
 
     within_days: int
@@ -41,6 +42,12 @@ class GateRules:
     retirements: Mapping[str, Retirement]
     today: dt.date
     regressed_at_most: float | None = None
+    counts_unreadable: bool = True
+
+    @property
+    def unreadable_max(self) -> float | None:
+        """Largest share of unreadable answers on the holdout; None for no limit."""
+        return self.constraints.unreadable_max if self.counts_unreadable else None
 
 
 def refusals(promotion: Promotion, rules: GateRules) -> tuple[str, ...]:
@@ -97,10 +104,11 @@ def _on_holdout(evidence: Evidence, holdout: SplitEvidence, rules: GateRules) ->
             f"only {evidence.requests_matched} of {holdout.n} runs on the holdout made the requests that an app would "
             "make now: a release, a text or a model has changed since then"
         )
-    if holdout.n_fault > rules.constraints.unreadable_max * holdout.n:
+    most = rules.unreadable_max
+    if most is not None and holdout.n_fault > most * holdout.n:
         yield (
             f"{unreadable_words(holdout.n_fault, holdout.n)} on the holdout, where an app gets an error; at most "
-            f"{rules.constraints.unreadable_max:.4g} of them may (constraints.unreadable_max). State the form of the "
+            f"{most:.4g} of them may (constraints.unreadable_max). State the form of the "
             "answer in the instruction, raise max_tokens, or pick another candidate"
         )
     p95_s = holdout.latency_p95_s if evidence.probe is None else evidence.probe.p95_s

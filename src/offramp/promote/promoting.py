@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -119,7 +120,8 @@ def promote(
         regressed = _regressed_at_most(store, rows, scores)
     rules = replace(_rules(opened, complete, built.retirements, within_days), regressed_at_most=regressed)
     reasons = refusals(built.promotion, rules)
-    gate = Gate(refused=reasons, forced_because=why if reasons and force else None)
+    forced = why if reasons and force else None
+    gate = Gate(refused=reasons, forced_because=forced, unreadable_max=rules.unreadable_max)
     promotion = replace(built.promotion, evidence=replace(built.promotion.evidence, gate=gate))
     return _written(promotion, built, root, label, why=why, force=force, dry_run=dry_run)
 
@@ -177,6 +179,7 @@ def _rules(opened: LoadedStudy, complete: bool, retirements: Mapping[str, Retire
         holdout_examples=len(opened.job.task.splits.holdout),
         retirements=retirements,
         today=utc_today(),
+        counts_unreadable="unreadable_max" in json.loads(opened.row.space_json).get("constraints", {}),
     )
 
 

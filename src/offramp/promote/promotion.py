@@ -228,10 +228,13 @@ class Gate:
     Attributes:
         refused: reasons for which it did not hold; empty when it held.
         forced_because: why somebody promoted all the same; None when it held.
+        unreadable_max: largest share of unreadable answers that it allowed; None where its study is of a version that
+            did not count them, and the check does not either unless the space file states a limit.
     """
 
     refused: tuple[str, ...] = ()
     forced_because: str | None = None
+    unreadable_max: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

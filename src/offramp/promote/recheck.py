@@ -107,7 +107,7 @@ def check(
         examples=_examples(promotion, folder, job),
     )
     _check_keys(work)
-    limits = _limits(job, margin, max_cost_usd, max_p95_s)
+    limits = _limits(work, margin, max_cost_usd, max_p95_s)
     cap = budget_usd if budget_usd is not None else _usual_cost(work)
     if started is not None:
         started(len(work.examples))
@@ -231,13 +231,14 @@ def _check_keys(work: Checked) -> None:
             raise ModelError(problem(model.name, what, do=f"Set it: export {variable}=..."))
 
 
-def _limits(job: ResolvedJob, margin: float, max_cost_usd: float | None, max_p95_s: float | None) -> Limits:
-    stated = job.space.constraints
+def _limits(work: Checked, margin: float, max_cost_usd: float | None, max_p95_s: float | None) -> Limits:
+    stated = work.job.space.constraints
+    counted = work.promotion.evidence.gate.unreadable_max is not None or "unreadable_max" in stated.model_fields_set
     return Limits(
         margin=margin,
         cost_usd=max_cost_usd if max_cost_usd is not None else stated.cost_usd_max,
         latency_p95_s=max_p95_s if max_p95_s is not None else stated.latency_p95_s_max,
-        unreadable=stated.unreadable_max,
+        unreadable=stated.unreadable_max if counted else None,
     )
 
 
