@@ -2,6 +2,7 @@
 
 import re
 
+import dspy
 import pytest
 
 from offramp.errors import SpaceError
@@ -110,6 +111,14 @@ WARNED = {
         module("self.sort = dspy.Predict('ticket -> team', n=2)"), "params: {temperature: {low: 0.1, high: 0.9}}",
         "params.temperature: the module's first request has temperature=0.7 where the candidate has 0.1$",
     ),
+    "an instruction set in forward": (
+        module(PLAIN, "self.sort.signature = self.sort.signature.with_instructions('Sort.'); return self.sort(ticket=ticket)"),
+        "instructions: {sort: {own: null, short: 'Sort it.'}}", "instructions.sort: the module's first request is the same with each",
+    ),
+    "an instruction at the call": (
+        module(PLAIN, "return self.sort(ticket=ticket, signature=dspy.Signature('ticket -> team', 'Sort.'))"),
+        "instructions: {sort: {own: null, short: 'Sort it.'}}", "instructions.sort: the module's first request is the same with each",
+    ),
     "an adapter of its own": (
         module(PLAIN, "\n        ".join([
             "with dspy.context(adapter=dspy.XMLAdapter()):", "    return self.sort(ticket=ticket)",
@@ -152,6 +161,19 @@ def test_a_value_that_the_module_sets_itself_as_the_space_does_is_not_mentioned(
         warnings(job(module("self.sort = dspy.Predict('ticket -> team', temperature=0)"), "params: {temperature: 0.0}"))
         == []
     )
+
+
+@pytest.mark.parametrize(("adapter", "format_"), [("JSONAdapter", "json"), ("XMLAdapter", None)])
+def test_an_adapter_that_the_file_configures_for_all_of_dspy_is_named(job, adapter, format_):
+    source = module(PLAIN, before=f"dspy.configure(adapter=dspy.{adapter}())\n")
+    try:
+        (said,) = warnings(job(source, ""))
+        assert said.startswith(f"dspy.configure sets {adapter} in this process")
+        assert (f"`program.format: {format_}`" in said) == (format_ is not None)
+        if format_:
+            assert warnings(job(source, f"program: {{format: [chat, {format_}]}}")) == []
+    finally:
+        dspy.configure(adapter=None)
 
 
 def test_nothing_of_the_module_runs_after_its_first_request(job, tmp_path):

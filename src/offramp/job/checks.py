@@ -15,6 +15,7 @@ from offramp.job.resolved import ResolvedJob
 from offramp.models import embedded
 from offramp.models.capabilities import takes_media
 from offramp.models.keys import missing_key
+from offramp.program.adapters import configured_adapter
 from offramp.program.inputs import MEDIA_TYPES
 from offramp.program.metric_calls import metric_calls
 from offramp.program.module import calls_tools, declared_inputs, lacks_interpreter, predictors_of, unshown_fields
@@ -213,6 +214,7 @@ def job_warnings(job: ResolvedJob) -> list[str]:
         *_incumbent_without(job),
         *_fixed_models(job),
         *_tools_used(job),
+        *_configured_adapter(job),
         *without_effect(job),
         *_own_temperature(job),
         *_judges_without_temperature(job),
@@ -235,6 +237,18 @@ def _incumbent_without(job: ResolvedJob) -> list[str]:
         f"{job.loaded.where('incumbent')}: incumbent: `constrained` is left out, so it runs without constrained "
         f"decoding{also}; state what runs today, since every candidate is compared with it"
     ]
+
+
+def _configured_adapter(job: ResolvedJob) -> list[str]:
+    """A warning: an adapter that the module's file sets for all of DSPy, where no candidate has that format."""
+    found = None if job.factory is None else configured_adapter()
+    if found is None:
+        return []
+    name, format_ = found
+    if format_ is not None and format_ in (*job.space.adapters, job.incumbent and job.incumbent.adapter):
+        return []
+    do = f"Write `program.format: {format_}`." if format_ else "Set it in forward: `with dspy.context(adapter=...)`."
+    return [f"dspy.configure sets {name} in this process, and candidates run in their own `format`, without it. {do}"]
 
 
 def _proposer_without(job: ResolvedJob) -> list[str]:

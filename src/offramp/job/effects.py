@@ -80,9 +80,19 @@ def without_effect(job: ResolvedJob) -> list[str]:
     for param in job.search_params:
         if param.group == "request":
             found += _of_request_param(job, param, stated)
+        elif param.name.startswith("instruction") and param.size > 1:
+            found += _of_instruction(job, param)
         elif param.name in ("format", "demos") and param.size > 1 and _same(first_requests(job, param)):
             found.append(_PROGRAM[param.name])
     return found
+
+
+def _of_instruction(job: ResolvedJob, param: SearchParam) -> Iterator[str]:
+    """A warning for an instruction that is not in the first request of a module with one predictor."""
+    assert job.factory is not None
+    if len(predictors_of(job.factory())) == 1 and _same(first_requests(job, param)):
+        key = param.name.replace("instruction", "instructions", 1)
+        yield f"{key}: the module's first request is the same with each; it seems to set an instruction of its own"
 
 
 _PROGRAM = {

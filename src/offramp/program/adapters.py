@@ -23,6 +23,15 @@ from offramp.program.values import cut
 from offramp.records import Candidate
 
 
+def configured_adapter() -> tuple[str, str | None] | None:
+    """Class of the adapter that `dspy.configure` has set, and the `format` that is the same; None without one."""
+    adapter = dspy.settings.adapter
+    if adapter is None:
+        return None
+    same = {dspy.ChatAdapter: "chat", dspy.JSONAdapter: "json"}
+    return type(adapter).__name__, same.get(type(adapter))
+
+
 class _Ruled:
     """Both rules, to stand before a DSPy adapter.
 

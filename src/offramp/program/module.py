@@ -42,7 +42,11 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
     """
     source, _, name = path.rpartition(":")
     if not (source and name):
-        raise SpaceError(problem(where, "task.module", got=path, expected="`package.module:Name` or `file.py:Name`"))
+        expected, do = "`package.module:Name` or `file.py:Name`", None
+        if (base / path).is_dir() or path.endswith((".pkl", ".json")):
+            what = "a program that DSPy saved whole is pickled, and what is loaded here cannot run code. "
+            do = f"{what}Save its state, `program.save('state.json')`, and load that where the module is made."
+        raise SpaceError(problem(where, "task.module", got=path, expected=expected, do=do))
     module = _imported(path, base, where)
     factory = getattr(module, name, None)
     if factory is None:

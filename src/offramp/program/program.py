@@ -15,6 +15,7 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 import dspy
@@ -224,6 +225,8 @@ class Program:
         return module
 
     def _given(self, prediction: Any, trace: Trace) -> Outcome:
+        if len(self._fields.outputs) == 1 and isinstance(prediction, str | int | float | bool | list | Enum):
+            prediction = dspy.Prediction(**dict.fromkeys(self._fields.outputs, prediction))
         if not isinstance(prediction, dspy.Prediction | Mapping):
             raise TypeError(f"the program returned a {type(prediction).__name__}, not a dspy.Prediction")
         missing = [name for name in self._fields.outputs if name not in prediction]

@@ -16,6 +16,8 @@ from offramp.program.module import predictors_of, shown_demos
 from offramp.program.program import Program
 from offramp.program.run_log import Exchange
 from offramp.records import DemoKind, Purpose
+from offramp.space.model import OWN
+from offramp.space.params import instruction_param
 
 MOST_SEARCHED = 3
 """Requests of each predictor in which demos are looked for."""
@@ -33,6 +35,7 @@ class Sent:
     _params: dict[str, dict[str, list[Any]]] = field(default_factory=dict, init=False)
     _demos: dict[str, list[int]] = field(default_factory=dict, init=False)
     _formats: dict[str, set[str | None]] = field(default_factory=dict, init=False)
+    _instructed: dict[str, bool] = field(default_factory=dict, init=False)
     _prompts: dict[str, set[str]] = field(default_factory=dict, init=False)
 
     def add(self, example: str, exchanges: Sequence[Exchange]) -> None:
@@ -50,6 +53,8 @@ class Sent:
             self._formats.setdefault(each.predictor, set()).add(each.adapter)
             rules = [m.get("content") for m in each.request.messages if m["role"] == "system"]
             self._prompts.setdefault(each.predictor, set()).add(content_hash([rules, dict(each.request.params)]))
+            if (instructed := self._is_instructed(each)) is not None:
+                self._instructed[each.predictor] = instructed or self._instructed.get(each.predictor, False)
             shown = shown_demos(self.program.module)
             if each.predictor in shown and len(counts := self._demos.setdefault(each.predictor, [])) < MOST_SEARCHED:
                 counts.append(self._shown(each))
@@ -76,10 +81,20 @@ class Sent:
             demos = {predictor: [max(counts)] for predictor, counts in self._demos.items()}
             if any(counts != [candidate.demo_count] for counts in demos.values()):
                 found["demos.count"] = demos
+        found |= {instruction_param(p): {p: [None]} for p, instructed in self._instructed.items() if not instructed}
         if any(names != {None} for names in self._formats.values()):
             stated = candidate.adapter
             found["format"] = {p: sorted(name or stated for name in names) for p, names in self._formats.items()}
         return found
+
+    def _is_instructed(self, exchange: Exchange) -> bool | None:
+        """Whether a request has the instruction of the candidate, however it is laid out; None where it chose none."""
+        name, candidate = str(exchange.predictor), self.program.candidate
+        chosen = candidate.params.get(instruction_param(name), OWN)
+        if not self.program.own or name not in candidate.instructions or chosen == OWN:
+            return None
+        whole = " ".join(str(message.get("content")) for message in exchange.request.messages)
+        return " ".join(candidate.instructions[name].split()) in " ".join(whole.split())
 
     def _shown(self, exchange: Exchange) -> int:
         """How many demos a request shows: those of its predictor whose texts are there, or as many as it has pairs."""

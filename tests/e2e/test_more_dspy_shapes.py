@@ -1,0 +1,244 @@
+"""More programs as people write them, each through a short cycle: checked, searched, promoted and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dspy
+import pytest
+import yaml
+from test_dspy_shapes import LABELS, Shape, in_dialect, instructed, single, write
+
+import offramp
+from offramp.cli.main import main
+from offramp.program.module import import_module_factory
+from offramp.testing.server import ScriptedServer
+
+SHAPES: dict[str, Shape] = {
+    "the value of the only output": Shape(source=single("        return self.sort(question=question).answer\n")),
+    "a dict": Shape(source=single("        return {'answer': self.sort(question=question).answer}\n")),
+    "keywords": Shape(
+        source=single("        raise AssertionError\n").replace(
+            "def forward(self, question):\n        raise AssertionError",
+            "def forward(self, **given):\n        return self.sort(**given)",
+        )
+    ),
+    "asyncify in aforward": Shape(
+        source=single("        raise AssertionError\n", signature='"question, part -> answer"')
+        .replace(
+            "    def forward(self, question):\n        raise AssertionError\n",
+            "    async def aforward(self, question):\n"
+            "        ask = dspy.asyncify(self.sort)\n"
+            "        return (await asyncio.gather(*[ask(question=question, part=str(i)) for i in range(2)]))[0]\n",
+        )
+        .replace("class Own", "import asyncio\n\nclass Own"),
+        per_run=2,
+    ),
+    "callbacks": Shape(
+        source="""
+from dspy.utils.callback import BaseCallback
+
+class Log(BaseCallback):
+    seen = []
+
+    def on_lm_end(self, call_id, outputs, exception):
+        self.seen.append(outputs)
+
+"""
+        + single(
+            "        with dspy.context(callbacks=[Log()]):\n            before = len(Log.seen)\n"
+            "            pred = self.sort(question=question)\n            assert len(Log.seen) > before\n            return pred\n"
+        )
+    ),
+    "an adapter class of its own": Shape(
+        source="""
+class Terse(dspy.ChatAdapter):
+    def format(self, signature, demos, inputs):
+        messages = super().format(signature, demos, inputs)
+        messages[0]["content"] += " Be terse."
+        return messages
+
+"""
+        + single("        with dspy.context(adapter=Terse()):\n            return self.sort(question=question)\n")
+    ),
+    "an Enum": Shape(
+        source="""
+import enum
+
+class Team(enum.Enum):
+    A = "billing"
+    B = "shipping"
+    C = "returns"
+
+class Sort(dspy.Signature):
+    question: str = dspy.InputField()
+    answer: Team = dspy.OutputField()
+
+"""
+        + single(
+            "        pred = self.sort(question=question)\n        assert isinstance(pred.answer, Team)\n        return pred\n",
+            signature="Sort",
+        )
+    ),
+    "a stream with listeners": Shape(
+        source="""
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("question -> answer")
+
+    async def aforward(self, question):
+        listener = dspy.streaming.StreamListener(signature_field_name="answer")
+        parts = [part async for part in dspy.streamify(self.sort, stream_listeners=[listener])(question=question)]
+        return parts[-1]
+"""
+    ),
+    "two models": Shape(
+        source="""
+import offramp
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("question -> answer")
+        self.check = dspy.Predict("question, answer -> verdict")
+        self.big = dspy.LM("openai/large", cache=True, temperature=0.3)
+
+    def forward(self, question):
+        pred = self.sort(question=question)
+        with dspy.settings.context(lm=self.big):
+            self.check(question=question, answer=pred.answer)
+        with dspy.context(lm=offramp.lm("large")):
+            self.check(question=question, answer=pred.answer)
+        return pred
+""",
+        per_run=3,
+    ),
+    "copies": Shape(
+        source="import copy\n"
+        + single(
+            "        self.sort.deepcopy()(question=question)\n        copy.deepcopy(self.sort)(question=question)\n"
+            "        return self.sort.reset_copy()(question=question)\n"
+        ),
+        per_run=3,
+    ),
+    "predictors in containers and on the spot": Shape(
+        source="""
+class Own(dspy.Module):
+    def __init__(self):
+        self.steps = [dspy.Predict("question -> gist"), dspy.ChainOfThought("question, gist -> answer")]
+        self.named = {"note": dspy.Predict("question -> note")}
+
+    def forward(self, question):
+        self.named["note"](question=question)
+        gist = dspy.Predict("question, gist -> gist2")(question=question, gist=self.steps[0](question=question).gist)
+        return self.steps[1](question=question, gist=gist.gist2)
+""",
+        per_run=4,
+    ),
+    "a relative import": Shape(
+        source="""
+from .parts.rules import SORT
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict(SORT)
+
+    def forward(self, question):
+        from .parts.more import same
+
+        return same(self.sort(question=question))
+""",
+        task={"module": "app.own:Own"},
+        files={
+            "app/__init__.py": "",
+            "app/parts/__init__.py": "",
+            "app/parts/rules.py": "SORT = 'question -> answer'\n",
+            "app/parts/more.py": "def same(value):\n    return value\n",
+        },
+    ),
+    "a program saved whole, loaded by its own code": Shape(
+        source="""
+from pathlib import Path
+
+class Inner(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("question -> answer")
+
+    def forward(self, question):
+        return self.sort(question=question)
+
+SAVED = Path(__file__).parent / "saved"
+if not SAVED.exists():
+    Inner().save(SAVED, save_program=True)
+
+def Own():
+    return dspy.load(SAVED, allow_pickle=True)
+"""
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer(in_dialect) as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_program_is_searched_promoted_and_loaded(
+    name: str, server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)  # a call that escapes arrives there as well
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    server.requests.clear()
+    shape = SHAPES[name]
+    path = write(tmp_path, server, shape)
+    if "module" in shape.task:
+        (tmp_path / "own.py").rename(tmp_path / "app" / "own.py")
+    space = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**space, "search": {"trials": 1, "concurrency": 2}}, sort_keys=False))
+    study = offramp.optimize(path)
+    assert study.error is None, study.error
+    best = study.report.recommended
+    assert best is not None and best.quality == 1.0 and len(server.requests) == study.report.money.calls > 0
+    assert main(["promote", "latest", "--force", "--why", "it runs", "--by", "ada"]) == 0
+
+    server.requests.clear()
+    module = str(space["task"]["module"])
+    program = offramp.load("shapes", module=import_module_factory(module, tmp_path, "test"), api_base=server.url)
+    answer = program(question="case 001: whose?").answer
+    assert getattr(answer, "value", answer) == LABELS[1]
+    assert len(server.requests) == shape.per_run
+
+
+@pytest.mark.parametrize("named", ["saved", "saved/program.pkl", "state.json"])
+def test_a_saved_program_is_not_a_module(
+    named: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.requests.clear()
+    path = write(tmp_path, server, Shape(source="", task={"module": named}))
+    dspy.Predict("question -> answer").save(tmp_path / "saved", save_program=True)
+    assert main(["space", "check", str(path)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "program.save('state.json')" in said and not server.requests, said
+
+
+def test_an_instruction_that_is_not_sent_is_not_the_label(
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = single(
+        "        gist = self.gist(question=question).gist\n"
+        "        return self.sort(question=question, gist=gist, signature=dspy.Signature('question, gist -> answer', 'Mine.'))\n",
+        '        self.gist = dspy.Predict("question -> gist")\n', '"question, gist -> answer"',
+    )  # fmt: skip
+    path = write(tmp_path, server, Shape(source=source))
+    assert instructed(tmp_path, path) == "sort"
+    study = offramp.optimize(path)
+    (clear, *_) = [member for member in study.report.members if member.params["instruction.sort"] == "clear"]
+    assert clear.sent["instruction.sort"] == {"sort": [None]} and clear.shown["instruction.sort"] == "not sent"
