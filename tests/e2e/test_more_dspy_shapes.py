@@ -18,6 +18,42 @@ from offramp.testing.server import ScriptedServer
 SHAPES: dict[str, Shape] = {
     "the value of the only output": Shape(source=single("        return self.sort(question=question).answer\n")),
     "a dict": Shape(source=single("        return {'answer': self.sort(question=question).answer}\n")),
+    "a pydantic object": Shape(
+        source="import pydantic\n\nclass Out(pydantic.BaseModel):\n    answer: str\n    contexts: list[str] = []\n\n"
+        + single("        return Out(answer=self.sort(question=question).answer)\n")
+    ),
+    "a dataclass": Shape(
+        source="import dataclasses\n\n@dataclasses.dataclass\nclass Out:\n    answer: str\n    contexts: tuple = ()\n\n"
+        + single("        return Out(answer=self.sort(question=question).answer)\n")
+    ),
+    "dspy.configure in forward": Shape(
+        source="DONE = []\n\ndef ready():\n    if not DONE:\n        dspy.configure(lm=dspy.LM('openai/small', temperature=0.2))\n"
+        "        DONE.append(1)\n\n" + single("        ready()\n        return self.sort(question=question)\n")
+    ),
+    "dspy.configure in the constructor": Shape(
+        source=single(
+            "        return self.sort(question=question)\n", "        dspy.configure(lm=dspy.LM('openai/small'))\n"
+        )
+    ),
+    "a retriever of DSPy's settings": Shape(
+        source="""
+class Search:
+    def __call__(self, query, k=3, **more):
+        return [dspy.Example(long_text=f"case belongs to {team}") for team in TEAMS][:k]
+
+dspy.configure(rm=Search())
+
+class Own(dspy.Module):
+    def __init__(self, num_passages=2):
+        super().__init__()
+        self.retrieve = dspy.Retrieve(k=num_passages)
+        self.generate_answer = dspy.ChainOfThought("context, question -> answer")
+
+    def forward(self, question):
+        context = self.retrieve(question).passages
+        return dspy.Prediction(context=context, answer=self.generate_answer(context=context, question=question).answer)
+"""
+    ),
     "keywords": Shape(
         source=single("        raise AssertionError\n").replace(
             "def forward(self, question):\n        raise AssertionError",
@@ -214,6 +250,24 @@ def test_a_program_is_searched_promoted_and_loaded(
     answer = program(question="case 001: whose?").answer
     assert getattr(answer, "value", answer) == LABELS[1]
     assert len(server.requests) == shape.per_run
+
+
+def test_a_module_that_needs_arguments_is_refused_with_what_to_do(
+    server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = single("        return self.sort(question=question)\n").replace(
+        "__init__(self)", "__init__(self, retriever)", 1
+    )
+    path = write(tmp_path, server, Shape(source=source))
+    assert main(["space", "check", str(path)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "'retriever'" in said and "Name a function without arguments that makes it" in said
+
+
+@pytest.fixture(autouse=True)
+def settings() -> Iterator[None]:
+    yield
+    dspy.configure(lm=None, rm=None, adapter=None)
 
 
 @pytest.mark.parametrize("named", ["saved", "saved/program.pkl", "state.json"])

@@ -443,7 +443,7 @@ def test_a_wrong_call_of_dspy_is_a_failure_although_it_raises_value_error() -> N
     assert isinstance(outcome.infrastructure_error, ValueError) and outcome.program_error is None
 
 
-@pytest.mark.parametrize("returned", ["billing", None, ["billing"]])
+@pytest.mark.parametrize("returned", [("billing", 1), None, ["billing"], object()])
 def test_returning_no_prediction_is_an_infrastructure_error(returned: Any) -> None:
     class Odd(Single):
         def forward(self, message: str) -> Any:

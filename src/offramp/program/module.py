@@ -24,7 +24,7 @@ from offramp.program.copies import copy_for_run
 from offramp.program.forms.answers import CompoundModule
 from offramp.program.forms.making import standard_module
 from offramp.program.inputs import declared_types
-from offramp.program.routing import Undeclared, making
+from offramp.program.routing import Undeclared, building, making
 from offramp.program.signature import annotation_of
 from offramp.records import Candidate
 from offramp.space.forms import MAIN
@@ -65,7 +65,10 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
     except Undeclared as error:
         raise SpaceError(problem(where, f"task.module: {path!r}: {error}")) from error
     except Exception as error:  # the user's code: whatever it raises is the message
-        raise SpaceError(problem(where, f"task.module: {path!r}() raises {type(error).__name__}: {error}")) from error
+        missing = isinstance(error, TypeError) and "required positional argument" in str(error)
+        do = "Name a function without arguments that makes it." if missing else None
+        what = f"task.module: {path!r}() raises {type(error).__name__}: {error}"
+        raise SpaceError(problem(where, what, do=do)) from error
     _check_made(made, path, where)
     return factory  # type: ignore[no-any-return]
 
@@ -132,11 +135,11 @@ def build_module(
     candidate: Candidate, fields: TaskFields, factory: ModuleFactory | None, demos: Mapping[str, list[dict[str, Any]]]
 ) -> dspy.Module:
     """The module of a candidate, with instructions and static demos in place."""
-    module = (
-        copy_for_run(factory())
-        if factory is not None
-        else standard_module(candidate.module, candidate.instructions, fields)
-    )
+    if factory is None:
+        module = standard_module(candidate.module, candidate.instructions, fields)
+    else:
+        with building():
+            module = copy_for_run(factory())
     for name, predictor in predictors_of(module).items():
         if name in candidate.instructions:
             text = _within_scaffold(module, predictor, candidate.instructions[name])

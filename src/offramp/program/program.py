@@ -10,6 +10,7 @@ program swallowed it, and is never scored.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 import traceback
 from collections import Counter
@@ -19,6 +20,7 @@ from enum import Enum
 from typing import Any
 
 import dspy
+import pydantic
 from dspy.utils.exceptions import AdapterParseError
 
 from offramp import media
@@ -34,7 +36,7 @@ from offramp.program.inputs import as_declared, inputs_of
 from offramp.program.module import ModuleFactory, build_module, declared_inputs, entry_of, predictors_of, shown_demos
 from offramp.program.plain import REASONING
 from offramp.program.processes import note_refused
-from offramp.program.routing import Routes, Undeclared
+from offramp.program.routing import Routes, Undeclared, building
 from offramp.program.run_log import Exchange, NoRequest, RunLog
 from offramp.program.threads import in_a_thread
 from offramp.program.tools import RunTools, ToolCall, ToolResults
@@ -225,10 +227,15 @@ class Program:
         return module
 
     def _given(self, prediction: Any, trace: Trace) -> Outcome:
-        if len(self._fields.outputs) == 1 and isinstance(prediction, str | int | float | bool | list | Enum):
+        if len(self._fields.outputs) == 1 and isinstance(prediction, str | int | float | bool | Enum):
             prediction = dspy.Prediction(**dict.fromkeys(self._fields.outputs, prediction))
+        if isinstance(prediction, pydantic.BaseModel):
+            prediction = dict(prediction)
+        elif dataclasses.is_dataclass(prediction) and not isinstance(prediction, type):
+            prediction = {field.name: getattr(prediction, field.name) for field in dataclasses.fields(prediction)}
         if not isinstance(prediction, dspy.Prediction | Mapping):
-            raise TypeError(f"the program returned a {type(prediction).__name__}, not a dspy.Prediction")
+            do = f"Return dspy.Prediction({', '.join(f'{name}=...' for name in self._fields.outputs)})"
+            raise TypeError(f"the program returned a value of type {type(prediction).__name__}. {do}")
         missing = [name for name in self._fields.outputs if name not in prediction]
         if missing:
             raise TypeError(f"the program gave {sorted(prediction.keys())}, and the task wants {missing}")
@@ -352,7 +359,8 @@ def labelled_demos(
     that is left out keeps them.
     """
     if candidate.demo_kind is DemoKind.NONE and factory is not None:
-        return {name: [] for name in predictors_of(factory())}
+        with building():
+            return {name: [] for name in predictors_of(factory())}
     if candidate.demo_kind not in (DemoKind.RANDOM, DemoKind.BALANCED):
         return {}
     chosen = choose_demos(candidate.demo_kind, candidate.demo_count, candidate.demo_seed, train, balance_by)

@@ -46,6 +46,7 @@ from offramp.records import Model
 
 NAMED = "offramp/"
 """Before the name of a model of the space file, where `offramp.lm` has no other name for DSPy."""
+_BUILDING = "offramp_building"
 _lock, _log = threading.Lock(), logging.getLogger("offramp")
 _under_way: dict[int, tuple[Routes, RunLog]] = {}
 """Strict runs, by identity."""
@@ -201,6 +202,29 @@ def making() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def building() -> Iterator[None]:
+    """While a candidate's module is made, on any thread or task: `dspy.configure` in its constructor is allowed."""
+    install()
+    with dspy.context(**{_BUILDING: True}):
+        yield
+
+
+def _configuring(check: Callable[[Any], None]) -> Callable[[Any], None]:
+    """DSPy's check of who may call `dspy.configure`, which lets the user's module do so in its constructor and runs.
+
+    What it sets holds for the process, as at the top of its file; model and adapter of a run are the candidate's.
+    """
+
+    @functools.wraps(check)
+    def checked(settings: Any) -> None:
+        if run_here() is None and not settings.get(_BUILDING) and not being_made():
+            check(settings)
+
+    checked.offramp_wraps = True  # type: ignore[attr-defined]
+    return checked
+
+
 def _with_place(why: str) -> str:
     place = own_place(traceback.walk_stack(None))
     return f"{place}: {why}." if place else f"{why}."
@@ -302,6 +326,9 @@ def install() -> None:
                 method = vars(kind).get(name)
                 if method is not None and not hasattr(method, "offramp_wraps"):
                     setattr(kind, name, _following(method, _INSTEAD.get(kind, routed)))
+        settings = type(dspy.settings)
+        if not hasattr(settings._ensure_configure_allowed, "offramp_wraps"):
+            settings._ensure_configure_allowed = _configuring(settings._ensure_configure_allowed)
         clients.install(_asked_directly)
         processes.install(refused, lambda: own_place(traceback.walk_stack(None)))
 
