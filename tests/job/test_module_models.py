@@ -10,8 +10,11 @@ from offramp.space.load import load_space
 from offramp.testing.server import ScriptedServer, ServerReply
 
 HEAD = """
+import asyncio
 import dspy
+import litellm
 import offramp
+import openai
 from dspy.utils.dummies import DummyLM
 
 BIG = dspy.LM("openai/gpt-4.1")
@@ -30,6 +33,11 @@ class Retriever:
 
 def ask(text):
     return OTHER(text)[0]
+
+CLIENT = openai.OpenAI(api_key="x")
+
+def post(text):
+    return openai.chat.completions.create(messages=[text])
 
 class Base(dspy.Module):
     def __init__(self):
@@ -102,6 +110,25 @@ REFUSED = {
         "BIG.kwargs['temperature'] = 0.2; THINKS = offramp.lm('thinks', top_p=0.5)\n" + in_forward("THINKS(ticket)"),
         "THINKS: it is made with top_p=0.5",
     ),
+    "litellm": (in_forward("litellm.completion(model='openai/gpt-4o', messages=[])"), "asks a model by litellm"),
+    "litellm awaited": (
+        in_forward("asyncio.run(litellm.acompletion(model='x', messages=[]))"),
+        "asks a model by litellm",
+    ),
+    "a function of litellm": (in_forward("from litellm import completion; completion('x')"), "asks a model by litellm"),
+    "a client": (in_forward("CLIENT.chat.completions.create(model='gpt-4o', messages=[])"), "asks a model by openai"),
+    "a client made on the spot": (in_forward("openai.OpenAI().responses.create(input='')"), "asks a model by openai"),
+    "a client of its own": (
+        attribute("self.client = openai.OpenAI(api_key='x')")
+        + "    def forward(self, ticket):\n        return self.ask(ticket)\n\n"
+        "    def ask(self, ticket):\n        return self.client.chat.completions.create(messages=[])\n",
+        "own.py:50: the program asks a model by openai",
+    ),
+    "a client in a function": (in_forward("post(ticket)"), "own.py:29: the program asks a model by openai"),
+    "a client in a with": (
+        in_forward("with openai.OpenAI() as c: c.chat.completions.create()"),
+        "asks a model by openai",
+    ),
     "an embedder": (attribute("self.embed = EMBED"), "text-embedding-3-small for embeddings"),
     "an embedder of a retriever": (attribute("self.search = Retriever(EMBED)"), "self.search.embedder"),
     "an embedder in forward": (in_forward("EMBED([ticket])"), "EMBED"),
@@ -127,6 +154,11 @@ def test_a_model_that_could_not_be_counted_is_refused_at_check_with_its_place(ch
         attribute("self.embed = dspy.Embedder(lambda texts: texts)"),
         in_forward("BIG(ticket)"),
         in_forward("self.lm, dspy.settings.lm"),
+        in_forward("CLIENT.moderations.create(input=ticket)"),
+        in_forward("CLIENT.vector_stores.search('v', query=ticket)"),
+        in_forward("self.completions = litellm.token_counter(text=ticket)"),
+        attribute("self.client = CLIENT")
+        + "    def baseline(self):\n        return CLIENT.chat.completions.create()\n",
     ],
 )
 def test_declared_models_and_what_a_file_only_configures_pass(check, source):

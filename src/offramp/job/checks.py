@@ -16,6 +16,7 @@ from offramp.models import embedded
 from offramp.models.capabilities import takes_media
 from offramp.models.keys import missing_key
 from offramp.program.adapters import configured_adapter
+from offramp.program.asked_clients import refused_clients
 from offramp.program.inputs import MEDIA_TYPES
 from offramp.program.metric_calls import metric_calls
 from offramp.program.module import calls_tools, declared_inputs, lacks_interpreter, predictors_of, unshown_fields
@@ -178,7 +179,8 @@ def _check_own_models(job: ResolvedJob) -> None:
     """Refuses a module that would be refused at its first call of a model of its own, as far as that can be seen."""
     if job.factory is None:
         return
-    for where, why in refused_models(job.factory(), job.models):
+    module = job.factory()
+    for where, why in (*refused_models(module, job.models), *refused_clients(module)):
         raise SpaceError(problem(job.loaded.where("task.module"), f"task.module: {where}: {why}."))
 
 
