@@ -264,6 +264,41 @@ def test_a_module_that_needs_arguments_is_refused_with_what_to_do(
     assert "'retriever'" in said and "Name a function without arguments that makes it" in said
 
 
+REFUSED = {
+    "another input": (
+        "forward(self, question)",
+        "forward(self, query)",
+        "missing a required argument: 'query' of forward",
+    ),
+    "one more input": (
+        "forward(self, question)",
+        "forward(self, question, user)",
+        "missing a required argument: 'user'",
+    ),
+    "no input": ("forward(self, question)", "forward(self)", "unexpected keyword argument 'question' of forward(self)"),
+    "a predictor of before": ("dspy.Predict", "dspy.TypedPredictor", "Use dspy.Predict in place of TypedPredictor"),
+    "a client of before": ("class Own", "LM = dspy.OpenAI()\n\nclass Own", "Use dspy.LM in place of OpenAI"),
+    "a module of before": ("class Own", "import dspy.primitives.assertions\n\nclass Own", "for another DSPy than the"),
+    "a name of before": (
+        "class Own",
+        "from dspy import Suggest\n\nclass Own",
+        "Use dspy.Refine or dspy.BestOfN in place of",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_run_is_refused_with_what_to_do(
+    kind: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, expected = REFUSED[kind]
+    path = write(
+        tmp_path, server, Shape(source=single("        return self.sort(question='x')\n").replace(old, new, 1))
+    )
+    assert main(["space", "check", str(path)]) == 2
+    assert expected in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.fixture(autouse=True)
 def settings() -> Iterator[None]:
     yield

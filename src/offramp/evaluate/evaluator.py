@@ -41,7 +41,7 @@ FEWEST_CRASHES = 5
 CRASHED_SHARE = 0.9
 """From so many runs on, and with such a share of exceptions in the module's own code, a job stops: it is a bug."""
 
-_OF_CODE = re.compile(r" \([^()]+\.py:\d+\)$")
+_OF_CODE = re.compile(r" \([^()]+\.py:\d+\)$|^(TypeError|AttributeError|NameError|KeyError|IndexError): ")
 _log = logging.getLogger("offramp")
 MOST_NAMED = 5
 Within = Callable[[], AbstractAsyncContextManager[None]]

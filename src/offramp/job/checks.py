@@ -19,7 +19,14 @@ from offramp.program.adapters import configured_adapter
 from offramp.program.asked_clients import refused_clients
 from offramp.program.inputs import MEDIA_TYPES
 from offramp.program.metric_calls import metric_calls
-from offramp.program.module import calls_tools, declared_inputs, lacks_interpreter, predictors_of, unshown_fields
+from offramp.program.module import (
+    calls_tools,
+    declared_inputs,
+    lacks_interpreter,
+    predictors_of,
+    refused_inputs,
+    unshown_fields,
+)
 from offramp.program.own_models import refused_models
 from offramp.program.program import demo_rows
 from offramp.program.routing import declared
@@ -52,6 +59,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
     _check_propose(job)
     if not stored:
         _check_formats(job)
+        _check_inputs(job)
         _check_own_models(job)
         _check_media(job)
         check_effects(job)
@@ -182,6 +190,13 @@ def _check_own_models(job: ResolvedJob) -> None:
     module = job.factory()
     for where, why in (*refused_models(module, job.models), *refused_clients(module)):
         raise SpaceError(problem(job.loaded.where("task.module"), f"task.module: {where}: {why}."))
+
+
+def _check_inputs(job: ResolvedJob) -> None:
+    """Refuses inputs whose names are not those that the user's own module takes."""
+    if job.factory is not None and (why := refused_inputs(job.factory(), job.task.fields.inputs)) is not None:
+        do = "Name the inputs as it does, or give the others a default."
+        raise SpaceError(problem(job.loaded.where("task.inputs"), f"task.inputs: the module: {why}", do=do))
 
 
 def _check_media(job: ResolvedJob) -> None:

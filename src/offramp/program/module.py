@@ -11,8 +11,11 @@ Invariant: modules of two candidates share no predictor, also where a factory re
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,6 +34,13 @@ from offramp.space.forms import MAIN
 from offramp.task.fields import TaskFields
 from offramp.task.local_code import import_code, why_not_imported
 
+_NEW_NAMES: Mapping[str | None, str] = {
+    **dict.fromkeys(["OpenAI", "AzureOpenAI", "Claude", "Cohere", "OllamaLocal", "HFModel", "Google"], "dspy.LM"),
+    **dict.fromkeys(["TypedPredictor", "FunctionalTypedPredictor"], "dspy.Predict"),
+    **dict.fromkeys(["TypedChainOfThought", "ChainOfThoughtWithHint"], "dspy.ChainOfThought"),
+    **dict.fromkeys(["Assert", "Suggest", "assert_transform_module"], "dspy.Refine or dspy.BestOfN"),
+}
+"""What took the place of names that DSPy had before 3."""
 ModuleFactory = Callable[[], dspy.Module]
 
 
@@ -66,7 +76,7 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
         raise SpaceError(problem(where, f"task.module: {path!r}: {error}")) from error
     except Exception as error:  # the user's code: whatever it raises is the message
         missing = isinstance(error, TypeError) and "required positional argument" in str(error)
-        do = "Name a function without arguments that makes it." if missing else None
+        do = "Name a function without arguments that makes it." if missing else _of_another_dspy(error)
         what = f"task.module: {path!r}() raises {type(error).__name__}: {error}"
         raise SpaceError(problem(where, what, do=do)) from error
     _check_made(made, path, where)
@@ -87,8 +97,19 @@ def _imported(path: str, base: Path, where: str) -> Any:
     except Undeclared as error:
         raise SpaceError(problem(where, f"task.module: {path!r}: {error}")) from error
     except (Exception, SystemExit) as error:  # the user's code: whatever it raises is the message
-        what = f"task.module: {path!r} does not import: {why_not_imported(error, source, base)}"
-        raise SpaceError(problem(where, what)) from error
+        do = _of_another_dspy(error)
+        why = f"{type(error).__name__}: {error}." if do else why_not_imported(error, source, base)
+        raise SpaceError(problem(where, f"task.module: {path!r} does not import: {why}", do=do)) from error
+
+
+def _of_another_dspy(error: BaseException) -> str | None:
+    """What to do where the code names what this release of DSPy does not have; None where that is not it."""
+    found = re.search(r"module 'dspy[\w.]*' has no attribute '(\w+)'|cannot import name '(\w+)' from 'dspy", str(error))
+    if found is None and not (isinstance(error, ModuleNotFoundError) and str(error.name).startswith("dspy.")):
+        return None
+    name = None if found is None else found[1] or found[2]
+    new = f" Use {_NEW_NAMES[name]} in place of {name}." if name in _NEW_NAMES else ""
+    return f"It was written for another DSPy than the installed {version('dspy')}.{new}"
 
 
 def _check_made(module: Any, path: str, where: str) -> None:
@@ -110,6 +131,18 @@ def entry_of(module: dspy.Module) -> str | None:
         for name in ("aforward", "forward"):
             if name in vars(kind):
                 return name
+    return None
+
+
+def refused_inputs(module: dspy.Module, inputs: Iterable[str]) -> str | None:
+    """Why the module cannot be called with inputs of these names, in Python's words; None where it can."""
+    entry = getattr(type(module), entry_of(module) or "forward")  # DSPy warns who asks the module itself for it
+    try:
+        inspect.signature(entry).bind(module, **dict.fromkeys(inputs))
+    except TypeError as error:
+        return f"{error} of {entry.__name__}{inspect.signature(entry)}"
+    except ValueError:  # it has no signature
+        return None
     return None
 
 

@@ -311,7 +311,7 @@ _WRAPPED: Mapping[Any, tuple[str, ...]] = {
     dspy.BaseLM: ("__call__", "acall"),
     dspy.LM: ("__call__", "acall", "forward", "aforward"),
     dspy.Embedder: ("__call__", "acall"),
-    dspy.Predict: ("__call__", "acall"),
+    dspy.Predict: ("_forward_preprocess",),
 }
 """Methods through which DSPy's requests pass."""
 _INSTEAD: Mapping[Any, Callable[[Any], Any]] = {dspy.Embedder: _embedded, dspy.Predict: _predicted}
