@@ -191,6 +191,7 @@ class Program:
         except BaseException as raised:
             if not (_is_refusal(raised) or log.given_up):
                 await log.cancel()
+                note_refused(log)
                 raise
             error = raised
         ended, task = time.perf_counter(), log.task
