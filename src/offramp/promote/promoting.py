@@ -22,6 +22,7 @@ from offramp.promote.gate import GateRules, refusals, retiring
 from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.promotion_store import PromotionStore, sealed
+from offramp.scrubbing import scrubbed
 from offramp.store.candidates import CandidateState
 from offramp.store.engine import Store
 from offramp.study.domain.regressions import paired_counts, regressed_at_most
@@ -120,7 +121,7 @@ def promote(
         regressed = _regressed_at_most(store, rows, scores)
     rules = replace(_rules(opened, complete, built.retirements, within_days), regressed_at_most=regressed)
     reasons = refusals(built.promotion, rules)
-    forced = why if reasons and force else None
+    forced = scrubbed(why) if why and reasons and force else None
     gate = Gate(refused=reasons, forced_because=forced, unreadable_max=rules.unreadable_max)
     promotion = replace(built.promotion, evidence=replace(built.promotion.evidence, gate=gate))
     return _written(promotion, built, root, label, why=why, force=force, dry_run=dry_run)
