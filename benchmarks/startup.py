@@ -1,8 +1,8 @@
 """How much longer than a bare interpreter `offramp --help` takes, and commands with a space file that has a mistake.
 
-    python benchmarks/startup.py
+    python benchmarks/startup.py [runs]
 
-Prints one line of JSON: medians of ten runs of each in seconds, and how much longer each takes than `bare_s`. `help` is
+Prints one line of JSON: medians of `runs` (10) of each in seconds, and how much longer each takes than `bare_s`. `help` is
 `offramp --help` (the aim: 0.3 s more); `check` and `optimize` are those commands with files that have an unknown key, an unknown
 model, no dataset, and a column that the data does not have (the aim: 1 s more for the slowest of them).
 """
@@ -18,7 +18,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-RUNS = 10
 BARE = ("-c", "pass")
 OFFRAMP = ("-m", "offramp.cli.main")
 SPACE = """\
@@ -46,7 +45,7 @@ def start_s(arguments: Sequence[str], *, folder: str | None = None, code: int = 
     return time.perf_counter() - begin
 
 
-def main() -> None:
+def main(runs: int) -> None:
     """Measures all in turns, so that a busy moment affects each."""
     with tempfile.TemporaryDirectory() as folder:
         rows = "".join(f"message {n},{'ab'[n % 2]}\n" for n in range(60))
@@ -57,7 +56,7 @@ def main() -> None:
             commands[f"check_{name}"] = ((*OFFRAMP, "space", "check", f"{name}.yaml"), 2)
             commands[f"optimize_{name}"] = ((*OFFRAMP, "optimize", f"{name}.yaml"), 2)
         times: dict[str, list[float]] = {name: [] for name in commands}
-        for run in range(RUNS + 1):  # the first writes the bytecode files
+        for run in range(runs + 1):  # the first writes the bytecode files
             for name, (arguments, code) in commands.items():
                 took = start_s(arguments, folder=folder, code=code)
                 if run:
@@ -69,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
