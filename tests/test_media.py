@@ -69,6 +69,30 @@ def test_a_file_that_has_changed_is_never_sent_under_its_old_name(tmp_path: Path
         media.data_of(reference)
 
 
+@pytest.mark.parametrize("order", [("one", "other"), ("other", "one")])
+@pytest.mark.parametrize("happens", ["is deleted", "has changed"])
+def test_a_file_in_two_folders_is_read_from_the_copy_that_is_still_the_same(
+    tmp_path: Path, happens: str, order: tuple[str, str]
+) -> None:
+    content = PNG + f"{happens} {order}".encode()
+    for name in order:
+        (tmp_path / name).write_bytes(content)
+        reference = media.of_file(tmp_path / name)
+    if happens == "is deleted":
+        (tmp_path / "one").unlink()
+    else:
+        (tmp_path / "one").write_bytes(PNG + b"after")
+    assert media.paths_of(reference) == tuple(tmp_path / name for name in reversed(order))
+    assert media.data_of(reference) == content
+
+
+def test_of_many_rows_with_the_same_file_the_last_are_known(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.png").write_bytes(PNG + b"the same in many rows")
+        reference = media.of_file(tmp_path / f"{number}.png")
+    assert tmp_path / "19.png" == media.paths_of(reference)[0] and len(media.paths_of(reference)) < 20
+
+
 @pytest.mark.parametrize(
     "part",
     [

@@ -16,7 +16,7 @@ import mimetypes
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,14 +35,16 @@ _MAGIC = (
 _SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp")
 MOST_BYTES = 50 * 1024 * 1024
 """Providers take less; a larger file is a mistake."""
+_MOST_PATHS = 8
+"""Many rows may have the same picture under names of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """The bytes of one reference: in memory, or in a file."""
+    """The bytes of one reference: in memory, or in files (at most `_MOST_PATHS`), the one named last first."""
 
     data: bytes | None
-    path: Path | None
+    paths: tuple[Path, ...] = ()
 
 
 _kept: dict[str, _Kept] = {}
@@ -63,7 +65,7 @@ def of_bytes(data: bytes, *, name: str = "") -> str:
     """The reference of bytes, kept in memory. `name` may tell the type by its ending."""
     reference = _reference(data, name)
     with _lock:
-        _kept.setdefault(reference, _Kept(data, None))
+        _kept.setdefault(reference, _Kept(data))
     return reference
 
 
@@ -72,7 +74,9 @@ def of_file(path: Path) -> str:
     data = path.read_bytes()
     reference = _reference(data, path.name)
     with _lock:
-        _kept.setdefault(reference, _Kept(None, path))
+        kept = _kept.get(reference, _Kept(None))
+        others = [known for known in kept.paths if known != path]
+        _kept[reference] = replace(kept, paths=(path, *others)[:_MOST_PATHS])
     return reference
 
 
@@ -87,7 +91,7 @@ def of_data_uri(text: str) -> str | None:
         return None
     reference = f"media:{match['type'] or _type_of(data, '')};sha256={hashlib.sha256(data).hexdigest()}"
     with _lock:
-        _kept.setdefault(reference, _Kept(data, None))
+        _kept.setdefault(reference, _Kept(data))
     return reference
 
 
@@ -137,10 +141,10 @@ def read_cell(value: object, *, kind: MediaKind, base: Path, where: str) -> str:
     return found
 
 
-def path_of(value: object) -> Path | None:
-    """The file that a reference stands for; None for what is kept in memory, and for other values."""
+def paths_of(value: object) -> tuple[Path, ...]:
+    """The files that hold what a reference stands for, the one named last first; empty where memory or no file does."""
     kept = _kept.get(value) if isinstance(value, str) else None
-    return None if kept is None else kept.path
+    return () if kept is None or kept.data is not None else kept.paths
 
 
 def type_of(reference: str) -> str:
@@ -156,12 +160,18 @@ def data_of(reference: str) -> bytes:
         raise DatasetError(problem(reference[:40], "its bytes are not known here", do=do))
     if kept.data is not None:
         return kept.data
-    assert kept.path is not None
-    data = _file(kept.path, reference)
-    if hashlib.sha256(data).hexdigest() != reference[-64:]:
+    failures = []
+    for path in kept.paths:
+        try:
+            data = _file(path, reference)
+        except DatasetError as error:
+            failures.append(error)
+            continue
+        if hashlib.sha256(data).hexdigest() == reference[-64:]:
+            return data
         do = "Put the old file back, or run the job again from the start."
-        raise DatasetError(problem(str(kept.path), "the file has changed since the job began", do=do))
-    return data
+        failures.append(DatasetError(problem(str(path), "the file has changed since the job began", do=do)))
+    raise failures[0]
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from offramp import media
 from offramp.errors import SpaceError
 from offramp.job import trust
 from offramp.job.declared import check_declared
@@ -196,6 +197,22 @@ def test_a_row_with_an_image_from_elsewhere_is_refused(world):
     with pytest.raises(SpaceError, match=r"photo.png, which is outside of the project .* --trust"):
         check_declared(load_space(path))
     check_declared(as_loaded(path, trust=True))
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\nseen before", b"GIF8 seen before", b"%PDF- seen before"])
+def test_an_image_of_the_project_that_another_project_has_too_is_its_own(content, world):
+    folder, mine, _ = world
+    kind = "file" if content.startswith(b"%") else "image"
+    task = {"signature": {"inputs": {"message": {"type": kind}}, "outputs": {"label": None}}}
+    path = write_space(folder, incumbent=None, task=task, **local())
+    for place in (mine, folder):
+        for i in range(40):
+            (place / f"{i}-seen").write_bytes(content + bytes([i]))
+    for i in range(40):
+        media.of_file(mine / f"{i}-seen")
+    found = [{**row, "message": f"{i}-seen"} for i, row in enumerate(rows())]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    check_declared(load_space(path))
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,9 @@ def refuse_untrusted_media(loaded: LoadedSpace, task: Task) -> None:
     splits = task.splits
     for example in (*splits.train, *splits.search, *splits.holdout):
         for value in example.values.values():
-            path = media.path_of(value)
-            if path is not None and not _inside(path, loaded):
-                note = f"row {example.row} names {path}, which is outside of the project {project(loaded.base)}"
+            paths = media.paths_of(value)
+            if paths and not any(_inside(path, loaded) for path in paths):  # a copy in the project is its own
+                note = f"row {example.row} names {paths[0]}, which is outside of the project {project(loaded.base)}"
                 raise SpaceErrors([loaded.problem("dataset.path", note, do=_DO)])
 
 
