@@ -219,7 +219,8 @@ def test_each_step_of_a_program_gets_texts_of_its_own(tmp_path, play, monkeypatc
         ("gist", "data", "proposed-2"), ("sort", "data", "proposed-2"),
     ]  # fmt: skip
     assert study.report.recommended.params["instruction.sort"].startswith("proposed-")
-    first, second = (request.messages[0]["content"] for request in landscape.of("reflection"))
+    prompts = [request.messages[0]["content"] for request in landscape.of("reflection")]
+    first, second = sorted(prompts, key=lambda prompt: "```\nGist.\n```" not in prompt)
     assert "```\nGist.\n```" in first and "### message\ncase" in first and "### gist\ngist" in first
     assert "### gist\ngist" in second and "### label" in second and "The whole program's answer is judged." in second
 

@@ -1,14 +1,15 @@
 """Rounds of proposals: when one is due, which candidates it starts from, and what becomes of each text.
 
-A round comes after every so many candidates, or when the space has none left. Each text is screened and stored as soon
-as it arrives. A job that was killed within a round continues with the next text of that round, and has the answers to
-its earlier requests in the ledger.
+A round comes after every so many candidates, or when the space has none left. Its texts are written at the same time,
+and screened and stored in their order. A job that was killed within a round continues with the next text of that round,
+and has the answers to its earlier requests in the ledger.
 
 Invariant: when a round is due, and what it asks, depends on the study's stored history alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -110,17 +111,22 @@ class Rounds:
         return (begun or exhausted or enough) and bool(self.state.report().front)
 
     async def run(self, job: ResolvedJob) -> ResolvedJob:
-        """Runs one round; returns the job with the texts that joined.
+        """Runs one round, its texts written at the same time; returns the job with those that joined.
 
         Raises:
             ProposalFailed: a request failed after all attempts. JobError, FatalCallError: the job cannot continue.
         """
-        size = self._size(job)
-        last = (self._proposed() // size + 1) * size
-        while self._proposed() < last:
-            row = await self._propose(job, self._proposed(), size)
-            self.state.keep_variant(row)
-            job = job.with_joined(texts_of(self.state.variants))
+        size, begun = self._size(job), self._proposed()
+        briefs = [self._brief(job, number) for number in range(begun, (begun // size + 1) * size)]
+        writing = [asyncio.ensure_future(self._written(self._kind(job, brief), brief)) for brief in briefs]
+        try:
+            for brief, written in zip(briefs, writing, strict=True):
+                self.state.keep_variant(self._screened(job, brief, *await written))
+                job = job.with_joined(texts_of(self.state.variants))
+        finally:
+            for written in writing:
+                written.cancel()
+            await asyncio.gather(*writing, return_exceptions=True)
         return job
 
     def _proposed(self) -> int:
@@ -130,38 +136,46 @@ class Rounds:
         """Proposals in a round."""
         return self.part.count * len(job.texts)
 
-    async def _propose(self, job: ResolvedJob, number: int, size: int) -> Variant:
-        """The proposal with this number (of the study, from 0), screened."""
-        predictors = list(job.texts)
-        predictor = predictors[number % len(predictors)]
-        turn = number // len(predictors)  # among those of this predictor
-        kind = self.part.kinds[turn % len(self.part.kinds)]
-        parent = self._parent(predictor, turn % self.part.count)
-        brief = Brief(
+    def _turn(self, job: ResolvedJob, number: int) -> int:
+        """Which proposal for its predictor this one is."""
+        return number // len(job.texts)
+
+    def _kind(self, job: ResolvedJob, brief: Brief) -> str:
+        return self.part.kinds[self._turn(job, brief.number) % len(self.part.kinds)]
+
+    def _brief(self, job: ResolvedJob, number: int) -> Brief:
+        """What the proposal with this number (of the study, from 0) is asked for."""
+        predictor = list(job.texts)[number % len(job.texts)]
+        parent = self._parent(predictor, self._turn(job, number) % self.part.count)
+        return Brief(
             number=number, predictor=predictor, parent=parent, max_chars=self.part.max_chars,
             history=self._history(predictor),
         )  # fmt: skip
-        text, reason = await self._written(job, self.proposers[kind], brief)
-        row = Variant(
-            number=len(self.state.variants), predictor=predictor, kind=kind, round=number // size + 1, name=None,
-            text=text, reason=reason, parents=(parent.id,), model=model_name(self.part.model),
-        )  # fmt: skip
-        if reason is not None:
-            return row if self.store_text else replace(row, text=None)
-        return self._joined(job, row, parent)
 
-    async def _written(self, job: ResolvedJob, proposer: Proposer, brief: Brief) -> tuple[str | None, str | None]:
-        """The text (None: there is none), and why it is dropped (None: it joins)."""
+    async def _written(self, kind: str, brief: Brief) -> tuple[str | None, str | None]:
+        """The tidied text (None: there is none), and why there is none."""
         try:
-            text = tidy(await proposer.propose(brief))
+            return tidy(await self.proposers[kind].propose(brief)), None
         except (NothingProposed, ProgramError) as nothing:
             return None, str(nothing)
         except InfrastructureError as error:
-            what = f"proposal {brief.number + 1} ({proposer.kind}) got no answer: {type(error).__name__}: {error}"
+            what = f"proposal {brief.number + 1} ({kind}) got no answer: {type(error).__name__}: {error}"
             raise ProposalFailed(f"{what}. Run the same command again to continue.") from error
-        others = job.all_texts[brief.predictor].values()
-        fields = predictor_fields(brief.parent, brief.predictor, job.task.fields, job.factory)
-        return text, why_dropped(text, max_chars=brief.max_chars, others=others, leaks=self.leaks, fields=fields)
+
+    def _screened(self, job: ResolvedJob, brief: Brief, text: str | None, reason: str | None) -> Variant:
+        """The record of a proposal: of a text that joins, or of why it does not."""
+        if text is not None:
+            others = job.all_texts[brief.predictor].values()
+            fields = predictor_fields(brief.parent, brief.predictor, job.task.fields, job.factory)
+            reason = why_dropped(text, max_chars=brief.max_chars, others=others, leaks=self.leaks, fields=fields)
+        row = Variant(
+            number=len(self.state.variants), predictor=brief.predictor, kind=self._kind(job, brief),
+            round=brief.number // self._size(job) + 1, name=None, text=text, reason=reason,
+            parents=(brief.parent.id,), model=model_name(self.part.model),
+        )  # fmt: skip
+        if reason is not None:
+            return row if self.store_text else replace(row, text=None)
+        return self._joined(job, row, brief.parent)
 
     def _joined(self, job: ResolvedJob, row: Variant, parent: Candidate) -> Variant:
         """The row under the next free name, and with the parent's other params to be tried first."""

@@ -172,7 +172,7 @@ def compare_all(
 
     `p_corrected` is Holm's over all of them, so it is the same wherever two of them are compared.
     """
-    names = [name for name in scores if name != reference]
+    names = sorted(name for name in scores if name != reference)  # equal p-values are corrected the same way everywhere
     found = holm_corrected([compare_scores(scores[name], scores.get(reference, {}), groups=groups) for name in names])
     return {name: one for name, one in zip(names, found, strict=True) if one.n}
 
