@@ -15,6 +15,7 @@ rm -rf "$folder"
 mkdir -p "$folder/examples/retirement" "$folder/datasets"
 cp "$home/examples/retirement/support_triage.yaml" "$folder/examples/retirement/"
 cp "$home/datasets/support_triage.jsonl" "$folder/datasets/"
+: >"$folder/pyproject.toml" # the project's folder, within which files are trusted
 cd "$folder"
 unset OFFRAMP_RESULTS OFFRAMP_PROMOTIONS OFFRAMP_STORAGE || true
 export OFFRAMP_BY="${OFFRAMP_BY:-you}" COLUMNS=160

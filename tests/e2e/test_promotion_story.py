@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,27 +17,27 @@ ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.local_model
 
-SPACE = f"""
+SPACE = """
 schema_version: 1
 name: triage
 task:
   signature:
-    inputs: {{message: null}}
+    inputs: {message: null}
     outputs:
       category:
         type: enum
         values: [billing, shipping, returns, account_access, technical, cancellation, product_question]
-dataset: {{path: "{ROOT / "datasets" / "support_triage.jsonl"}", id: id}}
-splits: {{train: 28, search: 7, holdout: 7, stratify: category}}
-metric: {{kind: exact, field: category}}
-incumbent: {{model: local/smollm2-135m, instruction: vibe, demos: none, constrained: true}}
+dataset: {path: support_triage.jsonl, id: id}
+splits: {train: 28, search: 7, holdout: 7, stratify: category}
+metric: {kind: exact, field: category}
+incumbent: {model: local/smollm2-135m, instruction: vibe, demos: none, constrained: true}
 models: [local/smollm2-135m]
 instructions:
   vibe: What is this about?
-program: {{format: plain, constrained: true}}
-demos: {{kind: [none, nearest], count: 3}}
-params: {{temperature: 0.0, max_tokens: 16, seed: 0}}
-search: {{trials: 2, concurrency: 2, sampler: grid}}
+program: {format: plain, constrained: true}
+demos: {kind: [none, nearest], count: 3}
+params: {temperature: 0.0, max_tokens: 16, seed: 0}
+search: {trials: 2, concurrency: 2, sampler: grid}
 """
 
 APP = """
@@ -61,6 +62,7 @@ def test_optimise_promote_load_check_and_roll_back(tmp_path: Path, monkeypatch: 
     pulled(monkeypatch, "local/smollm2-135m")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text(SPACE)
+    shutil.copy(ROOT / "datasets" / "support_triage.jsonl", tmp_path)
     study = json.loads(typed(tmp_path, "-m", "offramp", "optimize", "space.yaml", "--json"))
     others = {member["candidate"] for member in [*study["front"], study["incumbent"]]}
     command("promote", "--pick", "incumbent", "--within", "0")

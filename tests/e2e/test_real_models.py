@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,29 +18,29 @@ SHARED = ROOT.parent / "shared" / "tasks"
 
 pytestmark = pytest.mark.local_model
 
-SPACE = f"""
+SPACE = """
 schema_version: 1
 name: triage-small
 task:
   signature:
-    inputs: {{message: null}}
+    inputs: {message: null}
     outputs:
       category:
         type: enum
         values: [billing, shipping, returns, account_access, technical, cancellation, product_question]
-dataset: {{path: "{ROOT / "datasets" / "support_triage.jsonl"}", id: id}}
-splits: {{train: 28, search: 7, holdout: 7, stratify: category}}
-metric: {{kind: exact, field: category}}
-incumbent: {{model: local/smollm2-135m, instruction: vibe}}
+dataset: {path: support_triage.jsonl, id: id}
+splits: {train: 28, search: 7, holdout: 7, stratify: category}
+metric: {kind: exact, field: category}
+incumbent: {model: local/smollm2-135m, instruction: vibe}
 models: [local/smollm2-135m]
 instructions:
   vibe: What is this about?
   names: >-
     Answer with one of billing, shipping, returns, account_access, technical, cancellation, product_question.
-program: {{format: plain, constrained: true}}
-demos: {{kind: [none, balanced], count: 7}}
-params: {{temperature: 0.0, max_tokens: 8}}
-search: {{trials: 3, concurrency: 2}}
+program: {format: plain, constrained: true}
+demos: {kind: [none, balanced], count: 7}
+params: {temperature: 0.0, max_tokens: 8}
+search: {trials: 3, concurrency: 2}
 """
 
 
@@ -51,6 +52,12 @@ def models() -> Iterator[None]:
         yield
 
 
+def written(folder: Path, space: str) -> None:
+    """A project: the space file, and the data beside it."""
+    (folder / "space.yaml").write_text(space)
+    shutil.copy(ROOT / "datasets" / "support_triage.jsonl", folder)
+
+
 def optimize(space: Path, results: Path, *options: str) -> dict[str, Any]:
     """What `offramp optimize --json` prints."""
     return json.loads(command("optimize", space, "--results", results, "--json", *options))
@@ -60,7 +67,7 @@ def optimize(space: Path, results: Path, *options: str) -> dict[str, Any]:
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """A job that ran to its end, and its folder."""
     folder = tmp_path_factory.mktemp("first")
-    (folder / "space.yaml").write_text(SPACE)
+    written(folder, SPACE)
     return optimize(folder / "space.yaml", folder / "results"), folder
 
 
@@ -106,7 +113,7 @@ def test_a_real_model_writes_instructions_that_join_or_are_dropped_with_a_reason
 ) -> None:
     """What half a billion parameters write may be good or not: it is paid, stored, screened and, where it joins, tried."""
     space = SPACE.replace("demos: {", "# demos: {")
-    (tmp_path / "space.yaml").write_text(space + PROPOSE)
+    written(tmp_path, space + PROPOSE)
     found = optimize(tmp_path / "space.yaml", tmp_path / "results")
     again = optimize(tmp_path / "space.yaml", tmp_path / "results")
 
@@ -124,7 +131,9 @@ def smaller(name: str, folder: Path, **splits: Any) -> Path:
     if not SHARED.is_dir():
         pytest.skip("the trial data does not lie beside this checkout")
     space = yaml.safe_load((ROOT / "tests" / "spaces" / f"{name}.yaml").read_text())
-    space["dataset"]["path"] = str(SHARED / Path(space["dataset"]["path"]).name)
+    data = Path(space["dataset"]["path"]).name
+    shutil.copy(SHARED / data, folder / data)
+    space["dataset"]["path"] = data
     space["splits"].update(splits)
     (folder / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
     return folder / "space.yaml"

@@ -118,7 +118,7 @@ def test_a_job_killed_again_and_again_gets_to_its_end(tmp_path, space, whole):
     jobs, kills = Jobs(tmp_path, space), 0
     while True:
         before, had = len(jobs.sent()), jobs.answered()
-        ended = jobs.run(commits=90 + 7 * (kills % 3))
+        ended = jobs.run(commits=30 + 7 * (kills % 3))
         assert not had & set(jobs.sent()[before:])
         if ended:
             break

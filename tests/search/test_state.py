@@ -13,7 +13,7 @@ from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, reply_to, run_job, write_space
 
 PART_OF_A_CALL = (
-    "where offramp_calls.request_hash = ",  # the ledger is asked for each request
+    "from offramp_calls where offramp_calls.request_hash",  # the ledger is asked for each request
     "select offramp_purses.surplus",  # money is reserved for each request
 )
 OPTUNA = ("from studies", "from trial", "from study_", "from version_info", "from alembic_version")

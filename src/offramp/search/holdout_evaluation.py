@@ -103,8 +103,12 @@ class HoldoutEvaluation:
 
 
 def decisive(report: StudyReport) -> tuple[Member, ...]:
-    """The incumbent and the recommended member; one whose model no longer answers is left out."""
-    both = (report.incumbent, report.recommended)
+    """The incumbent and the recommended member; one whose model no longer answers is left out.
+
+    A study of one candidate is about that one, whether it is good enough to be recommended or not.
+    """
+    only = report.members[0] if len(report.members) == 1 else None
+    both = (report.incumbent, report.recommended or only)
     chosen = [member for member in both if member is not None and not report.is_parked(member)]
     return tuple({member.candidate: member for member in chosen}.values())
 
