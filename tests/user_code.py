@@ -27,3 +27,17 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
+
+
+TWO_STEPS = """
+import dspy
+
+class TwoSteps(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.gist = dspy.Predict("message -> gist")
+        self.sort = dspy.Predict("gist -> label")
+
+    def forward(self, message):
+        return dspy.Prediction(label=self.sort(gist=self.gist(message=message).gist).label)
+"""

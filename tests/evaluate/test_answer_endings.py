@@ -13,6 +13,7 @@ from offramp.store.results import ResultStore
 from offramp.study.queries.study_rows import read_report
 from offramp.testing.server import ScriptedServer, ServerReply
 from search_jobs import main, write_space
+from user_code import TWO_STEPS
 
 REASONED = {
     "prompt_tokens": 30, "completion_tokens": 16, "total_tokens": 46,
@@ -239,20 +240,6 @@ def test_compare_says_it_of_both_sides(tmp_path, capsys):
     assert "A: 6 of 6 answers cut at max_tokens 16: raise max_tokens" in capsys.readouterr().out
     assert main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["notes"] == ["A: 6 of 6 answers cut at max_tokens 16: raise max_tokens"]
-
-
-TWO_STEPS = """
-import dspy
-
-class TwoSteps(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.gist = dspy.Predict("message -> gist")
-        self.sort = dspy.Predict("gist -> label")
-
-    def forward(self, message):
-        return dspy.Prediction(label=self.sort(gist=self.gist(message=message).gist).label)
-"""
 
 
 @pytest.mark.parametrize("cut", [("gist",), ("sort",), ("gist", "sort")])

@@ -18,6 +18,7 @@ from offramp.store.candidates import CandidateStore, VariantStore
 from offramp.store.engine import open_store
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, at_once, essence, made_once, main, run_job, trials_of, unlooked
+from user_code import TWO_STEPS
 
 
 def good(kind, request):
@@ -175,20 +176,6 @@ def test_pareto_and_studies_show_what_was_proposed(tmp_path, play, capsys, monke
     (row,) = json.loads(capsys.readouterr().out)
     assert row["study"] == study.report.study
     assert [(p["name"], p["reason"] is None) for p in row["proposals"]] == [(None, False), ("proposed-1", True)]
-
-
-TWO_STEPS = """
-import dspy
-
-class TwoSteps(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.gist = dspy.Predict("message -> gist")
-        self.sort = dspy.Predict("gist -> label")
-
-    def forward(self, message):
-        return dspy.Prediction(label=self.sort(gist=self.gist(message=message).gist).label)
-"""
 
 
 def test_each_step_of_a_program_gets_texts_of_its_own(tmp_path, play, monkeypatch):
