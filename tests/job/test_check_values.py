@@ -4,7 +4,7 @@ import pytest
 
 from offramp.errors import SpaceError
 from offramp.job.check_values import proposer_params
-from offramp.job.checks import job_warnings
+from offramp.job.job_warnings import job_warnings
 from offramp.job.resolve import resolve_job
 from offramp.search.estimate import job_summary
 from offramp.space.load import load_space

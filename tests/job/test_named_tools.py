@@ -3,7 +3,8 @@
 import pytest
 
 from offramp.errors import SpaceError
-from offramp.job.checks import check_job, job_warnings
+from offramp.job.checks import check_job
+from offramp.job.job_warnings import job_warnings
 from offramp.job.resolve import resolve_job
 from offramp.space.load import load_space
 

@@ -64,8 +64,8 @@ def test_the_gate_refuses_more_than_the_space_file_allows(n_fault: int, n: int, 
     holdout = replace(SPLIT, n=n, n_fault=n_fault)
     promotion = replace(made, evidence=replace(made.evidence, holdout=holdout, requests_matched=n))
     rules = GateRules(
-        within_days=90, constraints=ConstraintsPart(unreadable_max=most), needs_price=True, complete=True,
-        holdout_examples=n, retirements={}, today=dt.date(2026, 11, 25),
+        within_days=90, constraints=ConstraintsPart(), needs_price=True, complete=True, holdout_examples=n,
+        retirements={}, today=dt.date(2026, 11, 25), unreadable_max=most,
     )  # fmt: skip
     found = refusals(promotion, rules)
     assert [f"{n_fault} of {n} answers unreadable" in reason for reason in found] == [True] * refused
@@ -139,6 +139,30 @@ def test_a_study_of_a_version_that_did_not_count_them_is_promoted_and_checked_as
     assert main(["check", "landscape", *where, "--json"]) == code
     named = {found["name"] for found in json.loads(capsys.readouterr().out)["conditions"]}
     assert ("unreadable" in named) is (stated is not None)
+
+
+def test_a_limit_that_is_edited_after_the_search_holds_for_promotion_and_check_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Of 6 answers on the holdout 6 are unreadable; each edit is tried on the same study."""
+    answered_by(monkeypatch, FunctionTransport(bad_always("prose")))
+    search = {"sampler": "random", "trials": 1, "concurrency": 2}
+    space: dict[str, Any] = {
+        "models": MODELS, "incumbent": {"model": "small", "instruction": "vague"}, "search": search
+    }  # fmt: skip
+    path = write_space(tmp_path, **space, constraints={"unreadable_max": 1.0})
+    run_job(path, tmp_path / "results")
+    promotions = ["--promotions", str(tmp_path / "promotions")]
+    promote = ["promote", "latest", "--pick", "incumbent", "--results", str(tmp_path / "results"), *promotions]
+    for edited, code in (({"unreadable_max": 1.0}, 0), ({"unreadable_max": 0.5}, 3), ({}, 3), (None, 3)):
+        write_space(tmp_path, **space, **({} if edited is None else {"constraints": edited}))
+        assert main(promote) == code, edited
+        assert main(["check", "landscape", *promotions]) == code, edited
+    assert "at most 0.05 of them may be (constraints.unreadable_max)" in capsys.readouterr().out
+    path.unlink()  # what it said when the study began
+    assert main(promote) == 0
+    write_space(tmp_path, **space, name="another", constraints={"unreadable_max": 0.0})
+    assert main(promote) == 0
 
 
 def test_what_differs_has_the_unreadable_answers_apart_from_the_numbers() -> None:

@@ -100,7 +100,7 @@ def test_what_this_machine_lacks_is_a_warning(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.setenv("OFFRAMP_MODELS", str(tmp_path / "none"))
-    monkeypatch.setattr("offramp.job.checks.embedded.is_pulled", lambda name: False)
+    monkeypatch.setattr("offramp.job.check_here.embedded.is_pulled", lambda name: False)
     name = model if isinstance(model, str) else model["name"]
     write(rows(), models=[model], incumbent={"model": name})
     assert any(says in text for text in warnings(capsys))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from offramp.job.checks import job_warnings
+from offramp.job.job_warnings import job_warnings
 from offramp.job.resolve import resolve_job
 from offramp.promote import promoting
 from offramp.promote.recheck import check

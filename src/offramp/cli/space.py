@@ -100,7 +100,8 @@ def _summary(file: Path, trust: bool) -> tuple[dict[str, str], list[str]]:
     from offramp.job.trust import load_for
 
     declared = check_declared(load_for(file, trust=trust))  # before the imports below, which take seconds
-    from offramp.job.checks import job_warnings, missing_here
+    from offramp.job.check_here import missing_here
+    from offramp.job.job_warnings import job_warnings
     from offramp.job.reserving import check_reservable
     from offramp.job.resolve import resolve_job
     from offramp.search.estimate import job_summary

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from offramp.errors import SpaceError, nearest, problem
-from offramp.job.checks import check_job, check_runnable
+from offramp.job.check_here import check_runnable
+from offramp.job.checks import check_job
 from offramp.job.declared import Declared, check_declared
 from offramp.job.resolved import ResolvedJob, with_own
 from offramp.program.code import code_of

@@ -31,7 +31,7 @@ class GateRules:
         holdout_examples: size of the holdout.
         retirements: by name of model, for those with a known date.
         today: for retirement dates.
-        counts_unreadable: whether `unreadable_max` of the constraints holds; not for studies of earlier versions.
+        unreadable_max: largest share of unreadable answers on the holdout; None for no limit.
     """
 
     within_days: int
@@ -42,12 +42,7 @@ class GateRules:
     retirements: Mapping[str, Retirement]
     today: dt.date
     regressed_at_most: float | None = None
-    counts_unreadable: bool = True
-
-    @property
-    def unreadable_max(self) -> float | None:
-        """Largest share of unreadable answers on the holdout; None for no limit."""
-        return self.constraints.unreadable_max if self.counts_unreadable else None
+    unreadable_max: float | None = None
 
 
 def refusals(promotion: Promotion, rules: GateRules) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from offramp.promote.history import Move, moves
 from offramp.promote.promotion import Gate, Promotion
 from offramp.promote.promotion_store import PromotionStore, sealed
 from offramp.scrubbing import scrubbed
+from offramp.space.load import load_space
 from offramp.store.candidates import CandidateState
 from offramp.store.engine import Store
 from offramp.study.domain.regressions import paired_counts, regressed_at_most
@@ -31,6 +33,8 @@ from offramp.study.lookup import find_candidate, full_name, open_looking
 from offramp.study.queries.recorded_rules import find_rule
 from offramp.study.queries.study_rows import read_holdout_scores, read_study_rows
 from offramp.study.study_report import StudyRows, report_of
+
+_log = logging.getLogger("offramp")
 
 
 class PromotionRefused(GateRefused):
@@ -175,13 +179,32 @@ def _rules(opened: LoadedStudy, complete: bool, retirements: Mapping[str, Retire
     return GateRules(
         within_days=within_days,
         constraints=space.constraints,
+        unreadable_max=_unreadable_max(opened),
         needs_price=space.objectives.cost is not None or space.constraints.cost_usd_max is not None,
         complete=complete,
         holdout_examples=len(opened.job.task.splits.holdout),
         retirements=retirements,
         today=utc_today(),
-        counts_unreadable="unreadable_max" in json.loads(opened.row.space_json).get("constraints", {}),
     )
+
+
+def _unreadable_max(opened: LoadedStudy) -> float | None:
+    """What the space file says now, as a check reads it; it does not name a study, so that it may change after one.
+
+    Where the file is gone, cannot be read or is of another job, what it said when the study began. None for a study
+    that did not count unreadable answers, unless the file states a limit by now.
+    """
+    recorded = json.loads(opened.row.space_json).get("constraints", {}).get("unreadable_max")
+    limit = None if recorded is None else float(recorded)
+    try:
+        space = load_space(opened.space_file).space
+    except UsageError as error:
+        _log.warning("constraints.unreadable_max is taken from the study (%s)", error)
+        return limit
+    stated = space.constraints
+    if space.name != opened.job.space.name or (limit is None and "unreadable_max" not in stated.model_fields_set):
+        return limit
+    return stated.unreadable_max
 
 
 def current(folder: FeatureFolder, label: str) -> Promotion | None:

@@ -15,9 +15,11 @@ from typing import Any
 from offramp.calls.transports import Transport
 from offramp.errors import StorageError, UsageError, problem
 from offramp.files import make_folder, replace_file
-from offramp.job.checks import check_prices, check_runnable, job_warnings
+from offramp.job.check_here import check_runnable
+from offramp.job.checks import check_prices
 from offramp.job.clock import Timing
 from offramp.job.declared import Declared
+from offramp.job.job_warnings import job_warnings
 from offramp.job.loaded import LoadedStudy, before_the_edit, load_study
 from offramp.job.reserving import check_reservable
 from offramp.job.resolve import resolve_job

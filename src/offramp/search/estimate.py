@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from offramp.calls.estimate import input_tokens
-from offramp.job.checks import job_warnings
+from offramp.job.job_warnings import job_warnings
 from offramp.job.reserving import unlimited_in_words
 from offramp.job.resolved import ResolvedJob
 from offramp.models.table import load_table

@@ -1,0 +1,54 @@
+"""Calls the metrics of the user once before a job runs, so that one that fails does so before a call is paid for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from offramp.errors import MetricError
+from offramp.job.declared import metric_parts
+from offramp.job.resolved import ResolvedJob
+from offramp.program.metric_calls import metric_calls
+from offramp.space.forms import spec_of
+from offramp.space.model import OutputField, PythonMetric
+from offramp.task.metrics import build_metric
+from offramp.task.metrics.python import CallsModel
+from offramp.task.metrics.rows import PREDICTION, Answer, Missing
+
+
+def try_metrics(job: ResolvedJob) -> None:
+    """Calls the user's metric functions on three rows with gold answers as predictions, made-up ones where the data
+    has none, so that a wrong return value shows before a call is paid for. A metric that reads what a program gives
+    beside them, or asks its model, waits for its first run; one that asks a model without a statement of which is
+    refused.
+    """
+    task, outputs = job.task, job.task.fields.outputs
+    gives_more = job.factory is not None or any(spec_of(n).over == "chain_of_thought" for n in job.space.forms)
+    for part in metric_parts(job.space.metric, PythonMetric):
+        metric = build_metric(part, fields=task.fields, base=job.loaded.base, models=job.models)
+        for example in (*task.splits.train[:1], *task.splits.search[:2]):
+            gold = all(name in example.values for name in outputs)
+            values = {name: example.values.get(name, _made_up(output)) for name, output in outputs.items()}
+            try:
+                asyncio.run(metric.score(example, Answer(values, calling=metric_calls), None))
+            except MetricError as error:
+                waits = isinstance(error, CallsModel) and part.model is not None
+                if not waits and not (gives_more and _asks_for_more(error)) and (gold or _is_sure(error)):
+                    raise
+
+
+def _made_up(output: OutputField) -> Any:
+    """A value of an output's type, for data that has none."""
+    made = {"int": 1, "float": 1.0, "bool": True, "list[str]": ["text"], "list[object]": [], "object": {}}
+    return (output.values or ["text"])[0] if output.type in ("str", "enum") else made[output.type]
+
+
+def _is_sure(error: MetricError) -> bool:
+    """Whether a metric fails whatever the prediction: it reads what the row lacks, or returns what is not a score."""
+    cause = error.__cause__
+    return cause is None or (isinstance(cause, Missing) and cause.owner != PREDICTION)
+
+
+def _asks_for_more(error: MetricError) -> bool:
+    """Whether the metric asks the prediction for something else than an output of the task."""
+    return isinstance(error.__cause__, Missing) and error.__cause__.owner == PREDICTION
