@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import json
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -25,7 +26,7 @@ import pytest
 import requests
 
 from offramp.errors import JobError
-from offramp.program.clients import model_request, requests_in
+from offramp.program.clients import grpc_request, model_request, requests_in
 from offramp.program.metric_calls import metric_calls
 from offramp.program.program import Outcome
 from offramp.records import CallRequest
@@ -237,6 +238,139 @@ def test_embeddings_of_another_client_are_named_and_not_refused(caplog: pytest.L
     outcome, _ = own(embed)
     assert outcome.outputs == {"category": "billing [200, 200, 200]"}
     assert caplog.text.count("embeddings of e3 at https://api.openai.com/v1/embeddings are not counted") == 1
+
+
+GRPC_CALLS = {
+    "/google.ai.generativelanguage.v1beta.GenerativeService/GenerateContent": True,
+    "/google.ai.generativelanguage.v1beta.GenerativeService/StreamGenerateContent": True,
+    "/google.ai.generativelanguage.v1beta.GenerativeService/CountTokens": False,
+    "/google.cloud.aiplatform.v1.PredictionService/GenerateContent": True,
+    "/google.cloud.aiplatform.v1.PredictionService/StreamRawPredict": True,
+    "/google.cloud.aiplatform.v1.PredictionService/Predict": False,
+    "/xai_api.Chat/GetCompletion": True,
+    "/xai_api.Chat/GetCompletionChunk": True,
+    "/xai_api.Models/ListLanguageModels": False,
+    "/yandex.cloud.ai.foundation_models.v1.TextGenerationService/Completion": True,
+    "/gigachat.v1.ChatService/Chat": True,
+    "/slack.ChatService/Send": False,
+    "/generate.v2.TextGenerationService/Generate": True,
+    "/vllm.grpc.engine.VllmEngine/Generate": True,
+    "/qdrant.Points/Search": False,
+    "/milvus.proto.milvus.MilvusService/Search": False,
+    "/google.pubsub.v1.Publisher/Publish": False,
+    "/helloworld.Greeter/SayHello": False,
+}
+
+
+@pytest.mark.parametrize("method", GRPC_CALLS)
+def test_a_call_of_grpc_to_a_model_is_told_from_those_to_other_services(method: str) -> None:
+    assert (grpc_request("dns:///models.example:443", method) is not None) == GRPC_CALLS[method]
+
+
+@pytest.fixture(scope="module")
+def grpc_server() -> Iterator[tuple[str, list[str]]]:
+    """An address where every call of gRPC is answered, and the calls that arrived."""
+    grpc = pytest.importorskip("grpc", reason="an environment from before the lock had it")
+    seen: list[str] = []
+
+    class Any_(grpc.GenericRpcHandler):  # type: ignore[misc, name-defined]
+        def service(self, details: Any) -> Any:
+            seen.append(details.method)
+            streams = "Stream" in details.method
+            made = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+            return made((lambda *_: iter([b"escaped"])) if streams else (lambda *_: b"escaped"))
+
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[Any_()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}", seen
+    server.stop(None)
+
+
+GEMINI = "/google.ai.generativelanguage.v1beta.GenerativeService/"
+
+
+def by_stub(address: str, method: str) -> Any:
+    return grpc_stub(address, method)(b"hello")
+
+
+def grpc_stub(address: str, method: str) -> Any:
+    import grpc
+
+    return grpc.insecure_channel(address).unary_unary(method)
+
+
+def by_stub_with_call(address: str, method: str) -> Any:
+    return grpc_stub(address, method).with_call(b"hello")[0]
+
+
+def by_stub_later(address: str, method: str) -> Any:
+    return grpc_stub(address, method).future(b"hello").result()
+
+
+def by_stub_awaited(address: str, method: str) -> Any:
+    import grpc.aio
+
+    async def ask() -> Any:
+        async with grpc.aio.insecure_channel(address) as channel:
+            return await channel.unary_unary(method)(b"hello")
+
+    return asyncio.run(ask())
+
+
+def by_stub_streamed(address: str, method: str) -> Any:
+    import grpc
+
+    return b"".join(grpc.insecure_channel(address).unary_stream(method.replace("/Gen", "/StreamGen"))(b"hello"))
+
+
+STUBS = [by_stub, by_stub_with_call, by_stub_later, by_stub_awaited, by_stub_streamed]
+
+
+@pytest.mark.parametrize("ask", STUBS)
+def test_a_model_behind_grpc_ends_the_run_before_it_is_asked_and_other_calls_pass(
+    ask: Any, grpc_server: tuple[str, list[str]]
+) -> None:
+    address, seen = grpc_server
+    seen.clear()
+    outcome, _ = own(lambda _: ask(address, f"{GEMINI}GenerateContent"))
+    said = str(outcome.infrastructure_error)
+    assert said.startswith("test_clients.py:") and "GenerateContent" in said and "no budget would count" in said
+    assert seen == []
+    outcome, _ = own(
+        lambda _: ask(address, "/qdrant.Points/StreamSearch" if ask is by_stub_streamed else "/q.P/Search")
+    )
+    assert outcome.outputs == {"category": "billing b'escaped'"} and len(seen) == 1
+
+
+def by_pycurl(base: str, path: str, *, multi: bool = False) -> Any:
+    import pycurl
+
+    body = io.BytesIO()
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.URL, base.removesuffix("/v1") + path)
+    curl.setopt(pycurl.POSTFIELDS, json.dumps(BODY))
+    curl.setopt(pycurl.WRITEDATA, body)
+    if multi:
+        several = pycurl.CurlMulti()
+        several.add_handle(curl)
+        while several.perform()[1]:
+            several.select(0.05)
+    else:
+        curl.perform()
+    return body.getvalue()
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_pycurl_is_refused_before_it_asks_a_model_and_nothing_else(multi: bool, outside: ScriptedServer) -> None:
+    pytest.importorskip("pycurl", reason="an environment from before the lock had it")
+    outcome, _ = own(lambda base: by_pycurl(base, "/v1/chat/completions", multi=multi))
+    said = str(outcome.infrastructure_error)
+    assert said.startswith("test_clients.py:") and "/chat/completions" in said and outside.requests == []
+    outcome, _ = own(lambda base: by_pycurl(base, "/collections/docs/points/search", multi=multi))
+    assert outcome.outputs is not None and len(outside.requests) == 1
+    by_pycurl(outside.url, "/v1/chat/completions", multi=multi)  # outside of runs
+    assert len(outside.requests) == 2
 
 
 # ------------------------------------------------------------------------------------------------ processes

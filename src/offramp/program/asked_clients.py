@@ -25,6 +25,7 @@ _ASKS: Mapping[str, frozenset[str]] = {
     "together": frozenset({"completions"}),
     "cohere": frozenset({"chat", "generate"}),
     "ollama": frozenset({"chat", "generate"}),
+    "xai_sdk": frozenset({"chat"}),
     "google": frozenset({"generate_content", "generate_content_async", "send_message"}),
 }  # fmt: skip
 """Names by package, one of which is in the expression of a call that asks a model."""

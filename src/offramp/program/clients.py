@@ -1,8 +1,9 @@
 """Requests to language models by clients that know nothing of DSPy, such as `litellm`, `openai`, `httpx`, `requests`.
 
-All of them send HTTP through one of a few methods, which `install` wraps once a process: what is on its way to a model
+All of them send through one of a few methods, which `install` wraps once a process: what is on its way to a model
 is shown to a listener first, which may refuse it. Outside of runs nothing changes. A request is known as one to a model
-by its method and path (`POST .../chat/completions`), and where other services have such a path too, by its host.
+by its method and path (`POST .../chat/completions`), and where other services have such a path too, by its host; one of
+gRPC by the name of its call (`GenerativeService/GenerateContent`).
 
 Invariant: no other request is looked at any further: vector stores, search and other services answer as always.
 """
@@ -36,6 +37,14 @@ _VENDORS = re.compile(
 )
 _OLLAMA = 11434
 """The port of Ollama on any host."""
+_GRPC = re.compile(
+    r"/((Stream|Bidi)?GenerateContent|(Stream)?RawPredict|GetCompletion\w*|StartDeferredCompletion|SampleText\w*)$"
+    r"|(TextGeneration|TextGenerationAsync|ChatCompletions?|Completions?)(Service)?/\w+$|gigachat\.\S*ChatService/\w+$"
+    r"|VllmEngine/Generate$|SglangScheduler/Generate$",
+    re.IGNORECASE,
+)
+"""Calls of gRPC that only models have: Gemini, Vertex AI, xAI, Yandex, GigaChat, TGI, vLLM, SGLang."""
+_GRPC_EMBEDS = re.compile(r"/(Batch)?EmbedContents?$|TextEmbedding(Service)?/\w+$|Embedder/\w+$", re.IGNORECASE)
 _URL = re.compile(r"https?://[^\s'\"\\]+")
 
 
@@ -82,6 +91,21 @@ def requests_in(command: str) -> ModelRequest | None:
     return next((each for each in found if each is not None), None)
 
 
+def grpc_request(target: str, method: str, model: Any = None) -> ModelRequest | None:
+    """A call of gRPC as one to a model; None where it is none.
+
+    Args:
+        target: of the channel, such as `dns:///api.x.ai:443`; empty where that cannot be seen.
+        method: `/package.Service/Method`.
+        model: that the message names.
+    """
+    embeds = bool(_GRPC_EMBEDS.search(method))
+    if not (embeds or _GRPC.search(method)):
+        return None
+    address = f"grpc://{target.rpartition('/')[2]}{method}" if target else f"grpc:{method}"
+    return ModelRequest(address=address, model=model if isinstance(model, str) and model else None, embeds=embeds)
+
+
 def _model_in(body: bytes | None) -> str | None:
     try:
         asked = json.loads(body or b"")
@@ -98,6 +122,11 @@ def install(listener: Listener) -> None:
         _wrap(module, "Client", "send", _of_httpx, listener)
         _wrap(module, "AsyncClient", "send", _of_httpx, listener)
     _wrap("aiohttp", "ClientSession", "_request", _of_aiohttp, listener)
+    for module, owner in (("grpc._channel", "_{}MultiCallable"), ("grpc.aio._channel", "{}MultiCallable")):
+        for kind in ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream", "SingleThreadedUnaryStream"):
+            for name in ("__call__", "with_call", "future"):
+                _wrap(module, owner.format(kind), name, _of_grpc, listener)
+    _replace_pycurl(listener)
 
 
 def _of_http_client(
@@ -121,12 +150,59 @@ def _of_aiohttp(session: Any, method: str, url: Any, *_: Any, **__: Any) -> Mode
     return model_request(method, str(base.join(type(base)(str(url))) if base is not None else url))
 
 
-def _wrap(module: str, owner: str, name: str, read: Callable[..., ModelRequest | None], listener: Listener) -> None:
-    if importlib.util.find_spec(module) is None:
+def _of_grpc(call: Any, request: Any = None, *_: Any, **__: Any) -> ModelRequest | None:
+    """Of stubs over a channel of `grpc` or `grpc.aio`, as the clients of Google Cloud and xAI have them."""
+    target, method = (getattr(call, name, b"").decode("utf-8", "replace") for name in ("_target", "_method"))
+    return grpc_request(target, method, getattr(request, "model", None))
+
+
+def _replace_pycurl(listener: Listener) -> None:
+    """Has `pycurl.Curl` show where it goes: its type cannot be changed, so that a kind of it takes its name."""
+    if not _is_here("pycurl"):
         return
-    kind = getattr(importlib.import_module(module), owner)
-    method = vars(kind)[name]
-    if hasattr(method, "offramp_wraps"):
+    pycurl = importlib.import_module("pycurl")
+    if hasattr(pycurl.Curl, "offramp_wraps"):
+        return
+
+    class Curl(pycurl.Curl):  # type: ignore[misc, name-defined]
+        offramp_wraps = True
+
+        def perform(self) -> Any:
+            _show(self)
+            return super().perform()
+
+        def perform_rb(self) -> Any:
+            _show(self)
+            return super().perform_rb()
+
+        def perform_rs(self) -> Any:
+            _show(self)
+            return super().perform_rs()
+
+    class CurlMulti(pycurl.CurlMulti):  # type: ignore[misc, name-defined]
+        def add_handle(self, handle: Any) -> Any:
+            _show(handle)
+            return super().add_handle(handle)
+
+    def _show(handle: Any) -> None:
+        if (asked := model_request("POST", handle.getinfo(pycurl.EFFECTIVE_URL) or "")) is not None:
+            listener(asked)
+
+    for kind in (Curl, CurlMulti):
+        setattr(pycurl, kind.__name__, kind)
+
+
+def _is_here(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a part of a package that is not here
+        return False
+
+
+def _wrap(module: str, owner: str, name: str, read: Callable[..., ModelRequest | None], listener: Listener) -> None:
+    kind = getattr(importlib.import_module(module), owner, None) if _is_here(module) else None
+    method = vars(kind).get(name) if kind is not None else None
+    if method is None or hasattr(method, "offramp_wraps"):
         return
 
     @functools.wraps(method)
