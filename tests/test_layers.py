@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1] / "src" / "offramp"
 FLOOR = {"errors", "files", "ids", "media", "printable", "records", "scrubbing"}
 ORDER = (
     "stats", "store", "space", "models", "task", "study", "calls", "program", "evaluate", "job", "starter", "search",
-    "promote", "lifecycle", "review", "cli",
+    "promote", "lifecycle", "review", "cli", "verbs",
 )  # fmt: skip
 FREE = {"testing"}  # fakes and contract tests may use everything; nothing may use them
 
@@ -123,7 +123,12 @@ STUDY = {
     "study/domain/": ("offramp.study.domain.",),
     "study/wording.py": ("offramp.study.domain.",),
     "study/proof.py": ("offramp.study.domain.", "offramp.study.wording"),
-    "study/study_report.py": ("offramp.study.domain.", "offramp.study.wording", "offramp.study.proof"),
+    "study/study_report.py": (
+        "offramp.study.domain.",
+        "offramp.study.wording",
+        "offramp.study.proof",
+        "offramp.study.shown",
+    ),
 }
 """What these parts of study/ may import of it: domain is pure, and a report is a function of rows."""
 

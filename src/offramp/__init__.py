@@ -1,63 +1,79 @@
 """offramp: search prompts, models and parameters of DSPy programs for the best trade of quality, cost and latency.
 
 Importing this package loads none of dspy, litellm, optuna, pandas or torch; the functions below load what they need.
+Each command has a function of its name, with the same defaults; docs/python.md lists them.
 """
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from offramp.lifecycle.migration import migrate
-    from offramp.lifecycle.scan import scan
-    from offramp.lifecycle.watch_report import watch
+    from offramp.errors import OfframpError
     from offramp.program.reading import Unreadable, read_value
     from offramp.program.routing import lm
     from offramp.promote.cascade_loading import load_cascade
     from offramp.promote.loading import load, load_messages
-    from offramp.review.report_file import report
-    from offramp.search.api import optimize
-    from offramp.search.cascades import cascades
-    from offramp.search.replay import replay
-    from offramp.study.lookup import compare, pareto
+    from offramp.verbs.promotions import check, diff, export, history, migrate, promote, rollback, scan, watch
+    from offramp.verbs.spaces import check_space, copy_example, init, show_requests
+    from offramp.verbs.studies import (
+        cascades,
+        compare,
+        dry_run,
+        optimize,
+        pareto,
+        plan_verify,
+        replay,
+        report,
+        review,
+        studies,
+        verify,
+    )
 
 __version__ = "0.1.0"
-__all__ = [
-    "Unreadable",
-    "__version__",
-    "cascades",
-    "compare",
-    "lm",
-    "load",
-    "load_cascade",
-    "load_messages",
-    "migrate",
-    "optimize",
-    "pareto",
-    "read_value",
-    "replay",
-    "report",
-    "scan",
-    "watch",
-]
 
-_LAZY = {
-    "Unreadable": "offramp.program.reading",
-    "cascades": "offramp.search.cascades",
-    "compare": "offramp.study.lookup",
-    "lm": "offramp.program.routing",
-    "load_cascade": "offramp.promote.cascade_loading",
-    "load": "offramp.promote.loading",
-    "load_messages": "offramp.promote.loading",
-    "migrate": "offramp.lifecycle.migration",
-    "optimize": "offramp.search.api",
-    "pareto": "offramp.study.lookup",
-    "read_value": "offramp.program.reading",
-    "scan": "offramp.lifecycle.scan",
-    "watch": "offramp.lifecycle.watch_report",
-    "replay": "offramp.search.replay",
-    "report": "offramp.review.report_file",
-}
+_OF = {
+    "offramp.errors": ("OfframpError",),
+    "offramp.program.reading": ("Unreadable", "read_value"),
+    "offramp.program.routing": ("lm",),
+    "offramp.promote.cascade_loading": ("load_cascade",),
+    "offramp.promote.loading": ("load", "load_messages"),
+    "offramp.verbs.promotions": (
+        "check", "diff", "export", "history", "migrate", "promote", "rollback", "scan", "watch",
+    ),
+    "offramp.verbs.spaces": ("check_space", "copy_example", "init", "show_requests"),
+    "offramp.verbs.studies": (
+        "cascades", "compare", "dry_run", "optimize", "pareto", "plan_verify", "replay", "report", "review", "studies",
+        "verify",
+    ),
+}  # fmt: skip
+_LAZY = {name: module for module, names in _OF.items() for name in names}
+__all__ = [
+    "OfframpError", "Unreadable", "__version__", "cascades", "check", "check_space", "compare", "copy_example", "diff",
+    "dry_run", "export", "history", "init", "lm", "load", "load_cascade", "load_messages", "migrate", "optimize",
+    "pareto", "plan_verify", "promote", "read_value", "replay", "report", "review", "rollback", "scan", "show_requests",
+    "studies", "verify", "watch",
+]  # fmt: skip
+
+
+class _Offramp(ModuleType):
+    """This package, in which `promote` and `review` are the functions, and not the folders of the same names.
+
+    Python sets a folder as an attribute once a module in it is imported; `from offramp.promote import ...` finds it
+    without that.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _LAZY and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted(__all__)
+
+
+sys.modules[__name__].__class__ = _Offramp
 
 
 def __getattr__(name: str) -> Any:

@@ -24,14 +24,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 from offramp.scrubbing import scrubbed
 
 
 class OfframpError(Exception):
-    """Root of the tree. Shown to people as one message without a traceback."""
+    """Root of the tree. Shown to people as one message without a traceback.
+
+    Attributes:
+        result: what was kept, where a run ended by this error: a `JobResult` of `offramp.optimize`; None elsewhere.
+    """
 
     exit_code = 1
+    result: Any = None
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(scrubbed(arg) if isinstance(arg, str) else arg for arg in args))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import offramp
+from offramp.search import api
 from offramp.testing.server import ScriptedServer, ServerReply
 
 SPACE = """
@@ -56,7 +56,7 @@ def test_a_module_that_raises_before_it_asks_anything_is_named_with_its_line(
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with ScriptedServer([ServerReply()]) as server:
         (tmp_path / "space.yaml").write_text(SPACE.format(url=server.url, search=search))
-        study = offramp.optimize(tmp_path / "space.yaml", results=tmp_path / "results")
+        study = api.optimize(tmp_path / "space.yaml", results=tmp_path / "results")
         assert not server.requests
     error = " ".join(str(study.error).split())
     assert said.split(" (own")[0] in error and "own.py:11" in error, error

@@ -20,6 +20,7 @@ from offramp.errors import JobError
 from offramp.lifecycle.in_use import models_in_use
 from offramp.program.module import import_module_factory
 from offramp.promote import promoting, recheck
+from offramp.search import api
 from offramp.testing.server import ScriptedServer, ServerReply
 from search_jobs import LABELS, PRICES, write_space
 
@@ -299,7 +300,7 @@ def test_the_model_of_a_predictor_is_searched_promoted_loaded_and_checked(
 def test_a_call_that_only_shows_when_it_runs_ends_the_job_and_was_not_sent(
     name: str, server: ScriptedServer, tmp_path: Path
 ) -> None:
-    job = offramp.optimize(space_of(tmp_path, server, name), results=tmp_path / "results")
+    job = api.optimize(space_of(tmp_path, server, name), results=tmp_path / "results")
     assert isinstance(job.error, JobError) and "openai/hidden, which `models` does not declare" in str(job.error)
     assert counted(tmp_path) == asked(server) and set(asked(server)) == {"small"} and asked(server)["small"] <= 2
     assert job.report.members == ()
@@ -307,7 +308,7 @@ def test_a_call_that_only_shows_when_it_runs_ends_the_job_and_was_not_sent(
 
 @pytest.mark.parametrize("name", ["Free", "FreeAfterAWhile"])
 def test_answers_without_requests_are_never_a_success(name: str, server: ScriptedServer, tmp_path: Path) -> None:
-    job = offramp.optimize(space_of(tmp_path, server, name), results=tmp_path / "results")
+    job = api.optimize(space_of(tmp_path, server, name), results=tmp_path / "results")
     assert isinstance(job.error, JobError) and "without a request" in str(job.error)
     assert all(member.quality is None or member.n < 5 for member in job.report.members)
 

@@ -8,6 +8,7 @@ import pytest
 import offramp
 from offramp.models.names import is_another
 from offramp.records import Ending
+from offramp.search import api
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.study.queries.study_rows import read_report
@@ -38,7 +39,7 @@ def run(folder, script, **changes):
         small = {"splits": {"train": 2, "search": 6, "holdout": 4}, "calls": {"timeout_s": 30, "attempts": 1}}
         search = {"sampler": "random", "trials": 1, "concurrency": 2}
         path = write_space(folder, base=server.url, **{**small, "search": search, **changes})
-        return offramp.optimize(str(path), results=str(folder / "results"))
+        return api.optimize(str(path), results=str(folder / "results"))
 
 
 def results_of(folder, job):

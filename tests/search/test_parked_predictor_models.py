@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import offramp
+from offramp.search import api
 from offramp.search.outcome import NoModelLeft
 from offramp.testing.server import ScriptedServer, ServerReply
 
@@ -54,7 +54,7 @@ def run(tmp_path: Path, server: ScriptedServer, more: str, models: str) -> Any:
     rows = [{"id": str(i), "question": f"row {i}", "answer": "x"} for i in range(8)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "space.yaml").write_text(SPACE.format(url=server.url, models=models))
-    return offramp.optimize(tmp_path / "space.yaml", results=tmp_path / "results")
+    return api.optimize(tmp_path / "space.yaml", results=tmp_path / "results")
 
 
 @pytest.mark.parametrize(

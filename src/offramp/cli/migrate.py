@@ -68,7 +68,7 @@ def migrate(
             reference=Reference(reference), observer=view.show,
             say=lambda text: click.echo(f"offramp: {text}", err=True), **wire(),
         )  # fmt: skip
-    path = write_proposal(found, out, promote_command=_promote_command(found, places))
+    path = write_proposal(found, out, promote_command=suggested_promotion(found, places))
     if as_json:
         click.echo(json.dumps({**migration_json(found), "proposal": str(path)}, indent=2, allow_nan=False))
     else:
@@ -79,7 +79,8 @@ def migrate(
     ctx.exit(WORSE if worse or not found.complete(found.chosen) else 0)
 
 
-def _promote_command(found: Migration, places: Places) -> str:
+def suggested_promotion(found: Migration, places: Places) -> str:
+    """The command that promotes what was proposed."""
     words = ["offramp", "promote", found.chosen.study, "--pick", found.chosen.candidate.id, "--feature", found.feature]
     if found.label != "production":
         words += ["--label", found.label]

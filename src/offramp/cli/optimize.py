@@ -13,6 +13,7 @@ import click
 from offramp.cli.options import AS_JSON, PATH, TEXT, TRUST, same_place, study_options, wire
 
 if TYPE_CHECKING:
+    from offramp.errors import OfframpError
     from offramp.search.engine import JobResult
     from offramp.search.estimate import Estimate
 
@@ -66,14 +67,19 @@ def optimize(
         with LiveView(sys.stderr) as view:
             result = api.optimize(declared, storage=storage, results=results, observer=view.show, **wire(), **limits)
         print_result(result, results)
-    if result.error is not None:
-        raise result.error
-    if not result.report.members:
-        from offramp.errors import JobError
-        from offramp.study.wording import STOPPED
+    if (error := failure_of(result)) is not None:
+        raise error
 
-        why = STOPPED.get(result.report.stop_reason or "", result.report.stop_reason or "")
-        raise JobError(f"{result.report.study}: no candidate was evaluated in full: {why}")
+
+def failure_of(result: JobResult) -> OfframpError | None:
+    """What made a run fail: its error, or that it evaluated no candidate; None for one that has something to show."""
+    from offramp.errors import JobError
+    from offramp.study.wording import STOPPED
+
+    if result.error is not None or result.report.members:
+        return result.error
+    why = STOPPED.get(result.report.stop_reason or "", result.report.stop_reason or "")
+    return JobError(f"{result.report.study}: no candidate was evaluated in full: {why}")
 
 
 def print_result(result: JobResult, results: Path) -> None:

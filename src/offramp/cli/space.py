@@ -33,7 +33,7 @@ def space() -> None:
 def check(ctx: click.Context, file: Path, as_json: bool, trust: bool) -> None:
     """Check the space file FILE with its data and models. Writes and spends nothing."""
     try:
-        summary, warnings = _summary(file, trust)
+        summary, warnings = summary_of(file, trust)
     except UsageError as error:
         if not as_json:
             raise
@@ -94,7 +94,7 @@ def schema() -> None:
     click.echo(schema_text(), nl=False)
 
 
-def _summary(file: Path, trust: bool) -> tuple[dict[str, str], list[str]]:
+def summary_of(file: Path, trust: bool) -> tuple[dict[str, str], list[str]]:
     """Names and values for people, and the warnings among them."""
     from offramp.job.declared import check_declared
     from offramp.job.trust import load_for

@@ -20,7 +20,8 @@ from offramp.cli.options import same_place
 from offramp.printable import safe_cell
 from offramp.study.domain.members import readable
 from offramp.study.proof import MOST_NAMED, Proven, against_words
-from offramp.study.study_report import member_json, member_notes
+from offramp.study.shown import columns_of, rows_of
+from offramp.study.study_report import member_notes
 from offramp.study.wording import (
     counted,
     interval_words,
@@ -230,34 +231,10 @@ def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
     return Text.from_ansi(f"{plotext.build().rstrip()}\n{'   '.join(legend):^{width}}".rstrip())
 
 
-_MEMBER = (
-    "candidate", "quality", "cost_usd", "latency_s", "latency_p95_s", "n", "n_fault", "n_failed", "utility", "feasible",
-    "incumbent", "quality_low", "quality_high", "regressed_at_most", "n_cut", "n_cut_reasoning", "n_filtered",
-    "n_refused", "n_empty", "n_unreadable", "n_other_model", "other_model",
-    "cost_cold_usd",
-)  # fmt: skip
-_HOLDOUT = ("quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front", "n_fault")
-_AGAINST = (
-    "difference", "low", "high", "wins", "losses", "ties", "p_value", "p_corrected", "better", "worse", "worse_at_most",
-    "low_corrected", "high_corrected", "looked_at",
-)  # fmt: skip
-_PROBE = ("p50_s", "p50_low_s", "p50_high_s", "p95_s", "p95_low_s", "p95_high_s", "n")
-
-
 def write_csv(stream: TextIO, report: StudyReport, *, everything: bool) -> None:
     """One row per member; params in columns of their own, `param.<name>`."""
-    members = report.members if everything else report.front
-    names = sorted({name for member in members for name in member.params})
-    parts = (("holdout", _HOLDOUT), ("incumbent", _AGAINST), ("probe", _PROBE))
-    inner = [f"{part}_{column}" for part, columns in parts for column in columns]
+    heads = columns_of(report, everything=everything)
     writer = csv.writer(stream, lineterminator="\n")
-    heads = [*_MEMBER, *inner, "recommended", *(f"param.{name}" for name in names)]
     writer.writerow(map(safe_cell, heads))
-    for member in members:
-        row = member_json(member) or {}
-        holdout = row["holdout"] or {}
-        records = ((holdout, _HOLDOUT), (holdout.get("against") or {}, _AGAINST), (row["probe"] or {}, _PROBE))
-        values = [record.get(column) for record, columns in records for column in columns]
-        best = report.recommended is not None and report.recommended.candidate == member.candidate
-        params = [safe_cell(member.params.get(name)) for name in names]
-        writer.writerow([*(safe_cell(row[column]) for column in _MEMBER), *values, best, *params])
+    for row in rows_of(report, everything=everything):
+        writer.writerow([safe_cell(row.get(head)) for head in heads])

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from offramp.errors import JobError
@@ -41,6 +42,31 @@ class Interrupted(JobError):
     """A person asked the job to stop."""
 
     exit_code = 130
+
+
+@dataclass(slots=True)
+class Stop:
+    """Asks a run in another thread to stop, as a signal asks one in the main thread.
+
+    Attributes:
+        asked: what a press calls; None while nothing runs that could be stopped.
+        pressed: whether it was pressed before there was a run, which then stops at its beginning.
+    """
+
+    asked: Callable[[], object] | None = None
+    pressed: bool = False
+
+    def press(self) -> bool:
+        """Asks the run to stop; False where none has begun."""
+        if self.asked is None:
+            self.pressed = True
+            return False
+        self.asked()
+        return True
+
+
+STOP: ContextVar[Stop | None] = ContextVar("STOP", default=None)
+"""Of the run in this context; None where signals stop it."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,6 +15,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from offramp.calls.attempts import CallStats
 from offramp.calls.caller import Caller, open_caller
@@ -24,7 +25,7 @@ from offramp.errors import JobError
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.evaluate.results import StudyResults
 from offramp.evaluate.tool_results import StudyToolResults
-from offramp.job.clock import Clock, Interrupted
+from offramp.job.clock import STOP, Clock, Interrupted
 from offramp.job.judges import naming_judges
 from offramp.job.resolved import ResolvedJob
 from offramp.models.server import LocalServers
@@ -200,6 +201,10 @@ def _stopping_on_signals(clock: Clock) -> Iterator[None]:
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, stop)
             handled.append(name)
+    if (button := STOP.get()) is not None:
+        button.asked = partial(loop.call_soon_threadsafe, stop)
+        if button.pressed:
+            stop()
     try:
         yield
     except asyncio.CancelledError:
@@ -207,6 +212,8 @@ def _stopping_on_signals(clock: Clock) -> Iterator[None]:
             raise Interrupted("stopped at once; run the same command again to continue where it stopped.") from None
         raise
     finally:
+        if button is not None:
+            button.asked = None
         for name in handled:
             loop.remove_signal_handler(name)
 

@@ -16,6 +16,7 @@ from offramp.records import Result, ResultState
 from offramp.search.proposals._base import ProposalFailed
 from offramp.store.budget import BudgetExceeded
 from offramp.store.studies import ParkedModel
+from offramp.study.shown import ShownStudy, run_words
 from offramp.study.study_report import StudyReport
 
 
@@ -31,8 +32,8 @@ class Options:
     minutes: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class JobResult(ShownStudy):
     """One run of a job: the study as it stands now, and what this run did.
 
     Attributes:
@@ -50,6 +51,11 @@ class JobResult:
     spent_by_purpose_usd: Mapping[str, float]
     elapsed_s: float
     error: OfframpError | None = None
+
+    @property
+    def shown_run(self) -> str:
+        """What this run did, in a few words."""
+        return run_words(self.calls, self.cached_calls, self.failed_calls, self.spent_usd, self.elapsed_s)
 
 
 class NoModelLeft(JobError):

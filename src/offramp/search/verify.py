@@ -38,6 +38,7 @@ from offramp.store.studies import ParkedModel, StudyStore
 from offramp.study.domain.members import Member
 from offramp.study.queries.spending import verify_budget
 from offramp.study.queries.study_rows import read_report
+from offramp.study.shown import ShownStudy, run_words
 from offramp.study.study_report import StudyReport
 
 SAFETY = 1.5
@@ -80,8 +81,8 @@ class Plan:
     cap_calls: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Verified(ShownStudy):
     """What a verification has done.
 
     Attributes:
@@ -98,6 +99,11 @@ class Verified:
     failed_calls: int
     spent_usd: float
     elapsed_s: float
+
+    @property
+    def shown_run(self) -> str:
+        """What this verification did, in a few words."""
+        return run_words(self.calls, self.cached_calls, self.failed_calls, self.spent_usd, self.elapsed_s)
 
 
 Progress = Callable[[str, int, int], None]

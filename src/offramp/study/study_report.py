@@ -28,6 +28,7 @@ from offramp.study.domain.objectives import reweighted, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison, Scores
 from offramp.study.domain.regressions import regressed_at_most
 from offramp.study.proof import Proof, prove
+from offramp.study.shown import ShownStudy
 from offramp.study.wording import answer_counts, answer_notes, cold_notes, limit_words, short_params, unreadable_words
 
 
@@ -82,8 +83,8 @@ class Choice:
         return {"policy": self.policy, "member": member_json(self.member), "why": self.why}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyReport:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class StudyReport(ShownStudy):
     """A study, ready to be shown.
 
     Attributes:
@@ -116,6 +117,11 @@ class StudyReport:
     proposals: tuple[Variant, ...] = ()
     holdout_examples: int | None = None
     parked_models: tuple[ParkedModel, ...] = ()
+
+    @property
+    def shown_report(self) -> StudyReport:
+        """Itself."""
+        return self
 
     def is_parked(self, member: Member) -> bool:
         """Whether a model that it uses no longer answers."""
