@@ -1,6 +1,6 @@
 """How much of the true front a replay declares, next to baseline methods at the same number of cells.
 
-    python benchmarks/replay.py [--quick] [--seeds 10] [--landscapes 1] [--shares 0.05,0.1] [--optuna]
+    python benchmarks/replay.py [--quick] [--seeds 10] [--landscapes 1] [--shares 0.05,0.1] [--wave 8] [--optuna]
                                 [TABLE.parquet | SHAPE ...]
 
 Without names: every shape of replay_tables.py, with the given number of landscapes of each. Prints a Markdown table with
@@ -10,8 +10,11 @@ one line per table and share:
   normalised by their span;
 - median precision: the share of members that no candidate beats by more than 0.05 in every objective; members;
 - the baseline with the best median share, its median and lowest share;
+- `regret`: how far the recommended candidate is behind the best by utility (0..1, weights 0.7, 0.15, 0.15), on average;
 - `ahead`: the median of racing less that of the best baseline, in the landscape where that is least;
 - seconds of CPU of one race.
+
+--wave: cells that are run together; two such waves are under way, so a decision lags by one.
 
 The baselines are `halving 5/3` and `halving 10/2`, successive halving by non-domination rank with a shared example order
 (r0/eta in the name), and `random`, full evaluation of random candidates. With --optuna also full evaluation in the order
@@ -25,7 +28,8 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +38,21 @@ from replay_tables import SHAPES, make_table
 
 from offramp.records import Split
 from offramp.search.racing import COST, LATENCY, QUALITY
-from offramp.search.replay.run import race_over_table
+from offramp.search.replay.run import WAVE, WEIGHTS, race_over_table
 from offramp.search.replay.table import RecordedTable, read_table
 from offramp.stats import hypervolume, non_dominated
 
-OBJECTIVES = {"score": QUALITY, "cost_usd": COST, "latency_s": LATENCY}
+OUTCOMES = {"score": "quality", "cost_usd": "cost", "latency_s": "latency"}
+OBJECTIVES = {
+    "score": replace(QUALITY, weight=WEIGHTS["quality"]),
+    "cost_usd": replace(COST, weight=WEIGHTS["cost"]),
+    "latency_s": replace(LATENCY, weight=WEIGHTS["latency"]),
+}
 CLOSE = 0.05
 LARGE = 900
 """Candidates of a shape that --quick leaves out."""
 Method = Callable[["Truth", int, int], list[int]]
+"""From a table, cells and a seed to the declared candidates, the recommended one first where the method has one."""
 
 
 class Truth:
@@ -57,6 +67,8 @@ class Truth:
         span = np.ptp(mean, axis=0)
         self.norm = (mean - mean.min(axis=0)) / np.where(span > 0, span, 1.0)
         self.best = self.volume(range(self.n))
+        weights = np.array([WEIGHTS[OUTCOMES[outcome]] for outcome in table.outcomes])
+        self.utility = (1.0 - self.norm) @ (weights / weights.sum())
 
     def volume(self, ids: Sequence[int]) -> float:
         return hypervolume(self.norm[list(ids)], np.ones(self.m), maximise=[False] * self.m) if len(ids) else 0.0
@@ -64,17 +76,18 @@ class Truth:
     def front(self, losses: np.ndarray) -> np.ndarray:
         return np.flatnonzero(non_dominated(losses, maximise=[False] * self.m))
 
-    def scored(self, ids: list[int]) -> tuple[float, float, int]:
-        """Share of the true hypervolume, precision, members."""
+    def scored(self, ids: list[int]) -> tuple[float, float, int, float]:
+        """Share of the true hypervolume, precision, members, and the regret of the first."""
         if not ids:
-            return 0.0, 0.0, 0
+            return 0.0, 0.0, 0, 1.0
         beaten = [(self.norm <= self.norm[i] - CLOSE).all(axis=1).any() for i in ids]
-        return self.volume(ids) / self.best, 1.0 - float(np.mean(beaten)), len(ids)
+        regret = float(self.utility.max() - self.utility[ids[0]])
+        return self.volume(ids) / self.best, 1.0 - float(np.mean(beaten)), len(ids), regret
 
 
-def racing(truth: Truth, cells: int, seed: int) -> list[int]:
+def racing(truth: Truth, cells: int, seed: int, wave: int = WAVE) -> list[int]:
     objectives = [OBJECTIVES[outcome] for outcome in truth.table.outcomes]
-    return list(race_over_table(truth.table, objectives, cells, seed).declare().front)
+    return list(race_over_table(truth.table, objectives, cells, seed, wave=wave).declare().front)
 
 
 def random_full(truth: Truth, cells: int, seed: int) -> list[int]:
@@ -160,11 +173,11 @@ class Runs:
     """Runs of one method over seeds.
 
     Attributes:
-        rows: (share, precision, members) of each.
+        rows: (share, precision, members, regret) of each.
         cpu_s: of one run.
     """
 
-    rows: list[tuple[float, float, int]]
+    rows: list[tuple[float, float, int, float]]
     cpu_s: float
 
     @property
@@ -182,17 +195,21 @@ def runs(truth: Truth, method: Method, share: float, seeds: int) -> Runs:
     return Runs(rows, (time.process_time() - begin) / seeds)
 
 
-def line(name: str, landscapes: Sequence[Truth], share: float, seeds: int, baselines: Mapping[str, Method]) -> str:
-    ours = [runs(truth, racing, share, seeds) for truth in landscapes]
+def line(
+    name: str, landscapes: Sequence[Truth], share: float, seeds: int, baselines: Mapping[str, Method], wave: int
+) -> str:
+    ours = [runs(truth, partial(racing, wave=wave), share, seeds) for truth in landscapes]
     theirs = {key: [runs(truth, method, share, seeds) for truth in landscapes] for key, method in baselines.items()}
     ahead = min(one.median - max(rival[i].median for rival in theirs.values()) for i, one in enumerate(ours))
     whole = _pooled(ours)
     best = max(theirs, key=lambda key: (_pooled(theirs[key]).median, key))
     rival = _pooled(theirs[best])
     precision, members = (statistics.median(row[k] for row in whole.rows) for k in (1, 2))
+    regret = statistics.fmean(row[3] for row in whole.rows)
     truth = landscapes[0]
     return (
-        f"| {name}, {truth.n} x {truth.k} | {share:.0%} | {whole.median:.3f} | {whole.lowest:.3f} | {precision:.2f} | {members:g} "
+        f"| {name}, {truth.n} x {truth.k} | {share:.0%} | {whole.median:.3f} | {whole.lowest:.3f} | {precision:.2f} "
+        f"| {members:g} | {regret:.3f} "
         f"| {best} {rival.median:.3f} | {rival.lowest:.3f} | {ahead:+.3f} | {whole.cpu_s:.1f} |"
     )
 
@@ -214,18 +231,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--landscapes", type=int, default=1, help="of each synthetic shape")
     parser.add_argument("--shares", default="0.05,0.1")
+    parser.add_argument("--wave", type=int, default=WAVE, help="cells that are run together")
     parser.add_argument("--optuna", action="store_true", help="also TPE and NSGA-II with full evaluations")
     parser.add_argument("--quick", action="store_true", help="three seeds at 5 %%, no large tables")
     given = parser.parse_args()
     seeds, shares = (3, "0.05") if given.quick else (given.seeds, given.shares)
     small = [name for name, shape in SHAPES.items() if not given.quick or shape.candidates < LARGE]
-    print("| table | cells | racing | lowest | precision | members | best baseline | its lowest | ahead | CPU s |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| table | cells | racing | lowest | precision | members | regret | best baseline | its lowest | ahead | CPU s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name in given.tables or small:
         truths = tables(name, given.landscapes)
         for share in map(float, shares.split(",")):
             methods = {**BASELINES, **(OPTUNA if given.optuna else {})}
-            print(line(Path(name).stem, truths, share, seeds, methods), flush=True)
+            print(line(Path(name).stem, truths, share, seeds, methods, given.wave), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import json
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -236,23 +238,58 @@ def trials_of(storage: str, study: str) -> list[tuple[Any, ...]]:
 # ------------------------------------------------------------------------------- jobs in processes of their own
 
 
-def job_that_dies(space: Path, folder: Path, log: Path, commits: int, out: Path, *, sends: int = 0) -> None:
-    """A job whose process is killed at the `commits`-th commit to the database, or while its `sends`-th request is out.
+class Straggling:
+    """The landscape with replies that come back in an order that `order` decides.
 
-    It logs each request that it sends.
+    Args:
+        first: called with each request when it comes in.
+        seconds: whether `order` decides the latencies too.
+    """
+
+    def __init__(
+        self, order: int, first: Callable[[CallRequest], object] = lambda request: None, *, seconds: bool = False
+    ) -> None:
+        self._random, self._first, self._seconds = random.Random(order), first, seconds
+        self.sent: list[str] = []
+
+    async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
+        """The reply, once others had their turn."""
+        self.sent.append(request.hash)
+        self._first(request)
+        for _ in range(self._random.randrange(60)):
+            await asyncio.sleep(0)
+        reply = reply_to(request)
+        return replace(reply, latency_s=self._random.expovariate(1.0)) if self._seconds else reply
+
+
+def job_that_dies(
+    space: Path, folder: Path, log: Path, commits: int, out: Path, *, sends: int = 0, ends: int = 0,
+    order: int | None = None, **limits: Any,
+) -> None:  # fmt: skip
+    """A job whose process is killed at the `commits`-th commit to the database, or while its `sends`-th request is out,
+    or as its `ends`-th candidate is about to be kept.
+
+    It logs each request that it sends. With `order`, replies come back as those of `Straggling`.
     """
     import sqlalchemy as sa
 
-    left = [commits]
+    left, ending = [commits], [ends]
 
     def count(_: Any) -> None:
         left[0] -= 1
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def count_ends(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        ending[0] -= statement.startswith("INSERT INTO offramp_candidates")
+        if ends and ending[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     sa.event.listen(sa.Engine, "commit", count)
-    transport = FunctionTransport(partial(_logged, log, sends))
-    result = run_job(space, folder, transport=transport, timing=Timing(sleep=at_once))
+    sa.event.listen(sa.Engine, "before_cursor_execute", count_ends)
+    answer = partial(_logged, log, sends)
+    transport = FunctionTransport(answer) if order is None else Straggling(order, answer)
+    result = run_job(space, folder, transport=transport, timing=Timing(sleep=at_once), **limits)
     out.write_text(json.dumps({**api.result_json(result), "commits": commits - left[0]}))
 
 

@@ -87,10 +87,10 @@ WRONG: dict[str, Wrong] = {
         space={"serch": {"trials": 4}, "search": None}, says="job.yaml:46: serch: unknown key. Did you mean 'search'?"),
     "a word for a number": Wrong(
         space={"search": {"trials": "many"}},
-        says="job.yaml:47: search.trials: got 'many', expected a whole number of 1 or more."),
+        says="job.yaml:47: search.trials: got 'many', expected a whole number of 1 or more or null."),
     "no trials": Wrong(
         space={"search": {"trials": 0}},
-        says="job.yaml:47: search.trials: got 0, expected a whole number of 1 or more."),
+        says="job.yaml:47: search.trials: got 0, expected a whole number of 1 or more or null."),
     "a percentage for a share": Wrong(
         space={"constraints": {"unreadable_max": 5}},
         says="job.yaml:49: constraints.unreadable_max: got 5, expected a number in [0, 1]."),

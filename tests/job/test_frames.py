@@ -50,8 +50,9 @@ def suspended(task):
 class Looking(FunctionTransport):
     """The landscape; at the first request of a trial it notes the way that led here.
 
-    The command has called `asyncio.run`, whose main task waits for the workers of the evaluator; one of them is the
-    current task. So the way is: frames of the command, coroutines of the main task, frames of the current task.
+    The command has called `asyncio.run`, whose main task waits for a wave, as the workers of the scheduler run its cells;
+    one of them is the current task. So the way is: frames of the command, coroutines of the main task, frames of the
+    current task.
     """
 
     def __init__(self):
@@ -62,8 +63,8 @@ class Looking(FunctionTransport):
         if request.model.name == "large" and not self.way:
             main_task = min(asyncio.all_tasks(), key=lambda task: int(task.get_name().rpartition("-")[2]))
             frames, waiting = ours(running()), ours(suspended(main_task))
-            begins = frames.index("evaluate/evaluator.py:Evaluator._work")
-            assert waiting[-1] == "evaluate/evaluator.py:Evaluator.evaluate", "it waits for its workers"
+            begins = frames.index("search/scheduler.py:Scheduler._work")
+            assert waiting[-1] == "search/racing/waves.py:run_waves", "it waits for a wave"
             self.way = [*frames[:begins], *waiting, *frames[begins:]]
         return await super().send(request, attempt)
 
@@ -77,5 +78,5 @@ def test_from_the_command_to_the_request_there_are_at_most_twenty_frames_of_our_
     assert main(arguments, transport=transport, timing=Timing(sleep=at_once)) == 0
     way = transport.way
     assert way[0].startswith("cli/optimize.py:optimize") and way[-1].startswith("calls/caller.py:"), way
-    assert "search/loop.py:Loop._run_trial" in way and "program/program.py:Program.run" in way
+    assert "search/loop.py:Loop.run" in way and "program/program.py:Program.run" in way
     assert len(way) + TRANSPORT <= MOST, "\n".join(way)

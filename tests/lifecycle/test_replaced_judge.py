@@ -85,7 +85,7 @@ def checked(folder: Path, **options: Any) -> Any:
 
 def migrated(folder: Path, **more: Any) -> Any:
     places = Places(promotions=folder / "promotions", results=folder / "results", **more)
-    return run_migration("landscape", places=places, to=["large"], trials=3, **wire())
+    return run_migration("landscape", places=places, to=["large"], trials=8, **wire())
 
 
 def line_of_judge(folder: Path) -> str:

@@ -130,7 +130,7 @@ def test_a_cap_smaller_than_the_verdict_is_not_passed_and_is_no_failure(tmp_path
 
 
 def test_a_job_that_stopped_continues_with_what_was_reserved(tmp_path, monkeypatch):
-    gone = [40]
+    gone = [30]
 
     def reply(request):
         gone[0] -= 1
@@ -149,7 +149,7 @@ def test_a_job_that_stopped_continues_with_what_was_reserved(tmp_path, monkeypat
     assert result.report.stop_reason == "budget_usd" and is_whole(result)
     money = result.report.money
     assert money.assumed_usd == pytest.approx(0.004) and money.spent_usd <= 0.15
-    answered = [*transport.requests[:39], *transport.requests[40:]]
+    answered = [*transport.requests[:29], *transport.requests[30:]]
     assert money.spent_usd - money.assumed_usd == pytest.approx(sum(map(bill, answered)), abs=1e-9)
     assert max(cap for (phase, _), found in caps.usd.items() for cap in found if phase == "search") < 0.1
 

@@ -222,20 +222,22 @@ def test_another_seed_gives_another_study_in_another_order(tmp_path, transport):
 
 def test_concurrency_does_not_change_the_study(tmp_path, transport):
     space = write_space(
-        tmp_path, search=search(sampler="tpe", trials=8), splits={"train": 2, "search": 5, "holdout": 2}
+        tmp_path, search=search(sampler="tpe", trials=8, wave=6), splits={"train": 2, "search": 5, "holdout": 2}
     )
     one, many = run_job(space, tmp_path / "1", concurrency=1), run_job(space, tmp_path / "8", concurrency=8)
     assert kept_trials(tmp_path / "1", one) == kept_trials(tmp_path / "8", many)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "grid"])
-def test_more_trials_continue_the_study_that_they_would_have_made_at_once(tmp_path, transport, sampler):
+def test_more_trials_continue_the_study_and_pay_for_nothing_again(tmp_path, transport, sampler):
     space = write_space(tmp_path, search=search(sampler=sampler), splits={"train": 2, "search": 2, "holdout": 2})
+    before: list = []
     for trials in (1, 4, 9):
-        stepwise = run_job(space, tmp_path / "stepwise", trials=trials)
-    at_once = run_job(space, tmp_path / "at_once", trials=9)
-    assert kept_trials(tmp_path / "stepwise", stepwise) == kept_trials(tmp_path / "at_once", at_once)
-    assert stepwise.report.trials == 9
+        result = run_job(space, tmp_path, trials=trials)
+        kept = kept_trials(tmp_path, result)
+        assert kept[: len(before)] == before and len(kept) == trials
+        before = kept
+    assert len({(r.hash, r.replicate) for r in transport.requests}) == len(transport.requests)
 
 
 def test_a_finished_job_run_again_sends_nothing_and_finds_the_same(tmp_path, transport):
@@ -249,7 +251,7 @@ def test_a_finished_job_run_again_sends_nothing_and_finds_the_same(tmp_path, tra
 
 
 def test_the_same_answers_cost_another_study_nothing(tmp_path, transport):
-    space = write_space(tmp_path, search=search(sampler="grid", trials=99))
+    space = write_space(tmp_path, search=search(sampler="grid", trials=99, race=None))
     first = run_job(space, tmp_path)
     sent = len(transport.requests)
     other = run_job(space, tmp_path, seed=5)

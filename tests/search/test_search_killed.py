@@ -22,16 +22,17 @@ CONCURRENCY = 2
 
 
 class Jobs:
-    """Runs of one space in one results folder."""
+    """Runs of one space in one results folder. `more`: arguments of `job_that_dies`."""
 
-    def __init__(self, folder, space):
+    def __init__(self, folder, space, **more):
+        self.more = more
         self.folder, self.space, self.log, self.out = folder, space, folder / "sent.log", folder / "out.json"
         folder.mkdir(parents=True, exist_ok=True)
 
-    def run(self, commits=NEVER, sends=0):
+    def run(self, commits=NEVER, sends=0, **more):
         """One run; True where it came to its end and was not killed before."""
         args = (self.space, self.folder, self.log, commits, self.out)
-        job = FORK.Process(target=job_that_dies, args=args, kwargs={"sends": sends})
+        job = FORK.Process(target=job_that_dies, args=args, kwargs={"sends": sends, **self.more, **more})
         job.start()
         job.join()
         assert job.exitcode in (0, -9), f"the job ended with {job.exitcode}"
@@ -85,7 +86,7 @@ def same_study(jobs, whole):
     assert (report["front"], report["recommended"]) == (whole.result["front"], whole.result["recommended"])
 
 
-def books_balance(jobs, kills):
+def books_balance(jobs, kills, in_flight=CONCURRENCY):
     """Every answer is booked once; what no answer is known of is booked as assumed; nothing stays reserved."""
     answers = "SELECT request_hash, COUNT(*) FROM offramp_calls WHERE status = 'ok' GROUP BY request_hash"
     assert {count for _, count in jobs.read(answers)} == {1}
@@ -94,7 +95,7 @@ def books_balance(jobs, kills):
     )
     assert reserved == 0
     assert jobs.read("SELECT COUNT(*) FROM offramp_reservations") == [(0,)]
-    assert len(jobs.sent()) <= calls <= len(jobs.sent()) + CONCURRENCY * kills
+    assert len(jobs.sent()) <= calls <= len(jobs.sent()) + in_flight * kills
     return spent / NANO, assumed / NANO
 
 
@@ -149,3 +150,56 @@ def test_requests_in_flight_at_the_kill_are_booked_as_spent_in_full(tmp_path, sp
     assert assumed == pytest.approx(reserved)
     assert jobs.result["study_money"]["assumed_usd"] == pytest.approx(reserved)
     assert jobs.result["study_money"]["spent_usd"] == pytest.approx(spent)
+
+
+# --------------------------------------------------------------------------------------------- many in flight
+
+IN_FLIGHT = 64
+WAVES = "SELECT number, content FROM offramp_waves ORDER BY number"
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory):
+    """A job that races a whole space, some candidates of which could be stopped by those that are complete later."""
+    return write_space(
+        tmp_path_factory.mktemp("crowded"), count=60, splits={"train": 6, "search": 40, "holdout": 14},
+        search={"trials": 50, "concurrency": IN_FLIGHT},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(crowded, tmp_path_factory):
+    """The run that nobody kills."""
+    jobs = Jobs(tmp_path_factory.mktemp("undisturbed"), crowded, order=0)
+    assert jobs.run()
+    return jobs
+
+
+@pytest.mark.parametrize("sends", [(101,), (50, 30, 1)])
+def test_a_job_killed_with_many_in_flight_ends_with_the_same_study_and_asks_again_only_for_what_was_in_flight(
+    tmp_path, crowded, undisturbed, sends
+):
+    jobs, lost = Jobs(tmp_path, crowded), 0
+    for order, more in enumerate((*sends, NEVER), start=1):
+        before, had = len(jobs.sent()), jobs.answered()
+        assert jobs.run(sends=before + more, order=order) == (more == NEVER)
+        again = jobs.sent()[before:]
+        assert not had & set(again) and len(set(again)) == len(again)
+        lost += len(set(again) - jobs.answered())
+    assert 0 < lost <= IN_FLIGHT * len(sends)
+    assert len(jobs.sent()) == len(undisturbed.sent()) + lost
+    assert sorted(set(jobs.sent())) == sorted(undisturbed.sent())
+    same_study(jobs, undisturbed)
+    assert jobs.read(WAVES) == undisturbed.read(WAVES)
+    books_balance(jobs, len(sends), IN_FLIGHT)
+
+
+@pytest.mark.parametrize("ends", [3, 7, 12])
+def test_a_job_killed_between_the_ends_of_two_candidates_stops_nobody_that_it_would_not_have_stopped(
+    tmp_path, crowded, undisturbed, ends
+):
+    jobs = Jobs(tmp_path, crowded)
+    assert not jobs.run(ends=ends, order=1)
+    assert jobs.run(order=2)
+    same_study(jobs, undisturbed)
+    assert jobs.read(WAVES) == undisturbed.read(WAVES)

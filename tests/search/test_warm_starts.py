@@ -193,14 +193,15 @@ def test_history_works_in_utility_mode_and_for_every_sampler(tmp_path, transport
 def test_the_same_command_goes_on_whatever_the_old_study_has_become(tmp_path, transport):
     path, old = finished(tmp_path, search={**GRID, "sampler": "tpe", "trials": 5})
     later = changed(path, "later", search={"sampler": "tpe", "trials": 6, "seed": 3, "concurrency": 2})
-    at_once = run_job(
-        later, tmp_path / "once", trials=6, from_study=old.report.study, from_storage=storage_of(tmp_path)
-    )
+    for trials in (3, 6):
+        unchanged = run_job(
+            later, tmp_path / "once", trials=trials, from_study=old.report.study, from_storage=storage_of(tmp_path)
+        )
     begun = run_job(later, tmp_path, trials=3, from_study=old.report.study)
     run_job(path, tmp_path, trials=9)
     gone_on = run_job(later, tmp_path, trials=6, from_study=old.report.study)
     assert begun.report.study == gone_on.report.study
-    assert essence(gone_on) == essence(at_once)
+    assert essence(gone_on) == essence(unchanged)
 
 
 def test_a_job_that_dies_while_it_takes_over_takes_over_the_same_again(tmp_path, transport, monkeypatch):

@@ -76,7 +76,7 @@ BAD = {
     "a whole number beyond 64 bits": (
         [("trials: 20", "trials: 1.0e+300")],
         [
-            "job.yaml:46: search.trials: got 1.0e+300, expected a whole number of 1 or more.",
+            "job.yaml:46: search.trials: got 1.0e+300, expected a whole number of 1 or more or null.",
         ],
     ),
     "labels for text": (
@@ -297,19 +297,19 @@ BAD = {
     "trials in quotes": (
         [("trials: 20", "trials: '20'")],
         [
-            "job.yaml:46: search.trials: got '20', expected a whole number of 1 or more. Remove the quotes.",
+            "job.yaml:46: search.trials: got '20', expected a whole number of 1 or more or null. Remove the quotes.",
         ],
     ),
     "no trials": (
         [("trials: 20", "trials: 0")],
         [
-            "job.yaml:46: search.trials: got 0, expected a whole number of 1 or more.",
+            "job.yaml:46: search.trials: got 0, expected a whole number of 1 or more or null.",
         ],
     ),
     "yes for a number": (
         [("trials: 20", "trials: yes")],
         [
-            "job.yaml:46: search.trials: got yes, which YAML reads as true, expected a whole number of 1 or more.",
+            "job.yaml:46: search.trials: got yes, which YAML reads as true, expected a whole number of 1 or more or null.",
         ],
     ),
     "too many at the same time": (
@@ -640,7 +640,7 @@ BAD = {
         [
             "job.yaml:2: name: got a list, expected a name of letters, digits, `.`, `_` and `-` (at most 64).",
             "job.yaml:37: params.temperature.high: got true, expected a number.",
-            "job.yaml:46: search.trials: got 'x', expected a whole number of 1 or more.",
+            "job.yaml:46: search.trials: got 'x', expected a whole number of 1 or more or null.",
         ],
     ),
 }

@@ -107,12 +107,17 @@ def test_candidates_are_named_by_prefix_trial_or_word(job):
         ("trial 99", "incumbent", {}, "no such candidate"),
         ("incumbent", "incumbent", {}, "the same candidate"),
         ("recommended", "incumbent", {"by": ["labl"]}, "'label'"),
-        ("trial 1", "trial 2", {"split": Split.HOLDOUT}, "offramp verify"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_with_what_to_do(job, a, b, options, told):
     with pytest.raises(UsageError, match=told):
         compared(job, a, b, **options)
+
+
+def test_candidates_without_holdout_results_are_compared_on_the_holdout_once_they_are_verified(job):
+    a, b, *_ = (member.candidate for member in job[1].members if member.holdout is None)
+    with pytest.raises(UsageError, match="offramp verify"):
+        compared(job, a, b, split=Split.HOLDOUT)
 
 
 def test_an_example_without_a_score_is_in_no_count(job):

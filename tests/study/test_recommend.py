@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from offramp.errors import UsageError
+from offramp.records import Aggregate
 from offramp.store.engine import open_store
 from offramp.study import lookup
+from offramp.study.domain.members import Member, recommend
 from offramp.study.policies import choose
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, reply_to, run_job, write_space
@@ -95,3 +97,13 @@ def test_an_unknown_cost_is_never_the_cheapest(job):
         assert choice.member.cost_usd == min(m.cost_usd for m in front[1:])
         none = choose(store, replace(report, front=tuple(map(without_cost, front))), "within:100")
     assert none.member is None
+
+
+@pytest.mark.parametrize("name", ["0", "z"])
+def test_among_equals_what_runs_today_is_recommended_whatever_its_id(name):
+    values = Aggregate(n=10, n_fault=0, n_failed=0, quality=0.9, cost_usd=0.1)
+    rival = Member(candidate="m", params={}, utility=0.5, feasible=True, search=values)
+    today = replace(rival, candidate=name, incumbent=True)
+    assert recommend([rival, today]) is today and recommend([today, rival]) is today
+    cheaper = replace(rival, search=replace(values, cost_usd=0.09))
+    assert recommend([today, cheaper]) is cheaper

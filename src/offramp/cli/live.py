@@ -96,15 +96,20 @@ def render(progress: Progress) -> Group:
 
 
 def status_line(progress: Progress) -> str:
-    """One line: trials, calls, cached answers, failures, money, time."""
-    parts = [f"trials {progress.trials}/{progress.trials_wanted}", f"front {len(progress.front)}"]
+    """One line: trials, calls, cached answers, failures, money and their caps, time."""
+    wanted = "" if progress.trials_wanted is None else f"/{progress.trials_wanted}"
+    parts = [f"trials {progress.trials}{wanted}", f"front {len(progress.front)}"]
     if progress.stats is not None:
         stats = progress.stats
-        parts += [f"calls {stats.calls}", f"cached {stats.cached_calls}", f"failed {stats.failed_calls}"]
-        parts += [f"spent {money(stats.spent_usd)}", f"reserved {money(stats.reserved_usd)}"]
+        calls = f"{stats.calls}" if progress.calls is None else f"{progress.study_calls} of {progress.calls}"
+        cap = "" if progress.usd is None else f" of {money(progress.usd)}"
+        parts += [f"calls {calls}", f"cached {stats.cached_calls}", f"failed {stats.failed_calls}"]
+        parts += [f"spent {money(stats.spent_usd)}{cap}", f"reserved {money(stats.reserved_usd)}"]
     parts.append(f"elapsed {minutes(progress.elapsed_s)}")
+    if progress.remaining_s is not None:
+        parts.append(f"about {minutes(progress.remaining_s)} remaining")
     if progress.minutes is not None:
-        parts.append(f"remaining {minutes(max(0.0, progress.minutes * 60 - progress.elapsed_s))}")
+        parts.append(f"at most {minutes(max(0.0, progress.minutes * 60 - progress.elapsed_s))}")
     return " · ".join(parts)
 
 

@@ -124,6 +124,10 @@ def print_estimate(summary: Sequence[tuple[str, str]], expected: Estimate) -> No
         f"\nExpected: {counted(expected.candidates, 'candidate')}, {calls}, {money(expected.cost_usd)}, "
         f"{expected.minutes:.1f} minutes. Based on {expected.basis}."
     )
+    if expected.plan:
+        console.print("What the caps are used for, in runs; what comes first is given up last:")
+        for words, runs in expected.plan:
+            console.print(f"  {runs:>7,}  {words}")
     if expected.front_calls:
         further = f"{counted(expected.front_calls, 'call')} on the holdout for each further member of the front"
         console.print(f"Then {further}, as far as the caps allow.")

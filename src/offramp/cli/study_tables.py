@@ -23,8 +23,10 @@ from offramp.study.proof import MOST_NAMED, Proven, against_words
 from offramp.study.shown import columns_of, rows_of
 from offramp.study.study_report import member_notes
 from offramp.study.wording import (
+    LIKELY,
     counted,
     interval_words,
+    likely_words,
     limit_words,
     number,
     parked_words,
@@ -39,8 +41,13 @@ from offramp.study.wording import (
 )
 
 if TYPE_CHECKING:
+    from offramp.study.domain.likely import LikelyMember
     from offramp.study.domain.members import Member
     from offramp.study.study_report import StudyReport
+
+
+MOST_LIKELY = 8
+"""Estimates in the terminal; JSON and the pages have all of them."""
 
 
 def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, str] | None = None) -> Group:
@@ -88,6 +95,37 @@ def _columns(first: str, cells: Sequence[str]) -> str:
     return f"{first:<13}" + "".join(f"{cell:>{10 if i == at else 9}}" for i, cell in enumerate(cells))
 
 
+def likely_table(likely: Sequence[LikelyMember]) -> Group:
+    """What is expected of candidates that were not run on all examples, as `front_table` shows members.
+
+    `chance` is the probability that one is on the front or close to it.
+    """
+    shared = shared_params(likely)
+    lines: list[Text | Padding] = [
+        Text(f"{LIKELY} (estimates with 95% intervals)", style="bold"),
+        Text(_likely_columns("candidate", ("quality", "$/1k runs", "latency", "n", "chance", "utility")), style="dim"),
+    ]
+    for one in likely[:MOST_LIKELY]:
+        words = likely_words(one)
+        cells = (f"~{words.quality}", words.cost, words.latency, words.n, words.trust, number(one.utility))
+        second = (words.quality_interval, words.cost_interval, words.latency_interval)
+        lines.append(Text(_likely_columns(one.candidate, cells)))
+        lines.append(Text(_likely_columns("", second).rstrip(), style="dim"))
+        lines.append(Padding(Text(short_params(one.shown, shared), style="dim"), (0, 0, 0, 2)))
+    if len(likely) > MOST_LIKELY:
+        lines.append(Text(f"{len(likely) - MOST_LIKELY} more: `--json` and the report have them.", style="dim"))
+    lines.append(
+        Text("They are on no front yet: run the same job again with a higher cap to complete them.", style="dim")
+    )
+    return Group(*lines)
+
+
+def _likely_columns(first: str, cells: Sequence[str]) -> str:
+    return f"{first:<13}" + "".join(
+        f"{cell:>{width}}" for cell, width in zip(cells, (8, 18, 16, 8, 7, 8), strict=False)
+    )
+
+
 def print_report(report: StudyReport, *, everything: bool = False, console: PlainConsole | None = None) -> None:
     """Front, incumbent, recommendation and plot."""
     console = console or PlainConsole()
@@ -100,6 +138,8 @@ def print_report(report: StudyReport, *, everything: bool = False, console: Plai
         console.print(Text(parked_words(parked), style="yellow"), soft_wrap=True)
     if not report.members:
         console.print("No candidate has a full evaluation yet.")
+        if report.estimates:
+            console.print(likely_table(report.estimates))
         return
     members = list(report.members if everything else report.front)
     if report.incumbent is not None and report.incumbent not in members:
@@ -109,6 +149,8 @@ def print_report(report: StudyReport, *, everything: bool = False, console: Plai
     probed = any(member.probe is not None for member in members)
     legend = f"Second line: 95% intervals{'; p50 and p95 measured in isolation, on warm models' if probed else ''}."
     console.print(Text(legend, style="dim"), soft_wrap=True)
+    if report.estimates:
+        console.print(likely_table(report.estimates))
     for warning in report.warnings:
         console.print(Text(warning, style="yellow"), soft_wrap=True)
     console.print(_recommendation(report))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -109,6 +109,7 @@ class Evaluator:
         self._factory, self._check, self._within = factory, check, within
         self._tool_results = tool_results
         self._programs: dict[str, Program] = {}
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sent: dict[str, Sent] = {}
         self._ready: set[str] = set()
         self._crashes: list[bool] = []
@@ -158,22 +159,32 @@ class Evaluator:
             if batch.stop:
                 return
             try:
-                self._check()
-                async with self._within():
-                    outcome = self._sound(_checked(await program.run(example)))
-                    if batch.split is Split.SEARCH or program.candidate.id in self._ready:
-                        self._sent.setdefault(program.candidate.id, Sent(program)).add(example.id, outcome.exchanges)
-                    result = await result_of(outcome, **self._grading(program.candidate, example))
-                    result = await self._results.keep(batch.split, result)
-                    self._tell_rejected(program.candidate, result)
-                    if batch.on_result is not None:
-                        batch.on_result(result)
+                result = await self.run(program.candidate, example, split=batch.split)
+                if batch.on_result is not None:
+                    batch.on_result(result)
             except Exception as error:  # noqa: BLE001 (raised by `evaluate`, when the others are done)
                 batch.stop.append(error)
                 return
             batch.results.append(result)
             if sum(r.state is ResultState.INFRASTRUCTURE_ERROR for r in batch.results) > batch.most_failed:
-                batch.stop.append(_too_many(program.candidate, batch.results))
+                batch.stop.append(too_many_failures(program.candidate, batch.results, len(batch.results)))
+
+    async def run(self, candidate: Candidate, example: Example, *, split: Split) -> Result:
+        """The result of one run, once it is stored.
+
+        Raises:
+            BudgetExceeded, FatalCallError, MetricError, TimeIsUp, Interrupted: the job cannot go on.
+        """
+        self._check()
+        program = await self.program(candidate)
+        async with self._within():
+            outcome = self._sound(_checked(await program.run(example)))
+            if split is Split.SEARCH or candidate.id in self._ready:
+                self._sent.setdefault(candidate.id, Sent(program)).add(example.id, outcome.exchanges)
+            result = await result_of(outcome, **self._grading(candidate, example))
+            result = await self._results.keep(split, result)
+            self._tell_rejected(candidate, result)
+        return result
 
     def _tell_rejected(self, candidate: Candidate, result: Result) -> None:
         """Logs the row that a provider rejects while it answers others, once for each model."""
@@ -248,7 +259,9 @@ class Evaluator:
     async def program(self, candidate: Candidate) -> Program:
         """The candidate made runnable, with its demos; made once."""
         if candidate.id not in self._programs:
-            self._programs[candidate.id] = self._make(candidate, await self.demos(candidate))
+            async with self._making[candidate.id]:
+                if candidate.id not in self._programs:
+                    self._programs[candidate.id] = self._make(candidate, await self.demos(candidate))
         return self._programs[candidate.id]
 
     def _make(self, candidate: Candidate, demos: Demos) -> Program:
@@ -294,7 +307,8 @@ def _checked(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _too_many(candidate: Candidate, results: Sequence[Result]) -> TooManyFailures:
+def too_many_failures(candidate: Candidate, results: Sequence[Result], ran: int) -> TooManyFailures:
+    """The error that says so, with the most frequent reason and where."""
     failed = [r for r in results if r.state is ResultState.INFRASTRUCTURE_ERROR]
     reason, count = Counter(group_of(r.reason or "") for r in failed).most_common(1)[0]
     ids = [r.example for r in failed if group_of(r.reason or "") == reason]
@@ -303,6 +317,6 @@ def _too_many(candidate: Candidate, results: Sequence[Result]) -> TooManyFailure
     why = "in your code, before a model was asked" if unasked else "for reasons outside of the program"
     do = "Fix the module, or what it needs, and run" if unasked else "Nothing was scored as zero; run"
     return TooManyFailures(
-        f"candidate {candidate.id} ({candidate.model}): {len(failed)} of {len(results)} runs failed {why}; "
+        f"candidate {candidate.id} ({candidate.model}): {len(failed)} of {ran} runs failed {why}; "
         f"most often ({count}): {reason} ({named}). {do} the same command again to go on."
     )

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from offramp.review.escaping import embedded, shown
 from offramp.review.rows import words_of
 from offramp.store.studies import StudyRow, StudyStatus
-from offramp.study.wording import interval_words, money, points
+from offramp.study.wording import LIKELY, interval_words, likely_words, money, points, shared_params, short_params
 
 SCRIPTS = (
     "base.js",
@@ -94,8 +94,10 @@ def environment() -> Environment:
     )  # fmt: skip
     made.filters.update(
         shown=shown, embedded=embedded, money=money, points=points, interval_words=interval_words, words=words_of,
-        utility=_utility, plain_number=_plain_number, status_words=status_words,
+        utility=_utility, plain_number=_plain_number, status_words=status_words, likely_words=likely_words,
+        shared_params=shared_params, short_params=short_params,
     )  # fmt: skip
+    made.globals["likely_title"] = LIKELY
     return made
 
 

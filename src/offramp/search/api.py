@@ -31,7 +31,7 @@ from offramp.search.verify import Plan, Verification, Verified, VerifyOptions
 from offramp.search.verify import Progress as VerifyProgress
 from offramp.search.warm.source import full_source_name
 from offramp.search.warm.start import plan_start, start_from
-from offramp.space.check import MOST_USD
+from offramp.space.check import MOST_TRIALS, MOST_USD
 from offramp.space.load import LoadedSpace, as_loaded
 from offramp.space.model import SpaceFile
 from offramp.store.engine import Store, open_store
@@ -84,6 +84,10 @@ def refuse_impossible(
         raise UsageError(problem("", "--seed", got=seed, expected="a whole number of 0 or more"))
 
 
+UNCAPPED_TRIALS = 20
+"""Candidates to run where neither candidates nor money, calls or time are limited."""
+
+
 def options_of(
     job: ResolvedJob,
     *,
@@ -99,13 +103,18 @@ def options_of(
     refuse_impossible(trials=trials, usd=usd, calls=calls, minutes=minutes, seed=seed, concurrency=concurrency)
     check_prices(job, usd=usd)
     check_reservable(job, usd=budget.usd if usd is None else usd)
+    usd = budget.usd if usd is None else usd
+    calls = budget.calls if calls is None else calls
+    minutes = budget.minutes if minutes is None else minutes
+    uncapped = (usd, calls, minutes) == (None, None, None)
+    usual = UNCAPPED_TRIALS if uncapped else MOST_TRIALS
     return Options(
-        trials=search.trials if trials is None else trials,
+        trials=next(n for n in (trials, search.trials, usual) if n is not None),
         seed=search.seed if seed is None else seed,
         concurrency=search.concurrency if concurrency is None else concurrency,
-        usd=budget.usd if usd is None else usd,
-        calls=budget.calls if calls is None else calls,
-        minutes=budget.minutes if minutes is None else minutes,
+        usd=usd,
+        calls=calls,
+        minutes=minutes,
     )
 
 

@@ -22,7 +22,7 @@ from offramp.job.session import Caps, Session, open_session
 from offramp.search.holdout_evaluation import HoldoutEvaluation
 from offramp.search.holdout_reserve import HoldoutReserve
 from offramp.search.loop import Loop
-from offramp.search.optuna_study import open_study
+from offramp.search.optuna_study import OptunaStudy, open_study
 from offramp.search.outcome import CAPS, JobResult, Options, is_cap, reason_of
 from offramp.search.progress import Progress, Reporter
 from offramp.search.proposals.rounds import make_rounds
@@ -70,7 +70,10 @@ class Job:
                 reserve = HoldoutReserve(options, state, session, effort)
                 error: OfframpError | None = None
                 try:
-                    reason = await self._search(session, state, reserve, reporter)
+                    state.update(status=StudyStatus.RUNNING, stop_reason=None)
+                    state.job = state.job.with_joined(texts_of(state.variants))
+                    with closing(open_study(state.job, options.seed, self._store)) as study:
+                        reason = await self._loop(session, state, study, reserve, reporter, effort).run()
                 except OfframpError as raised:
                     reason, error = reason_of(raised), raised
                 if error is None or is_cap(error):
@@ -85,20 +88,18 @@ class Job:
                 self._leave(ended)
                 raise
 
-    async def _search(
-        self, session: Session, state: StudyState, reserve: HoldoutReserve, reporter: Reporter
-    ) -> str:  # fmt: skip
-        """The word for why the search ended."""
-        state.update(status=StudyStatus.RUNNING, stop_reason=None)
-        state.job = state.job.with_joined(texts_of(state.variants))
-        with closing(open_study(state.job, self._options.seed, self._store)) as study:
-            rounds = make_rounds(
-                state.job, self._options, send=session.caller.send, evaluator=session.evaluator, state=state
-            )  # fmt: skip
-            return await Loop(
-                options=self._options, session=session, state=state, study=study, reserve=reserve, reporter=reporter,
-                rounds=rounds,
-            ).run()  # fmt: skip
+    def _loop(
+        self, session: Session, state: StudyState, study: OptunaStudy, reserve: HoldoutReserve, reporter: Reporter,
+        effort: StudyEffort,
+    ) -> Loop:  # fmt: skip
+        """The search of this run."""
+        rounds = make_rounds(
+            state.job, self._options, send=session.caller.send, evaluator=session.evaluator, state=state
+        )  # fmt: skip
+        return Loop(
+            options=self._options, session=session, state=state, study=study, reserve=reserve, reporter=reporter,
+            effort=effort, rounds=rounds,
+        )  # fmt: skip
 
     def _conclude(self, session: Session, state: StudyState, reason: str, error: OfframpError | None) -> JobResult:
         """Writes why the study ended and its summary, and says what this run did."""

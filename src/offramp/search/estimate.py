@@ -21,7 +21,9 @@ from offramp.records import Candidate, DemoKind, Model, Usage
 from offramp.search.engine import Options
 from offramp.search.judging import judge_requests
 from offramp.search.proposals.rounds import proposer_effort
+from offramp.search.race_sizes import FIRST_SHARE, LEAST_BLOCK, LISTED, LOOKS_SHARE
 from offramp.search.warm.start import Start
+from offramp.space.check import MOST_TRIALS
 from offramp.space.forms import VERIFY, spec_of
 from offramp.space.model import model_name
 from offramp.space.params import assignments, cardinality, choose, values_in
@@ -120,6 +122,8 @@ class Estimate:
         front_calls: what each further member of the front takes on the holdout, as far as the caps leave room for it;
             how many there are is not known before. 0 where the space file wants none of it.
         caps: those that would end such a job before its trials are done, in words.
+        plan: what the caps are used for, in words and runs of the program, in the order of what is given up last; empty
+            where there is no cap.
     """
 
     candidates: int
@@ -133,6 +137,7 @@ class Estimate:
     started_from: str | None = None
     front_calls: int = 0
     caps: tuple[str, ...] = ()
+    plan: tuple[tuple[str, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -158,13 +163,15 @@ def estimate(
     calls, judge_calls = round(examples * own.calls), (examples + proposing.observed) * len(judges)
     proposer_calls = proposing.written + round(proposing.observed * own.calls)
     needed = calls + judge_calls + proposer_calls
-    share = 1.0 if options.calls is None else min(1.0, options.calls / needed)
     grading = _total(
         [_request(judge.model, judge.params, input_tokens(judge) / 2, past) for judge in judges]
     )  # a judge's prompt is bounded by twice its tokens
     run = own.plus(grading)
     writing = _writing(job, past)
     side_by_side = 1 if all(m.local for m in job.models.values()) else options.concurrency
+    share = 1.0 if options.calls is None else min(1.0, options.calls / needed)
+    if options.trials == MOST_TRIALS:
+        share = min(share, *_affordable(run, examples, side_by_side, options))
     seconds = run.seconds * share * examples / side_by_side
     found = Estimate(
         candidates=trials,
@@ -178,7 +185,7 @@ def estimate(
         started_from=None if warm is None else _start_in_words(warm),
         front_calls=round(len(job.task.splits.holdout) * own.calls) if job.space.verify.front else 0,
     )
-    return replace(found, caps=_reached(found, needed, options))
+    return replace(found, caps=_reached(found, needed, options), plan=_plan(job, int(share * examples), share < 1.0))
 
 
 def _basis(past: Mapping[str, TypicalCall]) -> str:
@@ -189,6 +196,42 @@ def _forms_told(job: ResolvedJob) -> str:
     """How many requests a run takes in forms whose number depends on the answers, in words; empty without any."""
     told = [f"{form.name} up to {form.requests}" for form in map(spec_of, job.space.forms) if form.verifies]
     return f"; requests of one run: {', '.join(told)}" if told else ""
+
+
+def _affordable(run: Taken, examples: int, side_by_side: int, options: Options) -> tuple[float, ...]:
+    """Which shares of so many runs the caps on money and time pay for."""
+    found = [1.0]
+    if options.usd is not None and run.usd:
+        found.append(options.usd / (run.usd * examples))
+    if options.minutes is not None and run.seconds:
+        found.append(options.minutes * 60 * side_by_side / (run.seconds * examples))
+    return tuple(found)
+
+
+def _plan(job: ResolvedJob, runs: int, capped: bool) -> tuple[tuple[str, int], ...]:
+    """What so many runs are used for."""
+    if not capped:
+        return ()
+    search, holdout = len(job.task.splits.search), len(job.task.splits.holdout)
+    incumbent = 0 if job.incumbent is None else search
+    verdict = holdout * (1 if job.incumbent is None else 2)
+    race = max(0, runs - incumbent - verdict)
+    size = cardinality(job.filled_params, at_most=LISTED)
+    first = min(search, LEAST_BLOCK)
+    if size <= LISTED:
+        first = max(1, min(first, round(FIRST_SHARE * race / size)))
+    looks = int(min(first * size, LOOKS_SHARE * race))
+    complete = min(search, race - looks)
+    return (
+        ("the incumbent on the search split", incumbent),
+        ("the incumbent and the recommended candidate on the holdout", verdict),
+        ("completing the recommended candidate", complete),
+        (f"first looks, {first} for each candidate", looks),
+        (
+            "where most can be learnt about the front, then completing its other members",
+            max(0, race - looks - complete),
+        ),
+    )
 
 
 def _examples(job: ResolvedJob, trials: int) -> int:

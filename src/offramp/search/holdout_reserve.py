@@ -1,8 +1,8 @@
 """What a search leaves of its caps, so that the evaluation on the holdout can still be paid and waited for.
 
 That evaluation runs two candidates, the incumbent and the recommended one, and has a judge grade them where the metric
-has one. What it takes is estimated from the runs so far: of the incumbent, and of whichever other took most, including
-the running one. Before a candidate is complete there is nothing to evaluate, and nothing is reserved.
+has one. What it takes is estimated from the runs so far: of the incumbent, and of whichever other complete candidate
+took most. Before a candidate is complete there is nothing to evaluate, and nothing is reserved.
 
 Invariant: what is reserved covers the judge, and the bound that the last request is reserved with.
 """
@@ -23,10 +23,10 @@ from offramp.search.state import StudyState
 from offramp.store.ledger import Effort, StudyEffort
 from offramp.study.domain.members import Member
 
+FEWEST = 5
+"""Runs of a candidate that say what one takes, after its first, whose prompt is in no cache yet."""
 SAFETY = 1.2
 """What is expected by a mean is reserved with a fifth more."""
-FEWEST = 5
-"""Runs of the running candidate that say what one takes, after its first, whose prompt is in no cache yet."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class HoldoutReserve:
         self._judges = Judges(state.job)
         self._pace = Pace(session.clock, _sent(effort.by_purpose))
         self._runs: dict[str, Runs] = {}
-        self._in_work: Runs | None = None
+        self._begun: dict[str, Runs] = {}
         self._incumbent: Need | None = None
         self._incumbent_todo = 0
         self._others = Need()
@@ -131,7 +131,8 @@ class HoldoutReserve:
         if (self._o.usd, self._o.calls, self._o.minutes) == (None, None, None):
             return
         self._learn()
-        self._in_work, self._searching, self._usd, self._calls = None, True, 0.0, 0.0
+        self._begun = {name: runs for name, runs in self._begun.items() if name not in self._state.known}
+        self._searching, self._usd, self._calls = True, 0.0, 0.0
         if self._o.minutes is not None:
             report = self._state.report()
             self._incumbent_s, self._recommended_s = (self._member_s(m) for m in (report.incumbent, report.recommended))
@@ -140,15 +141,25 @@ class HoldoutReserve:
         self._narrow()
 
     def on_result(self, result: Result) -> None:
-        """One more run of the running candidate: an expensive one has to leave more."""
+        """One more run of the search: a candidate that takes much has to leave more, as it may be recommended."""
         if not self._searching or not self._runs or result.candidate in self._runs:
             return
-        if self._in_work is None or self._in_work.candidate.id != result.candidate:
-            self._in_work = Runs(candidate=self._state.candidates[result.candidate])
-        else:
-            self._in_work.add(result)
-        if self._in_work.n >= FEWEST:
+        runs = self._begun.get(result.candidate)
+        if runs is None:  # the first reads a prompt that is in no cache yet
+            self._begun[result.candidate] = Runs(candidate=self._state.candidates[result.candidate])
+            return
+        runs.add(result)
+        if runs.n >= FEWEST:
             self._narrow()
+
+    @property
+    def kept(self) -> tuple[float, float]:
+        """USD and calls that are reserved."""
+        return self._usd, self._calls
+
+    def beyond_usd(self, usd: float) -> float:
+        """What a candidate with such a cost of one run takes on the holdout beyond what is reserved for another."""
+        return max(0.0, SAFETY * (usd - self._others.usd) * len(self._p.task.splits.holdout))
 
     def release(self) -> None:
         """The holdout evaluation begins: nothing is reserved any more."""
@@ -202,8 +213,8 @@ class HoldoutReserve:
             left = search_share(self._o.calls, self._calls)
             whole = None if left is None else int(left)
             self._budget.set_caps(search_share(self._o.usd, self._usd), whole)
-        work_s = 0.0 if self._in_work is None else self._run_s(self._in_work)
-        others = len(self._p.task.splits.holdout) * max(self._recommended_s, work_s)
+        begun_s = max((self._run_s(runs) for runs in self._known_begun()), default=0.0)
+        others = len(self._p.task.splits.holdout) * max(self._recommended_s, begun_s)
         self._clock.reserve(SAFETY * (self._incumbent_todo * self._incumbent_s + others))
 
     def _needed(self) -> tuple[float, float]:
@@ -220,11 +231,17 @@ class HoldoutReserve:
 
         Before there is another it is taken to be as expensive as the incumbent.
         """
-        other = self._others if self._in_work is None else self._others.most(need_of(self._p, self._in_work))
+        other = self._others
+        for runs in self._known_begun():
+            other = other.most(need_of(self._p, runs))
         if self._incumbent is not None and other == Need():
             other = self._incumbent
         incumbent = [] if self._incumbent is None else [(self._incumbent, self._incumbent_todo)]
         return [*incumbent, *([] if other == Need() else [(other, len(self._p.task.splits.holdout))])]
+
+    def _known_begun(self) -> list[Runs]:
+        """Candidates that have not ended, as far as their runs say what one takes."""
+        return [runs for runs in self._begun.values() if runs.n >= FEWEST]
 
     def _usd_per_run(self, need: Need, judging: Judging) -> float:
         return SAFETY * (need.usd + judging.usd)

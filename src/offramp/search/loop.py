@@ -1,35 +1,30 @@
-"""The loop: incumbent first, then ask, evaluate, tell until a limit. Candidates are raced: see `live_racing.py`.
+"""The search of one run: the incumbent first, then waves of the race until a limit, with proposals in between.
 
-Invariant: after every ask, exactly one tell follows on every way out.
+Invariant: every way out leaves the candidates that have not ended as paused, so that a study shows what it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 from offramp.calls.failures import ModelNotFound
-from offramp.errors import OfframpError
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
-from offramp.records import Candidate, Evaluation, Example, Result, Split
+from offramp.records import Split
 from offramp.search.holdout_reserve import HoldoutReserve
-from offramp.search.live_racing import LiveRacing
-from offramp.search.optuna_study import Asked, OptunaStudy
+from offramp.search.live_race import LiveRace, as_sent
+from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.progress import Reporter
 from offramp.search.proposals.rounds import Rounds
+from offramp.search.racing.waves import run_waves
 from offramp.search.state import StudyState
 from offramp.search.trial_queue import TrialQueue
-from offramp.search.untried import UntriedCandidates
 from offramp.search.warm.start import add_prior
-from offramp.store.candidates import CandidateState, texts_of
-
-DUPLICATES = 3
-"""After so many proposals in a row that were tried already, an untried one is drawn at random."""
+from offramp.store.candidates import texts_of
+from offramp.store.ledger import StudyEffort
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,20 +42,10 @@ class Loop:
     study: OptunaStudy
     reserve: HoldoutReserve
     reporter: Reporter
+    effort: StudyEffort
     rounds: Rounds | None
-    _queue: TrialQueue = field(init=False)
-    _untried: UntriedCandidates = field(init=False)
-    _race: LiveRacing | None = field(init=False)
+    _race: LiveRace | None = field(init=False, default=None)
     _prior_added: bool = field(init=False, default=False)
-    _evaluate: Callable[[Candidate, Sequence[Example]], Awaitable[Evaluation]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        job = self.state.job
-        part, examples = job.space.search.race, job.task.splits.search
-        self._race = None if part is None else LiveRacing(part, examples, self.options.seed)
-        self._queue = TrialQueue(self.state)
-        self._evaluate = partial(self.session.evaluator.evaluate, split=Split.SEARCH, on_result=self._on_result)
-        self._untried = UntriedCandidates(job.search_params, job.candidate, self.options.seed)
 
     async def run(self) -> str:
         """Searches to an end; the word for why it ended. A cap or a failure is raised."""
@@ -70,25 +55,16 @@ class Loop:
         self._add_prior()
         self.reserve.reserve()
         await self._retry_failed_examples()
-        while True:
-            if self.state.trials >= self.options.trials:
-                return "trials"
-            exhausted = not self._untried.left(self.state.known)
-            due = self.rounds is not None and self.rounds.due(self.state.job, exhausted=exhausted)
-            if exhausted and not due:
-                return "space_exhausted"
-            self.session.clock.check()
-            self.reserve.reserve()
-            if due:
-                with self._parking():
-                    await self._propose()
-                continue
-            trial = self._next_trial()
-            if trial is None:
-                return "space_exhausted"
-            with self._parking():
-                await self._run_trial(*trial)
-            self._add_prior()
+        race = self._race = LiveRace(
+            options=self.options, session=self.session, state=self.state, study=self.study,
+            reserve=self.reserve, reporter=self.reporter, effort=self.effort, before_next=self._propose,
+            on_missing=self._park,
+        )  # fmt: skip
+        try:
+            await run_waves(race, race)
+        finally:
+            race.pause()
+        return race.ended_because()
 
     @contextmanager
     def _parking(self) -> Iterator[None]:
@@ -96,21 +72,29 @@ class Loop:
         try:
             yield
         except ModelNotFound as error:
-            self.state.park(error)
-            self._adopt(self.state.job.with_joined(texts_of(self.state.variants)))
+            self._park(error)
+
+    def _park(self, error: ModelNotFound) -> None:
+        """The search goes on without a model; raises where it cannot."""
+        self.state.park(error)
+        self._adopt(self.state.job.with_joined(texts_of(self.state.variants)))
 
     def _adopt(self, job: ResolvedJob) -> None:
         """The search goes on with other texts or models."""
         self.state.job = job
         self.study.adopt(job.search_params)
-        self._untried = UntriedCandidates(job.search_params, job.candidate, self.options.seed)
+        if self._race is not None:
+            self._race.adopt()
 
     async def _propose(self) -> None:
-        """A round of proposals; the search continues with the instructions that joined."""
-        if self.rounds is None:
-            return
-        self.reporter.begin_proposals()
-        self._adopt(await self.rounds.run(self.state.job))
+        """A round of proposals where one is due; the search continues with the instructions that joined."""
+        self._add_prior()
+        while self._race is not None and self.rounds is not None:
+            if not self.rounds.due(self.state.job, exhausted=self._race.exhausted):
+                return
+            self.reporter.begin_proposals()
+            with self._parking():
+                self._adopt(await self.rounds.run(self.state.job))
 
     async def _evaluate_incumbent(self) -> None:
         """The incumbent in full, before anything else: scales that refer to it are fixed by it."""
@@ -118,15 +102,22 @@ class Loop:
         if incumbent is None or incumbent.id in state.finished:
             state.fix_scales(None if incumbent is None else state.finished[incumbent.id])
             return
-        self._begin(incumbent)
-        evaluation = await self._evaluate(incumbent, state.job.task.splits.search)
+        examples = state.job.task.splits.search
+        state.candidates[incumbent.id] = incumbent
+        self.reporter.begin(incumbent, len(examples))
+        state.reuse(incumbent, Split.SEARCH)
+        evaluator = self.session.evaluator
+        evaluation = await evaluator.evaluate(
+            incumbent, examples, split=Split.SEARCH, on_result=self.reporter.on_result
+        )  # fmt: skip
         state.values(incumbent, evaluation)
         state.fix_scales(evaluation)
-        outcome = state.trial_outcome(incumbent, evaluation)
-        origin = {**self._queue.origin(incumbent, incumbent=True), **self._as_sent(evaluation)}
-        state.keep(incumbent, evaluation, self.study.next_number(), origin=origin)
+        values, attributes, constraints = state.trial_outcome(incumbent, evaluation)
+        sent = evaluator.sent(incumbent.id)
+        origin = {**TrialQueue(state).origin(incumbent, incumbent=True), **as_sent(sent, evaluation)}
+        state.keep(incumbent, evaluation, self.study.next_number, origin=origin)
         self.reporter.publish()
-        self.study.add_incumbent(incumbent.params, *outcome)
+        self.study.add(incumbent.params, attributes, values, constraints)
 
     def _add_prior(self) -> None:
         """Trials of the study that this one starts from, once the scales are fixed that a utility needs."""
@@ -143,125 +134,14 @@ class Loop:
         Optuna keeps what it has: that is the history that later proposals came from. Reports use the new results.
         """
         failed = {name for name, evaluation in self.state.finished.items() if evaluation.n < len(evaluation.results)}
-        for trial in self.study.finished() if failed else ():
-            if trial.duplicate_of is None and trial.candidate in failed:
-                self.session.clock.check()
-                candidate = self.state.candidates[trial.candidate]
-                if self.state.job.is_parked(candidate.params):
-                    continue
-                with self._parking():
-                    examples = self.state.job.task.splits.search
-                    self.state.finished[candidate.id] = await self._evaluate(candidate, examples)
-                    self.state.refresh(Split.SEARCH, candidate.id)
-
-    def _next_trial(self) -> tuple[Asked, Candidate] | None:
-        """Proposals until one is new; None when none is left. Whose turn it is depends on the stored history alone."""
-        while True:
+        for name in sorted(failed, key=self.state.first_trial):
             self.session.clock.check()
-            if not self._queue_untried():
-                return None
-            asked = self.study.ask()
-            with self._told_on_error(asked):
-                candidate = self.state.job.candidate(asked.params)
-                if candidate.id not in self.state.known:
-                    return asked, candidate
-                self._tell_duplicate(asked, candidate, self.state.twins.get(candidate.id, candidate.id))
-
-    async def _run_trial(self, asked: Asked, candidate: Candidate) -> None:
-        """Evaluates a candidate as far as it is worth it, keeps it, and tells Optuna."""
-        state, origin = self.state, self._queue.origin(candidate)
-        with self._told_on_error(asked):
-            self._begin(candidate)
-            evaluation, stopped_by = Evaluation(candidate=candidate.id, results=()), None
-            examples = state.job.task.splits.search
-            rivals = state.rivals() if self._race is not None else {}
-            for block in (examples,) if self._race is None else self._race.blocks():
-                evaluation = await self._evaluate(candidate, block)
-                if self._race is not None and len(block) < len(examples):
-                    stopped_by = self._race.stopped_by(
-                        candidate, evaluation, state.objectives, rivals=rivals, others=state.finished
-                    )
-                    if stopped_by is not None:
-                        break
-            sent = self._as_sent(evaluation)
-            ended = CandidateState.COMPLETE if stopped_by is None else CandidateState.STOPPED
-            if (twin := state.twin_of(sent.get("requests"), ended)) is not None:
-                state.twins[candidate.id] = twin
-                self.reporter.publish()
-                self._tell_duplicate(asked, candidate, twin)
-                return
-            origin |= sent
-            if stopped_by is not None:
-                reason = f"{stopped_by} is ahead of it in every objective"
-                state.keep(candidate, evaluation, asked.number, origin=origin, stopped_because=reason)
-                self.reporter.publish()
-                self.study.tell_stopped(asked.number, stopped_attributes(candidate, evaluation, reason))
-                return
-            state.values(candidate, evaluation)
-            state.fix_scales(evaluation)  # where the incumbent could not: its model no longer answers
-            outcome = state.trial_outcome(candidate, evaluation)
-            state.keep(candidate, evaluation, asked.number, origin=origin)
-            self.reporter.publish()
-            self.study.tell(asked.number, *outcome)
-
-    def _as_sent(self, evaluation: Evaluation) -> dict[str, Any]:
-        """What a candidate's record keeps of its requests; `requests` where equal ones make it the same candidate."""
-        sent = self.session.evaluator.sent(evaluation.candidate)
-        if sent is None:
-            return {}
-        fingerprint = sent.fingerprint([result.example for result in evaluation.results])
-        found = {"requests": fingerprint, "sent": sent.other_than_stated()}
-        return {name: value for name, value in found.items() if value}
-
-    def _begin(self, candidate: Candidate) -> None:
-        """A candidate runs from here on; results that it has already are not run again."""
-        self.state.candidates[candidate.id] = candidate
-        self.reporter.begin(candidate, len(self.state.job.task.splits.search))
-        self.state.reuse(candidate, Split.SEARCH)
-
-    def _on_result(self, result: Result) -> None:
-        self.reporter.on_result(result)
-        self.reserve.on_result(result)
-
-    @contextmanager
-    def _told_on_error(self, asked: Asked) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            with suppress(OfframpError):  # a storage that fails; the next run takes the trial back
-                self.study.tell_failed(asked.number, f"{type(error).__name__}: {error}")
-            raise
-
-    def _tell_duplicate(self, asked: Asked, candidate: Candidate, same: str) -> None:
-        """Ends the trial of a candidate that was tried before, as `same`, with what that came to then."""
-        first = self.state.first_trial(same)
-        if same in self.state.stopped:
-            attributes = stopped_attributes(candidate, self.state.stopped[same], f"as trial {first}")
-            self.study.tell_stopped(asked.number, {**attributes, "duplicate_of": first})
-            return
-        values, attributes, missed = self.state.trial_outcome(candidate, self.state.finished[same])
-        self.study.tell(asked.number, values, {**attributes, "duplicate_of": first}, missed)
-
-    def _queue_untried(self) -> bool:
-        """Queues what goes before the sampler, or what it would not find; False when nothing is left."""
-        params = self._queue.next()
-        if params is None and self.state.job.space.search.sampler == "grid":
-            params = self._untried.in_turn(self.state.known)
-        elif params is None and self.study.duplicates_in_a_row() >= DUPLICATES:
-            params = self._untried.at_random(self.state.known)
-        elif params is None:
-            return True
-        if params is not None:
-            self.study.queue(params)
-        return params is not None
-
-
-def stopped_attributes(candidate: Candidate, evaluation: Evaluation, reason: str) -> dict[str, object]:
-    """What Optuna keeps of a raced-out trial: no values, since some examples do not give values of the study."""
-    return {
-        "candidate": candidate.id,
-        "params": dict(candidate.params),
-        "n": evaluation.n,
-        "n_failed": len(evaluation.results) - evaluation.n,
-        "stopped_because": reason,
-    }
+            candidate = self.state.candidates[name]
+            if self.state.job.is_parked(candidate.params):
+                continue
+            with self._parking():
+                self.state.finished[name] = await self.session.evaluator.evaluate(
+                    candidate, self.state.job.task.splits.search, split=Split.SEARCH,
+                    on_result=self.reporter.on_result,
+                )  # fmt: skip
+                self.state.refresh(Split.SEARCH, name)

@@ -1,16 +1,12 @@
-"""Ask and tell for one Optuna study.
+"""Optuna: who proposes candidates, and the record of a study that its own tools read.
 
-A proposal follows from the finished trials and a seed of its own, not from a generator that lives in this process, so a
-job that was killed proposes the same next candidate as it would have. A trial that did not finish is recorded as FAIL,
-so that none stays RUNNING, and is proposed again. (Queueing its params would lose what a sampler notes on its own
-proposals: NSGA-II does not count a queued trial as part of its population.)
+Proposals come in batches, from a study in memory that holds everything tried so far with what its values are expected
+to be: a candidate that was run on some examples counts as much as one that was run on all. They follow from that and a
+seed of their own, not from a generator that lives in this process (docs/decisions/0012-proposals-in-memory.md).
 
-There are two copies of the study. Proposals are made in memory, where reading two thousand trials is fast. A trial is
-written to the storage once, when it has ended, with everything that samplers noted on it, so a killed job never leaves
-a half-written trial there (docs/decisions/0012-proposals-in-memory.md).
-
-Invariants: every `ask` is followed by exactly one `tell`, `tell_stopped` or `tell_failed`, whatever happens. Both
-copies hold the same ended trials under the same numbers.
+In the storage, a trial is written once, when its candidate has ended: COMPLETE with its values, or PRUNED with the
+reason and without values, since some examples do not give values of the study. A candidate that goes on in a later run
+of the job gets another trial, which names the first.
 """
 
 from __future__ import annotations
@@ -18,8 +14,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import takewhile
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -30,8 +26,7 @@ from offramp.errors import OfframpError, StorageError, problem
 from offramp.ids import derived_seed
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Scalar
-from offramp.scrubbing import scrubbed, scrubbed_value
-from offramp.search.samplers import distribution_of, is_inside, make_sampler, suggest, warm_up
+from offramp.search.samplers import distribution_of, generation_of, is_inside, make_sampler, suggest, warm_up
 from offramp.space.params import SearchParam, choose
 from offramp.store.engine import Store, translated
 
@@ -40,11 +35,18 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A proposed trial: its number in the study and its assignment."""
+class Seen:
+    """What is known of a candidate that was tried, for the next proposals.
 
-    number: int
+    Attributes:
+        params: its full assignment.
+        values: one per objective of the study, as expected over all examples.
+        constraints: by how much each is missed.
+    """
+
     params: Mapping[str, Scalar]
+    values: Sequence[float]
+    constraints: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ class OptunaStudy:
         search_params: Sequence[SearchParam], sampler: str, seed: int,
     ) -> None:  # fmt: skip
         self._search_params, self._sampler, self._seed, self._where = tuple(search_params), sampler, seed, store.url
-        self._live: dict[int, optuna.Trial] = {}
+        self._directions = list(directions)
         self._plain = optuna.samplers.RandomSampler(seed=0)  # never used: each proposal gets its own sampler
         self._storage = open_storage(store)
         with self._door():
@@ -98,67 +100,62 @@ class OptunaStudy:
                 # left by others, as offramp only writes trials that have ended; a waiting one has to be started first
                 self._storage.set_trial_state_values(unfinished._trial_id, state=TrialState.RUNNING)
                 self._storage.set_trial_state_values(unfinished._trial_id, state=TrialState.FAIL)
-            self._study = optuna.create_study(directions=list(directions), sampler=self._plain)
-            self._study.add_trials(self._stored.get_trials(deepcopy=False))
-            warm_up(self._proposer(0, "ask"), self._study)
+            self._written = self._stored.get_trials(deepcopy=False)
 
     def close(self) -> None:
         """Closes its connections."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def ask(self) -> Asked:
-        """The next trial: a queued assignment first, else what the sampler proposes."""
+    def propose(self, seen: Sequence[Seen], count: int, batch: int) -> list[Mapping[str, Scalar]]:
+        """So many assignments, proposed together; some may have been tried, or be equal.
+
+        Args:
+            seen: everything tried so far, in order; what `add_prior` added goes before it.
+            batch: number of this batch in the study, which its seed follows from.
+        """
         with self._door():
-            index = len(self._study.get_trials(deepcopy=False, states=ENDED))
-            try:
-                self._study.sampler = self._proposer(index, "ask")
-                trial = self._study.ask()
-                self._live[trial.number] = trial
+            study = optuna.create_study(directions=self._directions, sampler=self._plain)
+            history = [*self._priors(), *(self._created(one.params, one.values, one.constraints) for one in seen)]
+            for number, trial in enumerate(history):
+                trial.system_attrs = {**trial.system_attrs, **generation_of(number)}
+            study.add_trials(history)
+            warm_up(self._proposer(batch, 0, "ask"), study)
+            return [self._asked(study, batch, number) for number in range(count)]
 
-                def pick(param: SearchParam) -> Scalar:
-                    self._study.sampler = self._proposer(index, param.name)
-                    return suggest(trial, param)
+    def _asked(self, study: optuna.Study, batch: int, number: int) -> Mapping[str, Scalar]:
+        study.sampler = self._proposer(batch, number, "ask")
+        trial = study.ask()
 
-                return Asked(number=trial.number, params=choose(self._search_params, pick))
-            except Exception as error:
-                for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                    self.tell_failed(trial.number, f"{type(error).__name__}: {error}")
-                raise
-            finally:
-                self._study.sampler = self._plain
+        def pick(param: SearchParam) -> Scalar:
+            study.sampler = self._proposer(batch, number, param.name)
+            return suggest(trial, param)
 
-    def queue(self, params: Mapping[str, Scalar]) -> None:
-        """Puts an assignment first in the queue of `ask`."""
+        return choose(self._search_params, pick)
+
+    def add(
+        self, params: Mapping[str, Scalar], attributes: Mapping[str, Any], values: Sequence[float] | None,
+        constraints: Mapping[str, float] | None = None,
+    ) -> int:  # fmt: skip
+        """Adds a trial that has ended, without `values` as PRUNED; returns its number.
+
+        Params outside the searched ranges are in its attributes only.
+        """
         with self._door():
-            self._study.enqueue_trial(self._searched(params))
+            return self._write(self._created(params, values, constraints or {}, attributes))
 
-    def duplicates_in_a_row(self) -> int:
-        """How many of the last trials in a row proposed a candidate that had been evaluated before."""
+    def add_failed(self, params: Mapping[str, Scalar], reason: str) -> None:
+        """Adds a trial that ended in an error, for those who look at the study with Optuna's own tools."""
         with self._door():
-            trials = self._study.get_trials(deepcopy=False, states=ENDED)
-        ended = (trial for trial in reversed(trials) if "candidate" in trial.user_attrs)
-        return sum(1 for _ in takewhile(lambda trial: "duplicate_of" in trial.user_attrs, ended))
-
-    def add_incumbent(self, params: Mapping[str, Scalar], values: Sequence[float], attributes: Mapping[str, Any],
-                      constraints: Mapping[str, float]) -> int:  # fmt: skip
-        """Adds the finished incumbent as a trial; its params outside the searched ranges are in its attributes only."""
-        inside = {n: v for n, v in self._searched(params).items() if is_inside(self._param(n), v)}
-        with self._door():
-            self._add(
-                create_trial(
-                    state=TrialState.COMPLETE, values=list(values), params=inside,
-                    distributions={n: distribution_of(self._param(n)) for n in inside},
-                    user_attrs=dict(attributes), constraints=dict(constraints) or None,
-                )
-            )  # fmt: skip
-            return self.next_number() - 1
+            trial = self._created(params, None, {}, {"failed_because": reason[:500]})
+            trial.state = TrialState.FAIL
+            self._write(trial)
 
     def add_prior(self, params: Mapping[str, Scalar], values: Sequence[float], constraints: Mapping[str, float], *,
                   candidate: str, source: str) -> None:  # fmt: skip
         """Adds a finished trial of another study as history for the sampler; no count and no report includes it."""
         with self._door():
-            self._add(
+            self._write(
                 create_trial(
                     state=TrialState.COMPLETE, values=list(values), params=dict(params),
                     distributions={n: distribution_of(self._param(n)) for n in params},
@@ -169,44 +166,26 @@ class OptunaStudy:
     def priors(self) -> frozenset[str]:
         """Candidates whose trials were added with `add_prior`."""
         with self._door():
-            trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return frozenset(t.user_attrs["prior_candidate"] for t in trials if "prior_candidate" in t.user_attrs)
+            return frozenset(trial.user_attrs["prior_candidate"] for trial in self._priors())
+
+    def _priors(self) -> list[optuna.trial.FrozenTrial]:
+        return [copy(trial) for trial in self._written if "prior_candidate" in trial.user_attrs]
+
+    def _write(self, trial: optuna.trial.FrozenTrial) -> int:
+        """Adds a trial to the storage; returns its number."""
+        self._stored.add_trial(trial)
+        number = trial.number = len(self._written)
+        self._written.append(trial)
+        return number
 
     def adopt(self, search_params: Sequence[SearchParam]) -> None:
         """Replaces the params by the same ones with more of their reserved choices available."""
         self._search_params = tuple(search_params)
 
+    @property
     def next_number(self) -> int:
         """The number that the next trial will have."""
-        with self._door():
-            return len(self._study.get_trials(deepcopy=False))
-
-    def tell(
-        self, number: int, values: Sequence[float], attributes: Mapping[str, Any], constraints: Mapping[str, float]
-    ) -> None:
-        """Finishes a trial with its values."""
-        with self._door():
-            trial = self._trial(number)
-            for name, value in attributes.items():
-                trial.set_user_attr(name, scrubbed_value(value))
-            for name, missed in constraints.items():
-                trial.set_constraint(name, missed)
-            self._end(number, TrialState.COMPLETE, list(values))
-
-    def tell_failed(self, number: int, reason: str) -> None:
-        """Ends a trial without values, unless it has ended already."""
-        with self._door():
-            if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
-                self._trial(number).set_user_attr("failed_because", scrubbed(reason)[:500])
-                self._end(number, TrialState.FAIL)
-
-    def tell_stopped(self, number: int, attributes: Mapping[str, Any]) -> None:
-        """Ends the trial of a stopped candidate as PRUNED, without values: those it has are of some examples only."""
-        with self._door():
-            trial = self._trial(number)
-            for name, value in attributes.items():
-                trial.set_user_attr(name, scrubbed_value(value))
-            self._end(number, TrialState.PRUNED)
+        return len(self._written)
 
     def finished(self) -> tuple[FinishedTrial, ...]:
         """All trials with values, in order."""
@@ -218,8 +197,6 @@ class OptunaStudy:
 
     def _trials(self, *states: TrialState) -> tuple[FinishedTrial, ...]:
         """All trials of candidates in these states, in order."""
-        with self._door():
-            trials = self._study.get_trials(deepcopy=False, states=states)
         return tuple(
             FinishedTrial(
                 number=trial.number,
@@ -227,8 +204,8 @@ class OptunaStudy:
                 params=trial.user_attrs["params"],
                 duplicate_of=trial.user_attrs.get("duplicate_of"),
             )
-            for trial in trials
-            if "candidate" in trial.user_attrs
+            for trial in self._written
+            if trial.state in states and "candidate" in trial.user_attrs
         )
 
     @contextmanager
@@ -236,19 +213,18 @@ class OptunaStudy:
         with quiet(), _as_ours(self._where):
             yield
 
-    def _add(self, trial: optuna.trial.FrozenTrial) -> None:
-        self._stored.add_trial(trial)
-        self._study.add_trial(trial)
-
-    def _end(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
-        """Ends a running trial in memory and writes it to the storage."""
-        self._study.tell(number, state=state, values=values)
-        self._stored.add_trial(self._study.get_trials(deepcopy=False)[number])
-
-    def _trial(self, number: int) -> optuna.Trial:
-        if number in self._live:
-            return self._live.pop(number)
-        return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+    def _created(
+        self, params: Mapping[str, Scalar], values: Sequence[float] | None, constraints: Mapping[str, float],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> optuna.trial.FrozenTrial:  # fmt: skip
+        """A finished trial of these params, as far as they are searched and inside their ranges."""
+        inside = {n: v for n, v in self._searched(params).items() if is_inside(self._param(n), v)}
+        return create_trial(
+            state=TrialState.PRUNED if values is None else TrialState.COMPLETE,
+            values=None if values is None else list(values), params=inside,
+            distributions={n: distribution_of(self._param(n)) for n in inside},
+            user_attrs=dict(attributes or {}), constraints=dict(constraints) or None,
+        )  # fmt: skip
 
     def _param(self, name: str) -> SearchParam:
         return next(param for param in self._search_params if param.name == name)
@@ -258,8 +234,9 @@ class OptunaStudy:
             param.name: params[param.name] for param in self._search_params if param.searched and param.name in params
         }
 
-    def _proposer(self, index: int, part: str) -> optuna.samplers.BaseSampler:
-        return make_sampler(self._sampler, self._search_params, derived_seed(self._seed, "sampler", index, part))
+    def _proposer(self, batch: int, number: int, part: str) -> optuna.samplers.BaseSampler:
+        seed = derived_seed(self._seed, "sampler", batch, number, part)
+        return make_sampler(self._sampler, self._search_params, seed)
 
 
 def open_study(job: ResolvedJob, seed: int, store: Store) -> OptunaStudy:

@@ -57,6 +57,11 @@ class JobResult(ShownStudy):
         """What this run did, in a few words."""
         return run_words(self.calls, self.cached_calls, self.failed_calls, self.spent_usd, self.elapsed_s)
 
+    @property
+    def capped(self) -> bool:
+        """Whether a cap on money or calls ended it."""
+        return self.report.stop_reason in CAPS
+
 
 class NoModelLeft(JobError):
     """No provider has any of the searched models any more."""

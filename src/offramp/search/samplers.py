@@ -156,6 +156,11 @@ def make_sampler(kind: str, search_params: Sequence[SearchParam], seed: int) -> 
     return sampler
 
 
+def generation_of(number: int) -> dict[str, Any]:
+    """What NSGA-II notes on the trial with this number: generations are as many trials each, in order."""
+    return {optuna.samplers.NSGAIISampler._get_generation_key(): number // POPULATION}
+
+
 def warm_up(sampler: optuna.samplers.BaseSampler, study: optuna.Study) -> None:
     """Computes, oldest first, what NSGA-II keeps beside the trials: the parents of every generation so far.
 

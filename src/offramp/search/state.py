@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from offramp.calls.failures import ModelNotFound
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.evaluate.results import StudyResults
 from offramp.job.resolved import ResolvedJob
-from offramp.records import Candidate, Evaluation, Objective, Split, price_of
+from offramp.records import Candidate, Evaluation, Objective, Result, Split, price_of
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import NoModelLeft, answers_behind, parked_model
 from offramp.store.aggregates import AggregateStore, aggregate_of, group_of, priced_by_results
@@ -27,6 +27,8 @@ from offramp.store.candidates import CandidateRow, CandidateState, CandidateStor
 from offramp.store.engine import Store
 from offramp.store.results import PairedCounts, ProbeRun, ProbeRuns, ProbeStore
 from offramp.store.studies import StudyRow, StudyStore
+from offramp.store.waves import WaveRow, WaveStore
+from offramp.study.domain.members import front_of
 from offramp.study.domain.objectives import (
     utility,
     values_of,
@@ -58,27 +60,35 @@ class StudyState:
         finished: complete evaluations by candidate id, incumbent included.
         stopped: evaluations of raced-out candidates, on some of the examples.
         candidates: all of them by id, the running one included.
+        waves: those that earlier runs decided on, in order.
         variants: instructions beside those of the space file.
         reused_calls: answers that this run did not pay again, from stored results.
         twins: candidates that turned out to send what another sends, by id, each with the other's id.
+        begun: candidates with cells that were decided on.
+        paused: candidates that an earlier run left with some of their examples, by id.
     """
 
     def __init__(self, job: ResolvedJob, study: StudyRow, store: Store, results: StudyResults) -> None:
         self.job, self.study, self.name, self.results = job, study, study.name, results
         self._studies, self._candidates = StudyStore(store), CandidateStore(store)
         self._aggregates = AggregateStore(store)
+        self._wave_store = WaveStore(store)
         self._probe_store, self._variant_store = ProbeStore(store), VariantStore(store)
         for split in (Split.SEARCH, Split.HOLDOUT):
             results.load(split)
         self._seen = {split: self._aggregates.all(self.name, split) for split in (Split.SEARCH, Split.HOLDOUT)}
         self.probes: dict[str, ProbeRuns] = self._probe_store.all(self.name)
         self.variants: tuple[Variant, ...] = self._variant_store.all(self.name)
+        self.waves = self._wave_store.all(study.name)
         self.objectives: tuple[Objective, ...] = job.objectives
         self.finished: dict[str, Evaluation] = {}
         self.stopped: dict[str, Evaluation] = {}
         self.candidates: dict[str, Candidate] = {}
         self.reused_calls = 0
+        self._reused: set[tuple[Split, str, str]] = set()
         self.twins: dict[str, str] = {}
+        self.begun: set[str] = set()
+        self.paused: dict[str, CandidateRow] = {}
         self._rows: dict[str, CandidateRow] = {}
         self._counts: dict[str, PairedCounts] = {}
         self._scoring = scoring_context(study)
@@ -86,16 +96,17 @@ class StudyState:
 
     def recall(self, study: OptunaStudy) -> None:
         """Takes up the trials that have ended; a candidate whose trial a killed process did not store is dropped."""
-        rows = {row.number: row for row in self._candidates.all(self.name)}
+        rows = {row.id: row for row in self._candidates.all(self.name)}
         for trial in study.ended():
-            row = rows.get(trial.number)
-            if row is not None and row.id == trial.candidate:
-                rows.pop(trial.number)
+            row = rows.pop(trial.candidate, None)
+            if row is not None and row.origin.get("open"):
+                self.paused[row.id] = row
+            elif row is not None:
                 evaluation = Evaluation(
                     candidate=row.id, results=tuple(self.results.of(Split.SEARCH, row.id).values())
                 )  # fmt: skip
                 self._take(row, evaluation)
-                self.reused_calls += answers_behind(evaluation.results)
+                self.count_reused(Split.SEARCH, evaluation.results)
         for row in rows.values():
             self._candidates.drop(self.name, row.id)
         numbers = {row.number: row.id for row in self._rows.values()}
@@ -128,14 +139,14 @@ class StudyState:
         return self._rows
 
     @property
-    def known(self) -> Collection[str]:
+    def known(self) -> Set[str]:
         """Every candidate that need not be tried: those that were, and those that send what another sent."""
         return self._rows.keys() | self.twins.keys()
 
     @property
     def trials(self) -> int:
-        """Trials that ran a candidate; one that turned out to send what another sent ran as well."""
-        return len(self.known)
+        """Candidates that were run; one that turned out to send what another sent was run as well."""
+        return len(self.known | self.begun)
 
     def twin_of(self, fingerprint: str | None, state: CandidateState) -> str | None:
         """The candidate that was kept with the same requests; None where there is none."""
@@ -152,9 +163,12 @@ class StudyState:
             self._report = report_of(self._as_rows())
         return self._report
 
-    def rivals(self) -> dict[str, Evaluation]:
-        """Members of the front that keep all constraints, best quality first: only they can stop a candidate."""
-        return {member.candidate: self.finished[member.candidate] for member in self.report().front if member.feasible}
+    def rivals(self, among: Set[str]) -> dict[str, Evaluation]:
+        """Members of the front of these that keep all constraints, best quality first: only they stop a candidate."""
+        report = self.report()
+        members = [m for m in report.members if m.candidate in among and not report.is_parked(m)]
+        front = report.front if among >= self.finished.keys() else front_of(members, self.objectives)
+        return {member.candidate: self.finished[member.candidate] for member in front if member.feasible}
 
     def values(self, candidate: Candidate, evaluation: Evaluation) -> tuple[float, ...]:
         """One value per objective.
@@ -184,13 +198,7 @@ class StudyState:
         """
         values, seen = self.values(candidate, evaluation), aggregate_of(evaluation.results)
         score = utility(self.objectives, values)
-        budget, incumbent = self.job.space.constraints.regressions, self.job.incumbent
-        regressed = None  # the bound that a regression budget holds against
-        if budget is not None and incumbent is not None and incumbent.id == candidate.id:
-            regressed = 0.0
-        elif budget is not None and incumbent is not None and incumbent.id in self.finished:
-            counts = paired_counts(evaluation.scores, self.finished[incumbent.id].scores, self._scoring.groups)
-            regressed = regressed_at_most(counts, budget.confidence)
+        regressed = self.regressed(candidate, evaluation.results)
         attributes: dict[str, object] = {
             "candidate": candidate.id,
             "params": dict(candidate.params),
@@ -205,6 +213,22 @@ class StudyState:
             attributes=attributes,
             constraints=violations(self.job.space.constraints, seen, regressed),
         )
+
+    def regressed(self, candidate: Candidate, results: Sequence[Result]) -> float | None:
+        """Upper bound of the share of examples that got worse than with the incumbent; None where it is not known.
+
+        It is what a regression budget holds against.
+        """
+        budget, incumbent = self.job.space.constraints.regressions, self.job.incumbent
+        if budget is None or incumbent is None:
+            return None
+        if incumbent.id == candidate.id:
+            return 0.0
+        if incumbent.id not in self.finished:
+            return None
+        scores = {r.example: r.score for r in results if r.score is not None}
+        counts = paired_counts(scores, self.finished[incumbent.id].scores, self._scoring.groups)
+        return regressed_at_most(counts, budget.confidence)
 
     # ------------------------------------------------------------------------------------------ what is written
 
@@ -222,7 +246,7 @@ class StudyState:
             stored_id=candidate.id,
         )
         self._candidates.put(self.name, row)
-        self._answers(candidate.params)
+        self.answers(candidate.params)
         self._take(row, evaluation)
         self.refresh(Split.SEARCH, row.id)
 
@@ -237,7 +261,13 @@ class StudyState:
 
     def reuse(self, candidate: Candidate, split: Split) -> None:
         """Counts the answers behind results that it has already; the evaluator uses them as they are."""
-        self.reused_calls += answers_behind(self.results.of(split, candidate.id).values())
+        self.count_reused(split, self.results.of(split, candidate.id).values())
+
+    def count_reused(self, split: Split, results: Iterable[Result]) -> None:
+        """Counts the answers behind results that are used as they are, each once."""
+        new = [result for result in results if (split, result.candidate, result.example) not in self._reused]
+        self._reused |= {(split, result.candidate, result.example) for result in new}
+        self.reused_calls += answers_behind(new)
 
     def park(self, error: ModelNotFound) -> None:
         """A model no longer answers: none of its candidates is run from here on, and the others go on.
@@ -257,7 +287,7 @@ class StudyState:
             raise NoModelLeft(f"{self.name}: none of the searched models answers any more. {found}")
         self.job = left
 
-    def _answers(self, params: Mapping[str, Any]) -> None:
+    def answers(self, params: Mapping[str, Any]) -> None:
         """The models of a candidate answer; those of them that were parked by an earlier run do so again."""
         parked, still = self.study.details.parked, {one.model for one in self.job.parked}
         others = tuple(one for one in parked if not one.is_used(params) or one.model in still)
@@ -268,6 +298,10 @@ class StudyState:
         """Keeps timed runs, in place of earlier ones."""
         self.probes |= self._probe_store.put(self.name, runs, concurrency=concurrency)
         self._report = None
+
+    def keep_wave(self, wave: WaveRow) -> None:
+        """Keeps a wave that is about to run."""
+        self._wave_store.add(self.name, wave)
 
     def keep_variant(self, variant: Variant) -> None:
         """Keeps one proposed instruction."""

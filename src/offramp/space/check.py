@@ -49,6 +49,8 @@ from offramp.space.signature import output_types
 
 MOST_USD = 100_000.0
 """An amount above this is taken for a mistake in the unit."""
+MOST_TRIALS = 100_000
+"""No job runs more candidates."""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -481,7 +483,7 @@ def _propose(loaded: LoadedSpace) -> Iterator[Problem]:
     if not loaded.space.splits.train:
         do = "Give it a share or a count, or leave `propose` out."
         yield loaded.problem("splits.train", "`propose` writes from train examples, and there are none", do=do)
-    trials = loaded.space.search.trials
+    trials = loaded.space.search.trials or MOST_TRIALS
     if part.every >= trials:
         expected = f"less than search.trials ({trials}): the first round starts after that many candidates"
         yield loaded.problem("propose.every", got=part.every, expected=expected)

@@ -771,14 +771,19 @@ class SearchPart(_Part):
         description="Who proposes candidates: Optuna's samplers. `gp` needs the `gp` extra, `grid` a finite space.",
     )
     mode: Literal["pareto", "utility"] = Field("pareto", description="`utility` maximises the weighted utility alone.")
-    trials: Whole = Field(
-        20, ge=1, description="Candidates to evaluate, the incumbent included; duplicates do not count."
+    trials: Count | None = Field(
+        None,
+        description="Candidates to run, the incumbent included; by default as many as the caps allow, 20 without caps.",
     )
     race: RacePart | None = Field(
         RacePart(), description="When to stop a candidate before its last example; null runs every candidate on all."
     )
     seed: Whole = Field(0, ge=0, description="Seed of every draw.")
     concurrency: Whole = Field(4, ge=1, le=1024, description="Requests in flight at the same time.")
+    wave: Count | None = Field(
+        None,
+        description="Runs that are decided on together; by default twice `concurrency`, and 8 at least.",
+    )
 
 
 class ProposePart(_Part):

@@ -44,7 +44,8 @@ class CandidateRow:
         number: of its first trial.
         origin: where it came from, by `kind`: `incumbent`, `sampler`, `study` (the front that this study started from)
             or `proposal`, the last two with `parents`. `cells` says which study its first results were copied from,
-            `requests` (a hash) and `sent` what its runs on the search split sent.
+            `requests` (a hash) and `sent` what its runs on the search split sent. `open` marks one that a later run of
+            the job goes on with, `estimate` what is expected of it where it is likely on the front.
         reason: why it was stopped; None for a complete one.
         stored_id: the id it was read by, so that thousands need not be recomputed; None for one made here.
     """

@@ -61,7 +61,7 @@ _SINCE_6: Mapping[str, Mapping[str, str]] = {
 }
 _SINCE_8: Mapping[str, Mapping[str, str]] = {tables.calls.name: {"service_tier": "VARCHAR(40)"}}
 _SINCE: Mapping[int, Sequence[Mapping[str, Mapping[str, str]]]] = {
-    5: (_SINCE_5, _SINCE_6, _SINCE_8), 6: (_SINCE_6, _SINCE_8), 7: (_SINCE_8,), 8: (_SINCE_8,), 9: (),
+    5: (_SINCE_5, _SINCE_6, _SINCE_8), 6: (_SINCE_6, _SINCE_8), 7: (_SINCE_8,), 8: (_SINCE_8,), 9: (), 10: (),
 }  # fmt: skip
 """What each version lacks that can be read without a change to its file."""
 
@@ -78,7 +78,8 @@ def views_of(version: int) -> tuple[str, ...] | None:
         f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(f'NULL AS {name}' for name in columns)} FROM main.{table}"
         for table, columns in lacking.items()
     )
-    new = (tables.tool_results, *([tables.header_notices] if version < 8 else []))
+    added = {tables.header_notices: 8, tables.tool_results: 10, tables.waves: 11}
+    new = [table for table, number in added.items() if version < number]
     empty = (
         f"CREATE TEMP VIEW {table.name} AS SELECT {', '.join(f'NULL AS {c.name}' for c in table.c)} WHERE 0"
         for table in new
@@ -111,6 +112,11 @@ def _v10(conn: sa.Connection) -> None:
     tables.tool_results.create(conn, checkfirst=True)
 
 
+def _v11(conn: sa.Connection) -> None:
+    """Which cells were decided on together."""
+    tables.waves.create(conn, checkfirst=True)
+
+
 def _add_columns(conn: sa.Connection, lacking: Mapping[str, Mapping[str, str]]) -> None:
     for table, columns in lacking.items():
         for name, kind in columns.items():
@@ -123,7 +129,7 @@ def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
         conn.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {name} {kind}"))
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9, _v10)
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9, _v10, _v11)
 LATEST = len(MIGRATIONS)
 
 

@@ -315,3 +315,11 @@ tool_results = sa.Table(
     sa.Column("result", JsonText, nullable=False),
     sa.Column("seconds", sa.Double, nullable=False),
 )
+
+waves = sa.Table(
+    "offramp_waves",
+    metadata,
+    sa.Column("study", sa.String(255), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("content", JsonText, nullable=False),
+)

@@ -14,6 +14,7 @@ from offramp.records import Aggregate, Objective, Split
 from offramp.store.candidates import CandidateRow, CandidateState, Variant
 from offramp.store.results import PairedCounts, ProbeRuns
 from offramp.store.studies import ParkedModel, StudyRow, WarmStart
+from offramp.study.domain.likely import LikelyMember, likely_members, reweighed
 from offramp.study.domain.members import (
     Member,
     ScoringContext,
@@ -97,6 +98,8 @@ class StudyReport(ShownStudy):
         proposals: instructions beside those of the space file, dropped ones with the reason.
         holdout_examples: size of the holdout; None where the study does not say.
         parked_models: models that no longer answered. Their members stay, and are neither on the front nor recommended.
+        estimates: candidates that are likely on the front and were not run on all examples, highest expected utility
+            first; none of them is a member.
     """
 
     study: str
@@ -117,6 +120,7 @@ class StudyReport(ShownStudy):
     proposals: tuple[Variant, ...] = ()
     holdout_examples: int | None = None
     parked_models: tuple[ParkedModel, ...] = ()
+    estimates: tuple[LikelyMember, ...] = ()
 
     @property
     def shown_report(self) -> StudyReport:
@@ -177,6 +181,7 @@ class StudyReport(ShownStudy):
             "proposals": [variant.to_json() for variant in self.proposals],
             "parked_models": [one.to_json() for one in self.parked_models],
             "warnings": list(self.warnings),
+            "estimates": [likely.to_json() for likely in self.estimates],
         }  # fmt: skip
 
 
@@ -303,6 +308,10 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         proposals=rows.variants,
         holdout_examples=study.details.examples.get(Split.HOLDOUT),
         parked_models=study.details.parked,
+        estimates=likely_members(
+            [row for row in rows.candidates if not any(one.is_used(row.params) for one in study.details.parked)],
+            scoring.objectives,
+        ),
     )
 
 
@@ -349,6 +358,7 @@ def reweigh(report: StudyReport, weights: Mapping[str, float]) -> StudyReport:
         front=front,
         incumbent=None if report.incumbent is None else members[report.incumbent.candidate],
         recommended=recommend(front),
+        estimates=reweighed(report.estimates, objectives),
     )
 
 

@@ -6,6 +6,7 @@ Invariant: what is not known is shown as `?`, never as 0; control characters of 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from offramp.printable import printable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from offramp.records import Aggregate, Scalar
     from offramp.stats import Interval
     from offramp.store.studies import ParkedModel
+    from offramp.study.domain.likely import LikelyMember
     from offramp.study.domain.members import Member
     from offramp.study.domain.objectives import BrokenLimit
 
@@ -240,7 +242,41 @@ def _shown(params: Mapping[str, Scalar], leave_out: Collection[str]) -> list[str
     return shown + [f"{name}={value}" for name, value in rest.items()]
 
 
-def shared_params(members: Sequence[Member]) -> set[str]:
+LIKELY = "Likely on the front, not run on all examples"
+"""What the candidates are called whose records have estimates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LikelyWords:
+    """What is expected of one candidate: each value with its 95% interval, empty where it is not an objective."""
+
+    quality: str
+    quality_interval: str
+    cost: str
+    cost_interval: str
+    latency: str
+    latency_interval: str
+    n: str
+    trust: str
+
+
+def likely_words(likely: LikelyMember) -> LikelyWords:
+    """What is expected of a candidate in words."""
+    values, cost, latency = likely.values, likely.values.get("cost"), likely.values.get("latency")
+    quality = values["quality"]
+    return LikelyWords(
+        quality=number(quality.mean),
+        quality_interval=span(quality.low, quality.high),
+        cost="" if cost is None else per_thousand(cost.mean),
+        cost_interval="" if cost is None else f"{per_thousand(cost.low)}-{per_thousand(cost.high)}",
+        latency="" if latency is None else seconds(latency.mean),
+        latency_interval="" if latency is None else f"{seconds(latency.low)}-{seconds(latency.high)}",
+        n=f"{likely.n}/{likely.of}",
+        trust=f"{likely.trust:.0%}",
+    )
+
+
+def shared_params(members: Sequence[Member | LikelyMember]) -> set[str]:
     """Request params that are the same for all, and so distinguish none."""
     names = {name for member in members for name in member.shown}
     return {name for name in names if len({repr(member.shown.get(name)) for member in members}) == 1}

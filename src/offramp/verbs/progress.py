@@ -82,8 +82,7 @@ class _NotebookBar:
     def show(self, progress: Progress) -> None:
         from offramp.cli.live import status_line
 
-        inner = progress.done / progress.of if progress.of else 0.0
-        self._draw(status_line(progress), min(progress.trials_wanted, progress.trials + inner), progress.trials_wanted)
+        self._draw(status_line(progress), progress.share_done, 1)
 
     def runs(self, phase: str, done: int, of: int) -> None:
         self._draw(f"{phase}: {done}/{of} runs", done, of)

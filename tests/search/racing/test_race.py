@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from offramp.search.racing import COST, LATENCY, QUALITY, Race, RaceSettings
+from offramp.search.racing import COST, LATENCY, QUALITY, Block, Race, RaceSettings
 from offramp.stats import hypervolume
 
 EXAMPLES = 40
@@ -25,75 +28,176 @@ def outcomes(seed: int = 0) -> np.ndarray:
     return np.stack([score, cost, seconds], axis=-1)
 
 
-def new_race(seed: int = 0, **settings) -> Race:
-    return Race(objectives=(QUALITY, COST, LATENCY), n_examples=EXAMPLES, seed=seed, settings=RaceSettings(**settings))
+def new_race(seed: int = 0, *, size: int = 12, **settings) -> Race:
+    sizes = RaceSettings(**{"draws": 64, **settings})
+    race = Race(objectives=(QUALITY, COST, LATENCY), n_examples=EXAMPLES, seed=seed, settings=sizes)
+    for params in pool()[:size]:
+        race.add(params)
+    return race
 
 
-def play(race: Race, table: np.ndarray, cells: int) -> list:
-    blocks = []
-    while cells > 0 and (block := race.next(cells)) is not None:
-        blocks.append(block)
-        cells -= len(block.positions)
+def observe(race: Race, blocks: Iterable[Block], table: np.ndarray) -> None:
+    for block in blocks:
         race.observe(block.index, block.positions, table[block.index, list(block.positions)])
+
+
+def play(race: Race, table: np.ndarray, cells: int, *, at_a_time: int = 40) -> list[Block]:
+    """First blocks, then the most informative ones, each request observed before the next."""
+    blocks: list[Block] = []
+    while cells > 0 and (asked := race.looks(min(cells, at_a_time)) or race.informative(min(cells, at_a_time))):
+        observe(race, asked, table)
+        blocks += asked
+        cells -= size_of(asked)
     return blocks
 
 
+def size_of(blocks: Iterable[Block]) -> int:
+    return sum(len(block.positions) for block in blocks)
+
+
 def test_no_cell_is_handed_out_twice_and_every_candidate_ends() -> None:
-    race, table = new_race(), outcomes()
-    for params in pool():
-        race.add(params)
-    blocks = play(race, table, 10_000)
+    race = new_race()
+    blocks = play(race, outcomes(), 10_000)
     cells = [(b.index, p) for b in blocks for p in b.positions]
-    assert len(cells) == len(set(cells))
-    assert race.next(100) is None
-    assert all(race.complete(i) for i in range(12))
+    assert len(cells) == len(set(cells)) == 12 * EXAMPLES
+    assert race.looks(100) == race.informative(100) == [] and race.rest(0, 100) is None
+    assert all(race.complete(i) for i in range(12)) and not len(race.open)
 
 
-def test_everybody_gets_a_first_block_before_anyone_gets_a_second() -> None:
+def test_no_cell_is_handed_out_twice_before_anything_is_observed() -> None:
     race = new_race()
-    for params in pool():
-        race.add(params)
-    assert sorted(b.index for b in play(race, outcomes(), 12 * 5)) == list(range(12))
+    observe(race, race.looks(60), outcomes())
+    rest = race.rest(3, 8)
+    blocks = [*race.informative(100), *race.informative(100), *([] if rest is None else [rest])]
+    cells = [(b.index, p) for b in blocks for p in b.positions]
+    assert len(cells) == len(set(cells)) == 208
+    assert race.cells.count.sum() == 60 + 208
 
 
-def test_a_block_is_never_larger_than_what_may_be_read() -> None:
+def test_everybody_gets_one_first_block() -> None:
     race = new_race()
-    race.add({"model": "a"})
-    block = race.next(2)
-    assert block is not None and len(block.positions) == 2
-    assert race.next(0) is None
+    assert sorted(b.index for b in race.looks(12 * 5)) == list(range(12))
+    assert race.looks(100) == []
+
+
+def test_those_added_first_are_looked_at_first_in_their_order() -> None:
+    race = new_race(size=0)
+    for i, params in enumerate(pool()):
+        race.add(params, first=i in (7, 2))
+    assert [b.index for b in race.looks(12 * 5)][:2] == [2, 7]
+
+
+@pytest.mark.parametrize("cells", [0, 1, 2, 7, 19])
+def test_no_more_is_handed_out_than_asked_for(cells: int) -> None:
+    race = new_race()
+    assert size_of(race.looks(cells)) == cells
+    observe(race, race.looks(100), outcomes())
+    assert size_of(race.informative(cells)) == cells
+    assert size_of(filter(None, [race.rest(0, cells)])) == cells
+
+
+def test_the_rest_is_what_a_candidate_lacks() -> None:
+    race = new_race()
+    first = race.looks(5)[0]
+    rest = race.rest(first.index, 1000)
+    assert rest is not None
+    assert sorted([*first.positions, *rest.positions]) == list(range(EXAMPLES))
+    assert race.complete(first.index)
 
 
 def test_the_same_seed_and_cells_lead_to_the_same_blocks() -> None:
     first, second, other = new_race(), new_race(), new_race(seed=1)
-    for race in (first, second, other):
-        for params in pool():
-            race.add(params)
-    table = outcomes()
-    blocks = [play(race, table, 200) for race in (first, second, other)]
+    blocks = [play(race, outcomes(), 200) for race in (first, second, other)]
     assert blocks[0] == blocks[1]
     assert blocks[0] != blocks[2]
     assert first.declare() == second.declare()
 
 
-def test_the_pool_may_grow() -> None:
+def test_the_order_in_which_a_request_comes_back_changes_nothing() -> None:
+    first, second, table = new_race(), new_race(), outcomes()
+    for race, backwards in ((first, False), (second, True)):
+        for _ in range(4):
+            blocks = race.looks(60) or race.informative(60)
+            observe(race, reversed(blocks) if backwards else blocks, table)
+    assert (first.cells.requested == second.cells.requested).all()
+    assert first.informative(30) == second.informative(30)
+    assert first.declare() == second.declare()
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_declaring_or_asking_what_is_expected_changes_no_decision(look: bool) -> None:
+    """Whoever looks at a race, however often, does not change it."""
     race, table = new_race(), outcomes()
-    for params in pool()[:6]:
-        race.add(params)
+    handed = []
+    for _ in range(5):
+        blocks = race.looks(60) or race.informative(40)
+        observe(race, blocks, table)
+        handed.append(blocks)
+        if look:
+            race.declare()
+            race.expected()
+    other = new_race()
+    for blocks in handed:
+        assert (other.looks(60) or other.informative(40)) == blocks
+        observe(other, blocks, table)
+
+
+@pytest.mark.parametrize("waves", [1, 3, 5])
+def test_a_race_that_is_restored_from_its_cells_continues_as_it_would_have(waves: int) -> None:
+    """What a job stores of each wave is enough: the blocks, the values, and what the model had learnt."""
+    race, table = new_race(), outcomes()
+    stored: list[list[Block]] = []
+    for _ in range(waves):
+        stored.append(race.looks(60) or race.informative(40))
+        observe(race, stored[-1], table)
+    restored = new_race()
+    for blocks in stored:
+        restored.request(blocks)
+        observe(restored, blocks, table)
+    restored.kernels, restored.fitted_at = list(race.kernels), race.fitted_at
+    for _ in range(4):
+        expected, found = race.informative(40), restored.informative(40)
+        assert found == expected
+        for one in (race, restored):
+            observe(one, expected, table)
+    assert restored.declare() == race.declare()
+
+
+def test_the_pool_may_grow() -> None:
+    race, table = new_race(size=6), outcomes()
     play(race, table, 10_000)
-    assert race.next(10) is None
+    assert race.looks(10) == race.informative(10) == []
     race.add(pool()[6])
-    block = race.next(10)
-    assert block is not None and block.index == 6
+    assert [b.index for b in race.looks(10)] == [6]
+
+
+def test_a_pool_may_grow_by_params_that_nobody_had_before() -> None:
+    """What the model has learnt of two params serves until the next fit when candidates with a third one join."""
+    race, table = new_race(size=6), outcomes()
+    observe(race, race.looks(60), table)
+    observe(race, race.informative(30), table)
+    for i, params in enumerate(pool()[6:]):
+        race.add({**params, "demos": i % 2, "format": "json" if i % 3 else "chat"})
+    assert len(race.expected()) == 12
+    assert race.declare(refit=False).front
+    assert size_of(race.informative(20)) == 20
+
+
+def test_a_closed_candidate_gets_no_more_cells_and_is_not_declared() -> None:
+    race, table = new_race(), outcomes()
+    observe(race, race.looks(60), table)
+    best = race.declare().recommended
+    assert best is not None
+    race.closed.add(best)
+    assert all(block.index != best for block in [*race.informative(1000), *race.looks(1000)])
+    assert best not in race.declare().front and best not in race.open
 
 
 def test_failed_cells_count_against_nobody() -> None:
     """The best candidate loses half its calls to the infrastructure; its estimate does not fall for it."""
     table = outcomes()
-    race = new_race()
-    for params in pool():
-        race.add(params)
     table[9:, ::2] = np.nan
+    race = new_race()
     play(race, table, 10_000)
     found = race.declare()
     truth = np.nanmean(table[9, :, 0])
@@ -102,17 +206,15 @@ def test_failed_cells_count_against_nobody() -> None:
 
 
 def test_a_candidate_of_which_all_calls_failed_is_not_declared() -> None:
-    race = new_race()
-    index = race.add({"model": "a"})
-    race.observe(index, range(EXAMPLES), np.full((EXAMPLES, 3), np.nan))
+    race = new_race(size=1)
+    race.observe(0, range(EXAMPLES), np.full((EXAMPLES, 3), np.nan))
     found = race.declare()
-    assert found.front == () and found.recommended is None and race.next(5) is None
+    assert found.front == () and found.recommended is None and race.informative(5) == []
 
 
 def test_read_to_the_end_the_estimates_are_the_means() -> None:
     race, table = new_race(), outcomes()
-    for params in pool():
-        index = race.add(params)
+    for index in range(12):
         race.observe(index, range(EXAMPLES), table[index])
     found = race.declare()
     for index in range(12):
@@ -123,19 +225,32 @@ def test_read_to_the_end_the_estimates_are_the_means() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_single_cell_of_a_single_candidate_is_a_front() -> None:
-    race = new_race(budget=1, first=1, block=1)
-    race.add({"model": "a"})
+    race = new_race(size=1, first=1, block=1)
     assert len(play(race, outcomes(), 1)) == 1
     assert race.declare().front == (0,)
 
 
 def test_one_objective_is_enough() -> None:
     table = outcomes()[:, :, :1]
-    race = Race(objectives=(QUALITY,), n_examples=EXAMPLES, seed=0, settings=RaceSettings(budget=120, first=3))
+    race = Race(objectives=(QUALITY,), n_examples=EXAMPLES, seed=0, settings=RaceSettings(first=3, draws=64))
     for params in pool():
         race.add(params)
     play(race, table, 120)
     assert set(race.declare().front) <= {9, 10, 11}
+
+
+def test_the_more_recommending_counts_the_more_cells_go_to_the_best_by_utility() -> None:
+    """Three candidates are best by a utility that is nearly all quality; the cheap ones matter to the front alone."""
+    objectives, cells = (QUALITY, replace(COST, weight=0.02), replace(LATENCY, weight=0.02)), {0.0: 0, 5.0: 0}
+    for weight in cells:
+        for seed in range(2):
+            settings = RaceSettings(first=3, recommend=weight, draws=64)
+            race = Race(objectives=objectives, n_examples=EXAMPLES, seed=seed, settings=settings)
+            for params in pool():
+                race.add(params)
+            play(race, outcomes(seed), 120)
+            cells[weight] += int(race.cells.count[9:].sum())
+    assert cells[5.0] > cells[0.0]
 
 
 def test_near_ties_are_declared_and_not_the_few_whose_expected_values_happen_to_lead() -> None:
@@ -150,7 +265,7 @@ def share_of_equals(seed: int) -> float:
     cost = np.exp(generator.normal(0, 1, n))[:, None] * generator.lognormal(0, 0.2, (n, j))
     seconds = np.exp(generator.normal(0, 1, n))[:, None] * generator.lognormal(0, 0.3, (n, j))
     table = np.stack([score, cost, seconds], axis=-1)
-    settings = RaceSettings(first=2, block=1, budget=budget)
+    settings = RaceSettings(first=2, block=1, draws=64)
     race = Race(objectives=(QUALITY, COST, LATENCY), n_examples=j, seed=seed, settings=settings)
     for i in range(n):
         race.add({"prompt": str(i)})

@@ -202,7 +202,10 @@ class _Progress:
         result = self._runs.run(spaces.alone(self._origin, candidate, part, params))
         (member, *_) = result.report.members or (None,)
         if member is None or member.holdout is None:
-            raise result.error or JobError(f"{model} gave no result: {result.report.stop_reason}")
+            why = result.error or JobError(f"{model} gave no result: {result.report.stop_reason}")
+            if result.capped:
+                raise CapReached(str(why)) from why
+            raise why
         found = self._runs.candidate(result.report.study, member.candidate)
         contender = self._contender(kind, result.report.study, found, member.utility)
         return replace(contender, rejected=rejected, raised=None if raised is None else raised.words)

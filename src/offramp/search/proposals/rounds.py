@@ -106,7 +106,7 @@ class Rounds:
         done, size = self._proposed(), self._size(job)
         if done >= self.part.rounds * size:
             return False
-        enough = len(self.state.tried) >= self.part.every * (done // size + 1)
+        enough = self.state.trials >= self.part.every * (done // size + 1)
         begun = done % size > 0
         return (begun or exhausted or enough) and bool(self.state.report().front)
 

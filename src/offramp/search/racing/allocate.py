@@ -31,13 +31,31 @@ def hypervolume_shares(draws: Draws, grid_points: int) -> Floats:
     """Shape (draws, n): the volume each candidate adds to the other members of the expected front, in each draw."""
     shares = np.zeros(draws.losses.shape[:2])
     expected = front_of(draws.expected)
-    for share, losses in zip(shares, draws.losses, strict=True):
-        candidates = np.union1d(front_of(losses), expected)
+    for share, losses, members in zip(shares, draws.losses, draws.fronts, strict=True):
+        candidates = np.union1d(members, expected)
         reached = covered(losses[candidates], grid_points)
         is_member = np.isin(candidates, expected)
         other_members = reached[is_member].sum(axis=0)[None, :] - (reached & is_member[:, None])
         share[candidates] = (reached & (other_members == 0)).mean(axis=1)
     return shares
+
+
+def best_gains(utilities: Floats) -> Floats:
+    """Shape (draws, n): by how much each candidate is ahead of the best of the others in each draw; 0 where it is not.
+
+    Args:
+        utilities: shape (draws, n).
+    """
+    if utilities.shape[1] < 2:
+        return np.zeros_like(utilities)
+    best = utilities.argmax(axis=1)
+    rows = np.arange(len(utilities))
+    top = utilities[rows, best]
+    without = utilities.copy()
+    without[rows, best] = -np.inf
+    gains = np.zeros_like(utilities)
+    gains[rows, best] = top - without.max(axis=1)
+    return gains
 
 
 def value_of_next_cell(shares: Floats, count: Ints, total: int) -> Floats:

@@ -58,6 +58,14 @@ class Cells:
         self.candidates += 1
         return self.candidates - 1
 
+    def request(self, index: int, positions: ArrayLike) -> None:
+        """Marks cells whose values are on the way."""
+        self._requested[index, np.asarray(positions, dtype=np.int64)] = True
+
+    def forget(self, index: int) -> None:
+        """Cells without a value count as not requested again."""
+        self._requested[index] &= ~np.isnan(self._values[index]).all(axis=1)
+
     def put(self, index: int, positions: ArrayLike, values: ArrayLike) -> None:
         """Stores values of shape (len(positions), m); NaN where an objective is not known.
 

@@ -15,15 +15,17 @@ enough; it seldom names one that is plainly worse than another, and it seldom mi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from offramp.search.racing.model import Posterior
 from offramp.stats.pareto import Bools, Floats, Ints, non_dominated
 
+Packed = NDArray[np.uint64]
 JITTERS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)
 CLOSE = 0.05
 """Share of an objective's span within which candidates count as equal."""
@@ -40,24 +42,34 @@ class Draws:
     Attributes:
         losses: shape (draws, n, m).
         expected: shape (n, m); losses of the expected values, on a span of their own.
+        values: shape (draws, n, m); the drawn means in the objectives' units.
+        fronts: by draw, the candidates that no other one dominates.
     """
 
     losses: Floats
     expected: Floats
+    values: Floats
+    fronts: tuple[Ints, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fronts", tuple(front_of(losses) for losses in self.losses))
 
 
 def draw(
     posteriors: Sequence[Posterior], maximise: Sequence[bool], count: int, generator: np.random.Generator
 ) -> Draws:
     """Joint draws over the candidates; given the cells, objectives are independent of each other."""
-    losses, expected = [], []
+    losses, expected, values = [], [], []
     for posterior, larger_is_better in zip(posteriors, maximise, strict=True):
         noise = generator.standard_normal((count, len(posterior.mean)))
         drawn = posterior.natural(posterior.mean + noise @ _square_root(posterior.covariance).T)
         means = posterior.natural(posterior.mean)
         losses.append(_on_own_span(-drawn if larger_is_better else drawn))
         expected.append(_on_own_span(-means if larger_is_better else means))
-    return Draws(losses=np.stack(losses, axis=-1), expected=np.stack(expected, axis=-1))
+        values.append(drawn)
+    return Draws(
+        losses=np.stack(losses, axis=-1), expected=np.stack(expected, axis=-1), values=np.stack(values, axis=-1)
+    )  # fmt: skip
 
 
 def _on_own_span(values: Floats) -> Floats:
@@ -102,44 +114,78 @@ def _grid(m: int, grid_points: int) -> Floats:
 def near_front(draws: Draws) -> Floats:
     """Shape (n,): in what share of the draws no candidate is better by more than `CLOSE` in every objective."""
     near = np.zeros(draws.losses.shape[1])
-    for losses in draws.losses:
-        front = losses[front_of(losses)]
-        beaten = (front[None, :, :] <= losses[:, None, :] - CLOSE).all(axis=2).any(axis=1)
-        near += ~beaten
+    for losses, members in zip(draws.losses, draws.fronts, strict=True):
+        better = np.ones((len(losses), len(members)), dtype=bool)
+        for objective in range(losses.shape[1]):
+            column = losses[:, objective]
+            better &= column[members][None, :] <= column[:, None] - CLOSE
+        near += ~better.any(axis=1)
     return near / len(draws.losses)
 
 
-def declare_front(draws: Draws, allowed: Bools, *, precision: float, least_gain: float, grid_points: int) -> Ints:
+def declare_front(
+    draws: Draws, allowed: Bools, near: Floats, *, precision: float, least_gain: float, grid_points: int
+) -> Ints:
     """Members of the declared front, in the order in which they were chosen.
 
     Args:
         allowed: shape (n,); who may be a member at all.
+        near: shape (n,); what `near_front` says of the same draws.
         precision: the least expected share of members on the true front or close to it.
         least_gain: the least that another member has to add, as a share of the volume covered so far.
     """
-    near = near_front(draws)
     candidates = _candidates(draws, allowed)
-    reached = np.concatenate([covered(losses[candidates], grid_points) for losses in draws.losses], axis=1)
+    trust = near[candidates]
+    trusted = trust >= min(precision, float(near[candidates].max()))
+    reached = np.concatenate([_packed(losses[candidates], grid_points) for losses in draws.losses], axis=1)
+    volume = np.zeros(reached.shape[1], dtype=np.uint64)
+    at_most = _counts(reached)
     chosen: list[int] = []
-    volume = np.zeros(reached.shape[1], dtype=bool)
-    remaining = list(range(len(candidates)))
-    while remaining:
-        gains = (reached[remaining] & ~volume).mean(axis=1)
-        trust = (near[candidates[chosen]].sum() + near[candidates[remaining]] + SPARE) / (len(chosen) + 1)
-        gains[(trust < precision) & (near[candidates[remaining]] < min(precision, near[candidates].max()))] = -1.0
-        best = int(np.argmax(gains))
-        if chosen and gains[best] <= least_gain * volume.mean():
+    while len(chosen) < len(candidates):
+        allows = (trust[chosen].sum() + trust + SPARE) / (len(chosen) + 1) >= precision
+        best, gain = _most_added(reached, volume, at_most, allows | trusted)
+        if best is None or (chosen and gain <= least_gain * _counts(volume[None, :])[0]):
             break
-        volume |= reached[remaining[best]]
-        chosen.append(remaining.pop(best))
+        volume |= reached[best]
+        at_most[best] = -1
+        chosen.append(best)
     return np.asarray(candidates[chosen], dtype=np.int64)
+
+
+def _most_added(reached: Packed, volume: Packed, at_most: Ints, eligible: Bools) -> tuple[int | None, int]:
+    """The first of the eligible rows that add most points to the volume, and how many; None where none is left.
+
+    A row never adds more than it added to a smaller volume (`at_most`, brought up to date here; -1 for those already
+    chosen), so most rows need not be counted again.
+    """
+    rows = np.flatnonzero(eligible & (at_most >= 0))
+    best, gain = None, -1
+    for row in rows[np.argsort(-at_most[rows], kind="stable")].tolist():
+        if at_most[row] < gain:
+            break
+        at_most[row] = int(np.bitwise_count(reached[row] & ~volume).sum(dtype=np.int64))
+        if at_most[row] > gain or (at_most[row] == gain and best is not None and row < best):
+            best, gain = row, int(at_most[row])
+    return best, gain
+
+
+def _packed(losses: Floats, grid_points: int) -> Packed:
+    """`covered`, 64 points in one number; points beyond the grid are covered by nobody."""
+    packed = np.packbits(covered(losses, grid_points), axis=1)
+    padded = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))
+    return np.ascontiguousarray(padded).view(np.uint64)
+
+
+def _counts(packed: Packed) -> Ints:
+    """Shape (rows,): how many points each row covers."""
+    return np.asarray(np.bitwise_count(packed).sum(axis=1, dtype=np.int64))
 
 
 def _candidates(draws: Draws, allowed: Bools) -> Ints:
     """The allowed ones on the expected front, or on more than `SELDOM` of the draws' fronts; else all allowed ones."""
     times = np.zeros(len(allowed))
-    for losses in draws.losses:
-        times[front_of(losses)] += 1
+    for members in draws.fronts:
+        times[members] += 1
     times[front_of(draws.expected)] = len(draws.losses)
     candidates = np.flatnonzero((times > SELDOM * len(draws.losses)) & allowed)
     return candidates if len(candidates) else np.flatnonzero(allowed)

@@ -56,14 +56,15 @@ def posterior_of(cells: Floats, features: Features, *, positive: bool, kernel: K
 
     Args:
         cells: shape (n, j); NaN where not known.
-        kernel: from before; fitted again where it is None or `refit` is set.
+        kernel: from before; fitted again where it is None, of fewer params than the pool has by now, or `refit` is set.
     """
+    refit = refit or kernel is None or len(kernel.irrelevance) != features.n_params
     summarise = multiplicative if positive else additive
     statistics = summarise(cells)
     fitted = _fitted(statistics, features, kernel) if refit or kernel is None else kernel
     for _ in range(TURNS):
         statistics = summarise(cells, _joint(statistics, features, fitted, with_covariance=False)[0])
-    if refit or kernel is None:
+    if refit:
         fitted = _fitted(statistics, features, fitted)
     mean, covariance = _joint(statistics, features, fitted)
     return Posterior(mean=mean, covariance=covariance, positive=positive, kernel=fitted)

@@ -4,21 +4,22 @@ The contract, for recorded tables and live calls alike:
 
     race = Race(objectives=(QUALITY, COST, LATENCY), n_examples=100, seed=0)
     index = race.add(params)                          # at any time; the pool may grow while racing
-    while (block := race.next(max_cells)) is not None:
+    for block in race.looks(cells) + race.informative(cells):
         race.observe(block.index, block.positions, values)    # shape (cells, objectives); NaN rows have no value
     race.declare()                                    # front, recommendation, estimates: at any time
 
-`next` hands out every first block before anything else, then the block that may tell most about the front, and None
-once every candidate is complete. It never stops anyone: a caller with a budget of cells stops when that is spent, and
-takes what is declared.
+Blocks are requested as they are handed out: no cell comes twice, and blocks may be observed later, together with others
+and in any order. `plan.py` says how many cells go to which of these. A candidate that is closed gets no more cells.
 
-Invariant: what is handed out and declared depends on the seed, the params and the observed cells alone. The same cells
-observed in the same order, with the same calls of `next`, lead to the same decisions.
+Invariant: what is handed out and declared depends on the seed, the params, what was requested and what was observed,
+and on `kernels` and `fitted_at` as the last allocation left them. The order in which values came back does not matter,
+and declaring changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 
@@ -27,7 +28,7 @@ from numpy.typing import ArrayLike
 from threadpoolctl import ThreadpoolController
 
 from offramp.records import Scalar
-from offramp.search.racing.allocate import hypervolume_shares, next_positions, start_of, value_of_next_cell
+from offramp.search.racing.allocate import best_gains, hypervolume_shares, next_positions, start_of, value_of_next_cell
 from offramp.search.racing.cells import Cells
 from offramp.search.racing.front import Draws, declare_front, draw, near_front
 from offramp.search.racing.kernel import Features, Kernel, features_of
@@ -35,8 +36,8 @@ from offramp.search.racing.model import Posterior, posterior_of
 from offramp.search.racing.settings import Block, DeclaredFront, Estimate, RaceObjective, RaceSettings
 from offramp.stats.pareto import Bools, Floats, Ints, non_dominated
 
-FINAL_DRAWS = 4
-"""A front is declared from this many times the draws of an allocation."""
+LEAST_PRICE = 1e-12
+"""Units that a cell takes at least, so that a free candidate is worth most and not infinitely much."""
 REFIT = 1.25
 """The kernels are fitted again when the number of cells has grown by this factor."""
 
@@ -49,26 +50,38 @@ class Race:
         n_examples: size of the example set; positions are 0..n_examples - 1.
         seed: of the shared example order and of all draws.
         settings: None for the defaults.
+        order: the shared order of examples; a seeded one for None.
+
+    Attributes:
+        pool: params of the candidates, by index.
+        closed: indices of candidates that get no more cells and are not declared.
+        kernels, fitted_at: what the model learnt last, by objective, and from how many cells.
     """
 
     def __init__(
-        self, *, objectives: Sequence[RaceObjective], n_examples: int, seed: int, settings: RaceSettings | None = None
-    ) -> None:
+        self, *, objectives: Sequence[RaceObjective], n_examples: int, seed: int,
+        settings: RaceSettings | None = None, order: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         self.objectives, self.seed = tuple(objectives), seed
         self.settings = settings or RaceSettings()
         self.order: Ints = np.random.default_rng([seed, 0]).permutation(n_examples)
+        if order is not None:
+            self.order = np.asarray(order, dtype=np.int64)
         self.cells = Cells(n_examples, len(self.objectives))
         self.pool: list[Mapping[str, Scalar]] = []
-        self._starts: dict[int, int] = {}
-        self._kernels: list[Kernel | None] = [None] * len(self.objectives)
-        self._fitted_at = self._next_ranking_at = 0
-        self._ranking: list[int] = []
+        self.closed: set[int] = set()
+        self.kernels: list[Kernel | None] = [None] * len(self.objectives)
+        self.fitted_at = 0
+        self._first: list[int] = []
         self._coded: Features | None = None
 
-    def add(self, params: Mapping[str, Scalar]) -> int:
-        """Adds a candidate and returns its index, counted from 0."""
+    def add(self, params: Mapping[str, Scalar], *, first: bool = False) -> int:
+        """Adds a candidate and returns its index, counted from 0; `first`: it is looked at before the others."""
         self.pool.append(dict(params))
-        return self.cells.add()
+        index = self.cells.add()
+        if first:
+            self._first.append(index)
+        return index
 
     def observe(self, index: int, positions: ArrayLike, values: ArrayLike) -> None:
         """Takes what came back for some cells.
@@ -79,37 +92,96 @@ class Race:
         """
         self.cells.put(index, positions, values)
 
+    def request(self, blocks: Iterable[Block]) -> None:
+        """Marks the cells of blocks that were handed out before, such as by an earlier run of a job."""
+        for block in blocks:
+            self.cells.request(block.index, block.positions)
+
     def complete(self, index: int) -> bool:
         """Whether every cell of a candidate was requested."""
         return bool(self.cells.complete[index])
 
-    def next(self, max_cells: int) -> Block | None:
-        """The cells to run next, at most `max_cells`; None when no candidate has any left, or `max_cells` is 0."""
-        if max_cells < 1 or self.cells.complete.all():
-            return None
-        index = self._untried()
-        if index is None:
-            with _one_thread():
-                index = self._most_informative()
-        size = self.settings.block if self.cells.count[index] else self.settings.first
-        features = self._features()
-        start = self._starts.setdefault(index, start_of(index, len(self.order), features))
-        positions = next_positions(
-            index, np.roll(self.order, -start), self.cells.requested, features, self._kernels[0], min(size, max_cells)
-        )
-        return Block(index=index, positions=positions)
+    @property
+    def open(self) -> Ints:
+        """Indices of candidates that may get more cells."""
+        return np.array([i for i in np.flatnonzero(~self.cells.complete) if i not in self.closed], dtype=np.int64)
 
-    def declare(self) -> DeclaredFront:
-        """The front as it would be declared now, over the candidates with a known cell."""
-        known = self.cells.known
-        if not known.any():
-            return DeclaredFront(front=(), recommended=None, estimates={}, trust={})
+    def looks(self, cells: int, unit: Floats | None = None, units: float = math.inf) -> list[Block]:
+        """First blocks of candidates that have none, for at most so many cells: those added `first`, then any.
+
+        Args:
+            unit, units: as for `informative`.
+        """
+        blocks: list[Block] = []
+        price, too_expensive = self._price(unit), set[int]()
+        while cells > 0 and (index := self._unseen(too_expensive)) is not None:
+            size = int(min(self.settings.first, cells, _affordable(units, price)[index]))
+            if size < 1:
+                too_expensive.add(index)
+                continue
+            blocks.append(self._block(index, size))
+            cells -= size
+            units -= size * float(price[index])
+        return blocks
+
+    def informative(self, cells: int, unit: Floats | None = None, units: float = math.inf) -> list[Block]:
+        """Blocks for at most so many cells, of the candidates whose next cells may tell most per unit of the budget.
+
+        Args:
+            unit: shape (n,); what a cell of each candidate takes of the budget; None where all take 1.
+            units: what all blocks together may take.
+        """
+        lacking = np.zeros(len(self.pool), dtype=np.int64)
+        lacking[self.open] = (len(self.order) - self.cells.count)[self.open]
+        price = self._price(unit)
+        if cells < 1 or not np.minimum(lacking, _affordable(units, price)).any():
+            return []
         with _one_thread():
-            return self._declare(known)
+            per_unit = self._spread() / price
+        count, handed, order = self.cells.count, np.zeros_like(lacking), dict[int, None]()
+        while cells > 0 and (able := np.minimum(lacking - handed, _affordable(units, price))).any():
+            value = np.where(able > 0, value_of_next_cell(per_unit, count + handed, len(self.order)), -1.0)
+            index = int(np.argmax(value))
+            if value[index] <= 0:
+                anyone = np.random.default_rng([self.seed, 2, int((count + handed).sum())])
+                index = int(anyone.choice(np.flatnonzero(able)))
+            size = int(min(self.settings.block, cells, able[index]))
+            handed[index] += size
+            cells -= size
+            units -= size * float(price[index])
+            order[index] = None
+        return [self._block(index, int(handed[index])) for index in order]
 
-    def _declare(self, known: Bools) -> DeclaredFront:
-        posteriors = self._posteriors(refit=True)
-        draws = self._draws(posteriors, FINAL_DRAWS * self.settings.draws)
+    def rest(self, index: int, cells: int) -> Block | None:
+        """The cells that a candidate lacks, at most so many; None where it lacks none."""
+        return None if cells < 1 or self.complete(index) else self._block(index, cells)
+
+    def declare(self, *, refit: bool = True) -> DeclaredFront:
+        """The front as it would be declared now, over the candidates with a known cell.
+
+        Declaring changes nothing in the race, so that it decides the same however often anyone looks.
+
+        Args:
+            refit: whether the model is fitted to all cells so far; otherwise it is the one of the last allocation.
+        """
+        known = self.cells.known
+        for index in self.closed:
+            known[index] = False
+        if not known.any():
+            return DeclaredFront(front=(), recommended=None, by_gain=(), estimates={}, trust={})
+        with _one_thread():
+            return self._declare(known, refit=refit)
+
+    def expected(self) -> Floats:
+        """Shape (n, objectives): what each candidate's means are expected to be, in the objectives' units."""
+        with _one_thread():
+            posteriors = self._posteriors(refit=False)
+        return np.stack([posterior.natural(posterior.mean) for posterior in posteriors], axis=1)
+
+    def _declare(self, known: Bools, *, refit: bool) -> DeclaredFront:
+        posteriors = self._posteriors(refit=refit)
+        draws = self._draws(posteriors)
+        trust, utility = near_front(draws), self._utility(posteriors)
         estimates = {
             int(i): {
                 objective.name: self._estimate(posterior, int(i), m)
@@ -117,17 +189,16 @@ class Race:
             }
             for i in np.flatnonzero(known)
         }
-        if self.cells.complete.all():
+        if self.cells.complete[known].all() and not len(self.open):
             front = self._exact_front(estimates)
         else:
             front = declare_front(
-                draws, known, precision=self.settings.precision, least_gain=self.settings.least_gain,
+                draws, known, trust, precision=self.settings.precision, least_gain=self.settings.least_gain,
                 grid_points=self.settings.grid_points,
             )  # fmt: skip
-        trust, utility = near_front(draws), self._utility(posteriors)
         ordered = sorted(front.tolist(), key=lambda i: (-utility[i], i))
         return DeclaredFront(
-            front=tuple(ordered), recommended=ordered[0], estimates=estimates,
+            front=tuple(ordered), recommended=ordered[0], by_gain=tuple(front.tolist()), estimates=estimates,
             trust={i: float(trust[i]) for i in ordered},
         )  # fmt: skip
 
@@ -137,15 +208,25 @@ class Race:
         points = [[estimates[i][o.name].mean for o in self.objectives] for i in known]
         return np.array(known)[non_dominated(points, maximise=[o.maximise for o in self.objectives])]
 
-    def _untried(self) -> int | None:
-        """The next candidate without a cell, while first blocks may still be handed out."""
-        untried = np.flatnonzero((self.cells.count == 0) & ~self.cells.complete)
-        budget, used = self.settings.budget, int(self.cells.count.sum())
-        if not len(untried) or (budget is not None and used + self.settings.first > self.settings.first_share * budget):
+    def _price(self, unit: Floats | None) -> Floats:
+        """Shape (n,): what a cell of each candidate takes of the budget, above 0."""
+        return np.ones(len(self.pool)) if unit is None else np.maximum(np.asarray(unit, dtype=np.float64), LEAST_PRICE)
+
+    def _unseen(self, without: Container[int]) -> int | None:
+        """The next candidate without a cell: those added first in their order, then any."""
+        unseen = [i for i in self.open.tolist() if not self.cells.count[i] and i not in without]
+        if not unseen:
             return None
-        if budget is None:
-            return int(untried[0])
-        return int(np.random.default_rng([self.seed, 1, len(untried)]).choice(untried))
+        ahead = next((i for i in self._first if i in unseen), None)
+        return ahead if ahead is not None else int(np.random.default_rng([self.seed, 1, len(unseen)]).choice(unseen))
+
+    def _block(self, index: int, size: int) -> Block:
+        """A block that is requested from here on."""
+        features = self._features()
+        order = np.roll(self.order, -start_of(index, len(self.order), features))
+        positions = next_positions(index, order, self.cells.requested, features, self.kernels[0], size)
+        self.cells.request(index, positions)
+        return Block(index=index, positions=positions)
 
     def _features(self) -> Features:
         """Those of the pool as it is now."""
@@ -153,48 +234,46 @@ class Race:
             self._coded = features_of(self.pool)
         return self._coded
 
-    def _most_informative(self) -> int:
-        """The candidate whose next block may tell most about the front; at random once none may tell anything."""
-        used = int(self.cells.count.sum())
-        if used >= self._next_ranking_at:
-            self._rank(used)
-        self._ranking = [i for i in self._ranking if not self.complete(i)]
-        if self._ranking:
-            return self._ranking.pop(0)
-        return int(np.random.default_rng([self.seed, 2, used]).choice(np.flatnonzero(~self.cells.complete)))
-
-    def _rank(self, used: int) -> None:
-        posteriors = self._posteriors(refit=used >= REFIT * self._fitted_at)
-        draws = self._draws(posteriors, self.settings.draws)
+    def _spread(self) -> Floats:
+        """Shape (draws, n): what each candidate is worth in each draw: to the front, and to the recommendation."""
+        used = self._used()
+        refit = used >= REFIT * self.fitted_at
+        posteriors = self._posteriors(refit=refit)
+        self.kernels = [posterior.kernel for posterior in posteriors]
+        self.fitted_at = used if refit else self.fitted_at
+        draws = self._draws(posteriors)
         shares = hypervolume_shares(draws, self.settings.grid_points)
-        value = value_of_next_cell(shares, self.cells.count, len(self.order))
-        self._ranking = [int(i) for i in np.argsort(-value, kind="stable") if value[i] > 0]
-        self._next_ranking_at = used + max(self.settings.block, int(self.settings.patience * used))
+        gains = best_gains(self._utilities(draws.values)) / (sum(o.weight for o in self.objectives) or 1.0)
+        return np.asarray(shares + self.settings.recommend * gains)
+
+    def _used(self) -> int:
+        """Cells with a known value."""
+        return int((~np.isnan(self.cells.values).all(axis=2)).sum())
 
     def _posteriors(self, *, refit: bool) -> list[Posterior]:
         features, values = self._features(), self.cells.values
-        posteriors = [
+        return [
             posterior_of(
-                values[:, :, m], features, positive=objective.positive, kernel=self._kernels[m], refit=refit
+                values[:, :, m], features, positive=objective.positive, kernel=self.kernels[m], refit=refit
             )
             for m, objective in enumerate(self.objectives)
         ]  # fmt: skip
-        if refit:
-            self._fitted_at = int(self.cells.count.sum())
-        self._kernels = [posterior.kernel for posterior in posteriors]
-        return posteriors
 
-    def _draws(self, posteriors: Sequence[Posterior], count: int) -> Draws:
+    def _draws(self, posteriors: Sequence[Posterior]) -> Draws:
         generator = np.random.default_rng([self.seed, 3, int(self.cells.count.sum()), len(self.pool)])
-        return draw(posteriors, [o.maximise for o in self.objectives], count, generator)
+        return draw(posteriors, [o.maximise for o in self.objectives], self.settings.draws, generator)
 
     def _utility(self, posteriors: Sequence[Posterior]) -> Floats:
-        """Shape (n,): weighted sum of the expected values, each scaled to 0..1 with 1 best."""
-        total = np.zeros(len(self.pool))
-        for objective, posterior in zip(self.objectives, posteriors, strict=True):
-            values = posterior.natural(posterior.mean)
-            worst, best = objective.scale or (values.min(), values.max())[:: 1 if objective.maximise else -1]
-            total += objective.weight * np.clip((values - worst) / ((best - worst) or 1.0), 0.0, 1.0)
+        """Shape (n,): that of the expected values."""
+        return np.asarray(self._utilities(np.stack([p.natural(p.mean) for p in posteriors], axis=-1)[None])[0])
+
+    def _utilities(self, values: Floats) -> Floats:
+        """Weighted sum over the last axis, each objective scaled to 0..1 with 1 best."""
+        total = np.zeros(values.shape[:-1])
+        for m, objective in enumerate(self.objectives):
+            column = values[..., m]
+            worst, best = objective.scale or (column.min(), column.max())[:: 1 if objective.maximise else -1]
+            total = total + objective.weight * np.clip((column - worst) / ((best - worst) or 1.0), 0.0, 1.0)
         return total
 
     def _estimate(self, posterior: Posterior, index: int, objective: int) -> Estimate:
@@ -202,6 +281,11 @@ class Race:
         if self.complete(index) and not np.isnan(values).any():
             return Estimate(mean=float(values.mean()), sd=0.0)
         return Estimate(mean=float(posterior.natural(posterior.mean[index])), sd=posterior.sd(index))
+
+
+def _affordable(units: float, price: Floats) -> Ints:
+    """Shape (n,): how many cells of each candidate so many units pay for."""
+    return np.asarray(np.clip(units / price + 1e-6, 0.0, 1e9), dtype=np.int64)
 
 
 @contextmanager

@@ -27,6 +27,8 @@ class RaceObjective:
     scale: tuple[float, float] | None = None
 
 
+OPEN_BLOCK = 2
+"""Cells of first and later blocks in a pool that cannot be listed: the fewer, the more candidates are looked at."""
 QUALITY = RaceObjective(name="quality", maximise=True, positive=False)
 COST = RaceObjective(name="cost_usd", maximise=False, positive=True)
 LATENCY = RaceObjective(name="latency_s", maximise=False, positive=True)
@@ -39,24 +41,21 @@ class RaceSettings:
     Attributes:
         first: cells in a candidate's first block.
         block: cells in each later block.
-        first_share: the largest share of `budget` that first blocks may use, where the pool is too large to give every
-            candidate one; has no effect without `budget`.
-        budget: cells available in all; None for every cell of every candidate.
         precision: expected share of the declared front that is on the true front or close to it.
         least_gain: a candidate that adds less than this share of the hypervolume is not worth declaring.
-        draws: posterior draws behind each decision. grid_points: points that a hypervolume is counted on.
-        patience: the model is updated when the number of cells has grown by this share.
+        draws: posterior draws behind each decision: with few, a candidate that is seldom on the front but matters much
+            there is overlooked. grid_points: points that a hypervolume is counted on.
+        recommend: how much being the best by utility (0..1) counts beside what a candidate adds to the front; 0 for
+            nothing.
     """
 
     first: int = 5
     block: int = 5
-    first_share: float = 0.7
-    budget: int | None = None
     precision: float = 0.96
     least_gain: float = 1e-4
-    draws: int = 64
+    draws: int = 256
     grid_points: int = 1024
-    patience: float = 0.04
+    recommend: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +86,13 @@ class DeclaredFront:
     Attributes:
         front: indices of the members, highest expected utility first.
         recommended: the first of them; None before any cell is known.
+        by_gain: the members, each the one that adds most to those before it.
         estimates: by index, then by objective name; for every candidate that has a known cell.
         trust: by index of a member: the probability that it is on the true front or close to it.
     """
 
     front: tuple[int, ...]
     recommended: int | None
+    by_gain: tuple[int, ...]
     estimates: Mapping[int, Mapping[str, Estimate]]
     trust: Mapping[int, float]

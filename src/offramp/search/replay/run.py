@@ -5,6 +5,7 @@ Invariant: the race sees the params, the number of examples, and the outcomes of
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +15,33 @@ import numpy as np
 
 from offramp.errors import UsageError, problem
 from offramp.records import Objective, Scalar, Split
-from offramp.search.racing import COST, LATENCY, QUALITY, DeclaredFront, Race, RaceObjective, RaceSettings
+from offramp.search.racing import (
+    COST,
+    LATENCY,
+    QUALITY,
+    Allowance,
+    DeclaredFront,
+    Planner,
+    Race,
+    RaceObjective,
+    RaceSettings,
+    Wave,
+)
+from offramp.search.racing.waves import run_waves
 from offramp.search.replay.table import OUTCOMES, PaidCells, RecordedTable, read_table
+from offramp.stats.pareto import Floats
 from offramp.study.domain.objectives import reweighted
 
 NAMES = ("quality", "cost_usd", "latency_s")
 """What is reported, in the order of the table's outcomes."""
 WEIGHTS: Mapping[str, float] = {"quality": 0.7, "cost": 0.15, "latency": 0.15}
 """Those of a space file that states none."""
+WAVE = 8
+"""Cells of the first waves."""
 FIRST_SHARE = 0.2
 """Share of the cells that first blocks use, where the pool allows it."""
+COMPLETED_SHARE = 0.05
+"""Share of the cells that completing the recommended candidate may take at most."""
 
 Aggregate = dict[str, float | None]
 
@@ -105,18 +123,37 @@ def replay(
     return _report(race, search, splits.get(Split.HOLDOUT) if verify else None, seed)
 
 
-def race_over_table(table: RecordedTable, objectives: Sequence[RaceObjective], cap: int, seed: int) -> Race:
+def race_over_table(
+    table: RecordedTable, objectives: Sequence[RaceObjective], cap: int, seed: int, *, wave: int = WAVE
+) -> Race:
     """A race over a table's candidates that has ended because `cap` cells were read, or all there are."""
     n, j = len(table.pool), len(table.examples)
     first = max(1, min(j, round(FIRST_SHARE * cap / n)))
-    settings = RaceSettings(first=first, block=max(1, first // 2), budget=cap)
+    settings = RaceSettings(first=first, block=max(1, first // 2))
     race = Race(objectives=objectives, n_examples=j, seed=seed, settings=settings)
     for params in table.pool:
         race.add(params)
     paid = PaidCells(table, cap)
-    while (block := race.next(paid.remaining)) is not None:
-        race.observe(block.index, block.positions, paid.read(block.index, block.positions))
+    planner = Planner(
+        race=race, wave=wave, kept_share=0.0, recommended_share=COMPLETED_SHARE,
+        allowance=lambda: Allowance(total=cap, left=cap - int(race.cells.count.sum())),
+    )  # fmt: skip
+    asyncio.run(run_waves(planner, _Reading(paid)))
     return race
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A table in place of the transport."""
+
+    paid: PaidCells
+
+    async def run(self, wave: Wave) -> list[Floats]:
+        """The values of a wave's blocks."""
+        return [self.paid.read(block.index, block.positions) for block in wave.blocks]
+
+    def observed(self, wave: Wave) -> None:
+        """Nothing else to do."""
 
 
 def _objectives(outcomes: Sequence[str], weights: Mapping[str, float] | None) -> tuple[RaceObjective, ...]:

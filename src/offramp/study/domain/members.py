@@ -248,13 +248,15 @@ def _not_dominated(members: Sequence[Member], objectives: Sequence[Objective], s
 
 
 def recommend(front: Sequence[Member]) -> Member | None:
-    """The member of the highest utility; among equals the better, then the cheaper one. None for an empty front."""
-    known = [member for member in front if member.utility is not None]
-    if not known:
-        return None
-    return min(
-        known, key=lambda m: (-round(m.utility or 0.0, 9), -(m.ranked.quality or 0.0), m.cost_usd or 0.0, m.candidate)
-    )
+    """The member of the highest utility; among equals the better, the cheaper one, then what runs today.
+
+    None for an empty front.
+    """
+
+    def order(m: Member) -> tuple[float, float, float, bool, str]:
+        return -round(m.utility or 0.0, 9), -(m.ranked.quality or 0.0), m.cost_usd or 0.0, not m.incumbent, m.candidate
+
+    return min((member for member in front if member.utility is not None), key=order, default=None)
 
 
 def knee_of(front: Sequence[Member], objectives: Sequence[Objective]) -> Member | None:

@@ -1,0 +1,170 @@
+"""What a search may still use of its caps, in cells or in USD, whichever is tighter.
+
+Used is counted from the results that the race has observed, and what is on its way from what a cell usually takes, so
+that it does not matter which reply came first. Only time is read from the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from offramp.job.clock import Clock
+from offramp.records import Candidate, Purpose, Result, ResultState
+from offramp.search.holdout_reserve import HoldoutReserve
+from offramp.search.judging import Judges
+from offramp.search.outcome import Options
+from offramp.search.racing import Allowance, Race
+from offramp.search.state import StudyState
+from offramp.stats.pareto import Floats
+from offramp.store.ledger import Effort, StudyEffort
+
+MOST_CELLS = 1e9
+FEWEST = 3
+"""Cells of a candidate that say what one costs; before, it is what one of its model does."""
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Sums over observed cells."""
+
+    n: int = 0
+    usd: float = 0.0
+    priced: int = 0
+    answers: int = 0
+
+    def add(self, result: Result) -> None:
+        self.n += 1
+        self.answers += result.calls + result.cached_calls
+        if result.cost_usd is not None:
+            self.usd += result.cost_usd
+            self.priced += 1
+
+
+@dataclass(slots=True, kw_only=True)
+class SearchAllowance:
+    """What remains for the search of one job.
+
+    Attributes:
+        candidates: by index in the race.
+    """
+
+    options: Options
+    state: StudyState
+    reserve: HoldoutReserve
+    effort: StudyEffort
+    clock: Clock
+    race: Race
+    candidates: Sequence[Candidate]
+    _judges: Judges = field(init=False)
+    _all: _Sums = field(init=False, default_factory=_Sums)
+    _by_candidate: dict[str, _Sums] = field(init=False, default_factory=dict)
+    _by_model: dict[str, _Sums] = field(init=False, default_factory=dict)
+    _calls: float = field(init=False, default=0.0)
+    _usd: float = field(init=False, default=0.0)
+    _observed: int = field(init=False, default=0)
+    _began_s: float = field(init=False)
+    _ran: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._judges, self._began_s = Judges(self.state.job), self.clock.elapsed_s
+
+    def observe(self, candidate: Candidate, results: Sequence[Result]) -> None:
+        """Counts results that the race knows from here on."""
+        judging = self._judges.take(self.effort.by_purpose.get(Purpose.JUDGE, Effort()))
+        for result in results:
+            if result.state is ResultState.INFRASTRUCTURE_ERROR:
+                self._calls += result.calls
+                continue
+            for sums in (
+                self._all, self._by_candidate.setdefault(candidate.id, _Sums()),
+                self._by_model.setdefault(candidate.model, _Sums()),
+            ):  # fmt: skip
+                sums.add(result)
+            answers = result.calls + result.cached_calls
+            asked = result.calls / answers if answers else 0.0
+            self._calls += result.calls + (judging.judges if asked else 0)
+            self._usd += asked * ((result.cost_usd or 0.0) + judging.usd)
+
+    def observed(self, cells: int) -> None:
+        """So many cells more have come back."""
+        self._observed += cells
+
+    def ran(self) -> None:
+        """One more cell was run now."""
+        self._ran += 1
+
+    def __call__(self) -> Allowance:
+        """What may still be used now: of the cap that is nearest."""
+        found = self._by_cap()
+        return found[self._nearest(found)] if found else Allowance()
+
+    def tightest(self) -> str:
+        """The word for the cap that is nearest; there is one at least."""
+        return self._nearest(self._by_cap())
+
+    def _nearest(self, found: Mapping[str, Allowance]) -> str:
+        return min(found, key=lambda word: found[word].cells(found[word].left or 0.0))
+
+    def _by_cap(self) -> dict[str, Allowance]:
+        options, found = self.options, dict[str, Allowance]()
+        kept_usd, kept_calls = self.reserve.kept
+        pending = int(self.race.cells.count.sum()) - self._observed
+        judging = self._judges.take(self.effort.by_purpose.get(Purpose.JUDGE, Effort()))
+        if options.calls is not None:
+            each = self._answers_each() + judging.judges
+            total = options.calls - kept_calls - self._other_calls()
+            found["budget_calls"] = Allowance(total=total / each, left=(total - self._calls) / each - pending)
+        if options.usd is not None:
+            unit = self._usd_each(judging.usd)
+            typical = float(np.median(unit)) if len(unit) else 0.0
+            total = options.usd - kept_usd - self._other_usd()
+            left = total - self._usd - pending * typical
+            found["budget_usd"] = Allowance(total=total, left=left, unit=unit if typical > 0 else None)
+        if options.minutes is not None:
+            left_s = max(0.0, (self.clock.remaining_s or 0.0) - self.clock.reserved_s)
+            each_s = (self.clock.elapsed_s - self._began_s) / self._ran if self._ran else 0.0
+            found["minutes"] = Allowance(left=MOST_CELLS if each_s <= 0 else min(MOST_CELLS, left_s / each_s - pending))
+        return found
+
+    def fits(self, index: int) -> bool:
+        """Whether a candidate can be completed and then evaluated on the holdout, with what is left of the money."""
+        if self.options.usd is None:
+            return True
+        allowance, unit = self(), float(self._usd_each(0.0)[index])
+        lacks = len(self.race.order) - int(self.race.cells.count[index])
+        return allowance.unit is None or self.reserve.beyond_usd(unit) + lacks * unit <= (allowance.left or 0.0)
+
+    def _answers_each(self) -> float:
+        return max(float(self.state.job.predictors), self._all.answers / self._all.n if self._all.n else 0.0)
+
+    def _usd_each(self, judging_usd: float) -> Floats:
+        """Shape (n,): USD of a cell of each candidate, its judge included."""
+        overall = self._all.usd / self._all.priced if self._all.priced else 0.0
+        return np.array([self._usd_of(candidate, overall) + judging_usd for candidate in self.candidates])
+
+    def _usd_of(self, candidate: Candidate, overall: float) -> float:
+        own, model = self._by_candidate.get(candidate.id), self._by_model.get(candidate.model)
+        for sums in (own if own is not None and own.priced >= FEWEST else None, model):
+            if sums is not None and sums.priced:
+                return sums.usd / sums.priced
+        return overall
+
+    def _other_calls(self) -> float:
+        """Attempts that were neither a candidate's nor its judge's: proposals."""
+        return sum(e.attempts for p, e in self.effort.by_purpose.items() if p not in (Purpose.PROGRAM, Purpose.JUDGE))
+
+    def _other_usd(self) -> float:
+        prices = {name: model.price for name, model in self.state.job.models.items()}
+        used: list[Mapping[str, object]] = [
+            e.usage for p, e in self.effort.by_purpose.items() if p not in (Purpose.PROGRAM, Purpose.JUDGE)
+        ]
+        costs = [
+            price.cost_usd(usage) or 0.0  # type: ignore[arg-type]
+            for by_model in used
+            for name, usage in by_model.items()
+            if (price := prices.get(name)) is not None
+        ]
+        return sum(costs)

@@ -1,0 +1,93 @@
+"""Where the budget is money, a cell is worth what it may tell per dollar."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+import pytest
+
+from offramp.search.racing import COST, QUALITY, Allowance, Planner, Race, RaceSettings
+from offramp.search.racing.allocate import value_of_next_cell
+from offramp.stats import hypervolume
+
+CANDIDATES, EXAMPLES = 30, 40
+
+
+def outcomes(seed: int) -> np.ndarray:
+    """Quality and cost; prices range over two orders of magnitude, and better candidates tend to be more expensive."""
+    generator = np.random.default_rng(seed)
+    level = generator.uniform(0.1, 0.9, CANDIDATES)
+    price = np.exp(2.0 * level + generator.normal(0.0, 1.2, CANDIDATES))
+    score = (generator.random((CANDIDATES, EXAMPLES)) < level[:, None]).astype(float)
+    return np.stack([score, price[:, None] * generator.lognormal(0, 0.2, (CANDIDATES, EXAMPLES))], axis=-1)
+
+
+def new_race(seed: int) -> Race:
+    few = RaceSettings(first=2, block=2, draws=24, grid_points=256)
+    race = Race(objectives=(QUALITY, COST), n_examples=EXAMPLES, seed=seed, settings=few)
+    for i in range(CANDIDATES):
+        race.add({"prompt": f"p{i}"})
+    return race
+
+
+def raced(seed: int, cap: float, *, by_price: bool) -> float:
+    """Share of the true hypervolume declared for so much money; `by_price` or as if all cells cost the same."""
+    table, race = outcomes(seed), new_race(seed)
+
+    def allowance() -> Allowance:
+        spent = float(table[..., 1][race.cells.requested].sum())
+        expected = race.expected()[:, 1] if spent else np.full(CANDIDATES, float(np.median(table[..., 1])))
+        unit = expected if by_price else np.full(CANDIDATES, float(expected.mean()))
+        return Allowance(total=cap, left=cap - spent, unit=unit)
+
+    planner = Planner(race=race, wave=12, allowance=allowance, kept_share=0.0, recommended_share=0.0)
+    while (wave := planner.next()) is not None:
+        for block in wave.blocks:
+            race.observe(block.index, block.positions, table[block.index, list(block.positions)])
+    losses = table.mean(axis=1) * [-1.0, 1.0]
+    losses[:, 1] = np.log(losses[:, 1])
+    losses = (losses - losses.min(axis=0)) / np.ptp(losses, axis=0)
+    found, best = (
+        hypervolume(rows, np.ones(2), maximise=[False] * 2) for rows in (losses[list(race.declare().front)], losses)
+    )
+    return found / best
+
+
+def test_a_race_that_knows_prices_finds_more_for_the_same_money() -> None:
+    pairs = []
+    for seed in range(8):
+        cap = 0.04 * float(outcomes(seed)[..., 1].sum())
+        pairs.append((raced(seed, cap, by_price=True), raced(seed, cap, by_price=False)))
+    priced, blind = zip(*pairs, strict=True)
+    assert statistics.median(priced) > statistics.median(blind)
+    assert statistics.mean(priced) > statistics.mean(blind) + 0.02
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_cells_handed_out_next_tell_most_per_unit(seed: int) -> None:
+    """Against the value of every candidate's next cell, counted one by one."""
+    race, table = new_race(seed), outcomes(seed)
+    unit = table[..., 1].mean(axis=1)
+    for block in race.looks(CANDIDATES * 2):
+        race.observe(block.index, block.positions, table[block.index, list(block.positions)])
+    race.informative(0)
+    chosen = race.informative(1, unit)[0].index
+    race.cells._requested[chosen] = ~np.isnan(race.cells.values[chosen, :, 0])
+    spread = race._spread()
+    values = [
+        value_of_next_cell(spread[:, [i]], race.cells.count[[i]], EXAMPLES)[0] / unit[i] for i in range(CANDIDATES)
+    ]
+    assert chosen == int(np.argmax(values))
+
+
+def test_what_is_too_expensive_for_what_is_left_is_passed_over() -> None:
+    race, table = new_race(0), outcomes(0)
+    unit = np.where(np.arange(CANDIDATES) < 5, 0.1, 50.0)
+    looked = race.looks(100, unit, 1.0)
+    assert sorted(block.index for block in looked) == list(range(5))
+    for block in looked:
+        race.observe(block.index, block.positions, table[block.index, list(block.positions)])
+    blocks = race.informative(100, unit, 0.75)
+    assert max(block.index for block in blocks) < 5
+    assert sum(len(block.positions) for block in blocks) == 7
