@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from offramp.errors import MetricError
+from offramp.errors import MetricError, SpaceError
 from offramp.job.declared import metric_parts
 from offramp.job.resolved import ResolvedJob
+from offramp.program.forms.own_check import OwnCheck
 from offramp.program.metric_calls import metric_calls
 from offramp.space.forms import spec_of
 from offramp.space.model import OutputField, PythonMetric
@@ -35,6 +36,25 @@ def try_metrics(job: ResolvedJob) -> None:
                 waits = isinstance(error, CallsModel) and part.model is not None
                 if not waits and not (gives_more and _asks_for_more(error)) and (gold or _is_sure(error)):
                     raise
+
+
+def try_checks(job: ResolvedJob) -> None:
+    """Calls the functions that check answers on the gold answers of three rows, so that a wrong return value shows
+    before a call is paid for. Raises SpaceError.
+    """
+    task = job.task
+    rows = [e for e in task.splits.search if all(name in e.values for name in task.fields.outputs)][:3]
+    for path, function in task.fields.checks.items():
+        for example in rows:
+            inputs, answer = (
+                {name: example.values.get(name) for name in names}
+                for names in (task.fields.inputs, task.fields.outputs)
+            )
+            try:
+                asyncio.run(OwnCheck(path, function).checked(inputs, [answer]))
+            except MetricError as error:
+                where = job.loaded.where("program.form")
+                raise SpaceError(f"{where}: program.form: check: row {example.row}: {error}") from error
 
 
 def _made_up(output: OutputField) -> Any:

@@ -46,8 +46,9 @@ def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric | PythonMetric],
     if job.incumbent is not None and job.incumbent.model not in leaving:
         model = job.models[job.incumbent.model]
         stated.append(("incumbent.params", model, job.incumbent.request_params))
-        if job.incumbent.predictor_params:
-            stated.append(("program.verifier.params", model, job.incumbent.params_of(VERIFY)))
+        if job.incumbent.predictor_params or VERIFY in job.incumbent.models:
+            verifying = job.models[job.incumbent.models.get(VERIFY, model.name)]
+            stated.append(("program.verifier.params", verifying, job.incumbent.params_of(VERIFY)))
     if job.space.propose is not None:
         part = job.space.propose
         stated.append(("propose.params", job.models[model_name(part.model)], proposer_params(job)))
@@ -62,20 +63,27 @@ def check_values(job: ResolvedJob, judges: Sequence[JudgeMetric | PythonMetric],
 
 def _check_forms(job: ResolvedJob, model: Model, params: Mapping[str, Any]) -> None:
     """Refuses a form whose own temperature, or verifying call, a model does not accept beside these parameters."""
-    stated: list[tuple[str, dict[str, Any]]] = [
-        ("program.form", {"temperature": spec_of(name).temperature}) for name in job.space.forms
+    stated: list[tuple[str, Model, dict[str, Any]]] = [
+        ("program.form", model, {"temperature": spec_of(name).temperature}) for name in job.space.forms
     ]
-    if (verifier := job.space.program.verifier) is not None:
-        stated.append(("program.verifier.params", dict(verifier.params)))
-    for key, given in stated:
+    verifier, other = job.space.program.verifier, job.verifier_model
+    if verifier is not None:
+        given = {**(params if other is not None else {}), **verifier.params}
+        key = "program.verifier.params" if other is None else "program.verifier"
+        stated.append((key, model if other is None else job.models[other], given))
+    for key, model, given in stated:
         sent = {name: value for name, value in given.items() if value is not None}
         found = rejection(model, {**params, **given}) if sent else None
         known = model.supported_params
         unknown = {name: value for name, value in sent.items() if known is not None and name not in known}
         if unknown or (found is not None and found.params.keys() & given.keys()):
-            name, value = next(iter(unknown.items())) if unknown else ("", None)
-            said = f"take {name}={value!r}" if unknown or found is None else f"accept {found.what} ({found.why})"
+            name, value = next(iter(unknown.items()), ("", None))
+            said = f"take {name}={value!r}"
+            if not unknown and found is not None:
+                name, said = next(iter(found.params)), f"accept {found.what} ({found.why})"
             do = "Leave it out, or leave the model out."
+            if key == "program.verifier":
+                do = f"Leave it out for that call: `program.verifier.params: {{{name}: null}}`."
             raise SpaceError(problem(job.loaded.where(key), f"{key}: {model.name!r} does not {said}", do=do))
 
 

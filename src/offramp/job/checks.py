@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from offramp.errors import DatasetError, ModelError, SpaceError, problem
 from offramp.job.check_here import leaving
-from offramp.job.check_metrics import try_metrics
+from offramp.job.check_metrics import try_checks, try_metrics
 from offramp.job.check_module import (
     check_formats,
     check_inputs,
@@ -32,6 +32,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
         stored: a study has run on it, so checks that came later do not apply to it.
     """
     try_metrics(job)
+    try_checks(job)
     check_params(job)
     check_prices(job, usd=job.space.budget.usd)
     _check_scales(job)

@@ -76,6 +76,8 @@ def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:
     if space.incumbent is not None:
         others.append(("incumbent.model", space.incumbent.model))
     others += [(f"program.models.{p}", name) for p, names in predictor_models(space).items() for name in names]
+    if space.program.verifier is not None and space.program.verifier.model is not None:
+        others.append(("program.verifier.model", space.program.verifier.model))
     for key, name in others:
         if name not in found:
             try:

@@ -111,7 +111,5 @@ def load_study(store: Store, study: str, space_file: str | Path | None = None) -
         raise UsageError(problem(study, what, do="Bring them back, or run `offramp optimize` on them as they are."))
     if row.details.code and (changed := changed_code(row.details.code, job.code)):
         do = "Bring it back, or run `offramp optimize` on it as it is: that is a new study."
-        raise UsageError(
-            problem(study, f"the code of its module has changed since it ran: {', '.join(changed)}", do=do)
-        )
+        raise UsageError(problem(study, f"its code has changed since it ran: {', '.join(changed)}", do=do))
     return LoadedStudy(row=row, job=job, space_file=path)

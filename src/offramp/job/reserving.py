@@ -50,6 +50,9 @@ def one_calls(job: ResolvedJob) -> list[OneCall]:
     params = [p for p in job.search_params if p.group == "request" and p.name in (*LIMITS, "n", TIER)]
     sent = {name: _sets(name, params) for name in job.searched_models}
     sent |= {name: _sets(name, params, key) for name, key in job.predictor_models.items() if name not in sent}
+    if (verifier := job.space.program.verifier) is not None and verifier.model is not None:
+        own = [{**given, **verifier.params} for sets in sent.values() for given in sets]
+        sent.setdefault(verifier.model, []).extend({k: v for k, v in s.items() if v is not None} for s in own)
     if job.incumbent is not None:
         sent.setdefault(job.incumbent.model, []).append(dict(job.incumbent.request_params))
     found = []

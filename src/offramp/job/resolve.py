@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from offramp.errors import SpaceError, nearest, problem
+from offramp.errors import MetricError, SpaceError, nearest, problem
 from offramp.job.check_here import check_runnable
 from offramp.job.checks import check_job
 from offramp.job.declared import Declared, check_declared
@@ -35,6 +35,7 @@ from offramp.space.params import (
     predictor_models,
 )
 from offramp.study.domain.objectives import objectives_of
+from offramp.task.metrics.imports import LoadedMetric, load_metric
 from offramp.task.task import Task
 
 
@@ -54,6 +55,9 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
         declared.loaded, declared.models, declared.searched, declared.texts, declared.task
     )  # fmt: skip
     space, where = loaded.space, str(loaded.path)
+    checks = _checks(loaded)
+    functions = {path: check.function for path, check in checks.items()}
+    task = replace(task, fields=replace(task.fields, checks=functions)) if checks else task
     factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
     made = () if factory is None else (factory(), factory())
     own_texts = own_instructions(made[0]) if made else {}
@@ -83,7 +87,9 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
         factory=factory,
         predictors=predictors,
         own_texts=own_texts,
-        code=code_of(str(space.task.module), loaded.base, made) if made else {},
+        code=code_of(str(space.task.module), loaded.base, made)
+        if made
+        else {path: check.code_hash for path, check in checks.items()},
         balance_by=_balance_by(space, task, where),
     )
     check_job(job, stored=stored)
@@ -101,6 +107,18 @@ def _predictors(factory: ModuleFactory | None, texts: Texts, models: Collection[
                 expected = "a predictor of the program"
                 raise SpaceError(problem(where, key, got=predictor, expected=expected, do=do))
     return len(names)
+
+
+def _checks(loaded: LoadedSpace) -> dict[str, LoadedMetric]:
+    """The user's functions that check answers, by import path. Raises SpaceError where one cannot be called so."""
+    found = {}
+    for path in loaded.space.checks:
+        try:
+            found[path] = load_metric(path, loaded.base)
+        except MetricError as error:
+            said = str(error).replace("(example, prediction)", "(inputs, answer)")
+            raise SpaceError(f"{loaded.where('program.form')}: program.form: check: {said}") from error
+    return found
 
 
 def _incumbent(

@@ -73,7 +73,7 @@ class ResolvedJob:
         balance_by: column that balanced demos balance.
         own_texts: the instructions of the user's own module, by predictor; empty for a task given by a signature.
         joined: texts beside those of the file, by predictor and variant: proposed, or of the study it starts from.
-        code: content hash by name of what the user's own module is made of; empty for a task given by a signature.
+        code: content hash by name of what the user's own module is made of, or of the functions that check answers.
         started_from: name of the study that this one starts from; None for a start from nothing.
         parked: models that no longer answer: no candidate that uses one is proposed.
     """
@@ -115,6 +115,12 @@ class ResolvedJob:
         return {name: model_param(p) for p, names in predictor_models(self.space).items() for name in names}
 
     @property
+    def verifier_model(self) -> str | None:
+        """The model that verifies answers in place of the candidate's own; None where none does."""
+        verifier = self.space.program.verifier
+        return None if verifier is None else verifier.model
+
+    @property
     def all_texts(self) -> Texts:
         """Every instruction that can be chosen today: those of the file, then those that joined."""
         return {name: {**variants, **self.joined.get(name, {})} for name, variants in self.texts.items()}
@@ -145,6 +151,11 @@ class ResolvedJob:
         held, others = ({}, set()) if self.factory is None else held_models(self.factory(), self.models)
         if model in others or any(name not in searched for name, own in held.items() if own == model):
             return {}
+        if model == self.verifier_model:
+            forms = tuple(name for name in self.space.forms if spec_of(name).verifies)
+            if set(forms) == set(self.space.forms):
+                return {}
+            found["form"] = forms
         for name, models in searched.items():
             own = (OWN,) if held.get(name) == model else ()
             if values := (*own, *(each for each in models if each == model)):
@@ -181,6 +192,8 @@ class ResolvedJob:
             part["incumbent"]["form"] = _spelled(self.space.incumbent.form)
         if part["program"]["verifier"] is None:
             del part["program"]["verifier"]
+        elif part["program"]["verifier"]["model"] is None:  # as before it could be another
+            del part["program"]["verifier"]["model"]
         for place in (part["program"], part["incumbent"] or {}):  # as before there were these
             if not place.get("models", True):
                 del place["models"]

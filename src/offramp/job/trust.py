@@ -95,6 +95,7 @@ def _reaches(loaded: LoadedSpace) -> Iterator[Problem]:
         yield from outside("dataset.path", space.dataset.path)
     code = [("metric.path", part.path) for part in _python_metrics(space.metric)]
     code += [("task.module", space.task.module)] if space.task.module is not None else []
+    code += [("program.form", check) for check in space.checks]
     for key, named in code:
         place = named.rpartition(":")[0]
         if place.endswith(".py"):

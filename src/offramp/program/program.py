@@ -123,14 +123,16 @@ class Program:
         self._declared = declared_inputs(self._module) if self._own else None
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
         self._adapter = adapter_of(candidate, strict=fields.strict)
-        known = {**(models or {}), model.name: model} if self._own else {}
+        known = {**(models or {}), model.name: model}
         self._predictor_models = {p: known[name] for p, name in candidate.models.items() if name in known}
         for p, predictor in predictors_of(self._module).items():
             if p in self._predictor_models or p in candidate.predictor_params:
                 asked, params = self._predictor_models.get(p, model), candidate.params_of(p)
                 predictor.lm = language_model(asked, params, send, constrained=candidate.constrained)
         files = class_files(self._module) if self._own else ()
-        self._routes = Routes(known, send, constrained=candidate.constrained, strict=strict, files=files)
+        self._routes = Routes(
+            known if self._own else {}, send, constrained=candidate.constrained, strict=strict, files=files
+        )
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -212,7 +214,8 @@ class Program:
         if not log.exchanges:
             return None
         if not self._own:
-            return steps_s((e.step, e.reply.latency_s, e.request.model.local) for e in log.exchanges)
+            asked_s = steps_s((e.step, e.reply.latency_s, e.request.model.local) for e in log.exchanges)
+            return asked_s + log.own_code_s
         spans = [Span(began=e.began, ended=e.ended, counts_s=e.reply.latency_s) for e in log.exchanges]
         spans += tools.spans if tools is not None else []
         return critical_path_s(spans, began=began, ended=ended)

@@ -82,6 +82,7 @@ class RunLog:
         predictors: names of the predictors by the identity of each, and of its signature where no other has that.
         adapter: the candidate's.
         step: of a form of several requests, counted as it goes on.
+        own_code_s: seconds that a form's check of the user's own took.
     """
 
     purpose: Purpose
@@ -98,6 +99,7 @@ class RunLog:
     predictors: Mapping[int, str] = field(default_factory=dict)
     adapter: Any = None
     step: int = 0
+    own_code_s: float = 0.0
     _asked: Counter[str] = field(default_factory=Counter, init=False)
     _flights: dict[asyncio.Future[None], asyncio.Task[Any] | None] = field(default_factory=dict, init=False)
 

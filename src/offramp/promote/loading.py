@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from offramp.program.deployed import DeployedProgram, OnUnreadable
     from offramp.program.module import ModuleFactory
     from offramp.program.program import Program
-    from offramp.promote.running import PerModel
+    from offramp.promote.running import Checks, PerModel
 
 Made = TypeVar("Made")
 _log = logging.getLogger("offramp")
@@ -124,7 +124,7 @@ def load(
     feature: str, *, label: str = DEFAULT_LABEL, promotions: str | Path | None = None,
     module: ModuleFactory | None = None, api_base: PerModel = None, api_key_env: PerModel = None,
     timeout_s: float = 60.0, deadline_s: float = 300.0, attempts: int = 3, transport: Transport | None = None,
-    on_unreadable: OnUnreadable = "raise", default: Mapping[str, Any] | None = None,
+    on_unreadable: OnUnreadable = "raise", default: Mapping[str, Any] | None = None, check: Checks = None,
 ) -> DeployedProgram:  # fmt: skip
     """A promoted feature as a DSPy program: `program(**inputs)` or `await program.acall(**inputs)`.
 
@@ -142,6 +142,7 @@ def load(
             ask once more, then the default, or an AnswerError without one. `default`: return the default. Each is
             logged as a warning.
         default: a value of its type for each output.
+        check: your own function that checks answers, where the promoted form has one; of a cascade by import path.
 
     A module whose code is not what was measured is logged as a warning, with the names of its files.
 
@@ -173,7 +174,7 @@ def load(
             return rows if ref == promotion.demos.pool else folder.rows(ref)
 
         async def made() -> Sequence[Program | Cascade]:
-            return runnable(promotion, rows_of, send=sender().send, addresses=addresses, factory=module)
+            return runnable(promotion, rows_of, send=sender().send, addresses=addresses, factory=module, check=check)
 
         if module is not None and (changed := changed_in_app(promotion.program.code or {}, module())):
             what = f"{', '.join(changed)} of the module differs from what was measured"

@@ -303,7 +303,13 @@ async def _scored(
     ) as session:  # fmt: skip
         send = session.caller.send
         program = runnable(
-            promotion, folder.rows, send=send, addresses=work.addresses, factory=job.factory, models=job.models
+            promotion,
+            folder.rows,
+            send=send,
+            addresses=work.addresses,
+            factory=job.factory,
+            models=job.models,
+            check=job.task.fields.checks,
         )[0]
         session.evaluator.use(program)
         evaluation = await session.evaluator.evaluate(

@@ -27,6 +27,7 @@ from offramp.program.module import ModuleFactory, build_module, predictors_of
 from offramp.program.program import Program
 from offramp.promote.promotion import FileRef, PromotedCascade, PromotedModel, Promotion
 from offramp.records import Candidate, DemoKind, Example, Model, Price
+from offramp.space.forms import spec_of
 from offramp.space.model import OWN, OutputField
 from offramp.study.domain.cascade_rule import CascadeRule
 from offramp.task.fields import TaskFields
@@ -69,6 +70,26 @@ def refuse_unsafe(promotion: Promotion) -> None:
         if redirecting and name.lower() not in _HARMLESS:
             what = "a request parameter that may decide where requests go"
             raise PromotionError(problem(where, what, got=name, do="Set it in the app that loads the promotion."))
+
+
+Checks = Callable[..., Any] | Mapping[str, Callable[..., Any]] | None
+"""A function that checks answers, or functions by the import path that the promoted form names."""
+
+
+def _with_check(fields: TaskFields, promotion: Promotion, check: Checks) -> TaskFields:
+    """Raises UsageError: the form checks answers by a function that the app has not handed in, or by none."""
+    path = spec_of(promotion.program.form).check
+    if path is None:
+        if callable(check) and promotion.cascade is None:
+            what = f"its form {promotion.program.form!r} checks answers by no function"
+            raise UsageError(problem(promotion.feature, what, do="Leave `check` out."))
+        return fields
+    function = check.get(path) if isinstance(check, Mapping) else check
+    if function is None:
+        what = f"its answers are checked by a function of your own ({path}), and code is never loaded from a promotion"
+        do = f"Pass it: load(..., check={path.rpartition(':')[2]})."
+        raise UsageError(problem(promotion.feature, what, do=do))
+    return replace(fields, checks={path: function})
 
 
 def fields_of(promotion: Promotion) -> TaskFields:
@@ -144,7 +165,7 @@ def _check_revision(promoted: PromotedModel) -> None:
 
 def programs_of(
     promotion: Promotion, rows: Sequence[Mapping[str, Any]], *, send: Send, addresses: Addresses,
-    factory: ModuleFactory | None = None, models: Mapping[str, Model] | None = None,
+    factory: ModuleFactory | None = None, models: Mapping[str, Model] | None = None, check: Checks = None,
 ) -> list[Program]:  # fmt: skip
     """The program on its model and on each fallback. To be called on a running event loop.
 
@@ -156,12 +177,12 @@ def programs_of(
         UsageError: it is a module of one's own that the app has not handed in, or addresses are missing.
     """
     refuse_unsafe(promotion)
-    candidate, fields = candidate_of(promotion), fields_of(promotion)
+    candidate, fields = candidate_of(promotion), _with_check(fields_of(promotion), promotion, check)
     _check_module(promotion, candidate, fields, factory)
     pool = [_example(row) for row in rows]
     nearest = NearestDemos(pool, fields.inputs) if pool else None
     demos = {name: [dict(row) for row in found] for name, found in promotion.demos.values.items()}
-    others = {other.name: model_of(other, addresses) for other in promotion.others} if factory is not None else {}
+    others = {other.name: model_of(other, addresses) for other in promotion.others}
     of_predictors = {name for params in candidate.predictor_params.values() for name in params}
     measured = frozenset({*promotion.request_params, *of_predictors})  # its own model took them, whatever LiteLLM lists
     return [
@@ -181,6 +202,7 @@ def programs_of(
 def runnable(
     promotion: Promotion, rows_of: Callable[[FileRef], Sequence[Mapping[str, Any]]], *, send: Send,
     addresses: Addresses, factory: ModuleFactory | None = None, models: Mapping[str, Model] | None = None,
+    check: Checks = None,
 ) -> Sequence[Program | Cascade]:  # fmt: skip
     """What answers: the program on its model and on each fallback, or a cascade of programs.
 
@@ -194,7 +216,7 @@ def runnable(
 
     def programs(part: Promotion) -> list[Program]:
         rows = rows_of(part.demos.pool) if part.demos.pool is not None else ()
-        return programs_of(part, rows, send=send, addresses=addresses, factory=factory, models=models)
+        return programs_of(part, rows, send=send, addresses=addresses, factory=factory, models=models, check=check)
 
     if promotion.cascade is None:
         return programs(promotion)

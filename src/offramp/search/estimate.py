@@ -24,7 +24,7 @@ from offramp.search.proposals.rounds import proposer_effort
 from offramp.search.race_sizes import FIRST_SHARE, LEAST_BLOCK, LISTED, LOOKS_SHARE
 from offramp.search.warm.start import Start
 from offramp.space.check import MOST_TRIALS
-from offramp.space.forms import VERIFY, spec_of
+from offramp.space.forms import CHECKED, VERIFY, spec_of
 from offramp.space.model import model_name
 from offramp.space.params import assignments, cardinality, choose, values_in
 from offramp.store.ledger import TypicalCall
@@ -194,7 +194,7 @@ def _basis(past: Mapping[str, TypicalCall]) -> str:
 
 def _forms_told(job: ResolvedJob) -> str:
     """How many requests a run takes in forms whose number depends on the answers, in words; empty without any."""
-    told = [f"{form.name} up to {form.requests}" for form in map(spec_of, job.space.forms) if form.verifies]
+    told = [f"{form.name} up to {form.requests}" for form in map(spec_of, job.space.forms) if form.kind in CHECKED]
     return f"; requests of one run: {', '.join(told)}" if told else ""
 
 
@@ -317,9 +317,13 @@ def _sample(job: ResolvedJob, at_most: int = 64) -> list[Candidate]:
 def _run(job: ResolvedJob, candidate: Candidate, past: Mapping[str, TypicalCall]) -> Taken:
     form = spec_of(candidate.module)
     if form.several:
-        model = job.models[candidate.model]
         one = {
-            p: _request(model, candidate.params_of(p), _input_tokens(job, candidate, text), past)
+            p: _request(
+                job.models[candidate.models.get(p, candidate.model)],
+                candidate.params_of(p),
+                _input_tokens(job, candidate, text),
+                past,
+            )
             for p, text in candidate.instructions.items()
         }
         local = job.models[candidate.model].local  # the embedded models answer one request at a time

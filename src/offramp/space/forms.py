@@ -1,7 +1,7 @@
 """Program forms: what a candidate makes of the task's signature, how that is spelled, and which requests it takes.
 
 A form is spelled in one text, which is what candidates, conditions (`when`) and pages have: `predict`, `best_of 3`,
-`self_consistency 5 over chain_of_thought at temperature 0.7`.
+`self_consistency 5 over chain_of_thought at temperature 0.7`, `best_of 3 checked by rules.py:is_fine`.
 
 Invariant: `spec_of(form.name) == form`.
 """
@@ -21,7 +21,11 @@ VERIFY_TEXT = (
 SAMPLING = ("best_of", "self_consistency")
 KINDS = (*SAMPLING, "verify_then_retry")
 """Forms of several requests."""
-_SPELLED = re.compile(rf"({'|'.join(KINDS)}) (\d+)(?: over (chain_of_thought))?(?: at temperature (\S+))?")
+CHECKED = ("best_of", "verify_then_retry")
+"""Forms whose answers are checked, by a verifying call or a function."""
+_SPELLED = re.compile(
+    rf"({'|'.join(KINDS)}) (\d+)(?: over (chain_of_thought))?(?: checked by (\S+))?(?: at temperature (\S+))?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +36,14 @@ class ModuleSpec:
         kind: `predict`, `chain_of_thought`, `own`, or one of several requests.
         n: answers that are sampled, or most retries; 1 for a form of one request.
         over: what gives each of the answers; the kind itself for a form of one request.
+        check: import path of a function that checks answers in place of a verifying call; None where it states none.
         temperature: of all its requests, in place of the candidate's; None where it states none.
     """
 
     kind: str
     n: int = 1
     over: str
+    check: str | None = None
     temperature: float | None = None
 
     @property
@@ -46,8 +52,9 @@ class ModuleSpec:
         if self.kind == self.over:
             return self.kind
         over = "" if self.over == "predict" else f" over {self.over}"
+        check = "" if self.check is None else f" checked by {self.check}"
         at = "" if self.temperature is None else f" at temperature {self.temperature:g}"
-        return f"{self.kind} {self.n}{over}{at}"
+        return f"{self.kind} {self.n}{over}{check}{at}"
 
     @property
     def module(self) -> str:
@@ -62,16 +69,15 @@ class ModuleSpec:
     @property
     def verifies(self) -> bool:
         """Whether a request checks an answer."""
-        return self.kind in ("best_of", "verify_then_retry")
+        return self.kind in CHECKED and self.check is None
 
     @property
     def steps(self) -> tuple[tuple[str, int], ...]:
         """The most that one run takes: steps one after another, each so many requests of a predictor side by side."""
-        if self.kind == "best_of":
-            return ((MAIN, self.n), (VERIFY, self.n))
+        checks = ((VERIFY, self.n if self.kind == "best_of" else 1),) if self.verifies else ()
         if self.kind == "verify_then_retry":
-            return ((MAIN, 1), *((VERIFY, 1), (MAIN, 1)) * self.n)
-        return ((MAIN, self.n),)
+            return ((MAIN, 1), *(*checks, (MAIN, 1)) * self.n)
+        return ((MAIN, self.n), *checks)
 
     @property
     def requests(self) -> int:
@@ -88,7 +94,6 @@ def spec_of(name: str) -> ModuleSpec:
     """The form of that spelling."""
     if (found := _SPELLED.fullmatch(name)) is None:
         return ModuleSpec(kind=name, over=name)
-    kind, n, over, temperature = found.groups()
-    return ModuleSpec(
-        kind=kind, n=int(n), over=over or "predict", temperature=None if temperature is None else float(temperature)
-    )
+    kind, n, over, check, temperature = found.groups()
+    at = None if temperature is None else float(temperature)
+    return ModuleSpec(kind=kind, n=int(n), over=over or "predict", check=check, temperature=at)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from offramp.errors import problem
 from offramp.media import MediaKind
-from offramp.space.forms import KINDS, SAMPLING, ModuleSpec, spec_of
+from offramp.space.forms import CHECKED, KINDS, SAMPLING, ModuleSpec, spec_of
 
 SCHEMA_VERSION = 1
 
@@ -525,6 +525,11 @@ class CompoundPart(_Part):
         description="One answer and a verifying call; what that objects to is said in another try, so often at most.",
     )
     over: Literal["predict", "chain_of_thought"] = Field("predict", description="What gives each answer.")
+    check: Annotated[str, Field(pattern=r"^\S+:\w+$")] | None = Field(
+        None,
+        description="A function of your own in place of the verifying call, as `package.module:function` or "
+        "`file.py:function`: `(inputs, answer)` to true, false, or what is wrong as text.",
+    )
     temperature: Annotated[float, Field(gt=0, le=2)] | None = Field(
         None,
         description="Of its requests, in place of `params.temperature`; the two that sample need one above 0.",
@@ -539,13 +544,17 @@ class CompoundPart(_Part):
             raise Misfit("", expected, got=" and ".join(given) or "none", do=do)
         if self.temperature is not None and given[0] not in SAMPLING:
             raise Misfit("temperature", f"none with `{given[0]}`, which samples nothing", do="Remove it.")
+        if self.check is not None and given[0] not in CHECKED:
+            raise Misfit("check", f"none with `{given[0]}`, which checks nothing", do="Remove it.")
         return self
 
     @property
     def form(self) -> ModuleSpec:
         """What it states."""
         kind = next(kind for kind in KINDS if getattr(self, kind) is not None)
-        return ModuleSpec(kind=kind, n=getattr(self, kind), over=self.over, temperature=self.temperature)
+        return ModuleSpec(
+            kind=kind, n=getattr(self, kind), over=self.over, check=self.check, temperature=self.temperature
+        )
 
 
 def spelled(stated: str | CompoundPart) -> str:
@@ -556,11 +565,15 @@ def spelled(stated: str | CompoundPart) -> str:
 def as_stated(name: str) -> Any:
     """The form of that spelling as a file states it."""
     form = spec_of(name)
-    return CompoundPart.model_validate({form.kind: form.n, "over": form.over}) if form.several else name
+    if not form.several:
+        return name
+    return CompoundPart.model_validate({form.kind: form.n, "over": form.over, "check": form.check})
 
 
 class VerifierPart(_Part):
     """The verifying call of `best_of` and `verify_then_retry`: shown inputs and answer, it accepts or objects."""
+
+    model: str | None = Field(None, description="A model that verifies in place of the candidate's own.")
 
     instruction: str | None = Field(
         None,
@@ -875,6 +888,13 @@ class SpaceFile(_Part):
         if self.task.module is not None:
             return ["own"]
         return [spelled(stated) for stated in as_list(self.program.form)]
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """Import paths of the functions that check answers, the incumbent's among them."""
+        stated = self.incumbent.form if self.incumbent is not None else None
+        forms = [*self.forms, *([spelled(stated)] if stated is not None else [])]
+        return tuple(dict.fromkeys(check for form in forms if (check := spec_of(form).check) is not None))
 
     @property
     def demo_kinds(self) -> list[DemosKind]:

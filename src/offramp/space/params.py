@@ -310,13 +310,15 @@ def candidate_of(params: Mapping[str, Scalar], *, space: SpaceFile, texts: Texts
     model, form, adapter = models[str(params["model"])], spec_of(str(params["form"])), str(params["format"])
     chosen = {p: params.get(model_param(p)) for p in predictor_models(space)}
     own = {p: str(name) for p, name in chosen.items() if name not in (None, OWN)}
+    verifier = space.program.verifier
+    if form.verifies and verifier is not None and verifier.model not in (None, model.name):
+        own[VERIFY] = str(verifier.model)
     asked = [model, *(models[name] for name in own.values())]
     constrained = bool(params["constrained"]) and all(_can_constrain(space, m, form.over, adapter) for m in asked)
     kind = DemoKind(str(params.get("demos", "none")))
     count = int(params.get("demos.count") or 0) if kind not in (DemoKind.NONE, DemoKind.OWN) else 0
     request_names = {d.name for d in search_params if d.group == "request"}
     instructions = {p: variants[str(params[instruction_param(p)])] for p, variants in texts.items()}
-    verifier = space.program.verifier
     if form.verifies:
         instructions[VERIFY] = verify_text((verifier and verifier.instruction) or VERIFY_TEXT, instructions[MAIN])
     if form.temperature is not None:

@@ -5,9 +5,10 @@ Invariant: no name is used twice, and every output has an `OutputField`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from offramp.errors import SpaceError, problem
 from offramp.ids import content_hash
@@ -24,6 +25,8 @@ class TaskFields:
         input_descs: by input name; None where the file says nothing.
         media: inputs that are images, audio or files, with which of them.
         strict: whether an answer counts only if it is exactly of its type, as `program.strict` says.
+        checks: functions of the user's that check answers in place of a verifying call, by import path; not part of
+            the hash, since a study knows the code.
     """
 
     inputs: tuple[str, ...]
@@ -31,6 +34,7 @@ class TaskFields:
     input_descs: Mapping[str, str | None] = field(default_factory=dict)
     media: Mapping[str, MediaKind] = field(default_factory=dict)
     strict: bool = False
+    checks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:

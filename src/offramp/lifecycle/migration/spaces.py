@@ -71,7 +71,7 @@ def alone(
             verifier=space.program.verifier if spec_of(candidate.module).verifies else None,
             format=candidate.adapter,
             constrained=candidate.constrained,
-            models=dict(candidate.models),
+            models=_models_of(candidate),
             tools=_tools(candidate),
             strict=space.program.strict,
         ),
@@ -111,6 +111,11 @@ def searched(
         budget=BudgetPart(),
         search=space.search.model_copy(update={"sampler": _sampler(space.search.sampler)}),
     )
+
+
+def _models_of(candidate: Candidate) -> dict[str, str]:
+    """Models of single predictors, but for the one that verifies, which the file states elsewhere."""
+    return {} if spec_of(candidate.module).several else dict(candidate.models)
 
 
 def _asked_beside(origin: Origin, given: Sequence[str]) -> list[ModelPart]:
@@ -270,7 +275,7 @@ def _incumbent(candidate: Candidate, names: dict[str, str]) -> IncumbentPart:
         constrained=candidate.constrained,
         demos=demos,
         demo_count=candidate.demo_count,
-        models=dict(candidate.models),
+        models=_models_of(candidate),
         tools=_tools(candidate),
         params=dict(candidate.request_params),
     )

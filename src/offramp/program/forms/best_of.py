@@ -1,4 +1,4 @@
-"""Best of several answers: the first one that a verifying call accepts.
+"""Best of several answers: the first one that a verifying call, or a check of the user's own, accepts.
 
 Nothing else could choose honestly when an app runs, which has no gold answer. Equal answers are verified once.
 Where none is accepted, the first answer stands, as it would without verifying.
@@ -13,29 +13,31 @@ from typing import Any
 
 import dspy
 
-from offramp.program.forms.answers import CompoundModule, answers
-from offramp.program.forms.verifying import answer_texts, verified
+from offramp.program.forms.answers import answers
+from offramp.program.forms.checked import CheckedModule
+from offramp.program.forms.own_check import OwnCheck
+from offramp.program.forms.verifying import answer_texts
 
 
-class BestOf(CompoundModule):
-    """So many answers to one task, side by side, then a verifying call for each different one, side by side.
+class BestOf(CheckedModule):
+    """So many answers to one task, side by side, then a check of each different one.
 
     Args:
         outputs: of the task.
     """
 
-    verify: dspy.Predict
-
-    def __init__(self, main: dspy.Module, verify: dspy.Predict, *, count: int, outputs: Sequence[str]) -> None:
-        super().__init__(main, verify)
-        self.count, self.outputs = count, tuple(outputs)
+    def __init__(
+        self, main: dspy.Module, checker: dspy.Predict | OwnCheck, *, count: int, outputs: Sequence[str]
+    ) -> None:
+        super().__init__(main, checker, outputs=outputs)
+        self.count = count
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """The chosen answer."""
         found = [one for one in await answers(self.main, [inputs] * self.count) if one is not None]
-        texts = [answer_texts(one.prediction, self.outputs) for one in found]
-        different = {tuple(text.values()): index for index, text in reversed([*enumerate(texts)])}
+        texts = [tuple(answer_texts(one.prediction, self.outputs).values()) for one in found]
+        different = {text: index for index, text in reversed([*enumerate(texts)])}
         places = sorted(different.values())
-        said = await verified(self.verify, inputs, [texts[place] for place in places])
+        said = await self.checked(inputs, [found[place].prediction for place in places])
         accepted = [place for place, reply in zip(places, said, strict=True) if reply.accepted]
         return found[accepted[0] if accepted else 0].chosen()

@@ -8,6 +8,7 @@ import dspy
 
 from offramp.errors import SpaceError, problem
 from offramp.program.forms.best_of import BestOf
+from offramp.program.forms.own_check import OwnCheck
 from offramp.program.forms.self_consistency import SelfConsistency
 from offramp.program.forms.verify_then_retry import VerifyThenRetry
 from offramp.program.forms.verifying import verifier_of
@@ -42,7 +43,11 @@ def standard_module(name: str, instructions: Mapping[str, str], fields: TaskFiel
     outputs = tuple(fields.outputs)
     if form.kind == "self_consistency":
         return SelfConsistency(main, count=form.n, outputs=outputs)
-    verify = verifier_of(signature, instructions.get(VERIFY, ""), where)
+    checker: dspy.Predict | OwnCheck
+    if form.check is None:
+        checker = verifier_of(signature, instructions.get(VERIFY, ""), where)
+    else:
+        checker = OwnCheck(form.check, fields.checks[form.check])
     if form.kind == "best_of":
-        return BestOf(main, verify, count=form.n, outputs=outputs)
-    return VerifyThenRetry(main, verify, retries=form.n, outputs=outputs)
+        return BestOf(main, checker, count=form.n, outputs=outputs)
+    return VerifyThenRetry(main, checker, retries=form.n, outputs=outputs)

@@ -1,4 +1,4 @@
-"""An answer that a verifying call checks; what it objects to is said in another try.
+"""An answer that a verifying call, or a check of the user's own, looks at; what that objects to is said in another try.
 
 The last try is not checked: nothing would follow from it. An answer whose reply cannot be read stands, and so does
 the one before a try that cannot be read.
@@ -12,32 +12,34 @@ from typing import Any
 
 import dspy
 
-from offramp.program.forms.answers import Answer, CompoundModule, NoAnswer, answers
-from offramp.program.forms.verifying import answer_texts, verified
+from offramp.program.forms.answers import Answer, NoAnswer, answers
+from offramp.program.forms.checked import CheckedModule
+from offramp.program.forms.own_check import OwnCheck
+from offramp.program.forms.verifying import answer_texts
 from offramp.space.forms import MAIN
 
 
-class VerifyThenRetry(CompoundModule):
+class VerifyThenRetry(CheckedModule):
     """One answer, checked, and up to `retries` more.
 
     Args:
         outputs: of the task.
     """
 
-    verify: dspy.Predict
-
-    def __init__(self, main: dspy.Module, verify: dspy.Predict, *, retries: int, outputs: Sequence[str]) -> None:
-        super().__init__(main, verify)
-        self.retries, self.outputs = retries, tuple(outputs)
+    def __init__(
+        self, main: dspy.Module, checker: dspy.Predict | OwnCheck, *, retries: int, outputs: Sequence[str]
+    ) -> None:
+        super().__init__(main, checker, outputs=outputs)
+        self.retries = retries
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """The first answer without an objection, or the last."""
         answer = await self._ask(inputs)
         for _ in range(self.retries):
-            texts = answer_texts(answer.prediction, self.outputs)
-            [reply] = await verified(self.verify, inputs, [texts])
+            [reply] = await self.checked(inputs, [answer.prediction])
             if reply.accepted is not False:
                 break
+            texts = answer_texts(answer.prediction, self.outputs)
             signature = self.predictors[MAIN].signature
             text = retry_text(signature.instructions, texts, reply.objection)
             try:
