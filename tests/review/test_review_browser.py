@@ -192,6 +192,13 @@ def test_everything_is_reached_and_done_by_keyboard(live: dict[str, str], browse
         assert any(name.startswith("dot") for name in seen), seen
         outline = page.evaluate("getComputedStyle(document.activeElement.querySelector('.ring')).strokeWidth")
         assert outline == "3px"
+        first = page.evaluate("document.activeElement.dataset.id")
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.activeElement.matches('.dot')")
+        assert page.evaluate("document.activeElement.dataset.id") != first
+        page.keyboard.press("Tab")
+        assert not page.evaluate("document.activeElement.matches('.dot')"), "the points are one stop"
+        page.keyboard.press("Shift+Tab")
         page.keyboard.press("Enter")
         assert page.locator("#selected").is_visible()
         page.locator("#weight-cost").focus()
@@ -388,3 +395,42 @@ def test_a_candidate_is_promoted_from_the_page_by_keyboard(live: dict[str, str],
             page.locator("form.promote button").press("Enter")
         assert page.locator("h1").inner_text() == "Promoted"
         assert "landscape production points to version" in page.locator(".message").inner_text()
+
+
+@pytest.mark.parametrize("width", [1280, 1440, 1920])
+def test_no_column_of_the_table_is_cut_off(width: int, live: dict[str, str], browser: Any) -> None:
+    """The last column, by which the table is sorted, was cut off at every width from 1280 to 1920."""
+    with watched(browser, viewport={"width": width, "height": 900}) as page:
+        page.goto(live["study"])
+        box = page.locator("#candidates .scroll")
+        assert box.evaluate("e => e.scrollWidth <= e.clientWidth")
+        box.evaluate("e => { e.style.width = '500px'; e.scrollLeft = 120; }")
+        inside = """e => { const b = e.closest('.scroll').getBoundingClientRect(), c = e.getBoundingClientRect();
+                           return c.left >= b.left - 1 && c.right <= b.right + 1 && c.width > 20; }"""
+        assert page.locator("#table tbody tr").first.locator("th.name").evaluate(inside)
+        assert page.locator("#table tbody tr").first.locator("td.utility").evaluate(inside)
+
+
+@pytest.mark.parametrize("where", ["file", "live"])
+def test_the_picture_shows_the_holdout_and_who_is_ahead_there(
+    where: str, study: Study, live: dict[str, str], browser: Any, tmp_path: Path
+) -> None:
+    folder, name = study
+    told = lookup.pareto(name, results=folder)
+    held = {m.candidate for m in told.members if m.holdout is not None}
+    address = live["study"] if where == "live" else report(name, results=folder, out=tmp_path / "r.html").as_uri()
+    with watched(browser) as page:
+        page.goto(address)
+        spots = "split => [...document.querySelectorAll(`#picture-cost .spot.on-${split}`)].filter(e => e.getClientRects().length).length"
+        assert page.evaluate(spots, "holdout") == 0
+        page.locator("#split-switch input").first.focus()
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate(spots, "holdout") == len(held) and page.evaluate(spots, "search") == 0
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate(spots, "holdout") == len(held) and page.evaluate(spots, "search") >= len(held)
+        for member in told.members:
+            ahead = told.ahead_on_holdout(member)
+            if ahead:
+                row = page.locator(f"#table tr[data-id='{member.candidate}'] th.name")
+                assert "dominated by" in row.inner_text()
+                assert ahead[0].candidate in row.locator("a").nth(1).get_attribute("href")

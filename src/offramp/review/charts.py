@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from offramp.records import Aggregate, Split
 from offramp.study.domain.members import Member
 from offramp.study.domain.trajectory import Step
 from offramp.study.study_report import StudyReport
@@ -18,6 +19,7 @@ from offramp.study.wording import money
 AXES: Mapping[str, str] = {"cost": "cost of 1,000 runs", "latency": "seconds per run"}
 _MOST_BARS = 60  # on larger fronts, intervals would cover each other and are not drawn
 _MOST_OTHERS = 1500
+_EDGE, _HEAD = 7.0, 6.0  # how far an arrow stays away from its points, and how long its head is
 _LOG_FROM = 12.0  # values whose largest is this many times the smallest are easier to distinguish on a log axis
 Words = Callable[[float], str]
 """How a value is written."""
@@ -109,21 +111,37 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dot:
-    """One candidate; `low` and `high` are the ends of its interval, None where it is not drawn."""
+class Spot:
+    """Where a candidate is on one split; `low` and `high` are the ends of its interval, None where it is not drawn."""
 
-    candidate: str
     x: float
     y: float
     low: float | None
     high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """One candidate.
+
+    Attributes:
+        search, held: where it is on the search split and on the holdout; `held` is None where it was not run there.
+        arrow: from the one to the other, as a path; empty where they are too close.
+        off: whether another dominates it on the holdout.
+    """
+
+    candidate: str
+    search: Spot
+    held: Spot | None
+    arrow: str
     kind: str
     best: bool
+    off: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontChart:
-    """The front over one axis, in one size."""
+    """The front over one axis, in one size; `steps` and `held_steps` are its staircases on both splits."""
 
     key: str
     frame: Frame
@@ -131,6 +149,7 @@ class FrontChart:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     steps: str
+    held_steps: str
     others: str
     dots: tuple[Dot, ...]
 
@@ -143,17 +162,23 @@ def front_charts(report: StudyReport) -> tuple[FrontChart, ...]:
 
 def _front_chart(report: StudyReport, key: str, frame: Frame) -> FrontChart:
     known = [m for m in report.members if m.value(key) is not None and m.quality is not None]
-    heights = [m.quality or 0.0 for m in known]
-    if len(report.front) <= _MOST_BARS:
-        ends = (end for m in report.front for end in (m.search.quality_low, m.search.quality_high))
-        heights += [end for end in ends if end is not None]
-    x = axis([_x(m, key) for m in known], frame.left, frame.width - frame.right, floor=0.0, may_log=True)
-    y = axis(heights, frame.height - frame.bottom, frame.top, floor=0.0, top=1.0)
     front = {m.candidate for m in report.front}
-    special = front | ({report.incumbent.candidate} if report.incumbent else set())
-    others = [m for m in known if m.candidate not in special]
+    special = [m for m in known if m.candidate in front or m.incumbent]
+    held = [m for m in special if m.value(key, Split.HOLDOUT) is not None]
+    heights = [m.quality or 0.0 for m in known] + [m.value("quality", Split.HOLDOUT) or 0.0 for m in held]
+    if len(report.front) <= _MOST_BARS:
+        seen = [*(m.search for m in report.front), *(m.holdout for m in held)]
+        ends = (end for one in seen if one is not None for end in (one.quality_low, one.quality_high))
+        heights += [end for end in ends if end is not None]
+    widths = [_x(m, key) for m in known] + [_x(m, key, Split.HOLDOUT) for m in held]
+    x = axis(widths, frame.left, frame.width - frame.right, floor=0.0, may_log=True)
+    y = axis(heights, frame.height - frame.bottom, frame.top, floor=0.0, top=1.0)
+    chosen = {m.candidate for m in special}
+    others = [m for m in known if m.candidate not in chosen]
     some = others[:: -(-len(others) // _MOST_OTHERS)] if others else []
     words = _dollars if key == "cost" else _seconds
+    dots = tuple(_dots(report, special, key, x, y))
+    held_steps = _steps([(d.held.x, d.held.y) for d in dots if d.held is not None and not d.off], x)
     return FrontChart(
         key=key,
         frame=frame,
@@ -161,13 +186,14 @@ def _front_chart(report: StudyReport, key: str, frame: Frame) -> FrontChart:
         x_ticks=tuple(Tick(at=x.at(v), text=words(v)) for v in x.ticks(4 if frame is NARROW else 7)),
         y_ticks=tuple(Tick(at=y.at(v), text=f"{v:g}") for v in y.ticks(5)),
         steps=_steps([(x.at(_x(m, key)), y.at(m.quality or 0.0)) for m in known if m.candidate in front], x),
+        held_steps=held_steps,
         others="".join(f"M{x.at(_x(m, key)):g} {y.at(m.quality or 0.0):g}h0" for m in some),
-        dots=tuple(_dots(report, [m for m in known if m.candidate in special], key, x, y)),
+        dots=dots,
     )
 
 
-def _x(member: Member, key: str) -> float:
-    value = member.value(key) or 0.0
+def _x(member: Member, key: str, split: Split = Split.SEARCH) -> float:
+    value = member.value(key, split) or 0.0
     return value * 1000 if key == "cost" else value
 
 
@@ -176,21 +202,43 @@ def _dots(report: StudyReport, members: Sequence[Member], key: str, x: Axis, y: 
     best = None if report.recommended is None else report.recommended.candidate
     found = []
     for m in members:
-        low, high = m.search.quality_low, m.search.quality_high
-        drawn = few or m.incumbent
-        kinds = (("front", m.candidate in front), ("incumbent", m.incumbent))
+        bars = few or m.incumbent
+        search = _spot(x.at(_x(m, key)), m.search, y, bars=bars)
+        held = None
+        if m.holdout is not None and m.value(key, Split.HOLDOUT) is not None:
+            held = _spot(x.at(_x(m, key, Split.HOLDOUT)), m.holdout, y, bars=bars)
+        kinds = (("front", m.candidate in front), ("incumbent", m.incumbent), ("held", held is not None))
         found.append(
             Dot(
                 candidate=m.candidate,
-                x=x.at(_x(m, key)),
-                y=y.at(m.quality or 0.0),
-                low=y.at(low) if drawn and low is not None else None,
-                high=y.at(high) if drawn and high is not None else None,
+                search=search,
+                held=held,
+                arrow="" if held is None else _arrow(search, held),
                 kind=" ".join(name for name, holds in kinds if holds),
                 best=m.candidate == best,
+                off=m.on_holdout_front is False,
             )
         )
-    return sorted(found, key=lambda dot: (dot.best, "incumbent" in dot.kind, dot.x))
+    return sorted(found, key=lambda dot: (dot.best, "incumbent" in dot.kind, dot.search.x))
+
+
+def _spot(x: float, seen: Aggregate, y: Axis, *, bars: bool) -> Spot:
+    low, high = (y.at(end) if bars and end is not None else None for end in (seen.quality_low, seen.quality_high))
+    return Spot(x=x, y=y.at(seen.quality or 0.0), low=low, high=high)
+
+
+def _arrow(start: Spot, end: Spot) -> str:
+    """An arrow that begins and ends at the edges of the two points, as a path; empty where they nearly touch."""
+    dx, dy = end.x - start.x, end.y - start.y
+    length = math.hypot(dx, dy)
+    if length < 2 * _EDGE + _HEAD:
+        return ""
+    u, v = dx / length, dy / length
+    tip = (end.x - _EDGE * u, end.y - _EDGE * v)
+    sides = ((tip[0] - _HEAD * (u + s * 0.5 * v), tip[1] - _HEAD * (v - s * 0.5 * u)) for s in (1, -1))
+    (ax, ay), (bx, by) = sides
+    line = f"M{start.x + _EDGE * u:.1f} {start.y + _EDGE * v:.1f}L{tip[0]:.1f} {tip[1]:.1f}"
+    return f"{line}M{ax:.1f} {ay:.1f}L{tip[0]:.1f} {tip[1]:.1f}L{bx:.1f} {by:.1f}"
 
 
 def _steps(points: Sequence[tuple[float, float]], x: Axis) -> str:

@@ -5,7 +5,7 @@ Numbers come from the holdout if both sides were evaluated on it, else from the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,6 +50,14 @@ class Better:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """A candidate that dominates another on the holdout: its id, and what it is called."""
+
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What choosing one candidate means.
 
@@ -57,6 +65,7 @@ class Decision:
         title: the decision. why: the numbers behind it. caution: what is not known yet; None where all is.
         kind: `switch` (shown to be better), `unproven`, `keep` (the incumbent), `choose` (there is no incumbent) or
             `none` (nothing to recommend).
+        ahead: who dominates it on the holdout: ids and labels, highest utility first.
         better: who else is shown to be better than the incumbent, each with its gain.
     """
 
@@ -67,13 +76,14 @@ class Decision:
     caution: str | None
     tiles: tuple[Tile, ...] = ()
     better: tuple[Better, ...] = ()
+    ahead: tuple[Ahead, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, for the page's script."""
-        tiles, better = ([asdict(one) for one in found] for found in (self.tiles, self.better))
+        tiles, better, ahead = ([asdict(one) for one in found] for found in (self.tiles, self.better, self.ahead))
         return {
             "kind": self.kind, "title": self.title, "why": self.why, "caution": self.caution, "tiles": tiles,
-            "better": better,
+            "better": better, "ahead": ahead,
         }  # fmt: skip
 
 
@@ -86,14 +96,16 @@ def no_decision(caution: str | None = None) -> Decision:
 
 
 def decide(
-    proof: Proof, incumbent: Member | None, evidence: CandidateComparison | None, label: Callable[[str], str]
-) -> Decision:
+    proof: Proof, incumbent: Member | None, evidence: CandidateComparison | None, label: Callable[[str], str], *,
+    ahead: Sequence[Member] = (),
+) -> Decision:  # fmt: skip
     """What choosing one member means.
 
     Args:
         proof: what the holdout says of the member.
         evidence: the member against the incumbent, on the holdout if both were evaluated there; None where unknown.
         label: a candidate in a few words, by id.
+        ahead: who dominates the member on the holdout.
     """
     chosen, named = proof.member, label(proof.member.candidate)
     caution = _caution(proof, evidence)
@@ -120,6 +132,7 @@ def decide(
         better=tuple(
             Better(id=m.candidate, label=label(m.candidate), gain=against_words(m)) for m in proof.better[:MOST_NAMED]
         ),
+        ahead=tuple(Ahead(id=m.candidate, label=label(m.candidate)) for m in ahead[:MOST_NAMED]),
     )
 
 
@@ -165,8 +178,6 @@ def _caution(proof: Proof, evidence: CandidateComparison | None) -> str | None:
         said.append(f"On the holdout, {proof.gap}")
     if chosen.holdout is None or chosen.holdout.quality is None:
         said.append("Not evaluated on the holdout yet: the best of many on the search split looks better than it is.")
-    if chosen.on_holdout_front is False:
-        said.append("On the holdout, another candidate is at least as good in every objective and better in one.")
     if evidence is not None and evidence.split is Split.HOLDOUT and evidence.regressions is not None:
         check = evidence.regressions  # on the search split, this is one of the limits above
         if not check.holds:

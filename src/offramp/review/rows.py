@@ -31,6 +31,7 @@ class Row:
     Attributes:
         label: its assignment in a few words, without what all candidates share.
         best: what it is called while its utility is the highest: `recommended` only if its holdout is not incomplete.
+        ahead: who dominates it on the holdout: ids with labels, highest utility first.
         scaled: its values on 0..1, in the order of the objectives; None where one is not known.
     """
 
@@ -40,6 +41,7 @@ class Row:
     front: bool
     recommended: bool
     best: str = "recommended"
+    ahead: tuple[tuple[str, str], ...] = ()
 
     @property
     def id(self) -> str:
@@ -101,6 +103,7 @@ def _row(member: Member, report: StudyReport, front: set[str], label: Callable[[
         front=member.candidate in front,
         recommended=best is not None and best.candidate == member.candidate,
         best="highest utility" if incomplete else "recommended",
+        ahead=tuple((m.candidate, label(m)) for m in report.ahead_on_holdout(member)),
     )
 
 
@@ -139,6 +142,7 @@ def _datum(row: Row) -> dict[str, Any]:
         "breaks": row.breaks,
         "notes": row.notes,
         "off": m.on_holdout_front is False,
+        "ahead": [{"id": one, "label": name} for one, name in row.ahead],
         "words": words_of(row),
     }
 

@@ -66,6 +66,11 @@ class StudyPage:
         return len(self.report.members) - self.feasible
 
     @property
+    def held(self) -> bool:
+        """Whether the picture can show the holdout."""
+        return any(dot.held is not None for chart in self.charts for dot in chart.dots)
+
+    @property
     def parked(self) -> tuple[str, ...]:
         """What is to be known of each model that no longer answers."""
         return tuple(parked_words(one) for one in self.report.parked_models)

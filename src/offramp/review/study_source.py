@@ -183,7 +183,9 @@ class StudySource:
             return no_decision(None if reason is None else f"The last run ended: {STOPPED.get(reason, reason)}.")
         same = incumbent is None or incumbent.candidate == chosen.candidate
         evidence = None if same or incumbent is None else self.compared(chosen.candidate, incumbent.candidate)
-        found = decide(self.report.proof(chosen), incumbent, evidence, self.label)
+        found = decide(
+            self.report.proof(chosen), incumbent, evidence, self.label, ahead=self.report.ahead_on_holdout(chosen)
+        )
         caution = " ".join((*self.report.warnings, *([] if found.caution is None else [found.caution])))
         return replace(found, caution=caution or None)
 

@@ -18,6 +18,7 @@ from offramp.study.domain.likely import LikelyMember, likely_members, reweighed
 from offramp.study.domain.members import (
     Member,
     ScoringContext,
+    ahead_on_holdout,
     by_group,
     front_of,
     member_of,
@@ -130,6 +131,10 @@ class StudyReport(ShownStudy):
     def is_parked(self, member: Member) -> bool:
         """Whether a model that it uses no longer answers."""
         return any(one.is_used(member.params) for one in self.parked_models)
+
+    def ahead_on_holdout(self, member: Member) -> tuple[Member, ...]:
+        """Who dominates a member on the holdout, highest utility first; empty where nobody does."""
+        return ahead_on_holdout(member, self.members, self.objectives) if member.on_holdout_front is False else ()
 
     def proof(self, member: Member) -> Proof:
         """What the holdout proves about a member."""

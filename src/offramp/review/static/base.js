@@ -23,5 +23,8 @@ Offramp.data = () => {
   return holder ? JSON.parse(holder.textContent) : null;
 };
 
+// Where a candidate is shown in full.
+Offramp.address = (id) => (Offramp.live() ? Offramp.path("candidates", id) : "#c-" + id);
+
 Offramp.live = () => document.body.dataset.live === "yes";
 Offramp.path = (...parts) => "/studies/" + [document.body.dataset.study, ...parts].map(encodeURIComponent).join("/");

@@ -5,8 +5,11 @@ Offramp.showDecision = (decision) => {
   put("decision-title", decision.title);
   put("decision-why", decision.why);
   put("decision-caution", decision.caution);
+  const ahead = document.getElementById("decision-ahead");
+  ahead.replaceChildren(...(decision.ahead.length ? ["On the holdout, ", ...Offramp.links(decision.ahead), ` ${decision.ahead.length > 1 ? "are" : "is"} at least as good in every objective and better in one.`] : []));
+  ahead.hidden = !decision.ahead.length;
   const better = document.getElementById("decision-better"), last = decision.better.length - 1;
-  const links = decision.better.flatMap((one, i) => [" ", Offramp.node("a", { href: Offramp.live() ? Offramp.path("candidates", one.id) : "#c-" + one.id }, Offramp.text(one.label)), `, ${one.gain}${i === last ? "." : ";"}`]);
+  const links = decision.better.flatMap((one, i) => [" ", ...Offramp.links([one]), `, ${one.gain}${i === last ? "." : ";"}`]);
   better.replaceChildren(...(links.length ? ["Shown to be better on the holdout:", ...links] : []));
   better.hidden = !links.length;
   document.getElementById("decision").className = "decision " + decision.kind;
@@ -14,6 +17,9 @@ Offramp.showDecision = (decision) => {
   tiles.replaceChildren(...decision.tiles.map(Offramp.tile));
   tiles.hidden = !decision.tiles.length;
 };
+
+// Links to candidates, with commas between them.
+Offramp.links = (candidates) => candidates.flatMap((one, i) => [...(i ? [", "] : []), Offramp.node("a", { href: Offramp.address(one.id) }, Offramp.text(one.label))]);
 
 Offramp.tile = (tile) => {
   const value = Offramp.node("dd", {}, Offramp.node("strong", {}, tile.now));

@@ -14,6 +14,8 @@ Offramp.startTabs = (state) => {
       if (on && focus) tab.focus();
     }
     for (const sheet of document.querySelectorAll(".sheet")) sheet.hidden = sheet.dataset.sheet !== key;
+    const split = document.getElementById("split-switch");
+    if (split) split.hidden = key === "space";
     if (key === "space") Offramp.drawSpace(state);
   };
   tabs.forEach((tab, index) => {
@@ -26,16 +28,42 @@ Offramp.startTabs = (state) => {
   show(tabs.some((tab) => tab.dataset.tab === state.tab) ? state.tab : tabs[0].dataset.tab, false);
 };
 
+// The search split, the holdout, or both with arrows: the style sheet shows what `data-split` says.
+Offramp.startSplit = (state) => {
+  const switched = document.getElementById("split-switch"), picture = document.getElementById("picture");
+  if (!switched) return;
+  switched.hidden = false;
+  const show = (split) => { state.split = split; picture.dataset.split = split; };
+  for (const box of switched.querySelectorAll("input")) {
+    box.checked = box.value === (state.split || "search");
+    box.addEventListener("change", () => show(box.value));
+  }
+  show(state.split || "search");
+};
+
+// The points of a chart are one stop of the Tab key: arrows go from point to point, from left to right.
 Offramp.startDots = (state) => {
-  for (const dot of document.querySelectorAll(".dot")) {
-    dot.addEventListener("click", () => Offramp.choose(state, dot.dataset.id));
-    dot.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" && event.key !== " ") return;
-      event.preventDefault();
-      Offramp.choose(state, dot.dataset.id);
-    });
+  for (const chart of document.querySelectorAll("svg.front")) {
+    const dots = [...chart.querySelectorAll(".dot")].sort((a, b) => Offramp.across(a) - Offramp.across(b));
+    const seen = () => dots.filter((dot) => dot.getClientRects().length);
+    const stop = (dot) => { for (const other of dots) other.tabIndex = other === dot ? 0 : -1; };
+    if (dots.length) stop(dots.find((dot) => dot.classList.contains("best")) || dots[0]);
+    for (const dot of dots) {
+      dot.addEventListener("click", () => { stop(dot); Offramp.choose(state, dot.dataset.id); });
+      dot.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" || event.key === " ") { event.preventDefault(); Offramp.choose(state, dot.dataset.id); return; }
+        const all = seen(), at = all.indexOf(dot), step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+        const to = event.key === "Home" ? 0 : event.key === "End" ? all.length - 1 : step ? (at + step + all.length) % all.length : -1;
+        if (to < 0) return;
+        event.preventDefault();
+        stop(all[to]);
+        all[to].focus();
+      });
+    }
   }
 };
+
+Offramp.across = (dot) => Number(dot.querySelector(".hit").getAttribute("cx"));
 
 Offramp.startPicks = (state) => {
   for (const button of document.querySelectorAll("[data-pick]")) button.addEventListener("click", () => Offramp.choose(state, button.dataset.pick));

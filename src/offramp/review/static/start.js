@@ -81,6 +81,7 @@ Offramp.start = (state) => {
   Offramp.startTable(state);
   Offramp.startSpace(state);
   Offramp.startTabs(state);
+  Offramp.startSplit(state);
   Offramp.startDots(state);
   Offramp.startPicks(state);
   Offramp.startUnder(state);

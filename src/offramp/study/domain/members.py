@@ -247,6 +247,19 @@ def _not_dominated(members: Sequence[Member], objectives: Sequence[Objective], s
     return [bool(on) for on in non_dominated(points, maximise=[objective.maximise for objective in objectives])]
 
 
+def ahead_on_holdout(member: Member, among: Sequence[Member], objectives: Sequence[Objective]) -> tuple[Member, ...]:
+    """Those on the front of the holdout that dominate a member there, highest utility first.
+
+    Empty where nobody does, and where the member or an objective of it is not known there.
+    """
+    others = [member, *(m for m in among if m.on_holdout_front and m.candidate != member.candidate)]
+    points = np.array([[m.value(o.name, Split.HOLDOUT) for o in objectives] for m in others], dtype=float)
+    points *= [1.0 if o.maximise else -1.0 for o in objectives]
+    ahead = (points >= points[0]).all(axis=1) & (points > points[0]).any(axis=1)
+    found = [m for m, on in zip(others, ahead, strict=True) if on]
+    return tuple(sorted(found, key=lambda m: (-(m.utility or 0.0), m.candidate)))
+
+
 def recommend(front: Sequence[Member]) -> Member | None:
     """The member of the highest utility; among equals the better, the cheaper one, then what runs today.
 
