@@ -22,6 +22,7 @@ NAMES_AS_STORED = {
     "format_user_message_content",  # a method of DSPy's adapters that agents call
     "format_commands",  # click's
     "log_message(format)",  # http.server's
+    "Optimizer",  # what DSPy calls a class with `compile`
 }
 """Names that may contain a forbidden word: they are stored, or another library chose them."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from offramp.program.routing import lm
     from offramp.promote.cascade_loading import load_cascade
     from offramp.promote.loading import load, load_messages
+    from offramp.verbs.compiling import Optimizer
     from offramp.verbs.promotions import check, diff, export, history, migrate, promote, rollback, scan, watch
     from offramp.verbs.spaces import check_space, copy_example, init, show_requests
     from offramp.verbs.studies import (
@@ -40,6 +41,7 @@ _OF = {
     "offramp.program.routing": ("lm",),
     "offramp.promote.cascade_loading": ("load_cascade",),
     "offramp.promote.loading": ("load", "load_messages"),
+    "offramp.verbs.compiling": ("Optimizer",),
     "offramp.verbs.promotions": (
         "check", "diff", "export", "history", "migrate", "promote", "rollback", "scan", "watch",
     ),
@@ -51,10 +53,10 @@ _OF = {
 }  # fmt: skip
 _LAZY = {name: module for module, names in _OF.items() for name in names}
 __all__ = [
-    "OfframpError", "Unreadable", "__version__", "cascades", "check", "check_space", "compare", "copy_example", "diff",
-    "dry_run", "export", "history", "init", "lm", "load", "load_cascade", "load_messages", "migrate", "optimize",
-    "pareto", "plan_verify", "promote", "read_value", "replay", "report", "review", "rollback", "scan", "show_requests",
-    "studies", "verify", "watch",
+    "OfframpError", "Optimizer", "Unreadable", "__version__", "cascades", "check", "check_space", "compare",
+    "copy_example", "diff", "dry_run", "export", "history", "init", "lm", "load", "load_cascade", "load_messages",
+    "migrate", "optimize", "pareto", "plan_verify", "promote", "read_value", "replay", "report", "review", "rollback",
+    "scan", "show_requests", "studies", "verify", "watch",
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from offramp.verbs.reference import filled
 from search_jobs import finished_job, reply_to, write_space
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
-NOT_FUNCTIONS = {"__version__", "OfframpError", "Unreadable"}
+NOT_FUNCTIONS = {"__version__", "OfframpError", "Optimizer", "Unreadable"}
 WITHOUT_A_FUNCTION = {"models": "lists and fetches files", "doctor": "looks at this machine"}
 OTHER_NAMES = {"space": ("check_space", "show_requests")}
 

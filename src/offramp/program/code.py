@@ -34,7 +34,7 @@ def code_of(path: str, base: Path, made: Sequence[dspy.Module]) -> dict[str, str
     source = path.rpartition(":")[0]
     file = (base / source).resolve() if source.endswith(".py") else None
     starts = [file] if file is not None else [*files_of(importlib.import_module(source))]
-    found = local_code([*starts, *class_files(made[0])], import_folders(base, file))
+    found = local_code([*starts, *class_files(made[0], main=False)], import_folders(base, file))
     code = {_named(file, project_of(base) or base): hash for file, hash in found.items()}
     for name, read in ((STATE, _state), (VALUES, _values)):
         with contextlib.suppress(Exception):  # a state that DSPy itself could not save says nothing either
@@ -42,6 +42,24 @@ def code_of(path: str, base: Path, made: Sequence[dspy.Module]) -> dict[str, str
             if texts[0] == texts[-1]:
                 code[name] = content_hash(texts[0])
     return code
+
+
+def live_code(made: Sequence[dspy.Module]) -> list[str]:
+    """Texts that say what a module of this process is: source of its classes, its state and its plain values.
+
+    Args:
+        made: the module, made or copied twice, as for `code_of`.
+    """
+    found = []
+    for _, part in _parts(made[0]):
+        with contextlib.suppress(TypeError, OSError):
+            if not is_installed(Path(inspect.getsourcefile(type(part)) or "")):
+                found.append(inspect.getsource(type(part)))
+    for read in (_state, _values):
+        with contextlib.suppress(Exception):  # a state that DSPy itself could not save says nothing either
+            texts = [_text(read(module)) for module in made]
+            found += texts[:1] if texts[0] == texts[-1] else []
+    return list(dict.fromkeys(found))
 
 
 def changed_code(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -72,10 +90,16 @@ def _for_people(name: str) -> str:
     return "its state (instructions or demos)" if name == STATE else name
 
 
-def class_files(module: dspy.Module) -> list[Path]:
-    """Source files of the classes that a module is made of, as far as they are the user's own."""
+def class_files(module: dspy.Module, *, main: bool = True) -> list[Path]:
+    """Source files of the classes that a module is made of, as far as they are the user's own.
+
+    Args:
+        main: False leaves out classes of `__main__`, which is another file in each process.
+    """
     files = []
     for _, part in _parts(module):
+        if type(part).__module__ == "__main__" and not main:
+            continue
         with contextlib.suppress(TypeError, OSError):
             file = Path(inspect.getsourcefile(type(part)) or "").resolve()
             if file.is_file() and not is_installed(file):

@@ -43,6 +43,9 @@ def _entry(name: str, value: Any) -> str:
     about = inspect.getdoc(value) or ""
     called = _signature(name, value) if callable(value) and not _is_error(value) else f"offramp.{name}"
     prose = "\n".join(_prose(about))
+    if (compiling := getattr(value, "compile", None)) is not None:
+        told = "\n".join(_prose(inspect.getdoc(compiling) or ""))
+        prose += f"\n\n```python\n{_signature(f'{name}.compile', compiling)}\n```\n\n{told}"
     return f"### {name}\n\n```python\n{called}\n```\n\n{prose}\n"
 
 

@@ -1,0 +1,171 @@
+"""A program and a metric that are objects of this process, such as those of a notebook, as files that a job can name.
+
+A job names code by its place. Here that place is a small file which asks this module for the object that the process
+has in memory. Another process has it once the same notebook or script has run there.
+
+Invariant: the same program, metric and code have the same name, in every process. No object is written to a file.
+"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dspy
+from pydantic import BaseModel
+
+from offramp.errors import SpaceError, UsageError, problem
+from offramp.files import make_folder, replace_file
+from offramp.ids import content_hash
+from offramp.program.code import live_code
+from offramp.program.copies import copy_for_run
+from offramp.program.module import predictors_of
+from offramp.program.routing import making
+
+SPACE, MODULE, ROWS = "space.yaml", "program.py", "examples.jsonl"
+SPLIT, ID = "_split", "_id"
+"""Columns of the rows beside those of the examples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a file of this process refers to."""
+
+    program: dspy.Module
+    metric: Callable[..., Any]
+
+
+_kept: dict[str, Kept] = {}
+
+
+def recalled(key: str, file: str) -> Kept:
+    """The program and the metric of a file that `write_program` wrote.
+
+    Raises:
+        SpaceError: they are in the memory of another process.
+    """
+    if key not in _kept:
+        do = "Run the notebook or script that has it up to its call of `compile`, and use the study in that process."
+        raise SpaceError(problem(file, "the program is in the memory of another process", do=do))
+    return _kept[key]
+
+
+def without_models(program: dspy.Module) -> tuple[dspy.Module, dspy.BaseLM | None]:
+    """A copy without the language model that all of its predictors were given (`set_lm`), and that model.
+
+    Predictors that have different ones keep them: then each is part of the program.
+    """
+    copied = copy_for_run(program)
+    predictors = predictors_of(copied).values()
+    held = {id(p.lm): p.lm for p in predictors if p.lm is not None}
+    if len(held) != 1 or any(p.lm is None for p in predictors):
+        return copied, None
+    for predictor in predictors:
+        predictor.lm = None
+    return copied, next(iter(held.values()))
+
+
+def outputs_of(program: dspy.Module, labels: Sequence[str]) -> tuple[str, ...]:
+    """Names of what the program gives: the labels that one of its predictors writes, else what the last one writes."""
+    predictors = list(predictors_of(program).values())
+    written = [list(predictor.signature.output_fields) for predictor in predictors]
+    known = {name for names in written for name in names}
+    if found := tuple(label for label in labels if label in known):
+        return found
+    last = written[-1] if written else []
+    return tuple(name for name in last if name not in ("reasoning", "trajectory")) or tuple(last)
+
+
+def image_inputs(examples: Sequence[dspy.Example], inputs: Sequence[str]) -> tuple[str, ...]:
+    """Inputs that are images."""
+    return tuple(name for name in inputs if any(isinstance(example.get(name), dspy.Image) for example in examples))
+
+
+def rows_of(splits: Mapping[str, Sequence[dspy.Example]]) -> Iterator[dict[str, Any]]:
+    """The examples as rows, each with its split and an id. Raises UsageError for a value that JSON does not have."""
+    number = 0
+    for split, examples in splits.items():
+        for example in examples:
+            values = {name: _plain(value, split, number, name) for name, value in example.items()}
+            yield {**values, SPLIT: split, ID: f"{number:05}"}
+            number += 1
+
+
+def _plain(value: Any, split: str, number: int, name: str) -> Any:
+    if isinstance(value, dspy.Image):
+        return value.url
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each, split, number, name) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each, split, number, name) for each in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    where = f"example {number} ({split})"
+    expected = "text, numbers, lists, dicts, pydantic objects or dspy.Image"
+    raise UsageError(problem(where, f"{name!r}", got=type(value).__name__, expected=expected))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveProgram:
+    """A program of this process with its metric and rows.
+
+    Attributes:
+        program: without the language model that it runs on.
+        rows: as `rows_of` gives them.
+        key: hash of it all.
+    """
+
+    program: dspy.Module
+    metric: Callable[..., Any]
+    rows: tuple[Mapping[str, Any], ...]
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        made = [self.program, copy_for_run(self.program)]
+        code = [*live_code(made), *_source(self.metric)]
+        object.__setattr__(self, "key", content_hash([code, list(self.rows)])[:12])
+
+    def write(self, folder: Path) -> None:
+        """Writes its files into the folder. Raises OSError."""
+        _kept[self.key] = Kept(program=self.program, metric=self.metric)
+        make_folder(folder)
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
+        replace_file(folder / ROWS, lines.encode())
+        replace_file(folder / MODULE, _TEXT.format(key=self.key).encode())
+
+
+def _source(metric: Callable[..., Any]) -> Iterator[str]:
+    """Source of a metric, and its state where it is a module."""
+    target = inspect.unwrap(metric)
+    target = target if inspect.isroutine(target) else type(target)
+    try:
+        yield inspect.getsource(target)
+    except (OSError, TypeError):
+        yield f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', '')}"
+    if isinstance(metric, dspy.Module):
+        with making():
+            yield from live_code([metric, metric])
+
+
+_TEXT = '''"""The program that `offramp.Optimizer` compiled; written by it, as are the other files of this folder."""
+
+from offramp.program.live_program import recalled
+
+KEY = "{key}"
+
+
+def program():
+    return recalled(KEY, __file__).program
+
+
+metric = recalled(KEY, __file__).metric
+'''
