@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 import pytest
 
+import offramp as package
 from offramp.cli.main import offramp
 from offramp.job.resolve import resolve_job
 from offramp.space.load import load_space
+from offramp.verbs.reference import filled
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("datasets/*.md")])
@@ -59,3 +61,10 @@ def test_every_command_is_in_the_readme_and_none_is_invented() -> None:
 def test_no_tracked_page_or_lock_names_an_index_or_a_machine() -> None:
     for lock in (ROOT / "requirements.lock", *(ROOT / "tools" / "peers").glob("*lock*")):
         assert "://" not in lock.read_text(), lock.name
+
+
+def test_the_page_of_python_is_what_the_functions_say_and_has_all_of_them() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert page == filled(page), "run: python scripts/gen_python_docs.py"
+    told = {line.removeprefix("### ") for line in page.splitlines() if line.startswith("### ")}
+    assert told == set(package.__all__) - {"__version__"}

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +13,8 @@ import offramp
 from offramp.cli.main import COMMANDS
 from offramp.errors import JobError, OfframpError, UsageError
 from offramp.testing.fakes import FunctionTransport
-from offramp.verbs.reference import filled
 from search_jobs import finished_job, reply_to, write_space
 
-PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 NOT_FUNCTIONS = {"__version__", "OfframpError", "Optimizer", "Unreadable"}
 WITHOUT_A_FUNCTION = {"models": "lists and fetches files", "doctor": "looks at this machine"}
 OTHER_NAMES = {"space": ("check_space", "show_requests")}
@@ -64,13 +61,6 @@ def test_importing_the_package_loads_nothing_else():
     code = "import offramp, sys; dir(offramp); print(sorted(n for n in sys.modules if n.startswith('offramp')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['offramp']"
-
-
-def test_the_page_is_what_the_functions_are_and_has_all_of_them():
-    page = PAGE.read_text()
-    assert page == filled(page), "run: python scripts/gen_python_docs.py"
-    told = {line.removeprefix("### ") for line in page.splitlines() if line.startswith("### ")}
-    assert told == set(offramp.__all__) - {"__version__"}
 
 
 # ------------------------------------------------------------------------------------------------ misspelt options
