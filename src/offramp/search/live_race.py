@@ -138,6 +138,10 @@ class LiveRace:
         await self.before_next()
         self.pool.fill()
         self._observe_known()
+        if self.exhausted:  # known only now, in a space that the incumbent alone fills: proposals may be due
+            await self.before_next()
+            self.pool.fill()
+            self._observe_known()
         self._plan()
         wave = self.planner.next()
         self._observe_known()
