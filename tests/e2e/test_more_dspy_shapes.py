@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -284,6 +285,37 @@ REFUSED = {
         "from dspy import Suggest\n\nclass Own",
         "Use dspy.Refine or dspy.BestOfN in place of",
     ),
+    "a generator": (
+        "return self.sort",
+        "yield self.sort",
+        "own.py:12: `forward` yields, and a run needs one whole answer",
+    ),
+    "an asynchronous generator": (
+        "def forward(self, question):\n        return self",
+        "async def aforward(self, question):\n        yield self",
+        "own.py:12: `aforward` yields, and a run needs one whole answer",
+    ),
+    "nothing": (
+        "return self.sort",
+        "self.sort",
+        "own.py:11: `forward` returns nothing. Return dspy.Prediction(answer=...)",
+    ),
+    "a list": (
+        "return self.sort(question='x')",
+        "return [self.sort(question='x')]",
+        "own.py:12: `forward` returns a list",
+    ),
+    "a tuple": ("return self.sort(question='x')", "return 'x', 0.5", "own.py:12: `forward` returns a tuple"),
+    "another output": (
+        "return self.sort(question='x')",
+        "return dspy.Prediction(anwser='x')",
+        "returns anwser, and the task wants answer",
+    ),
+    "another key": (
+        "return self.sort(question='x')",
+        "return {'label': 'x', 'p': 1}",
+        "returns label, p, and the task wants",
+    ),
 }
 
 
@@ -297,6 +329,43 @@ def test_what_cannot_run_is_refused_with_what_to_do(
     )
     assert main(["space", "check", str(path)]) == 2
     assert expected in " ".join(capsys.readouterr().err.split())
+
+
+RETURNS = [
+    "return dspy.Prediction(**{'answer': 'x'})", "return dict(answer='x')", "return {**{'answer': 'x'}}", "return made()",
+    "raise NotImplementedError", "if question:\n            return {}\n        return self.sort(question='x')",
+    "if question:\n            return\n        return self.sort(question='x')", "return dspy.Prediction(self.sort(question='x'))",
+    "def inner():\n            yield 1\n        return self.sort(question='x')", "return (self.sort(question='x'))",
+    "return (lambda: [1])() or self.sort(question='x')", "return 'x'", "return None or self.sort(question='x')",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("returns", RETURNS)
+def test_what_may_be_right_is_not_refused(returns: str, server: ScriptedServer, tmp_path: Path) -> None:
+    source = single(f"        {returns}\n")
+    assert main(["space", "check", str(write(tmp_path, server, Shape(source=source)))]) == 0
+
+
+STATES = {
+    "without metadata": ({"sort": {}}, "saved by an older DSPy, whose files have no metadata. Load it with `self.load_state"),
+    "of another program": ({"metadata": {"dependency_versions": {}}, "other": {}}, "The saved state has no 'sort'"),
+    "without a signature": ({"metadata": {"dependency_versions": {}}, "sort": {"demos": []}}, "The saved state has no 'signature'"),
+    "before 2.6": ({"metadata": {"dependency_versions": {}}, "sort": {"signature": {"instructions": "x", "fields": [{"prefix": "a", "description": "b"}] * 2}, "lm": None, "extended_signature": {}}}, "no longer supported in DSPy 2.6+"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STATES)
+@pytest.mark.parametrize("at", ["made", "imported"])
+def test_a_state_that_this_dspy_does_not_load_is_refused_with_what_to_do(
+    kind: str, at: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, said = STATES[kind]
+    load = 'load(__file__.replace("own.py", "state.json"))'
+    source = single("        return self.sort(question=question)\n", f"        self.{load}\n" if at == "made" else "")
+    source += f"\nOwn().{load}\n" if at == "imported" else ""
+    path = write(tmp_path, server, Shape(source=source, files={"state.json": json.dumps(state)}))
+    assert main(["space", "check", str(path)]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from offramp import __version__
+from offramp.cli.prints import prints_aside
 from offramp.errors import OfframpError, nearest, problem
 from offramp.printable import printable
 from offramp.scrubbing import scrubbed_traceback
@@ -126,7 +127,8 @@ def main(args: Sequence[str] | None = None, **wire: Any) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # characters that cannot be shown become `?`
     try:
-        code = _run(args, wire)
+        with prints_aside():
+            code = _run(args, wire)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader, such as `head`, has closed the pipe. Python would complain again when it flushes at exit.

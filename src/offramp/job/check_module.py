@@ -13,6 +13,7 @@ from offramp.program.asked_clients import refused_clients
 from offramp.program.inputs import MEDIA_TYPES
 from offramp.program.module import calls_tools, declared_inputs, lacks_interpreter, refused_inputs, unshown_fields
 from offramp.program.own_models import refused_models
+from offramp.program.returned import refused_return
 from offramp.program.tools import tools_of
 from offramp.program.values import base_of
 from offramp.space.model import as_list
@@ -52,6 +53,13 @@ def check_inputs(job: ResolvedJob) -> None:
     if job.factory is not None and (why := refused_inputs(job.factory(), job.task.fields.inputs)) is not None:
         do = "Name the inputs as it does, or give the others a default."
         raise SpaceError(problem(job.loaded.where("task.inputs"), f"task.inputs: the module: {why}", do=do))
+
+
+def check_returns(job: ResolvedJob) -> None:
+    """Refuses a module that returns what no run can use, as far as that can be seen."""
+    if job.factory is not None and (found := refused_return(job.factory(), job.task.fields.outputs)) is not None:
+        where, why = found
+        raise SpaceError(problem(job.loaded.where("task.module"), f"task.module: {where}: {why}."))
 
 
 def check_media(job: ResolvedJob) -> None:

@@ -11,6 +11,7 @@ from offramp.job.check_module import (
     check_media,
     check_named_tools,
     check_own_models,
+    check_returns,
     check_tools,
 )
 from offramp.job.check_params import check_params, check_tiers, takes
@@ -43,6 +44,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
         check_formats(job)
         check_inputs(job)
         check_own_models(job)
+        check_returns(job)
         check_media(job)
         check_effects(job)
         check_tools(job)

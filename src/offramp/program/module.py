@@ -10,10 +10,12 @@ Invariant: modules of two candidates share no predictor, also where a factory re
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
 import re
 import shutil
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +34,7 @@ from offramp.program.signature import annotation_of
 from offramp.records import Candidate
 from offramp.space.forms import MAIN
 from offramp.task.fields import TaskFields
-from offramp.task.local_code import import_code, why_not_imported
+from offramp.task.local_code import import_code, users_code, why_not_imported
 
 _NEW_NAMES: Mapping[str | None, str] = {
     **dict.fromkeys(["OpenAI", "AzureOpenAI", "Claude", "Cohere", "OllamaLocal", "HFModel", "Google"], "dspy.LM"),
@@ -70,7 +72,7 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
         expected = "a class or a function without arguments"
         raise SpaceError(problem(where, f"task.module: {path!r}", got=type(factory).__name__, expected=expected))
     try:
-        with making():
+        with making(), users_code():
             made = factory()
     except Undeclared as error:
         raise SpaceError(problem(where, f"task.module: {path!r}: {error}")) from error
@@ -80,7 +82,13 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
         what = f"task.module: {path!r}() raises {type(error).__name__}: {error}"
         raise SpaceError(problem(where, what, do=do)) from error
     _check_made(made, path, where)
-    return factory  # type: ignore[no-any-return]
+
+    @functools.wraps(factory, updated=())
+    def make(*args: Any, **kwargs: Any) -> dspy.Module:
+        with users_code():
+            return factory(*args, **kwargs)
+
+    return make
 
 
 def _imported(path: str, base: Path, where: str) -> Any:
@@ -104,12 +112,29 @@ def _imported(path: str, base: Path, where: str) -> Any:
 
 def _of_another_dspy(error: BaseException) -> str | None:
     """What to do where the code names what this release of DSPy does not have; None where that is not it."""
+    if (of_state := _of_a_state(error)) is not None:
+        return of_state
     found = re.search(r"module 'dspy[\w.]*' has no attribute '(\w+)'|cannot import name '(\w+)' from 'dspy", str(error))
     if found is None and not (isinstance(error, ModuleNotFoundError) and str(error.name).startswith("dspy.")):
         return None
     name = None if found is None else found[1] or found[2]
     new = f" Use {_NEW_NAMES[name]} in place of {name}." if name in _NEW_NAMES else ""
     return f"It was written for another DSPy than the installed {version('dspy')}.{new}"
+
+
+def _of_a_state(error: BaseException) -> str | None:
+    """What to do where a saved state is not one that the installed DSPy loads; None where that is not it."""
+    frames = [(Path(f.f_code.co_filename), f.f_code.co_name) for f, _ in traceback.walk_tb(error.__traceback__)]
+    loads = any("dspy" in file.parts and function in ("load", "load_state") for file, function in frames)
+    if not loads or "dspy" not in frames[-1][0].parts or not isinstance(error, KeyError):
+        return None
+    if error.args == ("metadata",):
+        how = "`self.load_state(json.loads(path.read_text()))`"
+        return (
+            f"The state was saved by an older DSPy, whose files have no metadata. Load it with {how}, or save it again."
+        )
+    what = f"The saved state has no {error.args[0]!r}: it is of another program, or of another DSPy"
+    return f"{what} than the installed {version('dspy')}. Save it again, with the program as it is."
 
 
 def _check_made(module: Any, path: str, where: str) -> None:

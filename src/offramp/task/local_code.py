@@ -20,6 +20,7 @@ import sysconfig
 import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -33,6 +34,7 @@ _OFFRAMP = str(Path(__file__).parents[1])
 _INSTALLED = {"site-packages", "dist-packages"}
 _ONE_AT_A_TIME = threading.RLock()
 """Importing changes what all threads import from."""
+_users: ContextVar[bool] = ContextVar("offramp_users_code", default=False)
 
 
 def project_of(base: Path) -> Path | None:
@@ -62,8 +64,23 @@ def import_code(source: str, base: Path) -> ModuleType:
     Raises:
         Exception: whatever the user's code raises.
     """
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, users_code():
         return _import_code(source, base)
+
+
+@contextlib.contextmanager
+def users_code() -> Iterator[None]:
+    """While code of the user's is imported, or an object of it made: `in_users_code` is true here."""
+    token = _users.set(True)
+    try:
+        yield
+    finally:
+        _users.reset(token)
+
+
+def in_users_code() -> bool:
+    """Whether code of the user's is imported here, or an object of it made."""
+    return _users.get()
 
 
 def _import_code(source: str, base: Path) -> ModuleType:

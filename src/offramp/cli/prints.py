@@ -1,0 +1,48 @@
+"""What code of the user's prints goes to stderr: stdout has what a command says, such as its JSON, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from offramp.task.local_code import in_users_code
+
+
+@contextmanager
+def prints_aside() -> Iterator[None]:
+    """While a command runs: what a module, a metric, a check or a tool of the user's prints is written to stderr."""
+    before = sys.stdout
+    sys.stdout = _Aside(before)
+    try:
+        yield
+    finally:
+        if isinstance(sys.stdout, _Aside):
+            sys.stdout = before
+
+
+class _Aside:
+    """A stream that sends what the user's code writes to stderr; in all else the stream that it stands for."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return int((sys.stderr if _of_the_user() else self._stream).write(text))
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._stream)
+
+
+def _of_the_user() -> bool:
+    """Whether code of the user's is imported, made or run here; programs run in DSPy, which may not be loaded yet."""
+    engine = sys.modules.get("offramp.program.engine")
+    return in_users_code() or (engine is not None and engine.run_here() is not None)

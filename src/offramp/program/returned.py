@@ -1,0 +1,75 @@
+"""What a module of one's own returns, as far as its source shows before it runs.
+
+Only what fails in every run is refused: a generator, a function that returns nothing, and answers all of which lack an
+output of the task. What cannot be read from the source shows when it runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import dspy
+
+from offramp.program.module import entry_of
+
+
+def refused_return(module: dspy.Module, outputs: Collection[str]) -> tuple[str, str] | None:
+    """Where the module returns what no run can use (`own.py:12`), and why; None where that cannot be seen."""
+    name = entry_of(module) or "forward"
+    function = inspect.unwrap(getattr(type(module), name))
+    if str(getattr(function, "__module__", "dspy")).partition(".")[0] == "dspy":
+        return None
+    try:
+        lines, first = inspect.getsourcelines(function)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+        file = Path(inspect.getsourcefile(function) or "").name
+    except (OSError, TypeError, SyntaxError):  # typed into a console
+        return None
+    if not tree.body or not isinstance(body := tree.body[0], ast.FunctionDef | ast.AsyncFunctionDef):
+        return None
+    wanted = f"Return dspy.Prediction({', '.join(f'{output}=...' for output in outputs)})"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        line = next(node.lineno for node in _own(body) if isinstance(node, ast.Yield | ast.YieldFrom))
+        return f"{file}:{first + line - 1}", f"`{name}` yields, and a run needs one whole answer. {wanted}"
+    found = [node for node in _own(body) if isinstance(node, ast.Return)]
+    given = [node for node in found if node.value is not None]
+    if not given and not any(isinstance(node, ast.Raise) for node in _own(body)):
+        return f"{file}:{first + body.lineno - 1}", f"`{name}` returns nothing. {wanted}"
+    wrong = [why for node in given if (why := _wrong(node.value, outputs)) is not None]
+    if not given or len(wrong) < len(given):
+        return None
+    return f"{file}:{first + given[0].lineno - 1}", f"`{name}` returns {wrong[0]}. {wanted}"
+
+
+def _own(body: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a function, without those of functions inside it."""
+    for node in ast.iter_child_nodes(body):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            yield node
+            yield from _own(node)
+
+
+def _wrong(value: ast.expr | None, outputs: Collection[str]) -> str | None:
+    """What is wrong with a value that is returned; None where nothing is, or it cannot be seen."""
+    if isinstance(value, ast.List | ast.Tuple | ast.Set | ast.ListComp):
+        return {"Tuple": "a tuple", "Set": "a set"}.get(type(value).__name__, "a list")
+    names: list[str | None] | None = None
+    if isinstance(value, ast.Call) and not value.args and _last_name(value.func) == "Prediction":
+        names = [keyword.arg for keyword in value.keywords]
+    elif isinstance(value, ast.Dict):
+        names = [k.value if isinstance(k, ast.Constant) and isinstance(k.value, str) else None for k in value.keys]
+    if names is None or None in names:
+        return None
+    missing = [output for output in outputs if output not in names]
+    if not missing:
+        return None
+    given = [name for name in names if name is not None]
+    return f"{', '.join(given) or 'no field'}, and the task wants {', '.join(missing)}"
+
+
+def _last_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
