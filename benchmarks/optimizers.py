@@ -32,7 +32,7 @@ from typing import Any
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
-from live_racing import Remembering
+from remembering import Remembering
 
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob

@@ -1,10 +1,10 @@
-"""How busy a search keeps its places in flight, and what one call costs the processor, beside `dspy.Evaluate`.
+"""How busy `offramp.optimize` keeps its places in flight, and what one call costs the processor, beside `dspy.Evaluate`.
 
     python benchmarks/throughput.py [--in-flight 64] [--latency 0.5] [--candidates 40] [--examples 200]
         [--dspy-calls 1600] [--memory CALLS]
 
-A server in another process answers each request after `--latency` seconds. Ideal is requests times latency by requests in
-flight. `dspy.Evaluate` asks the same server through LiteLLM, with as many threads. Prints one line of JSON: `wall_to_ideal`
+A server in another process answers each request after `--latency` seconds. The job is a whole one: start, search of every
+candidate on every example, holdout, files. Ideal is requests times latency by requests in flight. `dspy.Evaluate` asks the same server through LiteLLM, with as many threads. Prints one line of JSON: `wall_to_ideal`
 and milliseconds of CPU for each call of both, and the ratio of the two. `--memory` then sends so many more calls and says how
 much the process has grown by: over the first tenth (`warm_mb`) and over the rest (`grown_mb`).
 """
@@ -12,18 +12,23 @@ much the process has grown by: over the first tenth (`warm_mb`) and over the res
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
+import csv
+import hashlib
 import json
 import os
-import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+T = TypeVar("T")
 
 SERVER = """
 import asyncio, json, sys
@@ -71,66 +76,37 @@ def serving(latency_s: float) -> Iterator[str]:
             server.kill()
 
 
-def rows(count: int, part: str):
-    """Examples that no other part has."""
-    from offramp.records import Example
-
-    texts = [f"message {part}-{n} about something or other that a team has to answer" for n in range(count)]
-    return tuple(
-        Example(id=text, content_hash=text, values={"message": text, "label": "ab"[n % 2]}, row=n)
-        for n, text in enumerate(texts)
-    )
+def messages(count: int, part: str) -> list[dict[str, str]]:
+    """Rows that no other part has."""
+    return [{"message": hashlib.sha256(f"{part} {n}".encode()).hexdigest(), "label": "ab"[n % 2]} for n in range(count)]
 
 
-async def search(url: str, folder: str, part: str, *, in_flight: int, candidates: int, examples: int) -> None:
-    """Runs every candidate on every example through one caller."""
-    from offramp.calls.caller import open_caller
-    from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
-    from offramp.evaluate.results import StudyResults
-    from offramp.records import Candidate, DemoKind, Model, Price, Split, Splits
-    from offramp.space.model import CallsPart, ExactMetric, TaskPart
-    from offramp.store.budget import Budget
-    from offramp.store.engine import open_store
-    from offramp.task.fields import task_fields
-    from offramp.task.metrics import build_metric
-    from offramp.task.task import Task
+def search(url: str, folder: str, part: str, *, in_flight: int, candidates: int, examples: int) -> int:
+    """One job over a space of so many instructions, all of which are run on all examples; the requests that it sent."""
+    import offramp
 
-    model = Model(name="m", route="openai/m", api_base=url, price=Price(input_usd=1.0, output_usd=2.0))
-    fields = task_fields(TaskPart(signature="message -> label: Literal['a', 'b']"), "benchmark")
-    found = rows(examples, part)
-    metric = build_metric(ExactMetric(kind="exact", field="label"), fields=fields, base=Path(), models={})
-    task = Task(
-        name="b",
-        fields=fields,
-        splits=Splits(train=(), search=found, holdout=()),
-        dataset_hash="",
-        splits_hash="",
-        metric=metric,
-    )
-    with open_store(f"sqlite:///{folder}/b.db") as store:
-        caller = open_caller(
-            store=store, study=part, store_text=True, budget=Budget(store, part, 1e6, 10**9), concurrency=in_flight,
-            calls=CallsPart(), servers=None, rng=random.Random(0),
-        )  # fmt: skip
-        evaluator = Evaluator(
-            task=task, models={"m": model}, send=caller.send, results=StudyResults(store, part),
-            settings=EvaluatorSettings(concurrency=in_flight),
-        )  # fmt: skip
-        made = [
-            Candidate(
-                params={}, model="m", module="predict", adapter="plain", constrained=False, demo_kind=DemoKind.NONE,
-                instructions={"main": f"Label it, way {n}."}, demo_count=0, demo_seed=0, request_params={},
-            )
-            for n in range(candidates)
-        ]  # fmt: skip
-        cells = iter([(candidate, example) for candidate in made for example in found])
-
-        async def work() -> None:
-            for candidate, example in cells:
-                await evaluator.evaluate(candidate, [example], split=Split.SEARCH)
-
-        await asyncio.gather(*(work() for _ in range(in_flight)))
-        await caller.aclose()
+    base = Path(folder) / part
+    base.mkdir()
+    with (base / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["message", "label"])
+        writer.writeheader()
+        writer.writerows(messages(examples + 2, part))
+    space = {
+        "schema_version": 1,
+        "name": part,
+        "task": {"signature": "message -> label: Literal['a', 'b']"},
+        "dataset": {"path": "rows.csv"},
+        "splits": {"train": 0, "search": examples, "holdout": 2},
+        "metric": {"kind": "exact", "field": "label"},
+        "models": [{"name": "m", "route": "openai/m", "api_base": url, "price": {"input_usd": 1.0, "output_usd": 2.0}}],
+        "instructions": {f"way{n}": f"Label it, way {n}." for n in range(candidates)},
+        "objectives": {"latency": None, "cost": {"scale": [0.001, 0]}},
+        "search": {"concurrency": in_flight, "trials": candidates},
+    }
+    (base / "space.yaml").write_text(yaml.safe_dump(space))
+    result = offramp.optimize(base / "space.yaml", results=base / "results", progress=False)
+    assert result.report.trials == candidates
+    return result.calls
 
 
 def dspy_evaluate(url: str, part: str, *, in_flight: int, calls: int) -> None:
@@ -141,7 +117,7 @@ def dspy_evaluate(url: str, part: str, *, in_flight: int, calls: int) -> None:
 
     lm = dspy.LM("openai/m", api_base=url, api_key="none", cache=False, num_retries=0, engine="litellm")
     program = dspy.Predict(dspy.Signature("message -> label: Literal['a', 'b']", "Label it."))
-    devset = [dspy.Example(**row.values).with_inputs("message") for row in rows(calls, part)]
+    devset = [dspy.Example(**row).with_inputs("message") for row in messages(calls, part)]
     evaluate = dspy.Evaluate(
         devset=devset, metric=lambda gold, given, trace=None: gold.label == given.label, num_threads=in_flight,
         display_progress=False, max_errors=calls,
@@ -150,11 +126,11 @@ def dspy_evaluate(url: str, part: str, *, in_flight: int, calls: int) -> None:
         evaluate(program)
 
 
-def measured(work) -> tuple[float, float]:
-    """Seconds by the clock and of the processor."""
+def measured(work: Callable[[], T]) -> tuple[T, float, float]:
+    """What it returned, and the seconds by the clock and of the processor."""
     wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
+    found = work()
+    return found, time.perf_counter() - wall, time.process_time() - cpu
 
 
 def rss_mb() -> float:
@@ -173,21 +149,25 @@ def main() -> None:
     parser.add_argument("--dspy-calls", type=int, default=1600)
     parser.add_argument("--memory", type=int, default=0)
     asked = parser.parse_args()
-    calls = asked.candidates * asked.examples
     shape = {"in_flight": asked.in_flight, "candidates": asked.candidates, "examples": asked.examples}
-    found = {**shape, "latency_s": asked.latency, "calls": calls}
+    found = {**shape, "latency_s": asked.latency}
     with serving(asked.latency) as url, tempfile.TemporaryDirectory() as folder:
 
-        def run(part: str, **more: int) -> None:
-            asyncio.run(search(url, folder, part, **{**shape, **more}))
+        def run(part: str, **more: int) -> int:
+            return search(url, folder, part, **{**shape, **more})
 
         run("warm", candidates=1, examples=8)
-        wall_s, cpu_s = measured(lambda: run("main"))
+        calls, wall_s, cpu_s = measured(lambda: run("main"))
         ideal_s = calls * asked.latency / asked.in_flight
-        found |= {"wall_s": wall_s, "wall_to_ideal": wall_s / ideal_s, "cpu_ms_per_call": cpu_s / calls * 1000}
+        found |= {
+            "calls": calls,
+            "wall_s": wall_s,
+            "wall_to_ideal": wall_s / ideal_s,
+            "cpu_ms_per_call": cpu_s / calls * 1000,
+        }
         if asked.dspy_calls:
             dspy_evaluate(url, "warm", in_flight=2, calls=8)
-            wall_s, cpu_s = measured(
+            _, wall_s, cpu_s = measured(
                 lambda: dspy_evaluate(url, "dspy", in_flight=asked.in_flight, calls=asked.dspy_calls)
             )
             ideal_s = asked.dspy_calls * asked.latency / asked.in_flight

@@ -106,10 +106,11 @@ def status_line(progress: Progress) -> str:
         parts += [f"calls {calls}", f"cached {stats.cached_calls}", f"failed {stats.failed_calls}"]
         parts += [f"spent {money(stats.spent_usd)}{cap}", f"reserved {money(stats.reserved_usd)}"]
     parts.append(f"elapsed {minutes(progress.elapsed_s)}")
-    if progress.remaining_s is not None:
+    most = None if progress.minutes is None else max(0.0, progress.minutes * 60 - progress.elapsed_s)
+    if progress.remaining_s is not None and (most is None or progress.remaining_s < most - 1):
         parts.append(f"about {minutes(progress.remaining_s)} remaining")
-    if progress.minutes is not None:
-        parts.append(f"at most {minutes(max(0.0, progress.minutes * 60 - progress.elapsed_s))}")
+    elif most is not None:
+        parts.append(f"at most {minutes(most)} remaining")
     return " · ".join(parts)
 
 

@@ -1,0 +1,91 @@
+"""What jobs with few calls recommend, beside a job that tries every candidate in full, on real models.
+
+    python benchmarks/budgets.py [--space search_spaces/support_triage.yaml] [--full SPACE] [--calls 400 ...]
+                                 [--seeds 5] [--replies FILE]
+
+Every candidate of the space `--full` (the same one for none) is run on the whole search split, and the best evaluated on
+the holdout. Then the same job runs with each cap on calls, its holdout evaluation included, once for each seed. Answers
+are remembered between all runs by their request, with the seconds they took the first time, so that only what a job
+chooses to ask differs; `--replies` keeps them in a file, with which the command can be stopped and run again.
+
+Prints one line of JSON for each job: calls, candidates, and quality of the recommended one on the holdout; at the end the
+means for each cap, and how far they are from the full job. Needs the embedded models (`make models`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from remembering import Remembering, Replies
+
+from offramp.records import CallReply
+from offramp.search import api
+from offramp.search.outcome import JobResult
+from offramp.space.load import LoadedSpace, load_space
+
+
+def run(space: LoadedSpace, replies: dict[str, CallReply], seed: int, calls: int | None) -> JobResult:
+    """One job, to its end; without a cap every candidate is run in full."""
+    part = space.space
+    search = part.search.model_copy(update={"race": None, "sampler": "grid"} if calls is None else {})
+    search = search.model_copy(update={"trials": 10_000 if calls is None else None})
+    verify = part.verify.model_copy(update={"front": False, "probe": 0})
+    budget = part.budget.model_copy(update={"minutes": None})
+    changed = part.model_copy(update={"search": search, "verify": verify, "budget": budget})
+    with tempfile.TemporaryDirectory() as folder:
+        result = api.optimize(
+            replace(space, space=changed), results=folder, seed=seed, calls=calls, transport=Remembering(replies)
+        )
+    if result.report.stop_reason == "interrupted":  # the job has ended cleanly; so does this script
+        raise KeyboardInterrupt
+    return result
+
+
+def figures(result: JobResult) -> dict[str, Any]:
+    """What a job used and what it recommends."""
+    report = result.report
+    chosen, today = report.recommended, report.incumbent
+    return {
+        "calls": result.calls,
+        "candidates": report.trials,
+        "complete": len(report.members),
+        "holdout": None if chosen is None or chosen.holdout is None else chosen.holdout.quality,
+        "incumbent": None if today is None or today.holdout is None else today.holdout.quality,
+        "recommended": None if chosen is None else dict(chosen.params),
+    }
+
+
+def main() -> None:
+    """Runs the jobs and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", default="search_spaces/support_triage.yaml")
+    parser.add_argument("--full")
+    parser.add_argument("--calls", type=int, nargs="+", default=[400])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--replies")
+    given = parser.parse_args()
+    space, replies = load_space(Path(given.space)), Replies(given.replies)
+    full = figures(run(load_space(Path(given.full or given.space)), replies, 0, None))
+    print(json.dumps({"full": full}), flush=True)
+    for calls in given.calls:
+        found = []
+        for seed in range(given.seeds):
+            one = figures(run(space, replies, seed, calls))
+            found.append(one["holdout"])
+            print(json.dumps({"cap": calls, "seed": seed, **one}), flush=True)
+        mean = statistics.fmean(found)
+        means = {"mean": mean, "least": min(found), "most": max(found), "to_full": mean - full["holdout"]}
+        print(
+            json.dumps({"cap": calls, "seeds": given.seeds, **{k: round(v, 4) for k, v in means.items()}}), flush=True
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
