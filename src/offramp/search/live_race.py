@@ -142,6 +142,8 @@ class LiveRace:
             await self.before_next()
             self.pool.fill()
             self._observe_known()
+        if not self.planner.number:
+            self.race.begin()
         self._plan()
         wave = self.planner.next()
         self._observe_known()
@@ -256,6 +258,8 @@ class LiveRace:
             self._observe(index, ids)
             self._ended(index)
         self._entered = len(self.pool.candidates)
+        if not row.number:
+            self.race.begin()
         blocks = [Block(index=i, positions=tuple(self._where[name] for name in ids)) for i, ids in row.cells]
         wave = Wave(number=row.number, purpose=row.purpose, blocks=tuple(blocks))
         self.race.request(blocks)

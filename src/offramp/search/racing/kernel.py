@@ -146,22 +146,27 @@ class Evidence:
 
 
 def fit(evidence: Evidence, mixed: float, start: Kernel | None) -> Kernel:
-    """The kernel of highest marginal likelihood, under weak priors, searched from `start` on."""
+    """The kernel of highest marginal likelihood, under weak priors.
+
+    Searched from the middle of the priors and from `start`: what few cells led to can be far from where many lead.
+    """
     params = len(evidence.tables)
     scale = _spread(evidence.values)
     middle = 0.5 * _between(evidence)
-    first = np.concatenate([[np.log(middle)] * 2, np.zeros(params)])
+    starts = [np.concatenate([[np.log(middle)] * 2, np.zeros(params)])]
     if start is not None and len(start.irrelevance) == params:
-        first = np.concatenate([np.log([start.shared, start.own]), _logit(start.irrelevance)])
-    if not params:
-        first = first[:2]
+        starts.append(np.concatenate([np.log([start.shared, start.own]), _logit(start.irrelevance)]))
     low, high = np.log(1e-6 * scale), np.log(10 * scale)
     bounds = [(low, high)] * 2 + [(_logit(LOW), _logit(HIGH))] * params
-    first = np.clip(first, [b[0] for b in bounds], [b[1] for b in bounds])
-    found = minimize(
-        _loss, first, args=(evidence, mixed, middle, scale), jac=True, method="L-BFGS-B", bounds=bounds,
-        options={"maxiter": STEPS},
-    )  # fmt: skip
+    ends = [
+        minimize(
+            _loss, np.clip(first, [b[0] for b in bounds], [b[1] for b in bounds]),
+            args=(evidence, mixed, middle, scale), jac=True, method="L-BFGS-B", bounds=bounds,
+            options={"maxiter": STEPS},
+        )
+        for first in starts
+    ]  # fmt: skip
+    found = min(ends, key=lambda end: float(end.fun))
     shared, own = np.exp(found.x[:2])
     return Kernel(shared=float(shared), own=float(own), mixed=mixed, irrelevance=_expit(found.x[2:]))
 

@@ -120,6 +120,7 @@ class Planner:
     def next(self) -> Wave | None:
         """The next wave; None when no candidate may get more cells, or nothing more may be used."""
         race, allowance = self.race, self.allowance()
+        race.learn()
         size = max(self.wave, int(GROWTH * race.cells.count.sum()))
         if allowance.left is None:
             return self._numbered("search", self._search(size, math.inf, allowance))

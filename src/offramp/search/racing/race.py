@@ -56,6 +56,7 @@ class Race:
         pool: params of the candidates, by index.
         closed: indices of candidates that get no more cells and are not declared.
         kernels, fitted_at: what the model learnt last, by objective, and from how many cells.
+        given: cells that were known before the race, which say nothing of how candidates differ.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Race:
         self.pool: list[Mapping[str, Scalar]] = []
         self.closed: set[int] = set()
         self.kernels: list[Kernel | None] = [None] * len(self.objectives)
-        self.fitted_at = 0
+        self.fitted_at = self.given = 0
         self._first: list[int] = []
         self._coded: Features | None = None
 
@@ -96,6 +97,18 @@ class Race:
         """Marks the cells of blocks that were handed out before, such as by an earlier run of a job."""
         for block in blocks:
             self.cells.request(block.index, block.positions)
+
+    def begin(self) -> None:
+        """What is known now was known before the race."""
+        self.given = self._used()
+
+    def learn(self) -> None:
+        """Fits the kernels to the cells so far, where enough of them are new since the last time."""
+        used = self._used()
+        if used > self.fitted_at and used - self.given >= REFIT * (self.fitted_at - self.given):
+            with _one_thread():
+                self.kernels = [posterior.kernel for posterior in self._posteriors(refit=True)]
+            self.fitted_at = used
 
     def complete(self, index: int) -> bool:
         """Whether every cell of a candidate was requested."""
@@ -236,12 +249,7 @@ class Race:
 
     def _spread(self) -> Floats:
         """Shape (draws, n): what each candidate is worth in each draw: to the front, and to the recommendation."""
-        used = self._used()
-        refit = used >= REFIT * self.fitted_at
-        posteriors = self._posteriors(refit=refit)
-        self.kernels = [posterior.kernel for posterior in posteriors]
-        self.fitted_at = used if refit else self.fitted_at
-        draws = self._draws(posteriors)
+        draws = self._draws(self._posteriors(refit=False))
         shares = hypervolume_shares(draws, self.settings.grid_points)
         gains = best_gains(self._utilities(draws.values)) / (sum(o.weight for o in self.objectives) or 1.0)
         return np.asarray(shares + self.settings.recommend * gains)
