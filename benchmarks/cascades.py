@@ -22,8 +22,9 @@ from offramp.records import Objective
 from offramp.search.cascades import table_cells
 from offramp.stats.pareto import Floats
 from offramp.study.domain import cascades
-from offramp.study.domain.cascade_report import recorded_rows
-from offramp.study.domain.cascades import CHOSEN, SINGLE, Recorded
+from offramp.study.domain.cascade_cells import recorded_rows
+from offramp.study.domain.cascade_choice import CHOSEN
+from offramp.study.domain.cascades import SINGLE, Recorded
 
 WEIGHTS = (
     {"quality": 0.7, "cost": 0.15, "latency": 0.15}, {"quality": 0.6, "cost": 0.3, "latency": 0.1},

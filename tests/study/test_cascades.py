@@ -10,24 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.records import Objective
-from offramp.study.domain.cascade_rule import CascadeRule, Decisions
-from offramp.study.domain.cascades import (
+from offramp.study.domain.cascade_choice import (
     CHOSEN,
     MARGIN_SE,
-    PRIORS,
-    SINGLE,
     Fitted,
-    Outcome,
-    Recorded,
-    Rule,
-    apply,
     choose,
     cross_fitted,
     fit,
-    kinds,
     left_out_choice,
     pool_of,
 )
+from offramp.study.domain.cascade_options import PRIORS, kinds
+from offramp.study.domain.cascade_rule import CascadeRule, Decisions
+from offramp.study.domain.cascades import SINGLE, Outcome, Recorded, Rule, apply
 from offramp.study.domain.similarity import AlikeRows, similarity
 
 OBJECTIVES = (
@@ -239,17 +234,17 @@ def test_a_router_that_knows_the_topic_is_far_ahead_and_noise_is_not() -> None:
 
 
 def test_groups_are_never_on_both_sides_of_a_fold(monkeypatch) -> None:
-    from offramp.study.domain import cascades
+    from offramp.study.domain import cascade_choice
 
     seen = []
-    plain = cascades.fit
+    plain = cascade_choice.fit
 
     def spy(data: Recorded, train):
         rest = np.setdiff1d(np.arange(data.score.shape[1]), train)
         seen.append(set(data.groups[train]) & set(data.groups[rest]))
         return plain(data, train)
 
-    monkeypatch.setattr(cascades, "fit", spy)
+    monkeypatch.setattr(cascade_choice, "fit", spy)
     cross_fitted(recorded(0, grouped=True))
     assert seen and not any(seen)
 

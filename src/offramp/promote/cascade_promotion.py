@@ -34,10 +34,8 @@ from offramp.store.aggregates import aggregate_of, priced_by_results
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.study.domain.cascade_report import (
-    KindResult,
-    recorded_names,
-)
+from offramp.study.domain.cascade_cells import recorded_names
+from offramp.study.domain.cascade_report import KindResult
 from offramp.study.domain.cascade_results import Composed, MemberResults, composed
 from offramp.study.domain.cascade_rule import CascadeRule, Decisions
 from offramp.study.domain.objectives import utility_of

@@ -13,7 +13,8 @@ from offramp.records import Objective, Split
 from offramp.search.replay.run import WEIGHTS
 from offramp.search.replay.table import OUTCOMES, RecordedTable, read_table
 from offramp.stats.pareto import Floats
-from offramp.study.domain.cascade_report import CascadeReport, Cells, cascade_report, rule_to_run
+from offramp.study.domain.cascade_cells import Cells
+from offramp.study.domain.cascade_report import CascadeReport, cascade_report, rule_to_run
 from offramp.study.domain.objectives import reweighted
 from offramp.study.lookup import full_name, open_looking
 from offramp.study.queries.recorded_outcomes import read_cells

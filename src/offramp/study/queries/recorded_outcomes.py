@@ -13,7 +13,7 @@ from offramp.records import Result, Split, price_of
 from offramp.store.aggregates import result_usd
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.study.domain.cascade_report import Cells
+from offramp.study.domain.cascade_cells import Cells
 from offramp.study.domain.cascade_rule import answer_key, compared_fields
 from offramp.study.domain.objectives import reweighted
 from offramp.study.domain.paired_comparison import groups_of

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from offramp.errors import UsageError, nearest, problem
 from offramp.store.engine import Store
-from offramp.study.domain.cascade_report import CascadeReport, Cells, cascade_report, rule_to_run
+from offramp.study.domain.cascade_cells import Cells
+from offramp.study.domain.cascade_choice import CHOSEN
+from offramp.study.domain.cascade_report import CascadeReport, cascade_report, rule_to_run
 from offramp.study.domain.cascade_rule import RUNNABLE, CascadeRule
-from offramp.study.domain.cascades import CHOSEN, SINGLE
+from offramp.study.domain.cascades import SINGLE
 from offramp.study.queries.recorded_outcomes import read_cells
 
 _SHORTEST = 4
