@@ -30,6 +30,7 @@ from offramp.calls.retries import Clock, Deadline, RetryPolicy, Sleep, real_cloc
 from offramp.calls.transports import Preparing, Transport
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
+from offramp.calls.transports.traced import traced
 from offramp.errors import JobError, ModelError, problem
 from offramp.records import STANDARD_TIERS, CallReply, CallRequest, HeaderNotice, Model, Purpose
 from offramp.store.budget import Budget, BudgetExceeded, Reservation, Settlement
@@ -288,7 +289,7 @@ def open_caller(
     """
     budget.recover()
     return Caller(
-        transport or RouteTransport(servers, timeout_s=calls.timeout_s),
+        traced(transport or RouteTransport(servers, timeout_s=calls.timeout_s)),
         store=store,
         ledger=Ledger(store, study, store_text, calls.stored_answer_chars),
         budget=budget,

@@ -16,6 +16,7 @@ from offramp.calls.retries import Deadline, RetryPolicy, Sleep, real_sleep
 from offramp.calls.transports import Preparing, Transport
 from offramp.calls.transports.local import LocalServers
 from offramp.calls.transports.routes import RouteTransport
+from offramp.calls.transports.traced import traced
 from offramp.records import CallReply, CallRequest
 
 
@@ -36,7 +37,7 @@ class DirectSender:
         transport: Transport | None = None, sleep: Sleep = real_sleep,
     ) -> None:  # fmt: skip
         self._timeout_s = timeout_s
-        self._transport: Transport = (
+        self._transport: Transport = traced(
             transport if transport is not None else RouteTransport(servers, timeout_s=timeout_s)
         )
         self._policy = RetryPolicy(attempts=attempts, deadline_s=deadline_s, rng=random.Random(), sleep=sleep)
