@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 
 from offramp.calls.transports import Transport
 from offramp.errors import JobError, OfframpError
@@ -26,10 +27,11 @@ from offramp.search.optuna_study import OptunaStudy, open_study
 from offramp.search.outcome import CAPS, JobResult, Options, is_cap, reason_of
 from offramp.search.progress import Progress, Reporter
 from offramp.search.proposals.rounds import make_rounds
+from offramp.search.slow_calls import SlowCalls
 from offramp.search.state import StudyState
 from offramp.store.candidates import texts_of
 from offramp.store.engine import Store
-from offramp.store.ledger import StudyEffort
+from offramp.store.ledger import CallAttempt, StudyEffort, typical_calls
 from offramp.store.studies import StudyStatus, StudyStore
 from offramp.study.study_report import Money, summary_text
 
@@ -57,11 +59,17 @@ class Job:
             UsageError: it cannot be run as it is. Errors of the running job are in the result, with what was kept.
         """
         options, effort = self._options, StudyEffort()
+        slow = SlowCalls(self._job.models, partial(typical_calls, self._store))
+
+        def on_attempt(attempt: CallAttempt) -> None:
+            effort.add(attempt)
+            slow.add(attempt)
+
         record = self._studies.create_or_get(study_row(self._job, options.seed))
         async with open_session(
             self._job, store=self._store, study=self.name, clock=self.clock,
             caps=Caps(budget=self.name, usd=options.usd, calls=options.calls), concurrency=options.concurrency,
-            seed=derived_seed(options.seed, "retries"), on_attempt=effort.add, transport=self._transport,
+            seed=derived_seed(options.seed, "retries"), on_attempt=on_attempt, transport=self._transport,
         ) as session:  # fmt: skip
             try:
                 effort.read(self._store, self.name)

@@ -18,8 +18,8 @@ from offramp.job.reserving import unlimited_in_words
 from offramp.job.resolved import ResolvedJob
 from offramp.models.table import load_table
 from offramp.records import Candidate, DemoKind, Model, Usage
-from offramp.search.engine import Options
 from offramp.search.judging import judge_requests
+from offramp.search.outcome import Options
 from offramp.search.proposals.rounds import proposer_effort
 from offramp.search.race_sizes import FIRST_SHARE, LEAST_BLOCK, LISTED, LOOKS_SHARE
 from offramp.search.warm.start import Start

@@ -163,6 +163,20 @@ def test_a_race_that_is_restored_from_its_cells_continues_as_it_would_have(waves
     assert restored.declare() == race.declare()
 
 
+@pytest.mark.parametrize("given", [0, 20])
+def test_the_model_is_fitted_again_by_the_growth_of_the_race_whatever_was_known_before(given: int) -> None:
+    race, table = new_race(), outcomes()
+    if given:
+        race.observe(0, range(given), table[0, :given])
+    race.begin()
+    fits = []
+    for _ in range(6):
+        observe(race, race.looks(6), table)
+        race.learn()
+        fits.append(race.fitted_at - given)
+    assert fits == [6, 12, 18, 24, 30, 30]
+
+
 def test_the_pool_may_grow() -> None:
     race, table = new_race(size=6), outcomes()
     play(race, table, 10_000)

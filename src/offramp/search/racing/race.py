@@ -249,6 +249,7 @@ class Race:
 
     def _spread(self) -> Floats:
         """Shape (draws, n): what each candidate is worth in each draw: to the front, and to the recommendation."""
+        self.learn()
         draws = self._draws(self._posteriors(refit=False))
         shares = hypervolume_shares(draws, self.settings.grid_points)
         gains = best_gains(self._utilities(draws.values)) / (sum(o.weight for o in self.objectives) or 1.0)
