@@ -133,6 +133,49 @@ def test_what_was_guessed_and_left_out_is_said(capsys: Any) -> None:
         assert said in told
 
 
+@pytest.mark.parametrize(
+    ("models", "temperature", "room"),
+    [
+        (("openai/gpt-5.6-luna", "openai/gpt-5.6-terra"), None, True),
+        (("openai/gpt-5.6-luna", "openai/gpt-4.1"), {"choices": [0.0, 0.7], "when": {"model": ["openai/gpt-4.1"]}}, True),
+        (("openai/gpt-4.1", "openai/o3"), {"choices": [0.0, 0.7], "when": {"model": ["openai/gpt-4.1"]}}, True),
+        (("openai/gpt-4.1", "openai/gpt-4.1-mini"), {"choices": [0.0, 0.7]}, False),
+    ],
+)  # fmt: skip
+def test_models_that_reason_get_room_and_no_temperature_that_they_refuse(
+    models: tuple[str, ...], temperature: dict[str, Any] | None, room: bool
+) -> None:
+    name = write("a.csv", [{"text": f"t {i}", "label": "ab"[i % 2]} for i in range(24)])
+    assert main(["init", "--data", name, "--no-input", *(w for model in models for w in ("--model", model))]) == 0
+    written = yaml.safe_load(Path("a.yaml").read_text())
+    assert written["params"].get("temperature") == temperature
+    assert (written["params"]["max_tokens"] >= 1024) == room
+    first = temperature is not None and models[0] in temperature.get("when", {}).get("model", models)
+    assert ("params" in written["incumbent"]) == first
+    assert main(["space", "check", "a.yaml"]) == 0
+
+
+@pytest.mark.parametrize("mark", [";", "\t", ","])
+def test_a_csv_may_have_the_separators_of_any_spreadsheet(mark: str) -> None:
+    rows = [["note", "team"], *([f'he said "{i}"; then, left', TEAMS[i % 3]] for i in range(24))]
+    with Path("a.csv").open("w", newline="") as out:
+        csv.writer(out, delimiter=mark).writerows(rows)
+    assert main(["init", "--data", "a.csv", "--no-input"]) == 0
+    job = job_of("a.yaml")
+    assert list(job.task.fields.outputs) == ["team"] and list(job.task.fields.inputs) == ["note"]
+    assert all("; then, left" in str(example.values["note"]) for example in job.task.splits.search)
+
+
+@pytest.mark.parametrize(
+    "first", ["-0.9", "2026-01-02 10:00", "a whole sentence that somebody wrote in a review of a book, not a name"]
+)
+def test_a_file_without_names_of_columns_is_pointed_out(capsys: Any, first: str) -> None:
+    Path("a.tsv").write_text(f"{first}\tgood\n" + "".join(f"it is number {i}\t{TEAMS[i % 3]}\n" for i in range(24)))
+    assert main(["init", "--data", "a.tsv", "--no-input"]) == 0
+    told = capsys.readouterr().out
+    assert "the first line names the columns" in told and "if it is data, put a line with names above it" in told
+
+
 def test_labels_that_differ_in_case_are_pointed_out(capsys: Any) -> None:
     rows = [{"text": f"t {i}", "label": ("Spam", "spam", "ham")[i % 3]} for i in range(24)]
     assert main(["init", "--data", write("case.csv", rows), "--no-input"]) == 0

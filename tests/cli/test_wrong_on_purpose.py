@@ -146,9 +146,9 @@ WRONG: dict[str, Wrong] = {
     "a comma in a cell": Wrong(
         data=b"id,message,label\n1,Hi, there,billing\n",
         says="rows.csv: row 1: has 4 cells (ends in line 2): expected 3. Quote a cell that contains a comma."),
-    "semicolons": Wrong(
-        data=b"id;message;label\na;b;billing\n",
-        says="rows.csv: the header: got 'id;message;label', expected columns separated by commas. Save it with commas, or "
+    "bars between cells": Wrong(
+        data=b"id|message|label\na|b|billing\n",
+        says="rows.csv: the header: got 'id|message|label', expected columns separated by commas. Save it with commas, or "
         "with tabs as .tsv."),
     "an old encoding": Wrong(
         data="id,message,label\na,café,billing\n".encode("latin-1"),

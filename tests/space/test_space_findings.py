@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import importlib.util
 import json
 import zipfile
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from offramp.cli.main import main
+from offramp.models.retirement.dates import utc_today
 
 LABELS = ("billing", "shipping", "returns")
 MODEL = {"name": "small", "route": "openai/small", "price": {"input_usd": 1.0, "output_usd": 2.0}}
@@ -52,6 +54,24 @@ def write(data: list[dict[str, Any]] | bytes, *, name: str = "rows.csv", **chang
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "x")
+
+
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [(-400, "retired on"), (0, "retired on"), (1, "retires in 1 day, on"), (90, "retires in 90 days, on"), (91, None)],
+)
+def test_a_searched_model_that_could_not_be_promoted_is_named(capsys: Any, days: int, says: str | None) -> None:
+    write(rows())
+    day = utc_today() + datetime.timedelta(days=days)
+    notice = {"model": "small", "retires": day, "successors": ["openai/large"]}
+    Path("lifecycle.yaml").write_text(yaml.safe_dump({"schema_version": 1, "retirements": [notice]}))
+    told = [text for text in warnings(capsys) if "retire" in text]
+    if says is None:
+        assert told == []
+        return
+    assert len(told) == 1 and f"models: small {says} {day}: `offramp promote` refuses" in told[0]
+    assert told[0].startswith("job.yaml:") and "Name another, such as openai/large" in told[0]
+    assert ("--within 0" in told[0]) == (days > 0)
 
 
 def warnings(capsys: Any) -> list[str]:

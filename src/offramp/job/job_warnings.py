@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from offramp.errors import UsageError
 from offramp.job.check_values import proposer_params
 from offramp.job.declared import judging_parts
 from offramp.job.effects import without_effect
 from offramp.job.resolved import ResolvedJob
+from offramp.models.retirement.dates import WITHIN_DAYS, Basis, load_calendar, utc_today
 from offramp.program.adapters import configured_adapter
 from offramp.program.module import predictors_of
 from offramp.program.routing import declared
@@ -21,6 +23,7 @@ from offramp.task.task import warnings_of
 def job_warnings(job: ResolvedJob) -> list[str]:
     """What a person should know of a job before it runs, of its program and its data."""
     told = [
+        *_retiring(job),
         *_incumbent_without(job),
         *_fixed_models(job),
         *_tools_used(job),
@@ -31,6 +34,29 @@ def job_warnings(job: ResolvedJob) -> list[str]:
         *_proposer_without(job),
     ]
     return [*told, *warnings_of(job.task, job.loaded.where("dataset"))]
+
+
+def _retiring(job: ResolvedJob) -> list[str]:
+    """Warnings: searched models that nobody could promote, since they have retired or soon will."""
+    try:
+        calendar = load_calendar()
+    except UsageError:  # a wrong lifecycle file is refused by the commands that are about it
+        return []
+    today, told = utc_today(), []
+    for name in job.searched_models:
+        model = job.models[name]
+        found = calendar.retirement(model.name, model.route, stated=model.retirement_date)
+        if found is None or found.basis is Basis.ESTIMATE or found.days_left(today) > WITHIN_DAYS:
+            continue
+        days = found.days_left(today)
+        when = f"retires in {days} day{'s' * (days != 1)}, on {found.date}" if days > 0 else f"retired on {found.date}"
+        others = f", such as {' or '.join(found.successors)}" if found.successors else ""
+        anyway = ", or promote with --within 0" if days > 0 else ""
+        where = job.loaded.where("models")
+        told.append(
+            f"{where}: models: {name} {when}: `offramp promote` refuses what runs on it. Name another{others}{anyway}."
+        )
+    return told
 
 
 def _incumbent_without(job: ResolvedJob) -> list[str]:

@@ -197,7 +197,7 @@ def guess_columns(source: Source, *, inputs: Sequence[str] = (), outputs: Sequen
         elif len({_text(v) for v in column.values}) == 1 and len(column.values) > 1:
             left[column.name] = "it is the same in all rows"
         elif {str(v).strip().lower() for v in column.known} <= _SPLIT_WORDS:
-            left[column.name] = "it has no split for the search and one for the holdout, so all rows are divided"
+            left[column.name] = "it does not name both a search and a holdout split, so all rows are divided"
     free = [c for c in free if c.name not in left or c.name in (*inputs, *outputs)]
     chosen_out = [columns[name] for name in outputs] or _outputs(free, set(inputs))
     chosen_in = [columns[name] for name in inputs] or _inputs(free, {c.name for c in chosen_out})
@@ -208,7 +208,7 @@ def guess_columns(source: Source, *, inputs: Sequence[str] = (), outputs: Sequen
     used = {c.name for c in (*chosen_in, *chosen_out)}
     for column in free:
         if column.name not in used:
-            why = "no type of the space file fits it" if column.output is None else "not needed, as far as names tell"
+            why = _no_type(column) if column.output is None else "not needed, as far as names tell"
             left.setdefault(column.name, why)
     names = _names([*chosen_in, *chosen_out])
     return Guess(
@@ -218,7 +218,7 @@ def guess_columns(source: Source, *, inputs: Sequence[str] = (), outputs: Sequen
         id=id_,
         splits=splits,
         left_out={name: why for name, why in left.items() if name not in used},
-        notes=tuple(note for c in chosen_out for note in _label_notes(c)),
+        notes=(*_header_notes(columns), *(note for c in chosen_out for note in _label_notes(c))),
     )
 
 
@@ -318,6 +318,22 @@ def _output(column: _Column, name: str, where: str) -> GuessedField:
         name=name, column=column.name, why=why, longest=column.longest, output=output, metric=metric,
         choices=tuple(choices),
     )  # fmt: skip
+
+
+def _no_type(column: _Column) -> str:
+    """Why a column cannot be an answer as it is."""
+    if column.known and all(isinstance(v, dict) for v in column.known):
+        return "its objects have different keys or nested values; give it a column for each value that is to be found"
+    return "no type of the space file fits it"
+
+
+def _header_notes(columns: Mapping[str, _Column]) -> list[str]:
+    """A note where the names of the columns look like a first row of data."""
+    data = [name for name in columns if len(name) > 60 or re.fullmatch(r"[+-]?\d+[.,]\d+|\d{4}-\d\d-\d\d.*", name)]
+    if not data:
+        return []
+    shown = ", ".join(repr(name if len(name) <= 30 else f"{name[:29]}…") for name in columns)
+    return [f"the first line names the columns: {shown}; if it is data, put a line with names above it"]
 
 
 def _label_notes(column: _Column) -> list[str]:

@@ -16,16 +16,27 @@ LOCAL = ("local/smollm2-135m", "local/qwen2.5-coder-0.5b")
 _MOST_LOCAL, _MOST_HOSTED = 240, 600
 """Rows of a first job, so that it takes minutes."""
 _ROWS_FOR_DEMOS = 20
+TEMPERATURES = (0.0, 0.7)
+_REASONING = 4096
+"""Tokens for an answer and what a model thinks before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a first space file is made of. `path`: of the dataset, relative to the space file."""
+    """What a first space file is made of.
+
+    Attributes:
+        path: of the dataset, relative to the space file.
+        with_temperature: those of `models` that accept the temperatures of a first job.
+        reasoning: whether a model is known to reason within `max_tokens`.
+    """
 
     name: str
     path: str
     guess: Guess
     models: tuple[str, ...]
+    with_temperature: tuple[str, ...]
+    reasoning: bool
 
     @property
     def local(self) -> bool:
@@ -131,7 +142,8 @@ def _incumbent(start: Start) -> str:
         "incumbent:", f"  model: {flow(start.models[0])}", "  instruction: today", f"  format: {_format(start)}",
     ]  # fmt: skip
     lines += ["  constrained: true"] if start.constrained else []
-    return "\n".join([*lines, "  params: {temperature: 0.0}"]) + "\n"
+    lines += ["  params: {temperature: 0.0}"] if start.models[0] in start.with_temperature else []
+    return "\n".join(lines) + "\n"
 
 
 def _models(start: Start) -> str:
@@ -145,7 +157,8 @@ def _instructions(start: Start) -> str:
     form = [f"Read the {inputs}. Answer with the {outputs} and nothing else."]
     for f in start.guess.outputs:
         if 2 <= len(values := f.choices) <= 40:
-            form.append(f"The {f.column} is one of: {', '.join(values)}.")
+            what = f"Each of the {f.column}" if f.output["type"] == "list[str]" else f"The {f.column}"
+            form.append(f"{what} is one of: {', '.join(values)}.")
     texts = {"today": f"Give the {outputs} of this {inputs}.", "form": " ".join(form)}
     lines = [f"  {name}: {flow(text)}" for name, text in texts.items()]
     return (
@@ -179,7 +192,13 @@ def _params(start: Start) -> str:
     short = {"enum": 16, "bool": 8, "int": 8, "float": 12}
     sizes = [short.get(f.output["type"], max(48, math.ceil(f.longest / 2))) for f in outputs]
     tokens = min(1024, 16 * math.ceil((sum(sizes) + 8 * (len(outputs) - 1)) / 16))
-    return f"params:\n  temperature: {{choices: [0.0, 0.7]}}\n  max_tokens: {tokens}\n"
+    lines = ["params:"]
+    if start.with_temperature:
+        some = start.with_temperature != start.models
+        when = f", when: {{model: {flow(list(start.with_temperature))}}}" if some else ""
+        lines.append(f"  temperature: {{choices: {flow(list(TEMPERATURES))}{when}}}")
+    lines.append(f"  max_tokens: {_REASONING}  # with reasoning" if start.reasoning else f"  max_tokens: {tokens}")
+    return "\n".join(lines) + "\n"
 
 
 def _caps(start: Start) -> str:

@@ -18,10 +18,13 @@ from typing import Any
 from offramp.errors import StorageError, UsageError, nearest, problem
 from offramp.job.resolve import resolve_job
 from offramp.models import embedded
+from offramp.models.acceptance import rejection
+from offramp.models.catalogue import resolve
+from offramp.models.table import load_table
 from offramp.space.load import as_loaded
 from offramp.space.model import DatasetPart
 from offramp.starter.columns import Guess, guess_columns
-from offramp.starter.space_text import LOCAL, Start, checks_text, space_text, stub_rows
+from offramp.starter.space_text import LOCAL, TEMPERATURES, Start, checks_text, space_text, stub_rows
 from offramp.task.local_code import project_of
 from offramp.task.readers import read_source
 
@@ -134,9 +137,11 @@ def start(
         if not given.resolve().is_relative_to((project_of(here) or here).resolve()):
             path, copy_from = here / given.name, given
             notes.append(f"{given} is outside of this folder's project and was copied")
+    searched = tuple(models) or LOCAL
     job = Start(
-        name=name, path=Path(os.path.relpath(path.resolve(), here.resolve())).as_posix(), guess=guess,
-        models=tuple(models) or LOCAL,
+        name=name, path=Path(os.path.relpath(path.resolve(), here.resolve())).as_posix(), guess=guess, models=searched,
+        with_temperature=tuple(model for model in searched if _takes_temperature(model)),
+        reasoning=any(row is not None and row.supports_reasoning for row in map(load_table().find, searched)),
     )  # fmt: skip
     space = here / f"{_stem(name)}.yaml"
     new[space] = space_text(job)
@@ -149,6 +154,11 @@ def start(
             file.unlink(missing_ok=True)
         raise
     return Started(space=space, files=written, data=path, guess=guess, pull=_to_pull(space), notes=tuple(notes))
+
+
+def _takes_temperature(name: str) -> bool:
+    model = resolve(name, "--model")
+    return not any(rejection(model, {"temperature": value}) for value in TEMPERATURES)
 
 
 def _guess_stub(text: str, path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Guess:
