@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -126,7 +127,7 @@ def test_a_report_from_disk_is_used_by_mouse_and_shows_a_candidate_in_full(
         page.goto(path.as_uri())
         page.locator("svg.wide .dot.incumbent .hit").first.click()
         assert "quality" in page.locator("#selected").inner_text()
-        page.locator("#selected a").first.click()
+        page.locator("#selected .links a").first.click()
         today = lookup.pareto(name, results=folder).incumbent.candidate
         assert page.locator(f"#c-{today}").get_attribute("open") is not None
         page.locator("#tab-space").click()
@@ -434,3 +435,45 @@ def test_the_picture_shows_the_holdout_and_who_is_ahead_there(
                 row = page.locator(f"#table tr[data-id='{member.candidate}'] th.name")
                 assert "dominated by" in row.inner_text()
                 assert ahead[0].candidate in row.locator("a").nth(1).get_attribute("href")
+
+
+@pytest.mark.parametrize("where", ["file", "live"])
+def test_pointing_at_a_point_shows_its_scores_prompt_and_demos_beside_the_picture(
+    where: str, study: Study, live: dict[str, str], browser: Any, tmp_path: Path
+) -> None:
+    folder, name = study
+    told = lookup.pareto(name, results=folder)
+    address = live["study"] if where == "live" else report(name, results=folder, out=tmp_path / "r.html").as_uri()
+    with watched(browser) as page:
+        page.goto(address)
+        page.wait_for_selector("#peeks template", state="attached")
+        card = page.locator("#selected")
+        assert told.recommended.candidate in card.inner_text()
+        page.locator("#picture-cost").scroll_into_view_if_needed()
+        today = told.incumbent
+        page.locator("#picture-cost svg.wide .dot.incumbent .on-search .hit").hover()
+        assert number(today.quality) in card.inner_text() and "Vague." in card.inner_text()
+        beside = page.evaluate(
+            "[...document.querySelectorAll('#picture, #selected')].map(e => e.getBoundingClientRect().top)"
+        )
+        assert abs(beside[0] - beside[1]) < 2
+        page.mouse.move(1, 1)
+        assert told.recommended.candidate in card.inner_text()
+        for member in told.front:
+            page.locator(f"#picture-cost svg.wide .dot[data-id='{member.candidate}']").focus()
+            shown = card.inner_text()
+            assert number(member.quality) in shown and f"{str(member.params['instruction']).title()}." in shown
+            assert ("Demos" in shown) == (member.params["demos"] != "none")
+
+
+def test_the_request_as_it_is_sent_is_copied(live: dict[str, str], study: Study, browser: Any) -> None:
+    folder, name = study
+    best = lookup.pareto(name, results=folder).recommended
+    with watched(browser) as page:
+        page.add_init_script("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+        page.goto(f"{live['study']}/candidates/{best.candidate}")
+        page.locator(".request summary").click()
+        page.locator(".request [data-copy]").press("Enter")
+        until(page, "() => Boolean(window.copied)")
+        body = json.loads(page.evaluate("window.copied"))
+        assert body["model"] == f"openai/{best.params['model']}" and body["messages"][-1]["content"].startswith("case ")

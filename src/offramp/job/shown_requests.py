@@ -68,12 +68,13 @@ def shown_requests(job: ResolvedJob, example: Example) -> list[ShownRequest]:
             found.append((str(value), candidate))
 
     async def go() -> list[ShownRequest]:
-        return [await _shown(job, title, candidate, example) for title, candidate in found]
+        return [await shown_request(job, title, candidate, example) for title, candidate in found]
 
     return asyncio.run(go())
 
 
-async def _shown(job: ResolvedJob, title: str, candidate: Candidate, example: Example) -> ShownRequest:
+async def shown_request(job: ResolvedJob, title: str, candidate: Candidate, example: Example) -> ShownRequest:
+    """The request of one candidate for an example."""
     note = None
     if candidate.demo_kind is DemoKind.BOOTSTRAPPED:
         note = "without its bootstrapped demos, which only a run finds"

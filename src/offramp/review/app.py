@@ -22,6 +22,7 @@ from offramp.review.library import Library
 from offramp.review.promote_request import Places, PromoteRequest, promote_from_page
 from offramp.review.report_file import report_html
 from offramp.review.rows import row_of
+from offramp.review.study_page import MOST_PEEKS
 from offramp.review.study_source import StudySource
 from offramp.store.engine import Store
 from offramp.study.policies import parse_weights
@@ -107,6 +108,14 @@ def _pieces(app: FastAPI, library: Library) -> None:
     @app.get("/studies/{name}/course")
     def course(name: str) -> Response:
         return _page("_course.html.j2", page={"lines": library.study(name).source.lines})
+
+    @app.get("/studies/{name}/peeks")
+    def peeks(name: str) -> Response:
+        return _page("_peeks.html.j2", peeks=library.study(name).source.peeks(MOST_PEEKS))
+
+    @app.get("/studies/{name}/request")
+    def request(name: str, candidate: str = "") -> Response:
+        return _page("_request.html.j2", request=library.study(name).source.request(candidate))
 
     @app.get("/studies/{name}/demos")
     def demos(name: str, candidate: str = "") -> Response:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from offramp.review.escaping import embedded, shown
+from offramp.review.escaping import as_text, embedded, shown
 from offramp.review.rows import words_of
 from offramp.store.studies import StudyRow, StudyStatus
 from offramp.study.wording import LIKELY, interval_words, likely_words, money, points, shared_params, short_params
+
+if TYPE_CHECKING:
+    from offramp.job.shown_requests import ShownRequest
 
 SCRIPTS = (
     "base.js",
@@ -27,6 +31,8 @@ SCRIPTS = (
     "decision.js",
     "table.js",
     "front.js",
+    "card.js",
+    "copy.js",
     "space.js",
     "under.js",
     "live.js",
@@ -94,6 +100,7 @@ def environment() -> Environment:
     )  # fmt: skip
     made.filters.update(
         shown=shown, embedded=embedded, money=money, points=points, interval_words=interval_words, words=words_of,
+        as_text=as_text, request_json=_request_json,
         utility=_utility, plain_number=_plain_number, status_words=status_words, likely_words=likely_words,
         shared_params=shared_params, short_params=short_params,
     )  # fmt: skip
@@ -115,6 +122,13 @@ def render(template: str, *, inline: bool, **values: Any) -> str:
 
 def _utility(value: float | None) -> str:
     return "?" if value is None else f"{value:.3f}"
+
+
+def _request_json(found: ShownRequest) -> str:
+    """A request as the body that providers of OpenAI's dialect take."""
+    sent = found.to_json()
+    body = {"model": sent["model"], **(sent["request_params"] or {}), "messages": sent["messages"]}
+    return json.dumps(body, indent=2, ensure_ascii=False, default=str)
 
 
 def _plain_number(value: float | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,13 @@ from offramp.task.splits import split_examples
 
 if TYPE_CHECKING:
     from offramp.job.loaded import LoadedStudy
+    from offramp.job.shown_requests import ShownRequest
 
+_COMMON_RUN, _ALIKE, _SHORT = 3, 0.4, 12
+"""Prompts are alike where this share of words is in runs of so many common ones; shorter ones are always a diff."""
 _LONGEST = 20_000  # characters; a longer text is shown as replaced as a whole
+_PEEKED, _PEEKED_VALUE, _PEEKED_DEMOS = 1200, 160, 3
+"""Characters of a prompt and of a demo's value, and demos, that are shown beside the picture."""
 Demo = tuple[tuple[str, str], ...]
 """One demo: fields and their values."""
 
@@ -64,10 +69,16 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
-    """The instruction of one predictor, as a diff to the other's where there is another."""
+    """The instruction of one predictor, as a diff to the other's where there is another.
+
+    Attributes:
+        pieces: of the diff; of the text alone where they share too little for one, and stand side by side.
+        before: the other's text where they do; None otherwise.
+    """
 
     predictor: str
     pieces: tuple[Piece, ...]
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +88,7 @@ class Detail:
     Attributes:
         number: of its trial. origin: who proposed it, in words.
         demos_note: how demos are chosen, where they are not shown; None where they are, or there are none.
+        request: as it is sent for the first example; None where it is not known, and where it is loaded later.
         turns: the requests of one run, of a form of several; empty for other forms, and where they are loaded later.
         has_turns: whether it is such a form.
         versus: wins and losses against the incumbent; None for the incumbent itself and where there is none.
@@ -92,6 +104,37 @@ class Detail:
     turns: tuple[Demo, ...]
     has_turns: bool
     versus: ComparisonView | None
+    request: ShownRequest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peek:
+    """What is shown of a candidate beside the picture: the beginning of its prompts, and its first demos.
+
+    Attributes:
+        prompts: by predictor. cut: whether more of them is left out.
+        demos: the first few; `demos_more` others are left out. demos_note: as in `Detail`.
+    """
+
+    id: str
+    prompts: tuple[tuple[str, str], ...]
+    cut: bool
+    demos: tuple[Demo, ...]
+    demos_more: int
+    demos_note: str | None
+
+
+def peek_of(candidate: Candidate, demos: Sequence[Demo], note: str | None) -> Peek:
+    """The peek at a candidate whose demos are known."""
+    texts = candidate.instructions.items()
+    return Peek(
+        id=candidate.id,
+        prompts=tuple((name, text[:_PEEKED]) for name, text in texts),
+        cut=any(len(text) > _PEEKED for _, text in texts),
+        demos=tuple(tuple((name, value[:_PEEKED_VALUE]) for name, value in demo) for demo in demos[:_PEEKED_DEMOS]),
+        demos_more=max(0, len(demos) - _PEEKED_DEMOS),
+        demos_note=note,
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- what differs
@@ -135,10 +178,25 @@ def _settings(kept: CandidateRow) -> dict[str, str]:
 def instructions_of(candidate: Candidate, other: Candidate | None) -> tuple[Instruction, ...]:
     """The candidate's instructions, each as a diff to that of `other`."""
     before = candidate.instructions if other is None else other.instructions
-    return tuple(
-        Instruction(predictor=predictor, pieces=tuple(text_diff(before.get(predictor, ""), text)))
-        for predictor, text in candidate.instructions.items()
-    )
+    return tuple(_instruction(name, before.get(name, ""), text) for name, text in candidate.instructions.items())
+
+
+def _instruction(predictor: str, before: str, text: str) -> Instruction:
+    pieces = tuple(text_diff(before, text))
+    if not before or not text or alike(before, text):
+        return Instruction(predictor=predictor, pieces=pieces)
+    return Instruction(predictor=predictor, pieces=(Piece(kind="same", text=text),), before=before)
+
+
+def alike(before: str, after: str) -> bool:
+    """Whether two texts share enough for a diff that can be read: few words that happen to be in both do not do."""
+    old, new = before.split(), after.split()
+    if before == after or max(len(old), len(new)) <= _SHORT:
+        return True
+    if len(before) + len(after) > _LONGEST:
+        return False
+    blocks = difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks if block.size >= _COMMON_RUN) >= _ALIKE * min(len(old), len(new))
 
 
 def text_diff(before: str, after: str) -> Iterator[Piece]:

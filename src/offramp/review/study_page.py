@@ -8,7 +8,7 @@ from typing import Any
 
 from offramp import __version__
 from offramp.records import Price
-from offramp.review.candidate_detail import Detail
+from offramp.review.candidate_detail import Detail, Peek
 from offramp.review.charts import FrontChart, LineChart, front_charts
 from offramp.review.decision import Decision
 from offramp.review.rows import MOST_OTHERS, Row, rows_of, script_data, shares_of, spoken
@@ -22,6 +22,7 @@ from offramp.study.study_report import Choice, StudyReport
 from offramp.study.wording import STOPPED, parked_words
 
 _MOST_DETAILS = 60
+MOST_PEEKS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class StudyPage:
 
     Attributes:
         rows: incumbent, front and the best of the others, by utility; `unlisted` more candidates are not shown.
+        peeks: what is shown beside the picture of each of its points; the live page asks for them apart.
         details: of the recommended candidate, the incumbent and the front; `undetailed` members are left out.
         choices: what other policies choose, with what each is called.
         shares: of each objective's weight in all, in percent.
@@ -48,6 +50,7 @@ class StudyPage:
     spending: Spending
     provenance: tuple[tuple[str, str], ...]
     details: tuple[Detail, ...]
+    peeks: tuple[Peek, ...]
     undetailed: int
     choices: tuple[tuple[str, Choice], ...]
     shares: tuple[int, ...]
@@ -109,6 +112,7 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
         spending=spending(source.store, source.rows),
         provenance=tuple(provenance(source.row, source.scoring)),
         details=tuple(detail for detail in details if detail is not None),
+        peeks=source.peeks(MOST_PEEKS, {d.row.id: d.demos for d in details if d is not None}) if whole else (),
         undetailed=max(0, front - sum(row.front for row in wanted)) if whole else 0,
         choices=source.ways if report.front else (),
         shares=shares_of(report.objectives),

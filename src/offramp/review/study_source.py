@@ -19,11 +19,13 @@ from offramp.records import DemoKind, Split
 from offramp.review.candidate_detail import (
     Demo,
     Detail,
+    Peek,
     Pool,
     bootstrapped_demos,
     chosen_demos,
     instructions_of,
     origin_words,
+    peek_of,
     read_pool,
     settings_of,
     turns_of_a_run,
@@ -57,6 +59,7 @@ from offramp.study.wording import STOPPED
 
 if TYPE_CHECKING:
     from offramp.job.loaded import LoadedStudy
+    from offramp.job.shown_requests import ShownRequest
 
 WAYS = {
     "within:2": "Cheapest within 2 points of the best",
@@ -199,6 +202,36 @@ class StudySource:
         except (OfframpError, OSError, ToolWithheld):
             return ()
 
+    def request(self, candidate: str) -> ShownRequest | None:
+        """The request of a candidate for the first example of the search split; None where it cannot be made here."""
+        kept = self.candidate(candidate)
+        if kept is None:
+            return None
+        try:
+            from offramp.job.shown_requests import example_at, shown_request
+
+            job = self._loaded.job
+            _, example = example_at(job, None)
+            found: ShownRequest = BACKGROUND.wait(shown_request(job, candidate, kept.candidate, example))
+        except (OfframpError, OSError, ToolWithheld):
+            return None
+        return None if found.request is None else found
+
+    def peeks(self, most: int, demos: Mapping[str, tuple[Demo, ...]] | None = None) -> tuple[Peek, ...]:
+        """What is shown of each point of the picture, of up to so many, by utility.
+
+        Args:
+            demos: of candidates whose demos are at hand.
+        """
+        found = []
+        for row in rows_of(self.report, most_others=0)[:most]:
+            kept = self.candidate(row.id)
+            if kept is not None:
+                chosen, note = chosen_demos(kept.candidate, self.pool)
+                known = (demos or {}).get(row.id) or chosen
+                found.append(peek_of(kept.candidate, known, None if known else note))
+        return tuple(found)
+
     def turns(self, candidate: str) -> tuple[Demo, ...]:
         """The requests of one run of a form of several; none for other forms, and where answers are missing."""
         kept = self.candidate(candidate)
@@ -231,6 +264,7 @@ class StudySource:
             demos_note=note,
             turns=self.turns(row.id) if bootstrapped else (),
             has_turns=spec_of(kept.candidate.module).several,
+            request=self.request(row.id) if bootstrapped else None,
             versus=None if other is None else self._versus(row.id, other.id, steps=bootstrapped),
         )
 

@@ -49,6 +49,8 @@ Offramp.startDots = (state) => {
     const stop = (dot) => { for (const other of dots) other.tabIndex = other === dot ? 0 : -1; };
     if (dots.length) stop(dots.find((dot) => dot.classList.contains("best")) || dots[0]);
     for (const dot of dots) {
+      for (const event of ["pointerenter", "focus"]) dot.addEventListener(event, () => Offramp.peek(state, dot.dataset.id));
+      for (const event of ["pointerleave", "blur"]) dot.addEventListener(event, () => Offramp.peek(state, null));
       dot.addEventListener("click", () => { stop(dot); Offramp.choose(state, dot.dataset.id); });
       dot.addEventListener("keydown", (event) => {
         if (event.key === "Enter" || event.key === " ") { event.preventDefault(); Offramp.choose(state, dot.dataset.id); return; }
@@ -75,27 +77,6 @@ Offramp.choose = (state, id) => {
   const member = state.data.members.find((one) => one.id === id);
   if (member) Offramp.showCard(state, member);
   if (state.tab === "space") Offramp.drawSpace(state);
-};
-
-Offramp.showCard = (state, member) => {
-  const card = document.getElementById("selected"), words = member.words;
-  const rows = [["quality", `${words.quality} (${words.interval})`], ["holdout", words.holdout && `${words.holdout} (${words.holdout_interval})`], ["vs incumbent", words.against && `${words.against} (${words.against_interval})`], ["1,000 runs", words.cost],
-    ["p50", words.latency], ["p95", words.p95], ["isolated", words.probe], ["on the holdout", member.front && member.off && "off the front"], ["limits", member.breaks.join("; ")], ["answers", (member.notes || []).join("; ")]].filter(([, value]) => value);
-  const facts = Offramp.node("dl", {}, ...rows.flatMap(([name, value]) => [Offramp.node("dt", {}, name), Offramp.node("dd", {}, value)]));
-  const links = Offramp.node("p", { class: "links" }, ...Offramp.cardLinks(state, member));
-  card.replaceChildren(Offramp.node("h3", {}, Offramp.text(member.label)), Offramp.node("span", { class: "id" }, member.id), facts, links);
-  card.hidden = false;
-};
-
-Offramp.cardLinks = (state, member) => {
-  const today = state.data.incumbent, links = [];
-  if (Offramp.live()) {
-    links.push(Offramp.node("a", { href: Offramp.path("candidates", member.id) }, "Details"));
-    if (today && today !== member.id) links.push(Offramp.node("a", { href: `${Offramp.path("compare")}?a=${encodeURIComponent(member.id)}&b=${encodeURIComponent(today)}` }, "Compare with the incumbent"));
-  } else if (document.getElementById("c-" + member.id)) {
-    links.push(Offramp.node("a", { href: "#c-" + member.id }, "Details, with wins and losses"));
-  }
-  return links;
 };
 
 Offramp.markBest = (state, id) => {

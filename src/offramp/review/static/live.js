@@ -37,6 +37,7 @@ Offramp.replaceContent = (fresh) => {
   document.getElementById("content").replaceChildren(...fresh.getElementById("content").childNodes);
   document.querySelector(".top nav").replaceChildren(...fresh.querySelector(".top nav").childNodes);
   Offramp.loadCourse();
+  Offramp.loadPeeks();
   Offramp.start({ tab, split, turn, chosen, weights, under });
   Offramp.restoreTable(table);
   const again = [...document.querySelectorAll(Offramp.FOCUSABLE)].find((item) => Offramp.mark(item) === held && item.getClientRects().length);
@@ -53,13 +54,19 @@ Offramp.fill = async (place, path) => {
   const reply = await fetch(path);
   if (!reply.ok) return;
   const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
-  place.replaceChildren(...fresh.body.childNodes);
+  place.replaceChildren(...fresh.head.childNodes, ...fresh.body.childNodes);
 };
 
 Offramp.loadCourse = () => Offramp.fill(document.getElementById("course-place"), Offramp.path("course"));
 
+// Prompts and demos of the points come once, so that pointing at one shows them at once.
+Offramp.loadPeeks = async () => {
+  await Offramp.fill(document.getElementById("peeks"), Offramp.path("peeks"));
+  if (Offramp.state) Offramp.peek(Offramp.state, null);
+};
+
 Offramp.loadDemos = () => {
-  for (const name of ["demos", "turns"])
+  for (const name of ["demos", "turns", "request"])
     for (const place of document.querySelectorAll(`[data-${name}]`))
       Offramp.fill(place, Offramp.path(name) + "?candidate=" + encodeURIComponent(place.dataset[name]));
 };

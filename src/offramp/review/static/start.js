@@ -12,6 +12,7 @@ Offramp.rank = (state) => {
   Offramp.showRanking(state, weights);
   Offramp.markBest(state, state.best);
   if (best) Offramp.decide(state, best.id);
+  if (!state.chosen) Offramp.peek(state, null);
   if (state.tab === "space") Offramp.drawSpace(state);
 };
 
@@ -88,6 +89,7 @@ Offramp.start = (state) => {
   Offramp.startWeights(state);
   Offramp.rank(state);
   if (state.chosen) Offramp.choose(state, state.chosen);
+  Offramp.peek(state, null);
   Offramp.state = state;
 };
 
@@ -96,5 +98,7 @@ Offramp.start({});
 Offramp.startLive();
 Offramp.startFilters();
 Offramp.loadCourse();
+Offramp.loadPeeks();
 Offramp.loadDemos();
+Offramp.startCopy();
 Offramp.openTarget();
