@@ -21,7 +21,7 @@ import numpy as np
 from offramp.records import Objective
 from offramp.search.cascades import table_cells
 from offramp.stats.pareto import Floats
-from offramp.study.domain import cascades
+from offramp.study.domain import cascade_choice, cascades
 from offramp.study.domain.cascade_cells import recorded_rows
 from offramp.study.domain.cascade_choice import CHOSEN
 from offramp.study.domain.cascades import SINGLE, Recorded
@@ -39,7 +39,7 @@ def on_table(path: Path, weights: dict[str, float], splits: int) -> dict[str, ob
     data = recorded_rows(table_cells(path, weights))
     gains: dict[str, list[Floats]] = {}
     for seed in range(splits):
-        found = cascades.cross_fitted(data, seed)
+        found = cascade_choice.cross_fitted(data, seed)
         for kind, outcome in found.items():
             gains.setdefault(kind, []).append(outcome.utility - found[SINGLE].utility)
     rows, draws = np.mean(gains[CHOSEN], axis=0), [float(one.mean()) for one in gains[CHOSEN]]
@@ -88,9 +88,9 @@ def on_worlds(spread: float, worlds: int) -> dict[str, object]:
     train, fresh = np.arange(ROWS), np.arange(ROWS, ROWS + FRESH)
     for seed in range(worlds):
         data = world(spread, seed)
-        fitted = cascades.fit(data, train)
+        fitted = cascade_choice.fit(data, train)
         rules = {kind: one.rule for kind, one in fitted.items()}
-        rules[CHOSEN] = rules[cascades.choose(fitted)]
+        rules[CHOSEN] = rules[cascade_choice.choose(fitted)]
         came = {kind: cascades.apply(data, rule, train, fresh).utility.mean() for kind, rule in rules.items()}
         for kind, utility in came.items():
             gains.setdefault(kind, []).append(float(utility - came[SINGLE]))

@@ -356,6 +356,7 @@ class CallReply:
         fingerprint: the provider's `system_fingerprint`; None where it names none.
         service_tier: the tier that served it, as the reply says; it decides the price. None where it does not.
         notice: what its headers say about the end of the model; None where they say nothing, and from the ledger.
+        logprob: mean log probability of its tokens; None where it has none, as where `logprobs` was not asked for.
     """
 
     text: str
@@ -370,6 +371,7 @@ class CallReply:
     fingerprint: str | None = None
     service_tier: str | None = None
     notice: HeaderNotice | None = None
+    logprob: float | None = None
 
     def __post_init__(self) -> None:
         _scrub(self, "text", "tool_calls", "finish_reason", "answered_by", "fingerprint", "service_tier")
@@ -551,6 +553,8 @@ class Result:
         ending: how its answers ended; None without an answer, and for results of earlier versions.
         reasoning_only: whether a reply was cut before it had written anything but reasoning; None as for `ending`.
         other_model: the model that answered, where it is not the one asked for; None otherwise.
+        confidence: how sure the run was of its answer by itself, higher is surer; None where nothing says. Of a form
+            that votes the share of the answers that agree, of one that checks 1 or 0, else the mean log probability.
     """
 
     candidate: str
@@ -569,6 +573,7 @@ class Result:
     reasoning_only: bool | None = None
     other_model: str | None = None
     others_usd: float | None = 0.0
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         _scrub(self, "outputs", "reason", "other_model")

@@ -32,7 +32,7 @@ from offramp.search import api
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import LABELS, answered_by, at_once, made_once, main, write_space
 
-KINDS = ["agreement", "cost", "predicted", "pair", "router"]
+KINDS = ["agreement", "cost", "confidence", "stages_cost", "stages_confidence", "predicted", "pair", "router"]
 BASE = "http://127.0.0.1:9/v1"
 TOPICS = {"north": "parcel", "south": "invoice"}
 """What each cheap model is right about; `large` is right about everything."""
@@ -47,14 +47,14 @@ def messages(count: int = 38) -> list[dict[str, Any]]:
 
 
 def answer(request: CallRequest) -> CallReply:
-    """Right on its topic, and on its way there a cheap model that is wrong writes much."""
+    """Right on its topic, and on its way there a cheap model that is wrong writes much and is not sure."""
     text = request.messages[-1]["content"]
     number, name = int(text.split()[-1]), request.model.name
     right = name == "large" or TOPICS[name] in text
     usage = Usage(input_tokens=100, output_tokens=5 if right else 60 + number % 5)
     return CallReply(
         text=LABELS[(number if right else number + 1) % 3], usage=usage, finish_reason="stop",
-        latency_s=0.2 if right else 0.4,
+        latency_s=0.2 if right else 0.4, logprob=-0.1 if right else -1.0 - number % 4 / 10,
     )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def test_a_table_is_scored_with_every_signal_that_it_records_and_the_holdout_rep
     table().to_parquet(path)
     found = offramp.cascades(path)
     assert {one.kind for one in found.crossed} == {
-        "chosen", "single", "cost", "predicted", "confidence", "agreement", "pair", "router",
+        "chosen", "single", "cost", "predicted", "confidence", "stages_cost", "stages_confidence", "agreement", "pair", "router",
     }  # fmt: skip
     assert found.missing == {} and found.rows == 60 and found.holdout_rows == 30 and found.candidates == 3
     for results in (found.crossed, found.holdout or ()):

@@ -22,7 +22,7 @@ from offramp.study.domain.cascade_choice import (
 )
 from offramp.study.domain.cascade_options import PRIORS, kinds
 from offramp.study.domain.cascade_rule import CascadeRule, Decisions
-from offramp.study.domain.cascades import SINGLE, Outcome, Recorded, Rule, apply
+from offramp.study.domain.cascades import SINGLE, STAGES, Outcome, Recorded, Rule, apply
 from offramp.study.domain.similarity import AlikeRows, similarity
 
 OBJECTIVES = (
@@ -79,6 +79,17 @@ def by_hand(data: Recorded, rule, train, row) -> float:
         expected = [estimate(lambda j, i=i: of(i, j), lambda j: data.similarity[row, j]) for i in rule.members]
         return of(rule.members[int(np.argmax(expected))], row)
     b = rule.members[1]
+    if rule.kind in STAGES:
+        c, signal = rule.members[2], STAGES[rule.kind]
+
+        def unsure(i, threshold) -> bool:
+            sure = data.confidence[i, row]
+            return (
+                np.isnan(sure) or -sure > threshold if signal == "confidence" else np.log(data.cost[i, row]) > threshold
+            )
+
+        ran = [a] if not unsure(a, rule.threshold) else [a, b, c] if unsure(b, rule.second_threshold) else [a, b]
+        return utility(data, data.score[ran[-1], row], data.cost[ran, row].sum(), data.latency[ran, row].sum())
     if rule.kind == "agreement":
         c = rule.members[2]
         differ = data.answers[a, row] < 0 or data.answers[a, row] != data.answers[c, row]

@@ -48,6 +48,7 @@ def bill_of_reply(attempt: CallAttempt, request: CallRequest, reply: CallReply, 
         answered_by=reply.answered_by,
         fingerprint=reply.fingerprint,
         service_tier=reply.service_tier,
+        logprob=reply.logprob,
         error=note if estimated else None,
     )
     return Bill(attempt=attempt, usd=_usd(request, reply.usage, reply.service_tier), assumed=estimated)

@@ -23,6 +23,8 @@ KINDS = {
     "cost": "cascade: A's cost",
     "confidence": "cascade: confidence",
     "agreement": "cascade: agreement",
+    "stages_cost": "3 stages: cost",
+    "stages_confidence": "3 stages: confid.",
     "predicted": "cascade: gain of B",
     "pair": "router: two models",
     "router": "router: all models",
@@ -37,7 +39,18 @@ _NAME, _WIDTHS = 19, (8, 7, 15, 8, 8, 8, 6)
 @click.option("--save", type=FILE, metavar="FILE", help="Write the rule for `offramp.load_cascade`.")
 @click.option(
     "--kind",
-    type=click.Choice(["agreement", "cost", "predicted", "pair", "router"]),
+    type=click.Choice(
+        [
+            "agreement",
+            "cost",
+            "confidence",
+            "stages_cost",
+            "stages_confidence",
+            "predicted",
+            "pair",
+            "router",
+        ]
+    ),
     help="Of the rule that --save writes.",
 )
 @SPACE
@@ -189,7 +202,7 @@ def params_text(params: Mapping[str, Scalar]) -> str:
 
 def rule_lines(rule: ChosenRule) -> Iterator[str]:
     """A rule in sentences."""
-    from offramp.study.wording import money, plain, seconds
+    from offramp.study.wording import plain
 
     names = [plain(params_text(params)) for params in rule.params]
     if rule.kind == "single":
@@ -199,12 +212,6 @@ def rule_lines(rule: ChosenRule) -> Iterator[str]:
         yield "for each row the one that did best on the most similar recorded rows of:"
         yield from (f"  {name}" for name in names)
         return
-    bound = rule.threshold or 0.0
-    signs = {
-        "cost_usd": f"that run cost more than {money(bound)}",
-        "latency_s": f"that run took more than {seconds(bound)}",
-        "confidence": f"its confidence is below {bound:.4g}",
-    }
     yield f"run A: {names[0]}"
     if rule.kind == "agreement":
         yield f"and at the same time: {names[2]}"
@@ -212,5 +219,20 @@ def rule_lines(rule: ChosenRule) -> Iterator[str]:
     elif rule.kind == "predicted":
         yield "where B gained on similar recorded rows for which A's run cost about as much,"
     else:
-        yield f"where {signs[rule.of or '']},"
+        yield f"where {_sign(rule.of, rule.threshold)},"
     yield f"run B and take its answer: {names[1]}"
+    if rule.second_of is not None:
+        yield f"where {_sign(rule.second_of, rule.second_threshold)},"
+        yield f"run C and take its answer: {names[2]}"
+
+
+def _sign(of: str | None, threshold: float | None) -> str:
+    """When the next member runs: after a run that cost more than $0.01."""
+    from offramp.study.wording import money, seconds
+
+    bound = threshold or 0.0
+    if of == "confidence":
+        return f"its confidence is below {bound:.4g}"
+    return (
+        f"that run cost more than {money(bound)}" if of == "cost_usd" else f"that run took more than {seconds(bound)}"
+    )

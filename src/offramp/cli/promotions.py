@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _OF_A_FIRST_VERSION = (
     "model.name", "fallbacks", "others", "predictor_models", "request_params", "predictor_params", "instructions",
     "demos.kind", "demos.count", "candidate", "cascade.kind", "cascade.of", "cascade.threshold",
+    "cascade.second_of", "cascade.second_threshold",
 )  # fmt: skip
 """Beginnings of the keys that are shown of a first version, of which everything is new."""
 

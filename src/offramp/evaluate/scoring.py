@@ -107,6 +107,7 @@ def _counted(
         ending=ending_of(outcome),
         reasoning_only=reasoning_only(outcome),
         other_model=other_model(outcome),
+        confidence=outcome.confidence,
     )
 
 

@@ -47,15 +47,21 @@ async def run_rule(decisions: Decisions, inputs: Mapping[str, Any], run: Run, *,
     failed = next((part for part in (one, *other) if part.infrastructure_error is not None), None)
     if strict and failed is not None:
         return _joined(failed, [part for part in (one, *other) if part is not failed])
+    so_far = _joined(one, other)
     if not _doubtful(decisions, inputs, one, *other):
-        return _joined(one, other)
-    second = await _instead(one, run, 1)
-    if second.infrastructure_error is not None and not strict and _usable(one):
-        _log.warning(
-            "the second member of a cascade gave no answer (%s); taking the first", second.infrastructure_error
-        )
-        second, one = one, second
-    return _joined(second, [one, *other], after=True)
+        return so_far
+    answer = one
+    for stage, place in enumerate(rule.stages[1:], start=1):
+        answer, last = await _instead(answer, run, place), place == rule.stages[-1]
+        if (error := answer.infrastructure_error) is not None and not strict and (not last or _usable(so_far)):
+            if last:
+                _log.warning("the last member of a cascade gave no answer (%s); taking the one before", error)
+            so_far = _joined(so_far, [answer])
+            continue
+        so_far = _joined(answer, [so_far], after=True)
+        if last or (strict and error is not None) or not _doubtful(decisions, inputs, answer, stage=stage):
+            break
+    return so_far
 
 
 async def _instead(outcome: Outcome, run: Run, place: int) -> Outcome:
@@ -68,14 +74,17 @@ def _usable(outcome: Outcome) -> bool:
     return outcome.infrastructure_error is None and outcome.program_error is None and outcome.outputs is not None
 
 
-def _doubtful(decisions: Decisions, inputs: Mapping[str, Any], one: Outcome, other: Outcome | None = None) -> bool:
-    """Whether A's answer is not taken."""
+def _doubtful(
+    decisions: Decisions, inputs: Mapping[str, Any], one: Outcome, other: Outcome | None = None, *, stage: int = 0
+) -> bool:
+    """Whether the answer of this stage is not taken."""
     if not _usable(one):
         return True
     if other is not None:
         return not _usable(other) or not decisions.agree(one.outputs or {}, other.outputs or {})
-    spent = virtual_cost(one.exchanges) if decisions.rule.of == "cost_usd" else one.latency_s
-    return decisions.escalates(inputs, spent)
+    of = decisions.rule.measure(stage)
+    measured = {"cost_usd": virtual_cost(one.exchanges), "confidence": one.confidence}.get(str(of), one.latency_s)
+    return decisions.escalates(inputs, measured, stage=stage)
 
 
 def _joined(answer: Outcome, others: Sequence[Outcome], *, after: bool = False) -> Outcome:

@@ -37,7 +37,7 @@ from offramp.program.module import ModuleFactory, build_module, declared_inputs,
 from offramp.program.plain import REASONING
 from offramp.program.processes import note_refused
 from offramp.program.routing import Routes, Undeclared, building
-from offramp.program.run_log import Exchange, NoRequest, RunLog
+from offramp.program.run_log import Exchange, NoRequest, RunLog, mean_logprob
 from offramp.program.threads import in_a_thread
 from offramp.program.tools import RunTools, ToolCall, ToolResults
 from offramp.program.values import cut, json_value, own_place, plain_text
@@ -79,6 +79,7 @@ class Outcome:
         exchanges: every reply it got, in order, with its request.
         trace: what each predictor was given and gave, for bootstrapping.
         tools: the calls of tools whose results were replayed.
+        confidence: as in `Result`.
     """
 
     outputs: Mapping[str, Any] | None = None
@@ -91,6 +92,7 @@ class Outcome:
     exchanges: tuple[Exchange, ...] = ()
     trace: Trace = ()
     tools: tuple[ToolCall, ...] = ()
+    confidence: float | None = None
 
     @property
     def replies(self) -> tuple[CallReply, ...]:
@@ -207,7 +209,8 @@ class Program:
             log.note_infrastructure_error(NoRequest(_NO_REQUEST))
         latency_s = self._latency_s(log, tools, began, ended)
         called = tuple(tools.calls) if tools is not None else ()
-        return replace(_outcome(given, error, log), latency_s=latency_s, tools=called)
+        sure = mean_logprob(log.exchanges) if log.confidence is None else log.confidence
+        return replace(_outcome(given, error, log), latency_s=latency_s, tools=called, confidence=sure)
 
     def _latency_s(self, log: RunLog, tools: RunTools | None, began: float, ended: float) -> float | None:
         """How long an app would wait for the run; None without a reply. A module's own code and tools count too."""

@@ -66,6 +66,13 @@ def virtual_cost(exchanges: Sequence[Exchange]) -> float | None:
     return None if any(cost is None for cost in costs) else sum((cost for cost in costs if cost is not None), 0.0)
 
 
+def mean_logprob(exchanges: Sequence[Exchange]) -> float | None:
+    """Of the replies, mean of their means; None where one has none."""
+    known = [exchange.reply.logprob for exchange in exchanges]
+    found = [value for value in known if value is not None]
+    return sum(found) / len(found) if found and len(found) == len(known) else None
+
+
 @dataclass(slots=True, kw_only=True)
 class RunLog:
     """What one run of a program requested and received; filled while it runs.
@@ -82,6 +89,7 @@ class RunLog:
         predictors: names of the predictors by the identity of each, and of its signature where no other has that.
         adapter: the candidate's.
         step: of a form of several requests, counted as it goes on.
+        confidence: in the answer, where a form knows it; else None.
         own_code_s: seconds that a form's check of the user's own took.
     """
 
@@ -100,6 +108,7 @@ class RunLog:
     adapter: Any = None
     step: int = 0
     own_code_s: float = 0.0
+    confidence: float | None = None
     _asked: Counter[str] = field(default_factory=Counter, init=False)
     _flights: dict[asyncio.Future[None], asyncio.Task[Any] | None] = field(default_factory=dict, init=False)
 

@@ -130,6 +130,8 @@ def _rule_part(found: FoundRule, parts: Sequence[Promotion], ran: Composed, near
         weights=dict(report.weights),
         of=rule.of,
         threshold=rule.threshold,
+        second_of=rule.second_of,
+        second_threshold=rule.second_threshold,
         prior=rule.prior,
         compared=rule.compared,
         rows=None if near is None else near.ref,
@@ -183,7 +185,10 @@ def _params(rule: CascadeRule) -> dict[str, Any]:
     """The rule as params of a candidate."""
     found: dict[str, Any] = {"cascade": rule.kind}
     found |= {f"member_{place}": candidate for place, candidate in enumerate(rule.members, start=1)}
-    learned = {"of": rule.of, "threshold": rule.threshold, "prior": rule.prior}
+    learned = {
+        "of": rule.of, "threshold": rule.threshold, "prior": rule.prior,
+        "second_of": rule.second_of, "second_threshold": rule.second_threshold,
+    }  # fmt: skip
     return found | {name: value for name, value in learned.items() if value is not None}
 
 

@@ -335,11 +335,13 @@ class PromotedCascade:
     """The rule that says which of several programs answer, and what it brought.
 
     Attributes:
-        kind: `agreement`, `cost`, `predicted` (cascades: A, B and for agreement the third), `pair` or `router`.
+        kind: `agreement`, `cost`, `confidence`, `predicted` (cascades: A, B and for agreement the third),
+            `stages_cost`, `stages_confidence` (A, B, C), `pair` or `router`.
         members: in the order of the rule; the promotion's own model, program and texts are those of the first.
         single: the best single candidate on the search rows.
         weights: of the utility, by objective.
-        of: what A's run is measured by: `cost_usd` or `latency_s`; None where it is not. threshold: in its unit.
+        of: what A's run is measured by: `cost_usd`, `latency_s` or `confidence`; None where it is not. threshold: in
+            its unit. second_of, second_threshold: the same of B's run, with stages.
         prior: how many average rows an estimate from similar rows is mixed with.
         compared: outputs that have to be equal to agree; none for all but a chain of thought.
         rows: recorded rows that similar ones are looked for in, one line each with `inputs`, `utilities` and `work`;
@@ -364,6 +366,8 @@ class PromotedCascade:
     recommended: str | None = None
     utility: float | None = None
     recommended_utility: float | None = None
+    second_of: str | None = None
+    second_threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -239,6 +239,8 @@ def rule_of(cascade: PromotedCascade, rows: Sequence[Mapping[str, Any]], study: 
         utilities=tuple(zip(*(row["utilities"] for row in rows), strict=True)),
         work=tuple(row["work"] for row in rows if row.get("work") is not None),
         threshold=cascade.threshold,
+        second_of=cascade.second_of,
+        second_threshold=cascade.second_threshold,
         of=cascade.of,
         crossed={},
         holdout=None,

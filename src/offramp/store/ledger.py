@@ -66,7 +66,7 @@ class CallAttempt:
         reply_text: None where there is no answer, or texts are not kept; with tool calls, an object of both. Read from
             the storage it has `cut` (characters and sha256 of the whole) where it was too long to keep.
         error: short class and scrubbed text; None for a plain success.
-        answered_by, fingerprint, service_tier: as in `CallReply`.
+        answered_by, fingerprint, service_tier, logprob: as in `CallReply`.
     """
 
     request_hash: str
@@ -88,6 +88,7 @@ class CallAttempt:
     answered_by: str | None = None
     fingerprint: str | None = None
     service_tier: str | None = None
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,6 +337,7 @@ def _reply(row: Any) -> CallReply:
         answered_by=row.answered_by,
         fingerprint=row.fingerprint,
         service_tier=row.service_tier,
+        logprob=row.logprob,
     )
 
 

@@ -60,8 +60,13 @@ _SINCE_6: Mapping[str, Mapping[str, str]] = {
     table.name: {"others_usd": "DOUBLE PRECISION"} for table in (tables.results, tables.summaries)
 }
 _SINCE_8: Mapping[str, Mapping[str, str]] = {tables.calls.name: {"service_tier": "VARCHAR(40)"}}
+_SINCE_11: Mapping[str, Mapping[str, str]] = {
+    tables.calls.name: {"logprob": "DOUBLE PRECISION"},
+    tables.results.name: {"confidence": "DOUBLE PRECISION"},
+}
 _SINCE: Mapping[int, Sequence[Mapping[str, Mapping[str, str]]]] = {
-    5: (_SINCE_5, _SINCE_6, _SINCE_8), 6: (_SINCE_6, _SINCE_8), 7: (_SINCE_8,), 8: (_SINCE_8,), 9: (), 10: (),
+    5: (_SINCE_5, _SINCE_6, _SINCE_8, _SINCE_11), 6: (_SINCE_6, _SINCE_8, _SINCE_11), 7: (_SINCE_8, _SINCE_11),
+    8: (_SINCE_8, _SINCE_11), 9: (_SINCE_11,), 10: (_SINCE_11,), 11: (_SINCE_11,),
 }  # fmt: skip
 """What each version lacks that can be read without a change to its file."""
 
@@ -117,6 +122,11 @@ def _v11(conn: sa.Connection) -> None:
     tables.waves.create(conn, checkfirst=True)
 
 
+def _v12(conn: sa.Connection) -> None:
+    """How sure answers were: log probabilities of replies, confidence of results."""
+    _add_columns(conn, _SINCE_11)
+
+
 def _add_columns(conn: sa.Connection, lacking: Mapping[str, Mapping[str, str]]) -> None:
     for table, columns in lacking.items():
         for name, kind in columns.items():
@@ -129,7 +139,7 @@ def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
         conn.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {name} {kind}"))
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9, _v10, _v11)
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9, _v10, _v11, _v12)
 LATEST = len(MIGRATIONS)
 
 

@@ -147,6 +147,7 @@ calls = sa.Table(
     sa.Column("answered_by", PlainText),
     sa.Column("fingerprint", PlainText),
     sa.Column("service_tier", sa.String(40)),
+    sa.Column("logprob", sa.Double),
     sa.Index("offramp_calls_by_request", "request_hash", "status"),
     sa.Index("offramp_calls_by_study", "study"),
 )
@@ -197,6 +198,7 @@ results = sa.Table(
     sa.Column("reasoning_only", sa.Boolean),
     sa.Column("other_model", PlainText),
     sa.Column("others_usd", OthersUsd),
+    sa.Column("confidence", sa.Double),
 )
 
 candidates = sa.Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -108,7 +109,16 @@ def read_reply(body: Any, usage: Usage, latency_s: float) -> CallReply:
         answered_by=_name(_get(body, "model")),
         fingerprint=_name(_get(body, "system_fingerprint")),
         service_tier=_served_tier(body),
+        logprob=_mean_logprob(choice),
     )
+
+
+def _mean_logprob(choice: Any) -> float | None:
+    """Mean log probability of the tokens of a choice; None where it has none, or one that is not a number."""
+    tokens = _get(_get(choice, "logprobs"), "content")
+    found = [_get(token, "logprob") for token in tokens] if isinstance(tokens, list) else []
+    numbers = [float(one) for one in found if isinstance(one, int | float) and math.isfinite(one)]
+    return sum(numbers) / len(numbers) if numbers and len(numbers) == len(found) else None
 
 
 _TRAFFIC = {

@@ -56,6 +56,12 @@ class NoAnswer(Exception):
     """The program's own error, which is noted on the run: no answer was given, or none can be read."""
 
 
+def note_confidence(confidence: float) -> None:
+    """Says how sure the run is of its answer: a share of votes, or 1 or 0 by what was accepted."""
+    if (log := run_here()) is not None:
+        log.confidence = confidence
+
+
 async def answers(module: dspy.Module, asked: Sequence[Mapping[str, Any]]) -> list[Answer | None]:
     """An answer for each of these inputs, side by side; None for one that was not given or cannot be read.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import dspy
 
-from offramp.program.forms.answers import answers
+from offramp.program.forms.answers import answers, note_confidence
 from offramp.program.forms.checked import CheckedModule
 from offramp.program.forms.own_check import OwnCheck
 from offramp.program.forms.verifying import answer_texts
@@ -40,4 +40,5 @@ class BestOf(CheckedModule):
         places = sorted(different.values())
         said = await self.checked(inputs, [found[place].prediction for place in places])
         accepted = [place for place, reply in zip(places, said, strict=True) if reply.accepted]
+        note_confidence(float(bool(accepted)))
         return found[accepted[0] if accepted else 0].chosen()

@@ -14,7 +14,7 @@ from typing import Any
 import dspy
 
 from offramp.ids import canonical_json
-from offramp.program.forms.answers import CompoundModule, answers
+from offramp.program.forms.answers import CompoundModule, answers, note_confidence
 from offramp.program.values import json_value
 
 
@@ -32,15 +32,23 @@ class SelfConsistency(CompoundModule):
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """The answer that was voted for."""
         found = [one for one in await answers(self.main, [inputs] * self.count) if one is not None]
-        return found[elected([one.prediction for one in found], self.outputs)].chosen()
+        given = [one.prediction for one in found]
+        place = elected(given, self.outputs)
+        note_confidence(votes(given, self.outputs)[place] / (self.count * len(self.outputs)))
+        return found[place].chosen()
 
 
 def elected(given: Sequence[Mapping[str, Any]], outputs: Sequence[str]) -> int:
     """The place of the answer that agrees most with the others, summed over the outputs; of equals the first."""
+    agreement = votes(given, outputs)
+    return agreement.index(max(agreement))
+
+
+def votes(given: Sequence[Mapping[str, Any]], outputs: Sequence[str]) -> list[int]:
+    """By answer: how many of the answers, itself included, have its value, summed over the outputs."""
     values = [[value_key(one[name]) for name in outputs] for one in given]
     counts = [Counter(column) for column in zip(*values, strict=True)]
-    agreement = [sum(count[value] for count, value in zip(counts, row, strict=True)) for row in values]
-    return agreement.index(max(agreement))
+    return [sum(count[value] for count, value in zip(counts, row, strict=True)) for row in values]
 
 
 def value_key(value: Any) -> str:

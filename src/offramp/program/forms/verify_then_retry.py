@@ -12,7 +12,7 @@ from typing import Any
 
 import dspy
 
-from offramp.program.forms.answers import Answer, NoAnswer, answers
+from offramp.program.forms.answers import Answer, NoAnswer, answers, note_confidence
 from offramp.program.forms.checked import CheckedModule
 from offramp.program.forms.own_check import OwnCheck
 from offramp.program.forms.verifying import answer_texts
@@ -35,9 +35,11 @@ class VerifyThenRetry(CheckedModule):
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """The first answer without an objection, or the last."""
         answer = await self._ask(inputs)
+        note_confidence(0.0)
         for _ in range(self.retries):
             [reply] = await self.checked(inputs, [answer.prediction])
             if reply.accepted is not False:
+                note_confidence(float(reply.accepted is True))
                 break
             texts = answer_texts(answer.prediction, self.outputs)
             signature = self.predictors[MAIN].signature

@@ -6,6 +6,7 @@ Invariant: no row speaks for its own group.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -15,6 +16,7 @@ from offramp.study.domain.cascades import (
     ROUNDING,
     ROUTER,
     SINGLE,
+    STAGES,
     Recorded,
     Rows,
     Rule,
@@ -41,6 +43,10 @@ CLOSE_SE = 2.0
 """Standard errors behind the best within which a candidate is about as good."""
 
 
+BEGINNINGS = 24
+"""Cascades of two that a third stage is tried on: those that the training rows have ahead."""
+
+
 Options = tuple[list[Rule], Floats]
 """Rules, and the utility of each on the training rows, shape (rules, train), no row speaking for its own group."""
 
@@ -55,12 +61,43 @@ def _thresholds(kind: str) -> Callable[[Recorded, Sequence[int], Rows], Options]
         values: list[Floats] = []
         for first in pool:
             seconds = _partners(data, pool, first)
-            signal, both = signal_of(data, kind, first, train), both_ran(data, first, seconds, train)
-            for threshold in (
-                np.unique(np.quantile(signal[np.isfinite(signal)], QUANTILES)) if np.isfinite(signal).any() else ()
-            ):
+            signal, both = signal_of(data, kind, first, train), both_ran(data, [first], seconds, train)
+            for threshold in _tried(signal):
                 rules += [Rule(kind=kind, members=(first, int(i)), threshold=float(threshold)) for i in seconds]
                 values.append(np.where(signal > threshold + ROUNDING, both, data.utilities[first, train]))
+        return rules, _stacked(values, train)
+
+    return options
+
+
+def _tried(signal: Floats) -> Floats:
+    """The thresholds that are tried: quantiles of what is known of a signal."""
+    known = signal[np.isfinite(signal)]
+    return np.unique(np.quantile(known, QUANTILES)) if len(known) else known
+
+
+def _stages(kind: str) -> Callable[[Recorded, Sequence[int], Rows], Options]:
+    """A third candidate behind the best cascades of two, at every threshold of the second's own signal."""
+    begin = _thresholds(STAGES[kind])
+
+    def options(data: Recorded, pool: Sequence[int], train: Rows) -> Options:
+        two, known = begin(data, pool, train)
+        signals = {i: signal_of(data, STAGES[kind], i, train) for i in pool}
+        rules: list[Rule] = []
+        values: list[Floats] = []
+        for rule in (two[i] for i in np.argsort(-known.mean(1), kind="stable")[:BEGINNINGS]):
+            first, second = rule.members
+            thirds = _partners(data, pool, second)
+            thirds = thirds[thirds != first]
+            go = signals[first] > (rule.threshold or 0.0) + ROUNDING
+            stopped = np.where(go, both_ran(data, [first], np.array([second]), train)[0], data.utilities[first, train])
+            all_ran = both_ran(data, [first, second], thirds, train)
+            for threshold in _tried(signals[second][go]):
+                rules += [
+                    replace(rule, kind=kind, members=(first, second, int(i)), second_threshold=float(threshold))
+                    for i in thirds
+                ]
+                values.append(np.where(go & (signals[second] > threshold + ROUNDING), all_ran, stopped))
         return rules, _stacked(values, train)
 
     return options
@@ -80,7 +117,7 @@ def _predictions(data: Recorded, pool: Sequence[int], train: Rows) -> Options:
     apart, alike, utilities = apart_of(data, train, train), likeness(data, train, train), data.utilities
     for first in pool:
         seconds = _partners(data, pool, first)
-        both = both_ran(data, first, seconds, train)
+        both = both_ran(data, [first], seconds, train)
         gained, near = both - utilities[first, train], alike * same_work(data, first, train, train)
         prior = _best_prior(gained, near, apart)
         rules += [Rule(kind="predicted", members=(first, int(i)), prior=prior) for i in seconds]
@@ -150,6 +187,8 @@ def kinds(data: Recorded) -> dict[str, Callable[[Recorded, Sequence[int], Rows],
     found |= {"cost": _thresholds("cost"), "predicted": _predictions} if works else {}
     if data.confidence is not None and np.isfinite(data.confidence).any():
         found["confidence"] = _thresholds("confidence")
+    several = len(set(data.models)) > 2 or (len(set(data.models)) == 1 and len(data.score) > 2)
+    found |= {kind: _stages(kind) for kind, signal in STAGES.items() if several and signal in found}
     if data.answers is not None and (data.answers >= 0).any():
         found["agreement"] = _agreements
     return found | ({"pair": _pairs, "router": _all_models} if data.similarity is not None else {})

@@ -19,7 +19,7 @@ from offramp.stats import difference_interval, group_units, holm, sign_flip_test
 from offramp.study.domain.cascade_cells import FEWEST_ROWS, Cells, complete, recorded, searched_rows
 from offramp.study.domain.cascade_choice import CHOSEN, choose, cross_fitted, fit, repeats_of
 from offramp.study.domain.cascade_rule import RUNNABLE, CascadeRule
-from offramp.study.domain.cascades import SINGLE, Outcome, Recorded, Rule, apply, gains, work
+from offramp.study.domain.cascades import SINGLE, STAGES, Outcome, Recorded, Rule, apply, gains, work
 
 FEWEST_HOLDOUT = 8
 
@@ -57,6 +57,7 @@ class ChosenRule:
         members: candidates, A first; of a router all.
         threshold: in USD, seconds or the unit of the confidence; None where nothing is compared with one.
         of: what A's run is measured by: `cost_usd`, `latency_s` or `confidence`; None where it is not.
+        second_threshold, second_of: the same of B's run, with three stages.
         id: first 12 characters of a hash of the rule, its source and the weights of the utility.
     """
 
@@ -67,6 +68,8 @@ class ChosenRule:
     threshold: float | None
     of: str | None
     prior: float | None
+    second_threshold: float | None = None
+    second_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +177,8 @@ def rule_to_run(cells: Cells, report: CascadeReport, kind: str | None = None) ->
         utilities=tuple(tuple(map(float, line)) for line in utilities) if asked else (),
         threshold=rule.threshold,
         of=rule.of,
+        second_threshold=rule.second_threshold,
+        second_of=rule.second_of,
         work=() if works is None else tuple(map(float, works)),
         holdout=None if result is None else asdict(result),
         crossed=asdict(next(one for one in report.crossed if one.kind == wanted)),
@@ -202,8 +207,14 @@ def _on_holdout_alone(
         return None
     data = recorded(part, kept, rows, objectives)
     members = tuple(ids.index(one) for one in rule.members)
-    threshold = None if rule.threshold is None else float(np.log(rule.threshold))
-    outcome = apply(data, Rule(kind=rule.kind, members=members, prior=rule.prior, threshold=threshold), train, held)
+    as_scored = Rule(
+        kind=rule.kind,
+        members=members,
+        prior=rule.prior,
+        threshold=_as_signal(rule.threshold, rule.of),
+        second_threshold=_as_signal(rule.second_threshold, rule.second_of),
+    )
+    outcome = apply(data, as_scored, train, held)
     base = apply(data, Rule(kind=SINGLE, members=(ids.index(single.members[0]),)), train, held)
     return _result(rule.kind, outcome, base, data.groups[held], {o.name for o in objectives})
 
@@ -275,22 +286,42 @@ def _result(kind: str, outcome: Outcome, base: Outcome, groups: NDArray[np.int64
 
 
 def _in_words(cells: Cells, data: Recorded, kept: NDArray[np.intp], rule: Rule) -> ChosenRule:
-    threshold, of = rule.threshold, None
-    if rule.kind == "confidence" and threshold is not None:
-        threshold, of = -threshold, "confidence"
-    elif rule.kind in ("cost", "predicted"):
-        signal = work(data, rule.members[0])
-        by_cost = signal is not None and np.allclose(signal, np.log(np.maximum(data.cost[rule.members[0]], 1e-300)))
-        of = "cost_usd" if by_cost else "latency_s"
-        threshold = None if threshold is None else float(np.exp(threshold))
+    of, threshold = _in_units(data, rule, 0)
+    second_of, second_threshold = _in_units(data, rule, 1) if rule.kind in STAGES else (None, None)
     members = tuple(cells.candidates[kept[i]] for i in rule.members)
     weights = {o.name: o.weight for o in data.objectives}
     return ChosenRule(
-        id=content_hash([cells.source, weights, rule.kind, list(members), threshold, of, rule.prior], length=12),
+        id=content_hash(
+            [cells.source, weights, rule.kind, list(members), threshold, of, rule.prior]
+            + ([second_threshold, second_of] if rule.kind in STAGES else []),
+            length=12,
+        ),
         kind=rule.kind,
         members=members,
         params=tuple(dict(cells.params[kept[i]]) for i in rule.members),
         threshold=threshold,
         of=of,
         prior=rule.prior,
+        second_threshold=second_threshold,
+        second_of=second_of,
     )
+
+
+def _in_units(data: Recorded, rule: Rule, place: int) -> tuple[str | None, float | None]:
+    """What the run of the member at this place is measured by, and its threshold there; None where there is none."""
+    threshold = rule.second_threshold if place else rule.threshold
+    kind = STAGES.get(rule.kind, rule.kind)
+    if kind == "confidence" and threshold is not None:
+        return "confidence", -threshold
+    if kind not in ("cost", "predicted"):
+        return None, threshold
+    signal, cost = work(data, rule.members[place]), data.cost[rule.members[place]]
+    by_cost = signal is not None and np.allclose(signal, np.log(np.maximum(cost, 1e-300)))
+    return "cost_usd" if by_cost else "latency_s", None if threshold is None else float(np.exp(threshold))
+
+
+def _as_signal(threshold: float | None, of: str | None) -> float | None:
+    """A threshold in its unit as the signal is compared with it."""
+    if threshold is None:
+        return None
+    return -threshold if of == "confidence" else float(np.log(threshold))

@@ -83,12 +83,20 @@ def _places(
         return before
     if not _doubtful(decisions, known, members[0].price, values, apart):
         return (*before[1:], 0)
-    return None if parts[1] is None else (*before, 1)
+    ran = before
+    for stage, place in enumerate(rule.stages[1:], start=1):
+        if (part := parts[place]) is None:
+            return None
+        ran = (*ran, place)
+        last = place == rule.stages[-1] or part.score is None
+        if last or not _doubtful(decisions, [part], members[place].price, values, apart, stage=stage):
+            break
+    return ran
 
 
 def _doubtful(
     decisions: Decisions, known: Sequence[Result], price: Price | None, values: Mapping[str, Any],
-    apart: Floats | None,
+    apart: Floats | None, *, stage: int = 0,
 ) -> bool:  # fmt: skip
     usable = [part.state is ResultState.SCORED and part.outputs is not None for part in known]
     if not all(usable):
@@ -96,8 +104,9 @@ def _doubtful(
     one, *other = known
     if other:
         return not decisions.agree(one.outputs or {}, other[0].outputs or {})
-    spent = result_usd(one, price) if decisions.rule.of == "cost_usd" else one.latency_s
-    return decisions.escalates(values, spent, apart)
+    of = decisions.rule.measure(stage)
+    measured = {"cost_usd": result_usd(one, price), "confidence": one.confidence}.get(str(of), one.latency_s)
+    return decisions.escalates(values, measured, apart, stage=stage)
 
 
 def _result(decisions: Decisions, found: Mapping[int, Result], members: Sequence[MemberResults], name: str) -> Result:
@@ -110,8 +119,9 @@ def _result(decisions: Decisions, found: Mapping[int, Result], members: Sequence
     others = [found[0].others_usd] if 0 in found else []
     others += [cost for place, cost in usd.items() if place]
     seconds = {place: part.latency_s for place, part in found.items()}
-    together = [s for place, s in seconds.items() if place != 1 and s is not None]
-    after = [s for place, s in seconds.items() if place == 1 and s is not None]
+    at_once = (0, 2) if decisions.rule.kind == "agreement" else (0,)
+    together = [s for place, s in seconds.items() if place in at_once and s is not None]
+    after = [s for place, s in seconds.items() if place not in at_once and s is not None]
     routed = decisions.rule.kind in ("pair", "router")
     return replace(
         answer,

@@ -16,11 +16,13 @@ import numpy as np
 from offramp.errors import UsageError, problem
 from offramp.records import Scalar
 from offramp.stats.pareto import Floats
-from offramp.study.domain.cascades import BANDWIDTH, ROUNDING
+from offramp.study.domain.cascades import BANDWIDTH, BEFORE_THE_CALL, ROUNDING, STAGES
 from offramp.study.domain.similarity import AlikeRows
 
-RUNNABLE = ("agreement", "cost", "predicted", "pair", "router")
-"""All but those by a confidence, which only a table records."""
+RUNNABLE = ("agreement", "cost", "confidence", "stages_cost", "stages_confidence", "predicted", "pair", "router")
+"""Kinds that an app can run."""
+MEASURES = ("cost_usd", "latency_s", "confidence")
+"""What the run of a member is measured by."""
 _VERSION = 1
 
 
@@ -36,7 +38,8 @@ class CascadeRule:
         prior: how many average rows an estimate is mixed with; None for `agreement`.
         inputs: the recorded rows' inputs by column, where similar rows are asked. utilities: of each member of a router
             on these rows; with `predicted` one line, what B gained on each.
-        of: what A's run is measured by: `cost_usd` or `latency_s`; None where it is not. threshold: in its unit.
+        of: of MEASURES, what A's run is measured by; None where it is not. threshold: in its unit.
+        second_of, second_threshold: the same of B's run, with three stages.
         work: log of it on the recorded rows, with `predicted`.
         crossed, holdout: what it came to on rows that chose nothing; `holdout` is None where it was not recorded.
     """
@@ -54,6 +57,17 @@ class CascadeRule:
     threshold: float | None = None
     of: str | None = None
     work: tuple[float, ...] = ()
+    second_of: str | None = None
+    second_threshold: float | None = None
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Positions of the members that are asked one after another, A first; of a router none."""
+        return () if self.kind in BEFORE_THE_CALL else (0, 1, 2) if self.kind in STAGES else (0, 1)
+
+    def measure(self, stage: int) -> str | None:
+        """Of MEASURES: what the run of the member at this stage is measured by."""
+        return self.second_of if stage else self.of
 
     def to_text(self) -> str:
         """As the file holds it."""
@@ -76,16 +90,23 @@ class Decisions:
         """
         return [int(i) for i in np.argsort(-self._expected(self._near(inputs), apart), kind="stable")]
 
-    def escalates(self, inputs: Mapping[str, Any], spent: float | None, apart: Floats | None = None) -> bool:
-        """Whether B runs after A has, whose run came to `spent` of what `of` says; where that is not known, it does.
+    def escalates(
+        self, inputs: Mapping[str, Any], measured: float | None, apart: Floats | None = None, *, stage: int = 0
+    ) -> bool:
+        """Whether the next member runs after this stage's has, whose run came to `measured` of what it is measured by;
+        where that is not known, it does.
 
         Args:
             apart: as for `order_for`.
         """
+        rule, spent = self.rule, measured
+        threshold = (rule.second_threshold if stage else rule.threshold) or 0.0
+        if rule.measure(stage) == "confidence":
+            return measured is None or measured < threshold - ROUNDING
         if spent is None or spent <= 0:
             return True
-        if self.rule.kind == "cost":
-            return spent > (self.rule.threshold or 0.0) * (1 + ROUNDING)
+        if rule.kind != "predicted":
+            return spent > threshold * (1 + ROUNDING)
         spread = float(self._work.std()) or 1.0
         alike = np.exp(-0.5 * ((np.log(spent) - self._work) / spread / BANDWIDTH) ** 2)
         return bool(self._expected(alike * self._near(inputs), apart)[0] > 0)
@@ -132,7 +153,10 @@ def _check(rule: CascadeRule) -> None:
     rows = {len(values) for values in (*rule.inputs.values(), *rule.utilities, *([rule.work] if rule.work else []))}
     fits = {
         "agreement": len(rule.members) == 3,
-        "cost": len(rule.members) == 2 and isinstance(rule.threshold, float) and rule.of in ("cost_usd", "latency_s"),
+        "cost": len(rule.members) == 2 and _measures(rule, "cost_usd", "latency_s"),
+        "confidence": len(rule.members) == 2 and _measures(rule, "confidence"),
+        "stages_cost": len(rule.members) == 3 and _measures(rule, "cost_usd", "latency_s"),
+        "stages_confidence": len(rule.members) == 3 and _measures(rule, "confidence"),
         "predicted": len(rule.members) == 2 and len(rule.utilities) == 1 and bool(rule.work) and rule.of is not None,
         "pair": len(rule.members) == len(rule.utilities) == 2 and bool(rule.inputs),
         "router": len(rule.members) == len(rule.utilities) > 1 and bool(rule.inputs),
@@ -140,6 +164,12 @@ def _check(rule: CascadeRule) -> None:
     numbers = np.asarray([*(v for line in rule.utilities for v in line), *rule.work], dtype=np.float64)
     if not fits.get(rule.kind, False) or len(rows) > 1 or 0 in rows or not np.isfinite(numbers).all():
         raise ValueError("its parts do not fit together")
+
+
+def _measures(rule: CascadeRule, *allowed: str) -> bool:
+    """Whether the run of each member but the last is measured by one of these."""
+    found = [(rule.of, rule.threshold), (rule.second_of, rule.second_threshold)][: len(rule.stages) - 1]
+    return all(of in allowed and isinstance(threshold, float | int) for of, threshold in found)
 
 
 def compared_fields(gold: Sequence[str], outputs: Sequence[str]) -> list[str]:

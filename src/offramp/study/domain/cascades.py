@@ -1,11 +1,12 @@
 """Rules that choose between recorded candidates row by row: cascades of two, and routers by the most similar rows.
 
 A cascade runs candidate A; where a signal says that A may be wrong, it runs B as well and takes B's answer: cost and
-latency of both. A router chooses before the call, and pays for one. What each rule would have scored, cost and taken
-is read from recorded results; nothing is called.
+latency of both. One of three stages looks at B's own signal too, and then runs C. A router chooses before the call, and
+pays for one. What each rule would have scored, cost and taken is read from recorded results; nothing is called.
 
     cost        A's own run was expensive (many tokens): escalate above a threshold
     confidence  a recorded confidence of A is low: escalate below a threshold
+    stages_cost, stages_confidence: A, then B, then C, by the same signals of A and of B
     agreement   A and a third candidate, run at the same time, gave different answers: escalate
     predicted   B gained on similar rows where A's run cost about as much: escalate where the expected gain is above 0
     pair        no cascade: A or B, whichever did better on the most similar other rows
@@ -17,6 +18,7 @@ threshold, nor a neighbour's weight. What is chosen is compared on the training 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +29,7 @@ from offramp.stats.pareto import Floats
 
 Rows = NDArray[np.intp]
 """Positions of rows."""
+Flags = NDArray[np.bool_]
 
 
 BANDWIDTH = 0.7
@@ -45,6 +48,8 @@ ROUTER = "router"
 
 BEFORE_THE_CALL = (SINGLE, "pair", "router")
 """Kinds that choose before anything has run; the others are cascades."""
+STAGES = {"stages_cost": "cost", "stages_confidence": "confidence"}
+"""Kinds of three stages, each with the kind of the signal that both its steps go by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +98,8 @@ class Rule:
 
     Attributes:
         kind: `single`, or one of the module's list.
-        members: positions of candidates: of a cascade A and B, with `agreement` the third as well.
-        threshold: of the signal; None where there is none to choose.
+        members: positions of candidates: of a cascade A and B, with `agreement` the third as well, with stages C.
+        threshold: of the signal; None where there is none to choose. second_threshold: of B's, with stages.
         prior: how many average rows an estimate from similar rows is mixed with; None where nothing is estimated.
     """
 
@@ -102,6 +107,7 @@ class Rule:
     members: tuple[int, ...]
     threshold: float | None = None
     prior: float | None = None
+    second_threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +135,9 @@ def apply(data: Recorded, rule: Rule, train: Rows, rows: Rows) -> Outcome:
         return _outcome(data, score, cost, latency, place > 0)
     first, second = rule.members[:2]
     go = _escalated(data, rule, train, rows)
+    if rule.kind in STAGES:
+        further = go & _is_above(signal_of(data, STAGES[rule.kind], second, rows), rule.second_threshold)
+        return _staged(data, rule.members, rows, go, further)
     cost, latency = data.cost[first, rows], data.latency[first, rows]
     if rule.kind == "agreement":
         third = rule.members[2]
@@ -142,12 +151,24 @@ def apply(data: Recorded, rule: Rule, train: Rows, rows: Rows) -> Outcome:
     )
 
 
-def _outcome(data: Recorded, score: Floats, cost: Floats, latency: Floats, second: NDArray[np.bool_]) -> Outcome:
+def _staged(data: Recorded, members: Sequence[int], rows: Rows, go: Flags, further: Flags) -> Outcome:
+    """A alone, then B where `go`, then C where `further`."""
+    a, b, c = ([values[i, rows] for values in (data.score, data.cost, data.latency)] for i in members)
+    score = np.where(further, c[0], np.where(go, b[0], a[0]))
+    cost, latency = (a[i] + go * b[i] + further * c[i] for i in (1, 2))
+    return _outcome(data, score, cost, latency, go)
+
+
+def _is_above(signal: Floats, threshold: float | None) -> Flags:
+    return np.asarray(signal > (threshold or 0.0) + ROUNDING)
+
+
+def _outcome(data: Recorded, score: Floats, cost: Floats, latency: Floats, second: Flags) -> Outcome:
     utility = data.utility(score, cost, latency)
     return Outcome(score=score, cost=cost, latency=latency, second=second.astype(np.float64), utility=utility)
 
 
-def _escalated(data: Recorded, rule: Rule, train: Rows, rows: Rows) -> NDArray[np.bool_]:
+def _escalated(data: Recorded, rule: Rule, train: Rows, rows: Rows) -> Flags:
     first, second = rule.members[:2]
     if rule.kind == "agreement":
         return _disagree(data, first, rule.members[2], rows)
@@ -155,7 +176,7 @@ def _escalated(data: Recorded, rule: Rule, train: Rows, rows: Rows) -> NDArray[n
         gain = gains(data, first, np.array([second]), train)
         near = likeness(data, rows, train) * same_work(data, first, rows, train)
         return np.asarray(estimate(gain, near, apart_of(data, rows, train), rule.prior or 0.0)[0] > 0)
-    return np.asarray(signal_of(data, rule.kind, first, rows) > (rule.threshold or 0.0) + ROUNDING)
+    return _is_above(signal_of(data, STAGES.get(rule.kind, rule.kind), first, rows), rule.threshold)
 
 
 def work(data: Recorded, first: int) -> Floats | None:
@@ -176,7 +197,7 @@ def signal_of(data: Recorded, kind: str, first: int, rows: Rows) -> Floats:
     return np.zeros(len(rows)) if found is None else found[rows]
 
 
-def _disagree(data: Recorded, first: int, third: int, rows: Rows) -> NDArray[np.bool_]:
+def _disagree(data: Recorded, first: int, third: int, rows: Rows) -> Flags:
     assert data.answers is not None
     one, other = data.answers[first, rows], data.answers[third, rows]
     return np.asarray((one != other) | (one < 0))
@@ -215,11 +236,11 @@ def estimate(known: Floats, near: Floats, apart: Floats, prior: float) -> Floats
 
 def gains(data: Recorded, first: int, seconds: Rows, rows: Rows) -> Floats:
     """Shape (seconds, rows): utility of A then B less that of A alone."""
-    return np.asarray(both_ran(data, first, seconds, rows) - data.utilities[first, rows])
+    return np.asarray(both_ran(data, [first], seconds, rows) - data.utilities[first, rows])
 
 
-def both_ran(data: Recorded, first: int, seconds: Rows, rows: Rows) -> Floats:
-    """Shape (seconds, rows): utility where A and then B ran."""
-    part = np.ix_(seconds, rows)
-    return data.utility(data.score[part], data.cost[part] + data.cost[first, rows],
-                        data.latency[part] + data.latency[first, rows])  # fmt: skip
+def both_ran(data: Recorded, before: Sequence[int], lasts: Rows, rows: Rows) -> Floats:
+    """Shape (lasts, rows): utility where some ran one after another, and then one of these, whose answer is taken."""
+    part, earlier = np.ix_(lasts, rows), np.ix_(np.asarray(before, dtype=np.intp), rows)
+    cost, latency = (values[part] + values[earlier].sum(0) for values in (data.cost, data.latency))
+    return data.utility(data.score[part], cost, latency)

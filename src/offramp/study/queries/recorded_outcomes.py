@@ -63,11 +63,17 @@ def read_cells(
         latency=_numbers([[one and one.latency_s for one in line] for line in cells]),
         answers=np.array(answers, dtype=object) if any(a is not None for line in answers for a in line) else None,
         compared=tuple(dataset.gold),
-        confidence=None,
+        confidence=_known_confidence(cells),
         inputs=_inputs(dataset, listed),
         groups=tuple(groups_of(listed, rows.scoring.groups) or listed),
         objectives=tuple(o for o in reweighted(rows.scoring.objectives, weights) if o.weight > 0),
     )
+
+
+def _known_confidence(cells: Sequence[Sequence[Result | None]]) -> Any:
+    """How sure each run was; None where none says."""
+    found = [[one and one.confidence for one in line] for line in cells]
+    return _numbers(found) if any(value is not None for line in found for value in line) else None
 
 
 def _numbers(values: Sequence[Sequence[Any]]) -> Any:
