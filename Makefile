@@ -14,7 +14,7 @@ SPACE ?= search_spaces/support_triage.yaml
 # A file is run by one process, in order, so that what its tests share is made once.
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install models optimize story quick test lint types peers lock schema clean
+.PHONY: help install models optimize story quick test lint types peers docs lock schema clean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -49,6 +49,12 @@ test: lint types peers ## Lint, check types, then run all tests. PYTEST_ARGS rep
 peers: install ## Install MLflow, Langfuse and promptfoo into build/peers, to test exports with; once.
 	@tools/make-peers build/peers $(PYTHONS)
 
+docs: ## Build the pages of docs/ as a site, build/site/index.html.
+	@tools/make-venv build/site-venv $(PYTHONS)
+	@build/site-venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r tools/site/requirements.lock
+	@NO_MKDOCS_2_WARNING=1 build/site-venv/bin/mkdocs build --strict --quiet
+	@echo "Ready: build/site/index.html"
+
 lint: install ## Check style and format.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,6 +69,9 @@ lock: pyproject.toml tools/make-venv ## Update requirements.lock to the newest v
 	@build/lock-venv/bin/uv --no-config pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade \
 		--output-file tools/peers/requirements.lock tools/peers/requirements.in
+	@build/lock-venv/bin/uv --no-config pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade \
+		--output-file tools/site/requirements.lock tools/site/requirements.in
 
 schema: install ## Write the JSON schemas of space, lifecycle and promotion files, for editors.
 	@mkdir -p schemas

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import click
@@ -11,12 +13,14 @@ import pytest
 
 import offramp as package
 from offramp.cli.main import offramp
+from offramp.cli.reference import page as commands_page
 from offramp.job.resolve import resolve_job
 from offramp.space.load import load_space
 from offramp.verbs.reference import filled
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("datasets/*.md")])
+SITE = ROOT / "build" / "site-venv" / "bin" / "mkdocs"
 JOBS = sorted((ROOT / "search_spaces").glob("*.yaml"))
 
 
@@ -62,9 +66,60 @@ def test_every_command_is_in_the_readme_and_none_is_invented() -> None:
     assert len(readme.splitlines()) < 150
 
 
+def test_the_page_of_the_commands_is_what_help_prints() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert page == commands_page(), "run: python scripts/gen_cli_docs.py"
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_the_source() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py")))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # a text that goes on in the next line
+    quoted = re.findall(r"^### `(.*)`$", page, re.MULTILINE)
+    assert len(quoted) >= 20 and len(quoted) == page.count("\n### ")
+    wrong = [text for text in quoted if not all(part.strip() in source for part in text.split("…") if part.strip())]
+    assert wrong == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings of a page, as the site makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_a_heading_lead_to_one(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*\.md)?#([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if link[1] not in anchors(page.parent / link[0] if link[0] else page)] == []
+
+
+def test_every_page_of_docs_is_in_the_site() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    shown = set(re.findall(r"- (?:[\w ]+: )?([\w/-]+\.md)$", text, re.MULTILINE)) - {"notebook.md"}
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").glob("*.md")}
+    assert shown == pages | {"decisions/README.md"}
+    assert "notebook.md" in text and (ROOT / "docs" / "tutorial.ipynb").exists()  # made from it
+
+
+@pytest.mark.skipif(not SITE.exists(), reason="`make docs` has not installed mkdocs")
+def test_the_site_builds_without_a_warning_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
+    done = subprocess.run([str(SITE), "build", "--strict", "--quiet", "--site-dir", str(tmp_path)], cwd=ROOT,
+                          env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in tmp_path.rglob("*.html"):
+        fetched = re.findall(
+            r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"?(?:https?:)?//[^\">\s]+", page.read_text("utf-8")
+        )
+        assert fetched == [], page
+    for script in [*tmp_path.rglob("*.js"), *tmp_path.rglob("*.css")]:
+        assert not re.search(r"https?://(unpkg|cdn|fonts)", script.read_text("utf-8")), script
+
+
 def test_no_tracked_page_or_lock_names_an_index_or_a_machine() -> None:
     for lock in (ROOT / "requirements.lock", *(ROOT / "tools" / "peers").glob("*lock*")):
         assert "://" not in lock.read_text(), lock.name
+    assert "://" not in (ROOT / "tools" / "site" / "requirements.lock").read_text()
 
 
 def test_the_page_of_python_is_what_the_functions_say_and_has_all_of_them() -> None:
