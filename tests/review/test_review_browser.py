@@ -269,6 +269,7 @@ def test_the_live_page_follows_a_study_that_goes_on(live: dict[str, str], study:
             until(page, "s => document.body.dataset.stamp !== s", stamp)
             assert "running" in page.locator("#status").inner_text()
             assert page.locator(".eyebrow").inner_text().startswith("So far")
+            assert page.locator(".pace").count() == 1
             assert page.locator("#filter").input_value() == "small"
             StudyStore(store).update(name, status=StudyStatus.FINISHED, stop_reason="trials")
         until(page, "() => document.querySelector('#status').textContent === 'finished'")
@@ -396,6 +397,24 @@ def test_a_candidate_is_promoted_from_the_page_by_keyboard(live: dict[str, str],
             page.locator("form.promote button").press("Enter")
         assert page.locator("h1").inner_text() == "Promoted"
         assert "landscape production points to version" in page.locator(".message").inner_text()
+        assert "offramp.load('landscape'" in page.locator("code").first.inner_text()
+        first = page.locator("#label-1 .id").inner_text()
+        page.goto(f"{live['study']}/candidates/{lookup.pareto(name, results=folder).incumbent.candidate}")
+        page.locator("input[name=why]").fill("to be undone")
+        page.locator("input[name=force]").press("Space")
+        with page.expect_navigation():
+            page.locator("form.promote button").press("Enter")
+        assert page.locator("#label-1 .id").inner_text() != first
+        with page.expect_navigation():
+            page.locator(".undo button").press("Enter")
+        assert page.locator("h1").inner_text() == "Rolled back" and page.locator("#label-1 .id").inner_text() == first
+        page.goto(live["study"].rpartition("/studies/")[0])
+        assert page.locator("#studies .badge").inner_text() == "landscape: production"
+        assert page.locator("#studies .spark path").count() == 1
+        page.locator("#study-search").fill("no such study")
+        assert page.locator("#studies li:visible").count() == 0
+        page.locator("#study-search").fill("landscape PRODUCTION")
+        assert page.locator("#studies li:visible").count() == 1
 
 
 @pytest.mark.parametrize("width", [1280, 1440, 1920])

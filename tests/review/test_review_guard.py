@@ -108,6 +108,9 @@ def test_a_form_without_the_token_of_this_process_changes_nothing(store: Store, 
     app = app_of(store, study, tmp_path)
     for csrf in ("", "guess"):
         assert promote(app, study, csrf, origin=f"http://{HOST}").status_code == 403
+        undo = ask(app, "POST", "/promotions/landscape/rollback", data={"csrf": csrf, "label": "production"},
+                   headers={"origin": f"http://{HOST}"})  # fmt: skip
+        assert undo.status_code == 403
     assert not (tmp_path / "promotions").exists()
 
 
@@ -128,13 +131,14 @@ def test_the_form_of_the_page_promotes_and_a_gate_that_does_not_hold_is_told(
     assert list((tmp_path / "promotions").rglob("*.yaml"))
 
 
-def test_nothing_but_the_promote_form_takes_a_request_that_changes_things(
+def test_nothing_but_the_forms_to_promote_and_undo_takes_a_request_that_changes_things(
     store: Store, study: Study, tmp_path: Path
 ) -> None:
     app = app_of(store, study, tmp_path)
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         assert ask(app, method, f"/studies/{study[1]}", headers={"origin": f"http://{HOST}"}).status_code == 405
     assert ask(app, "GET", f"/studies/{study[1]}/promote").status_code == 405
+    assert ask(app, "GET", "/promotions/landscape/rollback").status_code == 405
 
 
 @pytest.mark.parametrize("loopback", [True, False])

@@ -18,8 +18,10 @@ from offramp.records import Split
 from offramp.review.assets import render, script, status_words, style
 from offramp.review.comparison_view import Filter, slice_choices
 from offramp.review.guard import Access, Guard
+from offramp.review.index_page import HEIGHT, WIDTH
 from offramp.review.library import Library
-from offramp.review.promote_request import Places, PromoteRequest, promote_from_page
+from offramp.review.promote_request import Outcome, Places, PromoteRequest, promote_from_page, roll_back_from_page
+from offramp.review.promotions import feature_view, promoted
 from offramp.review.report_file import report_html
 from offramp.review.rows import row_of
 from offramp.review.study_page import MOST_PEEKS
@@ -36,9 +38,10 @@ def make_app(store: Store, access: Access, places: Places | None = None, library
     app.add_exception_handler(OfframpError, _error_page)
     app.add_exception_handler(404, _not_found)
     library = library or Library(store)
-    _studies(app, library, access)
+    places = places or Places()
+    _studies(app, library, access, places)
     _pieces(app, library)
-    _promote(app, library, access, places or Places())
+    _promote(app, library, access, places)
     return Guard(app, access)
 
 
@@ -59,17 +62,18 @@ async def _not_found(request: Request, error: Exception) -> Response:
     return _page("message.html.j2", status=404, title="There is no such page", message=request.url.path)
 
 
-def _studies(app: FastAPI, library: Library, access: Access) -> None:
+def _studies(app: FastAPI, library: Library, access: Access, places: Places) -> None:
     """Whole pages."""
 
     @app.get("/")
     def index() -> Response:
-        return _page("index.html.j2", rows=library.studies())
+        return _page("index.html.j2", cards=library.cards(promoted(places.promotions)), size=(WIDTH, HEIGHT))
 
     @app.get("/studies/{name}")
     def study(name: str, weights: str | None = None) -> Response:
         seen = library.study(name, parse_weights(weights))
-        return _page("study.html.j2", page=seen.page, stamp=seen.stamp)
+        labels, pace = promoted(places.promotions).get(name, ()), library.pace(name)
+        return _page("study.html.j2", page=seen.page, stamp=seen.stamp, promoted=labels, pace=pace)
 
     @app.get("/studies/{name}/candidates/{candidate}")
     def candidate(name: str, candidate: str) -> Response:
@@ -99,7 +103,9 @@ def _pieces(app: FastAPI, library: Library) -> None:
     def state(name: str) -> Response:
         stamp, row = library.stamp(name), library.row(name)
         words = status_words(row, library.tried(name))
-        return JSONResponse({"stamp": stamp, "status": str(row.status), "words": words})
+        pace = library.pace(name)
+        how_far = {"share": None if pace is None else pace.share, "pace": "" if pace is None else pace.words}
+        return JSONResponse({"stamp": stamp, "status": str(row.status), "words": words, **how_far})
 
     @app.get("/studies/{name}/decision")
     def decision(name: str, candidate: str = "") -> Response:
@@ -146,8 +152,27 @@ def _promote(app: FastAPI, library: Library, access: Access, places: Places) -> 
             return PlainTextResponse("This form did not come from this page. Go back, reload, and try again.\n", 403)
         await run_in_threadpool(library.stamp, name)
         done = await run_in_threadpool(promote_from_page, name, PromoteRequest.of(form), places)
+        if done.feature is not None:
+            return _feature_page(done.feature, done, access, places)
         back = (name, form.get("candidate", ""))
         return _page("message.html.j2", status=done.status, title=done.title, message=done.text, back=back)
+
+    @app.get("/promotions/{feature}")
+    def feature(feature: str) -> Response:
+        return _feature_page(feature, None, access, places)
+
+    @app.post("/promotions/{feature}/rollback")
+    async def rollback(feature: str, request: Request) -> Response:
+        form = await _form(request)
+        if not access.ours(form.get("csrf", "")):
+            return PlainTextResponse("This form did not come from this page. Go back, reload, and try again.\n", 403)
+        done = await run_in_threadpool(roll_back_from_page, feature, form.get("label", ""), places)
+        return _feature_page(feature, done, access, places)
+
+
+def _feature_page(feature: str, done: Outcome | None, access: Access, places: Places) -> Response:
+    view = feature_view(places.promotions, feature)
+    return _page("promotion.html.j2", view=view, done=done, csrf=access.csrf)
 
 
 async def _form(request: Request) -> Mapping[str, str]:

@@ -36,6 +36,7 @@ SCRIPTS = (
     "space.js",
     "under.js",
     "live.js",
+    "index.js",
     "start.js",
 )
 COLUMNS = (

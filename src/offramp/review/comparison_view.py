@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from offramp import media
@@ -76,13 +77,17 @@ class ComparisonView:
 
     Attributes:
         found: the numbers.
-        examples: those that are shown, the worst first; `hidden` more passed the filter.
+        examples: those that are shown, largest losses and wins first and ties last; `hidden` more passed the filter.
     """
 
     found: CandidateComparison
     names: Names
     examples: tuple[ExampleView, ...]
     hidden: int
+
+    def of(self, outcome: str) -> tuple[ExampleView, ...]:
+        """The shown examples of one outcome."""
+        return tuple(example for example in self.examples if example.outcome == outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +100,17 @@ class Filter:
 
 
 def filtered_view(found: CandidateComparison, dataset: Dataset, names: Names, only: Filter) -> ComparisonView:
-    """The view of a comparison with the examples that pass a filter."""
-    return _view(found, dataset, names, [pair for pair in found.pairs if _passes(pair, dataset, only)], only.most)
+    """The view of a comparison with the examples that pass a filter: losses and wins in turn, ties last."""
+    return _view(found, dataset, names, [p for p in _largest_first(found) if _passes(p, dataset, only)], only.most)
+
+
+def _largest_first(found: CandidateComparison) -> Iterator[ExamplePair]:
+    """The largest loss, the largest win, the next loss and so on; then the ties."""
+    losses = [pair for pair in found.pairs if pair.outcome == "loss"]
+    wins = [pair for pair in reversed(found.pairs) if pair.outcome == "win"]
+    for both in zip_longest(losses, wins):
+        yield from (pair for pair in both if pair is not None)
+    yield from (pair for pair in found.pairs if pair.outcome == "tie")
 
 
 def brief_view(found: CandidateComparison, dataset: Dataset, names: Names, each: int) -> ComparisonView:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from offramp.review.index_page import Pace, StudyCard, pace_of, study_card
+from offramp.review.promotions import Label
 from offramp.review.study_page import StudyPage, study_page
 from offramp.review.study_source import StudySource
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
-from offramp.store.studies import StudyRow, StudyStore, change_stamp
+from offramp.store.studies import StudyRow, StudyStatus, StudyStore, change_stamp
 
 _KEPT = 8
 Key = tuple[str, str, tuple[tuple[str, float], ...] | None]
@@ -36,10 +38,27 @@ class Library:
         self.store = store
         self._lock = threading.Lock()
         self._kept: OrderedDict[Key, Seen] = OrderedDict()
+        self._cards: dict[str, tuple[str, StudyCard]] = {}
 
     def studies(self) -> tuple[StudyRow, ...]:
         """All studies, the newest first."""
         return StudyStore(self.store).list()
+
+    def cards(self, promoted: Mapping[str, tuple[Label, ...]]) -> tuple[StudyCard, ...]:
+        """All studies as the list shows them, the newest first; those that have not changed are not read again."""
+        return tuple(self._card(row, promoted.get(row.name, ())) for row in self.studies())
+
+    def _card(self, row: StudyRow, labels: tuple[Label, ...]) -> StudyCard:
+        stamp = self.stamp(row.name)
+        kept = self._cards.get(row.name)
+        if kept is None or kept[0] != stamp or row.status is StudyStatus.RUNNING:
+            kept = self._cards[row.name] = (stamp, study_card(self.store, row, labels))
+        return replace(kept[1], promoted=labels)
+
+    def pace(self, study: str) -> Pace | None:
+        """How far a study is; None unless it runs."""
+        row = self.row(study)
+        return pace_of(self.store, row, self.tried(study)) if row.status is StudyStatus.RUNNING else None
 
     def stamp(self, study: str) -> str:
         """What changes when the study does. Raises StorageError where there is none."""

@@ -40,11 +40,12 @@ class PromoteRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of it, with an HTTP status."""
+    """What became of it, with an HTTP status; `feature` is what was promoted or rolled back."""
 
     status: int
     title: str
     text: str
+    feature: str | None = None
 
 
 def promote_from_page(study: str, request: PromoteRequest, places: Places) -> Outcome:
@@ -65,4 +66,13 @@ def promote_from_page(study: str, request: PromoteRequest, places: Places) -> Ou
     if done.refused:
         reasons = "\n".join(f"- {reason}" for reason in done.refused)
         text += f"\n\nPromoted although the gate refused; its reasons are recorded:\n{reasons}"
-    return Outcome(status=200, title="Promoted", text=text)
+    return Outcome(status=200, title="Promoted", text=text, feature=done.promotion.feature)
+
+
+def roll_back_from_page(feature: str, label: str, places: Places) -> Outcome:
+    """Points a label back at the version before, by the same function as the command line."""
+    from offramp.promote import promoting
+
+    done = promoting.rollback(feature, label=label, promotions=places.promotions, why="undone on the review page")
+    text = f"{feature} {label} points to version {done.promotion.version} again.\n{done.path}"
+    return Outcome(status=200, title="Rolled back", text="\n".join((text, *done.notes)), feature=feature)

@@ -25,7 +25,7 @@ def report_html(store: Store, study: str, *, weights: Mapping[str, float] | None
         StorageError: no such study. UsageError: weights that do not fit its objectives.
     """
     page = study_page(StudySource(store, study, weights=weights), whole=True)
-    return render("study.html.j2", inline=True, page=page, live=False)
+    return render("study.html.j2", inline=True, page=page, live=False, promoted=(), pace=None)
 
 
 def report(

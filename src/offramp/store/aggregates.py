@@ -35,7 +35,7 @@ from offramp.records import (
 from offramp.stats import mean_interval_of
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.store.tables import results, summaries
+from offramp.store.tables import candidates, results, summaries
 
 _USAGE = tuple(f.name for f in fields(Usage))
 _NUMBERS = (
@@ -219,6 +219,15 @@ class AggregateStore:
         unanswered = ResultStore(self._store).unanswered(study, split, odd) if odd else {}
         named = {name: [(r.example, kind) for r in rows for kind in kinds_of(r)] for name, rows in unanswered.items()}
         return found | {name: _named(found[name], pairs) for name, pairs in named.items()}
+
+    def qualities(self, study: str, split: Split | str) -> list[float]:
+        """The qualities alone, of complete candidates, in the order of their trials."""
+        c, other = summaries.c, candidates.c
+        joined = summaries.join(candidates, sa.and_(other.study == c.study, other.candidate == c.candidate))
+        where = (c.study == study, c.split == str(split), c.quality.is_not(None), other.state == "complete")
+        select = sa.select(c.quality).select_from(joined).where(*where).order_by(other.number)
+        with self._store.reading() as conn:
+            return [float(quality) for quality in conn.execute(select).scalars()]
 
     def priced(self, study: str, split: Split | str, prices: Mapping[str, Price | None]) -> dict[str, Aggregate]:
         """The aggregates of one split by candidate id.

@@ -23,6 +23,11 @@ Offramp.follow = async () => {
   const now = await reply.json(), status = document.getElementById("status");
   status.textContent = now.words;
   status.className = "status " + now.status;
+  for (const bar of document.querySelectorAll(".pace")) {
+    bar.hidden = now.share === null;
+    bar.querySelector("progress").value = now.share || 0;
+    bar.querySelector(".hint").textContent = now.pace;
+  }
   if (now.stamp === document.body.dataset.stamp) return;
   const page = await fetch(location.pathname + location.search);
   if (!page.ok) return;

@@ -101,4 +101,5 @@ Offramp.loadCourse();
 Offramp.loadPeeks();
 Offramp.loadDemos();
 Offramp.startCopy();
+Offramp.startIndex();
 Offramp.openTarget();

@@ -1,0 +1,125 @@
+"""The list of studies: what each came to, what it cost, how it went, and what of it was promoted."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from offramp.records import Split
+from offramp.review.charts import Axis
+from offramp.review.promotions import Label
+from offramp.space.model import SpaceFile
+from offramp.store.aggregates import AggregateStore
+from offramp.store.budget import read_budget
+from offramp.store.candidates import CandidateStore
+from offramp.store.engine import Store
+from offramp.store.studies import StudyRow, StudyStatus
+from offramp.study.wording import number
+
+WIDTH, HEIGHT = 120, 28
+_LEAST_S, _LEAST_SHARE = 10.0, 0.05  # a pace is stated from so many seconds, and so much of the job, on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How far a running study is.
+
+    Attributes:
+        share: 0..1, by the cap that is nearest; None where no cap is known.
+        remaining_s: at the pace since it began; None while too little is done to say.
+    """
+
+    share: float | None
+    remaining_s: float | None
+
+    @property
+    def words(self) -> str:
+        """In a few words."""
+        if self.share is None:
+            return ""
+        if self.remaining_s is None:
+            return f"{self.share:.0%} of the nearest cap"
+        minutes = self.remaining_s / 60
+        about = f"{minutes:.0f} min" if minutes >= 1 else "less than a minute"
+        return f"{self.share:.0%} of the nearest cap, about {about} remaining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyCard:
+    """A study in the list.
+
+    Attributes:
+        quality: of the recommended candidate, and the split that it is on; empty where there is none.
+        spent_usd: None where nothing was booked. tried: candidates.
+        spark: the best quality so far over candidates, as a path; empty for fewer than two.
+        pace: None unless it runs.
+    """
+
+    row: StudyRow
+    quality: str
+    split: str
+    spent_usd: float | None
+    headline: str
+    tried: int
+    spark: str
+    promoted: tuple[Label, ...]
+    pace: Pace | None
+
+
+def study_card(store: Store, row: StudyRow, promoted: tuple[Label, ...]) -> StudyCard:
+    """A study as the list shows it, from its record and a few small queries."""
+    summary: dict[str, Any] = json.loads(row.summary_json) if row.summary_json else {}
+    best: dict[str, Any] = summary.get("recommended") or {}
+    held = (best.get("holdout") or {}).get("quality")
+    seen = held if held is not None else best.get("quality")
+    budget, tried = read_budget(store, row.name), CandidateStore(store).count(row.name)
+    path = sparkline(AggregateStore(store).qualities(row.name, Split.SEARCH))
+    return StudyCard(
+        row=row,
+        quality="" if seen is None else number(seen),
+        split="" if seen is None else "holdout" if held is not None else "search",
+        spent_usd=None if budget is None else budget.spent_usd,
+        headline=str(summary.get("headline") or ""),
+        tried=tried,
+        spark=path,
+        promoted=promoted,
+        pace=pace_of(store, row, tried) if row.status is StudyStatus.RUNNING else None,
+    )
+
+
+def pace_of(store: Store, row: StudyRow, tried: int) -> Pace:
+    """How far a running study is, by the caps that are stored: trials, money, calls."""
+    budget, trials = read_budget(store, row.name), SpaceFile.model_validate_json(row.space_json).search.trials
+    used: list[tuple[float, float | None]] = [(tried, trials)]
+    if budget is not None:
+        used += [(budget.spent_usd, budget.cap_usd), (budget.calls, budget.cap_calls)]
+    shares = [amount / cap for amount, cap in used if cap]
+    if not shares:
+        return Pace(share=None, remaining_s=None)
+    share = min(1.0, max(shares))
+    elapsed = (dt.datetime.now(dt.UTC) - _time(row.created_at)).total_seconds()
+    known = elapsed >= _LEAST_S and share >= _LEAST_SHARE
+    return Pace(share=share, remaining_s=elapsed * (1 - share) / share if known else None)
+
+
+def _time(text: str) -> dt.datetime:
+    found = dt.datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=dt.UTC)
+
+
+def sparkline(qualities: Sequence[float]) -> str:
+    """The best so far of these, as the path of a staircase; empty for fewer than two."""
+    if len(qualities) < 2:
+        return ""
+    best, path = float("-inf"), ""
+    x = Axis(low=0.0, high=float(len(qualities) - 1), start=2.0, end=WIDTH - 2.0)
+    low, high = min(qualities), max(qualities)
+    y = Axis(low=low, high=high if high > low else low + 1.0, start=HEIGHT - 3.0, end=3.0)
+    for at, quality in enumerate(qualities):
+        if quality > best:
+            best = quality
+            path += f"{'M' if not path else 'H'}{x.at(at):g}{' ' if not path else 'V'}{y.at(best):g}"
+    return f"{path}H{x.end:g}"

@@ -1,0 +1,72 @@
+"""What the list of studies says of each, and the order of examples in a comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from offramp.review.comparison_view import Filter
+from offramp.review.index_page import Pace, pace_of, sparkline, study_card
+from offramp.review.study_source import StudySource
+from offramp.store.engine import open_store
+from offramp.store.studies import StudyStore
+from offramp.study import lookup
+from offramp.study.wording import number
+
+Study = tuple[Path, str]
+
+
+def test_a_study_in_the_list_says_what_its_report_says(study: Study) -> None:
+    folder, name = study
+    told = lookup.pareto(name, results=folder)
+    with open_store(lookup.default_storage(folder), write_probe=False) as store:
+        card = study_card(store, StudyStore(store).get(name), ())
+    assert (
+        card.headline.split(" (")[0] == told.headline().split(" (")[0]
+        and card.tried == told.trials
+        and card.pace is None
+    )
+    assert card.quality == number(told.recommended.holdout.quality) and card.split == "holdout"
+    assert card.spark.startswith("M2 ")
+
+
+@pytest.mark.parametrize("qualities", [[], [0.5], [0.0]])
+def test_no_line_is_drawn_through_fewer_than_two_candidates(qualities: list[float]) -> None:
+    assert sparkline(qualities) == ""
+
+
+@pytest.mark.parametrize("qualities", [[0.5, 0.5], [0.0, 1.0], [1.0, 0.0, 0.5]])
+def test_the_line_never_falls(qualities: list[float]) -> None:
+    heights = [float(part.split("H")[0]) for part in sparkline(qualities).replace(" ", "V").split("V")[1:]]
+    assert heights == sorted(heights, reverse=True) and heights
+
+
+@pytest.mark.parametrize(
+    ("share", "remaining", "words"),
+    [(None, None, ""), (0.02, None, "2% of the nearest cap"), (0.5, 30.0, "less than a minute"), (0.5, 300.0, "5 min")],
+)
+def test_how_far_a_study_is_in_words(share: float | None, remaining: float | None, words: str) -> None:
+    assert words in Pace(share=share, remaining_s=remaining).words
+
+
+def test_how_far_a_study_is_goes_by_the_cap_that_is_nearest(hostile: Study) -> None:
+    folder, name = hostile
+    with open_store(lookup.default_storage(folder), write_probe=False) as store:
+        row = StudyStore(store).get(name)
+        assert [pace_of(store, row, tried).share for tried in (0, 1, 2, 4, 9)] == [0.0, 0.25, 0.5, 1.0, 1.0]
+
+
+def test_what_changes_comes_before_what_stays_the_same(study: Study) -> None:
+    """The worst came first: ten ties stood before the only win."""
+    folder, name = study
+    told = lookup.pareto(name, results=folder)
+    with open_store(lookup.default_storage(folder), write_probe=False) as store:
+        source = StudySource(store, name)
+        for member in told.front[:3]:
+            for one in (Filter(), Filter(most=4)):
+                view = source.comparison(member.candidate, told.incumbent.candidate, one)
+                outcomes = [example.outcome for example in view.examples]
+                assert outcomes == [o for o in outcomes if o != "tie"] + ["tie"] * outcomes.count("tie")
+                if {"win", "loss"} <= {pair.outcome for pair in view.found.pairs}:
+                    assert set(outcomes[:2]) == {"win", "loss"}
