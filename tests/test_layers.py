@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1] / "src" / "offramp"
 
 FLOOR = {"errors", "files", "ids", "media", "printable", "records", "scrubbing"}
 ORDER = (
-    "stats", "store", "space", "models", "task", "study", "calls", "program", "evaluate", "job", "starter", "search",
+    "stats", "store", "space", "models", "task", "study", "tracking", "calls", "program", "evaluate", "job", "starter", "search",
     "promote", "lifecycle", "review", "cli", "verbs",
 )  # fmt: skip
 FREE = {"testing"}  # fakes and contract tests may use everything; nothing may use them

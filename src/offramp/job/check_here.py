@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from offramp.errors import ModelError, problem
+from offramp.errors import ModelError, UsageError, problem
 from offramp.job.declared import judging_parts
 from offramp.job.resolved import ResolvedJob
 from offramp.models import embedded
 from offramp.models.keys import missing_key
 from offramp.space.model import ModelPart
+from offramp.tracking import missing_tool
 
 
 def check_runnable(job: ResolvedJob) -> None:
-    """Raises ModelError where a model's file or key is missing on this machine."""
+    """Raises where something is missing on this machine: ModelError for a model's file or key, UsageError for the
+    tool of `tracking`.
+    """
+    if (lacking := missing_tool(job.space.tracking)) is not None:
+        raise UsageError(problem(job.loaded.where("tracking"), lacking.what, do=lacking.do))
     for model in job.models.values():
         if model.name in leaving(job):
             continue
@@ -30,7 +35,8 @@ def check_runnable(job: ResolvedJob) -> None:
 
 def missing_here(job: ResolvedJob) -> list[str]:
     """Warnings: what `check_runnable` would refuse on this machine, which a check on another one need not have."""
-    found = []
+    lacking = missing_tool(job.space.tracking)
+    found = [] if lacking is None else [problem(job.loaded.where("tracking"), lacking.what, do=lacking.do)]
     for model in job.models.values():
         if model.name in leaving(job):
             continue

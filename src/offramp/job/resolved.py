@@ -182,7 +182,7 @@ class ResolvedJob:
         Budget, number of trials and concurrency are left out: a study can be continued with more of them.
         """
         part = self.space.model_dump(
-            mode="json", exclude={"budget", "calls", "description", "store_text", "propose", "verify"}
+            mode="json", exclude={"budget", "calls", "description", "store_text", "propose", "verify", "tracking"}
         )
         part["program"]["format"] = (
             self.space.program.format or self.space.adapters[0]

@@ -38,6 +38,7 @@ from offramp.store.engine import Store, open_store
 from offramp.store.ledger import typical_calls
 from offramp.study.lookup import default_storage, full_name, open_looking
 from offramp.study.queries.recorded_rules import find_rule
+from offramp.tracking import track
 
 __all__ = [
     "Estimate",
@@ -156,6 +157,7 @@ def optimize(space: Space, *, storage: str | None = None, results: str | Path = 
             _log.warning("note: %s", edited)
         result = asyncio.run(Job(job, options, store, observer=observer, transport=transport, timing=timing).run())
     write_report(folder, result)
+    track(job.space.tracking, result.report, url)
     return result
 
 
@@ -189,7 +191,8 @@ def verify(study: str, *, storage: str | None = None, results: str | Path = "res
     Raises:
         UsageError: no such study, its data or models are missing or have changed; nothing was spent.
     """
-    with open_store(storage or default_storage(Path(results))) as store:
+    url = storage or default_storage(Path(results))
+    with open_store(url) as store:
         opened = load_study(store, full_name(store, study), space_file)
         check_runnable(opened.job)
         also = _members_of(store, opened.row.name, cascade, weights, space_file)
@@ -203,7 +206,9 @@ def verify(study: str, *, storage: str | None = None, results: str | Path = "res
         )
         if started is not None:
             started(verification.plan)
-        return asyncio.run(verification.run())
+        verified = asyncio.run(verification.run())
+    track(opened.job.space.tracking, verified.report, url)
+    return verified
 
 
 def plan_verify(study: str, *, storage: str | None = None, results: str | Path = "results",

@@ -824,6 +824,9 @@ class ProposePart(_Part):
     )
 
 
+TrackingName = Literal["none", "mlflow", "wandb", "langfuse"]
+
+
 class CallsPart(_Part):
     """How one request is made."""
 
@@ -881,6 +884,11 @@ class SpaceFile(_Part):
     propose: ProposePart | None = Field(None, description="Instructions written by a model; none are when left out.")
     calls: CallsPart = Field(CallsPart(), description="How one request is made.")
     store_text: bool = Field(True, description="false: texts are not stored, so answers cannot be reused.")
+    tracking: TrackingName = Field(
+        "none",
+        description="Where a run and a verification also write their candidates, with params, metrics and tags. The "
+        "tool's own environment variables say where it is.",
+    )
 
     @property
     def forms(self) -> list[str]:
