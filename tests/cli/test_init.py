@@ -8,7 +8,6 @@ import os
 import pty
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -273,39 +272,3 @@ def test_an_unknown_example_names_those_that_there_are(capsys: Any) -> None:
     assert main(["init", "--example", "suport-triage"]) == 2
     told = capsys.readouterr().err
     assert "expected one of order-extraction, reply-writer, support-triage" in told and "Did you mean" in told
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(folder),
-        str(ROOT),
-    ]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("pip cannot build a wheel here")
-    (found,) = folder.glob("*.whl")
-    return found
-
-
-def test_an_installed_wheel_has_the_jobs_and_runs_them_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
-    target, work = tmp_path / "site", tmp_path / "work"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(target)
-    work.mkdir()
-    env = {**os.environ, "PYTHONPATH": str(target)}
-    where = [sys.executable, "-c", "import offramp; print(offramp.__file__)"]
-    assert str(target) in subprocess.run(where, cwd=work, env=env, capture_output=True, text=True, check=True).stdout
-    for command in (["init", "--example", "support-triage"], ["space", "check", "support_triage.yaml"]):
-        done = subprocess.run([sys.executable, "-m", "offramp", *command], cwd=work, env=env, capture_output=True,
-                              text=True, check=False)  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    assert yaml.safe_load((work / "support_triage.yaml").read_text())["dataset"]["path"] == "support_triage.jsonl"
