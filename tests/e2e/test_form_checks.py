@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from test_forms_promoted import Script, space_of
@@ -56,8 +58,6 @@ def checked_by(folder: Path, server: ScriptedServer, own: dict[str, Any], **prog
 
 
 def _with_model(path: Path, model: dict[str, Any]) -> Path:
-    import yaml
-
     space = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**space, "models": [*space["models"], model]}, sort_keys=False))
     return path
@@ -285,4 +285,54 @@ def test_what_cannot_check_is_refused_before_anything_is_sent(
     server.requests.clear()
     assert main(["space", "check", str(path)]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+    assert not server.requests
+
+
+# ----------------------------------------------------------------------------------------------- steps, without a call
+
+
+def test_steps_of_forms_are_shown_in_compare_and_the_report_without_a_call(
+    server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forms: list[Any] = [
+        "predict", {**RETRY, "check": "rules.py:is_right"}, RETRY, {"best_of": 3, "temperature": 0.7},
+        {"self_consistency": 3, "temperature": 0.7},
+    ]  # fmt: skip
+    path = checked_by(tmp_path, server, RETRY, form=forms)
+    space = yaml.safe_load(path.read_text())
+    space["search"]["trials"], space["incumbent"]["form"] = 6, "predict"
+    path.write_text(yaml.safe_dump(space, sort_keys=False))
+    job = optimised(path, tmp_path, server)
+    ids = {str(m.params["form"]).partition(" at ")[0]: m.candidate for m in job.report.members}
+    where = ["--results", str(tmp_path / "results")]
+    server.requests.clear()
+    steps = {}
+    for form, candidate in ids.items():
+        capsys.readouterr()
+        pair = [candidate, ids["predict" if form != "predict" else "verify_then_retry 2"]]
+        assert main(["compare", "latest", *pair, "--split", "search", "--steps", "--json", "--limit", "9", *where]) == 0
+        one = next(e for e in json.loads(capsys.readouterr().out)["examples"] if "steps" in e)
+        steps[form] = [(s["kind"], s["name"], s["round"], s["gave"].split("\n")[0]) for s in one["steps"]["a"]["steps"]]
+    wrong = steps["predict"][0][3]
+    right = steps["verify_then_retry 2"][2][3]
+    assert steps["predict"] == [("model", "main", None, wrong)]
+    assert steps["verify_then_retry 2"] == [
+        ("model", "main", 1, wrong), ("model", "verify", 2, "accepted: false"),
+        ("model", "main", 3, right), ("model", "verify", 4, "accepted: true"),
+    ]  # fmt: skip
+    assert steps["verify_then_retry 2 checked by rules.py:is_right"] == [
+        ("model", "main", 1, wrong), ("check", "rules.py:is_right", 1, "rejected: no"),
+        ("model", "main", 2, right), ("check", "rules.py:is_right", 2, "accepted"),
+    ]  # fmt: skip
+    assert sorted(steps["self_consistency 3"]) == sorted(
+        [("model", "main", 1, wrong), ("model", "main", 1, right), ("model", "main", 1, right)]
+    )
+    assert [step[1:3] for step in steps["best_of 3"]] == [("main", 1)] * 3 + [("verify", 2)] * 2
+    pair = [ids["verify_then_retry 2"], ids["predict"]]
+    assert main(["compare", "latest", *pair, "--split", "search", "--steps", "--limit", "1", *where]) == 0
+    said = capsys.readouterr().out
+    assert "2. model verify, round 2, 10 + 5 tokens" in said and "An earlier answer was rejected." in said
+    assert main(["report", "latest", *where]) == 0
+    [page] = (tmp_path / "results").glob("*.html")
+    assert "round 2" in page.read_text() and "rejected: no" in page.read_text()
     assert not server.requests

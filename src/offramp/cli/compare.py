@@ -190,6 +190,7 @@ def _step_lines(name: str, run: RunSteps | None) -> Iterator[Text]:
     yield Text(f"    {name} took {len(run.steps)} steps", style="dim")
     for place, step in enumerate(run.steps, start=1):
         who = f"{step.kind} {plain(step.name or step.model or '?')}"
+        who += "" if step.round is None else f", round {step.round}"
         used = "" if step.prompt_tokens is None else f", {step.prompt_tokens} + {step.output_tokens} tokens"
         yield Text(f"      {place}. {who}{used}, {step.seconds:.2f} s")
         yield Text(f"         asked: {_short(step.asked)}")

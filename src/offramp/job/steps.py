@@ -8,13 +8,14 @@ Invariant: nothing is sent and nothing is written.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from offramp.job.loaded import LoadedStudy
 from offramp.job.session import open_session
 from offramp.program.background import BACKGROUND
+from offramp.program.forms.verify_then_retry import REJECTED
 from offramp.program.program import Outcome
 from offramp.program.tools import ToolWithheld
 from offramp.records import Candidate, Example
@@ -31,12 +32,13 @@ class Step:
     """One step of a run.
 
     Attributes:
-        kind: `model` or `tool`.
-        name: of the predictor or tool; None for a request of no predictor that the module names.
-        model: that answered; None for a tool.
+        kind: `model`, `tool`, or `check` for a form's check of the user's own.
+        name: of the predictor, tool or check; None for a request of no predictor that the module names.
+        model: that answered; None for others.
         asked, gave: texts, cut to `MOST_CHARS`.
-        prompt_tokens, output_tokens: None for a tool.
+        prompt_tokens, output_tokens: None for others.
         seconds: as they were measured.
+        round: of a form of several requests, from 1; those of one round ran side by side. None for other programs.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Step:
     prompt_tokens: int | None
     output_tokens: int | None
     seconds: float
+    round: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +99,12 @@ def steps_of(outcome: Outcome) -> tuple[Step, ...]:
                 kind="model",
                 name=exchange.predictor,
                 model=exchange.request.model.name,
-                asked=_cut(_last(exchange.request.messages)),
+                asked=_cut(_asked(exchange.request.messages)),
                 gave=_cut(exchange.reply.text or json.dumps([dict(call) for call in exchange.reply.tool_calls])),
                 prompt_tokens=exchange.reply.usage.prompt_tokens,
                 output_tokens=exchange.reply.usage.output_tokens,
                 seconds=exchange.reply.latency_s,
+                round=exchange.step or None,
             ),
         )
         for exchange in outcome.exchanges
@@ -115,7 +119,29 @@ def steps_of(outcome: Outcome) -> tuple[Step, ...]:
         )
         for call in outcome.tools
     ]  # fmt: skip
+    steps += [
+        (
+            check.began,
+            Step(
+                kind="check", name=check.path, model=None, asked=_cut(_as_lines(check.answer)),
+                gave="accepted" if check.accepted else _cut(f"rejected: {check.objection}".removesuffix(": ")),
+                prompt_tokens=None, output_tokens=None, seconds=check.seconds, round=check.step or None,
+            ),
+        )
+        for check in outcome.checks
+    ]  # fmt: skip
     return tuple(step for _, step in sorted(steps, key=lambda each: each[0])[:MOST_STEPS])
+
+
+def _asked(messages: Sequence[Any]) -> str:
+    """What was asked last, and before it what an instruction says of an answer that was rejected."""
+    system = messages[0].get("content") if messages else ""
+    _, mark, tail = system.partition(REJECTED) if isinstance(system, str) else ("", "", "")
+    return f"{mark}{tail}\n\n{_last(messages)}" if mark else _last(messages)
+
+
+def _as_lines(values: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in values.items())
 
 
 def _last(messages: Sequence[Any]) -> str:

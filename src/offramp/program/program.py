@@ -37,7 +37,7 @@ from offramp.program.module import ModuleFactory, build_module, declared_inputs,
 from offramp.program.plain import REASONING
 from offramp.program.processes import note_refused
 from offramp.program.routing import Routes, Undeclared, building
-from offramp.program.run_log import Exchange, NoRequest, RunLog, mean_logprob
+from offramp.program.run_log import Checked, Exchange, NoRequest, RunLog, mean_logprob
 from offramp.program.threads import in_a_thread
 from offramp.program.tools import RunTools, ToolCall, ToolResults
 from offramp.program.values import cut, json_value, own_place, plain_text
@@ -79,7 +79,7 @@ class Outcome:
         exchanges: every reply it got, in order, with its request.
         trace: what each predictor was given and gave, for bootstrapping.
         tools: the calls of tools whose results were replayed.
-        confidence: as in `Result`.
+        confidence: as in `Result`. checks: what a check of the user's own said of its answers.
     """
 
     outputs: Mapping[str, Any] | None = None
@@ -93,6 +93,7 @@ class Outcome:
     trace: Trace = ()
     tools: tuple[ToolCall, ...] = ()
     confidence: float | None = None
+    checks: tuple[Checked, ...] = ()
 
     @property
     def replies(self) -> tuple[CallReply, ...]:
@@ -210,7 +211,8 @@ class Program:
         latency_s = self._latency_s(log, tools, began, ended)
         called = tuple(tools.calls) if tools is not None else ()
         sure = mean_logprob(log.exchanges) if log.confidence is None else log.confidence
-        return replace(_outcome(given, error, log), latency_s=latency_s, tools=called, confidence=sure)
+        more: dict[str, Any] = {"tools": called, "confidence": sure, "checks": tuple(log.checks)}
+        return replace(_outcome(given, error, log), latency_s=latency_s, **more)
 
     def _latency_s(self, log: RunLog, tools: RunTools | None, began: float, ended: float) -> float | None:
         """How long an app would wait for the run; None without a reply. A module's own code and tools count too."""
@@ -218,7 +220,7 @@ class Program:
             return None
         if not self._own:
             asked_s = steps_s((e.step, e.reply.latency_s, e.request.model.local) for e in log.exchanges)
-            return asked_s + log.own_code_s
+            return asked_s + sum(check.seconds for check in log.checks)
         spans = [Span(began=e.began, ended=e.ended, counts_s=e.reply.latency_s) for e in log.exchanges]
         spans += tools.spans if tools is not None else []
         return critical_path_s(spans, began=began, ended=ended)

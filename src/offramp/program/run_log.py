@@ -60,6 +60,19 @@ class Exchange:
         return None if price is None else price.reply_usd(self.reply.usage)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a check of the user's own said of one answer; `step` as in `Exchange`, `began` by `time.perf_counter`."""
+
+    path: str
+    answer: Mapping[str, Any]
+    accepted: bool
+    objection: str
+    step: int
+    began: float
+    seconds: float
+
+
 def virtual_cost(exchanges: Sequence[Exchange]) -> float | None:
     """What replies cost together; None where the price of one is not known."""
     costs = [exchange.cost_usd for exchange in exchanges]
@@ -90,7 +103,7 @@ class RunLog:
         adapter: the candidate's.
         step: of a form of several requests, counted as it goes on.
         confidence: in the answer, where a form knows it; else None.
-        own_code_s: seconds that a form's check of the user's own took.
+        checks: what a form's check of the user's own said, in order.
     """
 
     purpose: Purpose
@@ -107,7 +120,7 @@ class RunLog:
     predictors: Mapping[int, str] = field(default_factory=dict)
     adapter: Any = None
     step: int = 0
-    own_code_s: float = 0.0
+    checks: list[Checked] = field(default_factory=list)
     confidence: float | None = None
     _asked: Counter[str] = field(default_factory=Counter, init=False)
     _flights: dict[asyncio.Future[None], asyncio.Task[Any] | None] = field(default_factory=dict, init=False)

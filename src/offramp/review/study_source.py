@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from offramp.errors import OfframpError
 from offramp.program.background import BACKGROUND
 from offramp.program.tools import ToolWithheld
-from offramp.records import DemoKind, Split
+from offramp.records import Candidate, DemoKind, Split
 from offramp.review.candidate_detail import (
     Demo,
     Detail,
@@ -70,6 +70,11 @@ WAYS = {
 _EXAMPLES_EACH = 8
 _MOST_WITH_STEPS = 12
 """Examples of which the steps are shown: their runs are repeated."""
+
+
+def _has_steps(candidate: Candidate) -> bool:
+    """Whether a run may take several steps: a module of one's own, or a form of several requests."""
+    return candidate.module == OWN or spec_of(candidate.module).several
 
 
 class StudySource:
@@ -163,11 +168,13 @@ class StudySource:
         return None if found is None else self._with_steps(filtered_view(found, self.dataset, names, only))
 
     def _with_steps(self, view: ComparisonView) -> ComparisonView:
-        """With the steps of both runs of a module of one's own, where answers differ; as recorded, without a call."""
+        """With the steps of both runs of a module of one's own, or of a form of several requests, where answers differ;
+        as recorded, without a call.
+        """
         from offramp.job.steps import recorded_steps
 
         both = [self.candidate(side.candidate) for side in (view.found.a, view.found.b)]
-        candidates = [row.candidate for row in both if row is not None and row.candidate.module == OWN]
+        candidates = [row.candidate for row in both if row is not None and _has_steps(row.candidate)]
         shown = differing(view, _MOST_WITH_STEPS) if candidates else ()
         try:
             loaded = self._loaded

@@ -17,6 +17,7 @@ import numpy as np
 from offramp.errors import MetricError, OfframpError, problem
 from offramp.program.engine import run_here
 from offramp.program.forms.verifying import Verified
+from offramp.program.run_log import Checked
 from offramp.task.metrics.rows import PREDICTION, Row
 
 EXPECTED = "True, False, or what is wrong as text"
@@ -34,10 +35,18 @@ class OwnCheck:
 
     async def checked(self, inputs: Mapping[str, Any], given: Sequence[Mapping[str, Any]]) -> list[Verified]:
         """What it says of each of these answers, one after another; an app waits for it, so that its time counts."""
-        began = time.perf_counter()
-        found = [self._verdict(await self._said(inputs, one)) for one in given]
-        if (log := run_here()) is not None:
-            log.own_code_s += time.perf_counter() - began
+        found = []
+        for answer in given:
+            began = time.perf_counter()
+            verdict = self._verdict(await self._said(inputs, answer))
+            found.append(verdict)
+            if (log := run_here()) is not None:
+                log.checks.append(
+                    Checked(
+                        path=self.path, answer=answer, accepted=verdict.accepted is True, objection=verdict.objection,
+                        step=log.step, began=began, seconds=time.perf_counter() - began,
+                    )
+                )  # fmt: skip
         return found
 
     async def _said(self, inputs: Mapping[str, Any], answer: Mapping[str, Any]) -> Any:

@@ -18,6 +18,9 @@ from offramp.program.forms.own_check import OwnCheck
 from offramp.program.forms.verifying import answer_texts
 from offramp.space.forms import MAIN
 
+REJECTED = "An earlier answer was rejected."
+"""How the part of an instruction begins that says what was wrong."""
+
 
 class VerifyThenRetry(CheckedModule):
     """One answer, checked, and up to `retries` more.
@@ -60,4 +63,4 @@ def retry_text(instruction: str, answer: Mapping[str, str], objection: str) -> s
     """The instruction of another try, with the answer that was rejected and why."""
     said = "\n".join(f"{name}: {text}" for name, text in answer.items())
     why = f"\nObjection: {objection.strip()}" if objection.strip() else ""
-    return f"{instruction.strip()}\n\nAn earlier answer was rejected.\n{said}{why}\nGive a better answer."
+    return f"{instruction.strip()}\n\n{REJECTED}\n{said}{why}\nGive a better answer."
