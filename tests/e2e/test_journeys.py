@@ -69,9 +69,9 @@ def reviews() -> Iterator[dict[str, Any]]:
 
 DATA = {
     "labels": Data(file="snips.jsonl", input="input", outputs=("label",),
-                   rows=lambda: task_rows("snips_slots.jsonl", ("train", "test"), 50)),
+                   rows=lambda: task_rows("snips_slots.jsonl", ("train", "test"), 30)),
     "several answers": Data(file="facility.jsonl", input="input", outputs=("categories", "sentiment", "urgency"),
-                            rows=lambda: task_rows("facility_support.jsonl", ("train", "dev", "test"), 25)),
+                            rows=lambda: task_rows("facility_support.jsonl", ("train", "dev", "test"), 16)),
     "a number, and semicolons": Data(file="reviews.csv", input="review", outputs=("rating",), rows=reviews),
 }  # fmt: skip
 
