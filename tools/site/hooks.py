@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[2]
+CONSOLE = re.compile(r"```console\n(.*?)\n```", re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -36,12 +38,25 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return found[0]
         return f"]({posixpath.relpath(target, here or '.')}{found[2] or ''})"
 
-    return LINK.sub(leading, markdown)
+    return CONSOLE.sub(without_prompts, LINK.sub(leading, markdown))
+
+
+def without_prompts(block: re.Match[str]) -> str:
+    """Commands without output lose their `$`, so that what is copied can be pasted."""
+    lines = block[1].splitlines()
+    if not all(line.startswith("$ ") for line in lines):
+        return block[0]
+    return "```sh\n" + "\n".join(line[2:] for line in lines) + "\n```"
 
 
 def on_post_build(config: Any) -> None:
-    """Takes out of the theme's scripts what they would fetch for pages that this site does not have."""
-    for script in (Path(config["site_dir"]) / "assets" / "javascripts").glob("*.js*"):
+    """Nothing is fetched from elsewhere: one script comes along, and what would be for pages that are not here goes."""
+    site = Path(config["site_dir"])
+    shutil.copy(Path(__file__).with_name("iframe-worker.js"), site / "assets" / "javascripts")
+    for page in site.rglob("*.html"):
+        near = posixpath.relpath("assets/javascripts/iframe-worker.js", page.parent.relative_to(site).as_posix())
+        page.write_text(page.read_text("utf-8").replace("https://unpkg.com/iframe-worker/shim", near), "utf-8")
+    for script in (site / "assets" / "javascripts").glob("*.js*"):
         text = script.read_text("utf-8")
         if script.suffix == ".map":
             script.unlink()
