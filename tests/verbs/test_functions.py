@@ -147,6 +147,21 @@ def test_the_loop_of_the_caller_may_be_one_of_several_threads(tmp_path):
     assert {len(result.report.members) for result in found.values()} == {2}
 
 
+def test_a_handler_of_fastapi_may_call_them(tmp_path):
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
+    app, space = FastAPI(), write_space(tmp_path)
+
+    @app.post("/search")
+    async def search() -> dict[str, str]:
+        found = offramp.optimize(space, trials=2, transport=transport(), results=tmp_path / "r")
+        return {"study": found.report.study, "again": offramp.pareto(results=tmp_path / "r").study}
+
+    answer = TestClient(app).post("/search").json()
+    assert answer["study"] == answer["again"] and answer["study"].startswith("landscape")
+
+
 # ------------------------------------------------------------------------------------------------------- failures
 
 
@@ -234,6 +249,28 @@ def test_results_are_one_line(study):
         assert text.startswith("<") and "\n" not in text and len(text) < 400
         assert study.report.study in text and study.report.recommended.candidate in text
     assert "calls" in repr(study) and repr(study.report).startswith("<StudyReport")
+
+
+def test_other_results_are_one_line_and_tables_too(tmp_path):
+    finished_job(tmp_path, trials=3)
+    study = offramp.pareto(results=tmp_path)
+    other = next(m.candidate for m in study.members if not m.incumbent)
+    compared = offramp.compare("latest", other, results=tmp_path)
+    frame = compared.to_frame()
+    assert len(frame) == len(compared.pairs) and {"example", "gain", "a_score", "b_score"} <= set(frame.columns)
+    promoted = offramp.promote(results=tmp_path, promotions=tmp_path / "p", force=True, why="a test")
+    checked = offramp.check(
+        "landscape", promotions=tmp_path / "p", space=tmp_path / "space.yaml", transport=transport(), progress=False
+    )
+    watched = offramp.watch(promotions=tmp_path / "p", results=tmp_path)
+    expected = offramp.dry_run(tmp_path / "space.yaml", results=tmp_path)
+    for result, word in (
+        (compared, other), (promoted, promoted.promotion.version), (checked, "holds"), (watched, "models within"),
+        (expected, "candidates"),
+    ):  # fmt: skip
+        assert repr(result).startswith(f"<{type(result).__name__} ") and word in repr(result)
+        assert "\n" not in repr(result) and len(repr(result)) < 400
+    assert len(watched.to_frame()) == len(watched.rows) > 0
 
 
 def test_a_notebook_shows_front_verdict_and_plot(study):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from typing import Literal
 
 import dspy
 import pytest
@@ -39,7 +40,7 @@ def answers(body: dict) -> ServerReply:
     question = field(user, "question")
     city = next((city for city in HOURS if city in question), "Basel")
     values = {
-        "query": question, "city": city, "reasoning": "It is known.",
+        "verdict": "True", "query": question, "city": city, "reasoning": "It is known.",
         "answer": HOURS[city] if strong else "noon",
         "next_thought": "I look it up.", "next_tool_name": "finish" if "Observation" in user or "observation" in user
         else "opening_hour", "next_tool_args": '{}' if "observation" in user.lower() else f'{{"city": "{city}"}}',
@@ -240,6 +241,85 @@ def test_it_works_where_an_event_loop_runs(server):
         return optimizer(server, trials=2).compile(PROGRAMS["rag"](), trainset=TRAIN, valset=VALID)
 
     assert isinstance(asyncio.run(cell()), Rag)
+
+
+class Sort(dspy.Signature):
+    """Which city a question is about."""
+
+    question: str = dspy.InputField()
+    city: Literal["Basel", "Bern", "Geneva", "Lugano", "Zug"] = dspy.OutputField()
+
+
+def gepa(gold, pred, trace, pred_name, pred_trace):
+    """As GEPA's metrics."""
+    right = gold.city == pred.city
+    return dspy.Prediction(score=float(right), feedback="Right." if right else f"It is {gold.city}.")
+
+
+def cities(rows: list[dspy.Example]) -> list[dspy.Example]:
+    found = [next(city for city in HOURS if city in row.question) for row in rows]
+    return [
+        dspy.Example(question=row.question, city=city).with_inputs("question")
+        for row, city in zip(rows, found, strict=True)
+    ]
+
+
+def test_typed_outputs_and_metrics_with_feedback_are_taken_as_they_are(server):
+    optimize = offramp.Optimizer(
+        gepa, models=models(server), trials=3, rounds=0, demos=(2,), objectives={"latency": None}
+    )
+    compiled = optimize.compile(dspy.Predict(Sort), trainset=cities(TRAIN), valset=cities(VALID))
+    assert compiled(question="What is open in Zug?").city == "Zug" and optimize.study.recommended.quality == 1.0
+
+
+class Judge(dspy.Module):
+    """A metric that asks a model."""
+
+    def __init__(self):
+        super().__init__()
+        self.grade = dspy.Predict("question, answer -> verdict: bool")
+
+    def forward(self, example, pred, trace=None):
+        return self.grade(question=example.question, answer=pred.answer).verdict
+
+
+def test_a_metric_that_asks_a_model_names_it(server):
+    optimize = optimizer(server, trials=2, demos=(), metric_model=models(server)[1])
+    optimize.metric = Judge()
+    compiled = optimize.compile(PROGRAMS["predict"](), trainset=TRAIN[:3], valset=VALID[:6])
+    assert isinstance(compiled, dspy.Predict) and optimize.study.recommended.quality == 1.0
+
+
+def test_images_are_inputs_too(server):
+    square = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    rows = [
+        dspy.Example(picture=dspy.Image(square), question=row.question, answer=row.answer).with_inputs(
+            "picture", "question"
+        )
+        for row in (*TRAIN, *VALID)
+    ]
+    program = dspy.Predict("picture: dspy.Image, question -> answer")
+    compiled = optimizer(server, trials=1, demos=()).compile(program, trainset=rows[:6], valset=rows[6:])
+    assert compiled.signature.input_fields["picture"].annotation is dspy.Image
+    assert any("image_url" in str(request.body["messages"]) for request in server.requests)
+
+
+def test_predictors_with_models_of_their_own_keep_them(server):
+    program = Steps()
+    own = dspy.LM("openai/small", api_base=server.url, api_key="dummy")
+    program.middle.lm = own
+    compiled = optimizer(server, trials=2, demos=()).compile(program, trainset=TRAIN, valset=VALID)
+    assert compiled.middle.lm.model == "openai/small" and compiled.last.lm.model in ("openai/small", "openai/large")
+    assert program.last.lm is None and program.middle.lm is own
+
+
+def test_a_budget_in_usd_needs_prices_and_says_so(server):
+    unknown = {"name": "mine", "route": "openai/mine", "api_base": server.url}
+    with pytest.raises(UsageError, match="price"):
+        optimizer(server, models=[unknown], budget=1).compile(PROGRAMS["predict"](), trainset=TRAIN, valset=VALID)
+    optimize = optimizer(server, models=[unknown], trials=1, demos=())
+    optimize.compile(PROGRAMS["predict"](), trainset=TRAIN, valset=VALID)
+    assert [objective.name for objective in optimize.study.objectives] == ["quality"]
 
 
 @pytest.mark.parametrize(

@@ -261,21 +261,8 @@ def _result_json(result: Result) -> dict[str, Any]:
 
 def write_csv(stream: TextIO, found: CandidateComparison) -> None:
     """One row per example: scores, both answers and the gold, field by field."""
-    rows = [_flat(pair) for pair in found.pairs]
+    rows = [pair.flat() for pair in found.pairs]
     columns = dict.fromkeys(name for row in rows for name in row)
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(map(safe_cell, columns))
     writer.writerows([safe_cell(row.get(name, "")) for name in columns] for row in rows)
-
-
-def _flat(pair: ExamplePair) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "example": pair.example, "outcome": pair.outcome, "gain": pair.gain,
-        "a_score": pair.a.score, "b_score": pair.b.score,
-    }  # fmt: skip
-    row |= {f"slice.{name}": value for name, value in pair.slices.items()}
-    row |= {f"input.{name}": value for name, value in (pair.inputs or {}).items()}
-    row |= {f"gold.{name}": value for name, value in (pair.gold or {}).items()}
-    for side, result in (("a", pair.a), ("b", pair.b)):
-        row |= {f"{side}.{name}": value for name, value in (result.outputs or {}).items()}
-    return row

@@ -26,8 +26,11 @@ from offramp.models.retirement.dates import (
     utc_today,
 )
 from offramp.models.retirement.replied import announced_in_replies, deprecated_in_replies
+from offramp.study.shown import Brief
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from offramp.store.engine import Store
 
 
@@ -84,8 +87,8 @@ _KEY_OF_ROLE = {Role.JUDGE: "metric", Role.PROPOSER: "propose"}
 """Roles whose model is replaced in the space file, and the key there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchReport:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class WatchReport(Brief):
     """All models that promoted features depend on, the most urgent first.
 
     Attributes:
@@ -97,6 +100,20 @@ class WatchReport:
     table: str
     rows: tuple[Watched, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def in_short(self) -> str:
+        """How many models need action, and which."""
+        who = ", ".join(f"{row.used.feature}: {row.used.name}" for row in self.alarming)
+        return (
+            f"{len(self.alarming)} of {len(self.rows)} models within {self.within_days} days{f': {who}' if who else ''}"
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each model, the most urgent first."""
+        import pandas as pd
+
+        return pd.json_normalize([row.to_json() for row in self.rows])
 
     @property
     def alarming(self) -> tuple[Watched, ...]:

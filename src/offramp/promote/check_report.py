@@ -27,6 +27,7 @@ from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example, Result
 from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.paired_comparison import PairedComparison, compare_scores
 from offramp.study.proof import MOST_MISSING
+from offramp.study.shown import Brief
 from offramp.study.wording import answer_counts, answer_notes, plain, unreadable_words
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -140,8 +141,8 @@ class Broken:
     within_noise: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CheckReport(Brief):
     """A check.
 
     Attributes:
@@ -186,6 +187,13 @@ class CheckReport:
     def holds(self) -> bool:
         """Whether every condition holds."""
         return all(condition.holds for condition in self.conditions)
+
+    @property
+    def in_short(self) -> str:
+        """Whether it holds, and what broke."""
+        broken = "; ".join(f"{each.name}: {each.text}" for each in self.conditions if not each.holds)
+        holds = "holds" if self.holds else f"does not hold: {broken}"
+        return f"{self.feature} {self.label} {self.version}: {holds}; {self.n} examples, {len(self.broken)} got worse"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

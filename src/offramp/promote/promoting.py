@@ -32,6 +32,7 @@ from offramp.study.domain.sent_values import sent_words
 from offramp.study.lookup import find_candidate, full_name, open_looking
 from offramp.study.queries.recorded_rules import find_rule
 from offramp.study.queries.study_rows import read_holdout_scores, read_study_rows
+from offramp.study.shown import Brief
 from offramp.study.study_report import StudyRows, report_of
 
 _log = logging.getLogger("offramp")
@@ -47,8 +48,8 @@ class PromotionRefused(GateRefused):
         super().__init__(f"{built.feature}: {built.evidence.candidate} was not promoted:\n{listed}\n{do}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promoted:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Promoted(Brief):
     """What a promote did.
 
     Attributes:
@@ -66,6 +67,13 @@ class Promoted:
     move: Move | None
     refused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def in_short(self) -> str:
+        """Which version a label points at, or would."""
+        promotion, label = self.promotion, "nothing was written" if self.move is None else self.move.label
+        forced = f"; refused by the gate: {'; '.join(self.refused)}" if self.refused else ""
+        return f"{promotion.feature} {label}: {promotion.version} ({promotion.model.name}){forced}"
 
 
 def promote(

@@ -28,6 +28,8 @@ from offramp.space.forms import CHECKED, VERIFY, spec_of
 from offramp.space.model import model_name
 from offramp.space.params import assignments, cardinality, choose, values_in
 from offramp.store.ledger import TypicalCall
+from offramp.study.shown import Brief
+from offramp.study.wording import counted, money
 
 BYTES_PER_TOKEN = 4
 GUESSED_OUTPUT_TOKENS = 60
@@ -106,8 +108,8 @@ def _total(parts: Iterable[Taken]) -> Taken:
     return reduce(Taken.plus, parts, NOTHING)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Estimate(Brief):
     """Expected effort of a job, the holdout of the incumbent and the recommended candidate included.
 
     Attributes:
@@ -138,6 +140,13 @@ class Estimate:
     front_calls: int = 0
     caps: tuple[str, ...] = ()
     plan: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def in_short(self) -> str:
+        """Candidates, calls, money and time."""
+        calls = counted(self.calls + self.judge_calls + self.proposer_calls, "call")
+        effort = f"{counted(self.candidates, 'candidate')}, {calls}, {money(self.cost_usd)}, {self.minutes:.1f} minutes"
+        return f"{effort}, from {self.basis}"
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""

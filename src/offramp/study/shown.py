@@ -34,7 +34,21 @@ PROBE = ("p50_s", "p50_low_s", "p50_high_s", "p95_s", "p95_low_s", "p95_high_s",
 _MOST_ROWS = 12
 
 
-class ShownStudy:
+class Brief:
+    """A record that is one line in Python."""
+
+    __slots__ = ()
+
+    @property
+    def in_short(self) -> str:
+        """What it says, in one line."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {printable(self.in_short)}>"
+
+
+class ShownStudy(Brief):
     """A study, or what a run did to one, as Python shows it."""
 
     __slots__ = ()
@@ -64,9 +78,10 @@ class ShownStudy:
         frame.insert(1, "on_front", [row["candidate"] in front for row in rows])
         return frame
 
-    def __repr__(self) -> str:
-        run = f": {self.shown_run}" if self.shown_run else ""
-        return f"<{type(self).__name__} {_in_short(self.shown_report)}{run}>"
+    @property
+    def in_short(self) -> str:
+        """The study in one line, and what the run did."""
+        return _in_short(self.shown_report) + (f": {self.shown_run}" if self.shown_run else "")
 
     def _repr_html_(self) -> str:
         return _page(self.shown_report, self.shown_run)
@@ -113,7 +128,7 @@ def _in_short(report: StudyReport) -> str:
     best = report.recommended
     chosen = "" if best is None else f"; recommended {best.candidate} ({short_params(best.shown)})"
     what = f"{report.status}, {counted(report.trials, 'candidate')}, {len(report.front)} on the front"
-    return printable(f"{report.study}: {what}{chosen}")
+    return f"{report.study}: {what}{chosen}"
 
 
 # ------------------------------------------------------------------------------------------------- in a notebook

@@ -13,6 +13,7 @@ from offramp.lifecycle.watch_report import Watched
 from offramp.records import Aggregate, Candidate, Result
 from offramp.study.domain.paired_comparison import PairedComparison
 from offramp.study.proof import MOST_MISSING
+from offramp.study.shown import Brief
 
 
 class Kind(enum.StrEnum):
@@ -100,8 +101,8 @@ class Spent:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Migration(Brief):
     """From today's config to what could replace it.
 
     Attributes:
@@ -131,6 +132,12 @@ class Migration:
     reference: Reference
     spent: Spent
     regraded: str | None = None
+
+    @property
+    def in_short(self) -> str:
+        """From which model to which, and what it is proposed on."""
+        chosen = self.chosen.candidate
+        return f"{self.feature} {self.label}: {self.before.model} -> {chosen.model} ({chosen.id}, {self.chosen.kind})"
 
     def missing(self, item: Contender) -> int:
         """How many examples of the holdout lack a score, of the contender or of today's config."""

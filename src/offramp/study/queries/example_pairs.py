@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from offramp.records import SAME_SCORE, Result, Scalar, Split
 from offramp.space.model import RegressionsPart
@@ -29,7 +29,12 @@ from offramp.study.domain.paired_comparison import (
 from offramp.study.domain.regressions import paired_counts, regressed_at_most
 from offramp.study.queries.dataset_rows import Dataset
 from offramp.study.queries.study_rows import read_holdout_scores
+from offramp.study.shown import Brief
 from offramp.study.study_report import StudyRows
+from offramp.study.wording import interval_words, points
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,19 @@ class ExamplePair:
         """`win`, `loss` or `tie`, for A."""
         return "tie" if abs(self.gain) <= SAME_SCORE else "win" if self.gain > 0 else "loss"
 
+    def flat(self) -> dict[str, Any]:
+        """A row of a table: scores, both answers, inputs and gold, field by field."""
+        row: dict[str, Any] = {
+            "example": self.example, "outcome": self.outcome, "gain": self.gain,
+            "a_score": self.a.score, "b_score": self.b.score,
+        }  # fmt: skip
+        row |= {f"slice.{name}": value for name, value in self.slices.items()}
+        row |= {f"input.{name}": value for name, value in (self.inputs or {}).items()}
+        row |= {f"gold.{name}": value for name, value in (self.gold or {}).items()}
+        for side, result in (("a", self.a), ("b", self.b)):
+            row |= {f"{side}.{name}": value for name, value in (result.outputs or {}).items()}
+        return row
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
@@ -92,8 +110,8 @@ class RegressionCheck:
         return self.share_at_most <= self.max
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CandidateComparison:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CandidateComparison(Brief):
     """What A changes for those who have B.
 
     Attributes:
@@ -117,6 +135,20 @@ class CandidateComparison:
     unpaired: int
     regressions: RegressionCheck | None
     missing: str | None
+
+    @property
+    def in_short(self) -> str:
+        """Who is compared on what, and what came of it."""
+        whole = self.whole
+        counts = f"wins {whole.wins}, loses {whole.losses}, ties {whole.ties}"
+        gain = f"{points(whole.difference)} points ({interval_words(whole.corrected)})"
+        return f"{self.study}, {self.split}: {self.a.candidate} against {self.b.candidate}: {counts}; {gain}"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each example, the largest loss first, in the columns of `offramp compare --csv`."""
+        import pandas as pd
+
+        return pd.DataFrame([pair.flat() for pair in self.pairs])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
