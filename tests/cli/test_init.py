@@ -78,6 +78,10 @@ DATA: dict[str, tuple[str, list[dict[str, Any]], list[str], dict[str, str], str]
     ),
     "a list": ("tags.jsonl", [{"text": f"t {i}", "tags": [TEAMS[i % 3], "all"]} for i in range(25)],
                ["text"], {"tags": "list[str]"}, "json_fields"),
+    "a list of objects": (
+        "cities.jsonl", [{"text": f"t {i}", "entities": [{"kind": "city", "name": f"R{i}"}] * (i % 3 + 1)} for i in range(25)],
+        ["text"], {"entities": "list[object]"}, "json_fields",
+    ),
     "labels with gaps": (
         "gaps.csv", [{"text": f"t {i}", "label": "" if i in (3, 7) else TEAMS[i % 3]} for i in range(30)],
         ["text"], {"label": "enum"}, "exact",
@@ -209,6 +213,9 @@ def test_the_test_that_is_written_runs() -> None:
         ([{"text": "a", "label": "b"}] * 9, ["--output", "lable"], "--output: no such column: got 'lable'"),
         ([{"text": "a", "label": "b"}] * 9, ["--input", "txt"], "Did you mean 'text'"),
         ([{"text": "a"}, {"text": "b"}], [], "nothing tells which column is the answer"),
+        ([{"text": f"{i}", "answers": {"text": ["a"] * i}} for i in range(9)], [], "answers cannot be one as it is"),
+        ([{"messages": [{"role": r, "content": f"{r} {i}"} for r in ("user", "assistant")]} for i in range(9)], [],
+         "messages holds conversations: make a column for the text and one for the answer, as jq -c '{input:"),
         ([{"text": f"{i}", "label": "a"} for i in range(9)], ["../x"], "a name such as ticket-routing"),
         ([{"text": f"{i}", "label": "ab"[i % 2]} for i in range(9)], ["job.yaml"], "without folder and ending"),
         ([{"text": f"{i}", "label": "ab"[i % 2]} for i in range(3)], [], "number of rows"),
@@ -219,10 +226,10 @@ def test_the_test_that_is_written_runs() -> None:
 def test_what_cannot_become_a_job_is_one_message_and_leaves_nothing(
     capsys: Any, rows: list[dict[str, Any]], options: list[str], says: str
 ) -> None:
-    write("a.csv", rows)
-    assert main(["init", "--data", "a.csv", "--no-input", *options]) == 2
+    name = write("a.jsonl" if any(isinstance(v, dict | list) for v in rows[0].values()) else "a.csv", rows)
+    assert main(["init", "--data", name, "--no-input", *options]) == 2
     assert says in capsys.readouterr().err
-    assert [path.name for path in Path().iterdir()] == ["a.csv"]
+    assert [path.name for path in Path().iterdir()] == [name]
 
 
 def test_nothing_is_overwritten(capsys: Any) -> None:

@@ -145,6 +145,10 @@ class _Column:
             return {"type": self._cell_type() if self.text_cells else _SCALAR[kinds.pop()], **optional}
         if kinds == {list} and all(isinstance(item, str) for v in self.known for item in v):
             return {"type": "list[str]", **optional}
+        items = [item for v in self.known if isinstance(v, list) for item in v]
+        if kinds == {list} and items and all(isinstance(item, dict) for item in items):
+            fields = _object_fields(items)
+            return None if fields is None else {"type": "list[object]", "fields": fields, **optional}
         if kinds == {dict} and (fields := _object_fields(self.known)):
             return {"type": "object", "fields": fields, **optional}
         return None
@@ -203,8 +207,7 @@ def guess_columns(source: Source, *, inputs: Sequence[str] = (), outputs: Sequen
     chosen_in = [columns[name] for name in inputs] or _inputs(free, {c.name for c in chosen_out})
     if not chosen_in or not chosen_out:
         what = "input" if not chosen_in else "answer"
-        do = f"Name it with --{'input' if not chosen_in else 'output'} COLUMN; the columns are {', '.join(columns)}."
-        raise UsageError(problem(source.name, f"nothing tells which column is the {what}", do=do))
+        raise UsageError(problem(source.name, f"nothing tells which column is the {what}", do=_instead(what, columns)))
     used = {c.name for c in (*chosen_in, *chosen_out)}
     for column in free:
         if column.name not in used:
@@ -301,12 +304,12 @@ def _output(column: _Column, name: str, where: str) -> GuessedField:
         why = f"{len(counts)} labels, {each} rows each"
     else:
         words = {"str": "text", "bool": "true or false", "int": "whole numbers", "float": "numbers"}
-        why = words.get(kind, "objects with the same keys")
+        why = words.get(kind, f"{'lists of ' * (kind == 'list[object]')}objects with the same keys")
     if kind == "str":
         metric = {"kind": "token_f1", "field": name}
     elif kind == "float":
         metric = {"kind": "number", "field": name, "relative": 0.01}
-    elif kind in ("list[str]", "object"):
+    elif kind in ("list[str]", "object", "list[object]"):
         metric = {"kind": "json_fields", "fields": [name]}
     if output.get("optional"):
         why = f"{why}, {len(column.values) - len(column.known)} rows without"
@@ -325,6 +328,22 @@ def _no_type(column: _Column) -> str:
     if column.known and all(isinstance(v, dict) for v in column.known):
         return "its objects have different keys or nested values; give it a column for each value that is to be found"
     return "no type of the space file fits it"
+
+
+def _instead(what: str, columns: Mapping[str, _Column]) -> str:
+    """What to do where no column is an input or an answer as it is."""
+    for name, column in columns.items():
+        if column.known and all(isinstance(v, list) and v and _is_message(v[-1]) for v in column.known):
+            take = f"{{input: .{name}[-2].content, answer: .{name}[-1].content}}"
+            split = "make a column for the text and one for the answer"
+            return f"{name} holds conversations: {split}, as jq -c '{take}' does."
+    nested = [name for name, c in columns.items() if c.known and c.output is None]
+    fits = f"; {', '.join(nested)} cannot be one as it is, having nested or mixed values" if nested else ""
+    return f"Name it with --{what.replace('answer', 'output')} COLUMN; the columns are {', '.join(columns)}{fits}."
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and {"role", "content"} <= set(value)
 
 
 def _header_notes(columns: Mapping[str, _Column]) -> list[str]:

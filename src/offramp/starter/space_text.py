@@ -51,7 +51,7 @@ class Start:
     @property
     def structured(self) -> bool:
         """Whether an answer is a list or an object."""
-        return any(f.output["type"] in ("list[str]", "object") for f in self.guess.outputs)
+        return any(f.output["type"] in ("list[str]", "object", "list[object]") for f in self.guess.outputs)
 
     @property
     def constrained(self) -> bool:
