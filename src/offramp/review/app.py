@@ -115,6 +115,10 @@ def _pieces(app: FastAPI, library: Library) -> None:
     def course(name: str) -> Response:
         return _page("_course.html.j2", page={"lines": library.study(name).source.lines})
 
+    @app.get("/studies/{name}/pictures")
+    def pictures(name: str) -> Response:
+        return _page("_pictures.html.j2", name=name, found=library.study(name).source.pictures)
+
     @app.get("/studies/{name}/peeks")
     def peeks(name: str) -> Response:
         return _page("_peeks.html.j2", peeks=library.study(name).source.peeks(MOST_PEEKS))

@@ -37,6 +37,7 @@ SCRIPTS = (
     "under.js",
     "live.js",
     "index.js",
+    "heatmap.js",
     "start.js",
 )
 COLUMNS = (
@@ -64,7 +65,7 @@ class Assets:
 @cache
 def style() -> str:
     """The style sheet."""
-    return _read("page.css")
+    return _read("page.css") + _read("pictures.css")
 
 
 @cache

@@ -11,6 +11,7 @@ from offramp.records import Price
 from offramp.review.candidate_detail import Detail, Peek
 from offramp.review.charts import FrontChart, LineChart, front_charts
 from offramp.review.decision import Decision
+from offramp.review.pictures.collected import Pictures
 from offramp.review.rows import MOST_OTHERS, Row, rows_of, script_data, shares_of, spoken
 from offramp.review.study_source import StudySource
 from offramp.space.model import SpaceFile
@@ -33,6 +34,7 @@ class StudyPage:
         rows: incumbent, front and the best of the others, by utility; `unlisted` more candidates are not shown.
         peeks: what is shown beside the picture of each of its points; the live page asks for them apart.
         details: of the recommended candidate, the incumbent and the front; `undetailed` members are left out.
+        pictures: beside the front; None where they are loaded later.
         choices: what other policies choose, with what each is called.
         shares: of each objective's weight in all, in percent.
         labels: of the candidates in the charts, for whoever does not see them. names: without the numbers.
@@ -46,6 +48,7 @@ class StudyPage:
     unlisted: int
     charts: tuple[FrontChart, ...]
     lines: tuple[LineChart, ...]
+    pictures: Pictures | None
     importance: tuple[Importance, ...]
     spending: Spending
     provenance: tuple[tuple[str, str], ...]
@@ -108,6 +111,7 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
         unlisted=len(report.members) - len(rows),
         charts=front_charts(report),
         lines=source.lines if whole else (),
+        pictures=source.pictures if whole else None,
         importance=source.importance,
         spending=spending(source.store, source.rows),
         provenance=tuple(provenance(source.row, source.scoring)),

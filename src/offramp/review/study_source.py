@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from offramp.errors import OfframpError
 from offramp.program.background import BACKGROUND
 from offramp.program.tools import ToolWithheld
-from offramp.records import Candidate, DemoKind, Split
+from offramp.records import Candidate, DemoKind, Split, price_of
 from offramp.review.candidate_detail import (
     Demo,
     Detail,
@@ -42,6 +42,12 @@ from offramp.review.comparison_view import (
     with_steps,
 )
 from offramp.review.decision import Decision, decide, no_decision
+from offramp.review.pictures.best_so_far import best_so_far
+from offramp.review.pictures.collected import MOST_ROWS, Pictures
+from offramp.review.pictures.heatmap import heatmap
+from offramp.review.pictures.latency_strips import latency_strips
+from offramp.review.pictures.slice_scores import slice_scores
+from offramp.review.pictures.token_costs import token_costs
 from offramp.review.rows import Row, labels_of, rows_of
 from offramp.space.forms import spec_of
 from offramp.space.model import OWN
@@ -49,7 +55,7 @@ from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.study.domain.importance import Importance, importances
-from offramp.study.domain.trajectory import thinned, trajectory
+from offramp.study.domain.trajectory import Step, thinned, trajectory
 from offramp.study.policies import choose
 from offramp.study.queries.dataset_rows import Dataset, read_dataset
 from offramp.study.queries.example_pairs import CandidateComparison, Sides, compare_sides
@@ -119,10 +125,31 @@ class StudySource:
         return read_pool(self.row, self.dataset)
 
     @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """How the study went."""
+        counts = ResultStore(self.store).call_counts(self.name, Split.SEARCH)
+        return trajectory(self.candidates, self.rows.search, counts, self.scoring.objectives)
+
+    @cached_property
     def lines(self) -> tuple[LineChart, ...]:
         """How the study went: hypervolume and spend over calls."""
-        counts = ResultStore(self.store).call_counts(self.name, Split.SEARCH)
-        return line_charts(thinned(trajectory(self.candidates, self.rows.search, counts, self.scoring.objectives)))
+        return line_charts(thinned(self.steps))
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The pictures beside the front: of the incumbent and the front, the highest utility first."""
+        rows = [row for row in rows_of(self.report, most_others=0) if self.candidate(row.id) is not None][:MOST_ROWS]
+        results = ResultStore(self.store).some(self.name, Split.SEARCH, [row.id for row in rows])
+        kept = {row.id: self._stored[row.id].candidate for row in rows}
+        prices = {name: price_of(candidate, self.scoring.prices) for name, candidate in kept.items()}
+        origins = {row.id: origin_words(row) for row in self.candidates}
+        return Pictures(
+            best=best_so_far(self.steps, self.label, origins, self._by_id.__contains__),
+            heatmap=heatmap(rows, results, self.dataset),
+            strips=latency_strips(rows, results),
+            costs=token_costs(rows, prices),
+            slices=slice_scores(rows, results, self.dataset, slice_columns(self.dataset)),
+        )
 
     @cached_property
     def ways(self) -> tuple[tuple[str, Choice], ...]:

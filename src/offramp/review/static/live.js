@@ -43,6 +43,7 @@ Offramp.replaceContent = (fresh) => {
   document.querySelector(".top nav").replaceChildren(...fresh.querySelector(".top nav").childNodes);
   Offramp.loadCourse();
   Offramp.loadPeeks();
+  Offramp.loadPictures();
   Offramp.start({ tab, split, turn, chosen, weights, under });
   Offramp.restoreTable(table);
   const again = [...document.querySelectorAll(Offramp.FOCUSABLE)].find((item) => Offramp.mark(item) === held && item.getClientRects().length);
@@ -63,6 +64,11 @@ Offramp.fill = async (place, path) => {
 };
 
 Offramp.loadCourse = () => Offramp.fill(document.getElementById("course-place"), Offramp.path("course"));
+
+Offramp.loadPictures = async () => {
+  await Offramp.fill(document.getElementById("pictures-place"), Offramp.path("pictures"));
+  Offramp.startMap();
+};
 
 // Prompts and demos of the points come once, so that pointing at one shows them at once.
 Offramp.loadPeeks = async () => {

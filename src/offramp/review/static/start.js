@@ -99,6 +99,7 @@ Offramp.startLive();
 Offramp.startFilters();
 Offramp.loadCourse();
 Offramp.loadPeeks();
+Offramp.loadPictures();
 Offramp.loadDemos();
 Offramp.startCopy();
 Offramp.startIndex();

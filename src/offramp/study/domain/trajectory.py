@@ -26,12 +26,17 @@ class Step:
         calls: physical requests of programs on the search split so far (those of judges and proposers not among them).
         spent_usd: what these cost at today's prices; None from the first candidate on whose price is not known.
         hypervolume: 0..1; None until scales are fixed.
+        best: highest quality of a complete candidate so far; None before the first.
+        found: whether this candidate raised it.
     """
 
     number: int
     calls: int
     spent_usd: float | None
     hypervolume: float | None
+    candidate: str = ""
+    best: float | None = None
+    found: bool = False
 
 
 def trajectory(
@@ -47,14 +52,24 @@ def trajectory(
     steps: list[Step] = []
     calls, cover = 0, _Cover(len(objectives))
     spent: float | None = 0.0
+    best: float | None = None
     for row in rows:
         count, found = counts.get(row.id, CallCounts(calls=0, cached_calls=0)), seen.get(row.id)
         calls += count.calls
         paid = _paid(found, count)
         spent = None if spent is None or paid is None else spent + paid
+        raised = False
         if row.state is CandidateState.COMPLETE:
             cover.add(_scaled(found, objectives))
-        steps.append(Step(number=row.number, calls=calls, spent_usd=spent, hypervolume=cover.value))
+            quality = None if found is None else found.quality
+            raised = quality is not None and (best is None or quality > best)
+            best = quality if raised else best
+        steps.append(
+            Step(
+                number=row.number, calls=calls, spent_usd=spent, hypervolume=cover.value, candidate=row.id, best=best,
+                found=raised,
+            )
+        )  # fmt: skip
     return tuple(steps)
 
 

@@ -1,0 +1,132 @@
+"""The pictures beside the front say what is stored, and a person uses them by mouse and by keys."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import chromium, watched
+
+from offramp.records import Aggregate, Price, Split, Usage
+from offramp.review.pictures.token_costs import CLASSES, cost_parts
+from offramp.review.report_file import report
+from offramp.review.study_source import StudySource
+from offramp.store.engine import open_store
+from offramp.store.results import ResultStore
+from offramp.study import lookup
+
+Study = tuple[Path, str]
+
+
+@pytest.fixture(scope="module")
+def page_of(study: Study, hostile: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Gives a watched page of a report: `page_of(width, scheme, study)`."""
+    folder = tmp_path_factory.mktemp("reports")
+    paths = {
+        name: report(one[1], results=one[0], out=folder / f"{name}.html")
+        for name, one in (("study", study), ("hostile", hostile))
+    }
+    with chromium() as browser:
+
+        def opened(width: int = 1280, scheme: str = "light", name: str = "study") -> Any:
+            shape = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+            return paths[name], watched(browser, **shape)
+
+        yield opened
+
+
+def test_the_map_has_every_score_and_answer_of_the_incumbent_and_the_front(study: Study) -> None:
+    folder, name = study
+    told = lookup.pareto(name, results=folder)
+    with open_store(lookup.default_storage(folder), write_probe=False) as store:
+        found = StudySource(store, name).pictures.heatmap
+        results = ResultStore(store).all(name, Split.SEARCH)
+    assert {one["id"] for one in found["candidates"]} == {m.candidate for m in (*told.front, told.incumbent)}
+    for number, (one, codes) in enumerate(zip(found["candidates"], found["cells"], strict=True)):
+        for example, code in zip(found["examples"], codes, strict=True):
+            kept = results[one["id"]][example["id"]]
+            assert code == {1.0: "9", 0.0: "0"}[kept.score]
+            (given,) = [text for text, who in example["answers"] if number in who]
+            assert given == kept.outputs["label"]
+
+
+PRICE = Price(input_usd=3.0, cached_input_usd=0.3, cache_write_usd=4.0, output_usd=15.0, reasoning_usd=20.0)
+USAGE = Usage(input_tokens=100, cached_input_tokens=50, cache_write_tokens=20, output_tokens=30, reasoning_tokens=7)
+
+
+@pytest.mark.parametrize("others", [0.0, 0.5])
+@pytest.mark.parametrize("price", [PRICE, Price(input_usd=1.0, output_usd=2.0), Price(compute_usd_per_hour=3.6)])
+def test_the_parts_of_a_cost_are_the_cost(price: Price, others: float) -> None:
+    usage = USAGE if price.compute_usd_per_hour is None else Usage(input_tokens=9, compute_s=2.0)
+    plain = Aggregate(n=4, n_fault=0, n_failed=0, quality=1.0, usage=usage, others_usd=others)
+    parts = cost_parts(plain.priced(price), price)
+    assert len(parts) == len(CLASSES) and sum(parts) == pytest.approx(plain.priced(price).cost_usd)
+
+
+def test_where_a_price_is_not_known_no_bar_is_drawn() -> None:
+    assert not any(cost_parts(Aggregate(n=4, n_fault=0, n_failed=0, quality=1.0, usage=USAGE), None))
+
+
+def test_the_best_so_far_rises_to_the_best_and_says_who_found_it(study: Study) -> None:
+    folder, name = study
+    told = lookup.pareto(name, results=folder)
+    with open_store(lookup.default_storage(folder), write_probe=False) as store:
+        best = StudySource(store, name).pictures.best
+    qualities = [float(one.quality) for one in best.found]
+    assert qualities == sorted(set(qualities)) and qualities[-1] == round(max(m.quality for m in told.members), 3)
+    assert best.found[0].origin == "what runs today" and len(best.charts) == 2
+    assert all(len(chart.marks) == len(best.found) for chart in best.charts)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_answers_of_a_cell_are_read_by_keys_and_by_mouse(width: int, page_of: Any) -> None:
+    path, opened = page_of(width)
+    with opened as page:
+        page.goto(path.as_uri())
+        page.locator("#map").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        first = page.locator("#map-answers").inner_text()
+        assert "case" in first and "gold" in first and page.locator("#map-answers tbody tr").count() >= 1
+        page.locator("#map-columns").select_option("data")
+        assert page.locator("#map-says").inner_text() != ""
+        seen = {first}
+        for right in (5, 25, 50):
+            wide = page.locator("#map").bounding_box()["width"]
+            page.locator("#map").click(position={"x": wide - right, "y": 9})
+            seen.add(page.locator("#map-answers").inner_text())
+        assert len(seen) >= 3
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("name", ["study", "hostile"])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_axe_finds_nothing_serious(width: int, scheme: str, name: str, page_of: Any, axe: str) -> None:
+    path, opened = page_of(width, scheme, name)
+    with opened as page:
+        page.add_init_script(axe)
+        page.goto(path.as_uri())
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in serious] == []
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, from npm; skipped where it cannot be had."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("axe")
+    done = subprocess.run([npm, "pack", "--silent", "axe-core@4.10.3"], cwd=folder, capture_output=True, check=False)
+    packed = list(folder.glob("axe-core-*.tgz"))
+    if done.returncode or not packed:
+        pytest.skip("axe-core cannot be fetched")
+    with tarfile.open(packed[0]) as tar:
+        return tar.extractfile("package/axe.min.js").read().decode()
