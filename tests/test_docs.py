@@ -10,11 +10,13 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 import offramp as package
 from offramp.cli.main import offramp
 from offramp.cli.reference import page as commands_page
 from offramp.job.resolve import resolve_job
+from offramp.models.catalogue import resolve
 from offramp.space.load import load_space
 from offramp.verbs.reference import filled
 
@@ -92,6 +94,26 @@ def anchors(page: Path) -> set[str]:
 def test_links_to_a_heading_lead_to_one(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*\.md)?#([^)\s]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if link[1] not in anchors(page.parent / link[0] if link[0] else page)] == []
+
+
+HOW_TO = [
+    (page.stem, block)
+    for page in PAGES
+    if page.parent.name == "docs" and page.stem in ("metrics", "judges", "providers")
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("page", "block"), HOW_TO)
+def test_a_part_of_a_space_file_on_a_page_is_right_in_a_whole_one(page: str, block: str, tmp_path: Path) -> None:
+    example = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert example is not None
+    fields = {"ticket": None, "case": None, "policy": None}
+    outputs = {"team": None, "urgency": None, "reply": None}
+    space = {**yaml.safe_load(example[1]), "task": {"signature": {"inputs": fields, "outputs": outputs}}}
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump({**space, **yaml.safe_load(block)}))
+    for model in load_space(tmp_path / "space.yaml").space.models:
+        assert resolve(model, "models").name
 
 
 def test_every_page_of_docs_is_in_the_site() -> None:
