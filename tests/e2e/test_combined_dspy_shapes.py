@@ -324,6 +324,22 @@ class Own(dspy.Module):
     "asyncio.run in forward": Shape(
         source="import asyncio\n" + single("        return asyncio.run(self.sort.acall(question=question))\n")
     ),
+    "images that the module makes": Shape(
+        source="""
+import base64
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+class Sort(dspy.Signature):
+    question: str = dspy.InputField()
+    pictures: list[dspy.Image] = dspy.InputField()
+    answer: str = dspy.OutputField()
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict(Sort)
+    def forward(self, question):
+        return self.sort(question=question, pictures=[dspy.Image("data:image/png;base64," + base64.b64encode(PNG).decode())] * 2)
+"""
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -211,3 +212,20 @@ def test_a_promoted_program_takes_no_other_state() -> None:
     program = deployed("billing", fields=make_fields({"category": OutputField()}), adapter="plain")
     with pytest.raises(UsageError, match="takes no other state"):
         program.load_state(program.dump_state())
+
+
+def test_a_copy_runs_the_same_programs_also_where_they_are_behind_a_lock() -> None:
+    class Followed:
+        def __init__(self) -> None:
+            self.lock, self.made = threading.Lock(), deployed(json.dumps(VALUES))._programs()
+
+        def current(self) -> Any:
+            with self.lock:
+                return self.made
+
+    program = DeployedProgram(Followed().current, feature="invoices", on_unreadable="retry", default={"paid": False})
+    outer = dspy.Module()
+    outer.inner = program
+    for copied in (copy.deepcopy(program), program.deepcopy(), copy.deepcopy(outer).inner, outer.reset_copy().inner):
+        assert copied(message="m").paid is True and copied is not program
+        assert (copied._tries, copied._default) == (2, {"paid": False})

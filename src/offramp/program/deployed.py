@@ -79,6 +79,13 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
         self._programs, self._feature = programs, feature
         self._tries, self._default = 2 if on_unreadable == "retry" else 1, default
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> DeployedProgram:
+        """Another that runs the same programs, as optimizers copy a module that holds this one."""
+        return DeployedProgram(
+            self._programs, feature=self._feature, on_unreadable="retry" if self._tries > 1 else "raise",
+            default=self._default,
+        )  # fmt: skip
+
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """The answer.
 

@@ -10,15 +10,16 @@ import math
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from offramp.calls.estimate import worst_usd
 from offramp.calls.transports import Transport
-from offramp.errors import ModelError, PromotionError, UsageError, problem
+from offramp.errors import ModelError, OfframpError, PromotionError, UsageError, problem
 from offramp.job.clock import Clock, Timing
+from offramp.job.effects import first_of
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Caps, Session, open_session
@@ -31,7 +32,7 @@ from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
 from offramp.promote.judge_noise import Noise, measure_noise
 from offramp.promote.promotion import Promotion
 from offramp.promote.regrading import Recorded, another_task, answers_of_another_judge, graded_again
-from offramp.promote.running import Addresses, PerModel, model_of, runnable
+from offramp.promote.running import Addresses, PerModel, candidate_of, model_of, runnable
 from offramp.promote.sent_notes import sent_notes
 from offramp.records import CallRequest, Evaluation, Example, Result, Split
 from offramp.space.load import load_space
@@ -242,17 +243,27 @@ def _limits(work: Checked, margin: float, max_cost_usd: float | None, max_p95_s:
     )
 
 
+def _first_request(work: Checked, part: Promotion) -> CallRequest | None:
+    """What the program asks first on the longest example, not sent; None where that cannot be seen here."""
+    longest = max(work.examples, key=lambda example: len(str(example.values)), default=None)
+    with suppress(OfframpError, KeyError):
+        return asyncio.run(first_of(work.job, candidate_of(part), longest))
+    return None
+
+
 def _usual_cost(work: Checked) -> float | None:
     """A cap that only a runaway check reaches; None if the cost is not known, such as with a judge.
 
-    It has room for the longest possible answer to the last request, since money is reserved for that.
+    It has room for the longest possible answer to the last request, since money is reserved for that, and for what a
+    prompt reserves: an image or a file by much more than it is billed.
     """
     holdout = work.promotion.evidence.holdout
     if holdout is None or holdout.cost_usd is None or work.job.task.metric.judge_models:
         return None
     asked = [model_of(model, work.addresses) for model in (work.promotion.model, *work.promotion.others)]
     bare = [CallRequest(model=model, messages=(), params=work.promotion.request_params) for model in asked]
-    longest = max(worst_usd(request, work.job.space.calls.timeout_s) for request in bare)
+    asks = [request for part in work.promotion.parts if (request := _first_request(work, part)) is not None]
+    longest = max(worst_usd(request, work.job.space.calls.timeout_s) for request in (*bare, *asks))
     return max(_LEAST_USD, _ROOM * holdout.cost_usd * (holdout.n + holdout.n_failed)) + longest
 
 
