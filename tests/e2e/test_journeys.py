@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -162,13 +163,15 @@ def test_every_command_of_the_tutorial_runs(
             program, *rest = line.split()
             if program == "pip":
                 continue
-            if program in ("python", "pytest"):
-                module = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if program == "pytest" else []
-                done = subprocess.run([sys.executable, *module, *rest], capture_output=True, text=True, check=False)
+            print(f"$ {line}", flush=True)
+            if program == "pytest":
+                done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *rest],
+                                      capture_output=True, text=True, check=False)  # fmt: skip
                 assert done.returncode == 0, done.stdout + done.stderr
-                print(f"$ {line}\n{done.stdout}")
+                print(done.stdout)
+            elif program == "python":
+                runpy.run_path(rest[0])
             else:
-                print(f"$ {line}")
                 pasted(line, monkeypatch)
     told = capfd.readouterr().out
     assert "$ python app.py\nshipping\n" in told and "2 passed" in told
