@@ -105,6 +105,34 @@ def test_the_answers_of_a_cell_are_read_by_keys_and_by_mouse(width: int, page_of
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_is_brushed_fades_everything_else_also_in_the_front(width: int, page_of: Any, study: Study) -> None:
+    told = lookup.pareto(study[1], results=study[0])
+    large = {m.candidate for m in told.members if m.params["model"] == "large"}
+    path, opened = page_of(width)
+    kept = "s => new Set([...document.querySelectorAll(s)].filter(e => !e.classList.contains('faded')).map(e => e.dataset.id)).size"
+    with opened as page:
+        page.goto(path.as_uri())
+        assert page.locator("#parallel .thread").count() == len(told.members)
+        page.locator("[data-brush='model small']").focus()
+        page.keyboard.press("Space")
+        assert page.evaluate(kept, "#parallel .thread") == len(large) == page.evaluate(kept, "#table tbody tr")
+        assert page.evaluate(kept, "svg.front .dot") == len(large & {m.candidate for m in told.front})
+        assert page.locator("#brush-count").inner_text().startswith(f"{len(large)} of {len(told.members)}")
+        page.locator("#brush-clear").press("Enter")
+        assert page.evaluate(kept, "#parallel .thread") == len(told.members)
+        axis = page.locator("#parallel .axis").nth(-3)
+        axis.scroll_into_view_if_needed()
+        box = axis.bounding_box()
+        page.mouse.move(box["x"], box["y"] - 3)
+        page.mouse.down()
+        page.mouse.move(box["x"], box["y"] + box["height"] * 0.3, steps=4)
+        page.mouse.up()
+        least = min(m.quality for m in told.members) + 0.7 * (max(q := [m.quality for m in told.members]) - min(q))
+        assert page.evaluate(kept, "#parallel .thread") == sum(value >= least for value in q)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 @pytest.mark.parametrize("name", ["study", "hostile"])
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_nothing_serious(width: int, scheme: str, name: str, page_of: Any, axe: str) -> None:

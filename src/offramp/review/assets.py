@@ -38,6 +38,7 @@ SCRIPTS = (
     "live.js",
     "index.js",
     "heatmap.js",
+    "parallel.js",
     "start.js",
 )
 COLUMNS = (

@@ -15,6 +15,7 @@ from offramp.study.wording import (
     limit_words,
     number,
     per_thousand,
+    plain,
     points,
     seconds,
     shared_params,
@@ -115,7 +116,7 @@ def _scaled(member: Member, objectives: Sequence[Objective]) -> tuple[float, ...
 
 
 def script_data(report: StudyReport, rows: Sequence[Row], more: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page's script works with: numbers, marks and labels, no texts of models or data."""
+    """What the page's script works with: numbers, marks, params and labels, no texts of data."""
     return {
         "objectives": [{"name": o.name, "weight": o.weight, "scale": o.scale} for o in report.objectives],
         "members": [_datum(row) for row in rows],
@@ -131,6 +132,7 @@ def _datum(row: Row) -> dict[str, Any]:
     return {
         "id": m.candidate,
         "label": row.label,
+        "params": {plain(name): "none" if value is None else plain(value)[:60] for name, value in m.shown.items()},
         "quality": m.quality,
         "cost": m.cost_usd,
         "latency": m.latency_s,

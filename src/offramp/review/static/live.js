@@ -38,13 +38,13 @@ Offramp.follow = async () => {
 
 // What a person has set stays: tab, rotation, choice, weights, table, focus.
 Offramp.replaceContent = (fresh) => {
-  const { tab, split, turn, chosen, weights, under } = Offramp.state || {}, table = Offramp.tableState(), held = Offramp.mark(document.activeElement);
+  const { tab, split, turn, chosen, weights, under, brush } = Offramp.state || {}, table = Offramp.tableState(), held = Offramp.mark(document.activeElement);
   document.getElementById("content").replaceChildren(...fresh.getElementById("content").childNodes);
   document.querySelector(".top nav").replaceChildren(...fresh.querySelector(".top nav").childNodes);
   Offramp.loadCourse();
   Offramp.loadPeeks();
   Offramp.loadPictures();
-  Offramp.start({ tab, split, turn, chosen, weights, under });
+  Offramp.start({ tab, split, turn, chosen, weights, under, brush });
   Offramp.restoreTable(table);
   const again = [...document.querySelectorAll(Offramp.FOCUSABLE)].find((item) => Offramp.mark(item) === held && item.getClientRects().length);
   if (again) again.focus({ preventScroll: true });

@@ -86,6 +86,7 @@ Offramp.start = (state) => {
   Offramp.startDots(state);
   Offramp.startPicks(state);
   Offramp.startUnder(state);
+  Offramp.startParallel(state);
   Offramp.startWeights(state);
   Offramp.rank(state);
   if (state.chosen) Offramp.choose(state, state.chosen);
