@@ -1,4 +1,4 @@
-"""`offramp cascades`: two-model cascades and routers, scored from what is recorded."""
+"""`offramp cascades`: cascades of two and three models, and routers, scored from what is recorded."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def cascades(
     source: str, weights: str | None, seed: int, save: Path | None, kind: str | None, space: Path | None,
     storage: str | None, results: Path, as_json: bool,
 ) -> None:  # fmt: skip
-    """Score every two-model cascade and router over the candidates of STUDY, from recorded results. No call is made.
+    """Score cascades of two and three models, and routers, over the candidates of STUDY, from recorded results. No call
+    is made.
 
     A cascade runs a cheap candidate and runs another only where a signal says so; a router chooses before the call. In
     place of a study, a Parquet or CSV TABLE of recorded outcomes may be named, as for `offramp replay`. What is shown

@@ -47,7 +47,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "replay": ("offramp.cli.replay:replay", "Race the candidates of a recorded table, without any call."),
     "cascades": (
         "offramp.cli.cascades:cascades",
-        "Score two-model cascades and routers from recorded results, without any call.",
+        "Score cascades of two and three models, and routers, from recorded results, without a call.",
     ),
     "studies": ("offramp.cli.studies:studies", "List the studies in a storage."),
     "promote": ("offramp.cli.promotions:promote", "Write a winner to config with its evidence, behind a gate."),

@@ -27,7 +27,7 @@ def cascades(
     results: str | Path = "results", space_file: str | Path | None = None, save: str | Path | None = None,
     kind: str | None = None,
 ) -> CascadeReport:  # fmt: skip
-    """Every two-model cascade and router over the candidates of a study or of a recorded table.
+    """Cascades of two and three models, and routers, over the candidates of a study or of a recorded table.
 
     Args:
         source: a study's name, or the path of a Parquet or CSV table as `offramp replay` takes it.

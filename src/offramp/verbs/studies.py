@@ -330,7 +330,7 @@ def cascades(
     save: str | Path | None = None, kind: str | None = None, space_file: str | Path | None = None,
     storage: str | None = None, results: str | Path = "results",
 ) -> CascadeReport:  # fmt: skip
-    """Every two-model cascade and router over the candidates of a study or of a recorded table, without any call.
+    """Cascades of two and three models, and routers, over the candidates of a study or of a recorded table: no call.
 
     Args:
         source: a study's name, `latest`, or the path of a Parquet or CSV table as `replay` takes it.
