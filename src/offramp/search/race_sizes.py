@@ -13,5 +13,5 @@ LOOKS_SHARE = 0.7
 LEAST_BLOCK = 5
 BLOCKS = 8
 """A candidate is run in so many blocks where nothing limits how many cells there are."""
-RECOMMEND = 0.5
-"""How much being the best by utility counts beside what a candidate adds to the front."""
+RECOMMEND = 0.75
+"""Share of the cells that go where they tell most about the best by utility, the others about the front."""

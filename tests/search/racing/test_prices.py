@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,17 +65,19 @@ def test_a_race_that_knows_prices_finds_more_for_the_same_money() -> None:
     assert statistics.mean(priced) > statistics.mean(blind) + 0.02
 
 
+@pytest.mark.parametrize("recommend", [0.0, 1.0])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_cells_handed_out_next_tell_most_per_unit(seed: int) -> None:
-    """Against the value of every candidate's next cell, counted one by one."""
+def test_the_cells_handed_out_next_tell_most_per_unit(seed: int, recommend: float) -> None:
+    """Of the front, or of the best by utility; against the value of every candidate's next cell, counted one by one."""
     race, table = new_race(seed), outcomes(seed)
+    race.settings = replace(race.settings, recommend=recommend)
     unit = table[..., 1].mean(axis=1)
     for block in race.looks(CANDIDATES * 2):
         race.observe(block.index, block.positions, table[block.index, list(block.positions)])
     race.informative(0)
     chosen = race.informative(1, unit)[0].index
     race.cells._requested[chosen] = ~np.isnan(race.cells.values[chosen, :, 0])
-    spread = race._spread()
+    spread = race._spreads()[int(recommend)]
     values = [
         value_of_next_cell(spread[:, [i]], race.cells.count[[i]], EXAMPLES)[0] / unit[i] for i in range(CANDIDATES)
     ]

@@ -32,6 +32,8 @@ WIDTH = 2.0
 """Of the priors, in logarithms of variances and log odds of r."""
 LITTLE = 0.05
 """Share of the values' variance that candidates are assumed to differ by at least, before any fit."""
+USUAL = 0.25
+"""Variance between candidates as pools of prompts and models have it, on either scale: assumed where noise hides it."""
 LOW, HIGH = 0.02, 0.98
 """Bounds of r."""
 
@@ -202,11 +204,12 @@ def _loss(point: Floats, evidence: Evidence, mixed: float, middle: float, scale:
 
 
 def _between(evidence: Evidence) -> float:
-    """Variance between candidates beyond the noise of their values, by moments; at least `LITTLE` of theirs.
+    """Variance between candidates beyond the noise of their values, by moments; at least what few cannot exclude.
 
     Source: DerSimonian and Laird, "Meta-analysis in clinical trials", Controlled Clinical Trials 7(3), 1986.
     """
-    least = LITTLE * _spread(evidence.values)
+    noise = float(np.diag(evidence.noise).mean())
+    least = max(LITTLE * _spread(evidence.values), USUAL * noise / (noise + USUAL))
     if len(evidence.values) < 2:
         return least
     weights = 1.0 / np.maximum(1e-12, np.diag(evidence.noise))

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, takewhile
 from typing import Protocol
 
 import numpy as np
@@ -201,23 +202,24 @@ class Planner:
             return most
         self.declared = self.race.declare(refit=False)
         lacks = [self._lacks(i, allowance) for i in self._targets(allowance)]
-        return lacks[0] + min(sum(lacks[1:]), share) if lacks else 0.0
+        others = takewhile(lambda total: total <= share + 1e-9, accumulate(lacks[1:]))
+        return lacks[0] + max(others, default=0.0) if lacks else 0.0
 
     def _targets(self, allowance: Allowance) -> list[int]:
-        """Members that are complete or can be completed, the recommended one first.
+        """Members that are complete or can be completed; first the candidate that may yet be the one to recommend.
 
-        Where no candidate was completed yet that was not `given`, one of those comes first: a member, or the candidate
-        that lacks least.
+        Where no candidate was completed yet that was not `given`, that is the most promising one; later it is the
+        recommended one.
         """
         race, left = self.race, allowance.left or 0.0
         most = min(left, self.recommended_share * (allowance.total or left)) + 1e-9
-        able = [i for i in range(len(race.pool)) if self._may_be_completed(i) and self._lacks(i, allowance) <= most]
+        able = {i for i in range(len(race.pool)) if self._may_be_completed(i) and self._lacks(i, allowance) <= most}
         targets = [i for i in self._members() if i in able]
-        raced = [i for i in able if i >= self.given]
-        if raced and not any(race.complete(i) for i in raced):
-            nearest = min(raced, key=lambda i: self._lacks(i, allowance))
-            first = next((i for i in targets if i in raced), nearest)
-            targets = [first, *(i for i in targets if i != first)]
+        if self.declared is not None and not any(race.complete(i) for i in able if i >= self.given):
+            promising = [i for i in self.declared.promising if i in able]
+            unseen = sorted(able - set(promising), key=lambda i: self._lacks(i, allowance))
+            first = next((i for i in (*promising, *unseen) if i >= self.given), None)
+            targets = list(dict.fromkeys([*([] if first is None else [first]), *targets]))
         return targets
 
     def _members(self) -> list[int]:

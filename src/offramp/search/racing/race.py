@@ -150,20 +150,35 @@ class Race:
         if cells < 1 or not np.minimum(lacking, _affordable(units, price)).any():
             return []
         with _one_thread():
-            per_unit = self._spread() / price
+            front, best = (spread / price for spread in self._spreads())
         count, handed, order = self.cells.count, np.zeros_like(lacking), dict[int, None]()
+        for_best = 0
         while cells > 0 and (able := np.minimum(lacking - handed, _affordable(units, price))).any():
-            value = np.where(able > 0, value_of_next_cell(per_unit, count + handed, len(self.order)), -1.0)
-            index = int(np.argmax(value))
-            if value[index] <= 0:
-                anyone = np.random.default_rng([self.seed, 2, int((count + handed).sum())])
-                index = int(anyone.choice(np.flatnonzero(able)))
+            turn = for_best < self.settings.recommend * (handed.sum() + 1)
+            index = self._most(best if turn else front, front, able, count + handed)
             size = int(min(self.settings.block, cells, able[index]))
             handed[index] += size
+            for_best += size if turn else 0
             cells -= size
             units -= size * float(price[index])
             order[index] = None
         return [self._block(index, int(handed[index])) for index in order]
+
+    def _most(self, wanted: Floats, otherwise: Floats, able: Ints, count: Ints) -> int:
+        """The candidate whose next cell tells most of what is wanted; else of the other; else any that may get cells.
+
+        Args:
+            wanted, otherwise: shape (draws, n).
+            able: shape (n,); cells that each may get.
+            count: shape (n,); cells of each so far.
+        """
+        for worth in (wanted, otherwise):
+            value = np.where(able > 0, value_of_next_cell(worth, count, len(self.order)), -1.0)
+            index = int(np.argmax(value))
+            if value[index] > 0:
+                return index
+        anyone = np.random.default_rng([self.seed, 2, int(count.sum())])
+        return int(anyone.choice(np.flatnonzero(able)))
 
     def rest(self, index: int, cells: int) -> Block | None:
         """The cells that a candidate lacks, at most so many; None where it lacks none."""
@@ -181,7 +196,7 @@ class Race:
         for index in self.closed:
             known[index] = False
         if not known.any():
-            return DeclaredFront(front=(), recommended=None, by_gain=(), estimates={}, trust={})
+            return DeclaredFront(front=(), recommended=None, by_gain=(), estimates={}, trust={}, promising=())
         with _one_thread():
             return self._declare(known, refit=refit)
 
@@ -212,8 +227,24 @@ class Race:
         ordered = sorted(front.tolist(), key=lambda i: (-utility[i], i))
         return DeclaredFront(
             front=tuple(ordered), recommended=ordered[0], by_gain=tuple(front.tolist()), estimates=estimates,
-            trust={i: float(trust[i]) for i in ordered},
+            trust={i: float(trust[i]) for i in ordered}, promising=self._promising(known, draws),
         )  # fmt: skip
+
+    def _promising(self, known: Bools, draws: Draws) -> tuple[int, ...]:
+        """Candidates that lack cells, by how much better than the best complete one each is expected to turn out.
+
+        Only a complete candidate is recommended, so what counts is what is found where it is good, weighed by how
+        likely that is.
+        """
+        able = [i for i in np.flatnonzero(known & ~self.cells.complete).tolist() if i not in self.closed]
+        if not able:
+            return ()
+        utilities = self._utilities(draws.values)
+        complete = [i for i in np.flatnonzero(known & self.cells.complete).tolist() if i not in self.closed]
+        best = utilities[:, complete].max(axis=1) if complete else np.zeros(len(utilities))
+        ahead = np.maximum(0.0, utilities[:, able] - best[:, None]).mean(axis=0)
+        expected = utilities[:, able].mean(axis=0)
+        return tuple(able[k] for k in np.lexsort((able, -expected, -np.round(ahead, 9))))
 
     def _exact_front(self, estimates: Mapping[int, Mapping[str, Estimate]]) -> Ints:
         """The front once every cell was run: there is nothing left to estimate."""
@@ -247,13 +278,11 @@ class Race:
             self._coded = features_of(self.pool)
         return self._coded
 
-    def _spread(self) -> Floats:
-        """Shape (draws, n): what each candidate is worth in each draw: to the front, and to the recommendation."""
+    def _spreads(self) -> tuple[Floats, Floats]:
+        """Shapes (draws, n): what each candidate is worth in each draw: to the front, and as the best by utility."""
         self.learn()
         draws = self._draws(self._posteriors(refit=False))
-        shares = hypervolume_shares(draws, self.settings.grid_points)
-        gains = best_gains(self._utilities(draws.values)) / (sum(o.weight for o in self.objectives) or 1.0)
-        return np.asarray(shares + self.settings.recommend * gains)
+        return hypervolume_shares(draws, self.settings.grid_points), best_gains(self._utilities(draws.values))
 
     def _used(self) -> int:
         """Cells with a known value."""

@@ -45,8 +45,8 @@ class RaceSettings:
         least_gain: a candidate that adds less than this share of the hypervolume is not worth declaring.
         draws: posterior draws behind each decision: with few, a candidate that is seldom on the front but matters much
             there is overlooked. grid_points: points that a hypervolume is counted on.
-        recommend: how much being the best by utility (0..1) counts beside what a candidate adds to the front; 0 for
-            nothing.
+        recommend: share of the cells that go where they tell most about which candidate is the best by utility; the
+            others go where they tell most about the front.
     """
 
     first: int = 5
@@ -55,7 +55,7 @@ class RaceSettings:
     least_gain: float = 1e-4
     draws: int = 256
     grid_points: int = 1024
-    recommend: float = 1.0
+    recommend: float = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,7 @@ class DeclaredFront:
         by_gain: the members, each the one that adds most to those before it.
         estimates: by index, then by objective name; for every candidate that has a known cell.
         trust: by index of a member: the probability that it is on the true front or close to it.
+        promising: candidates that lack cells, the one first that is expected to gain most on the best complete one.
     """
 
     front: tuple[int, ...]
@@ -96,3 +97,4 @@ class DeclaredFront:
     by_gain: tuple[int, ...]
     estimates: Mapping[int, Mapping[str, Estimate]]
     trust: Mapping[int, float]
+    promising: tuple[int, ...]
