@@ -110,6 +110,8 @@ class Usage:
 STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", "standard_only"})
 """Values of `service_tier` that are billed at the plain price."""
 _TIER_NAMES = {"batches": "batch", "fast": "priority"}
+BATCH = "batch"
+"""What an answer of a batch interface has for its service tier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,23 @@ class Price:
         """The price at the tier that these request parameters name."""
         return self.for_tier(params.get("service_tier"))
 
+    @property
+    def batched(self) -> Price:
+        """The price of a request in a batch: as the price table says, and half where it says nothing."""
+        half = self._times(0.5)
+        listed = dict(self.tiers).get(BATCH)
+        if listed is None:
+            return half
+        lacking: dict[str, Any] = {name: getattr(half, name) for name in _CLASSES if getattr(listed, name) is None}
+        return replace(listed, **lacking, steps=listed.steps or half.steps)
+
+    def _times(self, factor: float) -> Price:
+        """Of tokens, so many times the price; without tiers."""
+        usd = {name: getattr(self, name) for name in _CLASSES}
+        changed: dict[str, Any] = {name: None if value is None else factor * value for name, value in usd.items()}
+        steps = tuple((above, step._times(factor)) for above, step in self.steps)
+        return replace(self, **changed, steps=steps, tiers=())
+
     def at(self, prompt_tokens: int) -> Price:
         """The flat price of a request with so many prompt tokens, read from and written to caches included."""
         return self.up_to(prompt_tokens)[-1]
@@ -211,6 +230,9 @@ class Price:
         steps = tuple((int(above), cls.from_json(step)) for above, step in stored.get("steps", ()))
         tiers = tuple((name, cls.from_json(price)) for name, price in stored.get("tiers", {}).items())
         return cls(**classes, steps=steps, tiers=tiers)
+
+
+_CLASSES = ("input_usd", "cached_input_usd", "cache_write_usd", "output_usd", "reasoning_usd")
 
 
 def _or(value: float | None, other: float) -> float:
@@ -286,6 +308,7 @@ class CallRequest:
         params: request parameters as the model takes them (temperature, max_tokens, response_format, ...).
         purpose: what it is for; not part of the hash.
         replicate: 0 for the first answer; n asks for the n-th fresh answer to the same input.
+        batched: whether it goes to the provider's batch interface, at its price; not part of the hash.
     """
 
     model: Model
@@ -293,17 +316,23 @@ class CallRequest:
     params: Mapping[str, Any]
     purpose: Purpose = Purpose.PROGRAM
     replicate: int = 0
+    batched: bool = False
     _hash: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def price(self) -> Price | None:
-        """The model's price at the service tier that is asked for; None where it is not known."""
-        return None if self.model.price is None else self.model.price.for_request(self.params)
+        """The model's price at the service tier that is asked for, or of a batch; None where it is not known."""
+        if self.model.price is None:
+            return None
+        return self.model.price.batched if self.batched else self.model.price.for_request(self.params)
 
     def price_served(self, tier: str | None) -> Price | None:
-        """The price at the tier that served it, as its reply says; as asked where it says none whose price is known."""
+        """The price at the tier that served it, as its reply says; as asked where it says none whose price is known.
+
+        A batch does not change what the same request costs an app, so its price counts only where it was asked for.
+        """
         price = self.model.price
-        served = None if tier is None or price is None else price.for_tier(tier)
+        served = None if tier in (None, BATCH) or price is None else price.for_tier(tier)
         return self.price if served is None else served
 
     @property
@@ -375,6 +404,11 @@ class CallReply:
 
     def __post_init__(self) -> None:
         _scrub(self, "text", "tool_calls", "finish_reason", "answered_by", "fingerprint", "service_tier")
+
+    @property
+    def batched(self) -> bool:
+        """Whether it came in a batch: then nobody knows how long an app would wait for it."""
+        return self.service_tier == BATCH
 
     @property
     def ending(self) -> Ending | None:

@@ -42,7 +42,7 @@ def bill_of_reply(attempt: CallAttempt, request: CallRequest, reply: CallReply, 
     attempt = replace(
         attempt,
         usage=reply.usage,
-        latency_s=reply.latency_s,
+        latency_s=None if reply.batched else reply.latency_s,
         reply_text=kept_text(reply),
         finish_reason=reply.finish_reason,
         answered_by=reply.answered_by,

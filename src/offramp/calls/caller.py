@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from offramp.calls.attempts import Bill, CallCounter, CallStats, bill_of_failure, bill_of_reply
+from offramp.calls.batches.collector import BatchTransport, Collector
 from offramp.calls.estimate import completed_usage, worst_usd
 from offramp.calls.failures import CallError, InvalidRequest, ModelNotFound, Refused, RequestRejected
 from offramp.calls.limiter import Limiter
@@ -33,6 +34,7 @@ from offramp.calls.transports.routes import RouteTransport
 from offramp.calls.transports.traced import traced
 from offramp.errors import JobError, ModelError, problem
 from offramp.records import STANDARD_TIERS, CallReply, CallRequest, HeaderNotice, Model, Purpose
+from offramp.store.batches import BatchLines, forget_lines
 from offramp.store.budget import Budget, BudgetExceeded, Reservation, Settlement
 from offramp.store.engine import Store
 from offramp.store.header_notices import HeaderNoticeStore
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("offramp")
 _ROOM_S = 0.05
 _ROOM_LONGEST_S = 1.0
+_SETTLED = Reservation(id="", nano=0, calls=0, asked_nano=0)
 
 
 class Caller:
@@ -54,7 +57,9 @@ class Caller:
     def __init__(
         self, transport: Transport, *, store: Store, ledger: Ledger, budget: Budget, limiter: Limiter,
         retries: RetryPolicy, timeout_s: float, on_attempt: Callable[[CallAttempt], None] | None = None,
+        batches: Collector | None = None,
     ) -> None:  # fmt: skip
+        self._batches = batches
         self._transport, self._store, self._ledger, self._budget = transport, store, ledger, budget
         self._limiter, self._retries, self._timeout_s, self._on_attempt = limiter, retries, timeout_s, on_attempt
         self._counter = CallCounter()
@@ -93,7 +98,9 @@ class Caller:
                 return replace(shared, cached=True, queue_s=0.0)
         flight = self._flights[key] = loop.create_future()
         try:
-            reply = await self._recorded(request) or await self._ask(request)
+            with nullcontext() if self._batches is None else self._batches.busy():
+                found = await self._recorded(request)
+            reply = found or await self._ask(request)
             flight.set_result(reply)
         except (CallError, JobError) as error:
             flight.set_exception(error)
@@ -105,13 +112,20 @@ class Caller:
                 flight.set_result(None)
         return reply
 
+    def ask_directly(self) -> None:
+        """From here on nothing new goes into a batch."""
+        if self._batches is not None:
+            self._batches.on = False
+
     def stats(self) -> CallStats:
         """Counts of this caller and money of its budget, as this process knows it."""
         state = self._budget.seen
         return self._counter.stats(spent_usd=state.spent_usd, reserved_usd=state.reserved_usd)
 
     async def aclose(self) -> None:
-        """Close connections; the store stays open."""
+        """Close connections; the store stays open. Batches stay out."""
+        if self._batches is not None:
+            await self._batches.aclose()
         if (close := getattr(self._transport, "aclose", None)) is not None:
             await close()
 
@@ -170,6 +184,9 @@ class Caller:
         if self._prepare is not None:
             with deadline.paused():
                 await self._prepare(request.model)
+        if self._batches is not None and self._batches.takes(request, number):
+            with deadline.paused():
+                return await self._by_batch(replace(request, batched=True), number, self._batches)
         async with self._limiter.slot(request.model, deadline) as slot:
             if (gone := self._gone.get(request.model.name)) is not None:
                 raise gone
@@ -194,6 +211,33 @@ class Caller:
         self._say_tier(request, reply.service_tier)
         if reply.notice is not None:
             await self._keep(request.model, reply.notice)
+        return reply
+
+    async def _by_batch(self, request: CallRequest, number: int, batches: Collector) -> CallReply:
+        """One attempt in a batch. Where the job stops before it has come back, it stays out, and nothing is booked."""
+        name, row = request.model.name, self._row(request, number, 0.0)
+        if (gone := self._gone.get(name)) is not None:
+            raise gone
+        self._in_flight[name] += 1
+        try:
+            landed = await batches.ask(request)
+            if isinstance(landed.outcome, CallReply):
+                self._answering.add(name)
+        finally:
+            self._in_flight[name] -= 1
+            while self._waiting:
+                self._waiting.pop().set()
+        if isinstance(landed.outcome, CallError):
+            bill = bill_of_failure(row, request, landed.outcome, 0.0)
+            bill = bill if landed.left else replace(bill, usd=None)
+        else:
+            usage, estimated = completed_usage(request, landed.outcome)
+            reply = replace(landed.outcome, usage=usage, attempt=number)
+            bill = bill_of_reply(row, request, reply, estimated=estimated)
+        with batches.busy():
+            await self._book(landed.line.reservation, bill, landed.line.id)
+        if isinstance(landed.outcome, CallError):
+            raise landed.outcome
         return reply
 
     def _say_tier(self, request: CallRequest, served: str | None) -> None:
@@ -250,15 +294,20 @@ class Caller:
             request_json={"messages": [dict(m) for m in request.messages], "params": dict(request.params)},
         )
 
-    async def _book(self, reservation: Reservation, bill: Bill) -> None:
+    async def _book(self, reservation: Reservation | None, bill: Bill, line: str | None = None) -> None:
+        """Record and bill; `line`: of the batch that it came in. No reservation: it was settled before."""
         self._counter.add(bill)
-        await self._store.groups.do(self._write, (reservation, bill))
+        await self._store.groups.do(self._write, (reservation or _SETTLED, bill, line))
         if self._on_attempt is not None:
             self._on_attempt(bill.attempt)
 
-    def _write(self, conn: sa.Connection, booked: Sequence[tuple[Reservation, Bill]]) -> Sequence[Callable[[], bool]]:
-        self._ledger.record_many(conn, [bill.attempt for _, bill in booked])
-        return self._budget.settle_many(conn, [Settlement(held, bill.usd, bill.assumed) for held, bill in booked])
+    def _write(
+        self, conn: sa.Connection, booked: Sequence[tuple[Reservation, Bill, str | None]]
+    ) -> Sequence[Callable[[], bool]]:
+        self._ledger.record_many(conn, [bill.attempt for _, bill, _ in booked])
+        if lines := [line for _, _, line in booked if line is not None]:
+            forget_lines(conn, lines)
+        return self._budget.settle_many(conn, [Settlement(held, bill.usd, bill.assumed) for held, bill, _ in booked])
 
 
 def open_caller(
@@ -276,6 +325,9 @@ def open_caller(
     on_attempt: Callable[[CallAttempt], None] | None = None,
     sleep: Sleep = real_sleep,
     clock: Clock = real_clock,
+    batch: bool | None = None,
+    timed: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> Caller:
     """A caller for one study; settles what dead processes of its budget had reserved.
 
@@ -286,12 +338,25 @@ def open_caller(
         local_slots: requests that the local server works on at the same time.
         on_attempt: called with the record of each attempt, once it is in the ledger.
         sleep, clock: replaced in tests.
+        batch: whether the search's requests go into batches; False waits for those that are out, None for none.
+        timed: whether answers are needed with their latency.
+        check: raises a JobError where the job has to stop; who waits for a batch asks it.
     """
     budget.recover()
+    sender, batches = transport or RouteTransport(servers, timeout_s=calls.timeout_s), None
+    if batch is not None and (batch or BatchLines(store, study).out()):
+        if not isinstance(sender, BatchTransport):
+            do = "Leave `calls.batch` out."
+            raise JobError(problem("calls.batch", "this transport has no batch interface", do=do))
+        batches = Collector(
+            sender, store=store, study=study, budget=budget, timeout_s=calls.timeout_s, on=batch, check=check,
+            sleep=sleep,
+        )  # fmt: skip
     return Caller(
-        traced(transport or RouteTransport(servers, timeout_s=calls.timeout_s)),
+        traced(sender),
+        batches=batches,
         store=store,
-        ledger=Ledger(store, study, store_text, calls.stored_answer_chars),
+        ledger=Ledger(store, study, store_text, calls.stored_answer_chars, timed=timed),
         budget=budget,
         limiter=Limiter(concurrency, local_slots=local_slots, clock=clock, sleep=sleep),
         retries=RetryPolicy(attempts=calls.attempts, deadline_s=calls.deadline_s, rng=rng, sleep=sleep, clock=clock),

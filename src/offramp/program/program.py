@@ -215,8 +215,11 @@ class Program:
         return replace(_outcome(given, error, log), latency_s=latency_s, **more)
 
     def _latency_s(self, log: RunLog, tools: RunTools | None, began: float, ended: float) -> float | None:
-        """How long an app would wait for the run; None without a reply. A module's own code and tools count too."""
-        if not log.exchanges:
+        """How long an app would wait for the run. A module's own code and tools count too.
+
+        None without a reply, and where one came in a batch.
+        """
+        if not log.exchanges or any(e.reply.batched for e in log.exchanges):
             return None
         if not self._own:
             asked_s = steps_s((e.step, e.reply.latency_s, e.request.model.local) for e in log.exchanges)

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from offramp.errors import JobError
 from offramp.store.engine import Store
 from offramp.store.owners import Owner, current_owner, owner_alive
-from offramp.store.tables import budgets, reservations
+from offramp.store.tables import batch_lines, budgets, reservations
 
 NANO = 10**9
 MOST_SURPLUS = 10.0
@@ -266,8 +266,10 @@ class Budget:
         Returns:
             USD newly assumed spent.
         """
+        out = sa.select(batch_lines.c.reservation)  # of batches, which outlive the process that asked for them
+        select = sa.select(reservations).where(reservations.c.budget == self._id, reservations.c.id.not_in(out))
         with self._store.reading() as conn:
-            rows = conn.execute(sa.select(reservations).where(reservations.c.budget == self._id)).all()
+            rows = conn.execute(select).all()
         dead = [r for r in rows if now() - r.created_at > LONGEST_S or not alive(_owner(r))]
         total = 0
         for row in dead:

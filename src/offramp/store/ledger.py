@@ -19,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from offramp.records import STANDARD_TIERS, CallReply, Price, Purpose, Usage
+from offramp.records import BATCH, STANDARD_TIERS, CallReply, Price, Purpose, Usage
 from offramp.store.engine import Store
 from offramp.store.long_texts import MOST_CHARS, cut_texts
 from offramp.store.tables import calls, json_text
@@ -123,6 +123,7 @@ _KEPT_ANSWER = (
     calls.c.reply_text.is_not(None),
     sa.type_coerce(calls.c.reply_text, sa.Text).not_like('{"cut":%'),
 )
+_NOT_BATCHED = sa.or_(calls.c.service_tier.is_(None), calls.c.service_tier != BATCH)
 _BILLED_REFUSAL = (
     calls.c.status == CallStatus.REFUSED,
     sa.or_(calls.c.input_tokens > 0, calls.c.cached_input_tokens > 0, calls.c.output_tokens > 0),
@@ -130,15 +131,22 @@ _BILLED_REFUSAL = (
 
 
 class Ledger:
-    """The ledger as one study writes it; reading spans every study of the storage."""
+    """The ledger as one study writes it; reading spans every study of the storage.
 
-    def __init__(self, store: Store, study: str, store_text: bool = True, most_chars: int = MOST_CHARS) -> None:
+    Args:
+        timed: whether answers are needed with their latency: then those of batches, which have none, are not reused.
+    """
+
+    def __init__(
+        self, store: Store, study: str, store_text: bool = True, most_chars: int = MOST_CHARS, *, timed: bool = False
+    ) -> None:
         self._store, self.study, self._store_text, self._most_chars = store, study, store_text, most_chars
+        self._kept = (*_KEPT_ANSWER, _NOT_BATCHED) if timed else _KEPT_ANSWER
         self._said = False
 
     def find(self, request_hash: str) -> CallReply | None:
         """The earliest answer to this request that is stored as a whole, from any study; None where there is none."""
-        row = self._first(request_hash, *_KEPT_ANSWER)
+        row = self._first(request_hash, *self._kept)
         return None if row is None else _reply(row)
 
     def find_refusal(self, request_hash: str) -> CallAttempt | None:
@@ -150,7 +158,7 @@ class Ledger:
         self, conn: sa.Connection, hashes: Sequence[str]
     ) -> list[Callable[[], CallReply | CallAttempt | None]]:
         """For `Groups`: for each request the answer as `find`, else the refusal as `find_refusal`, else None."""
-        known = sa.or_(sa.and_(*_KEPT_ANSWER), sa.and_(*_BILLED_REFUSAL))
+        known = sa.or_(sa.and_(*self._kept), sa.and_(*_BILLED_REFUSAL))
         select = sa.select(calls).where(calls.c.request_hash.in_(set(hashes)), known).order_by(calls.c.id)
         found: dict[str, Any] = {}
         for row in conn.execute(select):
@@ -240,7 +248,9 @@ class Ledger:
             for row in conn.execute(sa.select(*columns).where(c.study == self.study)):
                 price = prices.get(row.model)
                 served = None if price is None or row.service_tier is None else price.for_tier(row.service_tier)
-                if served is not None:
+                if price is not None and row.service_tier == BATCH:
+                    price = price.batched
+                elif served is not None:
                     price = served
                 elif price is not None and row.request_json is None and price.tiers:
                     price = None
@@ -248,6 +258,13 @@ class Ledger:
                     price = price.for_request((row.request_json or {}).get("params", {}))
                 costs[row.model, Purpose(row.purpose)].append(_cost(price, _usage(row)))
         return _priced_totals({key: _sum(found) for key, found in costs.items()})
+
+    def has_batches(self) -> bool:
+        """Whether some request of this study was answered in a batch."""
+        c = calls.c
+        select = sa.select(sa.literal(1)).where(c.study == self.study, c.service_tier == BATCH).limit(1)
+        with self._store.reading() as conn:
+            return conn.execute(select).first() is not None
 
     def other_tiers(self) -> bool:
         """Whether some request of this study was served at another tier than the standard one."""

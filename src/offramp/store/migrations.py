@@ -67,6 +67,7 @@ _SINCE_11: Mapping[str, Mapping[str, str]] = {
 _SINCE: Mapping[int, Sequence[Mapping[str, Mapping[str, str]]]] = {
     5: (_SINCE_5, _SINCE_6, _SINCE_8, _SINCE_11), 6: (_SINCE_6, _SINCE_8, _SINCE_11), 7: (_SINCE_8, _SINCE_11),
     8: (_SINCE_8, _SINCE_11), 9: (_SINCE_11,), 10: (_SINCE_11,), 11: (_SINCE_11,),
+    12: (),
 }  # fmt: skip
 """What each version lacks that can be read without a change to its file."""
 
@@ -83,7 +84,7 @@ def views_of(version: int) -> tuple[str, ...] | None:
         f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(f'NULL AS {name}' for name in columns)} FROM main.{table}"
         for table, columns in lacking.items()
     )
-    added = {tables.header_notices: 8, tables.tool_results: 10, tables.waves: 11}
+    added = {tables.header_notices: 8, tables.tool_results: 10, tables.waves: 11, tables.batch_lines: 13}
     new = [table for table, number in added.items() if version < number]
     empty = (
         f"CREATE TEMP VIEW {table.name} AS SELECT {', '.join(f'NULL AS {c.name}' for c in table.c)} WHERE 0"
@@ -127,6 +128,11 @@ def _v12(conn: sa.Connection) -> None:
     _add_columns(conn, _SINCE_11)
 
 
+def _v13(conn: sa.Connection) -> None:
+    """Which requests are out in a batch."""
+    tables.batch_lines.create(conn, checkfirst=True)
+
+
 def _add_columns(conn: sa.Connection, lacking: Mapping[str, Mapping[str, str]]) -> None:
     for table, columns in lacking.items():
         for name, kind in columns.items():
@@ -139,7 +145,21 @@ def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
         conn.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {name} {kind}"))
 
 
-MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (_v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9, _v10, _v11, _v12)
+MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (
+    _v1,
+    _v2,
+    _v3,
+    _v4,
+    _v5,
+    _v6,
+    _v7,
+    _v8,
+    _v9,
+    _v10,
+    _v11,
+    _v12,
+    _v13,
+)
 LATEST = len(MIGRATIONS)
 
 

@@ -325,3 +325,16 @@ waves = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("content", JsonText, nullable=False),
 )
+
+batch_lines = sa.Table(
+    "offramp_batch_lines",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("batch", sa.String(32), nullable=False),
+    sa.Column("study", sa.String(255), nullable=False),
+    sa.Column("request_hash", sa.String(64), nullable=False),
+    sa.Column("reservation", sa.String(32), nullable=False),
+    sa.Column("asked_nano", sa.BigInteger, nullable=False),
+    sa.Column("remote", PlainText),
+    sa.Column("written_at", sa.Double, nullable=False),
+)

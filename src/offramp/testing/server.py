@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
+from offramp.testing.batches import ScriptedBatches
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerReply:
@@ -71,12 +73,14 @@ class ScriptedServer:
 
     Args:
         script: what to do with each request, or a sequence of replies whose last one repeats.
+        batches: the server's batch interface, whose lines are answered by the script too; None for none.
 
     Attributes:
         requests: what came in, in order.
     """
 
-    def __init__(self, script: Script | Iterable[ServerReply]) -> None:
+    def __init__(self, script: Script | Iterable[ServerReply], batches: ScriptedBatches | None = None) -> None:
+        self.batches = batches
         self._script = script if callable(script) else _in_order(list(script))
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -103,6 +107,11 @@ class ScriptedServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def line(self, asked: dict[str, Any]) -> tuple[int, bytes]:
+        """Status and body for one line of a batch."""
+        reply = self._script(dict(asked))
+        return reply.status, _payload(reply, asked)
 
     def reply(self, request: ServerRequest) -> ServerReply:
         """Log the request, ask the script, and wait as it says."""
@@ -139,9 +148,20 @@ def _handler(owner: ScriptedServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
+            if owner.batches is not None:
+                found = owner.batches.reply(self.command, self.path, headers, raw, owner.line)
+                if found is not None:
+                    self._send(*found, {})
+                    return
+            if self.command == "GET":
+                self._send(404, b'{"error": {"message": "not found"}}', {})
+                return
             asked = json.loads(raw)
             reply = owner.reply(ServerRequest(path=self.path, headers=headers, body=asked))
             if reply.reset:
@@ -150,9 +170,11 @@ def _handler(owner: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                 self._answer(reply, asked)
 
         def _answer(self, reply: ServerReply, asked: Mapping[str, Any]) -> None:
-            payload = _payload(reply, asked)
-            self.send_response(reply.status)
-            for name, value in {"Content-Type": "application/json", **reply.headers}.items():
+            self._send(reply.status, _payload(reply, asked), reply.headers)
+
+        def _send(self, status: int, payload: bytes, headers: Mapping[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()

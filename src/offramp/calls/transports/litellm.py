@@ -10,9 +10,11 @@ or the client would send the key of the provider whose dialect it speaks.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -30,7 +32,7 @@ from offramp.calls.failures import (
 from offramp.calls.retries import retry_after_s
 from offramp.calls.transports.headers import notice_in
 from offramp.calls.transports.replies import failure_for, read_reply, token_usage, upstream_failure
-from offramp.calls.transports.wire import Wire, watching
+from offramp.calls.transports.wire import Rendered, Wire, provider_of, watching
 from offramp.media import expanded
 from offramp.models.capabilities import allowed_openai_params
 from offramp.records import CallReply, CallRequest, Model
@@ -53,6 +55,8 @@ _NEVER_CONNECTED = frozenset(
     | {"ConnectionRefusedError", "gaierror"}
 )
 _LONGEST_BODY = 500
+BATCHED = frozenset({"openai", "anthropic", "azure"})
+"""Providers whose batch interface is known here, as LiteLLM calls them."""
 _PLACEHOLDER = "no-key-needed"
 
 
@@ -76,12 +80,7 @@ class LiteLLMTransport:
 
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
         """One request; `attempt` changes nothing here."""
-        if refused := sorted(_NOT_PARAMS & set(request.params)):
-            raise InvalidRequest(f"not parameters of a request, or not for a space file to set: {', '.join(refused)}")
-        key = None if request.model.api_base is None else _PLACEHOLDER
-        if (variable := request.model.api_key_env) is not None and not (key := os.environ.get(variable)):
-            raise Unauthorized(f"{request.model.name}: the environment variable {variable} is not set")
-        _litellm()
+        key = _key(request)
         kind = self._wire.kind(request, key)
         if kind is None or key is None:
             return await self._through_litellm(request, key, None)
@@ -92,6 +91,64 @@ class LiteLLMTransport:
             reply = await self._through_litellm(request, key, self._wire.client(kind, key, request.model.api_base))
         self._wire.learn(kind, watch, messages, reply)
         return reply
+
+    async def render(self, request: CallRequest) -> Rendered:
+        """A request as it would be sent; nothing is sent.
+
+        Raises:
+            CallError: LiteLLM does not write it.
+        """
+        key, provider = _key(request), self.batch_provider(request.model)
+        if key is None or provider is None:
+            raise Unauthorized(f"{request.model.name}: a batch needs a key; name its variable in `api_key_env`")
+        kind, messages = self._wire.kind(request, key), [expanded(message) for message in request.messages]
+        if kind is not None and self._wire.known(kind):
+            return self._wire.rendered(kind, messages)
+        reply: CallReply | None = None
+        with watching() as watch:
+            try:
+                client = self._wire.stub(provider, key, request.model.api_base)
+                reply = await self._through_litellm(request, key, client, took_s=0.0)
+            except CallError:  # of reading the stub's answer, which matters to nobody
+                if not watch.sent:
+                    raise
+        if kind is not None and reply is not None:
+            self._wire.learn(kind, watch, messages, reply)
+        if not watch.sent:
+            raise InvalidRequest(f"{request.model.name}: LiteLLM writes no request that a batch could have")
+        sent = watch.sent[0]
+        return Rendered(str(sent.url), sent.request_headers, json.loads(sent.body))
+
+    async def read(self, request: CallRequest, status: int, content: bytes) -> CallReply:
+        """The reply in an answer that came in a batch. Raises what the same answer to a single request would."""
+        key, provider = _key(request), self.batch_provider(request.model)
+        assert key is not None and provider is not None  # it was rendered
+        if status == 200 and (reply := self._wire.plain_answer(provider, content)) is not None:
+            return reply
+        response = httpx.Response(status, headers={"content-type": "application/json"}, content=content)
+        client = self._wire.playing_back(provider, key, request.model.api_base, response)
+        return await self._through_litellm(request, key, client, took_s=0.0)
+
+    async def fetch(self, method: str, url: str, headers: Mapping[str, str], **content: Any) -> httpx.Response:
+        """What a server says to a request beside those for answers. It follows no redirect: a key stays where it is.
+
+        Raises:
+            InfrastructureError: it says nothing.
+        """
+        options: dict[str, Any] = {"headers": dict(headers), "timeout": self._timeout_s, "follow_redirects": False}
+        began = time.perf_counter()
+        try:
+            response = await self._wire.http.request(method, url, **options, **content)
+            await response.aread()
+        except Exception as error:  # noqa: BLE001 (raised as what it is)
+            raise _failure(error, time.perf_counter() - began) from None
+        return response
+
+    def batch_provider(self, model: Model) -> str | None:
+        """Whose batch interface a model has, as LiteLLM calls it; None where it has none that is known here."""
+        _litellm()
+        provider = provider_of(model.route, model.api_base)
+        return provider if provider in BATCHED else None
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
@@ -114,7 +171,7 @@ class LiteLLMTransport:
             reply, outcome, latency_s = None, error, time.perf_counter() - began
         if reply is not None:
             return reply
-        client = self._wire.playing_back(kind, key, request.model.api_base, outcome)
+        client = self._wire.playing_back(str(kind[0]), key, request.model.api_base, outcome)
         return await self._through_litellm(request, key, client, took_s=latency_s)
 
     async def _through_litellm(
@@ -151,6 +208,17 @@ class LiteLLMTransport:
         if key is not None:
             arguments["api_key"] = key
         return arguments
+
+
+def _key(request: CallRequest) -> str | None:
+    """The key that a request is sent with; None for one that LiteLLM looks for. Raises where it cannot be sent."""
+    if refused := sorted(_NOT_PARAMS & set(request.params)):
+        raise InvalidRequest(f"not parameters of a request, or not for a space file to set: {', '.join(refused)}")
+    key = None if request.model.api_base is None else _PLACEHOLDER
+    if (variable := request.model.api_key_env) is not None and not (key := os.environ.get(variable)):
+        raise Unauthorized(f"{request.model.name}: the environment variable {variable} is not set")
+    _litellm()
+    return key
 
 
 @cache

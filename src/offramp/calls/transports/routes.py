@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
 from offramp.calls.failures import ModelNotFound
 from offramp.calls.transports.litellm import LiteLLMTransport
 from offramp.calls.transports.local import LocalServers, LocalTransport
+from offramp.calls.transports.wire import Rendered
 from offramp.records import CallReply, CallRequest, Model
 
 
@@ -22,6 +28,22 @@ class RouteTransport:
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
         """Send by route."""
         return await self._for(request.model).send(request, attempt)
+
+    def batch_provider(self, model: Model) -> str | None:
+        """Whose batch interface a model has; None where it has none."""
+        return None if model.local else self._remote.batch_provider(model)
+
+    async def render(self, request: CallRequest) -> Rendered:
+        """A request as it would be sent."""
+        return await self._remote.render(request)
+
+    async def read(self, request: CallRequest, status: int, content: bytes) -> CallReply:
+        """The reply in an answer that came in a batch."""
+        return await self._remote.read(request, status, content)
+
+    async def fetch(self, method: str, url: str, headers: Mapping[str, str], **content: Any) -> httpx.Response:
+        """One request beside those for answers."""
+        return await self._remote.fetch(method, url, headers, **content)
 
     async def aclose(self) -> None:
         """Close connections."""

@@ -48,6 +48,15 @@ class Sent:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A request as LiteLLM would send it, with the keys in its headers."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
 @dataclass(slots=True)
 class Watch:
     """What went over a watched client for one request, in order."""
@@ -108,15 +117,34 @@ class Wire:
 
     def client(self, kind: tuple[object, ...], key: str, api_base: str | None) -> Any:
         """A client for LiteLLM, over the connections of this event loop; `watching` sees what goes over it."""
-        handler = self._handler()
-        return handler if kind[0] != "openai" else _openai_client(key, api_base, self._timeout_s, handler.client)
+        return self._client(str(kind[0]), key, api_base, self._handler())
 
-    def playing_back(
-        self, kind: tuple[object, ...], key: str, api_base: str | None, outcome: httpx.Response | Exception
-    ) -> Any:
+    def playing_back(self, provider: str, key: str, api_base: str | None, outcome: httpx.Response | Exception) -> Any:
         """A client for LiteLLM that sends nothing: a request over it gets `outcome`, which has arrived already."""
-        handler = _http_handler(transport=_arrived(outcome))
-        return handler if kind[0] != "openai" else _openai_client(key, api_base, self._timeout_s, handler.client)
+        return self._client(provider, key, api_base, _http_handler(transport=_arrived(outcome)))
+
+    def rendered(self, kind: tuple[object, ...], messages: Sequence[Mapping[str, Any]]) -> Rendered:
+        """A request of a known kind, as `send` would send it."""
+        found = self._kinds[kind]
+        assert found is not None
+        return Rendered(str(found.url), found.headers, {**(found.dialect.fields(messages) or {}), **_rest(found)})
+
+    def stub(self, provider: str, key: str, api_base: str | None) -> Any:
+        """A client for LiteLLM that sends nothing and answers a word, so that `watching` sees what it would send."""
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, json=_STUBS[provider]))
+        handler = _http_handler(transport=transport, event_hooks={"response": [_seen]})
+        return self._client(provider, key, api_base, handler)
+
+    def plain_answer(self, provider: str, content: bytes) -> CallReply | None:
+        """The reply in the body of a plain answer; None for any other."""
+        headers = {"content-type": "application/json"}
+        return None if provider not in DIALECTS else _plain_answer(DIALECTS[provider], 200, headers, content, 0.0)
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """LiteLLM's client of this event loop: the same proxies, certificates and limits."""
+        client: httpx.AsyncClient = self._handler().client
+        return client
 
     async def send(
         self, kind: tuple[object, ...], messages: Sequence[Mapping[str, Any]]
@@ -178,11 +206,16 @@ class Wire:
         if handler is not None:
             await handler.client.aclose()
 
+    def _client(self, provider: str, key: str, api_base: str | None, handler: Any) -> Any:
+        if provider == "azure":
+            return _azure_client(key, api_base, handler.client)
+        return handler if provider != "openai" else _openai_client(key, api_base, self._timeout_s, handler.client)
+
     def _dialect(self, model: Model) -> str | None:
         asked = (model.route, model.api_base)
         if asked not in self._dialects:
             elsewhere = any(os.environ.get(name) for name in _ELSEWHERE)
-            provider = None if elsewhere else _provider(*asked)
+            provider = None if elsewhere else provider_of(*asked)
             self._dialects[asked] = provider if provider in DIALECTS else None
         return self._dialects[asked]
 
@@ -243,6 +276,12 @@ def _learned(dialect: Dialect, watch: Watch, messages: Sequence[Mapping[str, Any
     return _Kind(dialect, sent.url, sent.request_headers, b"," + rest[1:] if body else b"}")
 
 
+def _rest(kind: _Kind) -> dict[str, Any]:
+    """The parts of the body that do not come of the messages."""
+    found: dict[str, Any] = json.loads(b"{" + kind.rest[1:]) if kind.rest != b"}" else {}
+    return found
+
+
 def _plain_answer(
     dialect: Dialect, status: int, headers: Mapping[str, str], content: bytes, latency_s: float
 ) -> CallReply | None:
@@ -278,7 +317,7 @@ def _shape_of_part(part: Any) -> object:
 
 
 @cache
-def _provider(route: str, api_base: str | None) -> str | None:
+def provider_of(route: str, api_base: str | None) -> str | None:
     """LiteLLM's name of who serves a route; None where it knows none, or is set up to send it elsewhere."""
     import litellm
 
@@ -300,3 +339,30 @@ def _openai_client(key: str, api_base: str | None, timeout_s: float | None, http
     from litellm.llms.openai.openai import AsyncOpenAI
 
     return AsyncOpenAI(api_key=key, base_url=api_base, http_client=http, timeout=timeout_s, max_retries=0)
+
+
+def _azure_client(key: str, api_base: str | None, http: Any) -> Any:
+    import litellm
+    from litellm.llms.azure.azure import AsyncAzureOpenAI
+
+    version = os.environ.get("AZURE_API_VERSION") or litellm.AZURE_DEFAULT_API_VERSION
+    endpoint = api_base or os.environ.get("AZURE_API_BASE", "")
+    return AsyncAzureOpenAI(
+        api_key=key, azure_endpoint=endpoint, api_version=version, http_client=http, max_retries=0
+    )  # fmt: skip
+
+
+_USED = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+_SAID = {"index": 0, "message": {"role": "assistant", "content": "-"}, "finish_reason": "stop"}
+_COMPLETION = {
+    "id": "-", "object": "chat.completion", "created": 0, "model": "-", "choices": [_SAID], "usage": _USED
+}  # fmt: skip
+_STUBS: Mapping[str, Any] = {
+    "openai": _COMPLETION,
+    "azure": _COMPLETION,
+    "anthropic": {
+        "id": "-", "type": "message", "role": "assistant", "model": "-", "content": [{"type": "text", "text": "-"}],
+        "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1},
+    },
+}  # fmt: skip
+"""The answer of `stub`, by provider."""

@@ -59,6 +59,8 @@ def _needs_each_call(ledger: Ledger, rows: StudyRows) -> bool:
     tiers = any(price.tier_names for price in prices.values())
     if tiers and ('"service_tier"' in rows.study.space_json or ledger.other_tiers()):
         return True
+    if ledger.has_batches():
+        return True
     if not any(price.steps for price in prices.values()):
         return False
     longest = ledger.longest_prompts()

@@ -1,0 +1,1 @@
+"""Requests of a search in batches, at the prices of the batch interfaces."""
