@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
+from offramp.calls.batches.collector import directly
 from offramp.calls.failures import InfrastructureError, RequestRejected
 from offramp.errors import JobError, OfframpError
 from offramp.evaluate.demos import bootstrap, without_demos
@@ -282,12 +283,13 @@ class Evaluator:
         train = self._task.splits.train
         if candidate.demo_kind is DemoKind.BOOTSTRAPPED:
             teacher = without_demos(candidate)
-            return await bootstrap(
-                self._make(teacher, self._labelled(teacher)),
-                count=candidate.demo_count, seed=candidate.demo_seed, train=train,
-                min_score=self._settings.bootstrap_min_score, judge=self._graded_demo,
-                concurrency=self._settings.concurrency, check=self._check, within=self._within,
-            )  # fmt: skip
+            with directly():
+                return await bootstrap(
+                    self._make(teacher, self._labelled(teacher)),
+                    count=candidate.demo_count, seed=candidate.demo_seed, train=train,
+                    min_score=self._settings.bootstrap_min_score, judge=self._graded_demo,
+                    concurrency=self._settings.concurrency, check=self._check, within=self._within,
+                )  # fmt: skip
         return self._labelled(candidate)
 
     def _labelled(self, candidate: Candidate) -> Demos:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from offramp.errors import DatasetError, ModelError, SpaceError, problem
+from offramp.job.batching import check_batch
 from offramp.job.check_here import leaving
 from offramp.job.check_metrics import try_checks, try_metrics
 from offramp.job.check_module import (
@@ -52,6 +53,7 @@ def check_job(job: ResolvedJob, *, stored: bool = False) -> None:
         _check_race(job)
         _check_ids(job)
         check_tiers(job)
+        check_batch(job)
         check_values(job, list(judging_parts(job.space.metric)), leaving=leaving(job))
 
 

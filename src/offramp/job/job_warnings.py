@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from offramp.errors import UsageError
+from offramp.job.batching import batch_warnings
 from offramp.job.check_values import proposer_params
 from offramp.job.declared import judging_parts
 from offramp.job.effects import without_effect
@@ -32,6 +33,7 @@ def job_warnings(job: ResolvedJob) -> list[str]:
         *_own_temperature(job),
         *_judges_without_temperature(job),
         *_proposer_without(job),
+        *batch_warnings(job),
     ]
     return [*told, *warnings_of(job.task, job.loaded.where("dataset"))]
 

@@ -25,6 +25,7 @@ from offramp.errors import JobError
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.evaluate.results import StudyResults
 from offramp.evaluate.tool_results import StudyToolResults
+from offramp.job.batching import needs_latency
 from offramp.job.clock import STOP, Clock, Interrupted
 from offramp.job.judges import naming_judges
 from offramp.job.resolved import ResolvedJob
@@ -112,6 +113,7 @@ async def open_session(
     concurrency: int = 1, in_flight: int | None = None, seed: int = 0, lease: bool = True,
     store_text: bool | None = None, models: Mapping[str, Model] | None = None,
     on_attempt: Callable[[CallAttempt], None] | None = None, transport: Transport | None = None,
+    batch: bool | None = None,
 ) -> AsyncIterator[Session]:  # fmt: skip
     """Opens what runs candidates of a job. To be entered on the event loop that they run on.
 
@@ -126,6 +128,8 @@ async def open_session(
         models: models beside those of the job, by name.
         on_attempt: called with the record of each attempt, once it is in the ledger.
         transport: what sends requests; LiteLLM and llama.cpp by route for None.
+        batch: whether requests of programs and judges go into batches; False only waits for those that are out, None
+            knows of none.
 
     Raises:
         JobError: another process works on the study.
@@ -148,7 +152,8 @@ async def open_session(
             sender = open_caller(
                 store=store, study=study, store_text=text, budget=budget, concurrency=in_flight or concurrency,
                 calls=job.space.calls, servers=servers, rng=random.Random(seed), transport=transport,
-                on_attempt=on_attempt, sleep=clock.timing.sleep, clock=clock.timing.now,
+                on_attempt=on_attempt, sleep=clock.timing.sleep, clock=clock.timing.now, batch=batch,
+                timed=needs_latency(job.space), check=clock.check,
             )  # fmt: skip
             stack.push_async_callback(sender.aclose)
         results = StudyResults(store, study, store_text=text, most_chars=job.space.calls.stored_answer_chars)

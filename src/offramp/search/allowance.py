@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from offramp.job.batching import paid_share
 from offramp.job.clock import Clock
 from offramp.records import Candidate, Purpose, Result, ResultState
 from offramp.search.holdout_reserve import HoldoutReserve
@@ -86,7 +87,7 @@ class SearchAllowance:
             answers = result.calls + result.cached_calls
             asked = result.calls / answers if answers else 0.0
             self._calls += result.calls + (judging.judges if asked else 0)
-            self._usd += asked * ((result.cost_usd or 0.0) + judging.usd)
+            self._usd += asked * (paid_share(self.state.job, candidate.model) * (result.cost_usd or 0.0) + judging.usd)
 
     def observed(self, cells: int) -> None:
         """So many cells more have come back."""
@@ -135,7 +136,8 @@ class SearchAllowance:
             return True
         allowance, unit = self(), float(self._usd_each(0.0)[index])
         lacks = len(self.race.order) - int(self.race.cells.count[index])
-        return allowance.unit is None or self.reserve.beyond_usd(unit) + lacks * unit <= (allowance.left or 0.0)
+        directly = unit / paid_share(self.state.job, self.candidates[index].model)
+        return allowance.unit is None or self.reserve.beyond_usd(directly) + lacks * unit <= (allowance.left or 0.0)
 
     def _answers_each(self) -> float:
         return max(float(self.state.job.predictors), self._all.answers / self._all.n if self._all.n else 0.0)
@@ -143,7 +145,8 @@ class SearchAllowance:
     def _usd_each(self, judging_usd: float) -> Floats:
         """Shape (n,): USD of a cell of each candidate, its judge included."""
         overall = self._all.usd / self._all.priced if self._all.priced else 0.0
-        return np.array([self._usd_of(candidate, overall) + judging_usd for candidate in self.candidates])
+        shares = {name: paid_share(self.state.job, name) for name in {c.model for c in self.candidates}}
+        return np.array([shares[c.model] * self._usd_of(c, overall) + judging_usd for c in self.candidates])
 
     def _usd_of(self, candidate: Candidate, overall: float) -> float:
         own, model = self._by_candidate.get(candidate.id), self._by_model.get(candidate.model)

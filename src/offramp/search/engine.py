@@ -16,6 +16,7 @@ from functools import partial
 from offramp.calls.transports import Transport
 from offramp.errors import JobError, OfframpError
 from offramp.ids import derived_seed
+from offramp.job.batching import runs_at_once
 from offramp.job.clock import Clock, Interrupted, Timing
 from offramp.job.loaded import study_row
 from offramp.job.resolved import ResolvedJob
@@ -68,7 +69,8 @@ class Job:
         record = self._studies.create_or_get(study_row(self._job, options.seed))
         async with open_session(
             self._job, store=self._store, study=self.name, clock=self.clock,
-            caps=Caps(budget=self.name, usd=options.usd, calls=options.calls), concurrency=options.concurrency,
+            caps=Caps(budget=self.name, usd=options.usd, calls=options.calls), in_flight=options.concurrency,
+            concurrency=runs_at_once(self._job, options.concurrency), batch=self._job.space.calls.batch,
             seed=derived_seed(options.seed, "retries"), on_attempt=on_attempt, transport=self._transport,
         ) as session:  # fmt: skip
             try:
@@ -87,6 +89,7 @@ class Job:
                 if error is None or is_cap(error):
                     try:
                         reserve.release()
+                        session.caller.ask_directly()
                         await HoldoutEvaluation(session=session, state=state, reserve=reserve, reporter=reporter).run()
                     except OfframpError as late:
                         if error is None or not is_cap(late):

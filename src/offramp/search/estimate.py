@@ -6,18 +6,19 @@ and the inputs; what the storage knows of a model (seconds and output tokens of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from statistics import fmean
 from typing import Any
 
 from offramp.calls.estimate import input_tokens
+from offramp.job.batching import as_billed, at_batch_price
 from offramp.job.job_warnings import job_warnings
 from offramp.job.reserving import unlimited_in_words
 from offramp.job.resolved import ResolvedJob
 from offramp.models.table import load_table
-from offramp.records import Candidate, DemoKind, Model, Usage
+from offramp.records import CallRequest, Candidate, DemoKind, Model, Usage
 from offramp.search.judging import judge_requests
 from offramp.search.outcome import Options
 from offramp.search.proposals.rounds import proposer_effort
@@ -34,6 +35,9 @@ from offramp.study.wording import counted, money
 BYTES_PER_TOKEN = 4
 GUESSED_OUTPUT_TOKENS = 60
 GUESSED_LATENCY_S = {True: 0.3, False: 1.5}  # local, remote
+BATCHES_TOLD = (
+    "; the search at the price of batches, each of which may take up to 24 hours, which the minutes leave out"
+)
 PROMPT_BYTES = 1500  # what the proposers' own prompts come to
 WRITING = 10  # an instruction takes so many times as long as an answer
 
@@ -175,13 +179,16 @@ def estimate(
     grading = _total(
         [_request(judge.model, judge.params, input_tokens(judge) / 2, past) for judge in judges]
     )  # a judge's prompt is bounded by twice its tokens
-    run = own.plus(grading)
+    run, batched = own.plus(grading), 0.0
+    if job.space.calls.batch:
+        batched = trials * len(job.task.splits.search) / _examples(job, trials)
+        run = _partly_batched(run, batched, _batched_run(job, trials, judges, past))
     writing = _writing(job, past)
     side_by_side = 1 if all(m.local for m in job.models.values()) else options.concurrency
     share = 1.0 if options.calls is None else min(1.0, options.calls / needed)
     if options.trials == MOST_TRIALS:
         share = min(share, *_affordable(run, examples, side_by_side, options))
-    seconds = run.seconds * share * examples / side_by_side
+    seconds = run.seconds * share * examples * (1 - batched) / side_by_side
     found = Estimate(
         candidates=trials,
         calls=int(share * calls),
@@ -189,12 +196,27 @@ def estimate(
         proposer_calls=proposer_calls,
         cost_usd=run.times(share * examples + proposing.observed).plus(writing.times(proposing.written)).usd,
         minutes=(seconds + run.seconds * proposing.observed + writing.seconds * proposing.written) / 60,
-        basis=f"{_basis(past)}{_forms_told(job)}",
+        basis=f"{_basis(past)}{_forms_told(job)}{BATCHES_TOLD if batched else ''}",
         reused=reused,
         started_from=None if warm is None else _start_in_words(warm),
         front_calls=round(len(job.task.splits.holdout) * own.calls) if job.space.verify.front else 0,
     )
     return replace(found, caps=_reached(found, needed, options), plan=_plan(job, int(share * examples), share < 1.0))
+
+
+def _batched_run(
+    job: ResolvedJob, trials: int, judges: Sequence[CallRequest], past: Mapping[str, TypicalCall]
+) -> Taken:
+    """A run and its grading, all of it at the prices of batches."""
+    graded = (_request(at_batch_price(j.model), j.params, input_tokens(j) / 2, past) for j in judges)
+    return _mean_run(replace(job, models=as_billed(job)), trials, past).plus(_total(graded))
+
+
+def _partly_batched(direct: Taken, share: float, batched: Taken) -> Taken:
+    """A run of which such a share is paid at the price of batches."""
+    known = direct.usd is not None and batched.usd is not None
+    usd = (1 - share) * (direct.usd or 0.0) + share * (batched.usd or 0.0) if known else None
+    return replace(direct, usd=usd)
 
 
 def _basis(past: Mapping[str, TypicalCall]) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from offramp.calls.failures import ModelNotFound
 from offramp.errors import OfframpError
 from offramp.ids import derived_seed
+from offramp.job.batching import runs_at_once, usual_wave
 from offramp.job.session import Session
 from offramp.program.sent import Sent
 from offramp.records import Candidate, Evaluation, Example, Objective, Result, ResultState, Split
@@ -106,7 +107,8 @@ class LiveRace:
             options=self.options, state=state, reserve=self.reserve, effort=self.effort, clock=self.session.clock,
             race=self.race, candidates=self.pool.candidates,
         )  # fmt: skip
-        wave = job.space.search.wave or max(LEAST_WAVE, 2 * self.options.concurrency)
+        usual = usual_wave(job, self.options.calls) or max(LEAST_WAVE, 2 * self.options.concurrency)
+        wave = job.space.search.wave or usual
         self.planner = Planner(
             race=self.race,
             allowance=self.allowance,
@@ -120,7 +122,7 @@ class LiveRace:
         self._stored = deque(state.waves)
         self._in_waves = frozenset(index for row in state.waves for index, _ in row.cells)
         self._scheduler = Scheduler(
-            self.session.evaluator, concurrency=self.options.concurrency,
+            self.session.evaluator, concurrency=runs_at_once(job, self.options.concurrency),
             max_failed_share=job.space.calls.max_failed_share, usual=len(self._examples),
             on_result=self._on_result, on_missing=self._missing,
         )  # fmt: skip

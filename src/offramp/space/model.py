@@ -833,6 +833,11 @@ class CallsPart(_Part):
     timeout_s: Positive = Field(60.0, description="For one attempt, in seconds.")
     deadline_s: Positive = Field(300.0, description="For all attempts of one request together, in seconds.")
     attempts: Whole = Field(5, ge=1, le=20, description="Attempts of one request, the first included.")
+    batch: bool = Field(
+        False,
+        description="Whether the search goes to the batch interfaces of OpenAI, Azure OpenAI and Anthropic, at half "
+        "the price and within 24 hours. The holdout and timed runs are asked directly.",
+    )
     max_failed_share: float = Field(0.2, gt=0, le=1, description="The job stops when a larger share of requests fails.")
     stored_answer_chars: Whole = Field(
         262_144,

@@ -146,20 +146,8 @@ def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
 
 
 MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (
-    _v1,
-    _v2,
-    _v3,
-    _v4,
-    _v5,
-    _v6,
-    _v7,
-    _v8,
-    _v9,
-    _v10,
-    _v11,
-    _v12,
-    _v13,
-)
+    _v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9, _v10, _v11, _v12, _v13
+)  # fmt: skip
 LATEST = len(MIGRATIONS)
 
 

@@ -15,6 +15,7 @@ import logging
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -52,6 +53,19 @@ FIRST_S, LONGEST_S, GROWTH = 10.0, 300.0, 1.5
 MOST_FAILED = 10
 """Looks that fail one after another before those who wait get the failure; the batch stays out."""
 _SLICE_S = 1.0
+_directly: ContextVar[bool] = ContextVar("offramp_directly", default=False)
+
+
+@contextmanager
+def directly() -> Iterator[None]:
+    """Within, nothing new goes into a batch: what asks waits for one answer after the other."""
+    token = _directly.set(True)
+    try:
+        yield
+    finally:
+        _directly.reset(token)
+
+
 _TRIES = 5
 
 
@@ -144,7 +158,7 @@ class Collector:
         """Whether this attempt of a request goes into a batch, or is in one already."""
         if request.hash in self._known:
             return request.purpose is not Purpose.PROBE
-        wanted = self.on and number <= ATTEMPTS and request.purpose in PURPOSES
+        wanted = self.on and not _directly.get() and number <= ATTEMPTS and request.purpose in PURPOSES
         return wanted and self._transport.batch_provider(request.model) is not None
 
     @contextmanager
@@ -326,7 +340,7 @@ class Collector:
         asked.future.set_result(landed)
 
     async def _found(self, out: _Out) -> bool:
-        """Whether the provider has a batch that a killed job was submitting; else its requests are gathered anew."""
+        """Whether the provider has a batch that a killed job was submitting; else its requests are gathered again."""
         out.remote = await self._find(out, self._interface(out))
         if out.remote is not None:
             await asyncio.to_thread(self._lines.submitted, out.batch, out.remote)
