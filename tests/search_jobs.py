@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import yaml
 
 from offramp.cli.main import main as run_command_line
+from offramp.ids import derived_seed
 from offramp.job.clock import Timing
 from offramp.records import CallReply, CallRequest, Usage
 from offramp.search import api
@@ -96,6 +97,18 @@ def reply_to(request: CallRequest) -> CallReply:
     text, read, written = answer(request.model.name, request.messages[0]["content"], request.messages[-1]["content"])
     usage = Usage(input_tokens=read, output_tokens=written)
     return CallReply(text=text, finish_reason="stop", usage=usage, latency_s=0.1 + read / 1e4)
+
+
+def sampled_reply(request: CallRequest) -> CallReply:
+    """The landscape where a model samples: above temperature 0 it is right as often as its skill says, each time anew."""
+    if request.params.get("temperature") == 0:
+        return reply_to(request)
+    number, start = int(request.messages[-1]["content"].split()[1]), request.messages[0]["content"]
+    skill = next(n for (name, words), n in SKILL.items() if name == request.model.name and start.startswith(words))
+    draw = derived_seed(7, request.model.name, start[:5], number, request.replicate)
+    text = LABELS[(number if draw % 10 < skill else number + 1) % 3]
+    usage = Usage(input_tokens=100 + draw % 7, output_tokens=3 + draw % 5)
+    return CallReply(text=text, finish_reason="stop", usage=usage, latency_s=0.1 + draw % 100 / 1e3)
 
 
 def server_reply(body: Mapping[str, Any]) -> ServerReply:
@@ -247,9 +260,10 @@ class Straggling:
     """
 
     def __init__(
-        self, order: int, first: Callable[[CallRequest], object] = lambda request: None, *, seconds: bool = False
-    ) -> None:
-        self._random, self._first, self._seconds = random.Random(order), first, seconds
+        self, order: int, first: Callable[[CallRequest], object] = lambda request: None, *, seconds: bool = False,
+        reply: Callable[[CallRequest], CallReply] = reply_to,
+    ) -> None:  # fmt: skip
+        self._random, self._first, self._seconds, self._reply = random.Random(order), first, seconds, reply
         self.sent: list[str] = []
 
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
@@ -258,13 +272,13 @@ class Straggling:
         self._first(request)
         for _ in range(self._random.randrange(60)):
             await asyncio.sleep(0)
-        reply = reply_to(request)
+        reply = self._reply(request)
         return replace(reply, latency_s=self._random.expovariate(1.0)) if self._seconds else reply
 
 
 def job_that_dies(
     space: Path, folder: Path, log: Path, commits: int, out: Path, *, sends: int = 0, ends: int = 0,
-    order: int | None = None, **limits: Any,
+    order: int | None = None, reply: Callable[[CallRequest], CallReply] = reply_to, **limits: Any,
 ) -> None:  # fmt: skip
     """A job whose process is killed at the `commits`-th commit to the database, or while its `sends`-th request is out,
     or as its `ends`-th candidate is about to be kept.
@@ -287,18 +301,18 @@ def job_that_dies(
 
     sa.event.listen(sa.Engine, "commit", count)
     sa.event.listen(sa.Engine, "before_cursor_execute", count_ends)
-    answer = partial(_logged, log, sends)
+    answer = partial(_logged, log, sends, reply)
     transport = FunctionTransport(answer) if order is None else Straggling(order, answer)
     result = run_job(space, folder, transport=transport, timing=Timing(sleep=at_once), **limits)
     out.write_text(json.dumps({**api.result_json(result), "commits": commits - left[0]}))
 
 
-def _logged(log: Path, dies_at: int, request: CallRequest) -> CallReply:
+def _logged(log: Path, dies_at: int, reply: Callable[[CallRequest], CallReply], request: CallRequest) -> CallReply:
     with log.open("a") as file:
         file.write(request.hash + "\n")
     if len(log.read_text().split()) == dies_at:
         os.kill(os.getpid(), signal.SIGKILL)
-    return reply_to(request)
+    return reply(request)
 
 
 def command_line(args: list[str], out: Path) -> None:

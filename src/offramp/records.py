@@ -569,8 +569,31 @@ _FINISH_REASONS: Mapping[Ending, frozenset[str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replicate:
+    """One of several runs of one candidate on one example; its numbers are as those of a `Result` of one run.
+
+    Attributes:
+        number: 0 for the first.
+    """
+
+    number: int
+    state: ResultState
+    score: float
+    cost_usd: float | None
+    others_usd: float | None
+    latency_s: float | None
+    usage: Usage = field(default_factory=Usage)
+    calls: int = 0
+    cached_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One candidate on one example.
+
+    Where the example was run several times (`replicates`), `score`, `cost_usd` and `latency_s` are means of its runs,
+    `usage` the mean in whole tokens, and `calls` and `cached_calls` those of all of them; the rest is of the first run,
+    `state` included, so that a program error may have a score above 0.
 
     Attributes:
         score: value in [0, 1]; 0.0 for a program error; None for an infrastructure error.
@@ -589,6 +612,7 @@ class Result:
         other_model: the model that answered, where it is not the one asked for; None otherwise.
         confidence: how sure the run was of its answer by itself, higher is surer; None where nothing says. Of a form
             that votes the share of the answers that agree, of one that checks 1 or 0, else the mean log probability.
+        replicates: its runs by number, the first included; None where it need not be run more than once.
     """
 
     candidate: str
@@ -608,9 +632,26 @@ class Result:
     other_model: str | None = None
     others_usd: float | None = 0.0
     confidence: float | None = None
+    replicates: tuple[Replicate, ...] | None = None
 
     def __post_init__(self) -> None:
         _scrub(self, "outputs", "reason", "other_model")
+
+    @property
+    def runs(self) -> tuple[Replicate, ...] | tuple[Result]:
+        """Each run by itself."""
+        return self.replicates or (self,)
+
+    @property
+    def first_run(self) -> Result:
+        """The result as it was after its first run."""
+        if self.replicates is None or len(self.replicates) == 1:
+            return self
+        first = self.replicates[0]
+        return replace(
+            self, score=first.score, cost_usd=first.cost_usd, others_usd=first.others_usd, latency_s=first.latency_s,
+            usage=first.usage, calls=first.calls, cached_calls=first.cached_calls, replicates=(first,),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -660,6 +701,9 @@ class Aggregate:
         n_cut, n_filtered, n_refused, n_empty, n_unreadable: of the n runs, by `Ending`; None where no ending is known,
             as for results of earlier versions. `n_cut_reasoning` of the cut ones had written reasoning only.
         n_other_model: runs that another model than the one asked for answered, mostly `other_model`.
+        n_runs: runs of the n examples where some were run several times; None where each was run once.
+        within_variance: of the scores of one example's runs about their mean, over the examples with several; None
+            without any.
         failures: how many of the `n_failed` examples have no score for each reason; without those whose reason is not
             kept. A reason here names no row, so that those of one kind count together.
         examples: ids by each of these reasons, and by `filtered`, `refused` and `too_long` of the n runs: the inputs
@@ -691,6 +735,8 @@ class Aggregate:
     examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     others_usd: float | None = 0.0
     cost_cold_usd: float | None = None
+    n_runs: int | None = None
+    within_variance: float | None = None
 
     def latency_s(self, statistic: str = "p50") -> float | None:
         """Seconds of one run: `mean`, `p50`, `p90` or `p95`."""

@@ -188,6 +188,8 @@ def _holdout_line(found: SplitEvidence | None) -> str:
     if found is None or found.quality is None:
         return "holdout: not evaluated"
     text = f"holdout: quality {found.quality:.3f} ({found.quality_low:.3f} to {found.quality_high:.3f}), n={found.n}"
+    if found.n_runs is not None:
+        text += f" in {found.n_runs} runs"
     if found.n_fault:
         text += f", {unreadable_words(found.n_fault, found.n)}"
     cost = "?" if found.cost_usd is None else f"${found.cost_usd * 1000:.4g}"

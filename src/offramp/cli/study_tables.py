@@ -223,6 +223,8 @@ def _recommendation(report: StudyReport) -> str:
     else:
         seen = f"quality {best.holdout.quality:.3f} on {counted(best.holdout.n, 'example')}"
         text += f"\nHoldout: {seen} the search never saw"
+        if best.holdout.n_runs is not None:
+            text += f", run {best.holdout.n_runs} times in all"
         if best.holdout.n_fault:
             text += f", {unreadable_words(best.holdout.n_fault, best.holdout.n)}"
         if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:

@@ -24,6 +24,7 @@ from offramp.calls.failures import InfrastructureError, RequestRejected
 from offramp.errors import JobError, OfframpError
 from offramp.evaluate.demos import bootstrap, without_demos
 from offramp.evaluate.observe import Observation, observe
+from offramp.evaluate.replicates import is_sampled, lacking, pilot_of, rest_of, with_first, with_replicate
 from offramp.evaluate.results import StudyResults
 from offramp.evaluate.scoring import graded, result_of
 from offramp.program.cascade import Cascade
@@ -56,6 +57,7 @@ class _Batch:
         todo: an iterator, so that each example is taken once.
         most_failed: infrastructure failures after which it is not worth going on.
         results: so far. stop: why the workers have to stop; empty while they need not.
+        again: whether the examples are run again, as often as they lack.
     """
 
     program: Program
@@ -65,6 +67,7 @@ class _Batch:
     on_result: Callable[[Result], None] | None
     results: list[Result] = field(default_factory=list)
     stop: list[BaseException] = field(default_factory=list)
+    again: bool = False
 
 
 class TooManyFailures(JobError):
@@ -80,12 +83,14 @@ class EvaluatorSettings:
         max_failed_share: of the examples of one evaluation; above it (and above 3 failures) the evaluation stops.
         balance_by: column that balanced demos balance; None where the task has no labels.
         bootstrap_min_score: a bootstrapped demo scores at least this much.
+        replicates: runs of an example whose answers are sampled.
     """
 
     concurrency: int = 4
     max_failed_share: float = 0.2
     balance_by: str | None = None
     bootstrap_min_score: float = 1.0
+    replicates: int = 1
 
 
 class Evaluator:
@@ -135,23 +140,39 @@ class Evaluator:
         Raises:
             TooManyFailures, BudgetExceeded, FatalCallError, MetricError: the job cannot go on; what was done is stored.
         """
+        await self._run_all(candidate, examples, split, on_result, again=False)
+        if self._settings.replicates > 1:
+            known = self._results.of(split, candidate.id)
+            await self._run_all(candidate, pilot_of(examples, known), split, on_result, again=True)
+            await self._run_all(candidate, rest_of(examples, known), split, on_result, again=True)
         known = self._results.of(split, candidate.id)
+        return Evaluation(candidate=candidate.id, results=tuple(known[example.id] for example in examples))
+
+    async def _run_all(
+        self, candidate: Candidate, examples: Sequence[Example], split: Split,
+        on_result: Callable[[Result], None] | None, *, again: bool,
+    ) -> None:  # fmt: skip
+        """Runs the examples that lack a run; those that the infrastructure failed once more, at the end of the set."""
         most_failed = max(3.0, self._settings.max_failed_share * len(examples))
-        for _ in range(2):  # infrastructure errors are tried once more at the end of the set
-            todo = [e for e in examples if e.id not in known or known[e.id].state is ResultState.INFRASTRUCTURE_ERROR]
+        for _ in range(2):
+            known = self._results.of(split, candidate.id)
+            todo = [e for e in examples if self._lacks(known.get(e.id), again=again)]
             if not todo:
-                break
+                return
             batch = _Batch(
                 program=await self.program(candidate), split=split, todo=iter(todo), most_failed=most_failed,
-                on_result=on_result,
+                on_result=on_result, again=again,
             )  # fmt: skip
             workers = range(min(self._settings.concurrency, len(todo)))
             ended = await asyncio.gather(*(self._work(batch) for _ in workers), return_exceptions=True)
             for error in (*batch.stop, *ended):  # gather waits for all of them if it is cancelled
                 if isinstance(error, BaseException):
                     raise error
-            known = self._results.of(split, candidate.id)
-        return Evaluation(candidate=candidate.id, results=tuple(known[example.id] for example in examples))
+
+    def _lacks(self, known: Result | None, *, again: bool) -> bool:
+        if again:
+            return bool(lacking(known, self._settings.replicates))
+        return known is None or known.state is ResultState.INFRASTRUCTURE_ERROR
 
     async def _work(self, batch: _Batch) -> None:
         """One of the workers that share a batch: example after example, until one has to stop."""
@@ -160,7 +181,8 @@ class Evaluator:
             if batch.stop:
                 return
             try:
-                result = await self.run(program.candidate, example, split=batch.split)
+                run = self.again if batch.again else self.run
+                result = await run(program.candidate, example, split=batch.split)
                 if batch.on_result is not None:
                     batch.on_result(result)
             except Exception as error:  # noqa: BLE001 (raised by `evaluate`, when the others are done)
@@ -183,9 +205,43 @@ class Evaluator:
             if split is Split.SEARCH or candidate.id in self._ready:
                 self._sent.setdefault(candidate.id, Sent(program)).add(example.id, outcome.exchanges)
             result = await result_of(outcome, **self._grading(candidate, example))
+            if self._settings.replicates > 1:
+                result = with_first(result, sampled=is_sampled(outcome))
             result = await self._results.keep(split, result)
             self._tell_rejected(candidate, result)
         return result
+
+    async def again(self, candidate: Candidate, example: Example, *, split: Split) -> Result:
+        """The result of an example that was run before, once it was run as often as it lacks and all of it is stored.
+
+        Returns:
+            What is known of the example; the infrastructure error where one of these runs met one.
+
+        Raises:
+            BudgetExceeded, FatalCallError, MetricError, TimeIsUp, Interrupted: the job cannot go on.
+        """
+        self._check()
+        program, model = await self.program(candidate), self._models[candidate.model]
+        price = None if model.price is None else model.price.for_request(candidate.request_params)
+        writing = asyncio.Lock()
+
+        async def one(number: int) -> Result:
+            async with self._within():
+                outcome = self._sound(_checked(await program.run(example, replicate=number)))
+                result = await result_of(outcome, **self._grading(candidate, example))
+            if result.score is not None:
+                async with writing:
+                    known = self._results.of(split, candidate.id)[example.id]
+                    await self._results.keep(split, with_replicate(known, result, number, price))
+            return result
+
+        known = self._results.of(split, candidate.id).get(example.id)
+        runs = (one(number) for number in lacking(known, self._settings.replicates))
+        for ended in (found := await asyncio.gather(*runs, return_exceptions=True)):
+            if isinstance(ended, BaseException):  # the others came to their end: they are paid for
+                raise ended
+        failed = next((run for run in found if isinstance(run, Result) and run.score is None), None)
+        return failed or self._results.of(split, candidate.id)[example.id]
 
     def _tell_rejected(self, candidate: Candidate, result: Result) -> None:
         """Logs the row that a provider rejects while it answers others, once for each model."""

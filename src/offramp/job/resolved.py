@@ -205,6 +205,8 @@ class ResolvedJob:
             del part["program"]["strict"]
         _without_metric_models(part["metric"])
         del part["constraints"]["unreadable_max"]  # for promotions and checks alone
+        if part["replicates"] == 1:  # as before examples could be run several times
+            del part["replicates"]
         if part["dataset"]["group"] is None:  # as before there were groups
             del part["dataset"]["group"]
         search = self.space.search.model_dump(mode="json", include={"sampler", "mode", "race"})

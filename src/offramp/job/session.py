@@ -159,7 +159,7 @@ async def open_session(
         results = StudyResults(store, study, store_text=text, most_chars=job.space.calls.stored_answer_chars)
         settings = EvaluatorSettings(
             concurrency=concurrency, max_failed_share=job.space.calls.max_failed_share, balance_by=job.balance_by,
-            bootstrap_min_score=job.space.demos.min_score,
+            bootstrap_min_score=job.space.demos.min_score, replicates=job.space.replicates,
         )  # fmt: skip
         tool_results = StudyToolResults(
             store, study, effects=job.space.task.tools_with_effects, stored=text and caps is not None,

@@ -26,7 +26,7 @@ from offramp.calls.failures import ProgramError
 from offramp.errors import JobError
 from offramp.media import referenced
 from offramp.program.run_log import RunLog
-from offramp.records import CallReply, CallRequest, Message, Model
+from offramp.records import CallReply, CallRequest, Message, Model, Purpose
 
 Send = Callable[[CallRequest], Awaitable[CallReply]]
 
@@ -37,6 +37,9 @@ REPEAT = 1000
 
 A program that asks the same thing three times (a vote, a retry) gets three answers in production, and here as well.
 """
+
+MOST_SEEDS = 2**31
+"""Seeds of requests are below this."""
 
 ROUTES, MAKING = "offramp_routes", "making"
 """The setting of DSPy that says where models lead, and its value while a module is imported or made."""
@@ -142,6 +145,8 @@ class CallerEngine:
         if "max_completion_tokens" in wire and "max_completion_tokens" not in self._params:
             wire["max_tokens"] = wire.pop("max_completion_tokens")  # DSPy's wire has one name for both
         params = {**self._params, **wire, **((_extra.get() or {}) if self._grammars else {})}
+        if log.replicate and log.purpose is Purpose.PROGRAM and isinstance(seed := params.get("seed"), int):
+            params["seed"] = (seed + log.replicate) % MOST_SEEDS  # with the same one it would be the same answer
         call = CallRequest(
             model=self._model, messages=messages, params=params, purpose=log.purpose, replicate=log.replicate
         )

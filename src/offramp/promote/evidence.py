@@ -5,6 +5,7 @@ Invariant: nothing is computed from what is not stored; a number that is not kno
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -49,12 +50,14 @@ def split_evidence(results: Results, price: Price | None, groups: Groups | None 
         latency_p50_s=seen.latency_p50_s,
         latency_p95_s=seen.latency_p95_s,
         tokens=tokens,
+        n_runs=seen.n_runs,
+        within_sd=None if seen.within_variance is None else math.sqrt(seen.within_variance),
     )
 
 
 def answer_hash(result: Result) -> str | None:
-    """What tells whether another answer is the same; None where there is none, or its text was not kept."""
-    return None if result.outputs is None else content_hash(dict(result.outputs), length=16)
+    """What tells whether another answer is the same; None where there is none or several, or its text was not kept."""
+    return None if result.outputs is None or len(result.runs) > 1 else content_hash(dict(result.outputs), length=16)
 
 
 def result_rows(results: Results, *, judged: bool = False) -> Rows | None:
@@ -152,6 +155,7 @@ def evidence_of(
         holdout_results=None if kept is None else kept.ref,
         incumbent=beaten,
         probe=latency_probe(store, study.name, row.id),
+        replicates=opened.job.space.replicates,
         gate=Gate(),
     )
 

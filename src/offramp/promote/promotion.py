@@ -162,6 +162,7 @@ class SplitEvidence:
         cost_usd: mean USD of one run at `price`; None where unknown.
         latency_p50_s, latency_p95_s: seconds of one run, as run; None where unknown.
         tokens: mean of one run by price class, and `compute_s` where known.
+        n_runs: runs of the n examples; None where each was run once. within_sd: of the scores of one example's runs.
     """
 
     n: int
@@ -174,6 +175,8 @@ class SplitEvidence:
     latency_p50_s: float | None
     latency_p95_s: float | None
     tokens: Mapping[str, float]
+    n_runs: int | None = None
+    within_sd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +255,7 @@ class Evidence:
         probe: None where latency was not measured in isolation.
         sent: what its runs sent that `params` do not say, by param and predictor; None where they say it.
         prompts: hash of system message and parameters by predictor, where its requests agree; None where not known.
+        replicates: runs of an example whose answers are sampled; a check makes as many.
     """
 
     study: str
@@ -275,6 +279,7 @@ class Evidence:
     probe: LatencyProbe | None = None
     sent: Mapping[str, Any] | None = None
     prompts: Mapping[str, str] | None = None
+    replicates: int = 1
     gate: Gate
 
 

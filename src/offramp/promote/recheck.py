@@ -97,6 +97,8 @@ def check(
     folder = FeatureFolder(promotions, feature)
     promotion = folder.load(folder.resolve(label))
     job = _loaded_job(promotion, folder, space)
+    as_promoted = job.space.model_copy(update={"replicates": promotion.evidence.replicates})
+    job = replace(job, loaded=replace(job.loaded, space=as_promoted))
     url = study_storage or storage or default_storage(folder.root.absolute().parent / "results")
     recorded = None if job.task.is_of(promotion.evidence.task_hash) else answers_of_another_judge(promotion, job, url)
     work = Checked(
@@ -264,7 +266,8 @@ def _usual_cost(work: Checked) -> float | None:
     bare = [CallRequest(model=model, messages=(), params=work.promotion.request_params) for model in asked]
     asks = [request for part in work.promotion.parts if (request := _first_request(work, part)) is not None]
     longest = max(worst_usd(request, work.job.space.calls.timeout_s) for request in (*bare, *asks))
-    return max(_LEAST_USD, _ROOM * holdout.cost_usd * (holdout.n + holdout.n_failed)) + longest
+    runs = (holdout.n + holdout.n_failed) * work.promotion.evidence.replicates
+    return max(_LEAST_USD, _ROOM * holdout.cost_usd * runs) + longest
 
 
 @contextmanager

@@ -6,14 +6,14 @@ that it does not matter which reply came first. Only time is read from the clock
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from offramp.job.batching import paid_share
 from offramp.job.clock import Clock
-from offramp.records import Candidate, Purpose, Result, ResultState
+from offramp.records import Candidate, Purpose, Replicate, Result, ResultState
 from offramp.search.holdout_reserve import HoldoutReserve
 from offramp.search.judging import Judges
 from offramp.search.outcome import Options
@@ -36,7 +36,7 @@ class _Sums:
     priced: int = 0
     answers: int = 0
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result | Replicate) -> None:
         self.n += 1
         self.answers += result.calls + result.cached_calls
         if result.cost_usd is not None:
@@ -50,6 +50,8 @@ class SearchAllowance:
 
     Attributes:
         candidates: by index in the race.
+        again: runs that a candidate takes at most beyond its cells, before it is complete.
+        again_pending: runs on their way of cells that were run before.
     """
 
     options: Options
@@ -59,6 +61,8 @@ class SearchAllowance:
     clock: Clock
     race: Race
     candidates: Sequence[Candidate]
+    again: Callable[[int], int]
+    again_pending: int = 0
     _judges: Judges = field(init=False)
     _all: _Sums = field(init=False, default_factory=_Sums)
     _by_candidate: dict[str, _Sums] = field(init=False, default_factory=dict)
@@ -72,8 +76,8 @@ class SearchAllowance:
     def __post_init__(self) -> None:
         self._judges, self._began_s = Judges(self.state.job), self.clock.elapsed_s
 
-    def observe(self, candidate: Candidate, results: Sequence[Result]) -> None:
-        """Counts results that the race knows from here on."""
+    def observe(self, candidate: Candidate, results: Iterable[Result | Replicate]) -> None:
+        """Counts runs that the race knows from here on."""
         judging = self._judges.take(self.effort.by_purpose.get(Purpose.JUDGE, Effort()))
         for result in results:
             if result.state is ResultState.INFRASTRUCTURE_ERROR:
@@ -93,9 +97,9 @@ class SearchAllowance:
         """So many cells more have come back."""
         self._observed += cells
 
-    def ran(self) -> None:
-        """One more cell was run now."""
-        self._ran += 1
+    def ran(self, runs: int) -> None:
+        """So many runs more were made now."""
+        self._ran += runs
 
     def __call__(self) -> Allowance:
         """What may still be used now: of the cap that is nearest."""
@@ -112,7 +116,7 @@ class SearchAllowance:
     def _by_cap(self) -> dict[str, Allowance]:
         options, found = self.options, dict[str, Allowance]()
         kept_usd, kept_calls = self.reserve.kept
-        pending = int(self.race.cells.count.sum()) - self._observed
+        pending = int(self.race.cells.count.sum()) - self._observed + self.again_pending
         judging = self._judges.take(self.effort.by_purpose.get(Purpose.JUDGE, Effort()))
         if options.calls is not None:
             each = self._answers_each() + judging.judges
@@ -135,7 +139,7 @@ class SearchAllowance:
         if self.options.usd is None:
             return True
         allowance, unit = self(), float(self._usd_each(0.0)[index])
-        lacks = len(self.race.order) - int(self.race.cells.count[index])
+        lacks = len(self.race.order) - int(self.race.cells.count[index]) + self.again(index)
         directly = unit / paid_share(self.state.job, self.candidates[index].model)
         return allowance.unit is None or self.reserve.beyond_usd(directly) + lacks * unit <= (allowance.left or 0.0)
 

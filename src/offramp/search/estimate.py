@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from offramp.calls.estimate import input_tokens
+from offramp.evaluate.replicates import may_vary
 from offramp.job.batching import as_billed, at_batch_price
 from offramp.job.job_warnings import job_warnings
 from offramp.job.reserving import unlimited_in_words
@@ -171,7 +172,7 @@ def estimate(
         proposer_effort(job, options),
         judge_requests(job),
     )
-    examples = _examples(job, trials) - reused
+    examples = round((_examples(job, trials) - reused) * _runs_each(job))
     own = _mean_run(job, trials, past)
     calls, judge_calls = round(examples * own.calls), (examples + proposing.observed) * len(judges)
     proposer_calls = proposing.written + round(proposing.observed * own.calls)
@@ -196,10 +197,10 @@ def estimate(
         proposer_calls=proposer_calls,
         cost_usd=run.times(share * examples + proposing.observed).plus(writing.times(proposing.written)).usd,
         minutes=(seconds + run.seconds * proposing.observed + writing.seconds * proposing.written) / 60,
-        basis=f"{_basis(past)}{_forms_told(job)}{BATCHES_TOLD if batched else ''}",
+        basis=f"{_basis(past)}{_forms_told(job)}{_replicates_told(job)}{BATCHES_TOLD if batched else ''}",
         reused=reused,
         started_from=None if warm is None else _start_in_words(warm),
-        front_calls=round(len(job.task.splits.holdout) * own.calls) if job.space.verify.front else 0,
+        front_calls=round(len(job.task.splits.holdout) * _runs_each(job) * own.calls) if job.space.verify.front else 0,
     )
     return replace(found, caps=_reached(found, needed, options), plan=_plan(job, int(share * examples), share < 1.0))
 
@@ -219,8 +220,19 @@ def _partly_batched(direct: Taken, share: float, batched: Taken) -> Taken:
     return replace(direct, usd=usd)
 
 
+def _runs_each(job: ResolvedJob) -> float:
+    """How often an example is run at most, on average over the candidates."""
+    sampled = fmean(may_vary(candidate) for candidate in _sample(job))
+    return 1 + (job.space.replicates - 1) * sampled
+
+
 def _basis(past: Mapping[str, TypicalCall]) -> str:
     return "past calls of these models" if past else "text lengths and typical speeds; a first run will know better"
+
+
+def _replicates_told(job: ResolvedJob) -> str:
+    n = job.space.replicates
+    return "" if n == 1 else f"; examples with sampled answers {n} times each, where their scores turn out to differ"
 
 
 def _forms_told(job: ResolvedJob) -> str:
@@ -243,7 +255,9 @@ def _plan(job: ResolvedJob, runs: int, capped: bool) -> tuple[tuple[str, int], .
     """What so many runs are used for."""
     if not capped:
         return ()
-    search, holdout = len(job.task.splits.search), len(job.task.splits.holdout)
+    search, holdout = (
+        round(len(found) * _runs_each(job)) for found in (job.task.splits.search, job.task.splits.holdout)
+    )
     incumbent = 0 if job.incumbent is None else search
     verdict = holdout * (1 if job.incumbent is None else 2)
     race = max(0, runs - incumbent - verdict)

@@ -61,7 +61,7 @@ class HoldoutEvaluation:
                 continue
             if member.holdout is not None and member.holdout.n == len(examples):
                 self.state.reuse(self.state.candidates[member.candidate], Split.HOLDOUT)
-            elif self.reserve.fits(member, sum(example.id not in known for example in examples)):
+            elif self.reserve.fits(member, self.reserve.runs_lacking(member, known)):
                 await self._evaluate(member)
                 self.state.refresh(Split.HOLDOUT, member.candidate)  # not before: a part is compared with nothing
         report = self.state.report()

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from offramp.calls.estimate import worst_usd
+from offramp.evaluate.replicates import lacking
 from offramp.job.clock import MOST_RESERVED, Clock
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
-from offramp.records import CallRequest, Candidate, Purpose, Result, ResultState, Split, Usage
+from offramp.records import CallRequest, Candidate, Example, Purpose, Result, ResultState, Split, Usage
 from offramp.search.judging import Judges, Judging
 from offramp.search.outcome import Options
 from offramp.search.state import StudyState
@@ -36,35 +37,41 @@ class Runs:
     Attributes:
         answers: of models, those from the ledger included.
         prompt_tokens: of the run that read most.
+        sampled: whether an example is run several times.
     """
 
     candidate: Candidate
     n: int = 0
+    sampled: bool = False
     usd: float = 0.0
     answers: int = 0
     latency_s: float = 0.0
     prompt_tokens: int = 0
 
     def add(self, result: Result) -> None:
-        """One more run; an infrastructure error says nothing about the next."""
+        """One more example; an infrastructure error says nothing about the next."""
         if result.state is ResultState.INFRASTRUCTURE_ERROR:
             return
-        usage = result.usage
-        self.n += 1
-        self.usd += result.cost_usd or 0.0
-        self.answers += result.calls + result.cached_calls
-        self.latency_s += result.latency_s or 0.0
-        read = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
-        self.prompt_tokens = max(self.prompt_tokens, read)
+        self.sampled = self.sampled or result.replicates is not None
+        for run in result.runs:
+            self.n += 1
+            self.usd += run.cost_usd or 0.0
+            self.answers += run.calls + run.cached_calls
+            self.latency_s += run.latency_s or 0.0
+            self.prompt_tokens = max(self.prompt_tokens, run.usage.prompt_tokens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What one run takes, without its judge; `bound_usd` is what its most expensive request is reserved with."""
+    """What one run takes, without its judge; `bound_usd` is what its most expensive request is reserved with.
+
+    `runs` is how often an example is run at most.
+    """
 
     usd: float = 0.0
     answers: float = 0.0
     bound_usd: float = 0.0
+    runs: int = 1
 
     def most(self, other: Need) -> Need:
         """The greater of each."""
@@ -72,6 +79,7 @@ class Need:
             usd=max(self.usd, other.usd),
             answers=max(self.answers, other.answers),
             bound_usd=max(self.bound_usd, other.bound_usd),
+            runs=max(self.runs, other.runs),
         )
 
 
@@ -142,7 +150,7 @@ class HoldoutReserve:
 
     def on_result(self, result: Result) -> None:
         """One more run of the search: a candidate that takes much has to leave more, as it may be recommended."""
-        if not self._searching or not self._runs or result.candidate in self._runs:
+        if not self._searching or not self._runs or result.candidate in self._runs or len(result.runs) > 1:
             return
         runs = self._begun.get(result.candidate)
         if runs is None:  # the first reads a prompt that is in no cache yet
@@ -159,7 +167,7 @@ class HoldoutReserve:
 
     def beyond_usd(self, usd: float) -> float:
         """What a candidate with such a cost of one run takes on the holdout beyond what is reserved for another."""
-        return max(0.0, SAFETY * (usd - self._others.usd) * len(self._p.task.splits.holdout))
+        return max(0.0, SAFETY * (usd - self._others.usd) * self._p.space.replicates * len(self._p.task.splits.holdout))
 
     def release(self) -> None:
         """The holdout evaluation begins: nothing is reserved any more."""
@@ -181,16 +189,19 @@ class HoldoutReserve:
             and (remaining_s is None or SAFETY * runs * self._run_s(found) < remaining_s)
         )
 
+    def runs_lacking(self, member: Member, known: Mapping[str, Result]) -> int:
+        """Runs that a member still takes at most on the holdout, with these results of it."""
+        return runs_lacking(self._p.task.splits.holdout, known, need_of(self._p, self._runs[member.candidate]).runs)
+
     def _learn(self) -> None:
         incumbent = None if self._p.incumbent is None else self._p.incumbent.id
         for name, evaluation in self._state.finished.items():
             if name not in self._runs:
                 runs = self._runs[name] = runs_of(self._state.candidates[name], evaluation.results)
                 if name == incumbent:
+                    self._incumbent = need = need_of(self._p, runs)
                     known = self._state.results.of(Split.HOLDOUT, name)  # of an earlier run
-                    scored = {e for e, r in known.items() if r.state is not ResultState.INFRASTRUCTURE_ERROR}
-                    self._incumbent = need_of(self._p, runs)
-                    self._incumbent_todo = sum(e.id not in scored for e in self._p.task.splits.holdout)
+                    self._incumbent_todo = runs_lacking(self._p.task.splits.holdout, known, need.runs)
                 else:
                     self._others = self._others.most(need_of(self._p, runs))
         self._measure()
@@ -214,7 +225,7 @@ class HoldoutReserve:
             whole = None if left is None else int(left)
             self._budget.set_caps(search_share(self._o.usd, self._usd), whole)
         begun_s = max((self._run_s(runs) for runs in self._known_begun()), default=0.0)
-        others = len(self._p.task.splits.holdout) * max(self._recommended_s, begun_s)
+        others = len(self._p.task.splits.holdout) * self._p.space.replicates * max(self._recommended_s, begun_s)
         self._clock.reserve(SAFETY * (self._incumbent_todo * self._incumbent_s + others))
 
     def _needed(self) -> tuple[float, float]:
@@ -237,7 +248,7 @@ class HoldoutReserve:
         if self._incumbent is not None and other == Need():
             other = self._incumbent
         incumbent = [] if self._incumbent is None else [(self._incumbent, self._incumbent_todo)]
-        return [*incumbent, *([] if other == Need() else [(other, len(self._p.task.splits.holdout))])]
+        return [*incumbent, *([] if other == Need() else [(other, other.runs * len(self._p.task.splits.holdout))])]
 
     def _known_begun(self) -> list[Runs]:
         """Candidates that have not ended, as far as their runs say what one takes."""
@@ -284,7 +295,14 @@ def need_of(job: ResolvedJob, runs: Runs) -> Need:
         usd=runs.usd / n,
         answers=max(job.predictors, runs.answers / n),
         bound_usd=worst_usd(bare, job.space.calls.timeout_s) + (prompt or 0.0),
+        runs=job.space.replicates if runs.sampled else 1,
     )
+
+
+def runs_lacking(examples: Iterable[Example], known: Mapping[str, Result], runs: int) -> int:
+    """How many runs these examples still take at most, where each is run so often."""
+    found = (known.get(example.id) for example in examples)
+    return sum(runs if result is None or result.score is None else len(lacking(result, runs)) for result in found)
 
 
 def _sent(effort: Mapping[Purpose, Effort]) -> int:

@@ -11,6 +11,7 @@ Invariant: decisions depend on the seed, the pool and the observed waves; never 
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -22,12 +23,14 @@ import numpy as np
 
 from offramp.calls.failures import ModelNotFound
 from offramp.errors import OfframpError
+from offramp.evaluate.replicates import lacking, may_vary
 from offramp.ids import derived_seed
 from offramp.job.batching import runs_at_once, usual_wave
 from offramp.job.session import Session
 from offramp.program.sent import Sent
 from offramp.records import Candidate, Evaluation, Example, Objective, Result, ResultState, Split
 from offramp.search.allowance import SearchAllowance
+from offramp.search.asking_again import AGAIN, AskingAgain
 from offramp.search.holdout_reserve import HoldoutReserve
 from offramp.search.live_racing import OBJECTIVES, LiveRacing, block_ends
 from offramp.search.optuna_study import OptunaStudy, Seen
@@ -85,6 +88,8 @@ class LiveRace:
     _rivals: dict[int, str] = field(init=False, default_factory=dict)
     _complete: set[str] = field(init=False, default_factory=set)
     _in_waves: frozenset[int] = field(init=False)
+    _again: AskingAgain = field(init=False)
+    _cells_again: int = field(init=False, default=0)
     _observed: defaultdict[int, Bools] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,9 +108,14 @@ class LiveRace:
             state=state, study=self.study, race=self.race, queue=self.queue, trials=self.options.trials, seed=seed,
             seen=self._seen,
         )  # fmt: skip
+        self._again = AskingAgain(
+            examples=self._examples, replicates=job.space.replicates,
+            observed=lambda index: {result.example: result for result in self._observed_results(index)},
+            sampled=lambda index: may_vary(self.pool.candidates[index]),
+        )  # fmt: skip
         self.allowance = SearchAllowance(
             options=self.options, state=state, reserve=self.reserve, effort=self.effort, clock=self.session.clock,
-            race=self.race, candidates=self.pool.candidates,
+            race=self.race, candidates=self.pool.candidates, again=self._again.at_most,
         )  # fmt: skip
         usual = usual_wave(job, self.options.calls) or max(LEAST_WAVE, 2 * self.options.concurrency)
         wave = job.space.search.wave or usual
@@ -118,6 +128,8 @@ class LiveRace:
             whole=part is None,
             given=int(job.incumbent is not None and job.incumbent.id in state.finished),
             looks_share=LOOKS_SHARE,
+            again=self._again.at_most,
+            runs=job.space.replicates,
         )
         self._stored = deque(state.waves)
         self._in_waves = frozenset(index for row in state.waves for index, _ in row.cells)
@@ -147,8 +159,9 @@ class LiveRace:
         if not self.planner.number:
             self.race.begin()
         self._plan()
-        wave = self.planner.next()
+        wave = self._wave_again(self.allowance().left is None) or self.planner.next()
         self._observe_known()
+        wave = wave or self._wave_again(everyone=True)
         if wave is None:
             return None
         self.state.keep_wave(self._row(wave))
@@ -156,6 +169,35 @@ class LiveRace:
         self._known = []
         self._begin(wave)
         return wave
+
+    def _wave_again(self, everyone: bool) -> Wave | None:
+        """Cells of candidates with all their first runs that are run again, as far as they can be; None without any.
+
+        Args:
+            everyone: whether also of those that are not on the declared front.
+        """
+        due = {index: found for index in range(len(self.pool.candidates)) if (found := self._due(index))}
+        if not due:
+            return None
+        allowance, blocks = self.allowance(), list[Block]()
+        front = [index for index in self.race.declare(refit=False).front if index in due]
+        left = math.inf if allowance.left is None else allowance.left + 1e-9
+        for index in dict.fromkeys([*front, *(due if everyone else ())]):
+            takes = allowance.units(index, len(due[index]) * (self._again.replicates - 1))
+            if takes <= left:
+                blocks.append(Block(index=index, positions=due[index]))
+                left -= takes
+        if not blocks:
+            return None
+        self.planner.number += 1
+        return Wave(number=self.planner.number - 1, purpose=AGAIN, blocks=tuple(blocks))
+
+    def _due(self, index: int) -> tuple[int, ...]:
+        """Positions that a candidate is to be run on again; empty where it has ended, or lacks a first run."""
+        if self._again.replicates == 1 or index in self.race.closed or not self.race.complete(index):
+            return ()
+        ended = self.pool.candidates[index].id in self.state.known
+        return () if ended or self._waiting(index) else self._again.due(index)
 
     def join(self, count: int) -> Sequence[Mapping[str, Any]]:
         """New candidates, proposed from what is expected of those that were tried; they are in the pool already."""
@@ -173,10 +215,13 @@ class LiveRace:
 
     def ended_because(self) -> str:
         """The word for why there is no next wave."""
-        more = len(self.race.open) or (self.pool.room > 0 and not self.pool.exhausted)
+        more = len(self.race.open) or self._any_due() or (self.pool.room > 0 and not self.pool.exhausted)
         if more and (cap := self._reached()) is not None:
             return cap
         return "space_exhausted" if self.pool.exhausted else "trials"
+
+    def _any_due(self) -> bool:
+        return any(self._due(index) for index in range(len(self.pool.candidates)))
 
     def _reached(self) -> str | None:
         """The cap that leaves no room; None where none does."""
@@ -292,7 +337,7 @@ class LiveRace:
 
     async def run(self, wave: Wave) -> list[Floats]:
         """The values of a wave's cells, once those without a result were run."""
-        cells: list[Cell] = []
+        cells, again = list[Cell](), wave.purpose == AGAIN
         for block in wave.blocks:
             candidate = self.pool.candidates[block.index]
             known = self.state.results.of(Split.SEARCH, candidate.id)
@@ -300,24 +345,32 @@ class LiveRace:
                 continue
             for position in block.positions:
                 example = self._examples[position]
-                if example.id not in known or not _counts(known[example.id]):
+                result = known.get(example.id)
+                if again:
+                    cells += [(candidate, example)] if lacking(result, self._again.replicates) else []
+                elif result is None or not _counts(result):
                     cells.append((candidate, example))
                 else:
-                    self.state.count_reused(Split.SEARCH, [known[example.id]])
-        await self._scheduler.run(cells)
-        return [self._values(block) for block in wave.blocks]
+                    self.state.count_reused(Split.SEARCH, [result])
+        await self._scheduler.run(cells, again=again)
+        return [self._values(block, again=again) for block in wave.blocks]
 
     def observed(self, wave: Wave) -> None:
         """What a wave's results mean for its candidates."""
         for index in dict.fromkeys(block.index for block in wave.blocks):
             positions = [p for b in wave.blocks if b.index == index for p in b.positions]
+            again = wave.purpose == AGAIN
+            if again:
+                self._again.end(index, positions, ran=index not in self._parked)
+                self.allowance.again_pending -= len(positions) * (self._again.replicates - 1)
             self._observed[index][positions] = True
             results = self._results(index, positions)
             if results and index not in self._parked:
                 self.state.answers(self.pool.candidates[index].params)
                 self._reopen()
-            self.allowance.observe(self.pool.candidates[index], results)
-            self.allowance.observed(len(positions))
+            runs = (run for result in results for run in (result.runs[1:] if again else result.runs))
+            self.allowance.observe(self.pool.candidates[index], runs)
+            self.allowance.observed(0 if again else len(positions))
             self._ended(index)
         self.reporter.publish()
 
@@ -331,12 +384,14 @@ class LiveRace:
             evaluation = self._evaluation(index)
             if evaluation.results:
                 more = {"open": True, **({"estimate": estimates[index]} if index in estimates else {})}
+                once = ", not all as often as wanted" if self._due(index) else ""
+                reason = f"{evaluation.n} of {len(self._examples)} examples run{once}"
                 with suppress(OfframpError):
-                    self._end(index, evaluation, f"{evaluation.n} of {len(self._examples)} examples run", paused=more)
+                    self._end(index, evaluation, reason, paused=more)
 
     def _estimates(self) -> dict[int, dict[str, Any]]:
         """What is expected of those members of the declared front that have not ended, by index."""
-        if not len(self.race.open):
+        if not len(self.race.open) and not self._any_due():
             return {}
         declared = self.race.declare()
         return {
@@ -359,30 +414,47 @@ class LiveRace:
 
     def _begin(self, wave: Wave) -> None:
         self.state.begun |= {self.pool.candidates[block.index].id for block in wave.blocks}
-        self.reporter.racing(len(self.state.begun), int(self.race.cells.count.sum()))
+        if wave.purpose == AGAIN:
+            self.allowance.again_pending += wave.size * (self._again.replicates - 1)
+            self._cells_again += wave.size
+            for block in wave.blocks:
+                self._again.begin(block.index)
+        self.reporter.racing(len(self.state.begun), int(self.race.cells.count.sum()) + self._cells_again)
 
     def _observe(self, index: int, ids: Sequence[str]) -> None:
         """Results that were there before the candidate joined."""
-        block = Block(index=index, positions=tuple(self._where[name] for name in ids))
+        block, name = (
+            Block(index=index, positions=tuple(self._where[name] for name in ids)),
+            self.pool.candidates[index].id,
+        )
+        if index not in self._in_waves and (
+            name in self.state.finished or self._again.is_settled(self.state.results.of(Split.SEARCH, name))
+        ):
+            self._again.settle(index)
         self.race.request([block])
         self.race.observe(index, block.positions, self._values(block))
         self._observed[index][list(block.positions)] = True
         results = self._results(index, block.positions)
-        self.allowance.observe(self.pool.candidates[index], results)
+        self.allowance.observe(self.pool.candidates[index], (run for result in results for run in result.runs))
         self.allowance.observed(len(ids))
         if self.pool.candidates[index].id not in self.state.tried:
             self.state.count_reused(Split.SEARCH, results)
 
-    def _values(self, block: Block) -> Floats:
-        """Shape (cells, objectives); NaN where there is no result that counts."""
+    def _values(self, block: Block, *, again: bool = False) -> Floats:
+        """Shape (cells, objectives); NaN where there is no result that counts. `again`: means of all runs."""
         known = self.state.results.of(Split.SEARCH, self.pool.candidates[block.index].id)
         rows = [known.get(self._examples[position].id) for position in block.positions]
+        if not again:
+            seen = self._again.seen[block.index]
+            rows = [
+                row if row is None or seen[p] else row.first_run for row, p in zip(rows, block.positions, strict=True)
+            ]
         return np.array([[_value(row, o) for o in self.state.objectives] for row in rows], dtype=float)
 
     def _results(self, index: int, positions: Sequence[int]) -> list[Result]:
         known = self.state.results.of(Split.SEARCH, self.pool.candidates[index].id)
-        ids = [self._examples[position].id for position in positions]
-        return [known[name] for name in ids if name in known]
+        seen, pairs = self._again.seen[index], [(self._examples[position].id, position) for position in positions]
+        return [known[name] if seen[p] else known[name].first_run for name, p in pairs if name in known]
 
     def _observed_results(self, index: int) -> list[Result]:
         """Results that the race knows."""
@@ -394,7 +466,7 @@ class LiveRace:
         return Evaluation(candidate=name, results=tuple(known[e.id] for e in self._examples if e.id in known))
 
     def _on_result(self, result: Result) -> None:
-        self.allowance.ran()
+        self.allowance.ran(max(1, len(result.runs) - 1))
         self.reserve.on_result(result)
         self.reporter.on_result(result)
 
@@ -439,7 +511,7 @@ class LiveRace:
         if candidate.id in self.state.known:
             if candidate.id not in self.state.finished:
                 self.race.closed.add(index)
-            elif index not in self._in_waves or (complete and not self._waiting(index)):
+            elif index not in self._in_waves or (complete and not self._waiting(index) and self._again.settled(index)):
                 self._complete.add(candidate.id)
             return
         if index in self._parked:
@@ -451,7 +523,7 @@ class LiveRace:
             return
         if index in self._rivals:
             self._end(index, self._evaluation(index), f"{self._rivals[index]} is ahead of it in every objective")
-        elif complete:
+        elif complete and self._again.settled(index):
             self._end(index, self._evaluation(index), None)
 
     def _waiting(self, index: int) -> bool:

@@ -98,6 +98,7 @@ class LiveRacing:
             rivals=len(complete), confidence=self._part.confidence, margin=self._part.margin,
             looks=count_looks(block_ends(len(self._order), self._part.block)),
             generator=np.random.default_rng(derived_seed(self._seed, "race", candidate.id, evaluation.n)),
+            sampled=any(result.replicates is not None for result in evaluation.results),
         )  # fmt: skip
         return None if place is None else list(complete)[place]
 
@@ -138,7 +139,7 @@ def _is_median_latency(objective: Objective) -> bool:
 
 def ahead(
     cells: Floats, objectives: Sequence[RaceObjective], *, rivals: int, confidence: float, looks: int, margin: float,
-    generator: np.random.Generator,
+    generator: np.random.Generator, sampled: bool = False,
 ) -> int | None:  # fmt: skip
     """The rival that stands for the front which the last candidate is behind; None while it may still enter.
 
@@ -148,6 +149,7 @@ def ahead(
         confidence: probability that a member of the front is never declared behind, over all looks at it.
         looks: how often it will be looked at, at most.
         margin: being ahead by less does not count: a share of positive values (money, seconds), a difference in others.
+        sampled: whether another run of the candidate on the same example may give another value.
 
     Returns:
         index of the rival that is ahead in most draws.
@@ -161,20 +163,22 @@ def ahead(
         complete = scaled[:-1][np.isfinite(scaled[:-1]).all(axis=1)]
         usual = np.asarray(complete.mean(axis=0)) if len(complete) else np.zeros(scaled.shape[1])
         spread = float(np.mean(np.nanvar(scaled[:rivals], axis=1)))
-        mean, sd, freedom = full_mean(scaled[-1], usual, spread)
+        mean, sd, freedom = full_mean(scaled[-1], usual, spread, sampled=sampled)
         drawn = units[-1] * (mean + sd * generator.standard_t(freedom, DRAWS))
         beaten &= _at_least_as_good(means, drawn, objective, margin)
     free = 1.0 - float(beaten.any(axis=1).mean())
     return int(np.argmax(beaten.sum(axis=0))) if free <= (1.0 - confidence) / looks else None
 
 
-def full_mean(own: Floats, usual: Floats, spread: float) -> tuple[float, float, float]:
+def full_mean(own: Floats, usual: Floats, spread: float, *, sampled: bool = False) -> tuple[float, float, float]:
     """The mean over all examples that is likely given some of them, its standard error, and the degrees of freedom.
 
     Args:
         own: shape (j,); NaN where not run, two values or more.
         usual: shape (j,); the mean of complete candidates on each example.
         spread: variance of values about the mean that is expected before any was seen.
+        sampled: whether a value is one of several that an example may give. Then the examples that were run are not
+            known either, and no part of the error goes with them.
     """
     seen = np.isfinite(own)
     y, x, n = own[seen], usual[seen], int(seen.sum())
@@ -184,7 +188,7 @@ def full_mean(own: Floats, usual: Floats, spread: float) -> tuple[float, float, 
     slope = float(np.clip(dx @ dy / square, 0.0, STEEPEST)) if square > 0 else 0.0
     rest = dy - slope * dx
     variance = (float(rest @ rest) + PRIOR * spread) / (n - 2 + PRIOR)
-    error = variance * ((1.0 - n / len(own)) / n + (gap**2 / square if square > 0 else 0.0))
+    error = variance * ((1.0 - (0.0 if sampled else n / len(own))) / n + (gap**2 / square if square > 0 else 0.0))
     return float(y.mean() + slope * gap), math.sqrt(error), n - 2 + PRIOR
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from offramp.calls.failures import ModelNotFound
+from offramp.evaluate.replicates import lack_runs
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
 from offramp.records import Split
@@ -129,11 +130,17 @@ class Loop:
         self._prior_added = True
 
     async def _retry_failed_examples(self) -> None:
-        """Runs again the examples of finished candidates that an earlier run got no answer for.
+        """Runs again the examples of finished candidates that an earlier run lacks an answer for.
 
         Optuna keeps what it has: that is the history that later proposals came from. Reports use the new results.
         """
-        failed = {name for name, evaluation in self.state.finished.items() if evaluation.n < len(evaluation.results)}
+        examples, replicates = self.state.job.task.splits.search, self.state.job.space.replicates
+        failed = {
+            name
+            for name, evaluation in self.state.finished.items()
+            if evaluation.n < len(evaluation.results)
+            or lack_runs(examples, self.state.results.of(Split.SEARCH, name), replicates)
+        }
         for name in sorted(failed, key=self.state.first_trial):
             self.session.clock.check()
             candidate = self.state.candidates[name]
@@ -141,7 +148,7 @@ class Loop:
                 continue
             with self._parking():
                 self.state.finished[name] = await self.session.evaluator.evaluate(
-                    candidate, self.state.job.task.splits.search, split=Split.SEARCH,
+                    candidate, examples, split=Split.SEARCH,
                     on_result=self.reporter.on_result,
                 )  # fmt: skip
                 self.state.refresh(Split.SEARCH, name)

@@ -25,9 +25,10 @@ Cell = tuple[Candidate, Example]
 
 @dataclass(slots=True)
 class _Batch:
-    """Cells that were asked for together; `done` is set when none is left."""
+    """Cells that were asked for together; `done` is set when none is left. `again`: they were run before."""
 
     left: int
+    again: bool
     results: list[Result] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -62,8 +63,11 @@ class Scheduler:
         self._ran: defaultdict[str, dict[tuple[str, str], Result]] = defaultdict(dict)
         self._error: BaseException | None = None
 
-    async def run(self, cells: Sequence[Cell]) -> None:
+    async def run(self, cells: Sequence[Cell], *, again: bool = False) -> None:
         """Runs these cells; those that the infrastructure failed once more, at the end.
+
+        Args:
+            again: each as often as it lacks runs, after its first.
 
         Raises:
             TooManyFailures, BudgetExceeded, FatalCallError, MetricError, TimeIsUp, Interrupted: the job cannot go on.
@@ -71,7 +75,7 @@ class Scheduler:
         for _ in range(2):
             if not cells:
                 return
-            batch = _Batch(left=len(cells))
+            batch = _Batch(left=len(cells), again=again)
             for cell in cells:
                 self._lanes[cell[0].model].append((cell, batch))
             for model in {candidate.model for candidate, _ in cells}:
@@ -101,7 +105,8 @@ class Scheduler:
         while lane:
             (candidate, example), batch = lane.popleft()
             try:
-                result = await self._evaluator.run(candidate, example, split=Split.SEARCH)
+                run = self._evaluator.again if batch.again else self._evaluator.run
+                result = await run(candidate, example, split=Split.SEARCH)
                 batch.results.append(result)
                 self._count(candidate, result)
                 self._on_result(result)

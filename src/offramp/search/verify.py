@@ -22,9 +22,9 @@ from offramp.ids import derived_seed
 from offramp.job.clock import Clock, TimeIsUp, Timing
 from offramp.job.loaded import LoadedStudy
 from offramp.job.session import Caps, Session, open_session
-from offramp.records import Candidate, Purpose, ResultState, Split
+from offramp.records import Candidate, Purpose, Split
 from offramp.search.holdout_evaluation import standing
-from offramp.search.holdout_reserve import need_of, runs_of
+from offramp.search.holdout_reserve import need_of, runs_lacking, runs_of
 from offramp.search.judging import Judges, Judging
 from offramp.search.outcome import parked_model, reason_of
 from offramp.search.probe import WARM_UP, probe
@@ -69,7 +69,7 @@ class Plan:
 
     Attributes:
         members: who is verified, the most important first.
-        runs: examples of the holdout that are still to be run, and timed runs, all members together.
+        runs: on the holdout that are still to be made at most, and timed runs, all members together.
         expected_usd: by the search's own numbers; None where a price is not known, or a judge was never asked.
         cap_usd, cap_calls: of the budget; None for no cap of that kind.
     """
@@ -247,12 +247,12 @@ class Verification:
         return surplus * max(judging.bound_usd, *(need.bound_usd for need in needs))
 
     def _todo(self, member: Member) -> int:
-        """Examples of the holdout that it has no score for."""
-        there = self._results.get(self._row.name, Split.HOLDOUT, member.candidate)
-        return sum(
-            e.id not in there or there[e.id].state is ResultState.INFRASTRUCTURE_ERROR
-            for e in self._job.task.splits.holdout
-        )
+        """Runs on the holdout that it still takes at most."""
+        study, name = self._row.name, member.candidate
+        there, runs = self._results.get(study, Split.HOLDOUT, name), self._job.space.replicates
+        if runs > 1 and not any(r.replicates for r in self._results.get(study, Split.SEARCH, name).values()):
+            runs = 1
+        return runs_lacking(self._job.task.splits.holdout, there, runs)
 
     def _check_models(self, members: Sequence[Member]) -> None:
         """Refuses a model that has changed: its numbers would mix with those of the former model in one candidate."""

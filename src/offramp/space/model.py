@@ -885,6 +885,13 @@ class SpaceFile(_Part):
     constraints: ConstraintsPart = Field(ConstraintsPart(), description="What a recommended candidate has to satisfy.")
     budget: BudgetPart = Field(BudgetPart(), description="Caps of the whole job.")
     search: SearchPart = Field(SearchPart(), description="How the search goes.")
+    replicates: Whole = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Runs of one example, whose mean is its score: more than 1 where a temperature above 0 makes "
+        "answers differ. Answers that are not sampled are asked for once.",
+    )
     verify: VerifyPart = Field(VerifyPart(), description="What is measured after the search.")
     propose: ProposePart | None = Field(None, description="Instructions written by a model; none are when left out.")
     calls: CallsPart = Field(CallsPart(), description="How one request is made.")

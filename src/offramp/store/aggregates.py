@@ -26,13 +26,14 @@ from offramp.records import (
     Ending,
     Evaluation,
     Price,
+    Replicate,
     Result,
     ResultState,
     Split,
     Usage,
     percentile,
 )
-from offramp.stats import mean_interval_of
+from offramp.stats import mean_interval_of, repeat_variance
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
 from offramp.store.tables import candidates, results, summaries
@@ -42,7 +43,7 @@ _NUMBERS = (
     "n", "n_fault", "n_failed", "quality", "quality_square",
     "latency_mean_s", "latency_p50_s", "latency_p90_s", "latency_p95_s",
     "n_cut", "n_cut_reasoning", "n_filtered", "n_refused", "n_empty", "n_unreadable", "n_other_model", "other_model",
-    "others_usd",
+    "others_usd", "n_runs", "within_variance",
 )  # fmt: skip
 
 
@@ -51,7 +52,8 @@ def aggregate_of(results: Iterable[Result]) -> Aggregate:
     found = Evaluation(candidate="", results=tuple(results))
     counted = found.counted
     scores = [r.score for r in counted if r.score is not None]
-    seconds = [r.latency_s for r in counted if r.latency_s is not None]
+    seconds = _seconds_of(counted)
+    runs, variance = _spread(counted)
     p50, p90, p95 = (percentile(seconds, p) if seconds else None for p in (50, 90, 95))
     aggregate = _with_interval(
         Aggregate(
@@ -67,10 +69,27 @@ def aggregate_of(results: Iterable[Result]) -> Aggregate:
             latency_p50_s=p50,
             latency_p90_s=p90,
             latency_p95_s=p95,
+            n_runs=runs,
+            within_variance=variance,
         )
     )
     aggregate = _named(aggregate, [(r.example, kind) for r in found.results for kind in kinds_of(r)])
     return _with_endings(aggregate, counted)
+
+
+def _seconds_of(counted: Sequence[Result]) -> list[float]:
+    """Seconds of runs. Where examples differ in how often they were run, each has the same weight all the same."""
+    known = [[run.latency_s for run in r.runs if run.latency_s is not None] for r in counted]
+    whole = math.lcm(*(len(some) for some in known if some))
+    return [s for some in known for s in some for _ in range(whole // len(some))]
+
+
+def _spread(counted: Sequence[Result]) -> tuple[int | None, float | None]:
+    """How many runs there are, and the variance of the scores of one example's; None where each was run once."""
+    several = [[run.score or 0.0 for run in r.runs] for r in counted if len(r.runs) > 1]
+    if not several:
+        return None, None
+    return sum(len(r.runs) for r in counted), repeat_variance(several)[0]
 
 
 def kinds_of(result: Result) -> Iterator[str]:
@@ -157,7 +176,7 @@ def _usage_of(counted: Sequence[Result]) -> Usage:
     return replace(total, compute_s=None if unknown else math.fsum(r.usage.compute_s or 0.0 for r in counted))
 
 
-def result_usd(result: Result, price: Price | None) -> float | None:
+def result_usd(result: Result | Replicate, price: Price | None) -> float | None:
     """What one run costs at this price, that of its candidate's tier.
 
     One of several requests of which some may have been billed at a higher step keeps the cost that it was made at.

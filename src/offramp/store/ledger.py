@@ -422,7 +422,8 @@ class StudyEffort:
     def read(self, store: Store, study: str) -> StudyEffort:
         """Adds what the ledger has of a study; returns itself."""
         c = calls.c
-        asked = sa.case((sa.and_(c.status.in_(ANSWERED), c.replicate == 0), 1), else_=0)
+        first = sa.or_(c.replicate == 0, c.purpose != Purpose.JUDGE)
+        asked = sa.case((sa.and_(c.status.in_(ANSWERED), first), 1), else_=0)
         sums = [sa.func.sum(c[name]).label(name) for name in _USAGE]
         numbers = (sa.func.count().label("n"), sa.func.sum(asked).label("asked"))
         select = sa.select(c.purpose, c.model, *numbers, *sums).where(c.study == study)
@@ -436,7 +437,7 @@ class StudyEffort:
 
     def add(self, attempt: CallAttempt) -> None:
         """One more attempt."""
-        answered = attempt.status in ANSWERED and attempt.replicate == 0
+        answered = attempt.status in ANSWERED and (attempt.replicate == 0 or attempt.purpose is not Purpose.JUDGE)
         self._add(attempt.purpose, attempt.model, attempt.usage, questions=int(answered), attempts=1)
 
     def _add(self, purpose: Purpose, model: str, usage: Usage, *, questions: int, attempts: int) -> None:

@@ -64,10 +64,14 @@ _SINCE_11: Mapping[str, Mapping[str, str]] = {
     tables.calls.name: {"logprob": "DOUBLE PRECISION"},
     tables.results.name: {"confidence": "DOUBLE PRECISION"},
 }
+_SINCE_12: Mapping[str, Mapping[str, str]] = {
+    tables.results.name: {"replicates": "TEXT"},
+    tables.summaries.name: {"n_runs": "INTEGER", "within_variance": "DOUBLE PRECISION"},
+}
 _SINCE: Mapping[int, Sequence[Mapping[str, Mapping[str, str]]]] = {
-    5: (_SINCE_5, _SINCE_6, _SINCE_8, _SINCE_11), 6: (_SINCE_6, _SINCE_8, _SINCE_11), 7: (_SINCE_8, _SINCE_11),
-    8: (_SINCE_8, _SINCE_11), 9: (_SINCE_11,), 10: (_SINCE_11,), 11: (_SINCE_11,),
-    12: (),
+    5: (_SINCE_5, _SINCE_6, _SINCE_8, _SINCE_11, _SINCE_12), 6: (_SINCE_6, _SINCE_8, _SINCE_11, _SINCE_12),
+    7: (_SINCE_8, _SINCE_11, _SINCE_12), 8: (_SINCE_8, _SINCE_11, _SINCE_12), 9: (_SINCE_11, _SINCE_12),
+    10: (_SINCE_11, _SINCE_12), 11: (_SINCE_11, _SINCE_12), 12: (_SINCE_12,), 13: (_SINCE_12,),
 }  # fmt: skip
 """What each version lacks that can be read without a change to its file."""
 
@@ -133,6 +137,11 @@ def _v13(conn: sa.Connection) -> None:
     tables.batch_lines.create(conn, checkfirst=True)
 
 
+def _v14(conn: sa.Connection) -> None:
+    """The runs of an example that was run several times. NULL: it was run once."""
+    _add_columns(conn, _SINCE_12)
+
+
 def _add_columns(conn: sa.Connection, lacking: Mapping[str, Mapping[str, str]]) -> None:
     for table, columns in lacking.items():
         for name, kind in columns.items():
@@ -146,7 +155,7 @@ def _add_column(conn: sa.Connection, table: str, name: str, kind: str) -> None:
 
 
 MIGRATIONS: Sequence[Callable[[sa.Connection], None]] = (
-    _v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9, _v10, _v11, _v12, _v13
+    _v1, _v2, _v3, _v4, _v5, _v6, _v7, _v8, _v9, _v10, _v11, _v12, _v13, _v14
 )  # fmt: skip
 LATEST = len(MIGRATIONS)
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
 
-from offramp.records import PROMPT_TOO_LONG, SAME_SCORE, Ending, Result, ResultState, Split, Usage
+from offramp.records import PROMPT_TOO_LONG, SAME_SCORE, Ending, Replicate, Result, ResultState, Split, Usage
 from offramp.store.engine import Store
 from offramp.store.tables import probes, results
 
@@ -108,6 +108,7 @@ class ResultStore:
 
     def _row(self, result: Result) -> dict[str, Any]:
         plain = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "usage"}
+        plain["replicates"] = None if result.replicates is None else [asdict(one) for one in result.replicates]
         row = {**plain, "parts": dict(result.parts), **{name: getattr(result.usage, name) for name in _USAGE}}
         row["outputs"] = None if result.outputs is None else dict(result.outputs)
         return row if self._store_text else {**row, "outputs": None, "reason": None}
@@ -118,11 +119,16 @@ def _nothing() -> None:
 
 
 def _result(row: Any) -> Result:
-    read = ("usage", "state", "ending")
+    read = ("usage", "state", "ending", "replicates")
     plain = {f.name: getattr(row, f.name) for f in fields(Result) if f.name not in read}
     usage = Usage(**{name: getattr(row, name) for name in _USAGE})
     ending = None if row.ending is None else Ending(row.ending)
-    return Result(**plain, state=ResultState(row.state), usage=usage, ending=ending)
+    runs = None if row.replicates is None else tuple(_replicate(one) for one in row.replicates)
+    return Result(**plain, state=ResultState(row.state), usage=usage, ending=ending, replicates=runs)
+
+
+def _replicate(stored: Mapping[str, Any]) -> Replicate:
+    return Replicate(**{**stored, "state": ResultState(stored["state"]), "usage": Usage(**stored["usage"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

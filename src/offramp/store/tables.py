@@ -199,6 +199,7 @@ results = sa.Table(
     sa.Column("other_model", PlainText),
     sa.Column("others_usd", OthersUsd),
     sa.Column("confidence", sa.Double),
+    sa.Column("replicates", JsonText),
 )
 
 candidates = sa.Table(
@@ -255,6 +256,8 @@ summaries = sa.Table(
     sa.Column("n_other_model", sa.Integer),
     sa.Column("other_model", PlainText),
     sa.Column("others_usd", OthersUsd),
+    sa.Column("n_runs", sa.Integer),
+    sa.Column("within_variance", sa.Double),
 )
 
 probes = sa.Table(

@@ -23,7 +23,7 @@ class WaveRow:
 
     Attributes:
         number: from 0.
-        purpose: `search` or `complete`.
+        purpose: `search`, `complete` or `again`.
         cells: pairs of a candidate's index and ids of examples, in the order in which they are run.
         joined: params of candidates that joined the pool before this wave.
         first: indices of those that are looked at before others.

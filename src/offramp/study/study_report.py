@@ -6,6 +6,7 @@ A report is a function of the study's rows (`report_of`): stored ones, or those 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -31,7 +32,15 @@ from offramp.study.domain.paired_comparison import PairedComparison, Scores
 from offramp.study.domain.regressions import regressed_at_most
 from offramp.study.proof import Proof, prove
 from offramp.study.shown import ShownStudy
-from offramp.study.wording import answer_counts, answer_notes, cold_notes, limit_words, short_params, unreadable_words
+from offramp.study.wording import (
+    answer_counts,
+    answer_notes,
+    cold_notes,
+    limit_words,
+    replicate_notes,
+    short_params,
+    unreadable_words,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +110,7 @@ class StudyReport(ShownStudy):
         parked_models: models that no longer answered. Their members stay, and are neither on the front nor recommended.
         estimates: candidates that are likely on the front and were not run on all examples, highest expected utility
             first; none of them is a member.
+        replicates: runs of an example whose answers are sampled.
     """
 
     study: str
@@ -122,6 +132,7 @@ class StudyReport(ShownStudy):
     holdout_examples: int | None = None
     parked_models: tuple[ParkedModel, ...] = ()
     estimates: tuple[LikelyMember, ...] = ()
+    replicates: int = 1
 
     @property
     def shown_report(self) -> StudyReport:
@@ -187,6 +198,7 @@ class StudyReport(ShownStudy):
             "parked_models": [one.to_json() for one in self.parked_models],
             "warnings": list(self.warnings),
             "estimates": [likely.to_json() for likely in self.estimates],
+            **({} if self.replicates == 1 else {"replicates": self.replicates}),
         }  # fmt: skip
 
 
@@ -218,13 +230,22 @@ def member_json(member: Member | None) -> dict[str, Any] | None:
         "cost_cold_usd": search.cost_cold_usd,
         "notes": member_notes(member),
         **({"sent": dict(member.sent)} if member.sent else {}),
+        **_replicates_json(search),
     }
+
+
+def _replicates_json(seen: Aggregate) -> dict[str, Any]:
+    """Empty where each example was run once."""
+    if seen.n_runs is None or seen.within_variance is None:
+        return {}
+    return {"n_runs": seen.n_runs, "within_sd": math.sqrt(seen.within_variance)}
 
 
 def member_notes(member: Member) -> list[str]:
     """What the provider says about a member's answers on both splits, and what it costs without a warm cache."""
     held = [] if member.holdout is None else answer_notes(member.holdout, member.params, where="holdout")
-    return [*answer_notes(member.search, member.params), *held, *cold_notes(member.search)]
+    seen = member.search
+    return [*answer_notes(seen, member.params), *held, *cold_notes(seen), *replicate_notes(seen)]
 
 
 def _holdout_json(member: Member) -> dict[str, Any] | None:
@@ -243,6 +264,7 @@ def _holdout_json(member: Member) -> dict[str, Any] | None:
         **answer_counts(seen),
         "cost_cold_usd": seen.cost_cold_usd,
         "against": None if member.against_incumbent is None else _against_json(member.against_incumbent),
+        **_replicates_json(seen),
     }
 
 
@@ -312,6 +334,7 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         started_from=_started_from(study.details.warm),
         proposals=rows.variants,
         holdout_examples=study.details.examples.get(Split.HOLDOUT),
+        replicates=scoring.replicates,
         parked_models=study.details.parked,
         estimates=likely_members(
             [row for row in rows.candidates if not any(one.is_used(row.params) for one in study.details.parked)],

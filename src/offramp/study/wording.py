@@ -5,6 +5,7 @@ Invariant: what is not known is shown as `?`, never as 0; control characters of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,14 @@ def limit_words(broken: BrokenLimit) -> str:
     if value is None:
         return "how many examples get worse than with the incumbent is not known"
     return f"up to {value:.1%} of examples may get worse, and {bound:.1%} are allowed"
+
+
+def replicate_notes(seen: Aggregate) -> list[str]:
+    """How often examples were run, and how far the runs of one differ; empty where each was run once."""
+    if seen.n_runs is None or seen.within_variance is None:
+        return []
+    spread = "agree" if seen.within_variance == 0 else f"differ by {math.sqrt(seen.within_variance):.2f} (sd)"
+    return [f"{seen.n} examples run {seen.n_runs} times in all; the scores of one example {spread}"]
 
 
 def unreadable_words(count: int, n: int) -> str:

@@ -66,7 +66,7 @@ class Wave:
 
     Attributes:
         number: from 0.
-        purpose: `search`, or `complete` for what the declared front lacks.
+        purpose: `search`, `complete` for what the declared front lacks, or `again` for cells that were run before.
     """
 
     number: int
@@ -102,6 +102,8 @@ class Planner:
         gate: which candidates may be completed; None for all.
         whole: whether every candidate is run on all examples, one after another.
         given: candidates that were complete before the race, such as an incumbent: the first of the pool.
+        again: runs that a candidate takes at most beyond its cells, before it is complete; None for none.
+        runs: that a cell takes at most.
     """
 
     race: Race
@@ -115,6 +117,8 @@ class Planner:
     gate: Callable[[int], bool] | None = None
     whole: bool = False
     given: int = 0
+    again: Callable[[int], int] | None = None
+    runs: int = 1
     number: int = 0
     declared: DeclaredFront | None = field(default=None, init=False)
 
@@ -158,7 +162,7 @@ class Planner:
         begun = [race.rest(int(i), cells) for i in race.open if race.cells.count[i]]
         blocks = [block for block in begun if block is not None]
         size -= sum(len(block.positions) for block in blocks)
-        while size > 0 and allowance.cells(room) >= cells:
+        while size > 0 and allowance.cells(room) >= self.runs * cells:
             allowance = self._join(1, allowance)
             found = race.looks(cells, allowance.unit, room)
             if not found:
@@ -197,7 +201,7 @@ class Planner:
         left = allowance.left or 0.0
         share = self.kept_share * (allowance.total or left)
         highest = 1.0 if allowance.unit is None else float(allowance.unit.max(initial=0.0))
-        most = share + len(self.race.order) * highest
+        most = share + self.runs * len(self.race.order) * highest
         if left - most > max(size, len(self.race.order) if self.whole else 0) * highest:
             return most
         self.declared = self.race.declare(refit=False)
@@ -258,4 +262,5 @@ class Planner:
 
     def _lacks(self, index: int, allowance: Allowance) -> float:
         """Units that a candidate lacks to be complete."""
-        return allowance.units(index, len(self.race.order) - int(self.race.cells.count[index]))
+        again = 0 if self.again is None else self.again(index)
+        return allowance.units(index, len(self.race.order) - int(self.race.cells.count[index]) + again)

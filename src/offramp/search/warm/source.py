@@ -65,6 +65,8 @@ class Source:
         stored = self.row.details.models.get(candidate.model)
         if not self.same_task or model is None or stored != model.identity:
             return False
+        if self.space.replicates != job.space.replicates:  # the first runs are in the ledger
+            return False
         old, new = self.space.demos, job.space.demos
         if candidate.demo_kind is DemoKind.BALANCED:
             return old.balance_by == new.balance_by

@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from offramp.job.loaded import study_row
 from offramp.job.resolved import ResolvedJob
-from offramp.records import Candidate, Objective, Result, ResultState, Split, price_of
+from offramp.records import Candidate, Objective, Price, Replicate, Result, ResultState, Split, price_of
 from offramp.search.fitting import fitted, searched_params
 from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
@@ -151,8 +152,12 @@ def _reused_results(source: Source, job: ResolvedJob, split: Split) -> Iterator[
         price = price_of(row.candidate, prices)
         for result in results.get(row.id, {}).values():
             if result.state is not ResultState.INFRASTRUCTURE_ERROR and result.example in ids:
-                cost = result_usd(result, price)
-                yield replace(result, cost_usd=cost, calls=0, cached_calls=result.calls + result.cached_calls)
+                runs = result.replicates and tuple(replace(run, **_reused(run, price)) for run in result.replicates)
+                yield replace(result, **_reused(result, price), replicates=runs)
+
+
+def _reused(run: Result | Replicate, price: Price | None) -> dict[str, Any]:
+    return {"cost_usd": result_usd(run, price), "calls": 0, "cached_calls": run.calls + run.cached_calls}
 
 
 def _is_of_this_space(candidate: Candidate, job: ResolvedJob) -> bool:

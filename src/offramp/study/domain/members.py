@@ -27,6 +27,7 @@ class ScoringContext:
 
     Attributes:
         groups: of examples that belong together, which intervals and tests take as one.
+        replicates: runs of an example whose answers are sampled.
     """
 
     objectives: tuple[Objective, ...]
@@ -34,6 +35,7 @@ class ScoringContext:
     prices: Mapping[str, Price | None]
     incumbent: str | None
     groups: Groups = field(default_factory=dict)
+    replicates: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,7 @@ def scoring_context(row: StudyRow) -> ScoringContext:
         prices=current_prices(row, space),
         incumbent=row.details.incumbent,
         groups=row.details.groups,
+        replicates=space.replicates,
     )
 
 
