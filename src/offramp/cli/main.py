@@ -21,9 +21,9 @@ from typing import Any
 import click
 
 from offramp import __version__
-from offramp.cli.prints import prints_aside
 from offramp.errors import OfframpError, nearest, problem
 from offramp.printable import printable
+from offramp.prints import prints_aside
 from offramp.scrubbing import scrubbed_traceback
 
 INTERRUPTED = 130

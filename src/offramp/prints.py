@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from offramp.task.local_code import in_users_code
-
 
 @contextmanager
 def prints_aside() -> Iterator[None]:
@@ -43,6 +41,7 @@ class _Aside:
 
 
 def _of_the_user() -> bool:
-    """Whether code of the user's is imported, made or run here; programs run in DSPy, which may not be loaded yet."""
-    engine = sys.modules.get("offramp.program.engine")
-    return in_users_code() or (engine is not None and engine.run_here() is not None)
+    """Whether code of the user's is imported, made or run here; what would do so may not be loaded yet."""
+    code, engine = (sys.modules.get(f"offramp.{name}") for name in ("task.local_code", "program.engine"))
+    imports = code is not None and code.in_users_code()
+    return bool(imports or (engine is not None and engine.run_here() is not None))
