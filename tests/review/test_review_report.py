@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from offramp.records import DemoKind
+from offramp.review import study_source
 from offramp.review.candidate_detail import chosen_demos
 from offramp.review.report_file import report
 from offramp.review.study_source import StudySource
@@ -149,3 +150,12 @@ def test_the_note_on_nearest_demos_says_which_pool_and_how(study: Study) -> None
         nearest = replace(source.candidates[-1].candidate, demo_kind=DemoKind.NEAREST, demo_count=3)
         demos, note = chosen_demos(nearest, source.pool)
     assert demos == () and "the 3 of the 6 train examples" in note and "cosine" in note
+
+
+@pytest.mark.parametrize("word", ["keep", "choose", "none", "switch"])
+def test_the_kind_of_a_decision_is_no_class_that_other_rules_are_for(word):
+    review = Path(study_source.__file__).parent
+    css = (review / "static" / "page.css").read_text()
+    assert 'class="decision is-{{ page.decision.kind }}"' in (review / "templates" / "_decision.html.j2").read_text()
+    assert '"decision is-" + decision.kind' in (review / "static" / "decision.js").read_text()
+    assert not re.search(rf"\.decision\.{word}\b", css)

@@ -12,7 +12,7 @@ Offramp.showDecision = (decision) => {
   const links = decision.better.flatMap((one, i) => [" ", ...Offramp.links([one]), `, ${one.gain}${i === last ? "." : ";"}`]);
   better.replaceChildren(...(links.length ? ["Shown to be better on the holdout:", ...links] : []));
   better.hidden = !links.length;
-  document.getElementById("decision").className = "decision " + decision.kind;
+  document.getElementById("decision").className = "decision is-" + decision.kind;
   const tiles = document.getElementById("tiles");
   tiles.replaceChildren(...decision.tiles.map(Offramp.tile));
   tiles.hidden = !decision.tiles.length;
