@@ -269,7 +269,7 @@ def test_what_needs_one_program_refuses_a_rule(folder) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"cascade": "confidence"}, "no such rule"), ({"cascade": "no"}, "no such rule"), ({"cascade": ""}, "no such rule"),
+        ({"cascade": "no"}, "no such rule"), ({"cascade": ""}, "no such rule"),
         ({"cascade": "single"}, "no such rule"), ({"cascade": "pair", "pick": "incumbent"}, "Leave one of them out"),
         ({"cascade": "pair", "fallbacks": ["large"]}, "another answers"), ({"weights": {"quality": 1.0}}, "--cascade"),
         ({"cascade": "pair", "weights": {"speed": 1.0}}, "unknown objective"),

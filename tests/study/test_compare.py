@@ -114,10 +114,10 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(job, a, b, options, 
         compared(job, a, b, **options)
 
 
-def test_candidates_without_holdout_results_are_compared_on_the_holdout_once_they_are_verified(job):
-    a, b, *_ = (member.candidate for member in job[1].members if member.holdout is None)
+def test_a_candidate_without_holdout_results_is_compared_on_the_holdout_once_it_is_verified(job):
+    unverified = next(member.candidate for member in job[1].members if member.holdout is None)
     with pytest.raises(UsageError, match="offramp verify"):
-        compared(job, a, b, split=Split.HOLDOUT)
+        compared(job, unverified, "incumbent", split=Split.HOLDOUT)
 
 
 def test_an_example_without_a_score_is_in_no_count(job):
@@ -213,7 +213,7 @@ def test_a_comparison_reads_the_list_of_candidates_once(job, monkeypatch):
         return whole(self, study, **options)
 
     monkeypatch.setattr(CandidateStore, "all", counted)
-    compared(job, "trial 1", "knee")
+    compared(job, "trial 1", "incumbent", split=Split.SEARCH)
     assert reads == [job[1].study]
 
 

@@ -59,6 +59,7 @@ def test_what_was_found_is_used(cells):
 
 def test_no_cell_complains_and_none_shows_a_place_of_the_machine(cells):
     said = [o["text"] for cell in cells for o in cell.outputs if o.get("name") == "stderr"]
-    assert [text for text in said if "TqdmWarning" not in text] == [], "tqdm misses ipywidgets; it is not ours"
+    others = ("TqdmWarning", "LoggingWorker")  # tqdm misses ipywidgets; LiteLLM's logger is collected while it waits
+    assert [text for text in said if not any(word in text for word in others)] == []
     text = PAGE.read_text()
     assert "/tmp" not in text and "/home" not in text and "/root" not in text

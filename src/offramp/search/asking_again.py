@@ -44,7 +44,7 @@ class AskingAgain:
     seen: defaultdict[int, Bools] = field(init=False)
     _where: Mapping[str, int] = field(init=False)
     _done: Counter[int] = field(init=False, default_factory=Counter)
-    _under_way: set[int] = field(init=False, default_factory=set)
+    _under_way: Counter[int] = field(init=False, default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.seen = defaultdict(lambda: np.zeros(len(self.examples), dtype=bool))
@@ -54,7 +54,7 @@ class AskingAgain:
         """Positions that a candidate with all its first runs is run on again next; empty where they are on their way,
         or there are none.
         """
-        if self.replicates == 1 or index in self._under_way:
+        if self.replicates == 1 or self._under_way[index]:
             return ()
         known = self.observed(index)
         while self._done[index] < len(_STAGES):
@@ -66,7 +66,7 @@ class AskingAgain:
 
     def settled(self, index: int) -> bool:
         """Whether a candidate with all its first runs need not be run again."""
-        return self.replicates == 1 or (index not in self._under_way and not self.due(index))
+        return self.replicates == 1 or (not self._under_way[index] and not self.due(index))
 
     def at_most(self, index: int) -> int:
         """Runs that a candidate takes at most beyond the first of each cell, before it is complete."""
@@ -79,12 +79,12 @@ class AskingAgain:
         return more * int((~self.seen[index]).sum())
 
     def begin(self, index: int) -> None:
-        """The cells that were due are on their way."""
-        self._under_way.add(index)
+        """Cells that were due are on their way; of two stages at a time in stored waves."""
+        self._under_way[index] += 1
 
     def end(self, index: int, positions: Sequence[int], *, ran: bool) -> None:
         """The race knows these cells as they are now; `ran` where its model was asked."""
-        self._under_way.discard(index)
+        self._under_way[index] -= 1
         if ran:
             self.seen[index][list(positions)] = True
             self._done[index] += 1
