@@ -251,8 +251,13 @@ class HoldoutReserve:
         return [*incumbent, *([] if other == Need() else [(other, other.runs * len(self._p.task.splits.holdout))])]
 
     def _known_begun(self) -> list[Runs]:
-        """Candidates that have not ended, as far as their runs say what one takes."""
-        return [runs for runs in self._begun.values() if runs.n >= FEWEST]
+        """Of the candidates that have not ended those with most runs, as far as these say what one takes.
+
+        They are the nearest to their end. Of the others many were only looked at, and the slowest of them says nothing
+        about which will be recommended.
+        """
+        most = max((runs.n for runs in self._begun.values()), default=0)
+        return [runs for runs in self._begun.values() if runs.n >= max(FEWEST, most)]
 
     def _usd_per_run(self, need: Need, judging: Judging) -> float:
         return SAFETY * (need.usd + judging.usd)
