@@ -61,7 +61,8 @@ def job(request, tmp_path, monkeypatch, caplog, capfd):
         assert main(["optimize", str(space)]) == 0
         assert all(request.headers["authorization"] == f"Bearer {key}" for request in server.requests)
         name = next((tmp_path / "results").glob("landscape-*.json")).stem
-        for args in (["pareto", "--json"], ["report", name], ["compare", name], ["compare", name, "--csv"]):
+        compare = ["compare", name, "trial 1", "incumbent", "--split", "search"]
+        for args in (["pareto", "--json"], ["report", name], compare, [*compare, "--csv"]):
             assert main(args) == 0
         assert main(["promote", name, "--force", "--why", f"a test of {key}"]) == 0
     shown = capfd.readouterr()
