@@ -39,18 +39,18 @@ def init(
     file, and ends with the commands to run next.
     """
     from offramp.errors import UsageError, problem
-    from offramp.starter.writing import copy_example, start
+    from offramp.starter import writing
 
     if example is not None:
         if given := [o for o, v in (("NAME", name), ("--data", data), ("--input", inputs), ("--output", outputs),
                                     ("--model", models)) if v]:  # fmt: skip
             raise UsageError(problem("--example", f"copies a job as it is; {', '.join(given)} cannot change it",
                                      do="Leave one of them out."))  # fmt: skip
-        _show(copy_example(example, Path()), as_json)
+        _show(writing.copy_example(example), as_json)
         return
     if not (no_input or as_json) and sys.stdin.isatty():
         name, data, inputs, outputs, models = _asked(name, data, inputs, outputs, models)
-    _show(start(name, data=data, inputs=inputs, outputs=outputs, models=models), as_json)
+    _show(writing.init(name, data=data, inputs=inputs, outputs=outputs, models=models), as_json)
 
 
 def _asked(

@@ -97,12 +97,8 @@ def watch(ctx: click.Context, within_days: int, scanned: Path | None, lifecycle:
         ctx.exit(ALARM if found.alarming else 0)
     report = run(
         promotions=promotions, lifecycle=lifecycle, today=today, within_days=within_days, storage=storage,
-        results=results, feeds=feeds,
+        results=results, feeds=feeds, ics=ics,
     )  # fmt: skip
-    if ics is not None:
-        from offramp.lifecycle.ics import write_calendar
-
-        write_calendar(report, ics)
     _print_json(report) if as_json else print_watch(report, sys.stdout)
     ctx.exit(ALARM if report.alarming else 0)
 

@@ -137,13 +137,13 @@ class ScanReport:
 
 
 def scan(
-    path: str | Path, *, lifecycle: str | Path | None = None, feeds: Sequence[str | Path] = (),
-    within_days: int = WITHIN_DAYS, today: datetime.date | None = None,
+    path: str | Path, *, within_days: int = WITHIN_DAYS, lifecycle: str | Path | None = None,
+    feeds: Sequence[str | Path] = (), today: datetime.date | None = None,
 ) -> ScanReport:  # fmt: skip
     """The models that source and configuration below a folder name, each with its date.
 
     Args:
-        lifecycle, feeds, within_days, today: as for `watch`.
+        within_days, lifecycle, feeds, today: as for `watch`.
 
     Raises:
         UsageError: there is no such file or folder, or a file of notices cannot be read.

@@ -144,20 +144,21 @@ def retirement_json(found: Retirement | None) -> dict[str, Any]:
 
 
 def watch(
-    *, promotions: str | Path | None = None, lifecycle: str | Path | None = None, within_days: int = WITHIN_DAYS,
-    today: datetime.date | None = None, storage: str | None = None, results: str | Path = "results",
-    feeds: Sequence[str | Path] = (),
+    *, within_days: int = WITHIN_DAYS, lifecycle: str | Path | None = None, feeds: Sequence[str | Path] = (),
+    today: datetime.date | None = None, ics: str | Path | None = None, promotions: str | Path | None = None,
+    storage: str | None = None, results: str | Path = "results",
 ) -> WatchReport:  # fmt: skip
     """Which promoted features depend on models that retire soon, and what could replace them.
 
     Args:
-        promotions: folder; `OFFRAMP_PROMOTIONS` or `promotions` by default.
-        lifecycle: file of your own retirement notices; `lifecycle.yaml` by default, if it exists.
         within_days: the window.
-        today: what days are counted from; the UTC date by default.
-        storage: URL of the studies, for what headers of replies said, and for the judges and proposers of promotions
-            that do not record them; by default `offramp.db` in the results folder, if it exists.
+        lifecycle: your own retirement notices; `lifecycle.yaml` by default, if it exists.
         feeds: files of retirements, in the model-eol format or as a LiteLLM proxy's `/model/deprecations` returns them.
+        today: what days are counted from; the UTC date by default.
+        ics: a file to write the dates to as a calendar.
+        promotions: folder; `OFFRAMP_PROMOTIONS` or `promotions` by default.
+        storage: URL of the studies, for what headers of replies said, and for the judges and proposers of promotions
+            that do not record them; `<results>/offramp.db` by default, if it exists.
 
     Raises:
         UsageError: a file of notices, a promotion, or the storage that was named cannot be read.
@@ -177,7 +178,12 @@ def watch(
         "nor its space file was found. Name the storage of its study with --storage"
         for feature, version in sorted(reader.unknown)
     )
-    return replace(report, notes=tuple(notes))
+    report = replace(report, notes=tuple(notes))
+    if ics is not None:
+        from offramp.lifecycle.ics import write_calendar
+
+        write_calendar(report, Path(ics))
+    return report
 
 
 def _deprecated(store: Store, models: Iterable[ModelInUse]) -> Iterator[str]:

@@ -77,32 +77,32 @@ class Promoted(Brief):
 
 
 def promote(
-    study: str, *, pick: str = "recommended", label: str = DEFAULT_LABEL, feature: str | None = None,
-    promotions: str | Path | None = None, storage: str | None = None, results: str | Path = "results",
-    space: str | Path | None = None, fallbacks: Sequence[str] = (), within_days: int = WITHIN_DAYS,
-    lifecycle: str | Path | None = None, by: str | None = None, why: str | None = None, force: bool = False,
-    dry_run: bool = False, feeds: Sequence[str | Path] = (), cascade: str | None = None,
-    weights: Mapping[str, float] | None = None,
+    study: str = "latest", *, pick: str = "recommended", label: str = DEFAULT_LABEL, feature: str | None = None,
+    fallbacks: Sequence[str] = (), cascade: str | None = None, weights: Mapping[str, float] | None = None,
+    within_days: int = WITHIN_DAYS, why: str | None = None, by: str | None = None, force: bool = False,
+    dry_run: bool = False, promotions: str | Path | None = None, space: str | Path | None = None,
+    lifecycle: str | Path | None = None, feeds: Sequence[str | Path] = (), storage: str | None = None,
+    results: str | Path = "results",
 ) -> Promoted:  # fmt: skip
     """Writes a candidate of a study, or a cascade, to the promotions folder and points a label at it. Makes no call.
 
     Args:
         study: its name, the beginning of it, or `latest`.
         pick: recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id.
-        cascade: in place of a candidate, a rule that `cascades` prints: `chosen`, a kind, or the beginning of its id.
-        weights: of the utility that the rule is chosen by, as for `cascades`; the study's own for None.
-        feature: what the app calls it; the space's name by default.
-        space: where the study's space file is now, if it has moved.
+        label: that apps load by. feature: what the app calls it; the space's name by default.
         fallbacks: models to ask when the first gives no answer.
+        cascade: in place of a candidate, a rule that `cascades` prints: `chosen`, a kind, or the beginning of its id.
+        weights: of the utility that the rule is chosen by; the study's own for None.
         within_days: a model that retires within this many days is refused.
-        lifecycle: file of your own retirement notices; `lifecycle.yaml` by default, if it exists.
-        by: who; `OFFRAMP_BY` or the user by default.
-        why: in your words; needed with `force`.
-        dry_run: return what would change, and write nothing.
-        feeds: files of retirements, as for `watch`.
+        why: the reason, for the history; needed with `force`. by: who; `OFFRAMP_BY` or the user by default.
+        force: promote even if the gate refuses. dry_run: return what would change, and write nothing.
+        promotions: the folder; `OFFRAMP_PROMOTIONS` or `promotions` by default.
+        space: where the study's space file is now, if it has moved.
+        lifecycle: your own retirement notices; `lifecycle.yaml` by default, if it exists. feeds: files of retirements.
+        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
 
     Raises:
-        PromotionRefused: the gate refuses, and `force` is not given.
+        PromotionRefused: the gate refuses, and `force` is not given; `reasons` has every reason.
         UsageError: there is no such study or candidate, its data is not what it ran on, or a notice cannot be read.
     """
     if force and not (why or "").strip():
@@ -230,7 +230,11 @@ def whoami() -> str:
 
 
 def history(feature: str, *, promotions: str | Path | None = None) -> tuple[Move, ...]:
-    """Every move of a label of a feature, in order. Raises PromotionError where nothing was promoted."""
+    """Every move of a label of a feature, in order.
+
+    Raises:
+        PromotionError: nothing was promoted under that name.
+    """
     folder = FeatureFolder(promotions, feature)
     if not folder.path.is_dir():
         folder.resolve()
@@ -238,10 +242,14 @@ def history(feature: str, *, promotions: str | Path | None = None) -> tuple[Move
 
 
 def rollback(
-    feature: str, *, to: str | None = None, label: str = DEFAULT_LABEL, promotions: str | Path | None = None,
-    by: str | None = None, why: str | None = None, lifecycle: str | Path | None = None,
+    feature: str, *, to: str | None = None, label: str = DEFAULT_LABEL, why: str | None = None, by: str | None = None,
+    promotions: str | Path | None = None, lifecycle: str | Path | None = None,
 ) -> Promoted:  # fmt: skip
     """Points a label back at the version before it, or at `to`. A retired model is a note, and does not prevent it.
+
+    Args:
+        to: a version, or the beginning of one; the previous one for None.
+        why, by, promotions, lifecycle: as for `promote`.
 
     Raises:
         PromotionError: there is none before, or its file is not whole.
@@ -274,6 +282,13 @@ def _notes(promotion: Promotion, lifecycle: str | Path | None) -> tuple[str, ...
 
 
 def diff(feature: str, before: str, after: str, *, promotions: str | Path | None = None) -> Changes:
-    """What differs between two versions, each named by a label, a version or the beginning of one."""
+    """What differs between two versions of a feature.
+
+    Args:
+        before, after: each a label, a version, or the beginning of one.
+
+    Raises:
+        PromotionError: there is no such version.
+    """
     folder = FeatureFolder(promotions, feature)
     return changes(folder.load(folder.resolve(before)), folder.load(folder.resolve(after)))

@@ -29,17 +29,16 @@ def report_html(store: Store, study: str, *, weights: Mapping[str, float] | None
 
 
 def report(
-    study: str = "latest", *, out: str | Path | None = None, storage: str | None = None,
-    results: str | Path = "results", weights: Mapping[str, float] | None = None,
+    study: str = "latest", *, out: str | Path | None = None, weights: Mapping[str, float] | None = None,
+    storage: str | None = None, results: str | Path = "results",
 ) -> Path:  # fmt: skip
-    """Writes the report of a study.
+    """Writes the report of a study as one HTML file that loads nothing from anywhere, and returns its path.
 
     Args:
         study: its name, the beginning of it, or `latest`.
         out: the file; `<results>/<study>.html` by default, or `<study>.html` where that folder cannot be written.
-
-    Returns:
-        Where it is.
+        weights: by objective; the study's own for None.
+        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
 
     Raises:
         StorageError: no such study, or the file cannot be written. UsageError: weights that do not fit.

@@ -81,13 +81,13 @@ def examples() -> dict[str, Path]:
     return {path.stem.replace("_", "-"): path for path in sorted(folder.glob("*.yaml"))}
 
 
-def copy_example(name: str, folder: Path) -> Started:
-    """Copies a shipped job with its data into a folder.
+def copy_example(name: str, folder: str | Path = ".") -> Started:
+    """Copies a shipped job with its data into a folder: support-triage, order-extraction or reply-writer.
 
     Raises:
         UsageError: no such example, or a file of that name exists with other content.
     """
-    known = examples()
+    known, folder = examples(), Path(folder)
     source = known.get(name.strip().lower().replace("_", "-").removesuffix(".yaml"))
     if source is None:
         do = nearest(name, known) or None
@@ -105,17 +105,18 @@ def copy_example(name: str, folder: Path) -> Started:
     return Started(space=space, files=written, data=kept, guess=None, pull=_to_pull(space))
 
 
-def start(
+def init(
     name: str | None = None, *, data: str | Path | None = None, inputs: Sequence[str] = (),
     outputs: Sequence[str] = (), models: Sequence[str] = (), folder: str | Path = ".",
 ) -> Started:  # fmt: skip
-    """Writes `<name>.yaml` and `test_<name>.py` for a dataset, or for a stub of one that it writes too.
+    """Writes a first space file and a test for a dataset, or for a stub of one that it writes too. Overwrites nothing.
 
     Args:
         name: of the job; that of the data's file by default.
         data: CSV, TSV, JSONL, Parquet or XLSX. One outside of the folder's project is copied into the folder.
         inputs, outputs: columns, where the guess is not to decide.
-        models: by name; two that run on this machine by default.
+        models: by name, the first as what runs today; two that run on this machine by default.
+        folder: where the files go.
 
     Raises:
         UsageError: the data cannot be read or no job can be made of it, or a file exists; nothing was written.

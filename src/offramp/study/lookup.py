@@ -30,13 +30,17 @@ def default_storage(results: Path) -> str:
     return f"sqlite:///{results / 'offramp.db'}"
 
 
-def pareto(study: str, *, storage: str | None = None, results: str | Path = "results",
-           weights: Mapping[str, float] | None = None, pick: str | None = None) -> StudyReport:  # fmt: skip
+def pareto(
+    study: str = "latest", *, weights: Mapping[str, float] | None = None, pick: str | None = None,
+    storage: str | None = None, results: str | Path = "results",
+) -> StudyReport:  # fmt: skip
     """A study's front, under other weights if you like, without a call.
 
     Args:
-        study: its name, or the beginning of it where that names one study.
-        pick: a way to choose (see `offramp.study.policies`); the choice is in `picked`.
+        study: its name, the beginning of it where that names one study, or `latest`.
+        weights: by objective, such as `{"quality": 0.6, "cost": 0.4}`; the study's own for None.
+        pick: a way to choose (`knee`, `within:POINTS`, ...); the choice is in `picked`.
+        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
 
     Raises:
         UsageError: no such study, weights that do not fit, or no such way to choose.
@@ -47,19 +51,20 @@ def pareto(study: str, *, storage: str | None = None, results: str | Path = "res
 
 
 def compare(
-    study: str, a: str, b: str = "incumbent", *, storage: str | None = None, results: str | Path = "results",
-    split: Split | None = None, by: Sequence[str] = (), margin: float = MARGIN, confidence: float = CONFIDENCE,
-    space_file: str | Path | None = None,
+    study: str, a: str, b: str = "incumbent", *, split: Split | None = None, by: Sequence[str] = (),
+    margin: float = MARGIN, confidence: float = CONFIDENCE, space_file: str | Path | None = None,
+    storage: str | None = None, results: str | Path = "results",
 ) -> CandidateComparison:  # fmt: skip
     """Two candidates of a study example by example: who wins where, and whether the difference is significant.
 
     Args:
-        study: its name, or the beginning of it where that names one study.
+        study: its name, the beginning of it where that names one study, or `latest`.
         a, b: recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id.
-        split: the holdout where both have results on it, else the search split.
+        split: `search` or `holdout`; for None the holdout where both have results on it.
         by: columns of the dataset to cut the examples by.
-        margin: loss of mean score that would be accepted, for non-inferiority.
+        margin: loss of mean score that would be accepted, for non-inferiority. confidence: of bounds.
         space_file: where the study's space file is now, if it was moved.
+        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
 
     Raises:
         UsageError: no such study or candidate, no example in common, a column that the dataset does not have, or a
@@ -78,6 +83,7 @@ def compare(
         dataset = read_dataset(rows.study, space_file)
         _check_columns(by, dataset)
         sides = Sides(store=store, rows=rows, a=one, b=other, dataset=dataset)
+        split = None if split is None else Split(split)
         found = compare_sides(sides, split=split, by=by, margin=margin, confidence=confidence)
     if not found.pairs:
         holdout = found.split is Split.HOLDOUT
@@ -104,7 +110,14 @@ def _check_columns(by: Sequence[str], dataset: Dataset) -> None:
 
 
 def studies(*, storage: str | None = None, results: str | Path = "results") -> tuple[StudyRow, ...]:
-    """The studies of a storage, the newest first."""
+    """The studies of a storage, the newest first.
+
+    Args:
+        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
+
+    Raises:
+        StorageError: there is no such storage.
+    """
     with open_looking(storage, results) as store:
         return StudyStore(store).list()
 

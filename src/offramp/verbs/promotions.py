@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,101 +14,10 @@ if TYPE_CHECKING:
     from offramp.calls.transports import Transport
     from offramp.job.clock import Timing
     from offramp.lifecycle.migration.record import Migration
-    from offramp.lifecycle.scan import ScanReport
-    from offramp.lifecycle.watch_report import WatchReport
-    from offramp.promote.changes import Changes
     from offramp.promote.check_report import CheckReport
     from offramp.promote.exports.exporting import File
-    from offramp.promote.history import Move
-    from offramp.promote.promoting import Promoted
     from offramp.promote.running import PerModel
     from offramp.records import Result
-
-
-@verb
-def promote(
-    study: str = "latest", *, pick: str = "recommended", label: str = "production", feature: str | None = None,
-    fallbacks: Sequence[str] = (), cascade: str | None = None, weights: Mapping[str, float] | None = None,
-    within_days: int = 90, why: str | None = None, by: str | None = None, force: bool = False, dry_run: bool = False,
-    promotions: str | Path | None = None, space: str | Path | None = None, lifecycle: str | Path | None = None,
-    feeds: Sequence[str | Path] = (), storage: str | None = None, results: str | Path = "results",
-) -> Promoted:  # fmt: skip
-    """Writes a candidate of a study, or a cascade, to the promotions folder and points a label at it. Makes no call.
-
-    Args:
-        study: its name, the beginning of it, or `latest`.
-        pick: recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id.
-        label: that apps load by. feature: what the app calls it; the space's name by default.
-        fallbacks: models to ask when the first gives no answer.
-        cascade: in place of a candidate, a rule that `cascades` prints: `chosen`, a kind, or the beginning of its id.
-        weights: of the utility that the rule is chosen by; the study's own for None.
-        within_days: a model that retires within this many days is refused.
-        why: the reason, for the history; needed with `force`. by: who; `OFFRAMP_BY` or the user by default.
-        force: promote even if the gate refuses. dry_run: return what would change, and write nothing.
-        promotions: the folder; `OFFRAMP_PROMOTIONS` or `promotions` by default.
-        space: where the study's space file is now, if it has moved.
-        lifecycle: your own retirement notices; `lifecycle.yaml` by default, if it exists. feeds: files of retirements.
-        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
-
-    Raises:
-        PromotionRefused: the gate refuses, and `force` is not given; `reasons` has every reason.
-        UsageError: there is no such study or candidate, its data is not what it ran on, or a notice cannot be read.
-    """
-    from offramp.promote import promoting
-
-    return promoting.promote(
-        study, pick=pick, label=label, feature=feature, promotions=promotions, storage=storage, results=results,
-        space=space, fallbacks=fallbacks, within_days=within_days, lifecycle=lifecycle, by=by, why=why, force=force,
-        dry_run=dry_run, feeds=feeds, cascade=cascade, weights=weights,
-    )  # fmt: skip
-
-
-@verb
-def rollback(
-    feature: str, *, to: str | None = None, label: str = "production", why: str | None = None, by: str | None = None,
-    promotions: str | Path | None = None, lifecycle: str | Path | None = None,
-) -> Promoted:  # fmt: skip
-    """Points a label back at the version before it, or at `to`. A retired model is a note, and does not prevent it.
-
-    Args:
-        to: a version, or the beginning of one; the previous one for None.
-        why, by, promotions, lifecycle: as for `promote`.
-
-    Raises:
-        PromotionError: there is none before, or its file is not whole.
-    """
-    from offramp.promote import promoting
-
-    return promoting.rollback(
-        feature, to=to, label=label, promotions=promotions, by=by, why=why, lifecycle=lifecycle
-    )  # fmt: skip
-
-
-@verb
-def history(feature: str, *, promotions: str | Path | None = None) -> tuple[Move, ...]:
-    """Every move of a label of a feature, in order.
-
-    Raises:
-        PromotionError: nothing was promoted under that name.
-    """
-    from offramp.promote import promoting
-
-    return promoting.history(feature, promotions=promotions)
-
-
-@verb
-def diff(feature: str, before: str, after: str, *, promotions: str | Path | None = None) -> Changes:
-    """What differs between two versions of a feature.
-
-    Args:
-        before, after: each a label, a version, or the beginning of one.
-
-    Raises:
-        PromotionError: there is no such version.
-    """
-    from offramp.promote import promoting
-
-    return promoting.diff(feature, before, after, promotions=promotions)
 
 
 @verb
@@ -198,55 +107,6 @@ def check(
             api_base=api_base, api_key_env=api_key_env, observer=observed, transport=transport, timing=timing,
             study_storage=study_storage, started=begun,
         )  # fmt: skip
-
-
-@verb
-def watch(
-    *, within_days: int = 90, lifecycle: str | Path | None = None, feeds: Sequence[str | Path] = (),
-    today: datetime.date | None = None, ics: str | Path | None = None, promotions: str | Path | None = None,
-    storage: str | None = None, results: str | Path = "results",
-) -> WatchReport:  # fmt: skip
-    """Which promoted features depend on models that retire soon, and what could replace them.
-
-    Args:
-        within_days: the window.
-        lifecycle: your own retirement notices; `lifecycle.yaml` by default, if it exists. feeds: files of retirements.
-        today: what days are counted from; the UTC date by default.
-        ics: a file to write the dates to as a calendar.
-        promotions: folder; `OFFRAMP_PROMOTIONS` or `promotions` by default.
-        storage: URL of the studies, for what headers of replies said; `<results>/offramp.db` by default, if it exists.
-
-    Raises:
-        UsageError: a file of notices, a promotion, or the storage that was named cannot be read.
-    """
-    from offramp.lifecycle import watch_report
-    from offramp.lifecycle.ics import write_calendar
-
-    found = watch_report.watch(
-        promotions=promotions, lifecycle=lifecycle, today=today, within_days=within_days, storage=storage,
-        results=results, feeds=feeds,
-    )  # fmt: skip
-    if ics is not None:
-        write_calendar(found, Path(ics))
-    return found
-
-
-@verb
-def scan(
-    path: str | Path, *, within_days: int = 90, lifecycle: str | Path | None = None,
-    feeds: Sequence[str | Path] = (), today: datetime.date | None = None,
-) -> ScanReport:  # fmt: skip
-    """The models that source and configuration below a folder name, each with its date.
-
-    Args:
-        within_days, lifecycle, feeds, today: as for `watch`.
-
-    Raises:
-        UsageError: there is no such file or folder, or a file of notices cannot be read.
-    """
-    from offramp.lifecycle import scan as scanning
-
-    return scanning.scan(path, lifecycle=lifecycle, feeds=feeds, within_days=within_days, today=today)
 
 
 @verb

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,6 @@ from offramp.verbs.calling import verb
 
 if TYPE_CHECKING:
     from offramp.job.shown_requests import ShownRequest
-    from offramp.starter.writing import Started
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,40 +27,6 @@ class CheckedSpace:
 
     def __str__(self) -> str:
         return "\n".join(f"{name}: {line}" for name, text in self.summary.items() for line in text.splitlines())
-
-
-@verb
-def init(
-    name: str | None = None, *, data: str | Path | None = None, inputs: Sequence[str] = (),
-    outputs: Sequence[str] = (), models: Sequence[str] = (), folder: str | Path = ".",
-) -> Started:  # fmt: skip
-    """Writes a first space file and a test for a dataset, or for a stub of one that it writes too. Overwrites nothing.
-
-    Args:
-        name: of the job; that of the data's file by default.
-        data: CSV, TSV, JSONL, Parquet or XLSX. One outside of the folder's project is copied into the folder.
-        inputs, outputs: columns, where the guess is not to decide.
-        models: by name, the first as what runs today; two that run on this machine by default.
-        folder: where the files go.
-
-    Raises:
-        UsageError: the data cannot be read or no job can be made of it, or a file exists; nothing was written.
-    """
-    from offramp.starter.writing import start
-
-    return start(name, data=data, inputs=inputs, outputs=outputs, models=models, folder=folder)
-
-
-@verb
-def copy_example(name: str, folder: str | Path = ".") -> Started:
-    """Copies a shipped job with its data into a folder: support-triage, order-extraction or reply-writer.
-
-    Raises:
-        UsageError: no such example, or a file of that name exists with other content.
-    """
-    from offramp.starter import writing
-
-    return writing.copy_example(name, Path(folder))
 
 
 @verb

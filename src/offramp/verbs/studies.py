@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +15,12 @@ if TYPE_CHECKING:
     from offramp.calls.transports import Transport
     from offramp.job.clock import Timing
     from offramp.job.declared import Declared
-    from offramp.records import Split
     from offramp.search.api import Estimate, JobResult, Observer, Plan, Verified
     from offramp.search.progress import Progress
     from offramp.search.replay import Replay
     from offramp.space.load import LoadedSpace
     from offramp.space.model import SpaceFile
-    from offramp.store.studies import StudyRow
     from offramp.study.domain.cascade_report import CascadeReport
-    from offramp.study.queries.example_pairs import CandidateComparison
-    from offramp.study.study_report import StudyReport
 
     Space = str | Path | LoadedSpace | SpaceFile | Declared
 
@@ -106,42 +102,6 @@ def dry_run(
 
 
 @verb
-def studies(*, storage: str | None = None, results: str | Path = "results") -> tuple[StudyRow, ...]:
-    """The studies of a storage, the newest first.
-
-    Args:
-        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
-
-    Raises:
-        StorageError: there is no such storage.
-    """
-    from offramp.study import lookup
-
-    return lookup.studies(storage=storage, results=results)
-
-
-@verb
-def pareto(
-    study: str = "latest", *, weights: Mapping[str, float] | None = None, pick: str | None = None,
-    storage: str | None = None, results: str | Path = "results",
-) -> StudyReport:  # fmt: skip
-    """A study's front, under other weights if you like, without a call.
-
-    Args:
-        study: its name, the beginning of it where that names one study, or `latest`.
-        weights: by objective, such as `{"quality": 0.6, "cost": 0.4}`; the study's own for None.
-        pick: a way to choose (`knee`, `within:POINTS`, ...); the choice is in `picked`.
-        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
-
-    Raises:
-        UsageError: no such study, weights that do not fit, or no such way to choose.
-    """
-    from offramp.study import lookup
-
-    return lookup.pareto(study, weights=weights, pick=pick, storage=storage, results=results)
-
-
-@verb
 def verify(
     study: str = "latest", *, usd: float | None = None, calls: int | None = None, minutes: float | None = None,
     probe: int | None = None, probe_concurrency: int | None = None, concurrency: int | None = None,
@@ -198,57 +158,6 @@ def plan_verify(
         study, storage=storage, results=results, space_file=space_file, cascade=cascade, weights=weights, usd=usd,
         calls=calls, minutes=minutes, probe=probe, probe_concurrency=probe_concurrency, concurrency=concurrency,
     )  # fmt: skip
-
-
-@verb
-def compare(
-    study: str, a: str, b: str = "incumbent", *, split: Split | None = None, by: Sequence[str] = (),
-    margin: float = 0.05, confidence: float = 0.95, space_file: str | Path | None = None, storage: str | None = None,
-    results: str | Path = "results",
-) -> CandidateComparison:  # fmt: skip
-    """Two candidates of a study example by example: who wins where, and whether the difference is significant.
-
-    Args:
-        study: its name, the beginning of it where that names one study, or `latest`.
-        a, b: recommended, knee, incumbent, `trial N`, or the beginning of a candidate's id.
-        split: `search` or `holdout`; for None the holdout where both have results on it.
-        by: columns of the dataset to cut the examples by.
-        margin: loss of mean score that would be accepted, for non-inferiority. confidence: of bounds.
-        space_file: where the study's space file is now, if it was moved.
-        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
-
-    Raises:
-        UsageError: no such study or candidate, no example in common, a column that the dataset does not have, or a
-            margin that is not between 0 and 1.
-    """
-    from offramp.records import Split
-    from offramp.study import lookup
-
-    return lookup.compare(
-        study, a, b, storage=storage, results=results, split=None if split is None else Split(split), by=by,
-        margin=margin, confidence=confidence, space_file=space_file,
-    )  # fmt: skip
-
-
-@verb
-def report(
-    study: str = "latest", *, out: str | Path | None = None, weights: Mapping[str, float] | None = None,
-    storage: str | None = None, results: str | Path = "results",
-) -> Path:  # fmt: skip
-    """Writes the report of a study as one HTML file that loads nothing from anywhere, and returns its path.
-
-    Args:
-        study: its name, the beginning of it, or `latest`.
-        out: the file; `<results>/<study>.html` by default, or `<study>.html` where that folder cannot be written.
-        weights: by objective; the study's own for None.
-        storage: SQLAlchemy URL; `<results>/offramp.db` by default.
-
-    Raises:
-        StorageError: no such study, or the file cannot be written. UsageError: weights that do not fit.
-    """
-    from offramp.review import report_file
-
-    return report_file.report(study, out=out, weights=weights, storage=storage, results=results)
 
 
 def review(
