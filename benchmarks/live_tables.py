@@ -44,9 +44,11 @@ from replay import Truth, racing, tables
 from offramp.calls.failures import RequestRejected
 from offramp.ids import content_hash
 from offramp.records import CallReply, CallRequest, Scalar, Usage
-from offramp.search import api, pool, untried
+from offramp.search import api
+from offramp.search.live import pool
 from offramp.search.outcome import JobResult
 from offramp.search.replay.table import RecordedTable
+from offramp.search.sampling import untried
 
 WEIGHTS = {"quality": 0.7, "cost": 0.15, "latency": 0.15}
 NAMES = {"score": "quality", "cost_usd": "cost", "latency_s": "latency"}

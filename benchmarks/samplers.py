@@ -3,7 +3,7 @@
     python benchmarks/samplers.py [--trials 2000] [--sampler tpe] [--profile]
 
 A study with three objectives and seven params in SQLite is filled with finished trials. Then `ask` and `tell` are timed
-through search/optuna_study.py, as the search calls them. Prints one line of JSON: the median and p95 of twenty, and the
+through search/sampling/optuna_study.py, as the search calls them. Prints one line of JSON: the median and p95 of twenty, and the
 time to open the study and to compute a front of 10,000 candidates, in milliseconds of CPU. The aim is 20 ms at 2,000
 trials, and 50 ms for the front. --profile also prints where the time goes.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from offramp.search.optuna_study import Asked, OptunaStudy
+from offramp.search.sampling.optuna_study import Asked, OptunaStudy
 from offramp.space.params import SearchParam
 from offramp.stats import non_dominated
 from offramp.store.engine import Store, open_store

@@ -3,7 +3,7 @@
     python benchmarks/stopping.py [--candidates 40] [--seeds 5] [TABLE.parquet | SHAPE ...]
 
 As in a live job, candidates come one after another (here at random) and run on growing blocks of one shared order until
-they are complete or surely behind the front so far (search/live_racing.py). Prints one line of JSON per table with means
+they are complete or surely behind the front so far (search/live/behind.py). Prints one line of JSON per table with means
 over seeds: `run`, the share of cells that were run; `lost`, the share of the true front's members that were stopped;
 `members` of the true front; `volume`, the hypervolume of the complete candidates as a share of that of all; and seconds
 of CPU. Without names: every shape of replay_tables.py.
@@ -22,7 +22,7 @@ from replay import OBJECTIVES, Truth
 from replay_tables import SHAPES, make_table
 
 from offramp.records import Split
-from offramp.search.live_racing import ahead, block_ends, count_looks
+from offramp.search.live.behind import ahead, block_ends, count_looks
 from offramp.search.replay.table import read_table
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from offramp.job.clock import Clock, Interrupted, TimeIsUp, Timing
-from offramp.search.holdout_reserve import search_share
+from offramp.search.holdout.reserve import search_share
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import answered_by, essence, let_time_pass, reply_to, run_job, write_space
 

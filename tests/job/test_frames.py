@@ -63,7 +63,7 @@ class Looking(FunctionTransport):
         if request.model.name == "large" and not self.way:
             main_task = min(asyncio.all_tasks(), key=lambda task: int(task.get_name().rpartition("-")[2]))
             frames, waiting = ours(running()), ours(suspended(main_task))
-            begins = frames.index("search/scheduler.py:Scheduler._work")
+            begins = frames.index("search/live/scheduler.py:Scheduler._work")
             assert waiting[-1] == "search/racing/waves.py:run_waves", "it waits for a wave"
             self.way = [*frames[:begins], *waiting, *frames[begins:]]
         return await super().send(request, attempt)

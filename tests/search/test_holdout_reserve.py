@@ -22,7 +22,7 @@ from offramp.evaluate.evaluator import TooManyFailures
 from offramp.job.clock import Clock, Timing
 from offramp.records import CallRequest, Model, Purpose
 from offramp.search import api
-from offramp.search.holdout_reserve import Pace
+from offramp.search.holdout.reserve import Pace
 from offramp.store.budget import Budget, read_budget
 from offramp.store.engine import open_store
 from offramp.testing.fakes import FunctionTransport

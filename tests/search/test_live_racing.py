@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from offramp.search.live_racing import FEWEST, ahead, full_mean
+from offramp.search.live.behind import FEWEST, ahead, full_mean
 from offramp.search.racing import COST, LATENCY, QUALITY
 from offramp.stats import non_dominated
 

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from offramp.search.optuna_study import OptunaStudy, Seen, open_storage
+from offramp.search.sampling.optuna_study import OptunaStudy, Seen, open_storage
 from offramp.space.params import SearchParam
 from offramp.store.engine import open_store
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from offramp.records import Candidate, DemoKind, Evaluation, Example, Objective, Result, ResultState
-from offramp.search.live_racing import LiveRacing
+from offramp.search.live.behind import LiveRacing
 from offramp.space.model import RacePart
 
 QUALITY = [Objective(name="quality", weight=1.0, scale=(0, 1))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import optuna
 
-from offramp.search.samplers import SEEN_TRIALS, TrialWindow
+from offramp.search.sampling.samplers import SEEN_TRIALS, TrialWindow
 
 
 def study_of(trials: int) -> optuna.Study:

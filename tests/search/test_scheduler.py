@@ -10,7 +10,7 @@ import pytest
 from offramp.calls.failures import ModelNotFound
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.records import Candidate, DemoKind, Example, Result, ResultState
-from offramp.search.scheduler import Scheduler
+from offramp.search.live.scheduler import Scheduler
 
 
 def candidate(model: str, number: int = 0) -> Candidate:

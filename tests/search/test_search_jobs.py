@@ -190,7 +190,7 @@ def test_an_incumbent_between_the_steps_of_a_range_is_measured_as_it_is(tmp_path
 
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
 def test_an_incumbent_outside_of_the_space_does_not_keep_a_sampler_from_a_param(tmp_path, transport, sampler):
-    from offramp.search.samplers import make_sampler
+    from offramp.search.sampling.samplers import make_sampler
 
     job = resolve_job(load_space(write_space(tmp_path)))
     told = make_sampler(sampler, job.search_params, 0)

@@ -13,7 +13,7 @@ from offramp.cli.main import offramp
 from offramp.errors import UsageError
 from offramp.records import CallReply, Purpose, Split, Usage
 from offramp.search import api
-from offramp.search.probe import WARM_UP
+from offramp.search.holdout.probe import WARM_UP
 from offramp.store.budget import Budget
 from offramp.store.engine import open_store
 from offramp.store.results import ProbeStore, ResultStore

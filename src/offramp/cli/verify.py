@@ -12,7 +12,7 @@ import click
 from offramp.cli.options import AS_JSON, SPACE, study_options, wire
 
 if TYPE_CHECKING:
-    from offramp.search.verify import Plan, Verified
+    from offramp.search.holdout.verify import Plan, Verified
 
 
 @click.command()

@@ -26,9 +26,9 @@ from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
 from offramp.search.engine import Job, JobResult, Options
 from offramp.search.estimate import Estimate, estimate
+from offramp.search.holdout.verify import Plan, Verification, Verified, VerifyOptions
+from offramp.search.holdout.verify import Progress as VerifyProgress
 from offramp.search.progress import Progress
-from offramp.search.verify import Plan, Verification, Verified, VerifyOptions
-from offramp.search.verify import Progress as VerifyProgress
 from offramp.search.warm.source import full_source_name
 from offramp.search.warm.start import plan_start, start_from
 from offramp.space.check import MOST_TRIALS, MOST_USD

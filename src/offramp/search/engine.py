@@ -21,13 +21,13 @@ from offramp.job.clock import Clock, Interrupted, Timing
 from offramp.job.loaded import study_row
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Caps, Session, open_session
-from offramp.search.holdout_evaluation import HoldoutEvaluation
-from offramp.search.holdout_reserve import HoldoutReserve
+from offramp.search.holdout.evaluation import HoldoutEvaluation
+from offramp.search.holdout.reserve import HoldoutReserve
 from offramp.search.loop import Loop
-from offramp.search.optuna_study import OptunaStudy, open_study
 from offramp.search.outcome import CAPS, JobResult, Options, is_cap, reason_of
 from offramp.search.progress import Progress, Reporter
 from offramp.search.proposals.rounds import make_rounds
+from offramp.search.sampling.optuna_study import OptunaStudy, open_study
 from offramp.search.slow_calls import SlowCalls
 from offramp.search.state import StudyState
 from offramp.store.candidates import texts_of

@@ -21,9 +21,9 @@ from offramp.job.resolved import ResolvedJob
 from offramp.models.table import load_table
 from offramp.records import CallRequest, Candidate, DemoKind, Model, Usage
 from offramp.search.judging import judge_requests
+from offramp.search.live.sizes import FIRST_SHARE, LEAST_BLOCK, LISTED, LOOKS_SHARE
 from offramp.search.outcome import Options
 from offramp.search.proposals.rounds import proposer_effort
-from offramp.search.race_sizes import FIRST_SHARE, LEAST_BLOCK, LISTED, LOOKS_SHARE
 from offramp.search.warm.start import Start
 from offramp.space.check import MOST_TRIALS
 from offramp.space.forms import CHECKED, VERIFY, spec_of
@@ -75,7 +75,7 @@ def _model_told(model: Model) -> str:
 
 def _race_in_words(job: ResolvedJob) -> str:
     """After how many examples a candidate may be stopped."""
-    from offramp.search.live_racing import FEWEST, block_ends  # imported late: scipy takes a while to load
+    from offramp.search.live.behind import FEWEST, block_ends  # imported late: scipy takes a while to load
 
     part, examples = job.space.search.race, len(job.task.splits.search)
     if part is None:

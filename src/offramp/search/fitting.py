@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, Scalar
-from offramp.search.samplers import rounded
+from offramp.search.sampling.samplers import rounded
 from offramp.space.params import SearchParam, choose, instruction_param, values_in
 
 Assignment = Mapping[str, Scalar]

@@ -14,15 +14,15 @@ from offramp.evaluate.replicates import lack_runs
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
 from offramp.records import Split
-from offramp.search.holdout_reserve import HoldoutReserve
-from offramp.search.live_race import LiveRace, as_sent
-from offramp.search.optuna_study import OptunaStudy
+from offramp.search.holdout.reserve import HoldoutReserve
+from offramp.search.live.race import LiveRace, as_sent
 from offramp.search.outcome import Options
 from offramp.search.progress import Reporter
 from offramp.search.proposals.rounds import Rounds
 from offramp.search.racing.waves import run_waves
+from offramp.search.sampling.optuna_study import OptunaStudy
+from offramp.search.sampling.trial_queue import TrialQueue
 from offramp.search.state import StudyState
-from offramp.search.trial_queue import TrialQueue
 from offramp.search.warm.start import add_prior
 from offramp.store.candidates import texts_of
 from offramp.store.ledger import StudyEffort

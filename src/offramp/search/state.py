@@ -20,8 +20,8 @@ from offramp.evaluate.evaluator import TooManyFailures
 from offramp.evaluate.results import StudyResults
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, Evaluation, Objective, Result, Split, price_of
-from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import NoModelLeft, answers_behind, parked_model
+from offramp.search.sampling.optuna_study import OptunaStudy
 from offramp.store.aggregates import AggregateStore, aggregate_of, group_of, priced_by_results
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore, Variant, VariantStore
 from offramp.store.engine import Store

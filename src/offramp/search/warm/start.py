@@ -20,9 +20,9 @@ from offramp.job.loaded import study_row
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, Objective, Price, Replicate, Result, ResultState, Split, price_of
 from offramp.search.fitting import fitted, searched_params
-from offramp.search.optuna_study import OptunaStudy
 from offramp.search.outcome import Options
 from offramp.search.proposals.screening import leak_check
+from offramp.search.sampling.optuna_study import OptunaStudy
 from offramp.search.warm.source import Source, full_source_name, read_source
 from offramp.space.model import ConstraintsPart
 from offramp.space.params import instruction_param, proposal_names

@@ -23,11 +23,11 @@ from offramp.job.clock import Clock, TimeIsUp, Timing
 from offramp.job.loaded import LoadedStudy
 from offramp.job.session import Caps, Session, open_session
 from offramp.records import Candidate, Purpose, Split
-from offramp.search.holdout_evaluation import standing
-from offramp.search.holdout_reserve import need_of, runs_lacking, runs_of
+from offramp.search.holdout.evaluation import standing
+from offramp.search.holdout.probe import WARM_UP, probe
+from offramp.search.holdout.reserve import need_of, runs_lacking, runs_of
 from offramp.search.judging import Judges, Judging
 from offramp.search.outcome import parked_model, reason_of
-from offramp.search.probe import WARM_UP, probe
 from offramp.store.aggregates import AggregateStore, aggregate_of
 from offramp.store.budget import BudgetExceeded, read_budget
 from offramp.store.candidates import CandidateStore

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, Scalar
-from offramp.search.optuna_study import OptunaStudy, Seen
-from offramp.search.race_sizes import LISTED
+from offramp.search.live.sizes import LISTED
 from offramp.search.racing import Race
+from offramp.search.sampling.optuna_study import OptunaStudy, Seen
+from offramp.search.sampling.trial_queue import TrialQueue
+from offramp.search.sampling.untried import UntriedCandidates
 from offramp.search.state import StudyState
-from offramp.search.trial_queue import TrialQueue
-from offramp.search.untried import UntriedCandidates
 from offramp.space.params import assignments, cardinality
 
 Assignment = Mapping[str, Scalar]

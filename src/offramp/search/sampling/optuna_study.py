@@ -26,7 +26,7 @@ from offramp.errors import OfframpError, StorageError, problem
 from offramp.ids import derived_seed
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Scalar
-from offramp.search.samplers import distribution_of, generation_of, is_inside, make_sampler, suggest, warm_up
+from offramp.search.sampling.samplers import distribution_of, generation_of, is_inside, make_sampler, suggest, warm_up
 from offramp.space.params import SearchParam, choose
 from offramp.store.engine import Store, translated
 

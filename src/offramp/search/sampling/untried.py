@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from offramp.ids import derived_seed
 from offramp.records import Candidate, Scalar
-from offramp.search.samplers import rounded
+from offramp.search.sampling.samplers import rounded
 from offramp.space.params import SearchParam, assignments, cardinality, choose, values_in
 
 Assignment = Mapping[str, Scalar]

@@ -3,7 +3,7 @@
 Waves are stored before they run. A run of the job first goes through the stored ones: cells that have a result are not
 run again, and the race observes the same cells in the same order, so that it decides the same next wave as it would
 have without the interruption. A candidate ends where all its examples were run, or where its own cells say that it is
-surely behind the front (`live_racing.py`). Where a run of the job ends before, it is paused, and the next run goes on
+surely behind the front (`behind.py`). Where a run of the job ends before, it is paused, and the next run goes on
 with it.
 
 Invariant: decisions depend on the seed, the pool and the observed waves; never on which request came back first.
@@ -29,20 +29,20 @@ from offramp.job.batching import runs_at_once, usual_wave
 from offramp.job.session import Session
 from offramp.program.sent import Sent
 from offramp.records import Candidate, Evaluation, Example, Objective, Result, ResultState, Split
-from offramp.search.allowance import SearchAllowance
-from offramp.search.asking_again import AGAIN, AskingAgain
-from offramp.search.holdout_reserve import HoldoutReserve
-from offramp.search.live_racing import OBJECTIVES, LiveRacing, block_ends
-from offramp.search.optuna_study import OptunaStudy, Seen
+from offramp.search.holdout.reserve import HoldoutReserve
+from offramp.search.live.allowance import SearchAllowance
+from offramp.search.live.asking_again import AGAIN, AskingAgain
+from offramp.search.live.behind import OBJECTIVES, LiveRacing, block_ends
+from offramp.search.live.pool import Pool
+from offramp.search.live.scheduler import Cell, Scheduler
+from offramp.search.live.sizes import BLOCKS, FIRST_SHARE, LEAST_BLOCK, LEAST_WAVE, LOOKS_SHARE, RECOMMEND
 from offramp.search.outcome import Options
-from offramp.search.pool import Pool
 from offramp.search.progress import Reporter
-from offramp.search.race_sizes import BLOCKS, FIRST_SHARE, LEAST_BLOCK, LEAST_WAVE, LOOKS_SHARE, RECOMMEND
 from offramp.search.racing import OPEN_BLOCK, Block, DeclaredFront, Planner, Race, RaceObjective, RaceSettings, Wave
 from offramp.search.racing.kernel import Kernel
-from offramp.search.scheduler import Cell, Scheduler
+from offramp.search.sampling.optuna_study import OptunaStudy, Seen
+from offramp.search.sampling.trial_queue import TrialQueue
 from offramp.search.state import StudyState
-from offramp.search.trial_queue import TrialQueue
 from offramp.stats.pareto import Bools, Floats
 from offramp.store.aggregates import aggregate_of
 from offramp.store.candidates import CandidateState

@@ -14,7 +14,7 @@ import numpy as np
 from offramp.job.batching import paid_share
 from offramp.job.clock import Clock
 from offramp.records import Candidate, Purpose, Replicate, Result, ResultState
-from offramp.search.holdout_reserve import HoldoutReserve
+from offramp.search.holdout.reserve import HoldoutReserve
 from offramp.search.judging import Judges
 from offramp.search.outcome import Options
 from offramp.search.racing import Allowance, Race

@@ -16,8 +16,8 @@ from offramp.calls.failures import ModelNotFound
 from offramp.job.clock import TimeIsUp
 from offramp.job.session import Session
 from offramp.records import Split
-from offramp.search.holdout_reserve import HoldoutReserve
-from offramp.search.probe import WARM_UP, probe
+from offramp.search.holdout.probe import WARM_UP, probe
+from offramp.search.holdout.reserve import HoldoutReserve
 from offramp.search.progress import Reporter
 from offramp.search.state import StudyState
 from offramp.store.budget import BudgetExceeded

@@ -1,0 +1,1 @@
+"""What Optuna proposes, and what it is told."""
