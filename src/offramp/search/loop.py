@@ -15,7 +15,8 @@ from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
 from offramp.records import Split
 from offramp.search.holdout.reserve import HoldoutReserve
-from offramp.search.live.race import LiveRace, as_sent
+from offramp.search.live.endings import as_sent
+from offramp.search.live.race import LiveRace
 from offramp.search.outcome import Options
 from offramp.search.progress import Reporter
 from offramp.search.proposals.rounds import Rounds

@@ -106,9 +106,13 @@ class SearchAllowance:
         found = self._by_cap()
         return found[self._nearest(found)] if found else Allowance()
 
-    def tightest(self) -> str:
-        """The word for the cap that is nearest; there is one at least."""
-        return self._nearest(self._by_cap())
+    def reached(self) -> str | None:
+        """The word for the cap that leaves no room, or the least; None without a cap."""
+        caps = {
+            "budget_usd": self.options.usd, "budget_calls": self.options.calls, "minutes": self.options.minutes
+        }  # fmt: skip
+        stated = [word for word, cap in caps.items() if cap is not None]
+        return stated[0] if len(stated) == 1 else self._nearest(self._by_cap()) if stated else None
 
     def _nearest(self, found: Mapping[str, Allowance]) -> str:
         return min(found, key=lambda word: found[word].cells(found[word].left or 0.0))

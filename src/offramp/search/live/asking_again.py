@@ -9,6 +9,7 @@ Invariant: what is run again depends on the results that the race has observed.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import numpy as np
 
 from offramp.evaluate.replicates import lack_runs, pilot_of, rest_of
 from offramp.records import Example, Result
+from offramp.search.racing import Allowance, Block, Wave
 from offramp.stats.pareto import Bools
 
 AGAIN = "again"
@@ -100,3 +102,23 @@ class AskingAgain:
         """A candidate whose results were there before the race is run no more."""
         self.seen[index][:] = True
         self._done[index] = len(_STAGES)
+
+
+def wave_again(
+    take_number: Callable[[], int], due: Mapping[int, Sequence[int]], front: Sequence[int], allowance: Allowance,
+    replicates: int, *, everyone: bool,
+) -> Wave | None:  # fmt: skip
+    """The cells that are run again next, as far as the allowance goes; None without any.
+
+    Args:
+        take_number: the number of a wave that is begun.
+        due: positions by index of the candidate.
+        front: those of them on the declared front, which go first; `everyone`: the others follow.
+    """
+    left, blocks = math.inf if allowance.left is None else allowance.left + 1e-9, list[Block]()
+    for index in dict.fromkeys([*front, *(due if everyone else ())]):
+        takes = allowance.units(index, len(due[index]) * (replicates - 1))
+        if takes <= left:
+            blocks.append(Block(index=index, positions=tuple(due[index])))
+            left -= takes
+    return Wave(number=take_number(), purpose=AGAIN, blocks=tuple(blocks)) if blocks else None

@@ -37,7 +37,7 @@ class Pool:
     Attributes:
         candidates: by index, as in the race.
         places: index by candidate id.
-        lost: candidates whose model no longer answers: others may take their places.
+        lost: indices of those whose model no longer answers: others may take their places.
         unwritten: assignments that joined since `written` was called.
     """
 
@@ -49,7 +49,7 @@ class Pool:
         self._trials, self._seed, self._seen = trials, seed, seen
         self.candidates: list[Candidate] = []
         self.places: dict[str, int] = {}
-        self.lost = 0
+        self.lost: set[int] = set()
         self.unwritten: list[Assignment] = []
         self.unwritten_first: list[int] = []
         self.adopt(state.job)
@@ -118,7 +118,7 @@ class Pool:
     @property
     def room(self) -> int:
         """How many more candidates may join."""
-        return self._trials - (len(self.candidates) - self.lost)
+        return self._trials - (len(self.candidates) - len(self.lost))
 
     def _in(self) -> set[str]:
         return self.places.keys() | self._state.twins.keys()

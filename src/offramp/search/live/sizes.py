@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from offramp.search.racing import OPEN_BLOCK, RaceSettings
+from offramp.space.model import RacePart
+
 LISTED = 1000
 """A space of at most so many assignments is listed: all its candidates are in the pool from the start."""
 LEAST_WAVE = 8
@@ -15,3 +18,25 @@ BLOCKS = 8
 """A candidate is run in so many blocks where nothing limits how many cells there are."""
 RECOMMEND = 0.75
 """Share of the cells that go where they tell most about the best by utility, the others about the front."""
+
+
+def settings_of(
+    part: RacePart | None, *, examples: int, candidates: int, total: float | None, listed: bool, timed: bool
+) -> RaceSettings:
+    """The settings of a live race, from how many cells there may be for how many candidates.
+
+    Args:
+        part: of the space file; None where every candidate runs on everything.
+        total: cells of the whole race; None where no cap says so.
+        listed: whether the whole pool is known.
+        timed: whether there is a cap on time.
+    """
+    if part is None:
+        return RaceSettings(first=examples, block=examples)
+    first = block = part.block or max(LEAST_BLOCK, -(-examples // BLOCKS))
+    if total is not None and listed:
+        first = max(1, min(first, round(FIRST_SHARE * total / max(1, candidates))))
+        block = max(1, first // 2)
+    elif total is not None or timed:
+        first = block = LEAST_BLOCK if listed else OPEN_BLOCK
+    return RaceSettings(first=min(examples, first), block=min(examples, block), recommend=RECOMMEND)

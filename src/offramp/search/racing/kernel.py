@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -119,6 +120,15 @@ class Kernel:
     own: float
     mixed: float
     irrelevance: Floats
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "irrelevance": self.irrelevance.tolist()}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Kernel:
+        """The kernel of `to_json`."""
+        return cls(**{**found, "irrelevance": np.asarray(found["irrelevance"], dtype=float)})
 
     def similarity(self, features: Features, rows: Ints, columns: Ints) -> Floats:
         """Correlation of the shared parts; 1 for equal params, 0 for candidates that have nothing in common."""

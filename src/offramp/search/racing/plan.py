@@ -136,10 +136,12 @@ class Planner:
         return self._numbered("complete", self._completing(size, allowance))
 
     def _numbered(self, purpose: str, blocks: Sequence[Block]) -> Wave | None:
-        if not blocks:
-            return None
+        return Wave(number=self.take_number(), purpose=purpose, blocks=tuple(blocks)) if blocks else None
+
+    def take_number(self) -> int:
+        """The number of a wave that is begun now."""
         self.number += 1
-        return Wave(number=self.number - 1, purpose=purpose, blocks=tuple(blocks))
+        return self.number - 1
 
     def _search(self, size: int, room: float, allowance: Allowance) -> list[Block]:
         """First blocks as far as it is their turn, then the most informative ones, for at most `room` units."""

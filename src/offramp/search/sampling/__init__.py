@@ -1,1 +1,1 @@
-"""What Optuna proposes, and what it is told."""
+"""What Optuna proposes, and what it learns of what was tried."""
