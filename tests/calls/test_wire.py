@@ -3,6 +3,8 @@
 import asyncio
 import json
 import random
+import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +13,8 @@ from support_calls import make_model
 
 from offramp.calls.failures import CallError
 from offramp.calls.transports import litellm as litellm_transport
+from offramp.calls.transports import wire
+from offramp.calls.transports.dialects import DIALECTS
 from offramp.calls.transports.litellm import LiteLLMTransport
 from offramp.records import CallRequest
 from offramp.testing.server import ScriptedServer, ServerReply
@@ -403,6 +407,55 @@ def test_many_at_once_get_each_its_own_answer(scripted, seed):
     with ScriptedServer(script) as server:
         assert asyncio.run(go(server)) == [f"say {n}" for n in range(40)]
         assert len(server.requests) == 40
+
+
+def test_requests_of_a_new_kind_leave_together_and_litellm_writes_one_of_them(both):
+    all_here = threading.Barrier(8, timeout=20)
+
+    def script(body):
+        all_here.wait()
+        return ServerReply(text=body["messages"][-1]["content"])
+
+    async def go(server):
+        transport = LiteLLMTransport(30.0)
+        model = make_model(api_base=server.url, api_key_env="SCRIPTED_API_KEY")
+        asked = [{"role": "user", "content": f"say {n}"} for n in range(8)]
+        replies = await asyncio.gather(
+            *(transport.send(CallRequest(model=model, messages=(message,), params={})) for message in asked)
+        )
+        await transport.aclose()
+        return [reply.text for reply in replies]
+
+    with ScriptedServer(script) as server:
+        assert asyncio.run(go(server)) == [f"say {n}" for n in range(8)]
+        assert len(server.requests) == 8
+        assert 2 <= len(both.asked) <= 9, "LiteLLM writes one, and reads replies until it has read one as we do"
+
+
+def test_a_kind_whose_reply_litellm_reads_otherwise_stays_its_own(both, monkeypatch):
+    def read_wrongly(body, latency_s):
+        found = openai.read(body, latency_s)
+        return None if found is None else replace(found, text=found.text + "!")
+
+    openai = DIALECTS["openai"]
+    request = both.request(MESSAGES["system"])
+
+    async def go():
+        transport, texts = LiteLLMTransport(5.0), []
+        both.replies[:] = [ServerReply(text="right")]
+        kind = transport._wire.kind(request, KEY)
+        for turn in range(3):
+            texts.append((await transport.send(request)).text)
+            if not turn:  # the stub's answer was read alike, and the server's is not
+                assert not transport._wire.known(kind)
+        await transport.aclose()
+        return texts
+
+    stub_read = replace(openai, read=lambda body, s: (read_wrongly if body["model"] != "-" else openai.read)(body, s))
+    monkeypatch.setattr(wire, "DIALECTS", {**DIALECTS, "openai": stub_read})
+    before = len(both.server.requests)
+    assert asyncio.run(go()) == ["right"] * 3
+    assert len(both.server.requests) - before == 3, "nothing is sent twice"
 
 
 def test_another_key_is_another_kind_and_the_new_one_is_sent(both, monkeypatch):

@@ -39,8 +39,14 @@ def needs_latency(space: SpaceFile) -> bool:
 
 
 def runs_at_once(job: ResolvedJob, concurrency: int) -> int:
-    """Runs of one model at the same time."""
-    return max(RUNS, concurrency) if job.space.calls.batch else concurrency
+    """Runs of one model at the same time.
+
+    More than the requests that may be in flight, so that none of their places is empty while a run looks up answers or
+    stores them. A module of one's own may hold what runs share, such as a connection: no more of them than stated.
+    """
+    if job.space.calls.batch:
+        return max(RUNS, concurrency)
+    return concurrency if job.factory is not None else concurrency + concurrency // 2
 
 
 def usual_wave(job: ResolvedJob, calls: int | None) -> int | None:

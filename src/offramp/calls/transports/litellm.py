@@ -14,7 +14,9 @@ import json
 import logging
 import os
 import time
+from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -32,7 +34,7 @@ from offramp.calls.failures import (
 from offramp.calls.retries import retry_after_s
 from offramp.calls.transports.headers import notice_in
 from offramp.calls.transports.replies import failure_for, read_reply, token_usage, upstream_failure
-from offramp.calls.transports.wire import Rendered, Wire, provider_of, watching
+from offramp.calls.transports.wire import Rendered, Watch, Wire, provider_of, watching
 from offramp.media import expanded
 from offramp.models.capabilities import allowed_openai_params
 from offramp.records import CallReply, CallRequest, Model
@@ -70,6 +72,7 @@ class LiteLLMTransport:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s, self._ready = timeout_s, False
         self._wire = Wire(timeout_s)
+        self._learning: defaultdict[tuple[object, ...], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def prepare(self, model: Model) -> None:
         """Import LiteLLM and let it load what it loads late, so that no request's latency or time-out holds it."""
@@ -85,12 +88,15 @@ class LiteLLMTransport:
         if kind is None or key is None:
             return await self._through_litellm(request, key, None)
         messages = [expanded(message) for message in request.messages]
+        if not self._wire.decided(kind):
+            async with self._learning[kind]:  # the others of its kind wait for LiteLLM to write it, not for a reply
+                if not self._wire.decided(kind):
+                    with suppress(CallError):  # raised below, where it is sent
+                        await self._shown(request, key, str(kind[0]), kind, messages)
+            self._learning.pop(kind, None)
         if self._wire.known(kind):
             return await self._directly(request, key, kind, messages)
-        with watching() as watch:
-            reply = await self._through_litellm(request, key, self._wire.client(kind, key, request.model.api_base))
-        self._wire.learn(kind, watch, messages, reply)
-        return reply
+        return await self._through_litellm(request, key, self._wire.client(kind, key, request.model.api_base))
 
     async def render(self, request: CallRequest) -> Rendered:
         """A request as it would be sent; nothing is sent.
@@ -104,16 +110,7 @@ class LiteLLMTransport:
         kind, messages = self._wire.kind(request, key), [expanded(message) for message in request.messages]
         if kind is not None and self._wire.known(kind):
             return self._wire.rendered(kind, messages)
-        reply: CallReply | None = None
-        with watching() as watch:
-            try:
-                client = self._wire.stub(provider, key, request.model.api_base)
-                reply = await self._through_litellm(request, key, client, took_s=0.0)
-            except CallError:  # of reading the stub's answer, which matters to nobody
-                if not watch.sent:
-                    raise
-        if kind is not None and reply is not None:
-            self._wire.learn(kind, watch, messages, reply)
+        watch = await self._shown(request, key, provider, kind, messages)
         if not watch.sent:
             raise InvalidRequest(f"{request.model.name}: LiteLLM writes no request that a batch could have")
         sent = watch.sent[0]
@@ -154,6 +151,28 @@ class LiteLLMTransport:
         """Close the connections of this event loop."""
         await self._wire.aclose()
 
+    async def _shown(
+        self, request: CallRequest, key: str, provider: str, kind: tuple[object, ...] | None,
+        messages: list[dict[str, Any]],
+    ) -> Watch:  # fmt: skip
+        """What LiteLLM would send for a request, and from that how all of its kind are sent. Nothing is sent.
+
+        Raises:
+            CallError: LiteLLM does not write it.
+        """
+        reply, failed = None, None
+        with watching() as watch:
+            try:
+                client = self._wire.stub(provider, key, request.model.api_base)
+                reply = await self._through_litellm(request, key, client, took_s=0.0)
+            except CallError as error:
+                failed = error
+        if kind is not None:
+            self._wire.learn(kind, watch, messages, reply)
+        if failed is not None and not watch.sent:  # else it is of reading the stub's answer, which matters to nobody
+            raise failed
+        return watch
+
     async def _directly(
         self, request: CallRequest, key: str, kind: tuple[object, ...], messages: list[dict[str, Any]]
     ) -> CallReply:
@@ -169,10 +188,16 @@ class LiteLLMTransport:
                 text = f"no reply within {self._timeout_s:g} s"
                 raise TimedOut(text, latency_s=time.perf_counter() - began) from None
             reply, outcome, latency_s = None, error, time.perf_counter() - began
-        if reply is not None:
+        if reply is not None and self._wire.proven(kind):
             return reply
         client = self._wire.playing_back(str(kind[0]), key, request.model.api_base, outcome)
-        return await self._through_litellm(request, key, client, took_s=latency_s)
+        theirs: CallReply | None = None
+        try:
+            theirs = await self._through_litellm(request, key, client, took_s=latency_s)
+            return theirs
+        finally:
+            if reply is not None:
+                self._wire.prove(kind, reply, theirs)
 
     async def _through_litellm(
         self, request: CallRequest, key: str | None, client: Any, *, took_s: float | None = None

@@ -1,9 +1,10 @@
 """Requests in well-known dialects, sent as LiteLLM sends them but without its work for each call.
 
-LiteLLM sends the first request of each kind (model, key, parameters, shape of the messages) through a client that is
-watched. When the messages went out as the dialect says, and its reading of the reply is ours, later requests of that
-kind are the same request with other messages: rendered here, sent over the same connections, and read here. A reply
-that is not a plain answer is read by LiteLLM all the same: it is played back to it as if it had just arrived.
+LiteLLM writes the first request of each kind (model, key, parameters, shape of the messages) to a client that sends
+nothing and is watched. When the messages are written as the dialect says, all requests of that kind are the same
+request with other messages: rendered here, sent over LiteLLM's connections, and read here. Until LiteLLM has read one
+reply of the kind as it is read here, and whenever a reply is not a plain answer, LiteLLM reads it: the reply is played
+back to it as if it had just arrived.
 
 Invariant: what a provider receives, and what is read of its replies and failures, is what LiteLLM would have sent and
 read. Playing back sends nothing.
@@ -87,6 +88,7 @@ class Wire:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._kinds: dict[tuple[object, ...], _Kind | None] = {}
+        self._proven: set[tuple[object, ...]] = set()
         self._dialects: dict[tuple[str, str | None], str | None] = {}
         self._clients: dict[asyncio.AbstractEventLoop, Any] = {}
 
@@ -111,9 +113,24 @@ class Wire:
             *map(_shape, request.messages),
         )
 
+    def decided(self, kind: tuple[object, ...]) -> bool:
+        """Whether LiteLLM has shown how this kind is sent; it may be its own to send."""
+        return kind in self._kinds
+
     def known(self, kind: tuple[object, ...]) -> bool:
-        """Whether LiteLLM has shown how this kind is sent, and it can be sent without it."""
+        """Whether this kind can be sent without LiteLLM."""
         return self._kinds.get(kind) is not None
+
+    def proven(self, kind: tuple[object, ...]) -> bool:
+        """Whether LiteLLM has read a reply of this kind as it is read here."""
+        return kind in self._proven
+
+    def prove(self, kind: tuple[object, ...], ours: CallReply, theirs: CallReply | None) -> None:
+        """Compare how a reply is read here and by LiteLLM; None: it refused it. A kind where they differ is its own."""
+        if ours == theirs:
+            self._proven.add(kind)
+        else:
+            self._kinds[kind] = None
 
     def client(self, kind: tuple[object, ...], key: str, api_base: str | None) -> Any:
         """A client for LiteLLM, over the connections of this event loop; `watching` sees what goes over it."""
@@ -188,17 +205,18 @@ class Wire:
         return await client.post(kind.url, content=content, headers=kind.headers, timeout=timeout_s)
 
     def learn(
-        self, kind: tuple[object, ...], watch: Watch, messages: Sequence[Mapping[str, Any]], reply: CallReply
+        self, kind: tuple[object, ...], watch: Watch, messages: Sequence[Mapping[str, Any]], reply: CallReply | None
     ) -> None:
-        """Take from what LiteLLM has just sent how requests of this kind are sent.
+        """Take from what LiteLLM has just written how requests of this kind are sent.
 
-        A kind that LiteLLM sends in another way, or reads in another way, stays its own.
+        A kind that LiteLLM writes or reads in another way stays its own; so does one without a reply, which it refused.
         """
         if kind in self._kinds:
             return
         if len(self._kinds) >= _MOST_KINDS:
             self._kinds.clear()
-        self._kinds[kind] = _learned(DIALECTS[str(kind[0])], watch, messages, reply)
+            self._proven.clear()
+        self._kinds[kind] = None if reply is None else _learned(DIALECTS[str(kind[0])], watch, messages, reply)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop; those of loops that ended went with them."""
@@ -363,6 +381,11 @@ _STUBS: Mapping[str, Any] = {
     "anthropic": {
         "id": "-", "type": "message", "role": "assistant", "model": "-", "content": [{"type": "text", "text": "-"}],
         "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1},
+    },
+    "gemini": {
+        "candidates": [{"content": {"parts": [{"text": "-"}], "role": "model"}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2},
+        "modelVersion": "-", "responseId": "-",
     },
 }  # fmt: skip
 """The answer of `stub`, by provider."""
