@@ -118,6 +118,32 @@ SCORES: dict[str, Family] = {
     f.__name__: f for f in (zero_one, smooth, faulty, mixed, graded, narrow, perfect, shaped, tenths, quarters)
 }  # fmt: skip
 GRADED = tuple(name for name in SCORES if name != "zero_one")
+PILOT = 10
+"""Examples that are run several times in any case (`offramp.evaluate.replicates.PILOT`)."""
+
+
+def replicated(rng: np.random.Generator, n: int) -> Sample:
+    """Means of two to five 0/1 runs of each example; examples differ in difficulty, some hardly and some wholly."""
+    (difficulty, mean), runs = smooth(rng, n), rng.integers(2, 6)
+    return rng.binomial(runs, difficulty) / runs, mean
+
+
+def piloted(rng: np.random.Generator, n: int) -> Sample:
+    """The same, but the examples after the pilot are run once where the runs of each of its examples agree."""
+    (difficulty, mean), runs = smooth(rng, n), rng.integers(2, 6)
+    scores = rng.binomial(runs, difficulty) / runs
+    if np.isin(scores[:PILOT], (0.0, 1.0)).all():
+        scores[PILOT:] = rng.random(n - len(scores[:PILOT])) < difficulty[PILOT:]
+    return scores, mean
+
+
+REPLICATED: dict[str, Family] = {f.__name__: f for f in (replicated, piloted)}
+
+
+def runs_as_examples(rng: np.random.Generator, n: int) -> Sample:
+    """The runs of `replicated`, each taken for an example of its own, as offramp does not."""
+    (difficulty, mean), runs = smooth(rng, n), rng.integers(2, 6)
+    return (rng.random((runs, n)) < difficulty).astype(float).ravel(), mean
 
 
 def pairs_zero_one(rng: np.random.Generator, n: int) -> Sample:
@@ -160,9 +186,18 @@ def pairs_alike(rng: np.random.Generator, n: int) -> Sample:
     return (shared + noise[0] + lead) - (shared + noise[1]), shift
 
 
+def pairs_replicated(rng: np.random.Generator, n: int) -> Sample:
+    """Differences of two means of two to five 0/1 runs each; on some examples both are as likely to be right."""
+    (one, mean_one), (other, mean_other), runs = smooth(rng, n), smooth(rng, n), rng.integers(2, 6)
+    alike = rng.uniform(0.0, 0.9)
+    other, mean_other = np.where(rng.random(n) < alike, one, other), alike * mean_one + (1 - alike) * mean_other
+    return rng.binomial(runs, one) / runs - rng.binomial(runs, other) / runs, mean_one - mean_other
+
+
 PAIRS: dict[str, Family] = {
-    f.__name__: f for f in (pairs_zero_one, pairs_smooth, pairs_tied, pairs_mixed, pairs_shaped, pairs_alike)
-}  # fmt: skip
+    f.__name__: f
+    for f in (pairs_zero_one, pairs_smooth, pairs_tied, pairs_mixed, pairs_shaped, pairs_alike, pairs_replicated)
+}
 
 
 def pairs_lopsided(rng: np.random.Generator, n: int) -> Sample:
@@ -276,6 +311,8 @@ def main() -> None:
 
         rows = {k: _measured(f"mean_interval: {k}", confidence, of(f, mean_interval)) for k, f in SCORES.items()}
         _row("mean_interval: graded, all", [f"{c:.3f} " for c in np.mean([rows[name] for name in GRADED], axis=0)])
+        for name, family in (*REPLICATED.items(), ("runs_as_examples", runs_as_examples)):
+            _measured(f"mean_interval: {name}", confidence, of(family, mean_interval))
         for name, family in PAIRS.items():
             _measured(f"difference: {name}", confidence, of(family, difference_interval))
         for q in (0.5, 0.95):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from offramp.evaluate.replicates import PILOT
 from offramp.stats import (
     difference_interval,
     mean_interval,
@@ -163,6 +164,25 @@ def test_few_grades_are_covered_at_least_as_often_as_stated(n):
     assert covered(COVERAGE.SCORES["quarters"], mean_interval, n, 0.95) >= 0.95
 
 
+@pytest.mark.parametrize("family", COVERAGE.REPLICATED)
+@pytest.mark.parametrize("n", [10, 24, 100])
+def test_means_of_examples_that_were_run_several_times_are_covered_within_two_points(family, n):
+    assert within_two_points(COVERAGE.REPLICATED[family], mean_interval, n, 0.95)
+
+
+@pytest.mark.parametrize("n", [10, 24, 100])
+def test_differences_of_means_of_several_runs_are_covered_within_two_points(n):
+    assert within_two_points(COVERAGE.PAIRS["pairs_replicated"], difference_interval, n, 0.95)
+
+
+def test_runs_that_count_as_examples_are_covered_too_seldom():
+    assert covered(COVERAGE.runs_as_examples, mean_interval, 24, 0.95) < 0.9
+
+
+def test_the_simulation_has_the_pilot_of_a_job():
+    assert COVERAGE.PILOT == PILOT
+
+
 def covered(family, interval, n, confidence):
     return COVERAGE.coverage(family, interval, n, confidence=confidence, repeats=2500)
 
@@ -194,7 +214,7 @@ def test_agresti_and_min_s_example():
     assert (interval.low, interval.high) == pytest.approx(((b - c) / n - half, (b - c) / n + half))
 
 
-@pytest.mark.parametrize("family", [name for name in COVERAGE.PAIRS if name != "pairs_mixed"])
+@pytest.mark.parametrize("family", [n for n in COVERAGE.PAIRS if n not in ("pairs_mixed", "pairs_replicated")])
 @pytest.mark.parametrize("n", [5, 7, 10, 20, 50, 200, 500])
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
 def test_differences_are_covered_within_two_points(family, n, confidence):
