@@ -24,8 +24,16 @@ from typing import TYPE_CHECKING
 from offramp.calls.attempts import Bill, CallCounter, CallStats, bill_of_failure, bill_of_reply
 from offramp.calls.batches.collector import BatchTransport, Collector
 from offramp.calls.estimate import completed_usage, worst_usd
-from offramp.calls.failures import CallError, InvalidRequest, ModelNotFound, Refused, RequestRejected
-from offramp.calls.limiter import Limiter
+from offramp.calls.failures import (
+    CallError,
+    InvalidRequest,
+    ModelNotFound,
+    QuotaExhausted,
+    Refused,
+    RequestRejected,
+    Unauthorized,
+)
+from offramp.calls.limiter import Limiter, begun
 from offramp.calls.missing_model import missing_model
 from offramp.calls.retries import Clock, Deadline, RetryPolicy, Sleep, real_clock, real_sleep
 from offramp.calls.transports import Preparing, Transport
@@ -57,9 +65,9 @@ class Caller:
     def __init__(
         self, transport: Transport, *, store: Store, ledger: Ledger, budget: Budget, limiter: Limiter,
         retries: RetryPolicy, timeout_s: float, on_attempt: Callable[[CallAttempt], None] | None = None,
-        batches: Collector | None = None,
+        batches: Collector | None = None, check: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        self._batches = batches
+        self._batches, self._check = batches, check
         self._transport, self._store, self._ledger, self._budget = transport, store, ledger, budget
         self._limiter, self._retries, self._timeout_s, self._on_attempt = limiter, retries, timeout_s, on_attempt
         self._counter = CallCounter()
@@ -71,6 +79,8 @@ class Caller:
         self._in_flight: Counter[str] = Counter()
         self._waiting: list[asyncio.Event] = []
         self._gone: dict[str, ModelNotFound] = {}
+        self._asking: Counter[str] = Counter()
+        self._refused: dict[str, CallError] = {}
         self._doubted = ledger.models_not_found()
         self._alone: defaultdict[tuple[int, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -87,8 +97,20 @@ class Caller:
             BudgetExceeded: a cap has no room, and no request in flight could leave any.
             StorageFullError, JobError: the storage failed.
         """
-        if request.purpose is Purpose.PROBE:
-            return await self._ask(request)
+        name = request.model.name
+        self._asking[name] += 1
+        try:
+            return await (self._ask(request) if request.purpose is Purpose.PROBE else self._shared(request))
+        except (Unauthorized, QuotaExhausted) as error:  # those that wait beside it need not hear the same
+            self._refused.setdefault(name, error)
+            raise
+        finally:
+            self._asking[name] -= 1
+            if not self._asking[name]:
+                self._refused.pop(name, None)
+
+    async def _shared(self, request: CallRequest) -> CallReply:
+        """The answer that an equal request under way gets, or the ledger has; else the model's."""
         loop = asyncio.get_running_loop()
         key = (id(loop), request.hash)
         while (flight := self._flights.get(key)) is not None:
@@ -188,8 +210,10 @@ class Caller:
             with deadline.paused():
                 return await self._by_batch(replace(request, batched=True), number, self._batches)
         async with self._limiter.slot(request.model, deadline) as slot:
-            if (gone := self._gone.get(request.model.name)) is not None:
+            if (gone := self._gone.get(request.model.name) or self._refused.get(request.model.name)) is not None:
                 raise gone
+            if not begun.get():
+                self._check()
             reservation = await self._reserve(request, deadline)
             row = self._row(request, number, slot.queue_s)
             began = time.perf_counter()
@@ -340,7 +364,8 @@ def open_caller(
         sleep, clock: replaced in tests.
         batch: whether the search's requests go into batches; False waits for those that are out, None for none.
         timed: whether answers are needed with their latency.
-        check: raises a JobError where the job has to stop; who waits for a batch asks it.
+        check: raises a JobError where the job has to stop; who waits for a batch asks it, and a run before its first
+            request.
     """
     budget.recover()
     sender, batches = transport or RouteTransport(servers, timeout_s=calls.timeout_s), None
@@ -355,6 +380,7 @@ def open_caller(
     return Caller(
         traced(sender),
         batches=batches,
+        check=check,
         store=store,
         ledger=Ledger(store, study, store_text, calls.stored_answer_chars, timed=timed),
         budget=budget,

@@ -17,11 +17,15 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from offramp.calls.failures import RateLimited, ServerFailed
 from offramp.calls.retries import Clock, Deadline, Sleep, real_clock, real_sleep
 from offramp.records import Model
+
+begun: ContextVar[bool] = ContextVar("offramp_begun", default=True)
+"""Whether who asks has had an answer before. A run without one need not begin once its job has to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

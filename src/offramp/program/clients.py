@@ -115,13 +115,21 @@ def _model_in(body: bytes | None) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def install(listener: Listener) -> None:
-    """Shows requests to models to the listener before they are sent. Once a process."""
-    _wrap("http.client", "HTTPConnection", "putrequest", _of_http_client, listener)
+def install(listener: Listener, ours: Callable[[], bool] = lambda: False) -> None:
+    """Shows requests to models to the listener before they are sent. Once a process.
+
+    Args:
+        ours: whether what is sent here is a transport's, which nobody has to look at.
+    """
+
+    def unless_ours(read: Callable[..., ModelRequest | None]) -> Callable[..., ModelRequest | None]:
+        return lambda *args, **kwargs: None if ours() else read(*args, **kwargs)
+
+    _wrap("http.client", "HTTPConnection", "putrequest", unless_ours(_of_http_client), listener)
     for module in ("httpx", "httpx2"):
-        _wrap(module, "Client", "send", _of_httpx, listener)
-        _wrap(module, "AsyncClient", "send", _of_httpx, listener)
-    _wrap("aiohttp", "ClientSession", "_request", _of_aiohttp, listener)
+        _wrap(module, "Client", "send", unless_ours(_of_httpx), listener)
+        _wrap(module, "AsyncClient", "send", unless_ours(_of_httpx), listener)
+    _wrap("aiohttp", "ClientSession", "_request", unless_ours(_of_aiohttp), listener)
     for module, owner in (("grpc._channel", "_{}MultiCallable"), ("grpc.aio._channel", "{}MultiCallable")):
         for kind in ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream", "SingleThreadedUnaryStream"):
             for name in ("__call__", "with_call", "future"):

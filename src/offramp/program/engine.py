@@ -23,6 +23,7 @@ from dspy.clients.lm15_boundary import request_kwargs
 from dspy.lm15 import Request, Response, response_from_openai_chat, response_to_events
 
 from offramp.calls.failures import ProgramError
+from offramp.calls.limiter import begun
 from offramp.errors import JobError
 from offramp.media import referenced
 from offramp.program.run_log import RunLog
@@ -113,6 +114,7 @@ class CallerEngine:
         log = current_run()
         with log.in_flight():
             call, began = None, time.perf_counter()
+            token = begun.set(bool(log.exchanges))
             try:
                 call = self._call(request, log)
                 with recording(None):
@@ -123,6 +125,8 @@ class CallerEngine:
                 else:
                     log.note_infrastructure_error(error)
                 raise
+            finally:
+                begun.reset(token)
             log.note_reply(call, reply, began)
         return _response(request, reply)
 

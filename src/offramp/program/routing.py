@@ -329,7 +329,7 @@ def install() -> None:
         settings = type(dspy.settings)
         if not hasattr(settings._ensure_configure_allowed, "offramp_wraps"):
             settings._ensure_configure_allowed = _configuring(settings._ensure_configure_allowed)
-        clients.install(_asked_directly)
+        clients.install(_asked_directly, belongs_to_none)
         processes.install(refused, lambda: own_place(traceback.walk_stack(None)))
 
 

@@ -18,8 +18,11 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
-from offramp.program.engine import recording, run_here
+from dspy.clients.execution import _price_result, prepare
 
+from offramp.program.engine import SyncCallerEngine, recording, run_here
+
+_BRIEF = (prepare, _price_result)
 _POOLS = ("anyio", "concurrent")
 """Packages whose threads are of a pool; they take the context of each piece of work by themselves, or in `submit`."""
 
@@ -79,11 +82,32 @@ def _starting(start: Callable[[threading.Thread], None]) -> Callable[[threading.
     return started
 
 
+def _is_brief(work: Callable[..., Any]) -> bool:
+    """Whether it is what DSPy does in a thread around each request, and the request is one of ours.
+
+    It writes the request, and looks up a price, each of which takes less time than handing it over.
+    """
+    asked = work.args if isinstance(work, functools.partial) else ()
+    return len(asked) > 1 and asked[0] in _BRIEF and isinstance(getattr(asked[1], "engine", None), SyncCallerEngine)
+
+
+def _done(work: Callable[..., Any]) -> Future[Any]:
+    """What the work gave or raised, as a pool would give it."""
+    future: Future[Any] = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:  # noqa: BLE001 (raised where it is awaited)
+        future.set_exception(error)
+    return future
+
+
 def _submitting(submit: Callable[..., Future[Any]]) -> Callable[..., Future[Any]]:
     @functools.wraps(submit)
     def submitted(pool: ThreadPoolExecutor, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if run_here() is None:
             return submit(pool, work, *args, **kwargs)
+        if _is_brief(work):
+            return _done(work)
         context = copy_context()
         with recording(None):  # a thread that the pool begins for it
             return submit(pool, context.run, work, *args, **kwargs)

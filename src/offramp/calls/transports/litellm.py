@@ -60,6 +60,8 @@ _LONGEST_BODY = 500
 BATCHED = frozenset({"openai", "anthropic", "azure"})
 """Providers whose batch interface is known here, as LiteLLM calls them."""
 _PLACEHOLDER = "no-key-needed"
+_ready = False
+"""Whether LiteLLM has loaded what it loads late."""
 
 
 class LiteLLMTransport:
@@ -70,16 +72,17 @@ class LiteLLMTransport:
     """
 
     def __init__(self, timeout_s: float) -> None:
-        self._timeout_s, self._ready = timeout_s, False
+        self._timeout_s = timeout_s
         self._wire = Wire(timeout_s)
         self._learning: defaultdict[tuple[object, ...], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def prepare(self, model: Model) -> None:
         """Import LiteLLM and let it load what it loads late, so that no request's latency or time-out holds it."""
-        if not self._ready:
+        global _ready
+        if not _ready:
             litellm = await asyncio.to_thread(_litellm)
             await litellm.acompletion(model="openai/none", messages=[], mock_response="ready", api_key=_PLACEHOLDER)
-            self._ready = True
+            _ready = True
 
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
         """One request; `attempt` changes nothing here."""
