@@ -14,9 +14,12 @@ from offramp.calls.failures import (
     Refused,
     ServerFailed,
     TimedOut,
+    Unauthorized,
     Unreachable,
 )
+from offramp.calls.limiter import begun
 from offramp.errors import ModelError
+from offramp.job.clock import Interrupted
 from offramp.records import CallReply, Price, Purpose, Usage
 from offramp.store.budget import Budget, BudgetExceeded
 from offramp.store.ledger import CallStatus, Ledger
@@ -351,3 +354,64 @@ def test_what_a_dead_process_had_reserved_is_settled_when_the_caller_opens(build
     with store.transaction() as conn:
         conn.execute(tables.reservations.update().values(token=tables.reservations.c.token + "0"))
     assert build(ScriptedTransport([])).stats().spent_usd == 0.5
+
+
+class Held:
+    """A transport whose replies wait; `sent` is what has arrived."""
+
+    def __init__(self, outcome):
+        self.sent, self.outcome, self.let_go = [], outcome, asyncio.Event()
+
+    async def send(self, request, attempt=1):
+        self.sent.append(request.messages[0]["content"])
+        await self.let_go.wait()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return CallReply(text="yes", finish_reason="stop", usage=USAGE, latency_s=0.1)
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_run_that_waits_for_its_first_place_ends_when_the_job_has_to_stop(build, has_begun):
+    stopped = []
+
+    def check():
+        if stopped:
+            raise Interrupted("stop")
+
+    async def go():
+        held = Held(None)
+        caller = build(held, concurrency=1, check=check)
+        begun.set(False)
+        first = asyncio.create_task(caller.send(make_request("one")))
+        while not held.sent:
+            await asyncio.sleep(0)
+        begun.set(has_begun)
+        second = asyncio.create_task(caller.send(make_request("two")))
+        while not caller._limiter._buckets[next(iter(caller._limiter._buckets))].queue:
+            await asyncio.sleep(0)
+        stopped.append(True)
+        held.let_go.set()
+        return await asyncio.gather(first, second, return_exceptions=True), held.sent
+
+    (one, two), sent = run(go())
+    assert one.text == "yes"
+    assert sent == (["one", "two"] if has_begun else ["one"])
+    assert two.text == "yes" if has_begun else isinstance(two, Interrupted)
+
+
+def test_those_that_wait_beside_a_refused_key_are_not_sent_and_later_ones_are(build):
+    async def go():
+        held = Held(Unauthorized("401"))
+        caller = build(held, concurrency=1)
+        tasks = [asyncio.create_task(caller.send(make_request(f"text {n}"))) for n in range(4)]
+        while not held.sent:
+            await asyncio.sleep(0)
+        held.let_go.set()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        before, held.outcome = len(held.sent), None
+        return ended, before, await caller.send(make_request("text 0"))
+
+    ended, sent, later = run(go())
+    assert [type(one) for one in ended] == [Unauthorized] * 4
+    assert sent == 1
+    assert later.text == "yes"

@@ -204,3 +204,15 @@ def test_a_call_from_a_forked_process_is_refused_and_does_not_hang() -> None:
     outcome, _ = run(echo, OWN, example=make_example(), fields=FIELDS, factory=lambda: Asking(forked), strict=False,
                      models={"big": BIG_MODEL})  # fmt: skip
     assert "from a process of its own" in outcome.outputs["category"]  # type: ignore[index]
+
+
+def test_dspy_s_own_work_around_a_request_begins_no_thread() -> None:
+    seen: list[str] = []
+
+    def answer(request: CallRequest) -> str:
+        seen.extend(thread.name for thread in threading.enumerate())
+        return "billing"
+
+    outcome, sent = run(answer)
+    assert outcome.outputs is not None and len(sent) == 1
+    assert not [name for name in seen if name.startswith("asyncio_")]

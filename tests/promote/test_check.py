@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -71,6 +72,24 @@ def test_a_model_that_answers_as_before_holds(tmp_path: Path, monkeypatch: pytes
     assert (report.calls, report.cached_calls, len(wire.requests)) == (6, 0, 6)
     assert report.quality_after == report.quality_before == 1.0 and report.spent_usd > 0
     assert report.cost_usd == pytest.approx(56e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 0.0])
+def test_a_check_runs_an_example_as_often_as_the_promotion_says_where_answers_are_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    params = {"temperature": temperature, "max_tokens": 16}
+    promotions = promoted_job(tmp_path, monkeypatch, space={"replicates": 3}, params=params)
+    ref = FeatureFolder(promotions, "landscape")
+    evidence, sampled = ref.load(ref.resolve()).evidence, temperature > 0
+    assert evidence.replicates == 3 and evidence.holdout is not None
+    assert evidence.holdout.n_runs == (18 if sampled else None)
+    one = worse_on(holdout_numbers(tmp_path)[0])
+    wire = wired(monkeypatch, lambda request: one(request) if request.replicate == 1 else reply(request))
+    report = check("landscape", promotions=promotions)
+    assert Counter(request.replicate for request in wire.requests) == ({0: 6, 1: 6, 2: 6} if sampled else {0: 6})
+    assert (report.n, report.losses, report.calls) == ((6, 1, 18) if sampled else (6, 0, 6))
+    assert report.quality_after == pytest.approx(17 / 18 if sampled else 1.0)
 
 
 def test_a_model_that_got_worse_is_exit_three_with_the_examples_that_broke(

@@ -101,6 +101,20 @@ def test_the_holdout_of_the_incumbent_and_of_the_recommended_candidate_is_run_as
         assert runs == ({3: 10, 1: 6} if always_right else {3: 16})
 
 
+def test_verify_runs_the_rest_of_the_front_as_often(tmp_path):
+    result, _ = run(tmp_path, trials=3, verify={"front": False}, params={"temperature": 0.5, "max_tokens": 16})
+    held = {m.candidate for m in result.report.members if m.holdout is not None}
+    transport = FunctionTransport(sampled_reply)
+    verified = api.verify(
+        result.report.study, results=tmp_path, transport=transport, timing=Timing(sleep=at_once), probe=0
+    )
+    new = [m for m in verified.report.front if m.candidate not in held]
+    for member in verified.report.front:
+        assert member.holdout.n == 16 and member.holdout.n_runs in (36, 48)
+    assert len(transport.requests) == sum(member.holdout.n_runs for member in new)
+    assert new or {m.candidate for m in verified.report.front} <= held
+
+
 def test_what_was_paid_is_every_run(job):
     folder, _, sent = job
     with closing(sqlite3.connect(folder / "offramp.db")) as db:

@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 
 import optuna  # noqa: F401 - loaded before the fork
 import pytest
 
 from offramp.errors import OfframpError
+from offramp.ids import derived_seed
 from offramp.job.clock import Timing
 from offramp.job.job_warnings import job_warnings
 from offramp.job.resolve import resolve_job
@@ -196,3 +198,29 @@ def test_a_cap_in_dollars_is_planned_at_the_price_of_batches(tmp_path, provider,
     whole = run(space_for(tmp_path / "a", server), tmp_path / "whole").spent_usd
     found = run(space_for(tmp_path / "b", server), tmp_path / "capped", usd=0.7 * whole)
     assert found.spent_usd <= 0.7 * whole and found.error is None
+
+
+def sampled(body):
+    """The landscape where each run of an example has a seed of its own, which decides what is answered."""
+    reply, draw = server_reply(body), derived_seed(7, body["model"], body["messages"][-1]["content"], body["seed"])
+    return reply if draw % 3 else replace(reply, text="returns")
+
+
+def test_examples_that_are_run_several_times_are_run_so_in_batches_too(tmp_path, batches):
+    params = {"temperature": 0.5, "seed": 5, "max_tokens": 16}
+    changes = {"replicates": 3, "params": params, "search": {"sampler": "random", "trials": 2, "concurrency": 2}}
+    with ScriptedServer(sampled, batches) as server:
+        direct = run(space_for(tmp_path / "a", server, batch=False, **changes), tmp_path / "direct")
+        server.requests.clear()
+        found = run(space_for(tmp_path / "b", server, **changes), tmp_path / "batched")
+        asked_singly = len(server.requests)
+    assert front(found) == front(direct)
+    assert all(member.search.n_runs == 18 for member in found.report.members)
+    assert [m.search.within_variance for m in found.report.members] == [
+        m.search.within_variance for m in direct.report.members
+    ]
+    lines = [json.dumps(body, sort_keys=True) for batch in batches.batches for _, body in batch.lines]
+    assert len(set(lines)) == len(lines), "each run is another request"
+    assert {json.loads(line)["seed"] for line in lines} == {5, 6, 7}
+    assert len(lines) + asked_singly == found.calls == direct.calls
+    assert asked_singly == sum(m.holdout.n_runs for m in found.report.members if m.holdout is not None)
