@@ -16,6 +16,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from offramp.errors import StorageError, problem
+
 _FILE, _FOLDER = 0o600, 0o700
 _READERS = ((stat.S_IRGRP, stat.S_IXGRP), (stat.S_IROTH, stat.S_IXOTH))
 """Of the group and of all others: the right to read a file, and to pass through a folder."""
@@ -70,6 +72,15 @@ def replace_file(path: Path, content: bytes, *, like_folder: bool = False) -> No
         scratch.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def write_file(path: Path, content: str, *, do: str | None = None) -> None:
+    """Writes a file that a person named, below folders that may be missing. Raises StorageError, which says `do`."""
+    try:
+        make_folder(path.parent)
+        replace_file(path, content.encode())
+    except OSError as error:
+        raise StorageError(problem(str(path), f"cannot be written: {error.strerror}", do=do)) from error
 
 
 def append_line(path: Path, line: bytes, *, like_folder: bool = False) -> None:

@@ -37,22 +37,8 @@ _NAME, _WIDTHS = 19, (8, 7, 15, 8, 8, 8, 6)
 @click.option("--weights", metavar="W", help="Weights of the utility, such as quality=.6,cost=.3,latency=.1")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the folds.")
 @click.option("--save", type=FILE, metavar="FILE", help="Write the rule for `offramp.load_cascade`.")
-@click.option(
-    "--kind",
-    type=click.Choice(
-        [
-            "agreement",
-            "cost",
-            "confidence",
-            "stages_cost",
-            "stages_confidence",
-            "predicted",
-            "pair",
-            "router",
-        ]
-    ),
-    help="Of the rule that --save writes.",
-)
+@click.option("--kind", type=click.Choice([kind for kind in KINDS if kind not in ("chosen", "single")]),
+              help="Of the rule that --save writes.")  # fmt: skip
 @SPACE
 @study_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

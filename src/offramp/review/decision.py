@@ -80,11 +80,7 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, for the page's script."""
-        tiles, better, ahead = ([asdict(one) for one in found] for found in (self.tiles, self.better, self.ahead))
-        return {
-            "kind": self.kind, "title": self.title, "why": self.why, "caution": self.caution, "tiles": tiles,
-            "better": better, "ahead": ahead,
-        }  # fmt: skip
+        return {name: value for name, value in asdict(self).items() if name != "candidate"}
 
 
 def no_decision(caution: str | None = None) -> Decision:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from offramp.errors import StorageError, problem
-from offramp.files import make_folder, replace_file
+from offramp.files import write_file
 from offramp.review.assets import render
 from offramp.review.study_page import study_page
 from offramp.review.study_source import StudySource
@@ -50,10 +50,5 @@ def report(
     path = Path(out) if out is not None else folder / f"{name}.html"
     if path.is_dir():
         raise StorageError(problem(str(path), "is a folder", expected="a file", do="Name another with --out."))
-    try:
-        make_folder(path.parent)
-        replace_file(path, text.encode())
-    except OSError as error:
-        what = f"cannot be written: {error.strerror}"
-        raise StorageError(problem(str(path), what, do="Name another file with --out.")) from error
+    write_file(path, text, do="Name another file with --out.")
     return path

@@ -86,19 +86,9 @@ class WarmStart:
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
-        prior = [
-            {"candidate": p.candidate, "params": dict(p.params), "quality": p.quality, "cost_usd": p.cost_usd,
-             "latency_s": dict(p.latencies_s)} for p in self.prior
-        ]  # fmt: skip
-        return {
-            "study": self.study,
-            "storage": self.storage,
-            "same_task": self.same_task,
-            "notes": list(self.notes),
-            "first": [{**asdict(one), "params": dict(one.params)} for one in self.first],
-            "prior": prior,
-            "cells": dict(self.reused),
-        }
+        found = asdict(self)
+        prior = [{"latency_s": one.pop("latencies_s"), **one} for one in found.pop("prior")]
+        return {"prior": prior, "cells": found.pop("reused"), **found}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> WarmStart:
@@ -110,14 +100,7 @@ class WarmStart:
             notes=tuple(stored.get("notes", ())),
             first=tuple(FirstCandidate(**one) for one in stored.get("first", ())),
             prior=tuple(
-                PriorTrial(
-                    candidate=one["candidate"],
-                    params=one["params"],
-                    quality=one["quality"],
-                    cost_usd=one["cost_usd"],
-                    latencies_s=one["latency_s"],
-                )
-                for one in stored.get("prior", ())
+                PriorTrial(latencies_s=one.pop("latency_s"), **one) for one in map(dict, stored.get("prior", ()))
             ),
             reused=stored.get("cells", {}),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -103,10 +104,16 @@ def storable(text: str) -> str:
     return clean.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
+_ZERO: Mapping[str, Any] = {"nullable": False, "default": 0}
+
+
+def _columns(kind: Any, *names: str, **options: Any) -> list[sa.Column[Any]]:
+    return [sa.Column(name, kind, **options) for name in names]
+
+
 def _tokens() -> list[sa.Column[Any]]:
     names = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
-    tokens = [sa.Column(name, sa.BigInteger, nullable=False, default=0) for name in names]
-    return [*tokens, sa.Column("compute_s", sa.Double)]
+    return [*_columns(sa.BigInteger, *names, **_ZERO), sa.Column("compute_s", sa.Double)]
 
 
 def _owner() -> list[sa.Column[Any]]:
@@ -142,10 +149,7 @@ calls = sa.Table(
     sa.Column("started_at", sa.String(40), nullable=False),
     sa.Column("request_json", JsonText),
     sa.Column("reply_text", JsonText),
-    sa.Column("finish_reason", PlainText),
-    sa.Column("error", PlainText),
-    sa.Column("answered_by", PlainText),
-    sa.Column("fingerprint", PlainText),
+    *_columns(PlainText, "finish_reason", "error", "answered_by", "fingerprint"),
     sa.Column("service_tier", sa.String(40)),
     sa.Column("logprob", sa.Double),
     sa.Index("offramp_calls_by_request", "request_hash", "status"),
@@ -158,11 +162,7 @@ budgets = sa.Table(
     sa.Column("id", sa.String(255), primary_key=True),
     sa.Column("cap_nano", sa.BigInteger),
     sa.Column("cap_calls", sa.BigInteger),
-    sa.Column("spent_nano", sa.BigInteger, nullable=False, default=0),
-    sa.Column("reserved_nano", sa.BigInteger, nullable=False, default=0),
-    sa.Column("assumed_nano", sa.BigInteger, nullable=False, default=0),
-    sa.Column("calls", sa.BigInteger, nullable=False, default=0),
-    sa.Column("reserved_calls", sa.BigInteger, nullable=False, default=0),
+    *_columns(sa.BigInteger, "spent_nano", "reserved_nano", "assumed_nano", "calls", "reserved_calls", **_ZERO),
     sa.Column("surplus", sa.Double, nullable=False, default=1.0, server_default="1"),
 )
 
@@ -185,9 +185,7 @@ results = sa.Table(
     sa.Column("candidate", sa.String(64), primary_key=True),
     sa.Column("example", sa.String(255), primary_key=True),
     sa.Column("state", sa.String(10), nullable=False),
-    sa.Column("score", sa.Double),
-    sa.Column("cost_usd", sa.Double),
-    sa.Column("latency_s", sa.Double),
+    *_columns(sa.Double, "score", "cost_usd", "latency_s"),
     *_tokens(),
     sa.Column("outputs", JsonText),
     sa.Column("reason", PlainText),
@@ -209,9 +207,7 @@ candidates = sa.Table(
     sa.Column("candidate", sa.String(64), primary_key=True),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("state", sa.String(10), nullable=False),
-    sa.Column("params", JsonText, nullable=False),
-    sa.Column("content", JsonText, nullable=False),
-    sa.Column("origin", JsonText, nullable=False),
+    *_columns(JsonText, "params", "content", "origin", nullable=False),
     sa.Column("reason", PlainText),
 )
 
@@ -237,22 +233,12 @@ summaries = sa.Table(
     sa.Column("study", sa.String(255), primary_key=True),
     sa.Column("split", sa.String(20), primary_key=True),
     sa.Column("candidate", sa.String(64), primary_key=True),
-    sa.Column("n", sa.Integer, nullable=False),
-    sa.Column("n_fault", sa.Integer, nullable=False),
-    sa.Column("n_failed", sa.Integer, nullable=False),
+    *_columns(sa.Integer, "n", "n_fault", "n_failed", nullable=False),
     sa.Column("quality", sa.Double),
     sa.Column("quality_square", sa.Double),
     *_tokens(),
-    sa.Column("latency_mean_s", sa.Double),
-    sa.Column("latency_p50_s", sa.Double),
-    sa.Column("latency_p90_s", sa.Double),
-    sa.Column("latency_p95_s", sa.Double),
-    sa.Column("n_cut", sa.Integer),
-    sa.Column("n_cut_reasoning", sa.Integer),
-    sa.Column("n_filtered", sa.Integer),
-    sa.Column("n_refused", sa.Integer),
-    sa.Column("n_empty", sa.Integer),
-    sa.Column("n_unreadable", sa.Integer),
+    *_columns(sa.Double, "latency_mean_s", "latency_p50_s", "latency_p90_s", "latency_p95_s"),
+    *_columns(sa.Integer, "n_cut", "n_cut_reasoning", "n_filtered", "n_refused", "n_empty", "n_unreadable"),
     sa.Column("n_other_model", sa.Integer),
     sa.Column("other_model", PlainText),
     sa.Column("others_usd", OthersUsd),

@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from offramp.errors import JobError, StorageError, UsageError, problem
-from offramp.files import make_folder, replace_file
+from offramp.errors import JobError, UsageError, problem
+from offramp.files import write_file
 from offramp.ids import canonical_json, content_hash
 from offramp.job.judges import JudgeNotFound, judges_in, only_judges_differ
 from offramp.job.resolve import resolve_job
@@ -225,11 +225,7 @@ def _answered(result: Result | None) -> Mapping[str, Any] | None:
 def _written(rows: list[dict[str, Any]], folder: Path) -> Path:
     content = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True, default=str) + "\n" for row in rows)
     path = folder / f"{content_hash(canonical_json(rows), length=16)}.jsonl"
-    try:
-        make_folder(folder)
-        replace_file(path, content.encode())
-    except OSError as error:
-        raise StorageError(problem(str(path), f"cannot be written ({error.strerror})")) from error
+    write_file(path, content)
     return path.absolute()
 
 

@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from offramp.errors import StorageError, problem
-from offramp.files import make_folder, replace_file
+from offramp.files import write_file
 from offramp.lifecycle.migration.record import Basis, Contender, Kind, Migration, Reference
 from offramp.models.retirement.dates import Basis as DateBasis
 from offramp.models.retirement.dates import Standing
@@ -47,12 +46,8 @@ _BASIS = {
 def write_proposal(found: Migration, out: Path | None, *, promote_command: str) -> Path:
     """Writes the page as a whole or not at all; `proposals/<feature>-<date>.md` unless a path is given."""
     path = out or FOLDER / f"{found.feature}-{found.today}.md"
-    try:
-        make_folder(path.parent)
-        replace_file(path, page(found, promote_command=promote_command).encode())
-    except OSError as error:
-        do = "Name another place with --out; what was measured is kept in the storage."
-        raise StorageError(problem(str(path), f"cannot be written ({error.strerror})", do=do)) from error
+    do = "Name another place with --out; what was measured is kept in the storage."
+    write_file(path, page(found, promote_command=promote_command), do=do)
     return path
 
 
