@@ -38,6 +38,11 @@ class Split(enum.StrEnum):
     HOLDOUT = "holdout"
 
 
+def picked(record: Any, *names: str) -> dict[str, Any]:
+    """Some fields of a record, by name."""
+    return {name: getattr(record, name) for name in names}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """One row of a dataset.

@@ -18,6 +18,7 @@ from offramp.cli.console import PlainConsole
 from offramp.cli.options import SPACE, study_options
 from offramp.errors import UsageError, problem
 from offramp.printable import safe_cell
+from offramp.records import picked
 from offramp.study.domain.sent_values import as_sent
 from offramp.study.wording import answer_notes, interval_words, number, plain, points, short_params
 
@@ -232,16 +233,8 @@ def _comparison_json(one: PairedComparison) -> dict[str, Any]:
 
 
 def _pair_json(pair: ExamplePair) -> dict[str, Any]:
-    return {
-        "example": pair.example,
-        "outcome": pair.outcome,
-        "gain": pair.gain,
-        "slices": pair.slices,
-        "inputs": pair.inputs,
-        "gold": pair.gold,
-        "a": _result_json(pair.a),
-        "b": _result_json(pair.b),
-    }
+    told = picked(pair, "example", "outcome", "gain", "slices", "inputs", "gold")
+    return {**told, "a": _result_json(pair.a), "b": _result_json(pair.b)}
 
 
 def _steps_json(pair: ExamplePair, found: CandidateComparison, steps: Steps) -> dict[str, Any]:
@@ -253,10 +246,7 @@ def _steps_json(pair: ExamplePair, found: CandidateComparison, steps: Steps) -> 
 
 
 def _result_json(result: Result) -> dict[str, Any]:
-    return {
-        "score": result.score, "state": str(result.state), "outputs": result.outputs, "reason": result.reason,
-        "latency_s": result.latency_s,
-    }  # fmt: skip
+    return picked(result, "score", "state", "outputs", "reason", "latency_s")
 
 
 def write_csv(stream: TextIO, found: CandidateComparison) -> None:

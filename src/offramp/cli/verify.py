@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from offramp.cli.options import AS_JSON, SPACE, study_options, wire
+from offramp.records import picked
 
 if TYPE_CHECKING:
     from offramp.search.holdout.verify import Plan, Verified
@@ -82,10 +83,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     """JSON values."""
     return {
         "candidates": [member.candidate for member in plan.members],
-        "runs": plan.runs,
-        "expected_usd": plan.expected_usd,
-        "cap_usd": plan.cap_usd,
-        "cap_calls": plan.cap_calls,
+        **picked(plan, "runs", "expected_usd", "cap_usd", "cap_calls"),
     }
 
 
@@ -107,10 +105,7 @@ def to_json(done: Verified) -> dict[str, Any]:
     """JSON values: the report, and what the verification took."""
     took = {
         **plan_json(done.plan),
-        "stopped": done.stopped,
-        "calls": done.calls,
-        "cached_calls": done.cached_calls,
-        "failed_calls": done.failed_calls,
+        **picked(done, "stopped", "calls", "cached_calls", "failed_calls"),
         "spent_usd": round(done.spent_usd, 9),
         "elapsed_s": round(done.elapsed_s, 3),
     }

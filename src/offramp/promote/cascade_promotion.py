@@ -29,7 +29,7 @@ from offramp.promote.promotion import (
     Promotion,
 )
 from offramp.promote.promotion_store import Rows, rows_of
-from offramp.records import Example, Price, Split, price_of
+from offramp.records import Example, Price, Split, picked, price_of
 from offramp.store.aggregates import aggregate_of, priced_by_results
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.engine import Store
@@ -42,6 +42,9 @@ from offramp.study.domain.objectives import utility_of
 from offramp.study.queries.recorded_rules import FoundRule
 from offramp.study.queries.study_rows import current_prices
 from offramp.study.study_report import StudyReport
+
+_LEARNED = ("of", "threshold", "prior", "second_of", "second_threshold")
+"""What a rule learned from the search rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +131,7 @@ def _rule_part(found: FoundRule, parts: Sequence[Promotion], ran: Composed, near
         members=tuple(_member(part, share=share) for part, share in zip(parts, shares, strict=True)),
         single=found.single,
         weights=dict(report.weights),
-        of=rule.of,
-        threshold=rule.threshold,
-        second_of=rule.second_of,
-        second_threshold=rule.second_threshold,
-        prior=rule.prior,
-        compared=rule.compared,
+        **picked(rule, *_LEARNED, "compared"),
         rows=None if near is None else near.ref,
         crossed=_gain(next(one for one in report.crossed if one.kind == rule.kind), report.rows),
         holdout=None if rule.holdout is None else _gain(KindResult(**rule.holdout), _shared_rows(found)),
@@ -185,11 +183,7 @@ def _params(rule: CascadeRule) -> dict[str, Any]:
     """The rule as params of a candidate."""
     found: dict[str, Any] = {"cascade": rule.kind}
     found |= {f"member_{place}": candidate for place, candidate in enumerate(rule.members, start=1)}
-    learned = {
-        "of": rule.of, "threshold": rule.threshold, "prior": rule.prior,
-        "second_of": rule.second_of, "second_threshold": rule.second_threshold,
-    }  # fmt: skip
-    return found | {name: value for name, value in learned.items() if value is not None}
+    return found | {name: value for name, value in picked(rule, *_LEARNED).items() if value is not None}
 
 
 def _matched(parts: Sequence[BuiltPromotion], holdout: Composed) -> int:
@@ -207,10 +201,8 @@ def _member(part: Promotion, *, share: float) -> CascadeMember:
         candidate=evidence.candidate,
         params=dict(evidence.params),
         share=share,
-        **{name: getattr(part, name) for name in OF_ONE_PROGRAM},
-        sent=evidence.sent,
-        search=evidence.search,
-        holdout=evidence.holdout,
+        **picked(part, *OF_ONE_PROGRAM),
+        **picked(evidence, "sent", "search", "holdout"),
     )
 
 

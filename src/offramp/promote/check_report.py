@@ -23,7 +23,7 @@ from offramp.promote.evidence import answer_hash
 from offramp.promote.judge_noise import Noise
 from offramp.promote.promotion import Evidence, Promotion
 from offramp.promote.serialization import values_of
-from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example, Result
+from offramp.records import SAME_SCORE, Aggregate, Evaluation, Example, Result, picked
 from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.paired_comparison import PairedComparison, compare_scores
 from offramp.study.proof import MOST_MISSING
@@ -220,16 +220,12 @@ def judge(
         feature=promotion.feature,
         version=promotion.version,
         label=label,
-        n=whole.n,
+        **picked(whole, "n", "difference", "wins", "losses"),
         quality_before=whole.quality_b,
         quality_after=whole.quality_a,
-        difference=whole.difference,
         low=whole.interval.low,
         high=whole.interval.high,
-        wins=whole.wins,
-        losses=whole.losses,
-        cost_usd=seen.cost_usd,
-        latency_p95_s=seen.latency_p95_s,
+        **picked(seen, "cost_usd", "latency_p95_s", "n_fault"),
         conditions=(
             _quality(whole, limits.margin, 0.0 if judged is None else judged.allowed, len(examples)),
             _failures(seen),
@@ -250,7 +246,6 @@ def judge(
         answers=answer_counts(seen),
         judge_noise=judged,
         regraded=regraded,
-        n_fault=seen.n_fault,
     )
 
 

@@ -18,7 +18,7 @@ from offramp.job.loaded import LoadedStudy
 from offramp.models.table import price_table_version
 from offramp.promote.promotion import BeatenIncumbent, Comparison, Evidence, Gate, LatencyProbe, SplitEvidence
 from offramp.promote.promotion_store import Rows, rows_of
-from offramp.records import Price, Result, ResultState, Split, Usage, price_of
+from offramp.records import Price, Result, ResultState, Split, Usage, picked, price_of
 from offramp.store.aggregates import aggregate_of, priced_by_results
 from offramp.store.candidates import CandidateRow, CandidateStore
 from offramp.store.engine import Store
@@ -37,20 +37,12 @@ def split_evidence(results: Results, price: Price | None, groups: Groups | None 
         return None
     seen = priced_by_results(aggregate_of(results.values()), price, results.values())
     seen = by_group(seen, scores_of(results), groups or {})
-    used = {name: getattr(seen.usage, name) for name in _USAGE}
+    used = picked(seen.usage, *_USAGE)
     tokens = {name: total / seen.n for name, total in used.items() if seen.n and total}
+    counts, quality = ("n", "n_fault", "n_failed", "n_runs"), ("quality", "quality_low", "quality_high")
     return SplitEvidence(
-        n=seen.n,
-        n_fault=seen.n_fault,
-        n_failed=seen.n_failed,
-        quality=seen.quality,
-        quality_low=seen.quality_low,
-        quality_high=seen.quality_high,
-        cost_usd=seen.cost_usd,
-        latency_p50_s=seen.latency_p50_s,
-        latency_p95_s=seen.latency_p95_s,
+        **picked(seen, *counts, *quality, "cost_usd", "latency_p50_s", "latency_p95_s"),
         tokens=tokens,
-        n_runs=seen.n_runs,
         within_sd=None if seen.within_variance is None else math.sqrt(seen.within_variance),
     )
 
@@ -85,9 +77,7 @@ def compared(new: Results, old: Results, groups: Groups | None = None) -> Compar
     if whole.n < 2:
         return None
     return Comparison(
-        wins=whole.wins,
-        losses=whole.losses,
-        ties=whole.ties,
+        **picked(whole, "wins", "losses", "ties"),
         difference=whole.difference or 0.0,
         low=whole.interval.low,
         high=whole.interval.high,

@@ -22,7 +22,7 @@ _LOCK = 0x0FF7A3B  # any number that no other program locks
 
 
 def _create(*made: sa.Table) -> Step:
-    """Makes tables that are not there: an older step may have made today's."""
+    """Makes tables that are missing: an older step may have made those of today."""
 
     def step(conn: sa.Connection) -> None:
         tables.metadata.create_all(conn, tables=made)
@@ -31,7 +31,7 @@ def _create(*made: sa.Table) -> Step:
 
 
 def _add(lacking: Columns) -> Step:
-    """Adds columns that are not there, by table; what is stored already has NULL in them."""
+    """Adds columns that are missing, by table; what is stored already has NULL in them."""
 
     def step(conn: sa.Connection) -> None:
         for table, columns in lacking.items():

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from offramp.records import Aggregate, Objective, Split
+from offramp.records import Aggregate, Objective, Split, picked
 from offramp.store.candidates import CandidateRow, CandidateState, Variant
 from offramp.store.results import PairedCounts, ProbeRuns
 from offramp.store.studies import ParkedModel, StudyRow, WarmStart
@@ -173,13 +173,7 @@ class StudyReport(ShownStudy):
         """JSON values; members other than front, incumbent and recommended are left out."""
         proof = None if self.recommended is None else self.proof(self.recommended)
         return {
-            "study": self.study,
-            "space": self.space,
-            "seed": self.seed,
-            "status": self.status,
-            "stop_reason": self.stop_reason,
-            "trials": self.trials,
-            "stopped": self.stopped,
+            **picked(self, "study", "space", "seed", "status", "stop_reason", "trials", "stopped"),
             "objectives": [
                 {"name": o.name, "weight": o.weight, "statistic": o.statistic if o.name == "latency" else "mean",
                  "scale": list(o.scale) if o.scale else None} for o in self.objectives
@@ -210,19 +204,12 @@ def member_json(member: Member | None) -> dict[str, Any] | None:
     return {
         "candidate": member.candidate,
         "params": dict(member.params),
-        "quality": search.quality,
-        "cost_usd": search.cost_usd,
+        **picked(search, "quality", "cost_usd"),
         "latency_s": member.latency_s,
-        "latency_p95_s": search.latency_p95_s,
-        "n": search.n,
-        "n_fault": search.n_fault,
-        "n_failed": search.n_failed,
-        "utility": member.utility,
-        "feasible": member.feasible,
-        "incumbent": member.incumbent,
+        **picked(search, "latency_p95_s", "n", "n_fault", "n_failed"),
+        **picked(member, "utility", "feasible", "incumbent"),
         "holdout": _holdout_json(member),
-        "quality_low": search.quality_low,
-        "quality_high": search.quality_high,
+        **picked(search, "quality_low", "quality_high"),
         "probe": None if member.probe is None else asdict(member.probe),
         "regressed_at_most": member.regressed_at_most,
         "breaks": [limit_words(broken) for broken in member.breaks],
@@ -253,12 +240,9 @@ def _holdout_json(member: Member) -> dict[str, Any] | None:
     if seen is None:
         return None
     return {
-        "quality": seen.quality,
-        "cost_usd": seen.cost_usd,
+        **picked(seen, "quality", "cost_usd"),
         "latency_s": seen.latency_s(member.latency_statistic),
-        "n": seen.n,
-        "quality_low": seen.quality_low,
-        "quality_high": seen.quality_high,
+        **picked(seen, "n", "quality_low", "quality_high"),
         "on_front": member.on_holdout_front,
         "n_fault": seen.n_fault,
         **answer_counts(seen),
@@ -273,14 +257,7 @@ def _against_json(one: PairedComparison) -> dict[str, Any]:
         "difference": one.difference,
         "low": one.interval.low,
         "high": one.interval.high,
-        "wins": one.wins,
-        "losses": one.losses,
-        "ties": one.ties,
-        "p_value": one.p_value,
-        "p_corrected": one.p_corrected,
-        "better": one.better,
-        "worse": one.worse,
-        "worse_at_most": one.worse_at_most,
+        **picked(one, "wins", "losses", "ties", "p_value", "p_corrected", "better", "worse", "worse_at_most"),
         "low_corrected": one.corrected.low,
         "high_corrected": one.corrected.high,
         "looked_at": one.looked_at,

@@ -30,7 +30,7 @@ from offramp.lifecycle.migration.record import Baseline, Basis
 from offramp.lifecycle.migration.runs import Runs
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.promotion import SplitEvidence
-from offramp.records import Aggregate, Example, Result, ResultState, Split
+from offramp.records import Aggregate, Example, Result, ResultState, Split, picked
 from offramp.space.load import space_from_json
 from offramp.space.model import (
     DatasetPart,
@@ -166,17 +166,8 @@ def _kept(origin: Origin, folder: FeatureFolder) -> Baseline:
 
 
 def _aggregate(seen: SplitEvidence) -> Aggregate:
-    return Aggregate(
-        n=seen.n,
-        n_fault=seen.n_fault,
-        quality=seen.quality,
-        n_failed=seen.n_failed,
-        quality_low=seen.quality_low,
-        quality_high=seen.quality_high,
-        cost_usd=seen.cost_usd,
-        latency_p50_s=seen.latency_p50_s,
-        latency_p95_s=seen.latency_p95_s,
-    )
+    counts, quality = ("n", "n_fault", "n_failed"), ("quality", "quality_low", "quality_high")
+    return Aggregate(**picked(seen, *counts, *quality, "cost_usd", "latency_p50_s", "latency_p95_s"))
 
 
 # -------------------------------------------------------------------------------------- recorded answers as reference

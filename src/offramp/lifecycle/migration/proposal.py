@@ -18,7 +18,7 @@ from offramp.files import write_file
 from offramp.lifecycle.migration.record import Basis, Contender, Kind, Migration, Reference
 from offramp.models.retirement.dates import Basis as DateBasis
 from offramp.models.retirement.dates import Standing
-from offramp.records import SAME_SCORE, Aggregate, Candidate, DemoKind, Result
+from offramp.records import SAME_SCORE, Aggregate, Candidate, DemoKind, Result, picked
 from offramp.study.domain.paired_comparison import MARGIN, PairedComparison
 from offramp.study.wording import (
     answer_counts,
@@ -380,9 +380,7 @@ def _next(found: Migration, promote_command: str) -> str:
 def migration_json(found: Migration) -> dict[str, Any]:
     """The migration as JSON values; results by example are in the storage."""
     return {
-        "feature": found.feature,
-        "label": found.label,
-        "version": found.version,
+        **picked(found, "feature", "label", "version"),
         "from": found.before.model,
         "verdict": conclusion(found),
         "complete": found.complete(found.chosen),
@@ -401,9 +399,7 @@ def migration_json(found: Migration) -> dict[str, Any]:
 
 def _aggregate_json(seen: Aggregate) -> dict[str, Any]:
     return {
-        "n": seen.n,
-        "n_fault": seen.n_fault,
-        "quality": seen.quality,
+        **picked(seen, "n", "n_fault", "quality"),
         "low": seen.quality_low,
         "high": seen.quality_high,
         "cost_usd": seen.cost_usd,
