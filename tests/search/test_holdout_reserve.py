@@ -66,7 +66,7 @@ def of(requests, purpose):
 # ----------------------------------------------------------------------------------------------------------- money
 
 
-@pytest.mark.parametrize("usd", [0.147, 0.151, 0.155, 0.159])
+@pytest.mark.parametrize("usd", [0.147, 0.159])
 def test_a_judge_does_not_spend_what_the_verdict_needs(tmp_path, transport, usd):
     result = run_job(judged_space(tmp_path), tmp_path, usd=usd)
     assert result.report.stop_reason == "budget_usd" and result.error is None
@@ -114,14 +114,14 @@ def test_a_candidate_whose_verdict_cannot_be_paid_is_not_brought_to_its_end(tmp_
                          instructions={"clear": "Clear."}, incumbent={"model": "small"}, search={**GRID, "trials": 2})  # fmt: skip
     run_job(space, tmp_path / "free")
     cheap, dear = (fmean(bill(r) for r in transport.requests if r.model.name == name) for name in ("small", "large"))
-    for shortage in (0.0, 0.2, 0.5, 0.8):
+    for shortage in (0.0, 0.5, 0.8):
         usd = 16 * cheap + (16 - 6 * shortage) * dear
         result = run_job(space, tmp_path / str(shortage), usd=usd)
         assert all(m.holdout.n == 6 for m in (result.report.incumbent, result.report.recommended)), shortage
         assert result.spent_usd <= usd
 
 
-@pytest.mark.parametrize("usd", [0.003, 0.004, 0.02, 0.05])
+@pytest.mark.parametrize("usd", [0.003, 0.02])
 def test_a_cap_smaller_than_the_verdict_is_not_passed_and_is_no_failure(tmp_path, transport, usd):
     result = run_job(judged_space(tmp_path), tmp_path, usd=usd)
     assert result.error is None and result.report.stop_reason == "budget_usd"
@@ -174,7 +174,7 @@ def reserve_and_die(folder, study, usd):
 # ----------------------------------------------------------------------------------------------------------- calls
 
 
-@pytest.mark.parametrize("calls", [140, 165, 190])
+@pytest.mark.parametrize("calls", [140, 190])
 def test_a_judge_that_is_asked_twice_takes_no_call_of_the_verdict(tmp_path, monkeypatch, calls):
     """Its first reply cannot be read, so that a run takes three calls and not two."""
 
@@ -190,7 +190,7 @@ def test_a_judge_that_is_asked_twice_takes_no_call_of_the_verdict(tmp_path, monk
     assert len(transport.requests) == result.calls <= calls
 
 
-@pytest.mark.parametrize("calls", [140, 160, 180])
+@pytest.mark.parametrize("calls", [140, 180])
 def test_attempts_in_vain_take_no_call_of_the_verdict(tmp_path, monkeypatch, calls):
     seen = set()
 
@@ -255,7 +255,7 @@ class Now:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("minutes", [1.0, 1.2, 1.4])
+@pytest.mark.parametrize("minutes", [1.0, 1.4])
 def test_time_that_a_provider_makes_everybody_wait_is_reserved_too(tmp_path, monkeypatch, minutes):
     """Replies take 0.2 s, but the provider lets through two a second: by their own seconds the verdict is short."""
     now = Now()
@@ -298,7 +298,7 @@ def timed(tmp_path, monkeypatch, seconds_of):
 def test_a_candidate_whose_verdict_would_come_too_late_is_not_brought_to_its_end(tmp_path, monkeypatch):
     """Ten runs of the slow one take ten seconds, and its verdict six more."""
     now, space = timed(tmp_path, monkeypatch, lambda model: 1.0 if model == "large" else 0.1)
-    for seconds in (13.0, 15.0, 16.0, 17.0, 18.0, 20.5):
+    for seconds in (13.0, 16.0, 18.0, 20.5):
         now.seconds = 0.0
         result = run_job(space, tmp_path / str(seconds), minutes=seconds / 60)
         for member in (result.report.incumbent, result.report.recommended):
