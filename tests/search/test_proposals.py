@@ -98,12 +98,11 @@ def test_new_texts_are_tried_first_with_the_other_params_of_their_parent(tmp_pat
 def test_no_trial_is_wasted_on_a_name_without_a_text(tmp_path, play, sampler):
     play()
     search = {"sampler": sampler, "trials": 40, "concurrency": 2}
-    study = run_job(
-        space(tmp_path, propose={"rounds": 2, "count": 3, "every": 2, "kinds": ["data"]}, search=search), tmp_path
-    )
+    part, params = {"rounds": 2, "count": 3, "every": 2, "kinds": ["data"]}, {"max_tokens": 16}
+    study = run_job(space(tmp_path, propose=part, params=params, search=search), tmp_path)
     names = {row.params["instruction"] for row in kept(tmp_path, study.report.study)[1]}
     assert names == {"vague", "clear", *(f"proposed-{i}" for i in range(1, 7))}
-    assert study.report.trials == 33 and study.report.stop_reason == "space_exhausted"
+    assert study.report.trials == 16 and study.report.stop_reason == "space_exhausted"
 
 
 def test_a_round_comes_early_where_the_space_has_nothing_left(tmp_path, play):
@@ -155,9 +154,10 @@ def test_the_data_proposer_sees_a_summary_train_examples_and_what_was_tried(tmp_
     assert not [e.id for r in landscape.asked for e in hidden if e.values["message"] in str(r.messages)]
 
 
-def test_every_request_of_a_proposal_is_in_the_budget_under_its_purpose(tmp_path, play):
+def test_the_same_seed_gives_the_same_study_and_every_request_of_it_is_in_the_budget_under_its_purpose(tmp_path, play):
     landscape = play()
     study = run_job(space(tmp_path), tmp_path)
+    assert essence(study) == essence(proposed(tmp_path / "again")), "the same seed, texts and study"
     requests = landscape.transport.requests
     replies = [(r, landscape(r)) for r in requests]
     assert study.spent_usd == pytest.approx(sum(usd(*pair) for pair in replies))
@@ -216,50 +216,44 @@ def test_each_step_of_a_program_gets_texts_of_its_own(tmp_path, play, monkeypatc
 # ------------------------------------------------------------------------------------------------- dropped
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "gave no instruction|it is empty"),
-        ("```\n```", "it is empty|gave no"),
-        ("Word " * 80, "characters, more than 300"),
-        ("  vague!! ", "another instruction says"),
-    ],
+UNUSABLE = (
+    ("", "stop", "gave no instruction|it is empty"),
+    ("```\n```", "stop", "it is empty|gave no"),
+    ("Word " * 80, "stop", "characters, more than 300"),
+    ("  vague!! ", "stop", "another instruction says"),
+    ("Best. Sort each message by what the", "length", "was cut at max_tokens 40: raise it in `propose.params`"),
+    ("```\nBest. Sort each message by", "max_tokens", "was cut at max_tokens 40"),
+    ("Best. Sort", "content_filter", "was filtered by the provider"),
+    ("Best. Sort this: {{message}}", "stop", "nobody fills in: {{message}}"),
+    ("Best. Message: {message}", "stop", "nobody fills in: {message}"),
 )
-def test_a_useless_text_is_dropped_with_its_reason(tmp_path, play, text, reason):
-    play(lambda kind, request: text)
-    study = run_job(space(tmp_path), tmp_path)
-    rows, candidates = kept(tmp_path, study.report.study)
-    assert len(rows) == 2 and not any(row.joined for row in rows)
-    for row in rows:
-        assert any(part in row.reason for part in reason.split("|"))
-    assert {row.params["instruction"] for row in candidates} <= {"vague", "clear"}
-    assert study.report.trials == 8
+"""Text, how it ended, and why it is dropped."""
 
 
-UNUSABLE = {
-    "cut": ("Best. Sort each message by what the", "length", "was cut at max_tokens 40: raise it in `propose.params`"),
-    "cut in its fence": ("```\nBest. Sort each message by", "max_tokens", "was cut at max_tokens 40"),
-    "filtered": ("Best. Sort", "content_filter", "was filtered by the provider"),
-    "a template": ("Best. Sort this: {{message}}", "stop", "nobody fills in: {{message}}"),
-    "a format string": ("Best. Message: {message}", "stop", "nobody fills in: {message}"),
-}
-
-
-@pytest.mark.parametrize("name", UNUSABLE)
-def test_a_text_that_is_cut_or_a_template_is_dropped_and_pareto_says_why(tmp_path, play, name, capsys, monkeypatch):
+@pytest.mark.parametrize("kind", ["data", "reflection"])
+def test_texts_that_are_useless_cut_or_templates_are_dropped_and_pareto_says_why(
+    tmp_path, play, kind, capsys, monkeypatch
+):
     monkeypatch.setenv("OFFRAMP_RESULTS", str(tmp_path))
-    text, finish_reason, reason = UNUSABLE[name]
+    left = iter(UNUSABLE)
 
     def write(kind, request):
+        text, finish_reason, _ = next(left)
         return replace(PLAIN, text=text, finish_reason=finish_reason)
 
     play(write)
-    study = run_job(space(tmp_path, propose={"params": {"max_tokens": 40}}), tmp_path)
+    part = {"params": {"max_tokens": 40}, "count": len(UNUSABLE), "kinds": [kind]}
+    study = run_job(space(tmp_path, propose=part), tmp_path)
     rows, candidates = kept(tmp_path, study.report.study)
-    assert [row.joined for row in rows] == [False, False] and all(reason in row.reason for row in rows)
-    assert {row.params["instruction"] for row in candidates} <= {"vague", "clear"}
+    assert len(rows) == len(UNUSABLE) and not any(row.joined for row in rows)
+    said = [row.reason for row in rows]
+    for _, _, reason in UNUSABLE:
+        found = next(text for text in said if any(part in text for part in reason.split("|")))
+        said.remove(found)
+    assert {row.params["instruction"] for row in candidates} <= {"vague", "clear"} and study.report.trials == 8
     assert main(["pareto"]) == 0
-    assert f"2 dropped: {rows[0].reason}" in " ".join(capsys.readouterr().out.split())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(" ".join(row.reason.split()) in shown for row in rows)
 
 
 def test_an_instruction_inside_of_json_or_an_announcement_joins_bare(tmp_path, play):
@@ -337,7 +331,7 @@ def test_a_cap_on_money_ends_proposals_honestly_and_more_money_goes_on(tmp_path,
     whole = proposed(tmp_path / "whole")
     path = space(tmp_path)
     landscape = play()
-    for cents in range(1, 40):
+    for cents in range(1, 40, 3):
         study = run_job(path, tmp_path, usd=cents / 100)
         assert study.error is None
         assert study.report.money.spent_usd <= cents / 100
@@ -401,7 +395,7 @@ def in_process(path, folder, commits):
 def test_killed_at_many_instants_a_job_proposes_the_same_and_pays_nothing_twice(tmp_path, play):
     play()
     path = space(tmp_path)
-    whole = run_job(path, tmp_path / "whole")
+    whole = proposed(tmp_path / "whole")
     texts = [(r.name, r.text) for r in kept(tmp_path / "whole", whole.report.study)[0]]
     folder = tmp_path / "killed"
     folder.mkdir()
@@ -414,12 +408,6 @@ def test_killed_at_many_instants_a_job_proposes_the_same_and_pays_nothing_twice(
     assert [(r.name, r.text) for r in kept(folder, done["study"])[0]] == texts
     sent = (folder / "sent.log").read_text().split()
     assert len(sent) - len(set(sent)) <= 2 * step, "only what was in flight at a kill may be sent again"
-
-
-def test_the_same_seed_gives_the_same_texts_and_the_same_study(tmp_path, play):
-    play()
-    first, second = proposed(tmp_path / "a"), run_job(space(tmp_path), tmp_path / "b")
-    assert essence(first) == essence(second)
 
 
 def test_more_trials_continue_the_study_that_they_would_have_made_at_once(tmp_path, play):
