@@ -14,7 +14,19 @@ from offramp.space.model import IncumbentPart
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import PRICES, SKILL, answer, answered_by, essence, reply_to, rows, run_job, trials_of, write_space
+from search_jobs import (
+    PRICES,
+    SKILL,
+    answer,
+    answered_by,
+    essence,
+    finished_job,
+    reply_to,
+    rows,
+    run_job,
+    trials_of,
+    write_space,
+)
 
 TEXTS = {"vague": "Vague.", "clear": "Clear.", "strict": "Strict."}
 
@@ -131,12 +143,6 @@ def test_two_names_for_one_text_are_one_candidate(tmp_path, transport):
     assert report.stop_reason == "space_exhausted"
 
 
-def test_the_incumbent_is_evaluated_first(tmp_path, transport):
-    result = run_job(write_space(tmp_path, search=search(trials=2)), tmp_path)
-    first, *_ = kept_trials(tmp_path, result)
-    assert first[0] == result.report.incumbent.candidate
-
-
 def test_the_weights_alone_decide_what_is_recommended_in_utility_mode(tmp_path, transport):
     weights = {"quality": {"weight": 0.0}, "cost": {"weight": 1.0, "scale": [0.01, 0.0]}, "latency": None}
     space = write_space(tmp_path, search=search(sampler="tpe", mode="utility", trials=99), objectives=weights,
@@ -232,21 +238,20 @@ def test_concurrency_does_not_change_the_study(tmp_path, transport):
 def test_more_trials_continue_the_study_and_pay_for_nothing_again(tmp_path, transport, sampler):
     space = write_space(tmp_path, search=search(sampler=sampler), splits={"train": 2, "search": 2, "holdout": 2})
     before: list = []
-    for trials in (1, 4, 9):
+    for trials in (4, 9):
         result = run_job(space, tmp_path, trials=trials)
         kept = kept_trials(tmp_path, result)
         assert kept[: len(before)] == before and len(kept) == trials
         before = kept
+    assert before[0][0] == result.report.incumbent.candidate
     assert len({(r.hash, r.replicate) for r in transport.requests}) == len(transport.requests)
 
 
 def test_a_finished_job_run_again_sends_nothing_and_finds_the_same(tmp_path, transport):
-    space = write_space(tmp_path)
-    first = run_job(space, tmp_path)
-    sent = len(transport.requests)
-    again = run_job(space, tmp_path)
-    assert len(transport.requests) == sent == first.calls
-    assert (again.calls, again.spent_usd, again.cached_calls) == (0, 0.0, sent)
+    first = finished_job(tmp_path)
+    again = run_job(tmp_path / "space.yaml", tmp_path)
+    assert not transport.requests
+    assert (again.calls, again.spent_usd, again.cached_calls) == (0, 0.0, first.calls)
     assert essence(first) == essence(again)
 
 
@@ -262,7 +267,7 @@ def test_the_same_answers_cost_another_study_nothing(tmp_path, transport):
 
 
 def test_the_search_never_sees_the_holdout_and_those_who_stand_at_its_end_are_scored_on_it(tmp_path, transport):
-    result = run_job(write_space(tmp_path), tmp_path)
+    result = finished_job(tmp_path)
     standing = {m.candidate for m in (result.report.incumbent, *result.report.front)}
     with open_store(storage_of(tmp_path)) as store:
         held = ResultStore(store).all(result.report.study, "holdout")
@@ -273,8 +278,10 @@ def test_the_search_never_sees_the_holdout_and_those_who_stand_at_its_end_are_sc
 # ------------------------------------------------------------------------------------------------ what others read
 
 
-def test_optunas_own_tools_read_the_study(tmp_path, transport):
+def test_optunas_own_tools_read_the_study_and_its_verbosity_is_as_it_was(tmp_path, transport):
+    before = optuna.logging.get_verbosity()
     result = run_job(write_space(tmp_path, search=search(sampler="tpe", trials=5)), tmp_path)
+    assert optuna.logging.get_verbosity() == before
     study = optuna.load_study(study_name=result.report.study, storage=storage_of(tmp_path))
     assert study.metric_names == ["quality", "cost"]
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
@@ -282,12 +289,6 @@ def test_optunas_own_tools_read_the_study(tmp_path, transport):
     assert {t.user_attrs["candidate"] for t in complete} == {m.candidate for m in result.report.members}
     assert all({"candidate", "params", "utility", "n", "n_fault", "n_failed", "latency_p95_s"} <= set(t.user_attrs) for t in complete)  # fmt: skip
     assert {t.user_attrs["candidate"] for t in study.best_trials} >= {m.candidate for m in result.report.front}
-
-
-def test_optunas_verbosity_is_as_it_was(tmp_path, transport):
-    before = optuna.logging.get_verbosity()
-    run_job(write_space(tmp_path, search=search(trials=1)), tmp_path)
-    assert optuna.logging.get_verbosity() == before
 
 
 def test_reports_of_many_trials_keep_no_connection_open(tmp_path, transport):
