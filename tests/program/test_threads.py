@@ -13,10 +13,11 @@ from typing import Any
 import dspy
 import pytest
 
+from offramp.calls.limiter import begun
 from offramp.errors import JobError
 from offramp.program.engine import run_here
 from offramp.program.program import Outcome, Program
-from offramp.records import CallRequest, Model, Price
+from offramp.records import CallRequest, Model, Price, Purpose
 from offramp.space.model import OutputField
 from program_runs import HOSTED, make_candidate, make_example, make_examples, make_fields, run, transport, user_text
 
@@ -216,3 +217,19 @@ def test_dspy_s_own_work_around_a_request_begins_no_thread() -> None:
     outcome, sent = run(answer)
     assert outcome.outputs is not None and len(sent) == 1
     assert not [name for name in seen if name.startswith("asyncio_")]
+
+
+@pytest.mark.parametrize(("purpose", "expected"), [(Purpose.PROGRAM, False), (Purpose.JUDGE, True)])
+def test_only_a_program_s_first_request_may_be_dropped_where_the_job_stops(purpose: Purpose, expected: bool) -> None:
+    seen: list[bool] = []
+
+    def answer(request: CallRequest) -> str:
+        seen.append(begun.get())
+        return "billing"
+
+    async def go() -> Outcome:
+        program = Program(make_candidate(), fields=make_fields(), model=HOSTED, send=transport(answer).send)
+        return await program.run(make_example(), purpose=purpose)
+
+    assert asyncio.run(go()).outputs is not None
+    assert seen == [expected]

@@ -114,7 +114,7 @@ class CallerEngine:
         log = current_run()
         with log.in_flight():
             call, began = None, time.perf_counter()
-            token = begun.set(bool(log.exchanges))
+            token = begun.set(bool(log.exchanges) or log.purpose is not Purpose.PROGRAM)
             try:
                 call = self._call(request, log)
                 with recording(None):
