@@ -224,26 +224,38 @@ def test_anything_else_is_the_functions_bug(said: Any) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), min_size=1, max_size=6))
-def test_the_first_answer_that_is_accepted_is_chosen_else_the_first(rows: list[tuple[str, bool]]) -> None:
+def test_what_is_accepted_is_chosen_first_or_by_vote_and_else_all_that_was_answered(
+    rows: list[tuple[str, bool]],
+) -> None:
     """Beside brute force: each answer's verdict is that of its text, whichever of equal answers is looked at."""
     import dspy
 
     from offramp.program.forms.best_of import BestOf
+    from offramp.program.forms.self_consistency import SelfConsistency
 
     accepted = dict(reversed(rows))
+    texts = [text for text, _ in rows]
+    checked: list[str] = []
 
     class Given(dspy.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.left = [text for text, _ in rows]
+            self.left = [*texts]
 
         async def acall(self, **_: Any) -> dspy.Prediction:
             return dspy.Prediction(label=self.left.pop(0))
 
-    check = OwnCheck("f", lambda inputs, answer: accepted[answer.label])
-    best = BestOf(Given(), check, count=len(rows), outputs=["label"])
-    chosen = asyncio.run(best.aforward(message="m")).label
-    assert chosen == next((text for text, _ in rows if accepted[text]), rows[0][0])
+    def says(inputs: Any, answer: Any) -> bool:
+        checked.append(answer.label)
+        return accepted[answer.label]
+
+    voters = [text for text in texts if accepted[text]] or texts
+    right = {BestOf: voters[0], SelfConsistency: max(voters, key=voters.count)}
+    for kind, chosen in right.items():
+        checked.clear()
+        form = kind(Given(), OwnCheck("f", says), count=len(rows), outputs=["label"])
+        assert asyncio.run(form.aforward(message="m")).label == chosen, kind
+        assert checked == [*dict.fromkeys(texts)], "equal answers are checked once"
 
 
 # ------------------------------------------------------------------------------------------------- what is refused
@@ -257,7 +269,6 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "it raises": ({**RETRY, "check": "rules.py:raises"}, {}, "it raised ZeroDivisionError"),
     "a name that the inputs lack": ({**RETRY, "check": "rules.py:lacks"}, {}, "the inputs has no 'text'; it has message"),
     "no verdict": ({**RETRY, "check": "rules.py:silent"}, {}, "it returned None"),
-    "a vote": ({"self_consistency": 3, "temperature": 0.7, "check": "rules.py:is_right"}, {}, "which checks nothing"),
     "a verifier beside it": (
         {**RETRY, "check": "rules.py:is_right"}, {"verifier": {"model": "big"}}, "no form has a verifying call"
     ),

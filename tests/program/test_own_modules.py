@@ -19,7 +19,7 @@ from offramp.calls.failures import RateLimited, Refused
 from offramp.errors import JobError
 from offramp.program.engine import REPEAT
 from offramp.program.module import build_module, import_module_factory, predictors_of
-from offramp.program.program import Outcome, Program, labelled_demos
+from offramp.program.program import Outcome, Program, labelled_demos, place_of
 from offramp.program.run_log import Abandoned
 from offramp.records import CallReply, CallRequest, DemoKind, Usage
 from offramp.space.model import OutputField
@@ -432,6 +432,18 @@ def test_an_unreadable_answer_in_a_task_group_is_a_program_error() -> None:
 
     outcome, _ = own("", Grouped)
     assert outcome.program_error is not None and outcome.program_error.startswith("unparsable")
+
+
+def test_what_a_client_in_a_task_group_raises_is_said_with_the_line_of_the_module() -> None:
+    class Tools(Single):
+        async def aforward(self, message: str) -> dspy.Prediction:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.open_connection("127.0.0.1", 1))
+            return dspy.Prediction(category=message)
+
+    outcome, _ = own("billing", Tools)
+    assert isinstance(error := outcome.infrastructure_error, ConnectionRefusedError)
+    assert "test_own_modules.py" in place_of(error)
 
 
 def test_a_wrong_call_of_dspy_is_a_failure_although_it_raises_value_error() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import logging
 import multiprocessing
 import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +296,22 @@ def test_a_forked_worker_of_a_server_answers_too(tmp_path: Path, monkeypatch: py
     worker.start()
     worker.join()
     assert worker.exitcode == 0
+
+
+def label_of(program: dspy.Module, message: str) -> str:
+    return str(program(message=message).label)
+
+
+def test_a_program_goes_to_a_pool_of_processes(with_a_fallback: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(with_a_fallback.parent)
+    monkeypatch.setenv("OFFRAMP_PROMOTIONS", with_a_fallback.name)
+    options: dict[str, Any] = {"on_unreadable": "default", "default": {"label": "billing"}}
+    with ScriptedServer([ServerReply(text="returns"), ServerReply(text="?")]) as server:
+        program = offramp.load("landscape", api_base=server.url, **options)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+            assert pool.submit(label_of, program, "case 002").result() == "returns"
+        monkeypatch.chdir("/")
+        assert copy.copy(program)(message="case 001").label == "billing"
 
 
 def test_a_tampered_promotion_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,22 +69,27 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
         feature: for messages.
         on_unreadable: what an answer that the program cannot use comes to.
         default: the outputs that stand for it, of their types; None where it is an exception.
+        again: loads the same in another process, for pickle; a partial of `offramp.load`.
     """
 
     def __init__(
         self, programs: Callable[[], Sequence[Runnable]], *, feature: str, on_unreadable: OnUnreadable = "raise",
-        default: Mapping[str, Any] | None = None,
+        default: Mapping[str, Any] | None = None, again: Callable[[], DeployedProgram] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self._programs, self._feature = programs, feature
+        self._programs, self._feature, self._again = programs, feature, again
         self._tries, self._default = 2 if on_unreadable == "retry" else 1, default
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DeployedProgram:
         """Another that runs the same programs, as optimizers copy a module that holds this one."""
         return DeployedProgram(
             self._programs, feature=self._feature, on_unreadable="retry" if self._tries > 1 else "raise",
-            default=self._default,
+            default=self._default, again=self._again,
         )  # fmt: skip
+
+    def __reduce__(self) -> Any:
+        """Where it is unpickled, the feature is loaded again with the same arguments."""
+        return self._again, ()
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """The answer.

@@ -285,7 +285,9 @@ def _outcome(given: Outcome | None, error: BaseException | None, log: RunLog) ->
         return Outcome(program_error=f"{type(raised).__name__}: {cut(raised)}", exchanges=exchanges)
     if raised is not None and exchanges and _is_of_the_module(raised):
         return Outcome(program_error=_crash_words(raised), crash=raised, exchanges=exchanges)
-    return Outcome(infrastructure_error=error, exchanges=exchanges)
+    if raised is not None and error is not None and not place_of(raised):
+        raised = raised.with_traceback(error.__traceback__)
+    return Outcome(infrastructure_error=raised, exchanges=exchanges)
 
 
 def _is_of_dspy(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ Invariant: a call uses one version as a whole; a file that is not whole never re
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from offramp.errors import OfframpError
-from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
+from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder, default_folder
 from offramp.promote.promotion import FileRef, Promotion
 from offramp.promote.render import ChatRequest, Renderer
 
@@ -149,6 +150,7 @@ def load(
     Raises:
         UsageError: nothing was promoted there, a file was changed by hand, or an address, module or default is missing.
     """
+    again = functools.partial(load, **{**locals(), "promotions": default_folder(promotions).absolute()})
     from offramp.calls.direct import DirectSender
     from offramp.models.server import LocalServers
     from offramp.program.background import BACKGROUND
@@ -185,4 +187,4 @@ def load(
     followed = FollowedLabel(folder, label, make)
     fields = fields_of(followed.promotion)
     checked = default_outputs(feature, on_unreadable, default, fields, typed=module is None)
-    return DeployedProgram(followed.current, feature=feature, on_unreadable=on_unreadable, default=checked)
+    return DeployedProgram(followed.current, feature=feature, on_unreadable=on_unreadable, default=checked, again=again)

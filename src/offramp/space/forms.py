@@ -22,7 +22,7 @@ SAMPLING = ("best_of", "self_consistency")
 KINDS = (*SAMPLING, "verify_then_retry")
 """Forms of several requests."""
 CHECKED = ("best_of", "verify_then_retry")
-"""Forms whose answers are checked, by a verifying call or a function."""
+"""Forms whose answers are always checked: by a verifying call, unless they state a function."""
 _SPELLED = re.compile(
     rf"({'|'.join(KINDS)}) (\d+)(?: over (chain_of_thought))?(?: checked by (\S+))?(?: at temperature (\S+))?"
 )

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from offramp.errors import problem
 from offramp.media import MediaKind
-from offramp.space.forms import CHECKED, KINDS, SAMPLING, ModuleSpec, spec_of
+from offramp.space.forms import KINDS, SAMPLING, ModuleSpec, spec_of
 
 SCHEMA_VERSION = 1
 
@@ -528,7 +528,8 @@ class CompoundPart(_Part):
     check: Annotated[str, Field(pattern=r"^\S+:\w+$")] | None = Field(
         None,
         description="A function of your own in place of the verifying call, as `package.module:function` or "
-        "`file.py:function`: `(inputs, answer)` to true, false, or what is wrong as text.",
+        "`file.py:function`: `(inputs, answer)` to true, false, or what is wrong as text. With `self_consistency`, "
+        "only answers that it accepts vote, if there are any.",
     )
     temperature: Annotated[float, Field(gt=0, le=2)] | None = Field(
         None,
@@ -544,8 +545,6 @@ class CompoundPart(_Part):
             raise Misfit("", expected, got=" and ".join(given) or "none", do=do)
         if self.temperature is not None and given[0] not in SAMPLING:
             raise Misfit("temperature", f"none with `{given[0]}`, which samples nothing", do="Remove it.")
-        if self.check is not None and given[0] not in CHECKED:
-            raise Misfit("check", f"none with `{given[0]}`, which checks nothing", do="Remove it.")
         return self
 
     @property

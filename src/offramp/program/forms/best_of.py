@@ -16,7 +16,6 @@ import dspy
 from offramp.program.forms.answers import answers, note_confidence
 from offramp.program.forms.checked import CheckedModule
 from offramp.program.forms.own_check import OwnCheck
-from offramp.program.forms.verifying import answer_texts
 
 
 class BestOf(CheckedModule):
@@ -35,10 +34,6 @@ class BestOf(CheckedModule):
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """The chosen answer."""
         found = [one for one in await answers(self.main, [inputs] * self.count) if one is not None]
-        texts = [tuple(answer_texts(one.prediction, self.outputs).values()) for one in found]
-        different = {text: index for index, text in reversed([*enumerate(texts)])}
-        places = sorted(different.values())
-        said = await self.checked(inputs, [found[place].prediction for place in places])
-        accepted = [place for place, reply in zip(places, said, strict=True) if reply.accepted]
+        accepted = await self.accepted(inputs, found)
         note_confidence(float(bool(accepted)))
-        return found[accepted[0] if accepted else 0].chosen()
+        return (accepted or found)[0].chosen()

@@ -41,13 +41,13 @@ def standard_module(name: str, instructions: Mapping[str, str], fields: TaskFiel
     if not form.several:
         return main
     outputs = tuple(fields.outputs)
-    if form.kind == "self_consistency":
-        return SelfConsistency(main, count=form.n, outputs=outputs)
-    checker: dspy.Predict | OwnCheck
-    if form.check is None:
-        checker = verifier_of(signature, instructions.get(VERIFY, ""), where)
-    else:
+    checker: dspy.Predict | OwnCheck | None = None
+    if form.check is not None:
         checker = OwnCheck(form.check, fields.checks[form.check])
+    elif form.verifies:
+        checker = verifier_of(signature, instructions.get(VERIFY, ""), where)
+    if form.kind == "self_consistency":
+        return SelfConsistency(main, checker, count=form.n, outputs=outputs)
     if form.kind == "best_of":
         return BestOf(main, checker, count=form.n, outputs=outputs)
     return VerifyThenRetry(main, checker, retries=form.n, outputs=outputs)

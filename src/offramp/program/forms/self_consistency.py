@@ -2,6 +2,7 @@
 
 Each answer counts, for each of its outputs, how many of the answers have the same value there; the one with the most
 wins, and of equals the first. With one output that is the majority; with a label and a free text the label decides.
+With a check of the user's own, the answers that it accepts vote; all of them where it accepts none.
 Source: Wang et al. 2022, Self-Consistency Improves Chain of Thought Reasoning. `dspy.majority` looks at one field.
 """
 
@@ -14,28 +15,35 @@ from typing import Any
 import dspy
 
 from offramp.ids import canonical_json
-from offramp.program.forms.answers import CompoundModule, answers, note_confidence
+from offramp.program.forms.answers import answers, note_confidence
+from offramp.program.forms.checked import CheckedModule
+from offramp.program.forms.own_check import OwnCheck
 from offramp.program.values import json_value
 
 
-class SelfConsistency(CompoundModule):
+class SelfConsistency(CheckedModule):
     """So many answers to one task, side by side, and a vote.
 
     Args:
+        checker: None where every answer votes.
         outputs: of the task, over which the vote is held.
     """
 
-    def __init__(self, main: dspy.Module, *, count: int, outputs: Sequence[str]) -> None:
-        super().__init__(main)
-        self.count, self.outputs = count, tuple(outputs)
+    def __init__(
+        self, main: dspy.Module, checker: dspy.Predict | OwnCheck | None = None, *, count: int, outputs: Sequence[str]
+    ) -> None:
+        super().__init__(main, checker, outputs=outputs)
+        self.count = count
 
     async def aforward(self, **inputs: Any) -> dspy.Prediction:
         """The answer that was voted for."""
         found = [one for one in await answers(self.main, [inputs] * self.count) if one is not None]
-        given = [one.prediction for one in found]
+        voters = await self.accepted(inputs, found)
+        given = [one.prediction for one in voters or found]
         place = elected(given, self.outputs)
-        note_confidence(votes(given, self.outputs)[place] / (self.count * len(self.outputs)))
-        return found[place].chosen()
+        agree = votes(given, self.outputs)[place] if voters else 0
+        note_confidence(agree / (self.count * len(self.outputs)))
+        return (voters or found)[place].chosen()
 
 
 def elected(given: Sequence[Mapping[str, Any]], outputs: Sequence[str]) -> int:
