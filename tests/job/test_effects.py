@@ -211,3 +211,12 @@ def test_a_parameter_of_the_module_that_a_searched_model_rejects_is_refused(job,
         job(source, "incumbent: {model: openai/gpt-4.1-mini}", "[openai/gpt-4.1-mini, openai/gpt-5]")
     assert job(source, "", "[openai/gpt-4.1-mini]")
     assert job(module(PLAIN), "", "[openai/gpt-5]"), "a module that leaves it to the candidate"
+
+
+def test_a_module_is_made_thrice_whatever_is_read_of_it(job, tmp_path):
+    """Making one may take long: an index is read, documents are embedded."""
+    made = f"log = Path(__file__).with_name('made.txt'); log.write_text(log.read_text() + 'x'); {PLAIN}"
+    (tmp_path / "made.txt").write_text("")
+    more = SEARCHED + "\ninstructions: {sort: {own: , short: Sort it.}}\ndemos: {kind: [none, random], count: 2}"
+    job_summary(job(module(made, before="from pathlib import Path"), more))
+    assert (tmp_path / "made.txt").read_text() == "xxx"

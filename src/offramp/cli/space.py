@@ -101,7 +101,6 @@ def summary_of(file: Path, trust: bool) -> tuple[dict[str, str], list[str]]:
 
     declared = check_declared(load_for(file, trust=trust))  # before the imports below, which take seconds
     from offramp.job.check_here import missing_here
-    from offramp.job.job_warnings import job_warnings
     from offramp.job.reserving import check_reservable
     from offramp.job.resolve import resolve_job
     from offramp.search.estimate import job_summary
@@ -113,9 +112,10 @@ def summary_of(file: Path, trust: bool) -> tuple[dict[str, str], list[str]]:
     summary: dict[str, str] = {}
     found = data_findings(job.task, job.space.dataset, job.loaded.base, gold_columns(job.space.metric))
     more = [*missing_here(job), *found]
-    for name, value in (*job_summary(job), *(("warning", text) for text in more)):
+    told = [*job_summary(job), *(("warning", text) for text in more)]
+    for name, value in told:
         summary[name] = f"{summary[name]}\n{value}" if name in summary else value  # there may be several warnings
-    return summary, [*job_warnings(job), *more]
+    return summary, [text for name, text in told if name == "warning"]
 
 
 def _problems(file: Path, error: UsageError) -> list[Mapping[str, Any]]:

@@ -21,16 +21,16 @@ from offramp.space.model import as_list
 
 def check_formats(job: ResolvedJob) -> None:
     """Refuses an adapter that would send an image or a conversation of the user's own module as text."""
-    if job.factory is None:
+    if job.module is None:
         return
-    if (part := lacks_interpreter(job.factory())) is not None:
+    if (part := lacks_interpreter(job.module)) is not None:
         what = f"task.module: {part} runs Python code in DSPy's sandbox, which needs Deno, and it is not here"
         do = 'Install it: pip install "dspy[deno]". Or give the part an `interpreter_factory` of your own.'
         raise SpaceError(problem(job.loaded.where("task.module"), what, do=do))
     incumbent = job.space.incumbent
     stated: dict[str, list[Any]] = {"program.format": [*job.space.adapters]}
     stated["incumbent.format"] = [incumbent.format] if incumbent else []
-    module = job.factory()
+    module = job.module
     for key, adapters in stated.items():
         for adapter in adapters:
             if adapter is not None and (fields := unshown_fields(module, adapter)):
@@ -41,23 +41,23 @@ def check_formats(job: ResolvedJob) -> None:
 
 def check_own_models(job: ResolvedJob) -> None:
     """Refuses a module that would be refused at its first call of a model of its own, as far as that can be seen."""
-    if job.factory is None:
+    if job.module is None:
         return
-    module = job.factory()
+    module = job.module
     for where, why in (*refused_models(module, job.models), *refused_clients(module)):
         raise SpaceError(problem(job.loaded.where("task.module"), f"task.module: {where}: {why}."))
 
 
 def check_inputs(job: ResolvedJob) -> None:
     """Refuses inputs whose names are not those that the user's own module takes."""
-    if job.factory is not None and (why := refused_inputs(job.factory(), job.task.fields.inputs)) is not None:
+    if job.module is not None and (why := refused_inputs(job.module, job.task.fields.inputs)) is not None:
         do = "Name the inputs as it does, or give the others a default."
         raise SpaceError(problem(job.loaded.where("task.inputs"), f"task.inputs: the module: {why}", do=do))
 
 
 def check_returns(job: ResolvedJob) -> None:
     """Refuses a module that returns what no run can use, as far as that can be seen."""
-    if job.factory is not None and (found := refused_return(job.factory(), job.task.fields.outputs)) is not None:
+    if job.module is not None and (found := refused_return(job.module, job.task.fields.outputs)) is not None:
         where, why = found
         raise SpaceError(problem(job.loaded.where("task.module"), f"task.module: {where}: {why}."))
 
@@ -65,8 +65,8 @@ def check_returns(job: ResolvedJob) -> None:
 def check_media(job: ResolvedJob) -> None:
     """Refuses models that do not take an input, an adapter that cannot show it, and an image that is named as text."""
     fields = job.task.fields
-    if job.factory is not None:
-        declared = declared_inputs(job.factory())
+    if job.module is not None:
+        declared = declared_inputs(job.module)
         for name in fields.inputs:
             kind = next((kind for kind, type_ in MEDIA_TYPES.items() if base_of(declared.get(name))[0] is type_), None)
             if kind is not None and name not in fields.media:
@@ -83,7 +83,7 @@ def check_media(job: ResolvedJob) -> None:
     stated: dict[str, list[Any]] = {"program.format": [*job.space.adapters]}
     stated["incumbent.format"] = [job.space.incumbent.format] if job.space.incumbent else []
     for key, adapters in stated.items():
-        if job.factory is None and "plain" in adapters:
+        if job.module is None and "plain" in adapters:
             what = f"{key}: 'plain' cannot show {', '.join(fields.media)}"
             raise SpaceError(problem(job.loaded.where(key), what, do="Use chat, or json."))
 
@@ -93,8 +93,8 @@ def check_tools(job: ResolvedJob) -> None:
     incumbent = job.space.incumbent
     stated = {"program.tools": as_list(job.space.program.tools), "incumbent.tools": [incumbent and incumbent.tools]}
     for key in (key for key, values in stated.items() if "native" in values):
-        assert job.factory is not None
-        if not calls_tools(job.factory()):
+        assert job.module is not None
+        if not calls_tools(job.module):
             do = "Use dspy.ReActV2, which calls them either way, or write `tools: text`, which is what dspy.ReAct does."
             what = f"{key}: 'native' has no effect: no predictor of the module has an output of dspy.ToolCalls"
             raise SpaceError(problem(job.loaded.where(key), what, do=do))
@@ -108,7 +108,7 @@ def check_tools(job: ResolvedJob) -> None:
 def check_named_tools(job: ResolvedJob) -> None:
     """Refuses names in `task.tools` that no tool of the module has."""
     stated = job.space.task.tools or {}
-    known = sorted(tools_of(job.factory())) if stated and job.factory is not None else []
+    known = sorted(tools_of(job.module)) if stated and job.module is not None else []
     for name in (name for name in stated if name not in known):
         where, expected = job.loaded.where("task.tools"), f"one of {', '.join(known)}" if known else "no tools"
         do = nearest(name, known) or ("" if known else "The module holds no dspy.Tool: remove it.")

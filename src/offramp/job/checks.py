@@ -135,14 +135,14 @@ def _check_demos(job: ResolvedJob, *, stored: bool) -> None:
         raise SpaceError(
             problem(where, "demos.count", got=most, expected=f"at most {size}, the size of the train split")
         )
-    if job.factory is not None and not stored:
+    if job.module is not None and not stored:
         _check_shown(job, kinds & {"random", "balanced", "nearest"})
 
 
 def _check_shown(job: ResolvedJob, kinds: set[str]) -> None:
     """Refuses demos of the data that no predictor of the user's own module can show: their label would be untrue."""
-    assert job.factory is not None
-    predictors, train = predictors_of(job.factory()), job.task.splits.train
+    assert job.module is not None
+    predictors, train = predictors_of(job.module), job.task.splits.train
     if not kinds or any(demo_rows(train, predictor) for predictor in predictors.values()):
         return
     lacking = [

@@ -29,16 +29,18 @@ _OFTEN_SET = {"temperature": 0.7}
 """What DSPy sends by itself where several completions are asked for, and what programs set most often."""
 Requests = Mapping[Scalar, CallRequest | None]
 """The first request with each value of a param; None where the module makes none."""
+Made = dict[str, CallRequest | None]
+"""First requests by candidate, for those who ask for several params: most have the same first candidate."""
 
 
 def check_effects(job: ResolvedJob) -> None:
     """Refuses what the user's own module sends by itself where a model rejects it, and a request parameter with several
     values, none of which any request of the module can have.
     """
-    if job.factory is None:
+    if job.module is None:
         return
     _check_accepted(job)
-    stated = stated_params(job.factory())
+    stated = stated_params(job.module)
     for param in job.search_params:
         if param.group != "request" or param.size == 1:
             continue
@@ -53,8 +55,8 @@ def check_effects(job: ResolvedJob) -> None:
 
 def _check_accepted(job: ResolvedJob) -> None:
     """Refuses a searched model that rejects a parameter which the module sets by itself, such as a temperature."""
-    assert job.factory is not None
-    stated = {name: each.value for by_name in stated_params(job.factory()).values() for name, each in by_name.items()}
+    assert job.module is not None
+    stated = {name: each.value for by_name in stated_params(job.module).values() for name, each in by_name.items()}
     model = next(param for param in job.search_params if param.name == "model")
     for name in job.searched_models:
         if rejection(job.models[name], _OFTEN_SET) is None and rejection(job.models[name], stated) is None:
@@ -73,24 +75,25 @@ def _check_accepted(job: ResolvedJob) -> None:
 
 def without_effect(job: ResolvedJob) -> list[str]:
     """Warnings: what is searched, or stated for all candidates, and has no effect on some predictors, and why."""
-    if job.factory is None:
+    if job.module is None:
         return []
-    stated = stated_params(job.factory())
+    stated = stated_params(job.module)
     found = [*_demos_not_shown(job)]
+    made: Made = {}
     for param in job.search_params:
         if param.group == "request":
-            found += _of_request_param(job, param, stated)
+            found += _of_request_param(job, param, stated, made)
         elif param.name.startswith("instruction") and param.size > 1:
-            found += _of_instruction(job, param)
-        elif param.name in ("format", "demos") and param.size > 1 and _same(first_requests(job, param)):
+            found += _of_instruction(job, param, made)
+        elif param.name in ("format", "demos") and param.size > 1 and _same(first_requests(job, param, made)):
             found.append(_PROGRAM[param.name])
     return found
 
 
-def _of_instruction(job: ResolvedJob, param: SearchParam) -> Iterator[str]:
+def _of_instruction(job: ResolvedJob, param: SearchParam, made: Made) -> Iterator[str]:
     """A warning for an instruction that is not in the first request of a module with one predictor."""
-    assert job.factory is not None
-    if len(predictors_of(job.factory())) == 1 and _same(first_requests(job, param)):
+    assert job.module is not None
+    if len(predictors_of(job.module)) == 1 and _same(first_requests(job, param, made)):
         key = param.name.replace("instruction", "instructions", 1)
         yield f"{key}: the module's first request is the same with each; it seems to set an instruction of its own"
 
@@ -101,7 +104,9 @@ _PROGRAM = {
 }
 
 
-def _of_request_param(job: ResolvedJob, param: SearchParam, stated: Mapping[str, Mapping[str, Stated]]) -> list[str]:
+def _of_request_param(
+    job: ResolvedJob, param: SearchParam, stated: Mapping[str, Mapping[str, Stated]], made: Made
+) -> list[str]:
     values = [value for value in tested_values(param) if value is not None]
     sets = {p: found[param.name] for p, found in stated.items() if param.name in found}
     sets = {p: each for p, each in sets.items() if values != [each.value]}
@@ -109,7 +114,7 @@ def _of_request_param(job: ResolvedJob, param: SearchParam, stated: Mapping[str,
         return []
     if sets:
         return [f"params.{param.name}: no effect on {_each(sets)}"]
-    requests = first_requests(job, param)
+    requests = first_requests(job, param, made)
     others = {
         value: f"{param.name}={request.params[param.name]}" if param.name in request.params else f"no {param.name}"
         for value, request in requests.items()
@@ -136,12 +141,12 @@ def _each(sets: Mapping[str, Stated]) -> str:
 
 def _demos_not_shown(job: ResolvedJob) -> Iterator[str]:
     """Demos of the data that some predictors cannot show. Those that none can show are refused."""
-    assert job.factory is not None
+    assert job.module is not None
     kinds = [str(kind) for param in job.search_params if param.name == "demos" for kind in param.choices]
     if not (labelled := [kind for kind in kinds if kind in _LABELLED]):
         return
     train = job.task.splits.train
-    for name, predictor in predictors_of(job.factory()).items():
+    for name, predictor in predictors_of(job.module).items():
         if train and not demo_rows(train, predictor):
             lacking = sorted(set(predictor.signature.fields) - set(train[0].values))
             yield f"demos.kind: {' and '.join(labelled)} demos are not shown to {name}: no row has {', '.join(lacking)}"
@@ -157,14 +162,19 @@ def tested_values(param: SearchParam) -> Sequence[Scalar]:
     return param.own(param.low), param.own(param.high)
 
 
-def first_requests(job: ResolvedJob, param: SearchParam) -> Requests:
-    """The first request with each of some values of a param, all else as the first candidate has it."""
-    candidates = {value: with_value(job, param, value) for value in tested_values(param)}
+def first_requests(job: ResolvedJob, param: SearchParam, made: Made | None = None) -> Requests:
+    """The first request with each of some values of a param, all else as the first candidate has it.
 
-    async def go() -> Requests:
-        return {value: await first_of(job, made) for value, made in candidates.items() if made is not None}
-
-    return asyncio.run(go())
+    Args:
+        made: those that are known already, to which it adds.
+    """
+    known = {} if made is None else made
+    found = {value: with_value(job, param, value) for value in tested_values(param)}
+    candidates = {value: candidate for value, candidate in found.items() if candidate is not None}
+    for candidate in candidates.values():
+        if candidate.id not in known:
+            known[candidate.id] = asyncio.run(first_of(job, candidate))
+    return {value: known[candidate.id] for value, candidate in candidates.items()}
 
 
 def with_value(job: ResolvedJob, param: SearchParam, value: Scalar) -> Candidate | None:
@@ -187,17 +197,18 @@ async def first_of(job: ResolvedJob, candidate: Candidate, example: Example | No
     Bootstrapped demos are made up, since only a run finds them.
     """
     splits, nearest, demos = job.task.splits, None, None
+    factory = None if job.module is None else lambda: job.module
     if candidate.demo_kind is DemoKind.BOOTSTRAPPED:
-        demos = made_up_demos(build_module(candidate, job.task.fields, job.factory, {}))
+        demos = made_up_demos(build_module(candidate, job.task.fields, factory, {}))
     elif candidate.demo_kind is DemoKind.NEAREST:
         nearest = NearestDemos(splits.train, job.task.fields.inputs)
     demos = demos or labelled_demos(
-        candidate, fields=job.task.fields, factory=job.factory, train=splits.train, balance_by=job.balance_by
+        candidate, fields=job.task.fields, factory=factory, train=splits.train, balance_by=job.balance_by
     )
 
     def made(send: Any) -> Program:
         return Program(
-            candidate, fields=job.task.fields, model=job.models[candidate.model], send=send, factory=job.factory,
+            candidate, fields=job.task.fields, model=job.models[candidate.model], send=send, factory=factory,
             demos=demos, nearest=nearest, models=job.models,
         )  # fmt: skip
 

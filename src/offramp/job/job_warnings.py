@@ -79,7 +79,7 @@ def _incumbent_without(job: ResolvedJob) -> list[str]:
 
 def _configured_adapter(job: ResolvedJob) -> list[str]:
     """A warning: an adapter that the module's file sets for all of DSPy, where no candidate has that format."""
-    found = None if job.factory is None else configured_adapter()
+    found = None if job.module is None else configured_adapter()
     if found is None:
         return []
     name, format_ = found
@@ -129,9 +129,9 @@ def _own_temperature(job: ResolvedJob) -> list[str]:
 
 def _fixed_models(job: ResolvedJob) -> list[str]:
     """Warnings: predictors that the candidate's model and parameters do not reach, since the module sets theirs."""
-    if job.factory is None:
+    if job.module is None:
         return []
-    searched, predictors = predictor_models(job.space), predictors_of(job.factory())
+    searched, predictors = predictor_models(job.space), predictors_of(job.module)
     held = {name: p.lm for name, p in predictors.items() if p.lm is not None and name not in searched}
     known = {name: declared(lm, job.models) for name, lm in held.items()}
     told = [f"{name} runs on {model.name}" for name, model in known.items() if isinstance(model, Model)]
@@ -145,7 +145,7 @@ def _fixed_models(job: ResolvedJob) -> list[str]:
 
 def _tools_used(job: ResolvedJob) -> list[str]:
     """Warnings: the module's tools, which run during a search, and those of them that are not replayed."""
-    tools = [] if job.factory is None else sorted(tools_of(job.factory()))
+    tools = [] if job.module is None else sorted(tools_of(job.module))
     effects = [name for name in tools if name in job.space.task.tools_with_effects]
     replayed = [name for name in tools if name not in effects]
     found = []

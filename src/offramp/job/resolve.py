@@ -17,11 +17,9 @@ from offramp.job.declared import Declared, check_declared
 from offramp.job.resolved import ResolvedJob, with_own
 from offramp.program.code import code_of
 from offramp.program.module import (
-    ModuleFactory,
     check_modules,
     import_module_factory,
     own_instructions,
-    predictors_of,
 )
 from offramp.records import Candidate, Model
 from offramp.space.forms import MAIN
@@ -63,7 +61,7 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
     own_texts = own_instructions(made[0]) if made else {}
     if factory is not None and not texts:
         texts = {name: {OWN: text} for name, text in own_texts.items()}
-    predictors = _predictors(factory, texts, predictor_models(space), where)
+    predictors = _predictors([MAIN] if factory is None else [*own_texts], texts, predictor_models(space), where)
     texts = {
         p: {n: own_texts[p] if (n, text) == (OWN, "") else text for n, text in v.items()} for p, v in texts.items()
     }
@@ -85,6 +83,7 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
         if chosen is None
         else _incumbent(chosen, space, with_own(texts, own_texts), models, search_params),
         factory=factory,
+        module=made[0] if made else None,
         predictors=predictors,
         own_texts=own_texts,
         code=code_of(str(space.task.module), loaded.base, made)
@@ -98,8 +97,7 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
     return job
 
 
-def _predictors(factory: ModuleFactory | None, texts: Texts, models: Collection[str], where: str) -> int:
-    names = list(predictors_of(factory())) if factory is not None else [MAIN]
+def _predictors(names: Collection[str], texts: Texts, models: Collection[str], where: str) -> int:
     for key, named in {"instructions": texts, "program.models": models}.items():
         for predictor in named:
             if predictor not in names:

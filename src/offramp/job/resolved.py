@@ -69,6 +69,7 @@ class ResolvedJob:
         texts: instruction texts by predictor and variant.
         incumbent: None where the file names none.
         factory: makes the user's own module; None for a task given by a signature.
+        module: a `dspy.Module` that it made, to read, since making one may take long; None without.
         predictors: number of predictors, the least number of calls of one run.
         balance_by: column that balanced demos balance.
         own_texts: the instructions of the user's own module, by predictor; empty for a task given by a signature.
@@ -91,6 +92,7 @@ class ResolvedJob:
     balance_by: str | None
     own_texts: Mapping[str, str] = field(default_factory=dict)
     joined: Texts = field(default_factory=dict)
+    module: Any = None
     code: Mapping[str, str] = field(default_factory=dict)
     started_from: str | None = None
     parked: tuple[ParkedModel, ...] = ()
@@ -148,7 +150,7 @@ class ResolvedJob:
         incumbent = None if self.incumbent is None else self.incumbent.model
         found: dict[str, tuple[str, ...]] = {"model": (model,)} if model in {*self.searched_models, incumbent} else {}
         searched = predictor_models(self.space)
-        held, others = ({}, set()) if self.factory is None else held_models(self.factory(), self.models)
+        held, others = ({}, set()) if self.module is None else held_models(self.module, self.models)
         if model in others or any(name not in searched for name, own in held.items() if own == model):
             return {}
         if model == self.verifier_model:
