@@ -75,13 +75,36 @@ def test_table_and_page_show_them_apart_from_the_front_as_estimates(capped):
 
 
 def test_other_weights_rank_estimates_and_change_none_of_them(capped):
-    report, _, _ = capped
+    report, folder, _ = capped
     other = reweigh(report, {"cost": 1.0})
-    assert {one.candidate: one.values for one in other.estimates} == {
-        one.candidate: one.values for one in report.estimates
-    }
+    values = {m.candidate: m.estimate.values for m in report.unfinished}
+    assert {m.candidate: m.estimate.values for m in other.unfinished} == values
     utilities = [one.utility for one in other.estimates]
     assert utilities == sorted(utilities, reverse=True)
+    stored = lookup.pareto(report.study, results=folder, weights={"cost": 1.0}).to_json()
+    assert {**other.to_json(), "study_money": None} == {**stored, "study_money": None}
+
+
+def test_the_recommended_one_may_be_an_estimate_and_is_evaluated_on_the_whole_holdout(capped):
+    report, folder, _ = capped
+    best = report.recommended
+    assert best.estimate is not None and 0 < best.search.n < SEARCH
+    assert best in report.front and best.candidate not in {one.candidate for one in report.estimates}
+    assert best.holdout.n == report.holdout_examples == 6
+    assert all(m.utility <= best.utility for m in report.members)
+    shown = report.to_json()["recommended"]
+    assert shown["estimate"] == {"n": best.search.n, "of": SEARCH} and shown["n"] == best.search.n
+    assert any("estimate" in note for note in shown["notes"])
+    table = CliRunner().invoke(offramp, ["pareto", report.study, "--results", str(folder)]).stdout
+    assert "recommended, estimate: " in table
+
+
+def test_a_recommended_estimate_can_be_promoted_by_its_holdout(capped, monkeypatch, tmp_path):
+    report, folder, _ = capped
+    monkeypatch.chdir(tmp_path)  # promotions/ is made there
+    said = CliRunner().invoke(offramp, ["promote", report.study, "--results", str(folder)])
+    assert "before it had run on all examples" not in said.output
+    assert said.exit_code == 0 or "holdout" in said.output, said.output
 
 
 def test_with_a_higher_cap_the_job_goes_on_until_nothing_is_estimated(tmp_path):

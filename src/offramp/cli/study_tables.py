@@ -191,6 +191,8 @@ def _marks(report: StudyReport) -> dict[str, str]:
     for member in report.members:
         if not member.feasible:
             words.setdefault(member.candidate, []).append("breaks a limit")
+        if member.estimate is not None:
+            words.setdefault(member.candidate, []).append("estimate")
     if report.picked is not None and report.picked.member is not None:
         words.setdefault(report.picked.member.candidate, []).append("picked")
     return {candidate: ", ".join(found) for candidate, found in words.items()}

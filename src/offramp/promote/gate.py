@@ -27,7 +27,7 @@ class GateRules:
         regressed_at_most: upper bound of the share of the holdout that got worse, at the confidence of the regression
             budget, where examples belong together; None where the counts of the evidence say it.
         needs_price: whether cost is an objective or a constraint.
-        complete: whether the candidate ran on the whole search split.
+        complete: whether the candidate ran on the whole search split, or as far as the caps allowed.
         holdout_examples: size of the holdout.
         retirements: by name of model, for those with a known date.
         today: for retirement dates.

@@ -128,7 +128,7 @@ def promote(
         else:
             assert row is not None
             built = build_promotion(store, opened, row, request, trials=report.trials)
-            complete = row.state is CandidateState.COMPLETE
+            complete = row.state is CandidateState.COMPLETE or "estimate" in row.origin
             scores = read_holdout_scores(store, name, (row.id,)).get(row.id, {})
         regressed = _regressed_at_most(store, rows, scores)
     rules = replace(_rules(opened, complete, built.retirements, within_days), regressed_at_most=regressed)

@@ -62,7 +62,12 @@ class Row:
     @property
     def kind(self) -> str:
         """Marks for a style sheet."""
-        marks = (("front", self.front), ("incumbent", self.member.incumbent), ("recommended", self.recommended))
+        marks = (
+            ("front", self.front),
+            ("incumbent", self.member.incumbent),
+            ("recommended", self.recommended),
+            ("estimate", self.member.estimate is not None),
+        )
         return " ".join(name for name, on in marks if on)
 
 
@@ -181,7 +186,9 @@ def spoken(row: Row) -> str:
     """The numbers of a row in a sentence."""
     words = words_of(row)
     numbers = f"quality {words['quality']} ({words['interval']}), {words['cost']} per 1,000 runs, {words['latency']}"
-    marks = [name for name, on in ((row.best, row.recommended), ("incumbent", row.member.incumbent)) if on]
+    member = row.member
+    found = ((row.best, row.recommended), ("incumbent", member.incumbent), ("estimate", member.estimate is not None))
+    marks = [name for name, on in found if on]
     return ", ".join([numbers, *marks])
 
 

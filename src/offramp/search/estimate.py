@@ -21,7 +21,7 @@ from offramp.job.resolved import ResolvedJob
 from offramp.models.table import load_table
 from offramp.records import CallRequest, Candidate, DemoKind, Model, Usage
 from offramp.search.judging import judge_requests
-from offramp.search.live.sizes import FIRST_SHARE, LEAST_BLOCK, LISTED, LOOKS_SHARE
+from offramp.search.live.sizes import COMPLETED_SHARE, FIRST_SHARE, LEAST_BLOCK, LISTED, LOOKS_SHARE
 from offramp.search.outcome import Options
 from offramp.search.proposals.rounds import proposer_effort
 from offramp.search.warm.start import Start
@@ -267,10 +267,12 @@ def _plan(job: ResolvedJob, runs: int, capped: bool) -> tuple[tuple[str, int], .
         first = max(1, min(first, round(FIRST_SHARE * race / size)))
     looks = int(min(first * size, LOOKS_SHARE * race))
     complete = min(search, race - looks)
+    if job.space.constraints.regressions is None and complete > COMPLETED_SHARE * (race + incumbent):
+        complete = 0  # it stays an estimate
     return (
         ("the incumbent on the search split", incumbent),
         ("the incumbent and the recommended candidate on the holdout", verdict),
-        ("completing the recommended candidate", complete),
+        *((("completing the recommended candidate", complete),) if complete else ()),
         (f"first looks, {first} for each candidate", looks),
         (
             "where most can be learnt about the front, then completing its other members",

@@ -21,10 +21,12 @@ from offramp.study.domain.members import (
     ScoringContext,
     ahead_on_holdout,
     by_group,
+    expected,
     front_of,
     member_of,
     on_common_rows,
     recommend,
+    with_finalist,
     with_holdout,
 )
 from offramp.study.domain.objectives import reweighted, utility_of
@@ -36,6 +38,7 @@ from offramp.study.wording import (
     answer_counts,
     answer_notes,
     cold_notes,
+    estimate_notes,
     limit_words,
     replicate_notes,
     short_params,
@@ -100,7 +103,8 @@ class StudyReport(ShownStudy):
 
     Attributes:
         trials: different candidates tried, the incumbent included; `stopped` of them were raced out.
-        members: those with a complete evaluation.
+        members: those with a complete evaluation; and the recommended one, where it is expected to be ahead of them and
+            the search ended before all its examples were run (`Member.estimate`).
         front: members that no other dominates (among the feasible, where any is).
         recommended: the front's member of the highest utility.
         picked: what another policy chooses, where one was asked for.
@@ -110,6 +114,7 @@ class StudyReport(ShownStudy):
         parked_models: models that no longer answered. Their members stay, and are neither on the front nor recommended.
         estimates: candidates that are likely on the front and were not run on all examples, highest expected utility
             first; none of them is a member.
+        unfinished: all that were not run on all examples and have an estimate, the recommended one included.
         replicates: runs of an example whose answers are sampled.
     """
 
@@ -132,6 +137,7 @@ class StudyReport(ShownStudy):
     holdout_examples: int | None = None
     parked_models: tuple[ParkedModel, ...] = ()
     estimates: tuple[LikelyMember, ...] = ()
+    unfinished: tuple[Member, ...] = ()
     replicates: int = 1
 
     @property
@@ -217,6 +223,7 @@ def member_json(member: Member | None) -> dict[str, Any] | None:
         "cost_cold_usd": search.cost_cold_usd,
         "notes": member_notes(member),
         **({"sent": dict(member.sent)} if member.sent else {}),
+        **({} if member.estimate is None else {"estimate": {"n": member.estimate.n, "of": member.estimate.of}}),
         **_replicates_json(search),
     }
 
@@ -232,7 +239,13 @@ def member_notes(member: Member) -> list[str]:
     """What the provider says about a member's answers on both splits, and what it costs without a warm cache."""
     held = [] if member.holdout is None else answer_notes(member.holdout, member.params, where="holdout")
     seen = member.search
-    return [*answer_notes(seen, member.params), *held, *cold_notes(seen), *replicate_notes(seen)]
+    return [
+        *estimate_notes(member.estimate),
+        *answer_notes(seen, member.params),
+        *held,
+        *cold_notes(seen),
+        *replicate_notes(seen),
+    ]
 
 
 def _holdout_json(member: Member) -> dict[str, Any] | None:
@@ -274,26 +287,27 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         UsageError: weights that do not fit its objectives.
     """
     study, scoring = rows.study, replace(rows.scoring, objectives=reweighted(rows.scoring.objectives, weights))
-    members = [
-        member_of(
-            row.id,
-            row.params,
-            by_group(rows.search[row.id], rows.search_scores.get(row.id, {}), scoring.groups),
-            scoring,
-            holdout=_held(row.id, rows),
-            regressed_at_most=_regressed(row.id, rows),
-            runs=rows.probes.get(row.id),
-            sent=row.sent,
-        )
+    complete = [
+        _member(row, rows, scoring)
         for row in rows.candidates
         if row.state is CandidateState.COMPLETE and row.id in rows.search
     ]
-    members = on_common_rows(members, rows.search_scores, scoring.objectives)
-    standing = [m for m in members if not any(one.is_used(m.params) for one in study.details.parked)]
-    front = front_of(standing, scoring.objectives)
-    incumbents = [member for member in members if member.incumbent]
-    held = with_holdout(list({m.candidate: m for m in (*front, *incumbents)}.values()), scoring, rows.holdout_scores)
-    members = [held.get(member.candidate, member) for member in members]
+    complete = on_common_rows(complete, rows.search_scores, scoring.objectives)
+    parked = study.details.parked
+    running = [row for row in rows.candidates if not any(one.is_used(row.params) for one in parked)]
+    likely = {one.candidate: one for one in likely_members(running, scoring.objectives)}
+    unfinished = [
+        expected(_member(row, rows, scoring), likely[row.id])
+        for row in running
+        if row.id in likely and row.id in rows.search
+    ]
+    standing = [m for m in complete if not any(one.is_used(m.params) for one in parked)]
+    ranked = with_finalist(standing, unfinished, scoring.objectives)
+    front = front_of(ranked, scoring.objectives)
+    incumbents = [member for member in complete if member.incumbent]
+    asked = {m.candidate: m for m in (*front, *incumbents, *unfinished)}
+    held = with_holdout(list(asked.values()), scoring, rows.holdout_scores)
+    members = [held.get(m.candidate, m) for m in (*complete, *(m for m in ranked if m.estimate is not None))]
     front = tuple(held.get(member.candidate, member) for member in front)
     return StudyReport(
         study=study.name,
@@ -312,11 +326,23 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         proposals=rows.variants,
         holdout_examples=study.details.examples.get(Split.HOLDOUT),
         replicates=scoring.replicates,
-        parked_models=study.details.parked,
-        estimates=likely_members(
-            [row for row in rows.candidates if not any(one.is_used(row.params) for one in study.details.parked)],
-            scoring.objectives,
-        ),
+        parked_models=parked,
+        estimates=tuple(one for one in likely.values() if one.candidate not in {m.candidate for m in members}),
+        unfinished=tuple(held.get(member.candidate, member) for member in unfinished),
+    )
+
+
+def _member(row: CandidateRow, rows: StudyRows, scoring: ScoringContext) -> Member:
+    """A candidate with what it came to."""
+    return member_of(
+        row.id,
+        row.params,
+        by_group(rows.search[row.id], rows.search_scores.get(row.id, {}), scoring.groups),
+        scoring,
+        holdout=_held(row.id, rows),
+        regressed_at_most=_regressed(row.id, rows),
+        runs=rows.probes.get(row.id),
+        sent=row.sent,
     )
 
 
@@ -354,16 +380,24 @@ def reweigh(report: StudyReport, weights: Mapping[str, float]) -> StudyReport:
         UsageError: weights that do not fit its objectives.
     """
     objectives = reweighted(report.objectives, weights)
-    members = {m.candidate: replace(m, utility=utility_of(objectives, m.ranked)) for m in report.members}
-    front = tuple(members[m.candidate] for m in report.front)
+    likely = reweighed([m.estimate for m in report.unfinished if m.estimate is not None], objectives)
+    by_id = {m.candidate: m for m in report.unfinished}
+    unfinished = tuple(expected(by_id[one.candidate], one) for one in likely)
+    complete = tuple(
+        replace(m, utility=utility_of(objectives, m.ranked)) for m in report.members if m.estimate is None
+    )  # fmt: skip
+    ranked = with_finalist([m for m in complete if not report.is_parked(m)], unfinished, objectives)
+    members = (*complete, *(m for m in ranked if m.estimate is not None))
+    front = front_of(ranked, objectives)
     return replace(
         report,
         objectives=objectives,
-        members=tuple(members.values()),
+        members=members,
         front=front,
-        incumbent=None if report.incumbent is None else members[report.incumbent.candidate],
+        incumbent=next((member for member in members if member.incumbent), None),
         recommended=recommend(front),
-        estimates=reweighed(report.estimates, objectives),
+        estimates=tuple(one for one in likely if one.candidate not in {m.candidate for m in members}),
+        unfinished=unfinished,
     )
 
 

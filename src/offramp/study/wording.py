@@ -210,6 +210,15 @@ def ended_words(parked: ParkedModel) -> str:
     return f"{plain(parked.model)} {state}{said}.{successors}"
 
 
+def estimate_notes(likely: LikelyMember | None) -> list[str]:
+    """That the numbers of the search split are estimates; empty for None."""
+    if likely is None:
+        return []
+    return [
+        f"estimate: run on {likely.n} of {likely.of} search examples; its quality is what it is expected to have on all"
+    ]
+
+
 def cold_notes(seen: Aggregate) -> list[str]:
     """What a run costs before the provider's prompt cache is warm, where that is more than 5 % above the measured."""
     measured, cold, used = seen.cost_usd, seen.cost_cold_usd, seen.usage

@@ -204,6 +204,10 @@ class HoldoutReserve:
                     self._incumbent_todo = runs_lacking(self._p.task.splits.holdout, known, need.runs)
                 else:
                     self._others = self._others.most(need_of(self._p, runs))
+        best = self._state.report().recommended
+        if best is not None and best.candidate in self._state.stopped:  # an estimate
+            found = self._state.stopped[best.candidate].results
+            self._runs[best.candidate] = runs_of(self._state.candidates[best.candidate], found)
         self._measure()
 
     def _measure(self) -> None:

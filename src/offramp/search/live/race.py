@@ -30,7 +30,7 @@ from offramp.search.live.cells import LiveCells, counts, shared_order
 from offramp.search.live.endings import Endings
 from offramp.search.live.pool import Pool
 from offramp.search.live.scheduler import Cell, Scheduler
-from offramp.search.live.sizes import LEAST_WAVE, LOOKS_SHARE, settings_of
+from offramp.search.live.sizes import COMPLETED_SHARE, LEAST_WAVE, LOOKS_SHARE, settings_of
 from offramp.search.outcome import Options
 from offramp.search.progress import Reporter
 from offramp.search.racing import Planner, Race, RaceObjective, Wave
@@ -102,6 +102,7 @@ class LiveRace:
         self.planner = Planner(
             race=self.race, allowance=self.allowance, wave=job.space.search.wave or usual, joining=self,
             gate=self._may_complete, whole=part is None, looks_share=LOOKS_SHARE,
+            recommended_share=COMPLETED_SHARE if job.space.constraints.regressions is None else 1.0,
             given=int(job.incumbent is not None and job.incumbent.id in state.finished),
             again=cells.again.at_most, runs=job.space.replicates,
         )  # fmt: skip

@@ -13,6 +13,8 @@ FIRST_SHARE = 0.2
 """Share of the cells that first blocks take where the whole pool is known."""
 LOOKS_SHARE = 0.7
 """First blocks take at most this share of the cells, where one for each candidate would take more."""
+COMPLETED_SHARE = 0.15
+"""Share of the cells that completing the recommended candidate may take; with fewer cells it stays an estimate."""
 LEAST_BLOCK = 5
 BLOCKS = 8
 """A candidate is run in so many blocks where nothing limits how many cells there are."""

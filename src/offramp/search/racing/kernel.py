@@ -33,7 +33,7 @@ WIDTH = 2.0
 """Of the priors, in logarithms of variances and log odds of r."""
 LITTLE = 0.05
 """Share of the values' variance that candidates are assumed to differ by at least, before any fit."""
-USUAL = 0.25
+USUAL = 1.0
 """Variance between candidates as pools of prompts and models have it, on either scale: assumed where noise hides it."""
 LOW, HIGH = 0.02, 0.98
 """Bounds of r."""

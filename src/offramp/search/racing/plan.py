@@ -97,8 +97,8 @@ class Planner:
         joining_share: share of the cells so far that first blocks of those that join may have.
         looks_share: share of a known total that first blocks may use.
         kept_share: share of a known total that is reserved at most to complete members beside the recommended one.
-        recommended_share: share of a known total that completing one candidate may take; where it would take more,
-            nothing is reserved and all members are estimates.
+        recommended_share: share of the total that completing one candidate may take; where the most promising one would
+            take more, nothing is reserved, and the recommended one is an estimate.
         gate: which candidates may be completed; None for all.
         whole: whether every candidate is run on all examples, one after another.
         given: candidates that were complete before the race, such as an incumbent: the first of the pool.
@@ -218,13 +218,16 @@ class Planner:
         recommended one.
         """
         race, left = self.race, allowance.left or 0.0
-        most = min(left, self.recommended_share * (allowance.total or left)) + 1e-9
+        total = allowance.total or int(race.cells.count.sum()) + left
+        most = min(left, self.recommended_share * total) + 1e-9
         able = {i for i in range(len(race.pool)) if self._may_be_completed(i) and self._lacks(i, allowance) <= most}
         targets = [i for i in self._members() if i in able]
         if self.declared is not None and not any(race.complete(i) for i in able if i >= self.given):
-            promising = [i for i in self.declared.promising if i in able]
+            promising = [i for i in self.declared.promising if i >= self.given and self._may_be_completed(i)]
+            if promising and promising[0] not in able and self.recommended_share < 1.0:
+                return targets[:0]
             unseen = sorted(able - set(promising), key=lambda i: self._lacks(i, allowance))
-            first = next((i for i in (*promising, *unseen) if i >= self.given), None)
+            first = next((i for i in (*promising, *unseen) if i in able and i >= self.given), None)
             targets = list(dict.fromkeys([*([] if first is None else [first]), *targets]))
         return targets
 

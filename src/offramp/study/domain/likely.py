@@ -1,7 +1,8 @@
 """Candidates that are likely on the front and were not run on all examples, as the search expected them to be.
 
 Where caps end a job before the members of the front that it would declare are complete, their records keep what is
-expected of them. They are shown beside the front, never among its members, and nothing is compared with them.
+expected of them. They are shown beside the front. Only the one that is expected to be ahead of every complete member
+becomes a member itself, marked as an estimate, and is evaluated on the holdout (`members.with_finalist`).
 """
 
 from __future__ import annotations

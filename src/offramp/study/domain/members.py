@@ -16,6 +16,7 @@ from offramp.records import Aggregate, Objective, Price, Scalar, Split, percenti
 from offramp.space.model import ConstraintsPart
 from offramp.stats import effective_n, knee, mean_interval_of, non_dominated, quantile
 from offramp.store.results import ProbeRuns
+from offramp.study.domain.likely import LikelyMember
 from offramp.study.domain.objectives import BrokenLimit, broken_limits, utility_of
 from offramp.study.domain.paired_comparison import Groups, PairedComparison, Scores, compare_all, groups_of
 from offramp.study.domain.sent_values import as_sent
@@ -61,7 +62,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One candidate with a complete evaluation.
+    """One candidate with a complete evaluation, or the one recommended from part of one.
 
     Attributes:
         candidate: id.
@@ -80,6 +81,8 @@ class Member:
             confidence of the regression budget; None without one.
         common_quality: what it is ranked by where it lacks scores: its quality as on the rows of the others. None where
             it has a score for every example, and the mean score itself ranks.
+        estimate: what it is expected to come to over all search examples, where the search ended before they were run.
+            Quality with its interval, and the values that it is ranked by, are then those; the rest is of its own runs.
     """
 
     candidate: str
@@ -97,6 +100,7 @@ class Member:
     regressed_at_most: float | None = None
     common_quality: float | None = None
     sent: Mapping[str, Any] = field(default_factory=dict)
+    estimate: LikelyMember | None = None
 
     @property
     def shown(self) -> dict[str, Scalar]:
@@ -125,6 +129,9 @@ class Member:
 
     def value(self, objective: str, split: Split = Split.SEARCH) -> float | None:
         """The value of one objective, in its unit; None where it is not known."""
+        if self.estimate is not None and split is Split.SEARCH:
+            found = self.estimate.values.get(objective)
+            return None if found is None else found.mean
         seen = self.ranked if split is Split.SEARCH else self.holdout
         if seen is None:
             return None
@@ -161,6 +168,34 @@ def member_of(
         regressed_at_most=regressed_at_most,
         sent=sent or {},
     )
+
+
+def expected(member: Member, likely: LikelyMember) -> Member:
+    """A member that was run on part of the search examples, with what it is expected to come to over all of them."""
+    quality = likely.values.get("quality")
+    search = member.search
+    if quality is not None:
+        search = replace(search, quality=quality.mean, quality_low=quality.low, quality_high=quality.high)
+    return replace(member, search=search, utility=likely.utility, estimate=likely)
+
+
+def with_finalist(
+    complete: Sequence[Member], unfinished: Sequence[Member], objectives: Sequence[Objective]
+) -> tuple[Member, ...]:
+    """The complete members, and the unfinished one that is expected to be ahead of all of them, where there is one.
+
+    A search with few calls spends them on finding out which candidate is best, and not on running that one on what is
+    left of the search split: the holdout, which decides, is run in full either way.
+
+    Args:
+        unfinished: candidates with an estimate.
+    """
+    found = [m for m in unfinished if m.feasible and m.utility is not None and readable(m.search)]
+    first = min(found, key=lambda m: (-(m.utility or 0.0), m.candidate), default=None)
+    best = recommend(front_of(complete, objectives))
+    if first is None or (best is not None and best.feasible and (best.utility or 0.0) >= (first.utility or 0.0) - 1e-9):
+        return tuple(complete)
+    return (*complete, first)
 
 
 def probe_of(runs: ProbeRuns) -> Probe:
