@@ -35,6 +35,14 @@ SPACE: Mapping[str, Any] = {
     "models": [MODEL], "instructions": {"short": "Sort it.", "long": "Sort the message."},
     "params": {"temperature": {"choices": [0.0, 0.5]}, "max_tokens": 16}, "search": {"trials": 4},
 }  # fmt: skip
+STATEFUL = """import dspy
+class Triage(dspy.Module):
+    def __init__(self):
+        self.step = dspy.Predict("message -> label")
+        self.load("states.json")
+    def forward(self, message):
+        return self.step(message=message)
+"""
 CHECK = ("space", "check", "job.yaml")
 
 
@@ -106,7 +114,8 @@ WRONG: dict[str, Wrong] = {
         "you mean 'short'?"),
     "a prompt file that is missing": Wrong(
         space={"instructions": {"short": {"file": "short.md"}}}, files={"shrt.md": "x"},
-        says="job.yaml:39: instructions.short.file: short.md: there is no such file. Did you mean 'shrt.md'?"),
+        says="job.yaml:39: instructions.short.file: there is no such file: got 'short.md', expected a file in FOLDER. Did "
+        "you mean 'shrt.md'?"),
     "more demos than examples": Wrong(
         space={"demos": {"kind": "random", "count": 30}},
         says="job.yaml:50: demos.count: got 30, expected at most 6, the size of `splits.train`."),
@@ -129,7 +138,20 @@ WRONG: dict[str, Wrong] = {
         "OPENAI_API_KEY=..."),
     # data
     "data that is missing": Wrong(
-        space={"dataset": {"path": "row.csv"}}, says="row.csv: there is no such file. Did you mean 'rows.csv'?"),
+        space={"dataset": {"path": "row.csv"}},
+        says="job.yaml:15: dataset.path: there is no such file: got 'row.csv', expected a file in FOLDER. Did you mean "
+        "'rows.csv'?"),
+    "data in a folder that does not exist": Wrong(
+        space={"dataset": {"path": "datsets/rows.csv"}},
+        says="job.yaml:15: dataset.path: its folder does not exist: got 'datsets/rows.csv', expected a path from FOLDER. "
+        "Did you mean 'rows.csv'?"),
+    "a path from the working directory": Wrong(
+        command=("space", "check", "jobs/job.yaml"), files={"jobs/job.yaml": yaml.safe_dump({**SPACE}, sort_keys=False)},
+        says="jobs/job.yaml:15: dataset.path: there is no such file: got 'rows.csv', expected a file in FOLDER/jobs. It "
+        "starts at the folder of the space file: write '../rows.csv'."),
+    "a folder as data": Wrong(
+        space={"dataset": {"path": "jobs"}}, files={"jobs/x.csv": ""},
+        says="job.yaml:15: dataset.path: is a folder: got 'jobs', expected one file."),
     "data without rows": Wrong(data=b"id,message,label\n", says="rows.csv: has no rows. Add examples, one per row."),
     "a column of another name": Wrong(
         data=[{"id": row["id"], "msg": row["message"], "label": row["label"]} for row in ROWS],
@@ -161,15 +183,50 @@ WRONG: dict[str, Wrong] = {
         says="job.yaml:23: metric.field: got 'lable', expected an output of the task (label). Did you mean 'label'?"),
     "a metric's file that is missing": Wrong(
         space={"metric": {"kind": "python", "path": "metrc.py:score"}}, files={"metric.py": ""},
-        says="metrc.py:score: there is no such file: got 'metrc.py'. Did you mean 'metric.py'?"),
+        says="job.yaml:23: metric.path: there is no such file: got 'metrc.py', expected a file in FOLDER. Did you mean "
+        "'metric.py'?"),
+    "a metric's module that is missing": Wrong(
+        space={"metric": {"kind": "python", "path": "grade:score"}}, files={"grades.py": ""},
+        says="job.yaml:23: metric.path: grade:score: it does not import: ModuleNotFoundError: No module named 'grade'. "
+        "Did you mean 'grades'?"),
+    "a metric in a mix that is missing": Wrong(
+        space={"metric": {"kind": "mix", "parts": [{"kind": "exact", "field": "label"}, {"kind": "python", "path": "m.py:f"}]}},
+        says="job.yaml:27: metric.parts.1.path: there is no such file: got 'm.py', expected a file in FOLDER."),
+    "a metric that opens a file that is missing": Wrong(
+        files={"m.py": "labels = open('label.txt').read()\n", "labels.txt": ""},
+        space={"metric": {"kind": "python", "path": "m.py:score"}},
+        says="job.yaml:23: metric.path: m.py:score: it does not import: FileNotFoundError: [Errno 2] No such file or "
+        "directory: 'label.txt' (m.py, line 1). Did you mean 'labels.txt'?"),
+    "a program's file that is missing": Wrong(
+        space={"task": {"module": "progam.py:Triage", "inputs": ["message"], "outputs": ["label"]}, "incumbent": None},
+        files={"program.py": ""},
+        says="job.yaml:4: task.module: there is no such file: got 'progam.py', expected a file in FOLDER. Did you mean "
+        "'program.py'?"),
+    "a state that is missing": Wrong(
+        space={"task": {"module": "program.py:Triage", "inputs": ["message"], "outputs": ["label"]}, "incumbent": None,
+               "instructions": None},
+        files={"program.py": STATEFUL, "state.json": "{}"},
+        says="job.yaml:4: task.module: 'program.py:Triage'() raises FileNotFoundError: [Errno 2] No such file or "
+        "directory: 'states.json'. Did you mean 'state.json'?"),
+    "a program's tools that are missing": Wrong(
+        space={"task": {"module": "program.py:Triage", "inputs": ["message"], "outputs": ["label"]}, "incumbent": None,
+               "instructions": None},
+        files={"program.py": "import tool_box\n", "toolbox.py": ""},
+        says="job.yaml:4: task.module: 'program.py:Triage' does not import: ModuleNotFoundError: No module named "
+        "'tool_box' (program.py, line 1). Did you mean 'toolbox'?"),
+    "a check of answers that is missing": Wrong(
+        space={"program": {"form": {"verify_then_retry": 1, "check": "rules.py:is_right"}}}, files={"ruels.py": ""},
+        says="job.yaml:49: program.form: there is no such file: got 'rules.py', expected a file in FOLDER. Did you mean "
+        "'ruels.py'?"),
     "a metric without a name": Wrong(
         space={"metric": {"kind": "python", "path": "m.py"}},
-        says="m.py: not an import path: expected `package.module:name` or `file.py:name`. Name the function: m.py:score."),
+        says="job.yaml:23: metric.path: m.py: not an import path: expected `package.module:name` or `file.py:name`. Name the function: m.py:score."),
     "a metric of another name": Wrong(
-        **python("def score(e, p):\n    return 1\n", "scor"), says="m.py:scor: m.py has no 'scor'. Did you mean 'score'?"),
+        **python("def score(e, p):\n    return 1\n", "scor"),
+        says="job.yaml:23: metric.path: m.py:scor: m.py has no 'scor'. Did you mean 'score'?"),
     "a metric that does not parse": Wrong(
         **python("def score(e, p)\n    return 1\n"),
-        says="m.py:score: it does not import: SyntaxError: expected ':' (m.py, line 1). Fix the file."),
+        says="job.yaml:23: metric.path: m.py:score: it does not import: SyntaxError: expected ':' (m.py, line 1). Fix the file."),
     "a metric that returns text": Wrong(
         **python("def score(e, p):\n    return 'ok'\n"),
         says="what it returned: got 'ok', expected a number in [0, 1], a boolean, (number, feedback), or "),
@@ -216,6 +273,7 @@ def write(wrong: Wrong) -> None:
     space = {name: value for name, value in {**SPACE, **wrong.space}.items() if value is not None}
     Path("job.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
     for name, text in wrong.files.items():
+        Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text(text)
 
 
@@ -238,7 +296,8 @@ def test_it_ends_in_one_message_and_leaves_everything_as_it_was(capsys: Any, kin
     assert main([*wrong.command]) == 2
     told = capsys.readouterr()
     (message,) = [line for line in told.err.splitlines() if not line.startswith(("offramp: preparing", "warning: "))]
-    assert message.startswith("error: ") and wrong.says in message and told.out == ""
+    assert message.startswith("error: ") and told.out == ""
+    assert wrong.says.replace("FOLDER", str(Path.cwd().resolve())) in message
     assert re.search(r"[.?)\]]$|\.\.\.$", message), "a sentence to its end"
     assert files() == before
 

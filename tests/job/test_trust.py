@@ -65,7 +65,7 @@ REACHES = {
     "metric in a mix": (
         local(metric={"kind": "mix", "parts": [
             {"kind": "exact", "field": "label"}, {"kind": "python", "path": "../mine/own_metric.py:score"}]}),
-        "metric.path",
+        "metric.parts.1.path",
     ),
     "program file": (
         local(task={"module": "../mine/own_metric.py:score", "inputs": ["message"], "outputs": ["label"]}, instructions={}, incumbent=None),

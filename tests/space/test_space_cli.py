@@ -95,7 +95,7 @@ def test_problems_of_data_are_json_too(job, capsys):
     assert main(["space", "check", path, "--json"]) == 2
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
     assert problem["where"] == "job.yaml"
-    assert problem["line"] is None
+    assert problem["key"] == "dataset.path" and problem["line"] is not None
     assert "tickets.jsonl" in problem["message"]
 
 
@@ -103,7 +103,7 @@ def test_a_missing_file_and_a_missing_text_are_reported_before_the_search_is_imp
     monkeypatch.setitem(sys.modules, "offramp.job.resolve", None)  # importing it would raise
     assert main(["space", "check", "no.yaml"]) == 2
     assert main(["space", "check", job(("short: Sort the message.", "short: {file: no.txt}"))]) == 2
-    assert "no.txt: there is no such file." in capsys.readouterr().err
+    assert "job.yaml:29: instructions.short.file: there is no such file: got 'no.txt'" in capsys.readouterr().err
 
 
 def test_the_schema_is_printed_as_it_ships(capsys):

@@ -269,7 +269,7 @@ def test_predictors_have_variants_of_their_own(load, tmp_path):
         (b"", "is blank: expected a text."),
         (b" \n\t\n", "is blank: expected a text."),
         (b"ok\n\xff", ":2: the text: got byte 0xff at offset 3, expected UTF-8."),
-        (None, "there is no such file. Check the path."),
+        (None, "there is no such file: got 'short.txt', expected a file in "),
         (b"x" * (MOST_BYTES + 1), "the file is too large"),
     ],
     ids=["empty", "blank", "broken", "missing", "huge"],

@@ -199,7 +199,7 @@ def test_a_failed_import_says_what_where_and_where_it_was_looked_for(
     write(tmp_path, files)
     with pytest.raises(MetricError) as caught:
         metric(tmp_path, path)
-    assert str(caught.value).startswith(f"{path}: it does not import: ")
+    assert str(caught.value).startswith(f"metric.path: {path}: it does not import: ")
     assert all(word in str(caught.value) for word in words)
 
 

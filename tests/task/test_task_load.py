@@ -38,7 +38,7 @@ def _rows(n=20):
 
 def _load(folder, rows=None, **parts):
     (folder / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows or _rows()))
-    return load_task(_space(**parts), base=folder, models={}, where="s.yaml")
+    return load_task(_space(**parts), base=folder, models={}, where=lambda key: "s.yaml")
 
 
 def test_a_task_has_fields_splits_and_a_metric_that_scores(tmp_path):
@@ -91,7 +91,7 @@ def test_a_column_that_only_the_judge_sees_may_be_null_but_gold_may_not(tmp_path
 def test_a_metric_of_an_unknown_field_is_refused_before_the_data_is_read(tmp_path):
     space = _space(metric={"kind": "exact", "field": "lable"})
     with pytest.raises(SpaceError, match=r"s.yaml: metric: field: got 'lable'.*Did you mean 'label'"):
-        load_task(space, base=tmp_path, models={}, where="s.yaml")
+        load_task(space, base=tmp_path, models={}, where=lambda key: "s.yaml")
 
 
 def test_loading_a_task_loads_nothing_heavy():

@@ -28,7 +28,7 @@ def part(**given):
 
 
 def build(**given):
-    return build_metric(part(**given), fields=FIELDS, base=None, models={}, where="s.yaml")
+    return build_metric(part(**given), fields=FIELDS, base=None, models={}, where=lambda key: "s.yaml")
 
 
 def example(**values):
@@ -211,7 +211,7 @@ def test_a_mix_is_the_weighted_mean_and_keeps_its_parts():
         ({"kind": "length", "field": "a", "max_words": 2, "max_words_from": "m"}, "both `max_words`"),
         (
             {"kind": "mix", "parts": [{"kind": "exact", "field": "a"}, {"kind": "exact", "field": "b"}]},
-            "metric.parts[1]",
+            "metric.parts.1",
         ),
         ({"kind": "mix", "parts": [{"kind": "exact", "field": "a"}] * 2}, "several parts are called 'exact:a'"),
     ],

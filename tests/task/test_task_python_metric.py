@@ -121,10 +121,10 @@ def test_what_cannot_be_imported_is_one_message_with_the_reason(tmp_path, source
     assert words in str(caught.value)
 
 
-def test_a_missing_file_or_module_names_what_is_near(tmp_path):
-    (tmp_path / "metrics.py").write_text("")
-    with pytest.raises(MetricError, match=r"no such file: got 'metric.py'. Did you mean 'metrics.py'"):
-        _built(tmp_path, "metric.py:f")
+def test_a_missing_module_names_what_is_near(tmp_path):
+    (tmp_path / "grading_here.py").write_text("")
+    with pytest.raises(MetricError, match=r"No module named 'grading_her'. Did you mean 'grading_here'"):
+        _built(tmp_path, "grading_her:f")
     with pytest.raises(MetricError, match=r"No module named 'not_a_package_here'"):
         _built(tmp_path, "not_a_package_here.sub:f")
 

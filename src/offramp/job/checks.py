@@ -103,7 +103,12 @@ def check_prices(job: ResolvedJob, *, usd: float | None) -> None:
     for model in job.models.values():
         if why and (model.price is None or not model.price.known):
             do = f"State `price` for it under `models`, or drop {' and '.join(why)}."
-            raise ModelError(problem(str(job.loaded.path), f"the price of {model.name!r} is not known", do=do))
+            raise ModelError(problem(_model_at(job, model.name), f"the price of {model.name!r} is not known", do=do))
+
+
+def _model_at(job: ResolvedJob, name: str) -> str:
+    keys = (f"models.{index}" for index, part in enumerate(job.space.models) if model_name(part) == name)
+    return job.loaded.where(next(keys, ""))
 
 
 def _check_scales(job: ResolvedJob) -> None:
@@ -112,7 +117,8 @@ def _check_scales(job: ResolvedJob) -> None:
         name = open_scales[0]
         raise SpaceError(
             problem(
-                str(job.loaded.path), f"objectives.{name}.scale is taken from the incumbent, and there is none",
+                job.loaded.where(f"objectives.{name}"),
+                f"objectives.{name}.scale is taken from the incumbent, and there is none",
                 do=f"State `scale: [worst, best]` for {' and '.join(open_scales)}, or name an incumbent.",
             )
         )  # fmt: skip
@@ -124,7 +130,7 @@ def _check_demos(job: ResolvedJob, *, stored: bool) -> None:
         kinds.add(job.incumbent.demo_kind.value)
     if kinds and not job.task.splits.train:
         do = "Give the train split examples, or set `demos.kind: none`."
-        raise SpaceError(problem(str(job.loaded.path), f"demos of kind {sorted(kinds)} need a train split", do=do))
+        raise SpaceError(problem(job.loaded.where("demos"), f"demos of kind {sorted(kinds)} need a train split", do=do))
     size = len(job.task.splits.train)
     counts = [
         value for param in job.search_params if param.name == "demos.count" for value in (*param.choices, param.high)

@@ -19,6 +19,7 @@ from offramp.records import Model
 from offramp.space.check import check_space
 from offramp.space.load import LoadedSpace, instruction_texts
 from offramp.space.model import JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
+from offramp.space.named_files import refuse_missing_files
 from offramp.space.params import Texts, predictor_models
 from offramp.task.task import Task, load_task
 
@@ -53,9 +54,10 @@ def check_declared(loaded: LoadedSpace, *, stored: bool = False) -> Declared:
     if not stored:
         check_space(loaded)
         refuse_untrusted(loaded)
+    refuse_missing_files(loaded)
     models, searched = _models(loaded)
     texts = instruction_texts(loaded)
-    task = load_task(loaded.space, base=loaded.base, models=models, where=str(loaded.path))
+    task = load_task(loaded.space, base=loaded.base, models=models, where=loaded.where)
     if not stored:
         refuse_untrusted_media(loaded, task)
     return Declared(loaded=loaded, models=models, searched=searched, texts=texts, task=task)

@@ -52,16 +52,20 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
     loaded, models, searched, texts, task = (
         declared.loaded, declared.models, declared.searched, declared.texts, declared.task
     )  # fmt: skip
-    space, where = loaded.space, str(loaded.path)
+    space = loaded.space
     checks = _checks(loaded)
     functions = {path: check.function for path, check in checks.items()}
     task = replace(task, fields=replace(task.fields, checks=functions)) if checks else task
-    factory = import_module_factory(space.task.module, loaded.base, where) if space.task.module else None
+    factory = (
+        import_module_factory(space.task.module, loaded.base, loaded.where("task.module"))
+        if space.task.module
+        else None
+    )
     made = () if factory is None else (factory(), factory())
     own_texts = own_instructions(made[0]) if made else {}
     if factory is not None and not texts:
         texts = {name: {OWN: text} for name, text in own_texts.items()}
-    predictors = _predictors([MAIN] if factory is None else [*own_texts], texts, predictor_models(space), where)
+    predictors = _predictors([MAIN] if factory is None else [*own_texts], texts, predictor_models(space), loaded)
     texts = {
         p: {n: own_texts[p] if (n, text) == (OWN, "") else text for n, text in v.items()} for p, v in texts.items()
     }
@@ -89,7 +93,7 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
         code=code_of(str(space.task.module), loaded.base, made)
         if made
         else {path: check.code_hash for path, check in checks.items()},
-        balance_by=_balance_by(space, task, where),
+        balance_by=_balance_by(loaded, task),
     )
     check_job(job, stored=stored)
     if to_run:
@@ -97,12 +101,13 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
     return job
 
 
-def _predictors(names: Collection[str], texts: Texts, models: Collection[str], where: str) -> int:
+def _predictors(names: Collection[str], texts: Texts, models: Collection[str], loaded: LoadedSpace) -> int:
     for key, named in {"instructions": texts, "program.models": models}.items():
         for predictor in named:
             if predictor not in names:
                 do = nearest(predictor, names) or f"Its predictors are {names}."
                 expected = "a predictor of the program"
+                where = loaded.where(f"{key}.{predictor}")
                 raise SpaceError(problem(where, key, got=predictor, expected=expected, do=do))
     return len(names)
 
@@ -128,12 +133,14 @@ def _incumbent(
     return replace(candidate, request_params=known)
 
 
-def _balance_by(space: SpaceFile, task: Task, where: str) -> str | None:
+def _balance_by(loaded: LoadedSpace, task: Task) -> str | None:
+    space = loaded.space
     enums = [name for name, output in task.fields.outputs.items() if output.type == "enum"]
     column = space.demos.balance_by or next(iter(enums), None)
     if "balanced" in space.demo_kinds:
         columns = set(task.splits.search[0].values)
         if column is None or column not in columns:
             do = nearest(column or "", columns) or "Name a column of the dataset in `demos.balance_by`."
+            where = loaded.where("demos.balance_by")
             raise SpaceError(problem(where, "demos.balance_by", got=column, expected="a column to balance", do=do))
     return column

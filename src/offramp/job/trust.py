@@ -30,7 +30,8 @@ from offramp.files import make_folder, replace_file
 from offramp.models.keys import strange_address
 from offramp.space.load import LoadedSpace, load_space
 from offramp.space.messages import Problem, SpaceErrors
-from offramp.space.model import FileText, MixMetric, ModelPart, PythonMetric
+from offramp.space.model import ModelPart
+from offramp.space.named_files import named_by
 from offramp.task.local_code import import_folders
 from offramp.task.task import Task
 
@@ -84,45 +85,17 @@ _DO = "Add --trust if you know where the file is from (`trust=True` in Python): 
 def _reaches(loaded: LoadedSpace) -> Iterator[Problem]:
     space, root = loaded.space, project(loaded.base)
 
-    def outside(key: str, named: str) -> Iterator[Problem]:
-        path = loaded.base / named
-        if not _inside(path, loaded):
-            yield loaded.problem(key, f"{named!r} is outside of the project {root}", do=_DO)
-
-    for key, text in _instruction_files(loaded):
-        yield from outside(key, text.file)
-    if space.dataset.path is not None:
-        yield from outside("dataset.path", space.dataset.path)
-    code = [("metric.path", part.path) for part in _python_metrics(space.metric)]
-    code += [("task.module", space.task.module)] if space.task.module is not None else []
-    code += [("program.form", check) for check in space.checks]
-    for key, named in code:
-        place = named.rpartition(":")[0]
-        if place.endswith(".py"):
-            yield from outside(key, place)
-        elif (found := _foreign_code(place, loaded)) is not None:
-            yield loaded.problem(key, f"{named!r} is {found}, not of the project {root}", do=_DO)
+    for named in named_by(loaded):
+        if named.file is not None:
+            if not _inside(loaded.base / named.file, loaded):
+                yield loaded.problem(named.key, f"{named.file!r} is outside of the project {root}", do=_DO)
+        elif (found := _foreign_code(named.module, loaded)) is not None:
+            yield loaded.problem(named.key, f"{named.value!r} is {found}, not of the project {root}", do=_DO)
     for index, part in enumerate(space.models):
         if isinstance(part, ModelPart) and (
             sent := strange_address(part.api_key_env, part.route or part.name, part.api_base)
         ):
             yield loaded.problem(f"models.{index}.api_key_env", sent, do=_DO)
-
-
-def _instruction_files(loaded: LoadedSpace) -> Iterator[tuple[str, FileText]]:
-    for name, part in loaded.space.instructions.items():
-        variants = part if isinstance(part, dict) else {"": part}
-        for variant, given in variants.items():
-            if isinstance(given, FileText):
-                yield f"instructions.{name}{f'.{variant}' if variant else ''}.file", given
-
-
-def _python_metrics(metric: object) -> Iterator[PythonMetric]:
-    if isinstance(metric, PythonMetric):
-        yield metric
-    elif isinstance(metric, MixMetric):
-        for part in metric.parts:
-            yield from _python_metrics(part)
 
 
 def _foreign_code(module: str, loaded: LoadedSpace) -> str | None:

@@ -34,7 +34,7 @@ from offramp.program.signature import annotation_of
 from offramp.records import Candidate
 from offramp.space.forms import MAIN
 from offramp.task.fields import TaskFields
-from offramp.task.local_code import import_code, users_code, why_not_imported
+from offramp.task.local_code import import_code, of_missing_file, users_code, why_not_imported
 
 _NEW_NAMES: Mapping[str | None, str] = {
     **dict.fromkeys(["OpenAI", "AzureOpenAI", "Claude", "Cohere", "OllamaLocal", "HFModel", "Google"], "dspy.LM"),
@@ -78,7 +78,8 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
         raise SpaceError(problem(where, f"task.module: {path!r}: {error}")) from error
     except Exception as error:  # the user's code: whatever it raises is the message
         missing = isinstance(error, TypeError) and "required positional argument" in str(error)
-        do = "Name a function without arguments that makes it." if missing else _of_another_dspy(error)
+        do = _of_another_dspy(error) or of_missing_file(error)
+        do = "Name a function without arguments that makes it." if missing else do
         what = f"task.module: {path!r}() raises {type(error).__name__}: {error}"
         raise SpaceError(problem(where, what, do=do)) from error
     _check_made(made, path, where)
@@ -94,11 +95,6 @@ def import_module_factory(path: str, base: Path, where: str) -> ModuleFactory:
 def _imported(path: str, base: Path, where: str) -> Any:
     """The Python module, run again where it is named by its file."""
     source = path.rpartition(":")[0]
-    file = (base / source).resolve() if source.endswith(".py") else None
-    if file is not None and not file.is_file():
-        names = [found.name for found in file.parent.glob("*.py")]
-        do = nearest(file.name, names) or None
-        raise SpaceError(problem(where, f"task.module: there is no file {source!r}", do=do))
     try:
         with making():
             return import_code(source, base)

@@ -18,6 +18,7 @@ from offramp.ids import content_hash
 from offramp.space.forms import MAIN
 from offramp.space.messages import Problem, SpaceErrors, at, line_of, say
 from offramp.space.model import OWN, SCHEMA_VERSION, FileText, SpaceFile, Variants
+from offramp.space.readable import why_unreadable
 from offramp.space.validation import validated
 from offramp.space.yaml_tree import MOST_BYTES, decode, read_tree
 
@@ -183,9 +184,9 @@ def _text(loaded: LoadedSpace, key: str, given: str | FileText | None) -> str | 
         return loaded.problem(key, "has no text", do=do)
     if isinstance(given, str):
         return given if given.strip() else loaded.problem(key, got=given, expected="text that is not blank")
+    if (why := why_unreadable(loaded.base, given.file)) is not None:
+        return loaded.problem(f"{key}.file", **why)
     path = loaded.base / given.file
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        return loaded.problem(f"{key}.file", f"{path} is a pipe or a device", expected="a file")
     try:
         text = decode(_read(path), str(path))
     except SpaceError as error:

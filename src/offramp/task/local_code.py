@@ -26,6 +26,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from offramp.errors import nearest
 from offramp.ids import content_hash
 
 _MARKS = ("pyproject.toml", ".git")
@@ -112,9 +113,29 @@ def why_not_imported(error: BaseException, source: str, base: Path) -> str:
     ]  # fmt: skip
     text = f"{type(error).__name__}: {error}" + (f" ({places[-1]})" if places else "")
     if isinstance(error, ModuleNotFoundError):
-        looked = ", ".join(str(folder) for folder in import_folders(base, file))
-        text += f". Install it, or put it into one of the folders where it is looked for: {looked}"
+        folders = import_folders(base, file)
+        names = {name.removesuffix(".py") for folder in folders for name in _names(folder)}
+        near = nearest((error.name or "").partition(".")[0], (name for name in names if name.isidentifier()))
+        looked = ", ".join(map(str, folders))
+        text += f". {near or f'Install it, or put it into one of the folders where it is looked for: {looked}'}"
+    elif (do := of_missing_file(error)) is not None:
+        text += f". {do}"
     return text
+
+
+def of_missing_file(error: BaseException) -> str | None:
+    """What to do where the code opens a file that is missing; None where that is not it."""
+    if not isinstance(error, FileNotFoundError) or not error.filename:
+        return None
+    path = Path(str(error.filename))
+    return nearest(path.name, _names(path.parent)) or "Make the file, or correct the path in the code."
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
 
 
 @contextlib.contextmanager

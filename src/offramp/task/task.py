@@ -18,6 +18,7 @@ from offramp.task.dataset import dataset_hash, load_examples, refuse_unknown_lab
 from offramp.task.fields import TaskFields, task_fields
 from offramp.task.metrics import Metric, build_metric, gold_columns, gold_pairs, refuse_bad_gold, show_columns
 from offramp.task.metrics._base import as_text, earlier_fingerprint
+from offramp.task.metrics.build import Where
 from offramp.task.near_copies import near_copies
 from offramp.task.readers.base import place
 from offramp.task.splits import split_examples, splits_hash
@@ -60,16 +61,16 @@ class Task:
         return content_hash([self.dataset_hash, self.splits_hash, fingerprint, self.fields.hash])
 
 
-def load_task(space: SpaceFile, *, base: Path, models: Mapping[str, Model], where: str = "") -> Task:
+def load_task(space: SpaceFile, *, base: Path, models: Mapping[str, Model], where: Where | None = None) -> Task:
     """Read and check everything that a task needs. Raises a UsageError; writes and spends nothing.
 
     Args:
         space: the job.
         base: folder that relative paths start from: the space file's.
         models: models by name, judges among them.
-        where: the space file, for messages.
+        where: from a key of the space file to its place, for messages.
     """
-    fields = replace(task_fields(space.task, where), strict=space.program.strict)
+    fields = replace(task_fields(space.task, where("task") if where else ""), strict=space.program.strict)
     metric = build_metric(space.metric, fields=fields, base=base, models=models, where=where)
     examples = _examples(space, fields, base)
     dataset = space.dataset.path or str(space.dataset.hub)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from offramp.errors import DatasetError, ModelError, SpaceError, nearest, problem
+from offramp.errors import DatasetError, MetricError, ModelError, SpaceError, nearest, problem
 from offramp.ids import content_hash
 from offramp.records import Example, Model
 from offramp.space.model import (
@@ -43,16 +43,22 @@ from offramp.task.metrics.python import MOST_AT_ONCE, Python
 from offramp.task.metrics.regex import Regex, compiled
 from offramp.task.metrics.token_f1 import TokenF1
 
+Where = Callable[[str], str]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Context:
     fields: TaskFields
     base: Path
     models: Mapping[str, Model]
+    where: Where | None
+
+    def at(self, key: str) -> str:
+        return key if self.where is None else f"{self.where(key)}: {key}"
 
 
 def build_metric(
-    part: MetricPart, *, fields: TaskFields, base: Path, models: Mapping[str, Model], where: str = ""
+    part: MetricPart, *, fields: TaskFields, base: Path, models: Mapping[str, Model], where: Where | None = None
 ) -> Metric:
     """The metric that a space file describes.
 
@@ -61,24 +67,25 @@ def build_metric(
         fields: the task's fields.
         base: folder that a relative path of a Python metric starts from.
         models: models by name, including judges.
-        where: the space file, for messages.
+        where: from a key of the space file to its place, for messages.
 
     Raises:
         SpaceError: a field is not an output, or the parts do not fit together.
         MetricError: a function does not import.
         ModelError: a judge is not among the models.
     """
-    return _build(part, _Context(fields=fields, base=base, models=models), f"{where}: metric" if where else "metric")
+    return _build(part, _Context(fields=fields, base=base, models=models, where=where), "metric")
 
 
-def _build(part: MetricPart, context: _Context, where: str) -> Metric:
+def _build(part: MetricPart, context: _Context, key: str) -> Metric:
+    where = context.at(key)
     match part:
         case MixMetric():
-            return _mix(part, context, where)
+            return _mix(part, context, key)
         case JudgeMetric():
             return _judge(part, context, where)
         case PythonMetric():
-            return _python(part, context, where)
+            return _python(part, context, key)
         case JsonFieldsMetric():
             return _json_fields(part, context, where)
         case _:
@@ -86,9 +93,12 @@ def _build(part: MetricPart, context: _Context, where: str) -> Metric:
             return _of_field(part, where)
 
 
-def _python(part: PythonMetric, context: _Context, where: str) -> Metric:
-    loaded = load_metric(part.path, context.base)
-    model = None if part.model is None else _model(part.model, context, where)
+def _python(part: PythonMetric, context: _Context, key: str) -> Metric:
+    try:
+        loaded = load_metric(part.path, context.base)
+    except MetricError as error:
+        raise MetricError(f"{context.at(f'{key}.path')}: {error}") from error
+    model = None if part.model is None else _model(part.model, context, context.at(key))
     more = () if model is None else (_identity(model),)
     without = ("model", "params") if model is None else ()  # as before a metric could have a model
     return Python(
@@ -196,8 +206,9 @@ def _judge(part: JudgeMetric, context: _Context, where: str) -> Metric:
     )
 
 
-def _mix(part: MixMetric, context: _Context, where: str) -> Metric:
-    built = [_build(inner, context, f"{where}.parts[{i}]") for i, inner in enumerate(part.parts)]
+def _mix(part: MixMetric, context: _Context, key: str) -> Metric:
+    where = context.at(key)
+    built = [_build(inner, context, f"{key}.parts.{i}") for i, inner in enumerate(part.parts)]
     names = [metric.name for metric in built]
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:

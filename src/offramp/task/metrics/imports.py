@@ -88,17 +88,11 @@ def _own_file(function: Callable[..., Any]) -> tuple[tuple[Path, ...], str]:
 
 
 def _module(place: str, path: str, base: Path) -> ModuleType:
-    is_file = place.endswith(".py")
-    if is_file and not (base / place).is_file():
-        folder = (base / place).parent
-        do = nearest(Path(place).name, (p.name for p in folder.glob("*.py")))
-        do = do or "A relative path starts at the folder of the space file."
-        raise MetricError(problem(path, "there is no such file", got=place, do=do))
     try:
         return import_code(place, base)
     except (Exception, SystemExit) as error:
         why = why_not_imported(error, place, base)
-        fix = None if why.rstrip().endswith(".") else "Fix the file."
+        fix = None if why.rstrip().endswith((".", "?")) else "Fix the file."
         raise MetricError(problem(path, f"it does not import: {why}", do=fix)) from error
 
 
