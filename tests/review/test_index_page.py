@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from offramp.review.comparison_view import Filter
-from offramp.review.index_page import Pace, pace_of, sparkline, study_card
+from offramp.review.index_page import pace_of, sparkline, study_card
 from offramp.review.study_source import StudySource
 from offramp.store.engine import open_store
 from offramp.store.studies import StudyStore
 from offramp.study import lookup
+from offramp.study.domain.pace import Pace
 from offramp.study.wording import number
 
 Study = tuple[Path, str]
@@ -44,7 +45,12 @@ def test_the_line_never_falls(qualities: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("share", "remaining", "words"),
-    [(None, None, ""), (0.02, None, "2% of the nearest cap"), (0.5, 30.0, "less than a minute"), (0.5, 300.0, "5 min")],
+    [
+        (None, None, ""),
+        (0.02, None, "2% of the nearest cap"),
+        (0.5, 30.0, "50% of the nearest cap, about 0:30 remaining"),
+        (0.5, 300.0, "about 5:00 rem"),
+    ],
 )
 def test_how_far_a_study_is_in_words(share: float | None, remaining: float | None, words: str) -> None:
     assert words in Pace(share=share, remaining_s=remaining).words

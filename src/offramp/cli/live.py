@@ -16,6 +16,7 @@ from rich.text import Text
 from offramp.cli.console import PlainConsole
 from offramp.cli.study_tables import front_table
 from offramp.search.progress import Progress
+from offramp.study.domain.pace import clock_time
 from offramp.study.wording import money, short_params
 
 LINE_EVERY_S = 15.0
@@ -73,7 +74,7 @@ class RunsDone:
         """Shows that `done` of `of` runs are done."""
         if self._stream is None:
             return
-        line = f"{phase}: {done}/{of} runs, elapsed {minutes(time.monotonic() - self._began)}"
+        line = f"{phase}: {done}/{of} runs, elapsed {clock_time(time.monotonic() - self._began)}"
         if self._terminal:
             print(f"\r{line} ", end="", file=self._stream, flush=True)
             self._last = (phase, time.monotonic())
@@ -105,15 +106,7 @@ def status_line(progress: Progress) -> str:
         cap = "" if progress.usd is None else f" of {money(progress.usd)}"
         parts += [f"calls {calls}", f"cached {stats.cached_calls}", f"failed {stats.failed_calls}"]
         parts += [f"spent {money(stats.spent_usd)}{cap}", f"reserved {money(stats.reserved_usd)}"]
-    parts.append(f"elapsed {minutes(progress.elapsed_s)}")
-    most = None if progress.minutes is None else max(0.0, progress.minutes * 60 - progress.elapsed_s)
-    if progress.remaining_s is not None and (most is None or progress.remaining_s < most - 1):
-        parts.append(f"about {minutes(progress.remaining_s)} remaining")
-    elif most is not None:
-        parts.append(f"at most {minutes(most)} remaining")
+    parts.append(f"elapsed {clock_time(progress.elapsed_s)}")
+    if rest := progress.pace.remaining:
+        parts.append(rest)
     return " · ".join(parts)
-
-
-def minutes(seconds: float) -> str:
-    """`m:ss`."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

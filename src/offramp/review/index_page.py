@@ -16,35 +16,11 @@ from offramp.store.aggregates import AggregateStore
 from offramp.store.budget import read_budget
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
-from offramp.store.studies import StudyRow, StudyStatus
+from offramp.store.studies import RunBegun, StudyRow, StudyStatus
+from offramp.study.domain.pace import Pace, Used, pace
 from offramp.study.wording import number
 
 WIDTH, HEIGHT = 120, 28
-_LEAST_S, _LEAST_SHARE = 10.0, 0.05  # a pace is stated from so many seconds, and so much of the job, on
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How far a running study is.
-
-    Attributes:
-        share: 0..1, by the cap that is nearest; None where no cap is known.
-        remaining_s: at the pace since it began; None while too little is done to say.
-    """
-
-    share: float | None
-    remaining_s: float | None
-
-    @property
-    def words(self) -> str:
-        """In a few words."""
-        if self.share is None:
-            return ""
-        if self.remaining_s is None:
-            return f"{self.share:.0%} of the nearest cap"
-        minutes = self.remaining_s / 60
-        about = f"{minutes:.0f} min" if minutes >= 1 else "less than a minute"
-        return f"{self.share:.0%} of the nearest cap, about {about} remaining"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +51,7 @@ def study_card(store: Store, row: StudyRow, promoted: tuple[Label, ...]) -> Stud
     best: dict[str, Any] = summary.get("recommended") or {}
     held = (best.get("holdout") or {}).get("quality")
     seen = held if held is not None else best.get("quality")
-    budget, tried = read_budget(store, row.name), CandidateStore(store).count(row.name)
+    budget, tried = read_budget(store, row.name), CandidateStore(store).ended(row.name)
     path = sparkline(AggregateStore(store).qualities(row.name, Split.SEARCH))
     return StudyCard(
         row=row,
@@ -90,19 +66,21 @@ def study_card(store: Store, row: StudyRow, promoted: tuple[Label, ...]) -> Stud
     )
 
 
-def pace_of(store: Store, row: StudyRow, tried: int) -> Pace:
-    """How far a running study is, by the caps that are stored: trials, money, calls."""
-    budget, trials = read_budget(store, row.name), SpaceFile.model_validate_json(row.space_json).search.trials
-    used: list[tuple[float, float | None]] = [(tried, trials)]
+def pace_of(store: Store, row: StudyRow, tried: int, *, now: dt.datetime | None = None) -> Pace:
+    """How far a running study is, by the caps of its run, whether they are the space file's or the command's."""
+    budget, run = read_budget(store, row.name), row.details.run
+    if run is None:  # of an earlier version
+        run = RunBegun(
+            at=row.created_at, trials=SpaceFile.model_validate_json(row.space_json).search.trials, minutes=None
+        )
+    caps = [Used(now=tried, cap=run.trials, before=run.trials_before)]
     if budget is not None:
-        used += [(budget.spent_usd, budget.cap_usd), (budget.calls, budget.cap_calls)]
-    shares = [amount / cap for amount, cap in used if cap]
-    if not shares:
-        return Pace(share=None, remaining_s=None)
-    share = min(1.0, max(shares))
-    elapsed = (dt.datetime.now(dt.UTC) - _time(row.created_at)).total_seconds()
-    known = elapsed >= _LEAST_S and share >= _LEAST_SHARE
-    return Pace(share=share, remaining_s=elapsed * (1 - share) / share if known else None)
+        caps += [
+            Used(now=budget.calls, cap=budget.cap_calls, before=run.calls_before),
+            Used(now=budget.spent_usd, cap=budget.cap_usd, before=run.usd_before),
+        ]
+    elapsed_s = ((now or dt.datetime.now(dt.UTC)) - _time(run.at)).total_seconds()
+    return pace(*caps, elapsed_s=elapsed_s, minutes=run.minutes)
 
 
 def _time(text: str) -> dt.datetime:

@@ -10,13 +10,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from offramp.review.index_page import Pace, StudyCard, pace_of, study_card
+from offramp.review.index_page import StudyCard, pace_of, study_card
 from offramp.review.promotions import Label
 from offramp.review.study_page import StudyPage, study_page
 from offramp.review.study_source import StudySource
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
 from offramp.store.studies import StudyRow, StudyStatus, StudyStore, change_stamp
+from offramp.study.domain.pace import Pace
 
 _KEPT = 8
 Key = tuple[str, str, tuple[tuple[str, float], ...] | None]
@@ -70,7 +71,7 @@ class Library:
 
     def tried(self, study: str) -> int:
         """How many candidates a study has tried."""
-        return CandidateStore(self.store).count(study)
+        return CandidateStore(self.store).ended(study)
 
     def study(self, name: str, weights: Mapping[str, float] | None = None) -> Seen:
         """A study as it is now.

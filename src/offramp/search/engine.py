@@ -80,7 +80,8 @@ class Job:
                 reserve = HoldoutReserve(options, state, session, effort)
                 error: OfframpError | None = None
                 try:
-                    state.update(status=StudyStatus.RUNNING, stop_reason=None)
+                    details = replace(state.study.details, run=reporter.run)
+                    state.update(status=StudyStatus.RUNNING, stop_reason=None, details=details)
                     state.job = state.job.with_joined(texts_of(state.variants))
                     with closing(open_study(state.job, options.seed, self._store)) as study:
                         reason = await self._loop(session, state, study, reserve, reporter, effort).run()
@@ -118,7 +119,7 @@ class Job:
         done = reason in ("trials", "space_exhausted")
         status = StudyStatus.FAILED if failed else StudyStatus.FINISHED if done else StudyStatus.STOPPED
         try:
-            state.update(status=status, stop_reason=reason)
+            state.update(status=status, stop_reason=reason, details=replace(state.study.details, run=None))
             stats, budget = session.stats(), session.budget.state()
             money = Money(
                 calls=budget.calls,

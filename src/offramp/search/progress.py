@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,11 +12,9 @@ from offramp.records import Candidate, Result, Scalar
 from offramp.search.outcome import Options
 from offramp.search.state import StudyState
 from offramp.space.check import MOST_TRIALS
+from offramp.store.studies import RunBegun
 from offramp.study.domain.members import Member
-
-SOON_S = 10.0
-LEAST_SHARE = 0.05
-"""A pace is stated from so many seconds, and so much of the job, on."""
+from offramp.study.domain.pace import Pace, Used, pace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +31,7 @@ class Progress:
         runs: examples run by this job so far, those from the ledger included.
         stats: calls and money; None before the first.
         usd, calls: caps of the whole study, None for none. study_calls: of all its runs.
-        done_before: `share_done` when this run began.
+        trials_before, calls_before, usd_before: what the study had used when this run began.
         elapsed_s: of this run; minutes: its cap, None for none.
     """
 
@@ -50,27 +49,26 @@ class Progress:
     usd: float | None = None
     calls: int | None = None
     study_calls: int = 0
-    done_before: float = 0.0
+    trials_before: int = 0
+    calls_before: int = 0
+    usd_before: float = 0.0
     stats: CallStats | None = None
     elapsed_s: float = 0.0
 
     @property
-    def share_done(self) -> float:
-        """How much of the job is done, 0..1: by the cap that is nearest."""
-        spent = 0.0 if self.stats is None else self.stats.spent_usd
-        used: list[tuple[float, float | None]] = [
-            (self.trials, self.trials_wanted), (self.elapsed_s / 60, self.minutes), (self.study_calls, self.calls),
-            (spent, self.usd),
-        ]  # fmt: skip
-        return min(1.0, max((amount / cap for amount, cap in used if cap), default=0.0))
+    def spent_usd(self) -> float:
+        """Of the whole study, by now."""
+        return 0.0 if self.stats is None else self.stats.spent_usd
 
     @property
-    def remaining_s(self) -> float | None:
-        """Seconds that the rest takes at the pace so far; None while too little is done to say."""
-        done = self.share_done
-        if self.elapsed_s < SOON_S or done - self.done_before < LEAST_SHARE:
-            return None
-        return self.elapsed_s * (1 - done) / (done - self.done_before)
+    def pace(self) -> Pace:
+        """How much of the job is done, and how long the rest takes."""
+        return pace(
+            Used(now=self.trials, cap=self.trials_wanted, before=self.trials_before),
+            Used(now=self.study_calls, cap=self.calls, before=self.calls_before),
+            Used(now=self.spent_usd, cap=self.usd, before=self.usd_before),
+            elapsed_s=self.elapsed_s, minutes=self.minutes,
+        )  # fmt: skip
 
 
 class Reporter:
@@ -85,7 +83,19 @@ class Reporter:
             study=state.name, trials_wanted=options.trials if capped else None, minutes=options.minutes,
             usd=options.usd, calls=options.calls,
         )  # fmt: skip
-        self._progress = replace(begun, done_before=self._now(begun).share_done)
+        now = self._now(begun)
+        self._progress = replace(
+            begun, trials_before=now.trials, calls_before=now.study_calls, usd_before=now.spent_usd
+        )  # fmt: skip
+
+    @property
+    def run(self) -> RunBegun:
+        """What whoever watches the run has to know of it."""
+        at, begun = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._session.clock.elapsed_s), self._progress
+        return RunBegun(
+            at=at.isoformat(), trials=begun.trials_wanted, minutes=begun.minutes, trials_before=begun.trials_before,
+            calls_before=begun.calls_before, usd_before=begun.usd_before,
+        )  # fmt: skip
 
     def begin(self, candidate: Candidate, of: int, *, phase: str = "search") -> None:
         """A candidate is run on so many examples from here on."""

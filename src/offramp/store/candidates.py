@@ -94,11 +94,11 @@ class CandidateStore:
         with self._store.transaction() as conn:
             conn.execute(self._store.upsert(candidates), [values])
 
-    def count(self, study: str) -> int:
-        """How many candidates a study has."""
-        select = sa.select(sa.func.count()).select_from(candidates).where(candidates.c.study == study)
+    def ended(self, study: str) -> int:
+        """How many candidates of a study have been tried to their end."""
+        select = sa.select(candidates.c.origin).where(candidates.c.study == study)
         with self._store.reading() as conn:
-            return conn.scalar(select) or 0
+            return sum(not origin.get("open") for origin in conn.scalars(select))
 
     def drop(self, study: str, candidate: str) -> None:
         """Removes a candidate whose trial never ended."""

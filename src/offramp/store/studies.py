@@ -145,6 +145,24 @@ class ParkedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunBegun:
+    """The run that is under way, as whoever watches it has to know it.
+
+    Attributes:
+        at: when it began; UTC, ISO 8601.
+        trials: cap of the study; minutes: cap of this run; None for none. Caps of calls and money are the budget's.
+        trials_before, calls_before, usd_before: what the study had used when it began.
+    """
+
+    at: str
+    trials: int | None
+    minutes: float | None
+    trials_before: int = 0
+    calls_before: int = 0
+    usd_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyDetails:
     """What a study ran with, beside its space file. What an earlier version did not write is empty or None.
 
@@ -162,6 +180,7 @@ class StudyDetails:
         incumbent: candidate id of what runs today; None where there is none, and before it was evaluated.
         warm: what was taken over from another study; None for a start from nothing.
         parked: models that no longer answered.
+        run: the run that is under way; None once it ended.
     """
 
     prices: Mapping[str, Price | None] = field(default_factory=dict)
@@ -179,6 +198,7 @@ class StudyDetails:
     incumbent: str | None = None
     warm: WarmStart | None = None
     parked: tuple[ParkedModel, ...] = ()
+    run: RunBegun | None = None
 
     def with_parked(self, parked: ParkedModel) -> StudyDetails:
         """The same with one more model that no longer answered."""
@@ -201,6 +221,7 @@ class StudyDetails:
             "objectives": [{**asdict(one), "scale": one.scale and list(one.scale)} for one in self.objectives],
             "warm": None if self.warm is None else self.warm.to_json(),
             "parked": [one.to_json() for one in self.parked],
+            "run": None if self.run is None else asdict(self.run),
         }
         kept = {name: value for name, value in found.items() if value}
         return {**kept, "incumbent": self.incumbent} if self.objectives else kept
@@ -229,6 +250,7 @@ class StudyDetails:
             incumbent=stored.get("incumbent"),
             warm=None if warm is None else WarmStart.from_json(warm),
             parked=tuple(ParkedModel.from_json(one) for one in stored.get("parked", ())),
+            run=RunBegun(**stored["run"]) if "run" in stored else None,
         )
 
 

@@ -82,7 +82,7 @@ class _NotebookBar:
     def show(self, progress: Progress) -> None:
         from offramp.cli.live import status_line
 
-        self._draw(status_line(progress), progress.share_done, 1)
+        self._draw(status_line(progress), progress.pace.share or 0.0, 1)
 
     def runs(self, phase: str, done: int, of: int) -> None:
         self._draw(f"{phase}: {done}/{of} runs", done, of)
