@@ -46,7 +46,7 @@ quick: install ## Run the tests that take no model, browser or database server a
 test: lint types peers ## Lint, check types, then run all tests. PYTEST_ARGS replaces how pytest is run.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-peers: install ## Install MLflow, Langfuse, W&B and promptfoo into build/peers, to test exports and tracking with; once.
+peers: install ## Install MLflow, Langfuse, W&B, promptfoo and axe-core into build/peers, to test with; once.
 	@tools/make-peers build/peers $(PYTHONS)
 
 docs: ## Build the pages of docs/ as a site, build/site/index.html.

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
+
+from offramp.store.engine import open_store
+from offramp.study import lookup
 
 ARGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -65,3 +71,36 @@ def watched(browser: Any, **context: Any) -> Iterator[Any]:
     found = Watched(browser, **context)
     yield found.page
     found.close()
+
+
+class served:
+    """The live pages of a study (results folder, name) in a thread, with its folder of promotions."""
+
+    def __init__(self, study: tuple[Path, str], promotions: Path) -> None:
+        import socket
+
+        import uvicorn
+
+        from offramp.review.app import make_app
+        from offramp.review.guard import Access
+        from offramp.review.promote_request import Places
+
+        folder, name = study
+        self._store = open_store(lookup.default_storage(folder), write_probe=False)
+        places = Places(results=folder, promotions=promotions)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}/studies/{quote(name)}"
+        config = uvicorn.Config(make_app(self._store, Access(token=TOKEN), places), log_level="warning", lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.02)
+        return self.address
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._store.close()

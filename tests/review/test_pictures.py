@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,30 +128,3 @@ def test_what_is_brushed_fades_everything_else_also_in_the_front(width: int, pag
         least = min(m.quality for m in told.members) + 0.7 * (max(q := [m.quality for m in told.members]) - min(q))
         assert page.evaluate(kept, "#parallel .thread") == sum(value >= least for value in q)
         assert page.evaluate("document.documentElement.scrollWidth") == width
-
-
-@pytest.mark.parametrize("name", ["study", "hostile"])
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_axe_finds_nothing_serious(width: int, scheme: str, name: str, page_of: Any, axe: str) -> None:
-    path, opened = page_of(width, scheme, name)
-    with opened as page:
-        page.add_init_script(axe)
-        page.goto(path.as_uri())
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-        serious = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in serious] == []
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The script of axe-core, from npm; skipped where it cannot be had."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed")
-    folder = tmp_path_factory.mktemp("axe")
-    done = subprocess.run([npm, "pack", "--silent", "axe-core@4.10.3"], cwd=folder, capture_output=True, check=False)
-    packed = list(folder.glob("axe-core-*.tgz"))
-    if done.returncode or not packed:
-        pytest.skip("axe-core cannot be fetched")
-    with tarfile.open(packed[0]) as tar:
-        return tar.extractfile("package/axe.min.js").read().decode()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
-from browser import TOKEN, chromium, watched
+from browser import chromium, served, watched
 
 from offramp.records import DemoKind
 from offramp.review.report_file import report
@@ -34,41 +31,11 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def live(study: Study, hostile: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Addresses of both studies, each served by a server of its own on a free port of loopback."""
-    with served(study, tmp_path_factory) as one, served(hostile, tmp_path_factory) as other:
+    with (
+        served(study, tmp_path_factory.mktemp("promotions")) as one,
+        served(hostile, tmp_path_factory.mktemp("promotions")) as other,
+    ):
         yield {"study": one, "hostile": other}
-
-
-class served:
-    """A live page in a thread."""
-
-    def __init__(self, study: Study, factory: pytest.TempPathFactory) -> None:
-        import socket
-
-        import uvicorn
-
-        from offramp.review.app import make_app
-        from offramp.review.guard import Access
-        from offramp.review.promote_request import Places
-
-        folder, name = study
-        self._store = open_store(lookup.default_storage(folder), write_probe=False)
-        places = Places(results=folder, promotions=factory.mktemp("promotions"))
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}/studies/{quote(name)}"
-        config = uvicorn.Config(make_app(self._store, Access(token=TOKEN), places), log_level="warning", lifespan="off")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
-
-    def __enter__(self) -> str:
-        self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            time.sleep(0.02)
-        return self.address
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-        self._store.close()
 
 
 def slide(page: Any, **weights: int) -> None:
