@@ -64,7 +64,7 @@ def lm(name: str, *, default: str | None = None, **params: Any) -> dspy.LM:
 
     Args:
         name: of the model, as the space file spells it.
-        default: what DSPy calls the model, such as `openai/gpt-4.1`; without it, a call outside of a run raises
+        default: what DSPy calls the model, such as `openai/gpt-6.1-sol`; without it, a call outside of a run raises
             UsageError.
         params: as `dspy.LM` takes them.
     """

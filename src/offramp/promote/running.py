@@ -60,7 +60,7 @@ def refuse_unsafe(promotion: Promotion) -> None:
         refuse_unsafe(part)
     for model in (promotion.model, *promotion.fallbacks, *promotion.others):
         if not _ROUTE.match(model.route) or ":/" in model.route:
-            expected = "a model's name, such as openai/gpt-4.1-mini"
+            expected = "a model's name, such as openai/gpt-6-luna"
             raise PromotionError(problem(where, "route", got=model.route, expected=expected))
     rendered = promotion.rendering.params if promotion.rendering is not None else {}
     of_predictors = (name for params in (promotion.predictor_params or {}).values() for name in params)

@@ -147,7 +147,7 @@ def _incumbent(start: Start) -> str:
 
 
 def _models(start: Start) -> str:
-    what = "# Add any LiteLLM name (openai/gpt-4.1-mini, anthropic/...); its key stays in the environment."
+    what = "# Add any LiteLLM name (openai/gpt-6-luna, anthropic/...); its key stays in the environment."
     return f"{what}\nmodels: {flow(list(start.models))}\n"
 
 
