@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tracemalloc
 
 import pytest
 import sqlalchemy as sa
@@ -50,6 +51,19 @@ def test_a_long_text_keeps_its_beginning_its_length_and_its_hash(text):
     kept = cut_text(text, 1000)
     sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     assert kept == f"{text[:1000]}\n[cut by offramp: {len(text)} characters, sha256 {sha256}]"
+
+
+@pytest.mark.parametrize(("shape", "copies"), [(str, 0.5), (lambda text: {"text": text, "tool_calls": []}, 2.5)])
+def test_cutting_a_long_answer_makes_few_copies_of_it(store, shape, copies):
+    """Each step copied all of it: to scrub, to hash, and to hash again for the ledger."""
+    answer, ledger = shape("word " * 2_000_000), Ledger(store, "s")
+    tracemalloc.start()
+    try:
+        ledger.record(attempt(reply_text=answer))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < copies * 10_000_000
 
 
 @pytest.mark.parametrize("value", ["", "x" * 1000, None, 5, ["a", {"b": "c" * 1000}], {"n": [1.5, None]}])

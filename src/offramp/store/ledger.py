@@ -9,7 +9,6 @@ Invariant: what `find` returns was really received, with the latency and tokens 
 from __future__ import annotations
 
 import enum
-import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ import sqlalchemy as sa
 
 from offramp.records import BATCH, STANDARD_TIERS, CallReply, Price, Purpose, Usage
 from offramp.store.engine import Store
-from offramp.store.long_texts import MOST_CHARS, cut_texts
+from offramp.store.long_texts import MOST_CHARS, cut_texts, sha256_of
 from offramp.store.tables import calls, json_text
 
 _log = logging.getLogger("offramp")
@@ -220,8 +219,7 @@ class Ledger:
                 "of the whole. Where it would be reused, the model is asked again",
                 attempt.model, len(text), self._most_chars,
             )  # fmt: skip
-        sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        cut = {"chars": len(text), "sha256": sha256}
+        cut = {"chars": len(text), "sha256": sha256_of(text)}
         return {"cut": cut, **({"text": kept, "tool_calls": []} if isinstance(kept, str) else kept)}
 
     def totals(self) -> LedgerTotals:

@@ -19,6 +19,7 @@ from offramp.store.tables import json_text
 MOST_CHARS = 262_144
 """Characters of one text that are kept, unless the space file says otherwise."""
 
+_PART = 65_536
 _CUT = re.compile(r"\n\[cut by offramp: \d+ characters, sha256 [0-9a-f]{64}\]\Z")
 
 
@@ -26,8 +27,16 @@ def cut_text(text: str, most: int) -> str:
     """The text; its beginning with its length and hash where it is longer than `most` characters."""
     if len(text) <= most:
         return text
-    sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{scrubbed(text)[:most]}\n[cut by offramp: {len(text)} characters, sha256 {sha256}]"
+    begins = scrubbed(text[: most + _PART])[:most]
+    return f"{begins}\n[cut by offramp: {len(text)} characters, sha256 {sha256_of(text)}]"
+
+
+def sha256_of(text: str) -> str:
+    """The hash of a text as UTF-8, without a copy of the whole."""
+    found = hashlib.sha256()
+    for start in range(0, len(text), _PART):
+        found.update(text[start : start + _PART].encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
 
 
 def cut_texts(value: Any, most: int) -> Any:
