@@ -1,17 +1,19 @@
 """A job that a cap ends shows who is likely on the front and was not run on all examples, apart from the members."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
 
 from offramp.cli.main import offramp
-from offramp.cli.study_tables import MOST_LIKELY
+from offramp.cli.study_tables import MOST_LIKELY, plot
 from offramp.job.clock import Timing
+from offramp.review.likely_dots import MOST
 from offramp.review.report_file import report as report_file
 from offramp.study import lookup
 from offramp.study.study_report import reweigh
-from offramp.study.wording import LIKELY
+from offramp.study.wording import LIKELY, likely_words
 from offramp.testing.fakes import FunctionTransport
 from search_jobs import api, at_once, reply_to, write_space
 
@@ -72,6 +74,25 @@ def test_table_and_page_show_them_apart_from_the_front_as_estimates(capped):
     assert section.count(">estimate<") == len(report.estimates)
     csv = CliRunner().invoke(offramp, ["pareto", report.study, "--all", "--csv", "--results", str(folder)]).stdout
     assert not any(one.candidate in csv for one in report.estimates)
+
+
+def test_every_picture_shows_them_hollow_with_n_of_all_examples(capped):
+    """The page, the notebook and the terminal; they are no points of the front, and on no staircase."""
+    report, folder, _ = capped
+    html = report_file(report.study, results=folder, out=folder / "page.html").read_text()
+    for chart in re.findall(r'<svg class="front.*?</svg>', html, re.DOTALL):
+        points = re.findall(r'<g class="dot likely" data-id="(.*?)".*?aria-label="(.*?)"', chart)
+        assert [candidate for candidate, _ in points] == [one.candidate for one in report.estimates][:MOST]
+        for (_, words), one in zip(points, report.estimates, strict=False):
+            assert f"run on {one.n} of {SEARCH} examples, not complete" in words
+            assert likely_words(one).quality_interval in words
+        front = {member.candidate for member in report.front}
+        assert not front & {candidate for candidate, _ in points}
+    assert "expected, not complete" in html and f"{report.estimates[0].n} of {SEARCH} examples" in html
+    notebook = report._repr_html_()
+    assert notebook.count(f" of {SEARCH} examples: expected, not complete") == len(report.estimates)
+    drawn = plot(report).plain
+    assert "○ expected, not complete" in drawn and "○" in drawn.rpartition("○ expected")[0]
 
 
 def test_other_weights_rank_estimates_and_change_none_of_them(capped):

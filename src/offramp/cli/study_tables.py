@@ -249,7 +249,11 @@ def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
     names = [objective.name for objective in report.objectives]
     axis = "cost" if "cost" in names else "latency"
     front = {member.candidate for member in report.front}
-    groups: dict[str, list[tuple[float, float]]] = {"others": [], "front": [], "incumbent": [], "recommended": []}
+    names_of = ("others", "expected, not complete", "front", "incumbent", "recommended")
+    groups: dict[str, list[tuple[float, float]]] = {name: [] for name in names_of}
+    factor = 1000 if axis == "cost" else 1
+    for one in (one for one in report.estimates if axis in one.values):
+        groups["expected, not complete"].append((one.values[axis].mean * factor, one.values["quality"].mean))
     for member in report.members:
         x = member.latency_s if axis == "latency" else None if member.cost_usd is None else member.cost_usd * 1000
         if x is None or member.quality is None:
@@ -263,7 +267,7 @@ def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
     plotext.theme("clear")
     plotext.plot_size(width, height)
     legend = []
-    for name, marker in (("others", "·"), ("front", "●"), ("incumbent", "I"), ("recommended", "R")):
+    for name, marker in zip(names_of, "·○●IR", strict=True):
         if groups[name]:
             plotext.scatter([x for x, _ in groups[name]], [y for _, y in groups[name]], marker=marker)
             legend.append(f"{marker} {_best_word(report) if name == 'recommended' else name}")

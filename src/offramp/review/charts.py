@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from offramp.records import Aggregate, Split
+from offramp.review.likely_dots import LikelyDot, drawn, likely_dots, position
 from offramp.study.domain.members import Member
 from offramp.study.domain.trajectory import Step
 from offramp.study.study_report import StudyReport
@@ -152,6 +153,7 @@ class FrontChart:
     held_steps: str
     others: str
     dots: tuple[Dot, ...]
+    likely: tuple[LikelyDot, ...] = ()
 
 
 def front_charts(report: StudyReport) -> tuple[FrontChart, ...]:
@@ -170,7 +172,10 @@ def _front_chart(report: StudyReport, key: str, frame: Frame) -> FrontChart:
         seen = [*(m.search for m in report.front), *(m.holdout for m in held)]
         ends = (end for one in seen if one is not None for end in (one.quality_low, one.quality_high))
         heights += [end for end in ends if end is not None]
+    expected = drawn(report.estimates, key)
+    heights += [end for one in expected for end in (one.values["quality"].low, one.values["quality"].high)]
     widths = [_x(m, key) for m in known] + [_x(m, key, Split.HOLDOUT) for m in held]
+    widths += [position(one.values[key], key).mean for one in expected]
     x = axis(widths, frame.left, frame.width - frame.right, floor=0.0, may_log=True)
     y = axis(heights, frame.height - frame.bottom, frame.top, floor=0.0, top=1.0)
     chosen = {m.candidate for m in special}
@@ -189,6 +194,7 @@ def _front_chart(report: StudyReport, key: str, frame: Frame) -> FrontChart:
         held_steps=held_steps,
         others="".join(f"M{x.at(_x(m, key)):g} {y.at(m.quality or 0.0):g}h0" for m in some),
         dots=dots,
+        likely=likely_dots(report.estimates, key, x, y),
     )
 
 

@@ -11,6 +11,7 @@ from offramp.records import Price
 from offramp.review.candidate_detail import Detail, Peek
 from offramp.review.charts import FrontChart, LineChart, front_charts
 from offramp.review.decision import Decision
+from offramp.review.likely_dots import likely_data
 from offramp.review.pictures.collected import Pictures
 from offramp.review.rows import MOST_OTHERS, Row, rows_of, script_data, shares_of, spoken
 from offramp.review.study_source import StudySource
@@ -122,7 +123,11 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
         shares=shares_of(report.objectives),
         labels={row.id: f"{row.label}: {spoken(row)}" for row in rows if row.front or row.member.incumbent},
         names={row.id: row.label for row in rows},
-        data=script_data(report, rows, {"decisions": decisions, "own_weights": source.own_weights}),
+        data=script_data(
+            report,
+            rows,
+            {"decisions": decisions, "own_weights": source.own_weights, "likely": likely_data(report.estimates)},
+        ),
     )
 
 

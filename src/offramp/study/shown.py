@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from offramp.printable import printable
@@ -179,17 +179,23 @@ def _table(report: StudyReport, rows: Sequence[Member]) -> str:
 
 
 _WIDE, _HIGH, _EDGE = 560, 260, 44
-_COLOURS = {"other": "#9aa0a6", "front": "#1a73e8", "incumbent": "#e8710a", "recommended": "#188038"}
+_EXPECTED = "expected, not complete"
+_COLOURS = {
+    "other": "#9aa0a6",
+    _EXPECTED: "#1a73e8",
+    "front": "#1a73e8",
+    "incumbent": "#e8710a",
+    "recommended": "#188038",
+}
 
 
 def _plot(report: StudyReport) -> str:
     """Quality over the first other objective as SVG; empty where there are fewer than two points."""
     key = next((o.name for o in report.objectives if o.name in ("cost", "latency")), "cost")
-    known = [(m, m.value(key), m.quality) for m in report.members]
-    points = [(m, x * 1000 if key == "cost" else x, y) for m, x, y in known if x is not None and y is not None]
+    points = list(_points(report, key))
     if len(points) < 2:
         return ""
-    xs, ys = [x for _, x, _ in points], [y for _, _, y in points]
+    xs, ys = [x for *_, x, _ in points], [y for *_, y in points]
     log = min(xs) > 0 and max(xs) / min(xs) >= 12
     left, right = (math.log(v) if log else v for v in (min(xs), max(xs)))
     low, high = min(ys), max(ys)
@@ -199,12 +205,8 @@ def _plot(report: StudyReport) -> str:
         up = (y - low) / ((high - low) or 1.0)
         return _EDGE + 12 + across * (_WIDE - _EDGE - 36), _HIGH - _EDGE - 12 - up * (_HIGH - _EDGE - 36)
 
-    drawn = sorted(((_kind(report, m), m, at(x, y)) for m, x, y in points), key=lambda p: list(_COLOURS).index(p[0]))
-    dots = "".join(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 if kind == "other" else 5}" fill="{_COLOURS[kind]}">'
-        f"<title>{m.candidate} {_text(short_params(m.shown))}: {kind}</title></circle>"
-        for kind, m, (x, y) in drawn
-    )
+    drawn = sorted(points, key=lambda point: list(_COLOURS).index(point[0]))
+    dots = "".join(_dot(kind, label, *at(x, y)) for kind, label, x, y in drawn)
     unit = "$ per 1,000 runs" if key == "cost" else "seconds per run"
     words = [
         (_EDGE + 12, _HIGH - 26, "start", f"{min(xs):.3g}"), (_WIDE - 24, _HIGH - 26, "end", f"{max(xs):.3g}"),
@@ -213,13 +215,35 @@ def _plot(report: StudyReport) -> str:
         (_EDGE - 4, 12, "end", "quality"),
     ]  # fmt: skip
     texts = "".join(f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{word}</text>' for x, y, anchor, word in words)
-    kinds = dict.fromkeys(kind for kind, _, _ in drawn)
-    legend = " ".join(f'<span style="color:{_COLOURS[kind]}">●</span> {kind}' for kind in kinds)
+    kinds = dict.fromkeys(kind for kind, *_ in drawn)
+    legend = " ".join(
+        f'<span style="color:{_COLOURS[kind]}">{"○" if kind == _EXPECTED else "●"}</span> {kind}' for kind in kinds
+    )
     axes = f'<path d="M{_EDGE} 16V{_HIGH - _EDGE}H{_WIDE - 16}" fill="none" stroke="currentColor" opacity=".4"/>'
     return (
         f'<svg viewBox="0 0 {_WIDE} {_HIGH}" width="{_WIDE}" style="max-width:100%" font-size="11" fill="currentColor" '
         f'role="img" aria-label="Quality over {unit}">{axes}{texts}{dots}</svg><div><small>{legend}</small></div>'
     )
+
+
+def _points(report: StudyReport, key: str) -> Iterator[tuple[str, str, float, float]]:
+    """Kind, label and both values of what is drawn: the members, and what is expected of those not complete."""
+    factor = 1000 if key == "cost" else 1
+    for m in report.members:
+        x = m.value(key)
+        if x is not None and m.quality is not None:
+            yield _kind(report, m), f"{m.candidate} {_text(short_params(m.shown))}", x * factor, m.quality
+    for one in report.estimates:
+        if key in one.values:
+            label = f"{one.candidate} {_text(short_params(one.shown))}, {one.n} of {one.of} examples"
+            yield _EXPECTED, label, one.values[key].mean * factor, one.values["quality"].mean
+
+
+def _dot(kind: str, label: str, x: float, y: float) -> str:
+    hollow = kind == _EXPECTED
+    ink = f'fill="none" stroke="{_COLOURS[kind]}" stroke-width="1.6"' if hollow else f'fill="{_COLOURS[kind]}"'
+    size = 3 if kind == "other" else 5
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}" {ink}><title>{label}: {kind}</title></circle>'
 
 
 def _kind(report: StudyReport, member: Member) -> str:

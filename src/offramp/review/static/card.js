@@ -3,6 +3,17 @@
 Offramp.peek = (state, id) => {
   const shown = id || state.chosen || state.best, member = shown && state.byId.get(shown);
   if (member) Offramp.showCard(state, member);
+  else if (shown && state.likely.has(shown)) Offramp.showLikely(state.likely.get(shown));
+};
+
+// What is expected of a candidate that is not complete.
+Offramp.showLikely = (one) => {
+  const card = document.getElementById("selected");
+  card.dataset.shown = one.id;
+  const facts = Offramp.node("dl", {}, ...one.rows.flatMap(([name, value]) => [Offramp.node("dt", {}, name), Offramp.node("dd", {}, value)]));
+  const links = Offramp.node("p", { class: "links" }, Offramp.node("a", { href: "#likely" }, "All estimates"));
+  card.replaceChildren(Offramp.node("h3", {}, Offramp.text(one.label)), Offramp.node("p", {}, Offramp.node("span", { class: "id" }, one.id), " ", Offramp.node("span", { class: "badge off" }, "estimate")), facts, links);
+  card.hidden = false;
 };
 
 Offramp.showCard = (state, member) => {

@@ -76,6 +76,7 @@ Offramp.choose = (state, id) => {
   for (const item of document.querySelectorAll(".dot, #table tbody tr")) item.classList.toggle("chosen", item.dataset.id === id);
   const member = state.data.members.find((one) => one.id === id);
   if (member) Offramp.showCard(state, member);
+  else if (state.likely.has(id)) Offramp.showLikely(state.likely.get(id));
   if (state.tab === "space") Offramp.drawSpace(state);
 };
 

@@ -78,6 +78,7 @@ Offramp.start = (state) => {
   state.data = Offramp.data();
   if (!state.data || !state.data.members.length) return;
   state.byId = new Map(state.data.members.map((member) => [member.id, member]));
+  state.likely = new Map((state.data.likely || []).map((one) => [one.id, one]));
   state.decided = state.data.recommended;
   Offramp.startTable(state);
   Offramp.startSpace(state);
