@@ -9,6 +9,9 @@ Invariant: what `shown` and `embedded` return contains no markup or script but t
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -16,12 +19,27 @@ from markupsafe import Markup, escape
 from offramp import media
 from offramp.printable import acts
 
+_longest: ContextVar[int | None] = ContextVar("offramp_longest_text", default=None)
+
+
+@contextmanager
+def texts_up_to(characters: int) -> Iterator[None]:
+    """While what is shown is cut after so many characters, with how many more there are."""
+    token = _longest.set(characters)
+    try:
+        yield
+    finally:
+        _longest.reset(token)
+
 
 def shown(value: object) -> Markup:
     """A text as HTML that shows every character: hidden or acting ones are written as `U+202E` in a box."""
+    text, most = str(value), _longest.get()
+    if most is not None and len(text) > most:
+        return shown(text[:most]) + Markup(f' <span class="hint">… and {len(text) - most:,} more characters</span>')
     parts: list[str] = []
     run: list[str] = []
-    for char in str(value):
+    for char in text:
         if char not in "\n\t" and acts(char):
             parts += [str(escape("".join(run))), f'<span class="mark">U+{ord(char):04X}</span>']
             run = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from offramp.errors import StorageError, problem
 from offramp.files import write_file
-from offramp.review.assets import render
+from offramp.review.report_size import small_report
 from offramp.review.study_page import study_page
 from offramp.review.study_source import StudySource
 from offramp.store.engine import Store
@@ -16,7 +16,7 @@ from offramp.study.lookup import full_name, open_looking
 
 
 def report_html(store: Store, study: str, *, weights: Mapping[str, float] | None = None) -> str:
-    """The report of a study.
+    """The report of a study, of less than 2 MB: texts are cut, and fewer candidates shown in full, where needed.
 
     Args:
         study: its full name.
@@ -24,8 +24,7 @@ def report_html(store: Store, study: str, *, weights: Mapping[str, float] | None
     Raises:
         StorageError: no such study. UsageError: weights that do not fit its objectives.
     """
-    page = study_page(StudySource(store, study, weights=weights), whole=True)
-    return render("study.html.j2", inline=True, page=page, live=False, promoted=(), pace=None)
+    return small_report(study_page(StudySource(store, study, weights=weights), whole=True))
 
 
 def report(

@@ -157,10 +157,19 @@ class StudySource:
         return tuple((name, choose(self.store, self.report, policy)) for policy, name in WAYS.items())
 
     @cached_property
-    def _loaded(self) -> LoadedStudy:
+    def _loading(self) -> LoadedStudy | OfframpError | OSError:
         from offramp.job.loaded import load_study
 
-        return load_study(self.store, self.name)
+        try:
+            return load_study(self.store, self.name)
+        except (OfframpError, OSError) as error:  # kept: every candidate asks, and each try reads all data
+            return error
+
+    @property
+    def _loaded(self) -> LoadedStudy:
+        if isinstance(self._loading, Exception):
+            raise self._loading
+        return self._loading
 
     def label(self, candidate: str) -> str:
         """A candidate in a few words."""

@@ -5,6 +5,7 @@ Invariant: every text in it is plain: what hides or reorders text is spelled out
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from offramp.study.wording import plain
 
 MOST_EXAMPLES = 200
 _LONGEST_INPUT, _LONGEST_ANSWER = 600, 200
-_MOST_TEXT = 500_000  # characters of inputs and answers; beyond it, later examples are without
+_MOST_TEXT = 500_000  # bytes of inputs and answers in the page; beyond it, later examples are without
 
 
 def heatmap(
@@ -24,17 +25,19 @@ def heatmap(
 ) -> dict[str, Any] | None:
     """JSON values; None where nobody ran.
 
-    `cells` has a text for each candidate with a character for each example: 0 to 9 for scores of 0 to 1, `x` for a
-    program error, `-` for none. An example's `answers` are `(text, numbers of the candidates that gave it)`.
+    `left_out` counts the examples that are not shown, and `untold` those without their texts. `cells` has a text for
+    each candidate with a character for each example: 0 to 9 for scores of 0 to 1, `x` for a program error, `-` for
+    none. An example's `answers` are `(text, numbers of the candidates that gave it)`.
     """
     shown = [row for row in rows if results.get(row.id)]
-    examples = sorted({example for row in shown for example in results[row.id]})[:MOST_EXAMPLES]
+    known = sorted({example for row in shown for example in results[row.id]})
+    examples = known[:MOST_EXAMPLES]
     if not shown or not examples:
         return None
     left, described = _MOST_TEXT, []
     for example in examples:
         one = _example(example, [results[row.id].get(example) for row in shown], dataset)
-        size = sum(len(text) for text, _ in one["answers"]) + len(one["input"])
+        size = len(json.dumps(one))
         if size > left:
             one = {**one, "input": "", "gold": "", "answers": []}
         left -= min(left, size)
@@ -42,6 +45,8 @@ def heatmap(
     return {
         "candidates": [{"id": row.id, "label": plain(row.label), "front": row.front} for row in shown],
         "examples": described,
+        "left_out": len(known) - len(examples),
+        "untold": sum(not one["answers"] for one in described),
         "cells": ["".join(_code(results[row.id].get(example)) for example in examples) for row in shown],
     }
 

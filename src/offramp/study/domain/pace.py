@@ -30,7 +30,7 @@ class Pace:
     Attributes:
         share: 0..1, by the cap that is nearest; None where there is none.
         remaining_s: seconds until the first of the caps at the pace of this run; None while too little is done to say.
-        most_s: seconds until the run's time is used up; None without a cap in minutes.
+        most_s: seconds until the run's time ends; None without a cap in minutes.
     """
 
     share: float | None
