@@ -61,7 +61,7 @@ def test_axe_finds_nothing_serious(
 ) -> None:
     with watched(browser, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
         page.add_init_script(axe)
-        page.goto(addresses[shown], wait_until="networkidle")
+        page.goto(addresses[shown])
         page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true; })")
         found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
