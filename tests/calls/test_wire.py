@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support_calls import make_model
 
+from offramp.calls.estimate import output_tokens
 from offramp.calls.failures import CallError
 from offramp.calls.transports import litellm as litellm_transport
 from offramp.calls.transports import wire
@@ -502,3 +503,18 @@ def test_a_hanging_server_and_a_closed_one_are_what_they_were(both):
     assert [one[0] for one in hung] == ["TimedOut"] * 2
     assert [one[0] for one in gone] == ["Unreachable"] * 2
     assert gone[0][2] == gone[1][2]
+
+
+@pytest.mark.parametrize(
+    ("route", "params", "stated"),
+    [
+        ("anthropic/claude-next", {}, 4096),  # neither known nor stated: what is reserved
+        ("anthropic/claude-next", {"max_tokens": 20}, 20),
+        ("openai/claude-next", {}, None),  # a proxy decides
+    ],
+)
+def test_no_more_tokens_are_asked_for_than_are_reserved(both, route, params, stated):
+    reply = claude() if route.startswith("anthropic") else ServerReply()
+    _, _, received = both.run([USER], reply, params=params, first=reply, route=route)
+    assert [request.body.get("max_tokens") for request in received] == [stated] * len(received)
+    assert stated is None or output_tokens(both.request([USER], params, route=route)) == stated

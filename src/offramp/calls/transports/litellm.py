@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 
+from offramp.calls.estimate import LIMITS, output_tokens
 from offramp.calls.failures import (
     BrokenReply,
     CallError,
@@ -40,6 +41,7 @@ from offramp.models.capabilities import allowed_openai_params
 from offramp.records import CallReply, CallRequest, Model
 from offramp.scrubbing import scrubbed
 
+_CLAUDE_TOO = ("bedrock", "vertex_ai", "azure_ai")
 _NOT_PARAMS = frozenset(
     {
         "model", "messages", "api_base", "base_url", "api_key", "api_version", "custom_llm_provider",
@@ -229,6 +231,8 @@ class LiteLLMTransport:
             "caching": False,
             "drop_params": False,
         }
+        if _needs_limit(request):
+            arguments["max_tokens"] = output_tokens(request)
         if allowed := allowed_openai_params(request.model, request.params):
             arguments["allowed_openai_params"] = allowed
         if request.model.api_base is not None:
@@ -236,6 +240,16 @@ class LiteLLMTransport:
         if key is not None:
             arguments["api_key"] = key
         return arguments
+
+
+def _needs_limit(request: CallRequest) -> bool:
+    """Whether LiteLLM would state a limit of its own, up to 128,000 tokens, beyond what is reserved for the request.
+
+    It does for Claude, whose interface asks for one. A budget for thinking brings a limit along.
+    """
+    first, _, rest = request.model.route.partition("/")
+    claude = first == "anthropic" or "claude" in (rest if first in _CLAUDE_TOO else "" if rest else first)
+    return claude and not any(name in request.params for name in (*LIMITS, "thinking", "reasoning_effort"))
 
 
 def _key(request: CallRequest) -> str | None:
