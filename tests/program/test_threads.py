@@ -208,10 +208,10 @@ def test_a_call_from_a_forked_process_is_refused_and_does_not_hang() -> None:
 
 
 def test_dspy_s_own_work_around_a_request_begins_no_thread() -> None:
-    seen: list[str] = []
+    before, seen = set(threading.enumerate()), list[str]()  # other tests may have left some
 
     def answer(request: CallRequest) -> str:
-        seen.extend(thread.name for thread in threading.enumerate())
+        seen.extend(thread.name for thread in threading.enumerate() if thread not in before)
         return "billing"
 
     outcome, sent = run(answer)

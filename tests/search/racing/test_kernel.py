@@ -31,10 +31,10 @@ def posterior(known: Evidence, point: np.ndarray) -> float:
     Args:
         point: logarithms of the variances and log odds of each r. About all of them there is a normal prior with a
             standard deviation of 2: r about 1/2, the variances about half of the values' variance beyond the noise,
-            or of what the noise may hide of a quarter.
+            or of what the noise may hide of 1.
     """
     variance, noise = float(np.var(known.values)), known.noise[0, 0]
-    hidden = 0.25 * noise / (noise + 0.25)
+    hidden = noise / (noise + 1.0)
     middle = 0.5 * max(float(np.var(known.values, ddof=1)) - noise, 0.05 * variance, hidden)
     (shared, own), r = np.exp(point[:2]), 1 / (1 + np.exp(-point[2:]))
     product = np.prod([p + (1 - p) * table for p, table in zip(r, known.tables, strict=True)], axis=0)
