@@ -41,7 +41,8 @@ from offramp.models.capabilities import allowed_openai_params
 from offramp.records import CallReply, CallRequest, Model
 from offramp.scrubbing import scrubbed
 
-_CLAUDE_TOO = ("bedrock", "vertex_ai", "azure_ai")
+_SERVE_CLAUDE = ("", "bedrock", "vertex_ai", "azure_ai")
+"""Other providers of Claude as routes name them; a name without one is Anthropic's own."""
 _NOT_PARAMS = frozenset(
     {
         "model", "messages", "api_base", "base_url", "api_key", "api_version", "custom_llm_provider",
@@ -247,8 +248,9 @@ def _needs_limit(request: CallRequest) -> bool:
 
     It does for Claude, whose interface asks for one. A budget for thinking brings a limit along.
     """
-    first, _, rest = request.model.route.partition("/")
-    claude = first == "anthropic" or "claude" in (rest if first in _CLAUDE_TOO else "" if rest else first)
+    route = request.model.route
+    provider = route.partition("/")[0] if "/" in route else ""
+    claude = provider == "anthropic" or (provider in _SERVE_CLAUDE and "claude" in route)
     return claude and not any(name in request.params for name in (*LIMITS, "thinking", "reasoning_effort"))
 
 

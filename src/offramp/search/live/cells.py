@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -115,12 +115,14 @@ def shared_order(examples: Sequence[Example], seed: int) -> list[int]:
     order = list(range(len(examples)))
     random.Random(derived_seed(seed, "race")).shuffle(order)
     where: dict[object, int] = {}
-    group: Callable[[int], object] = lambda p: (  # noqa: E731
-        examples[p].id if examples[p].group is None else ("", examples[p].group)
-    )
     for position in order:
-        where.setdefault(group(position), len(where))
-    return sorted(order, key=lambda p: where[group(p)])
+        where.setdefault(_group(examples[position]), len(where))
+    return sorted(order, key=lambda position: where[_group(examples[position])])
+
+
+def _group(example: Example) -> object:
+    """What examples that belong together have in common."""
+    return example.id if example.group is None else ("", example.group)
 
 
 def _value(result: Result | None, objective: Objective) -> float:

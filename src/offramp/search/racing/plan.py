@@ -225,7 +225,7 @@ class Planner:
         if self.declared is not None and not any(race.complete(i) for i in able if i >= self.given):
             promising = [i for i in self.declared.promising if i >= self.given and self._may_be_completed(i)]
             if promising and promising[0] not in able and self.recommended_share < 1.0:
-                return targets[:0]
+                return []
             unseen = sorted(able - set(promising), key=lambda i: self._lacks(i, allowance))
             first = next((i for i in (*promising, *unseen) if i in able and i >= self.given), None)
             targets = list(dict.fromkeys([*([] if first is None else [first]), *targets]))

@@ -192,8 +192,10 @@ def with_finalist(
     """
     found = [m for m in unfinished if m.feasible and m.utility is not None and readable(m.search)]
     first = min(found, key=lambda m: (-(m.utility or 0.0), m.candidate), default=None)
+    if first is None:
+        return tuple(complete)
     best = recommend(front_of(complete, objectives))
-    if first is None or (best is not None and best.feasible and (best.utility or 0.0) >= (first.utility or 0.0) - 1e-9):
+    if best is not None and best.feasible and (best.utility or 0.0) >= (first.utility or 0.0) - 1e-9:
         return tuple(complete)
     return (*complete, first)
 
