@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from offramp.review.comparison_view import Filter
 from offramp.review.index_page import pace_of, sparkline, study_card
 from offramp.review.study_source import StudySource
 from offramp.store.engine import open_store
-from offramp.store.studies import StudyStore
+from offramp.store.studies import RunUnderWay, StudyStatus, StudyStore
 from offramp.study import lookup
 from offramp.study.domain.pace import Pace
 from offramp.study.wording import number
@@ -47,8 +49,8 @@ def test_the_line_never_falls(qualities: list[float]) -> None:
     ("share", "remaining", "words"),
     [
         (None, None, ""),
-        (0.02, None, "2% of the nearest cap"),
-        (0.5, 30.0, "50% of the nearest cap, about 0:30 remaining"),
+        (0.02, None, "2% done"),
+        (0.5, 30.0, "50% done, about 0:30 remaining"),
         (0.5, 300.0, "about 5:00 rem"),
     ],
 )
@@ -56,11 +58,16 @@ def test_how_far_a_study_is_in_words(share: float | None, remaining: float | Non
     assert words in Pace(share=share, remaining_s=remaining).words
 
 
-def test_how_far_a_study_is_goes_by_the_cap_that_is_nearest(hostile: Study) -> None:
+def test_how_far_a_study_is_goes_on_from_what_its_run_last_told(hostile: Study) -> None:
     folder, name = hostile
     with open_store(lookup.default_storage(folder), write_probe=False) as store:
         row = StudyStore(store).get(name)
-        assert [pace_of(store, row, tried).share for tried in (0, 1, 2, 4, 9)] == [0.0, 0.25, 0.5, 1.0, 1.0]
+        assert pace_of(row) is None  # it has ended
+        told = RunUnderWay(at="2026-11-28T10:00:00+00:00", share=0.5, remaining_s=30.0, most_s=None)
+        running = replace(row, status=StudyStatus.RUNNING, details=replace(row.details, run=told))
+        for seconds, left in ((0, 30.0), (20, 10.0), (60, 0.0)):
+            now = dt.datetime(2026, 11, 28, 10, 0, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
+            assert pace_of(running, now=now) == Pace(share=0.5, remaining_s=left)
 
 
 def test_what_changes_comes_before_what_stays_the_same(study: Study) -> None:

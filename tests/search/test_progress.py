@@ -12,8 +12,6 @@ from offramp.calls.attempts import CallStats
 from offramp.cli.live import status_line
 from offramp.review.index_page import pace_of
 from offramp.search.progress import Progress
-from offramp.store.budget import read_budget
-from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.study import lookup
@@ -66,6 +64,38 @@ def test_the_line_has_no_number_of_trials_where_calls_or_money_decide() -> None:
     assert " · spent $0.0200 of $1.00 · " in status_line(found) and "about 1:30 remaining" in status_line(found)
 
 
+def test_a_small_space_ends_before_its_caps_and_the_holdout_follows() -> None:
+    """A job of three candidates said "about 81:50 remaining", by its cap of calls alone."""
+    found = Progress(
+        study="s", trials_wanted=20, minutes=None, calls=4_000, study_calls=60, runs=60, elapsed_s=60.0,
+        stats=stats(60, 0.0), search_left=90, holdout_left=200,
+    )  # fmt: skip
+    assert found.pace.remaining_s == pytest.approx(90 + 200)
+    assert found.pace.share == pytest.approx(60 / 350)
+
+
+def test_on_the_holdout_the_candidate_that_is_running_says_how_long_the_rest_takes() -> None:
+    """It said "about 0:15 remaining" for more than a minute: the cap on trials knows nothing of the holdout."""
+    found = Progress(
+        study="s", trials_wanted=20, trials=20, minutes=None, runs=510, elapsed_s=180.0, stats=stats(510, 0.0),
+        phase="holdout", done=10, of=100, begun_s=160.0, search_left=0, holdout_left=90,
+    )  # fmt: skip
+    assert found.pace.remaining_s == pytest.approx(90 * 20 / 10)
+    assert found.pace.share == pytest.approx(180 / 360)
+    assert replace(found, calls=600, study_calls=590).pace.remaining_s == pytest.approx(180 * 10 / 590)
+
+
+def test_a_running_job_counts_what_is_left_down_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered_by(monkeypatch, FunctionTransport(reply_to))
+    told: list[Progress] = []
+    space = write_space(tmp_path, search={"sampler": "random", "trials": 30})
+    run_job(space, tmp_path, observer=told.append)
+    searching = [one.search_left for one in told if one.phase == "search" and one.search_left is not None]
+    assert searching and searching == sorted(searching, reverse=True)
+    held = [one.holdout_left for one in told if one.phase == "holdout"]
+    assert held == sorted(held, reverse=True) and held[0] > 0 and held[-1] == 0
+
+
 @pytest.mark.parametrize(
     "caps", [{"calls": 60}, {"usd": 0.02}, {"minutes": 4.0}, {"trials": 5}], ids=lambda caps: next(iter(caps))
 )
@@ -74,6 +104,7 @@ def test_the_pages_say_what_the_terminal_says_whatever_stated_the_cap(
 ) -> None:
     """The pages knew the caps of the space file alone, and counted a continued study from its first run on."""
     answered_by(monkeypatch, FunctionTransport(reply_to))
+    monkeypatch.setattr("offramp.search.progress.TOLD_EVERY_S", 0.0)
     space = write_space(tmp_path, search={"sampler": "random", "trials": 30})
     run_job(space, tmp_path, calls=30)  # a first run, which the next one continues
     told: list[tuple[Progress, StudyRow]] = []
@@ -83,11 +114,8 @@ def test_the_pages_say_what_the_terminal_says_whatever_stated_the_cap(
             told.append((progress, StudyStore(store).get(progress.study)))
 
     result = run_job(space, tmp_path, observer=look, **{"calls": None, **caps})
-    last, row = told[-1]
+    for progress, row in told:
+        assert row.details.run is not None
+        assert pace_of(row, now=dt.datetime.fromisoformat(row.details.run.at)) == progress.pace
     with open_store(lookup.default_storage(tmp_path), write_probe=False) as store:
-        ended, budget = CandidateStore(store).ended(row.name), read_budget(store, row.name)
-        minute = dt.datetime.fromisoformat(row.details.run.at) + dt.timedelta(seconds=60)
-        shown = pace_of(store, row, ended, now=minute)
         assert StudyStore(store).get(result.report.study).details.run is None
-    now = replace(last, trials=ended, study_calls=budget.calls, stats=stats(9, budget.spent_usd), elapsed_s=60.0)
-    assert now.study_calls > now.calls_before > 0 and now.pace == shown and shown.share is not None

@@ -101,7 +101,8 @@ def test_a_study_of_which_an_earlier_version_kept_less_can_be_read(studies, stor
 def test_an_update_changes_fields_and_moves_the_date(studies, clock):
     made = studies.create_or_get(ROW)
     clock.now += 5
-    done = studies.update("support-1", status="finished", summary_json="[1]", details=DETAILS, stop_reason="cap")
+    studies.update("support-1", status="finished", summary_json="[1]", details=DETAILS, stop_reason="cap")
+    done = studies.get("support-1")
     assert (done.status, done.summary_json, done.details, done.stop_reason) == (
         "finished",
         "[1]",

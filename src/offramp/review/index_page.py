@@ -11,13 +11,12 @@ from typing import Any
 from offramp.records import Split
 from offramp.review.charts import Axis
 from offramp.review.promotions import Label
-from offramp.space.model import SpaceFile
 from offramp.store.aggregates import AggregateStore
 from offramp.store.budget import read_budget
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
-from offramp.store.studies import RunBegun, StudyRow, StudyStatus
-from offramp.study.domain.pace import Pace, Used, pace
+from offramp.store.studies import StudyRow, StudyStatus
+from offramp.study.domain.pace import Pace
 from offramp.study.wording import number
 
 WIDTH, HEIGHT = 120, 28
@@ -62,30 +61,17 @@ def study_card(store: Store, row: StudyRow, promoted: tuple[Label, ...]) -> Stud
         tried=tried,
         spark=path,
         promoted=promoted,
-        pace=pace_of(store, row, tried) if row.status is StudyStatus.RUNNING else None,
+        pace=pace_of(row),
     )
 
 
-def pace_of(store: Store, row: StudyRow, tried: int, *, now: dt.datetime | None = None) -> Pace:
-    """How far a running study is, by the caps of its run, whether they are the space file's or the command's."""
-    budget, run = read_budget(store, row.name), row.details.run
-    if run is None:  # of an earlier version
-        run = RunBegun(
-            at=row.created_at, trials=SpaceFile.model_validate_json(row.space_json).search.trials, minutes=None
-        )
-    caps = [Used(now=tried, cap=run.trials, before=run.trials_before)]
-    if budget is not None:
-        caps += [
-            Used(now=budget.calls, cap=budget.cap_calls, before=run.calls_before),
-            Used(now=budget.spent_usd, cap=budget.cap_usd, before=run.usd_before),
-        ]
-    elapsed_s = ((now or dt.datetime.now(dt.UTC)) - _time(run.at)).total_seconds()
-    return pace(*caps, elapsed_s=elapsed_s, minutes=run.minutes)
-
-
-def _time(text: str) -> dt.datetime:
-    found = dt.datetime.fromisoformat(text)
-    return found if found.tzinfo is not None else found.replace(tzinfo=dt.UTC)
+def pace_of(row: StudyRow, *, now: dt.datetime | None = None) -> Pace | None:
+    """How far a study is, as its run last told; None unless it runs."""
+    told = row.details.run
+    if row.status is not StudyStatus.RUNNING or told is None:
+        return None
+    then = Pace(share=told.share, remaining_s=told.remaining_s, most_s=told.most_s)
+    return then.after(((now or dt.datetime.now(dt.UTC)) - dt.datetime.fromisoformat(told.at)).total_seconds())
 
 
 def sparkline(qualities: Sequence[float]) -> str:

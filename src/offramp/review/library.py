@@ -58,8 +58,7 @@ class Library:
 
     def pace(self, study: str) -> Pace | None:
         """How far a study is; None unless it runs."""
-        row = self.row(study)
-        return pace_of(self.store, row, self.tried(study)) if row.status is StudyStatus.RUNNING else None
+        return pace_of(self.row(study))
 
     def stamp(self, study: str) -> str:
         """What changes when the study does. Raises StorageError where there is none."""

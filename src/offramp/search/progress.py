@@ -7,14 +7,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from offramp.calls.attempts import CallStats
+from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
 from offramp.records import Candidate, Result, Scalar
 from offramp.search.outcome import Options
 from offramp.search.state import StudyState
 from offramp.space.check import MOST_TRIALS
-from offramp.store.studies import RunBegun
+from offramp.store.studies import RunUnderWay
 from offramp.study.domain.members import Member
 from offramp.study.domain.pace import Pace, Used, pace
+from offramp.study.study_report import StudyReport
+
+AFTER = ("holdout", "probe")
+"""Phases after the search."""
+FEWEST = 5
+"""Runs of a candidate that say what one takes."""
+TOLD_EVERY_S = 5.0
+"""How often the study's record is told how far the run is, for those who watch it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +42,9 @@ class Progress:
         usd, calls: caps of the whole study, None for none. study_calls: of all its runs.
         trials_before, calls_before, usd_before: what the study had used when this run began.
         elapsed_s: of this run; minutes: its cap, None for none.
+        search_left: runs that the search still makes at most; None where more candidates may join. holdout_left: those
+            of the holdout evaluation that are to come, by the front as it is now.
+        begun_s: when the candidate that is running was begun, in seconds of this run.
     """
 
     study: str
@@ -54,6 +66,9 @@ class Progress:
     usd_before: float = 0.0
     stats: CallStats | None = None
     elapsed_s: float = 0.0
+    search_left: int | None = None
+    holdout_left: int = 0
+    begun_s: float = 0.0
 
     @property
     def spent_usd(self) -> float:
@@ -63,12 +78,23 @@ class Progress:
     @property
     def pace(self) -> Pace:
         """How much of the job is done, and how long the rest takes."""
+        work = None if self.search_left is None else self.runs + self.search_left
+        search = (
+            Used(now=self.trials, cap=self.trials_wanted, before=self.trials_before), Used(now=self.runs, cap=work)
+        )  # fmt: skip
         return pace(
-            Used(now=self.trials, cap=self.trials_wanted, before=self.trials_before),
             Used(now=self.study_calls, cap=self.calls, before=self.calls_before),
             Used(now=self.spent_usd, cap=self.usd, before=self.usd_before),
-            elapsed_s=self.elapsed_s, minutes=self.minutes,
+            elapsed_s=self.elapsed_s, minutes=self.minutes, search=() if self.phase in AFTER else search,
+            then_s=self.holdout_left * self._run_s,
         )  # fmt: skip
+
+    @property
+    def _run_s(self) -> float:
+        """Seconds from one run to the next: of the candidate on the holdout, once it says, else of all."""
+        if self.phase in AFTER and self.done >= FEWEST:
+            return (self.elapsed_s - self.begun_s) / self.done
+        return self.elapsed_s / self.runs if self.runs else 0.0
 
 
 class Reporter:
@@ -83,27 +109,25 @@ class Reporter:
             study=state.name, trials_wanted=options.trials if capped else None, minutes=options.minutes,
             usd=options.usd, calls=options.calls,
         )  # fmt: skip
+        self._total: int | None = None
+        self._told_s = 0.0
         now = self._now(begun)
         self._progress = replace(
             begun, trials_before=now.trials, calls_before=now.study_calls, usd_before=now.spent_usd
         )  # fmt: skip
 
-    @property
-    def run(self) -> RunBegun:
-        """What whoever watches the run has to know of it."""
-        at, begun = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._session.clock.elapsed_s), self._progress
-        return RunBegun(
-            at=at.isoformat(), trials=begun.trials_wanted, minutes=begun.minutes, trials_before=begun.trials_before,
-            calls_before=begun.calls_before, usd_before=begun.usd_before,
-        )  # fmt: skip
-
     def begin(self, candidate: Candidate, of: int, *, phase: str = "search") -> None:
         """A candidate is run on so many examples from here on."""
-        self._progress = replace(self._progress, phase=phase, candidate=candidate.params, done=0, of=of)
+        now_s = self._session.clock.elapsed_s
+        self._progress = replace(
+            self._progress, phase=phase, candidate=candidate.params, done=0, of=of, begun_s=now_s
+        )  # fmt: skip
 
-    def racing(self, begun: int, cells: int) -> None:
-        """So many candidates were begun, with so many runs in all that were decided on."""
+    def racing(self, begun: int, cells: int, left: int | None) -> None:
+        """So many candidates were begun, with so many runs in all that were decided on, and so many left at most."""
         self._progress = replace(self._progress, phase="search", candidate=None, begun=begun, of=cells)
+        total = None if left is None else self._progress.runs + left  # too many: some of them have run by now
+        self._total = total if total is None or self._total is None else min(total, self._total)
 
     def begin_proposals(self) -> None:
         """Instructions are being written."""
@@ -116,12 +140,40 @@ class Reporter:
         self.publish()
 
     def publish(self) -> None:
-        """Tells the observer how things stand."""
+        """Tells the observer, and from time to time the study's record, how things stand."""
+        due = self._session.clock.elapsed_s >= self._told_s + TOLD_EVERY_S
+        if self._observer is None and not due:
+            return
+        progress = self._now(self._progress)
+        if due:
+            self._tell(progress)
         if self._observer is not None:
-            self._observer(replace(self._now(self._progress), front=self._state.report().front))
+            self._observer(progress)
+
+    def tell(self) -> None:
+        """Tells the study's record how things stand."""
+        self._tell(self._now(self._progress))
+
+    def _tell(self, progress: Progress) -> None:
+        at, found = dt.datetime.now(dt.UTC).isoformat(), progress.pace
+        self._told_s = progress.elapsed_s
+        self._state.tell(RunUnderWay(at=at, share=found.share, remaining_s=found.remaining_s, most_s=found.most_s))
 
     def _now(self, progress: Progress) -> Progress:
+        report = self._state.report()
+        done = progress.done if progress.phase == "holdout" else 0
+        left = None if self._total is None else max(0, self._total - progress.runs)
         return replace(
-            progress, trials=len(self._state.tried), stats=self._session.stats(),
-            study_calls=self._session.budget.seen.calls, elapsed_s=self._session.clock.elapsed_s,
+            progress, trials=len(self._state.tried), stats=self._session.stats(), front=report.front,
+            study_calls=self._session.budget.seen.calls, elapsed_s=self._session.clock.elapsed_s, search_left=left,
+            holdout_left=max(0, runs_to_come(report, self._state.job) - done),
         )  # fmt: skip
+
+
+def runs_to_come(report: StudyReport, job: ResolvedJob) -> int:
+    """Examples of the holdout evaluation to come: of the two that a decision is about, at least, and the rest."""
+    examples, both = len(job.task.splits.holdout), report.decisive
+    those = report.standing if job.space.verify.front else both
+    lacking = sum(examples - (member.holdout.n if member.holdout is not None else 0) for member in those)
+    unknown = max(0, 2 - len(both)) if not report.members or len(report.members) > 1 else 0
+    return lacking + unknown * examples

@@ -26,7 +26,7 @@ from offramp.store.aggregates import AggregateStore, aggregate_of, group_of, pri
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore, Variant, VariantStore
 from offramp.store.engine import Store
 from offramp.store.results import PairedCounts, ProbeRun, ProbeRuns, ProbeStore
-from offramp.store.studies import StudyRow, StudyStore
+from offramp.store.studies import RunUnderWay, StudyRow, StudyStore
 from offramp.store.waves import WaveRow, WaveStore
 from offramp.study.domain.members import front_of
 from offramp.study.domain.objectives import (
@@ -128,8 +128,15 @@ class StudyState:
 
     def update(self, **changes: Any) -> None:
         """Changes the study's record."""
-        self.study = self._studies.update(self.name, **changes)
+        self._studies.update(self.name, **changes)
+        self.study = replace(self.study, **changes)
         self._report = None
+
+    def tell(self, run: RunUnderWay) -> None:
+        """Keeps how far the run is, for those who watch the study."""
+        details = replace(self.study.details, run=run)
+        self._studies.update(self.name, details=details)
+        self.study = replace(self.study, details=details)
 
     # ------------------------------------------------------------------------------------------ what is known
 

@@ -145,21 +145,18 @@ class ParkedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunBegun:
-    """The run that is under way, as whoever watches it has to know it.
+class RunUnderWay:
+    """How far the run that is under way was, when it last told.
 
     Attributes:
-        at: when it began; UTC, ISO 8601.
-        trials: cap of the study; minutes: cap of this run; None for none. Caps of calls and money are the budget's.
-        trials_before, calls_before, usd_before: what the study had used when it began.
+        at: when; UTC, ISO 8601.
+        share, remaining_s, most_s: as of `study.domain.pace.Pace`.
     """
 
     at: str
-    trials: int | None
-    minutes: float | None
-    trials_before: int = 0
-    calls_before: int = 0
-    usd_before: float = 0.0
+    share: float | None
+    remaining_s: float | None
+    most_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +195,7 @@ class StudyDetails:
     incumbent: str | None = None
     warm: WarmStart | None = None
     parked: tuple[ParkedModel, ...] = ()
-    run: RunBegun | None = None
+    run: RunUnderWay | None = None
 
     def with_parked(self, parked: ParkedModel) -> StudyDetails:
         """The same with one more model that no longer answered."""
@@ -250,7 +247,7 @@ class StudyDetails:
             incumbent=stored.get("incumbent"),
             warm=None if warm is None else WarmStart.from_json(warm),
             parked=tuple(ParkedModel.from_json(one) for one in stored.get("parked", ())),
-            run=RunBegun(**stored["run"]) if "run" in stored else None,
+            run=RunUnderWay(**stored["run"]) if "share" in stored.get("run", {}) else None,
         )
 
 
@@ -311,7 +308,7 @@ class StudyStore:
             conn.execute(self._store.insert_if_absent(studies), values)
             return _study(conn.execute(sa.select(studies).where(studies.c.name == row.name)).one())
 
-    def update(self, name: str, **changes: Any) -> StudyRow:
+    def update(self, name: str, **changes: Any) -> None:
         """Change fields of a study; `updated_at` follows.
 
         Raises:
@@ -323,10 +320,10 @@ class StudyStore:
         if "details" in changes:
             changes["extra"] = changes.pop("details").to_json()
         with self._store.transaction() as conn:
-            where = studies.c.name == name
-            done = conn.execute(studies.update().where(where).values(**changes, updated_at=self._now()))
-            row = conn.execute(sa.select(studies).where(where)).one() if done.rowcount else None
-        return _study(row) if row is not None else self.get(name)
+            change = studies.update().where(studies.c.name == name).values(**changes, updated_at=self._now())
+            done = conn.execute(change).rowcount
+        if not done:
+            self.get(name)  # it is not there
 
     def get(self, name: str) -> StudyRow:
         """The study of this name.

@@ -149,6 +149,23 @@ class StudyReport(ShownStudy):
         """Whether a model that it uses no longer answers."""
         return any(one.is_used(member.params) for one in self.parked_models)
 
+    @property
+    def decisive(self) -> tuple[Member, ...]:
+        """The incumbent and the recommended member; one whose model no longer answers is left out.
+
+        A study of one candidate is about that one, whether it is good enough to be recommended or not.
+        """
+        only = self.members[0] if len(self.members) == 1 else None
+        both = (self.incumbent, self.recommended or only)
+        chosen = [member for member in both if member is not None and not self.is_parked(member)]
+        return tuple({member.candidate: member for member in chosen}.values())
+
+    @property
+    def standing(self) -> tuple[Member, ...]:
+        """Who a decision is about: the incumbent, the recommended member, and the rest of the front by utility."""
+        rest = sorted(self.front, key=lambda m: (-(m.utility or 0.0), m.candidate))
+        return tuple({member.candidate: member for member in (*self.decisive, *rest)}.values())
+
     def ahead_on_holdout(self, member: Member) -> tuple[Member, ...]:
         """Who dominates a member on the holdout, highest utility first; empty where nobody does."""
         return ahead_on_holdout(member, self.members, self.objectives) if member.on_holdout_front is False else ()

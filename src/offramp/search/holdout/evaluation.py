@@ -22,7 +22,6 @@ from offramp.search.progress import Reporter
 from offramp.search.state import StudyState
 from offramp.store.budget import BudgetExceeded
 from offramp.study.domain.members import Member
-from offramp.study.study_report import StudyReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +40,7 @@ class HoldoutEvaluation:
             BudgetExceeded, TimeIsUp: they did not even allow for the incumbent and the recommended candidate.
         """
         done: set[str] = set()
-        while left := [member for member in decisive(self.state.report()) if member.candidate not in done]:
+        while left := [member for member in self.state.report().decisive if member.candidate not in done]:
             member = left[0]
             done.add(member.candidate)
             try:
@@ -53,8 +52,8 @@ class HoldoutEvaluation:
 
     async def _evaluate_rest(self) -> None:
         report, examples = self.state.report(), self.state.job.task.splits.holdout
-        first = decisive(report)
-        rest = standing(report)[len(first) :] if self.state.job.space.verify.front else ()
+        first = report.decisive
+        rest = report.standing[len(first) :] if self.state.job.space.verify.front else ()
         for member in rest:
             known = self.state.results.of(Split.HOLDOUT, member.candidate)
             if self.state.report().is_parked(member):
@@ -100,20 +99,3 @@ class HoldoutEvaluation:
                 concurrency=part.concurrency, check=self.session.clock.check,
             )  # fmt: skip
             state.keep_probe(timed, concurrency=part.concurrency)
-
-
-def decisive(report: StudyReport) -> tuple[Member, ...]:
-    """The incumbent and the recommended member; one whose model no longer answers is left out.
-
-    A study of one candidate is about that one, whether it is good enough to be recommended or not.
-    """
-    only = report.members[0] if len(report.members) == 1 else None
-    both = (report.incumbent, report.recommended or only)
-    chosen = [member for member in both if member is not None and not report.is_parked(member)]
-    return tuple({member.candidate: member for member in chosen}.values())
-
-
-def standing(report: StudyReport) -> tuple[Member, ...]:
-    """Who a decision is about: the incumbent, the recommended member, and the rest of the front by utility."""
-    rest = sorted(report.front, key=lambda m: (-(m.utility or 0.0), m.candidate))
-    return tuple({member.candidate: member for member in (*decisive(report), *rest)}.values())

@@ -23,7 +23,6 @@ from offramp.job.clock import Clock, TimeIsUp, Timing
 from offramp.job.loaded import LoadedStudy
 from offramp.job.session import Caps, Session, open_session
 from offramp.records import Candidate, Purpose, Split
-from offramp.search.holdout.evaluation import standing
 from offramp.search.holdout.probe import WARM_UP, probe
 from offramp.search.holdout.reserve import need_of, runs_lacking, runs_of
 from offramp.search.judging import Judges, Judging
@@ -211,7 +210,7 @@ class Verification:
 
     def _planned(self) -> Plan:
         report = read_report(self._store, self._row.name)
-        members = standing(report)
+        members = report.standing
         front = {member.candidate for member in members}
         members += tuple(m for m in report.members if m.candidate in self._options.also and m.candidate not in front)
         if not members:

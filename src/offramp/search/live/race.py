@@ -325,7 +325,16 @@ class LiveRace:
             self._cells_again += wave.size
             for block in wave.blocks:
                 self._cells.again.begin(block.index)
-        self.reporter.racing(len(self.state.begun), int(self.race.cells.count.sum()) + self._cells_again)
+        cells = int(self.race.cells.count.sum()) + self._cells_again
+        self.reporter.racing(len(self.state.begun), cells, self._runs_left())
+
+    def _runs_left(self) -> int | None:
+        """Runs that the search makes at most from here on; None where more candidates may join."""
+        if self.pool.room > 0 and not self.pool.exhausted:
+            return None
+        lacking = len(self.race.order) - self.race.cells.count[self.race.open]
+        seen = sum(int(observed.sum()) for observed in self._cells.observed.values())
+        return int(lacking.sum() + self.race.cells.count.sum()) - seen
 
     def _observe(self, index: int, ids: Sequence[str]) -> None:
         """Results that were there before the candidate joined."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 SOON_S = 10.0
@@ -28,8 +29,8 @@ class Pace:
     """How far a run is.
 
     Attributes:
-        share: 0..1, by the cap that is nearest; None where there is none.
-        remaining_s: seconds until the first of the caps at the pace of this run; None while too little is done to say.
+        share: 0..1, by whichever end is nearest; None where none is known.
+        remaining_s: seconds until then at the pace of this run; None while too little is done to say.
         most_s: seconds until the run's time ends; None without a cap in minutes.
     """
 
@@ -46,30 +47,53 @@ class Pace:
 
     @property
     def words(self) -> str:
-        """Share and rest in words; empty where no cap is known."""
-        parts = [] if self.share is None else [f"{self.share:.0%} of the nearest cap"]
+        """Share and rest in words; empty where no end is known."""
+        parts = [] if self.share is None else [f"{self.share:.0%} done"]
         return ", ".join([*parts, *([self.remaining] if self.remaining else [])])
 
+    def after(self, seconds: float) -> Pace:
+        """The same so many seconds later, as far as it is known by then."""
+        left = (None if one is None else max(0.0, one - seconds) for one in (self.remaining_s, self.most_s))
+        return Pace(share=self.share, remaining_s=next(left), most_s=next(left))
 
-def pace(*caps: Used, elapsed_s: float, minutes: float | None) -> Pace:
+
+def pace(
+    *caps: Used, elapsed_s: float, minutes: float | None, search: Sequence[Used] = (), then_s: float = 0.0
+) -> Pace:
     """How far a run is.
 
     Args:
-        caps: of trials, calls and money.
+        caps: of calls and money, which end the whole job.
         elapsed_s: seconds since this run began.
         minutes: cap of this run's time; None for none.
+        search: what ends the search alone, such as its trials; none once it has ended.
+        then_s: what follows the search takes.
     """
-    limits = [(used, used.cap) for used in caps if used.cap]
-    shares = [used.now / cap for used, cap in limits] + ([elapsed_s / 60 / minutes] if minutes else [])
-    rests = [
-        elapsed_s * max(0.0, cap - used.now) / (used.now - used.before) for used, cap in limits
-        if elapsed_s >= SOON_S and (used.now - used.before) / cap >= LEAST_SHARE
-    ]  # fmt: skip
+    known = [(used, used.cap) for used in (*caps, *search) if used.cap]
+    shares = {used: min(1.0, used.now / cap) for used, cap in known}
+    rests = {used: rest for used, cap in known if (rest := _rest_s(used, cap, elapsed_s)) is not None}
+    searching, whole = [used for used in search if used.cap], [used for used in caps if used.cap]
+    search_s = 0.0 if not search else min((rests[used] for used in searching if used in rests), default=None)
+    done = [shares[used] for used in whole] + ([elapsed_s / 60 / minutes] if minutes else [])
+    ends = [rests[used] for used in whole if used in rests]
+    if search_s is not None and (search or then_s) and elapsed_s >= SOON_S:
+        ends.append(search_s + then_s)
+        then_share = then_s / (elapsed_s + search_s + then_s)
+        done.append((1.0 - then_share) * max((shares[used] for used in searching), default=1.0))
+    else:
+        done += [shares[used] for used in searching]
     return Pace(
-        share=min(1.0, max(shares)) if shares else None,
-        remaining_s=min(rests, default=None),
+        share=min(1.0, max(done)) if done else None,
+        remaining_s=min(ends, default=None),
         most_s=max(0.0, minutes * 60 - elapsed_s) if minutes else None,
     )
+
+
+def _rest_s(used: Used, cap: float, elapsed_s: float) -> float | None:
+    """Seconds until a cap at the pace of this run; None while too little is used to say."""
+    if elapsed_s < SOON_S or (used.now - used.before) / cap < LEAST_SHARE:
+        return None
+    return elapsed_s * max(0.0, cap - used.now) / (used.now - used.before)
 
 
 def clock_time(seconds: float) -> str:
