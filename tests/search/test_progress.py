@@ -104,7 +104,7 @@ def test_the_pages_say_what_the_terminal_says_whatever_stated_the_cap(
 ) -> None:
     """The pages knew the caps of the space file alone, and counted a continued study from its first run on."""
     answered_by(monkeypatch, FunctionTransport(reply_to))
-    monkeypatch.setattr("offramp.search.progress.TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr("offramp.search.progress.RECORDED_EVERY_S", 0.0)
     space = write_space(tmp_path, search={"sampler": "random", "trials": 30})
     run_job(space, tmp_path, calls=30)  # a first run, which the next one continues
     told: list[tuple[Progress, StudyRow]] = []

@@ -22,8 +22,8 @@ AFTER = ("holdout", "probe")
 """Phases after the search."""
 FEWEST = 5
 """Runs of a candidate that say what one takes."""
-TOLD_EVERY_S = 5.0
-"""How often the study's record is told how far the run is, for those who watch it."""
+RECORDED_EVERY_S = 5.0
+"""How often a study keeps how far its run is, for those who watch it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ class Reporter:
 
     def publish(self) -> None:
         """Tells the observer, and from time to time the study's record, how things stand."""
-        due = self._session.clock.elapsed_s >= self._told_s + TOLD_EVERY_S
+        due = self._session.clock.elapsed_s >= self._told_s + RECORDED_EVERY_S
         if self._observer is None and not due:
             return
         progress = self._now(self._progress)
