@@ -6,6 +6,7 @@ import csv
 import datetime
 import importlib.util
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def test_rows_that_need_a_look_are_warnings_with_file_and_line(
 
 @pytest.mark.parametrize(
     ("model", "says"),
-    [(MODEL, "small: its key is missing: environment variable OPENAI_API_KEY is not set. Set it before the job"),
+    [(MODEL, "small: its key is missing: environment variable OPENAI_API_KEY is not set. Set it: export"),
      ({**MODEL, "api_key_env": "HOUSE"}, "environment variable HOUSE is not set"),
      ("local/gemma-3-270m", "its file is not on this machine. Run `offramp models pull local/gemma-3-270m`")],
 )  # fmt: skip
@@ -124,6 +125,21 @@ def test_what_this_machine_lacks_is_a_warning(
     name = model if isinstance(model, str) else model["name"]
     write(rows(), models=[model], incumbent={"model": name})
     assert any(says in text for text in warnings(capsys))
+
+
+def test_embedded_models_without_llama_cpp_are_a_warning_before_the_job_and_a_refusal_by_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    """`offramp init --example` and `space check` were silent, and the job ended at its first call."""
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    name = "local/gemma-3-270m"
+    write(rows(), models=[name], incumbent={"model": name})
+    says = f"{name}: llama.cpp (xllamacpp) is not installed. Run `pip install 'offramp[local]'`."
+    assert any(says in text for text in warnings(capsys))
+    assert main(["optimize", "job.yaml", "--results", str(tmp_path / "none")]) != 0
+    assert says in capsys.readouterr().err
+    assert main(["init", "--example", "support-triage"]) == 0
+    assert "  pip install 'offramp[local]'\n" in capsys.readouterr().out
 
 
 METRIC = "def score(example, pred):\n    {body}\n"

@@ -129,7 +129,7 @@ def _likely_columns(first: str, cells: Sequence[str]) -> str:
 def print_report(report: StudyReport, *, everything: bool = False, console: PlainConsole | None = None) -> None:
     """Front, incumbent, recommendation and plot."""
     console = console or PlainConsole()
-    raced = f" ({report.stopped} stopped early)" if report.stopped else ""
+    raced = f" ({report.stopped} not run in full)" if report.stopped else ""
     broken = sum(not member.feasible for member in report.members)
     limits = f", {broken} break{'s' if broken == 1 else ''} a limit" if broken else ""
     state = f": {report.status}, {counted(report.trials, 'candidate')}{raced}, {len(report.front)} on the front{limits}"

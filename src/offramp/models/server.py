@@ -37,6 +37,7 @@ from offramp.models import embedded
 from offramp.records import Model
 
 STOP_TIMEOUT_S = 5.0
+NOT_SERVED, INSTALL_LOCAL = "llama.cpp (xllamacpp) is not installed", "Run `pip install 'offramp[local]'`."
 
 _PASSED_ON = re.compile(
     r"PATH$|HOME$|USER$|LANG|LC_|TZ$|TMP|TEMP|LD_|DYLD_|PYTHON|VIRTUAL_ENV$|CONDA|CUDA|NVIDIA|HIP|ROC|HSA_|VK_|GGML|"
@@ -241,11 +242,15 @@ class Child:
         self._log.close()
 
 
+def served_here() -> bool:
+    """Whether embedded models can be run on this machine."""
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
 def start_child(name: str, path: Path, options: ServeOptions, key: str, timeout_s: float) -> Child:
     """Starts a server and waits until it answers. Raises ModelError with the last lines of its log if it does not."""
-    if importlib.util.find_spec("xllamacpp") is None:
-        do = "Run `pip install 'offramp[local]'`."
-        raise ModelError(problem(name, "llama.cpp (xllamacpp) is not installed", do=do))
+    if not served_here():
+        raise ModelError(problem(name, NOT_SERVED, do=INSTALL_LOCAL))
     log = tempfile.TemporaryFile(prefix="offramp-serve-")  # noqa: SIM115 - open as long as the child runs
     command = [sys.executable, "-P", "-m", "offramp.models.serve", str(path), f"--name={name}", *options.arguments()]
     process = subprocess.Popen(

@@ -20,6 +20,7 @@ from offramp.job.resolve import resolve_job
 from offramp.models import embedded
 from offramp.models.acceptance import rejection
 from offramp.models.catalogue import resolve
+from offramp.models.server import served_here
 from offramp.models.table import load_table
 from offramp.space.load import as_loaded
 from offramp.space.model import DatasetPart
@@ -40,6 +41,7 @@ class Started:
         space: the space file. files: all that was written, it included.
         guess: what was read out of the data; None for an example.
         pull: embedded models whose files are not on this machine yet.
+        install: what has to be installed for the models of the job.
     """
 
     space: Path
@@ -47,6 +49,7 @@ class Started:
     data: Path
     guess: Guess | None
     pull: tuple[str, ...]
+    install: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -54,7 +57,8 @@ class Started:
         """The commands to run now, in order."""
         file = _quoted(os.path.relpath(self.space))
         pull = [f"offramp models pull {' '.join(self.pull)}"] if self.pull else []
-        return (*pull, f"offramp space check {file}", f"offramp optimize {file}")
+        install = [f"pip install {' '.join(self.install)}"] if self.install else []
+        return (*install, *pull, f"offramp space check {file}", f"offramp optimize {file}")
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -102,7 +106,7 @@ def copy_example(name: str, folder: str | Path = ".") -> Started:
     text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("# yaml-language-server"))
     space, kept = folder / source.name, folder / data.name
     written = _write({space: text, kept: data.read_text(encoding="utf-8")})
-    return Started(space=space, files=written, data=kept, guess=None, pull=_to_pull(space))
+    return Started(space=space, files=written, data=kept, guess=None, **_needs(space))
 
 
 def init(
@@ -154,7 +158,7 @@ def init(
         for file in written:
             file.unlink(missing_ok=True)
         raise
-    return Started(space=space, files=written, data=path, guess=guess, pull=_to_pull(space), notes=tuple(notes))
+    return Started(space=space, files=written, data=path, guess=guess, notes=tuple(notes), **_needs(space))
 
 
 def _takes_temperature(name: str) -> bool:
@@ -222,10 +226,11 @@ def _write(new: Mapping[Path, str], *, copies: Mapping[Path, Path] | None = None
     return tuple(written)
 
 
-def _to_pull(space: Path) -> tuple[str, ...]:
-    """Embedded models that the file names and this machine does not have."""
-    models = resolve_job(as_loaded(space, trust=True)).models.values()
-    return tuple(model.route for model in models if model.local and not embedded.is_pulled(model.route))
+def _needs(space: Path) -> dict[str, tuple[str, ...]]:
+    """What this machine lacks for the embedded models that the file names."""
+    models = [model for model in resolve_job(as_loaded(space, trust=True)).models.values() if model.local]
+    pull = tuple(model.route for model in models if not embedded.is_pulled(model.route))
+    return {"pull": pull, "install": ("'offramp[local]'",) if models and not served_here() else ()}
 
 
 def _quoted(path: str) -> str:

@@ -102,7 +102,7 @@ class StudyReport(ShownStudy):
     """A study, ready to be shown.
 
     Attributes:
-        trials: different candidates tried, the incumbent included; `stopped` of them were raced out.
+        trials: different candidates tried, the incumbent included; `stopped` of them were not run on all examples.
         members: those with a complete evaluation; and the recommended one, where it is expected to be ahead of them and
             the search ended before all its examples were run (`Member.estimate`).
         front: members that no other dominates (among the feasible, where any is).

@@ -31,7 +31,8 @@ def posterior(known: Evidence, point: np.ndarray) -> float:
     Args:
         point: logarithms of the variances and log odds of each r. About all of them there is a normal prior with a
             standard deviation of 2: r about 1/2, the variances about half of the values' variance beyond the noise,
-            or of what the noise may hide of 1.
+            or of what the noise may hide of 1. The root of each variance also has a gamma prior of shape 2, which keeps
+            it from 0.
     """
     variance, noise = float(np.var(known.values)), known.noise[0, 0]
     hidden = noise / (noise + 1.0)
@@ -41,7 +42,8 @@ def posterior(known: Evidence, point: np.ndarray) -> float:
     similarity = (product - np.prod(r)) / (1 - np.prod(r))
     covariance = shared * similarity + own * np.eye(len(known.values)) + known.noise + 25 * variance
     prior = ((point - np.array([np.log(middle)] * 2 + [0.0] * len(r))) / 2) ** 2
-    return float(multivariate_normal(cov=covariance).logpdf(known.values - known.values.mean()) - 0.5 * prior.sum())
+    likelihood = multivariate_normal(cov=covariance).logpdf(known.values - known.values.mean())
+    return float(likelihood - 0.5 * prior.sum() + 0.5 * point[:2].sum())
 
 
 @settings(max_examples=15)

@@ -237,6 +237,27 @@ def test_read_to_the_end_the_estimates_are_the_means() -> None:
     assert found.recommended in found.front
 
 
+def rivals(seed: int) -> np.ndarray:
+    """Two good candidates that are alike, and ten bad ones that are cheaper and faster."""
+    generator, many = np.random.default_rng(seed), (12, EXAMPLES)
+    score = (generator.random(many) < np.repeat([0.2, 0.6], [10, 2])[:, None]).astype(float)
+    cost = np.repeat([1.0, 2.0], [10, 2])[:, None] * generator.lognormal(0, 0.3, many)
+    seconds = np.repeat([0.5, 1.0], [10, 2])[:, None] * generator.lognormal(0, 0.4, many)
+    return np.stack([score, cost, seconds], axis=-1)
+
+
+@pytest.mark.parametrize("cells", [24, 48, 480])
+def test_whoever_is_expected_to_be_best_is_recommended_however_little_is_known(cells: int) -> None:
+    """Two rivals of which nobody knew yet which is better were both left out, and a third was recommended."""
+    for seed in range(12):
+        race = new_race(seed, first=2, block=1)
+        play(race, rivals(seed), cells, at_a_time=8)
+        found = race.declare(refit=False)
+        known, utility = race.cells.known, race._utility(race._posteriors(refit=False))
+        assert found.recommended is not None and utility[found.recommended] == utility[known].max()
+        assert found.recommended == found.front[0] and set(found.by_gain) == set(found.front)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_single_cell_of_a_single_candidate_is_a_front() -> None:
     race = new_race(size=1, first=1, block=1)

@@ -31,6 +31,8 @@ REACH = 0.4
 STEPS = 20
 WIDTH = 2.0
 """Of the priors, in logarithms of variances and log odds of r."""
+AVOID_ZERO = 0.5
+"""Weight of the logarithm of each variance in the penalised likelihood: a gamma prior of shape 2 on its root."""
 LITTLE = 0.05
 """Share of the values' variance that candidates are assumed to differ by at least, before any fit."""
 USUAL = 1.0
@@ -186,7 +188,12 @@ def fit(evidence: Evidence, mixed: float, start: Kernel | None) -> Kernel:
 def _loss(point: Floats, evidence: Evidence, mixed: float, middle: float, scale: float) -> tuple[float, Floats]:
     """Negative log posterior of (log shared, log own, log odds of each r), and its gradient.
 
-    The priors are weak: factors of seven about `middle` for the variances, and any r but the extremes.
+    The priors are weak: factors of seven about `middle` for the variances, and any r but the extremes. With few cells
+    the most likely variance is often 0, which no pool of prompts has; so a variance's share in the loss is that of
+    the prior which keeps its standard deviation from 0 and says little else.
+
+    Source: Chung, Rabe-Hesketh, Dorie, Gelman and Liu, "A nondegenerate penalized likelihood estimator for variance
+    parameters in multilevel models", Psychometrika 78(4), 2013.
     """
     m = len(evidence.values)
     shared, own = np.exp(point[:2])
@@ -210,7 +217,9 @@ def _loss(point: Floats, evidence: Evidence, mixed: float, middle: float, scale:
     for param, slope in enumerate(slopes):
         gradient[2 + param] = -0.5 * (outer * slope).sum() * irrelevance[param] * (1.0 - irrelevance[param])
     off = (point - np.concatenate([[np.log(middle)] * 2, np.zeros(len(point) - 2)])) / WIDTH
-    return float(loss + float(0.5 * (off**2).sum())), gradient + off / WIDTH
+    gradient[:2] -= AVOID_ZERO
+    penalty = 0.5 * (off**2).sum() - AVOID_ZERO * point[:2].sum()
+    return float(loss + float(penalty)), gradient + off / WIDTH
 
 
 def _between(evidence: Evidence) -> float:

@@ -224,9 +224,13 @@ class Race:
                 draws, known, trust, precision=self.settings.precision, least_gain=self.settings.least_gain,
                 grid_points=self.settings.grid_points,
             )  # fmt: skip
-        ordered = sorted(front.tolist(), key=lambda i: (-utility[i], i))
+        members = front.tolist()
+        best = min(np.flatnonzero(known).tolist(), key=lambda i: (-utility[i], i not in members, i))
+        if best not in members:  # precise or not, it is what anyone would take
+            members.append(best)
+        ordered = sorted(members, key=lambda i: (-utility[i], i))
         return DeclaredFront(
-            front=tuple(ordered), recommended=ordered[0], by_gain=tuple(front.tolist()), estimates=estimates,
+            front=tuple(ordered), recommended=best, by_gain=tuple(members), estimates=estimates,
             trust={i: float(trust[i]) for i in ordered}, promising=self._promising(known, draws),
         )  # fmt: skip
 
