@@ -1,14 +1,14 @@
 """offramp next to DSPy's own optimizers, MIPROv2 and GEPA, on real models, at about equal calls.
 
     python benchmarks/optimizers.py [--seeds 3] [--calls 700] [--model local/qwen2.5-coder-0.5b]
-                                    [--space search_spaces/support_triage.yaml]
+                                    [--space search_spaces/support_triage.yaml] [--replies FILE]
 
 All start from the incumbent's instruction on the given model, with the same adapter and constrained answers at
 temperature 0, and see the same train split, search split and metric. MIPROv2 gets as many trials on the whole search
 split as the calls allow after its demos and proposals; GEPA gets them as its budget of metric calls. Both have the same
 model write their proposals, since no larger one is embedded. offramp runs twice: with this model alone, and with every
 model of the space, both times with the space's own instructions and demos. A call is a request that was not made before
-in the same run; answers are remembered between runs.
+in the same run, without those on the holdout; answers are remembered between runs, in a file with `--replies`.
 
 Prints one line of JSON per seed: calls, and quality on the holdout, which none of them saw; at the end the medians.
 `start` is the incumbent's instruction on the given model, without any optimization. Needs the embedded models (`make
@@ -32,7 +32,7 @@ from typing import Any
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
-from remembering import Remembering
+from remembering import Remembering, Replies
 
 from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
@@ -181,16 +181,17 @@ def by_offramp(
     budget = space.space.budget.model_copy(update={"minutes": None})
     kept = [entry for entry in space.space.models if not models or entry in models]
     changed = space.space.model_copy(update={"verify": verify, "budget": budget, "models": kept})
-    transport = Remembering(replies)
+    transport, held = Remembering(replies), 2 * len(resolve_job(space).task.splits.holdout)
     with tempfile.TemporaryDirectory() as folder:
         result = api.optimize(
-            replace(space, space=changed), results=folder, seed=seed, calls=calls, transport=transport
+            replace(space, space=changed), results=folder, seed=seed, calls=calls + held, transport=transport
         )
     if result.report.stop_reason == "interrupted":  # the job has ended cleanly; so does this script
         raise KeyboardInterrupt
     chosen = result.report.recommended
     assert chosen is not None and chosen.holdout is not None
-    return {"calls": result.calls, "holdout": round(chosen.holdout.quality or 0.0, 4)}
+    held = sum(member.holdout.n for member in result.report.members if member.holdout is not None)
+    return {"calls": result.calls - held, "holdout": round(chosen.holdout.quality or 0.0, 4)}
 
 
 def main() -> None:
@@ -200,10 +201,11 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=700)
     parser.add_argument("--model", default="local/qwen2.5-coder-0.5b")
     parser.add_argument("--space", default="search_spaces/support_triage.yaml")
+    parser.add_argument("--replies")
     given = parser.parse_args()
     for noisy in ("dspy", "gepa", "optuna"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    space, replies, rows = load_space(Path(given.space)), {}, []
+    space, replies, rows = load_space(Path(given.space)), Replies(given.replies), []
     for seed in range(given.seeds):
         row = {}
         for way in (start, mipro, gepa):

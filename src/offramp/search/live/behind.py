@@ -21,7 +21,6 @@ Source: Cochran, "Sampling Techniques", 3rd ed., 1977, chapter 7 (regression est
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -29,6 +28,7 @@ import numpy as np
 
 from offramp.ids import derived_seed
 from offramp.records import Candidate, Evaluation, Example, Objective, Result
+from offramp.search.live.cells import group_of, shared_order
 from offramp.search.racing import COST, LATENCY, QUALITY, RaceObjective
 from offramp.space.model import RacePart
 from offramp.stats.pareto import Bools, Floats
@@ -61,12 +61,9 @@ class LiveRacing:
 
     def __init__(self, part: RacePart, examples: Sequence[Example], seed: int) -> None:
         self._part, self._examples, self._seed = part, tuple(examples), seed
-        self._order = list(self._examples)
-        random.Random(derived_seed(seed, "race")).shuffle(self._order)
-        where: dict[object, int] = {}
-        group = {e.id: where.setdefault(e.id if e.group is None else ("", e.group), len(where)) for e in self._order}
-        self._order.sort(key=lambda example: group[example.id])  # stable: as it was where there are no groups
-        self._starts = np.unique([group[example.id] for example in self._order], return_index=True)[1]
+        self._order = [self._examples[position] for position in shared_order(examples, seed)]
+        groups = [group_of(example) for example in self._order]
+        self._starts = [i for i, group in enumerate(groups) if not i or group != groups[i - 1]]
         self._place = {example.id: i for i, example in enumerate(self._order)}
 
     def blocks(self) -> Iterator[tuple[Example, ...]]:

@@ -116,11 +116,11 @@ def shared_order(examples: Sequence[Example], seed: int) -> list[int]:
     random.Random(derived_seed(seed, "race")).shuffle(order)
     where: dict[object, int] = {}
     for position in order:
-        where.setdefault(_group(examples[position]), len(where))
-    return sorted(order, key=lambda position: where[_group(examples[position])])
+        where.setdefault(group_of(examples[position]), len(where))
+    return sorted(order, key=lambda position: where[group_of(examples[position])])
 
 
-def _group(example: Example) -> object:
+def group_of(example: Example) -> object:
     """What examples that belong together have in common."""
     return example.id if example.group is None else ("", example.group)
 
