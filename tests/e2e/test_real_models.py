@@ -143,7 +143,7 @@ def smaller(name: str, folder: Path, **splits: Any) -> Path:
     ("name", "splits"),
     [
         ("snips_intents", {"train": 35, "search": 14, "holdout": 14}),
-        ("facility_support", {"train": 6, "search": 6, "holdout": 4}),
+        ("facility_support", {"train": 6, "search": 4, "holdout": 3}),
     ],
 )
 def test_real_data_that_nobody_here_wrote(tmp_path: Path, name: str, splits: dict[str, int]) -> None:

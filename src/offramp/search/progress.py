@@ -116,6 +116,11 @@ class Reporter:
             begun, trials_before=now.trials, calls_before=now.study_calls, usd_before=now.spent_usd
         )  # fmt: skip
 
+    @property
+    def runs(self) -> int:
+        """Examples run by this run of the job so far."""
+        return self._progress.runs
+
     def begin(self, candidate: Candidate, of: int, *, phase: str = "search") -> None:
         """A candidate is run on so many examples from here on."""
         now_s = self._session.clock.elapsed_s

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, median
 
 from offramp.calls.estimate import worst_usd
 from offramp.evaluate.replicates import lacking
@@ -45,7 +46,7 @@ class Runs:
     sampled: bool = False
     usd: float = 0.0
     answers: int = 0
-    latency_s: float = 0.0
+    latencies_s: list[float] = field(default_factory=list)
     prompt_tokens: int = 0
 
     def add(self, result: Result) -> None:
@@ -57,7 +58,7 @@ class Runs:
             self.n += 1
             self.usd += run.cost_usd or 0.0
             self.answers += run.calls + run.cached_calls
-            self.latency_s += run.latency_s or 0.0
+            self.latencies_s.append(run.latency_s or 0.0)
             self.prompt_tokens = max(self.prompt_tokens, run.usage.prompt_tokens)
 
 
@@ -279,11 +280,19 @@ class HoldoutReserve:
         return 0.0 if member is None else self._run_s(self._runs[member.candidate])
 
     def _run_s(self, runs: Runs) -> float:
-        """Wall clock: its own runs at the job's concurrency, or what attempts took with all waiting, if more."""
-        local = self._p.models[runs.candidate.model].local  # the embedded models work one request at a time
-        own_s = runs.latency_s / max(1, runs.n) / (1 if local else self._o.concurrency)
-        attempts = self._calls_per_run(need_of(self._p, runs), self._measured.judging)
-        return max(own_s, attempts * self._pace.attempt_s)
+        """Wall clock: its own runs at the job's concurrency, or what attempts took with all waiting, if more.
+
+        Embedded models run one request at a time; on the holdout each prompt but the first is in the cache, as in the
+        usual run of a block.
+        """
+        own, judging = runs.latencies_s or [0.0], self._measured.judging
+        if self._p.models[runs.candidate.model].local:
+            own_s = median(own)
+            if not judging.judges:
+                return own_s
+        else:
+            own_s = fmean(own) / self._o.concurrency
+        return max(own_s, self._calls_per_run(need_of(self._p, runs), judging) * self._pace.attempt_s)
 
 
 def runs_of(candidate: Candidate, results: Iterable[Result]) -> Runs:

@@ -52,6 +52,7 @@ class SearchAllowance:
         candidates: by index in the race.
         again: runs that a candidate takes at most beyond its cells, before it is complete.
         again_pending: runs on their way of cells that were run before.
+        runs: that this run of the job has made so far, the incumbent's included.
     """
 
     options: Options
@@ -63,6 +64,7 @@ class SearchAllowance:
     candidates: Sequence[Candidate]
     again: Callable[[int], int]
     again_pending: int = 0
+    runs: int = 0
     _judges: Judges = field(init=False)
     _all: _Sums = field(init=False, default_factory=_Sums)
     _by_candidate: dict[str, _Sums] = field(init=False, default_factory=dict)
@@ -70,11 +72,9 @@ class SearchAllowance:
     _calls: float = field(init=False, default=0.0)
     _usd: float = field(init=False, default=0.0)
     _observed: int = field(init=False, default=0)
-    _began_s: float = field(init=False)
-    _ran: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self._judges, self._began_s = Judges(self.state.job), self.clock.elapsed_s
+        self._judges = Judges(self.state.job)
 
     def observe(self, candidate: Candidate, results: Iterable[Result | Replicate]) -> None:
         """Counts runs that the race knows from here on."""
@@ -99,7 +99,7 @@ class SearchAllowance:
 
     def ran(self, runs: int) -> None:
         """So many runs more were made now."""
-        self._ran += runs
+        self.runs += runs
 
     def __call__(self) -> Allowance:
         """What may still be used now: of the cap that is nearest."""
@@ -134,8 +134,10 @@ class SearchAllowance:
             found["budget_usd"] = Allowance(total=total, left=left, unit=unit if typical > 0 else None)
         if options.minutes is not None:
             left_s = max(0.0, (self.clock.remaining_s or 0.0) - self.clock.reserved_s)
-            each_s = (self.clock.elapsed_s - self._began_s) / self._ran if self._ran else 0.0
-            found["minutes"] = Allowance(left=MOST_CELLS if each_s <= 0 else min(MOST_CELLS, left_s / each_s - pending))
+            each_s = self.clock.elapsed_s / self.runs if self.runs else 0.0
+            found["minutes"] = Allowance(left=MOST_CELLS)
+            if each_s > 0 and (left := left_s / each_s - pending) < MOST_CELLS:
+                found["minutes"] = Allowance(total=self._observed + pending + max(0.0, left), left=left)
         return found
 
     def fits(self, index: int) -> bool:

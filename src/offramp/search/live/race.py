@@ -96,7 +96,7 @@ class LiveRace:
         )  # fmt: skip
         self.allowance = SearchAllowance(
             options=self.options, state=state, reserve=self.reserve, effort=self.effort, clock=self.session.clock,
-            race=self.race, candidates=self.pool.candidates, again=cells.again.at_most,
+            race=self.race, candidates=self.pool.candidates, again=cells.again.at_most, runs=self.reporter.runs,
         )  # fmt: skip
         usual = usual_wave(job, self.options.calls) or max(LEAST_WAVE, 2 * self.options.concurrency)
         self.planner = Planner(

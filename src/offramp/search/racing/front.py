@@ -9,7 +9,8 @@ Declaring. Members are chosen one at a time, by how much hypervolume each is exp
 candidate is left out where it would add next to nothing, or where the expected share of members that are on the true
 front or close to it would fall below the promised precision. "Close" means that no candidate is better by more than a
 small margin in every objective at once. A front declared from few cells may therefore name two candidates where one is
-enough; it seldom names one that is plainly worse than another, and it seldom misses a trade-off.
+enough; it seldom names one that is plainly worse than another, and it seldom misses a trade-off. Whoever is expected to
+be best by utility joins it in any case (`Race.declare`).
 """
 
 from __future__ import annotations
