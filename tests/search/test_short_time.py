@@ -1,0 +1,53 @@
+"""A job with little time does what a job with few calls does: it looks at everyone, and leaves time for the holdout."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from offramp.records import CallReply, CallRequest
+from offramp.testing.fakes import FunctionTransport
+from search_jobs import answered_by, reply_to, run_job, write_space
+
+SPLITS = {"train": 6, "search": 40, "holdout": 14}
+SPACE = {"count": 80, "splits": SPLITS, "search": {"sampler": "random", "trials": 20, "concurrency": 1}}
+
+
+class Clock:
+    """Moves by what each request takes."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("cells", [30, 60])
+@pytest.mark.parametrize("pace_s", [0.2, 5.0])
+def test_everyone_is_looked_at_where_the_time_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int, pace_s: float
+) -> None:
+    """First blocks were five cells whatever the time: half of the candidates were never run."""
+    clock = Clock()
+
+    def reply(request: CallRequest) -> CallReply:
+        clock.seconds += pace_s
+        return replace(reply_to(request), latency_s=pace_s)
+
+    answered_by(monkeypatch, FunctionTransport(reply), sleep=clock.sleep, now=clock)
+    runs = SPLITS["search"] + cells + 1.2 * 2 * SPLITS["holdout"]
+    result = run_job(write_space(tmp_path, **SPACE), tmp_path, minutes=runs * pace_s / 60)
+    report = result.report
+    assert report.stop_reason == "minutes" and report.trials >= 12  # every assignment of the space
+    assert report.incumbent is not None and report.incumbent.holdout is not None
+    for member in (report.incumbent, report.recommended):
+        assert member is not None and member.holdout is not None and member.holdout.n == SPLITS["holdout"]
+    assert clock.seconds <= runs * pace_s + pace_s
