@@ -24,9 +24,7 @@ def test_few_cells_say_more_with_the_model_than_by_their_means():
     command = [sys.executable, str(BENCHMARKS / "calibration.py"), "--cells", "3", "--pools", "2", "--seeds", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    _, _, slope, z, error, plain, *_ = [
-        part.strip() for part in done.stdout.splitlines()[-1].strip("|").split("|")
-    ]
+    _, _, slope, z, error, plain, *_ = [part.strip() for part in done.stdout.splitlines()[-1].strip("|").split("|")]
     assert 0.3 < float(slope) < 3 and 0.2 < float(z) < 2 and float(error) < 0.75 * float(plain)
 
 

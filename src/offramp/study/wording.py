@@ -26,7 +26,7 @@ STOPPED: Mapping[str, str] = {
     "space_exhausted": "every candidate of the space was tried",
     "budget_usd": "the cap on money is reached; raise it and run the same command again to continue",
     "budget_calls": "the cap on calls is reached; raise it and run the same command again to continue",
-    "minutes": "the cap on minutes is reached; run the same command again to continue",
+    "minutes": "the cap on minutes leaves no time for more runs; run the same command again to continue",
     "interrupted": "interrupted; run the same command again to continue",
     "failures": "too many requests failed; none of them was scored as zero",
     "refused": "a provider refused all requests of this kind",
