@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,21 +226,24 @@ def test_nothing_sticks_out_at_any_width_in_light_or_dark(
 
 
 def test_the_live_page_follows_a_study_that_goes_on(live: dict[str, str], study: Study, browser: Any) -> None:
-    from offramp.store.studies import StudyStatus, StudyStore
+    from offramp.store.studies import RunUnderWay, StudyStatus, StudyStore
 
     folder, name = study
+    told = RunUnderWay(at=dt.datetime.now(dt.UTC).isoformat(), share=0.25, remaining_s=600.0, most_s=None)
     with watched(browser) as page:
         page.goto(live["study"])
         page.locator("#filter").fill("small")
         stamp = page.locator("body").get_attribute("data-stamp")
         with open_store(lookup.default_storage(folder)) as store:
-            StudyStore(store).update(name, status=StudyStatus.RUNNING, stop_reason=None)
+            details = replace(StudyStore(store).get(name).details, run=told)
+            StudyStore(store).update(name, status=StudyStatus.RUNNING, stop_reason=None, details=details)
             until(page, "s => document.body.dataset.stamp !== s", stamp)
             assert "running" in page.locator("#status").inner_text()
             assert page.locator(".eyebrow").inner_text().startswith("So far")
-            assert page.locator(".pace").count() == 1
+            assert page.locator(".pace").inner_text().startswith("25% done, about ")
             assert page.locator("#filter").input_value() == "small"
-            StudyStore(store).update(name, status=StudyStatus.FINISHED, stop_reason="trials")
+            ended = replace(details, run=None)
+            StudyStore(store).update(name, status=StudyStatus.FINISHED, stop_reason="trials", details=ended)
         until(page, "() => document.querySelector('#status').textContent === 'finished'")
 
 
