@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from offramp.review.assets import render
 from offramp.review.comparison_view import Filter
-from offramp.review.index_page import pace_of, sparkline, study_card
+from offramp.review.index_page import HEIGHT, WIDTH, pace_of, sparkline, study_card
 from offramp.review.study_source import StudySource
 from offramp.store.engine import open_store
 from offramp.store.studies import RunUnderWay, StudyStatus, StudyStore
 from offramp.study import lookup
 from offramp.study.domain.pace import Pace
 from offramp.study.wording import number
+from offramp.testing.fakes import FunctionTransport
+from search_jobs import answered_by, reply_to, run_job, write_space
 
 Study = tuple[Path, str]
 
@@ -32,6 +35,19 @@ def test_a_study_in_the_list_says_what_its_report_says(study: Study) -> None:
     )
     assert card.quality == number(told.recommended.holdout.quality) and card.split == "holdout"
     assert card.spark.startswith("M2 ")
+
+
+def test_candidates_that_a_cap_left_unfinished_are_counted_as_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list said "1 candidates" of a study whose report has 13."""
+    answered_by(monkeypatch, FunctionTransport(reply_to))
+    report = run_job(write_space(tmp_path), tmp_path, calls=40).report
+    assert len(report.members) < report.trials
+    with open_store(lookup.default_storage(tmp_path), write_probe=False) as store:
+        card = study_card(store, StudyStore(store).get(report.study), ())
+    page = render("index.html.j2", inline=False, cards=(card,), size=(WIDTH, HEIGHT))
+    assert card.tried == report.trials and f", {report.trials} candidates" in page
 
 
 @pytest.mark.parametrize("qualities", [[], [0.5], [0.0]])

@@ -20,7 +20,16 @@ from markupsafe import Markup
 from offramp.review.escaping import as_text, embedded, shown
 from offramp.review.rows import words_of
 from offramp.store.studies import StudyRow, StudyStatus
-from offramp.study.wording import LIKELY, interval_words, likely_words, money, points, shared_params, short_params
+from offramp.study.wording import (
+    LIKELY,
+    counted,
+    interval_words,
+    likely_words,
+    money,
+    points,
+    shared_params,
+    short_params,
+)
 
 if TYPE_CHECKING:
     from offramp.job.shown_requests import ShownRequest
@@ -105,7 +114,7 @@ def environment() -> Environment:
         shown=shown, embedded=embedded, money=money, points=points, interval_words=interval_words, words=words_of,
         as_text=as_text, request_json=_request_json,
         utility=_utility, plain_number=_plain_number, status_words=status_words, likely_words=likely_words,
-        shared_params=shared_params, short_params=short_params,
+        counted=counted, shared_params=shared_params, short_params=short_params,
     )  # fmt: skip
     made.globals["likely_title"] = LIKELY
     return made
@@ -141,4 +150,4 @@ def _plain_number(value: float | None) -> str:
 
 def status_words(row: StudyRow, trials: int) -> str:
     """The status of a study in a few words."""
-    return f"running, {trials:,} candidates" if row.status is StudyStatus.RUNNING else str(row.status)
+    return f"running, {counted(trials, 'candidate')}" if row.status is StudyStatus.RUNNING else str(row.status)

@@ -50,7 +50,8 @@ def study_card(store: Store, row: StudyRow, promoted: tuple[Label, ...]) -> Stud
     best: dict[str, Any] = summary.get("recommended") or {}
     held = (best.get("holdout") or {}).get("quality")
     seen = held if held is not None else best.get("quality")
-    budget, tried = read_budget(store, row.name), CandidateStore(store).ended(row.name)
+    budget, running = read_budget(store, row.name), row.status is StudyStatus.RUNNING
+    tried = None if running else summary.get("trials")
     path = sparkline(AggregateStore(store).qualities(row.name, Split.SEARCH))
     return StudyCard(
         row=row,
@@ -58,7 +59,7 @@ def study_card(store: Store, row: StudyRow, promoted: tuple[Label, ...]) -> Stud
         split="" if seen is None else "holdout" if held is not None else "search",
         spent_usd=None if budget is None else budget.spent_usd,
         headline=str(summary.get("headline") or ""),
-        tried=tried,
+        tried=CandidateStore(store).ended(row.name) if tried is None else tried,
         spark=path,
         promoted=promoted,
         pace=pace_of(row),
