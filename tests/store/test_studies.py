@@ -7,7 +7,17 @@ from offramp.errors import JobError, StorageError
 from offramp.records import Objective, Price
 from offramp.store import tables
 from offramp.store.owners import Owner, current_owner
-from offramp.store.studies import FirstCandidate, PriorTrial, StudyDetails, StudyRow, StudyStatus, StudyStore, WarmStart
+from offramp.store.studies import (
+    FirstCandidate,
+    PriorTrial,
+    RunUnderWay,
+    StudyDetails,
+    StudyRow,
+    StudyStatus,
+    StudyStore,
+    WarmStart,
+    change_stamp,
+)
 
 ROW = StudyRow(name="support-1", space_name="support", space_json="{}", space_hash="a", task_hash="b", seed=0)
 DETAILS = StudyDetails(
@@ -110,6 +120,16 @@ def test_an_update_changes_fields_and_moves_the_date(studies, clock):
         "cap",
     )
     assert done.created_at == made.created_at < done.updated_at
+
+
+def test_how_far_a_run_is_changes_nothing_that_a_page_is_renewed_for(studies, store, clock):
+    """A page that is open renewed its whole content every five seconds of a run."""
+    made = studies.create_or_get(ROW)
+    stamp = change_stamp(store, "support-1")
+    clock.now += 5
+    run = RunUnderWay(at="2026-11-29T10:00:00+00:00", share=0.5, remaining_s=9.0, most_s=None)
+    studies.keep_run("support-1", replace(made.details, run=run))
+    assert studies.get("support-1").details.run == run and change_stamp(store, "support-1") == stamp
 
 
 def test_a_field_that_never_changes_or_does_not_exist_is_refused(studies):

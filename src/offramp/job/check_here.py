@@ -36,7 +36,7 @@ def _lacking(job: ResolvedJob) -> Iterator[OfframpError]:
     models = [model for model in job.models.values() if model.name not in leaving(job)]
     if any(model.local for model in models) and not served_here():
         named = ", ".join(model.name for model in models if model.local)
-        yield ModelError(problem(named, NOT_SERVED, do=INSTALL_LOCAL))
+        yield ModelError(problem(named, NOT_SERVED, do=f"Run `{INSTALL_LOCAL}`."))
     for model in models:
         if model.local and not embedded.is_pulled(model.route):
             do = f"Run `offramp models pull {model.route}`."

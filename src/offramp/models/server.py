@@ -37,7 +37,7 @@ from offramp.models import embedded
 from offramp.records import Model
 
 STOP_TIMEOUT_S = 5.0
-NOT_SERVED, INSTALL_LOCAL = "llama.cpp (xllamacpp) is not installed", "Run `pip install 'offramp[local]'`."
+NOT_SERVED, INSTALL_LOCAL = "llama.cpp (xllamacpp) is not installed", "pip install 'offramp[local]'"
 
 _PASSED_ON = re.compile(
     r"PATH$|HOME$|USER$|LANG|LC_|TZ$|TMP|TEMP|LD_|DYLD_|PYTHON|VIRTUAL_ENV$|CONDA|CUDA|NVIDIA|HIP|ROC|HSA_|VK_|GGML|"
@@ -250,7 +250,7 @@ def served_here() -> bool:
 def start_child(name: str, path: Path, options: ServeOptions, key: str, timeout_s: float) -> Child:
     """Starts a server and waits until it answers. Raises ModelError with the last lines of its log if it does not."""
     if not served_here():
-        raise ModelError(problem(name, NOT_SERVED, do=INSTALL_LOCAL))
+        raise ModelError(problem(name, NOT_SERVED, do=f"Run `{INSTALL_LOCAL}`."))
     log = tempfile.TemporaryFile(prefix="offramp-serve-")  # noqa: SIM115 - open as long as the child runs
     command = [sys.executable, "-P", "-m", "offramp.models.serve", str(path), f"--name={name}", *options.arguments()]
     process = subprocess.Popen(

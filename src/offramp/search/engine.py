@@ -80,8 +80,8 @@ class Job:
                 reserve = HoldoutReserve(options, state, session, effort)
                 error: OfframpError | None = None
                 try:
-                    state.update(status=StudyStatus.RUNNING, stop_reason=None)
-                    reporter.tell()
+                    details = replace(state.study.details, run=reporter.run)
+                    state.update(status=StudyStatus.RUNNING, stop_reason=None, details=details)
                     state.job = state.job.with_joined(texts_of(state.variants))
                     with closing(open_study(state.job, options.seed, self._store)) as study:
                         reason = await self._loop(session, state, study, reserve, reporter, effort).run()

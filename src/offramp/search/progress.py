@@ -10,6 +10,7 @@ from offramp.calls.attempts import CallStats
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
 from offramp.records import Candidate, Result, Scalar
+from offramp.search.holdout.reserve import FEWEST
 from offramp.search.outcome import Options
 from offramp.search.state import StudyState
 from offramp.space.check import MOST_TRIALS
@@ -20,8 +21,6 @@ from offramp.study.study_report import StudyReport
 
 AFTER = ("holdout", "probe")
 """Phases after the search."""
-FEWEST = 5
-"""Runs of a candidate that say what one takes."""
 RECORDED_EVERY_S = 5.0
 """How often a study keeps how far its run is, for those who watch it."""
 
@@ -110,7 +109,7 @@ class Reporter:
             usd=options.usd, calls=options.calls,
         )  # fmt: skip
         self._total: int | None = None
-        self._told_s = 0.0
+        self._recorded_s = 0.0
         now = self._now(begun)
         self._progress = replace(
             begun, trials_before=now.trials, calls_before=now.study_calls, usd_before=now.spent_usd
@@ -146,23 +145,20 @@ class Reporter:
 
     def publish(self) -> None:
         """Tells the observer, and from time to time the study's record, how things stand."""
-        due = self._session.clock.elapsed_s >= self._told_s + RECORDED_EVERY_S
+        due = self._session.clock.elapsed_s >= self._recorded_s + RECORDED_EVERY_S
         if self._observer is None and not due:
             return
         progress = self._now(self._progress)
         if due:
-            self._tell(progress)
+            self._recorded_s = progress.elapsed_s
+            self._state.keep_run(_recorded(progress))
         if self._observer is not None:
             self._observer(progress)
 
-    def tell(self) -> None:
-        """Tells the study's record how things stand."""
-        self._tell(self._now(self._progress))
-
-    def _tell(self, progress: Progress) -> None:
-        at, found = dt.datetime.now(dt.UTC).isoformat(), progress.pace
-        self._told_s = progress.elapsed_s
-        self._state.tell(RunUnderWay(at=at, share=found.share, remaining_s=found.remaining_s, most_s=found.most_s))
+    @property
+    def run(self) -> RunUnderWay:
+        """How far the run is, for whoever watches the study."""
+        return _recorded(self._now(self._progress))
 
     def _now(self, progress: Progress) -> Progress:
         report = self._state.report()
@@ -173,6 +169,11 @@ class Reporter:
             study_calls=self._session.budget.seen.calls, elapsed_s=self._session.clock.elapsed_s, search_left=left,
             holdout_left=max(0, runs_to_come(report, self._state.job) - done),
         )  # fmt: skip
+
+
+def _recorded(progress: Progress) -> RunUnderWay:
+    at, found = dt.datetime.now(dt.UTC).isoformat(), progress.pace
+    return RunUnderWay(at=at, share=found.share, remaining_s=found.remaining_s, most_s=found.most_s)
 
 
 def runs_to_come(report: StudyReport, job: ResolvedJob) -> int:

@@ -132,10 +132,10 @@ class StudyState:
         self.study = replace(self.study, **changes)
         self._report = None
 
-    def tell(self, run: RunUnderWay) -> None:
+    def keep_run(self, run: RunUnderWay) -> None:
         """Keeps how far the run is, for those who watch the study."""
         details = replace(self.study.details, run=run)
-        self._studies.update(self.name, details=details)
+        self._studies.keep_run(self.name, details)
         self.study = replace(self.study, details=details)
 
     # ------------------------------------------------------------------------------------------ what is known

@@ -20,7 +20,7 @@ from offramp.job.resolve import resolve_job
 from offramp.models import embedded
 from offramp.models.acceptance import rejection
 from offramp.models.catalogue import resolve
-from offramp.models.server import served_here
+from offramp.models.server import INSTALL_LOCAL, served_here
 from offramp.models.table import load_table
 from offramp.space.load import as_loaded
 from offramp.space.model import DatasetPart
@@ -41,7 +41,7 @@ class Started:
         space: the space file. files: all that was written, it included.
         guess: what was read out of the data; None for an example.
         pull: embedded models whose files are not on this machine yet.
-        install: what has to be installed for the models of the job.
+        install: commands that install what the models of the job need.
     """
 
     space: Path
@@ -57,8 +57,7 @@ class Started:
         """The commands to run now, in order."""
         file = _quoted(os.path.relpath(self.space))
         pull = [f"offramp models pull {' '.join(self.pull)}"] if self.pull else []
-        install = [f"pip install {' '.join(self.install)}"] if self.install else []
-        return (*install, *pull, f"offramp space check {file}", f"offramp optimize {file}")
+        return (*self.install, *pull, f"offramp space check {file}", f"offramp optimize {file}")
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -230,7 +229,7 @@ def _needs(space: Path) -> dict[str, tuple[str, ...]]:
     """What this machine lacks for the embedded models that the file names."""
     models = [model for model in resolve_job(as_loaded(space, trust=True)).models.values() if model.local]
     pull = tuple(model.route for model in models if not embedded.is_pulled(model.route))
-    return {"pull": pull, "install": ("'offramp[local]'",) if models and not served_here() else ()}
+    return {"pull": pull, "install": (INSTALL_LOCAL,) if models and not served_here() else ()}
 
 
 def _quoted(path: str) -> str:

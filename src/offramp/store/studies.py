@@ -325,6 +325,11 @@ class StudyStore:
         if not done:
             self.get(name)  # it is not there
 
+    def keep_run(self, name: str, details: StudyDetails) -> None:
+        """Change how far a study's run is. Nothing else of the study has changed, and `updated_at` stays."""
+        with self._store.transaction() as conn:
+            conn.execute(studies.update().where(studies.c.name == name).values(extra=details.to_json()))
+
     def get(self, name: str) -> StudyRow:
         """The study of this name.
 

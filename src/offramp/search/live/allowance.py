@@ -101,6 +101,11 @@ class SearchAllowance:
         """So many runs more were made now."""
         self.runs += runs
 
+    @property
+    def pending(self) -> int:
+        """Cells that were requested and have not come back."""
+        return int(self.race.cells.count.sum()) - self._observed
+
     def __call__(self) -> Allowance:
         """What may still be used now: of the cap that is nearest."""
         found = self._by_cap()
@@ -120,7 +125,7 @@ class SearchAllowance:
     def _by_cap(self) -> dict[str, Allowance]:
         options, found = self.options, dict[str, Allowance]()
         kept_usd, kept_calls = self.reserve.kept
-        pending = int(self.race.cells.count.sum()) - self._observed + self.again_pending
+        pending = self.pending + self.again_pending
         judging = self._judges.take(self.effort.by_purpose.get(Purpose.JUDGE, Effort()))
         if options.calls is not None:
             each = self._answers_each() + judging.judges

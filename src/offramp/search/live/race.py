@@ -333,8 +333,7 @@ class LiveRace:
         if self.pool.room > 0 and not self.pool.exhausted:
             return None
         lacking = len(self.race.order) - self.race.cells.count[self.race.open]
-        seen = sum(int(observed.sum()) for observed in self._cells.observed.values())
-        return int(lacking.sum() + self.race.cells.count.sum()) - seen
+        return int(lacking.sum()) + self.allowance.pending
 
     def _observe(self, index: int, ids: Sequence[str]) -> None:
         """Results that were there before the candidate joined."""

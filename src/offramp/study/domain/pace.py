@@ -23,6 +23,17 @@ class Used:
     cap: float | None
     before: float = 0.0
 
+    @property
+    def share(self) -> float:
+        """0..1; 0 without a cap."""
+        return min(1.0, self.now / self.cap) if self.cap else 0.0
+
+    def rest_s(self, elapsed_s: float) -> float | None:
+        """Seconds until the cap at the pace of this run; None while too little is used to say, and without a cap."""
+        if not self.cap or elapsed_s < SOON_S or (self.now - self.before) / self.cap < LEAST_SHARE:
+            return None
+        return elapsed_s * max(0.0, self.cap - self.now) / (self.now - self.before)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
@@ -69,31 +80,21 @@ def pace(
         search: what ends the search alone, such as its trials; none once it has ended.
         then_s: what follows the search takes.
     """
-    known = [(used, used.cap) for used in (*caps, *search) if used.cap]
-    shares = {used: min(1.0, used.now / cap) for used, cap in known}
-    rests = {used: rest for used, cap in known if (rest := _rest_s(used, cap, elapsed_s)) is not None}
-    searching, whole = [used for used in search if used.cap], [used for used in caps if used.cap]
-    search_s = 0.0 if not search else min((rests[used] for used in searching if used in rests), default=None)
-    done = [shares[used] for used in whole] + ([elapsed_s / 60 / minutes] if minutes else [])
-    ends = [rests[used] for used in whole if used in rests]
-    if search_s is not None and (search or then_s) and elapsed_s >= SOON_S:
-        ends.append(search_s + then_s)
-        then_share = then_s / (elapsed_s + search_s + then_s)
-        done.append((1.0 - then_share) * max((shares[used] for used in searching), default=1.0))
-    else:
-        done += [shares[used] for used in searching]
+    done = [used.share for used in caps if used.cap] + ([elapsed_s / 60 / minutes] if minutes else [])
+    ends = [rest for used in caps if (rest := used.rest_s(elapsed_s)) is not None]
+    share = max((used.share for used in search if used.cap), default=0.0 if search else 1.0)
+    rests = [rest for used in search if (rest := used.rest_s(elapsed_s)) is not None] if search else [0.0]
+    if elapsed_s >= SOON_S and rests and (search or then_s):
+        rest_s = min(rests) + then_s
+        ends.append(rest_s)
+        done.append(share * (1.0 - then_s / (elapsed_s + rest_s)))
+    elif any(used.cap for used in search):
+        done.append(share)
     return Pace(
         share=min(1.0, max(done)) if done else None,
         remaining_s=min(ends, default=None),
         most_s=max(0.0, minutes * 60 - elapsed_s) if minutes else None,
     )
-
-
-def _rest_s(used: Used, cap: float, elapsed_s: float) -> float | None:
-    """Seconds until a cap at the pace of this run; None while too little is used to say."""
-    if elapsed_s < SOON_S or (used.now - used.before) / cap < LEAST_SHARE:
-        return None
-    return elapsed_s * max(0.0, cap - used.now) / (used.now - used.before)
 
 
 def clock_time(seconds: float) -> str:
