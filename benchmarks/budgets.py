@@ -17,10 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from remembering import Remembering, Replies
@@ -28,7 +26,7 @@ from remembering import Remembering, Replies
 from offramp.records import CallReply
 from offramp.search import api
 from offramp.search.outcome import JobResult
-from offramp.space.load import LoadedSpace, load_space
+from offramp.space.load import LoadedSpace, as_loaded
 
 
 def run(space: LoadedSpace, replies: dict[str, CallReply], seed: int, calls: int | None) -> JobResult:
@@ -71,8 +69,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--replies")
     given = parser.parse_args()
-    space, replies = load_space(Path(given.space)), Replies(given.replies)
-    full = figures(run(load_space(Path(given.full or given.space)), replies, 0, None))
+    space, replies = as_loaded(given.space, trust=True), Replies(given.replies)
+    full = figures(run(as_loaded(given.full or given.space, trust=True), replies, 0, None))
     print(json.dumps({"full": full}), flush=True)
     for calls in given.calls:
         found = []
@@ -88,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

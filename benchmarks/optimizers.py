@@ -1,6 +1,6 @@
 """offramp next to DSPy's own optimizers, MIPROv2 and GEPA, on real models, at about equal calls.
 
-    python benchmarks/optimizers.py [--seeds 3] [--calls 700] [--model local/qwen2.5-coder-0.5b]
+    python benchmarks/optimizers.py [--seeds 3] [--calls 320] [--model local/qwen2.5-coder-0.5b]
                                     [--space search_spaces/support_triage.yaml] [--replies FILE]
 
 All start from the incumbent's instruction on the given model, with the same adapter and constrained answers at
@@ -25,12 +25,14 @@ import logging
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import dspy
+import numpy as np
 from dspy.utils.exceptions import AdapterParseError
 from remembering import Remembering, Replies
 
@@ -43,10 +45,15 @@ from offramp.program.run_log import RunLog
 from offramp.program.signature import signature_of
 from offramp.records import CallReply, CallRequest, Example, Purpose
 from offramp.search import api
-from offramp.space.load import LoadedSpace, load_space
-from offramp.space.params import MAIN
+from offramp.space.forms import MAIN
+from offramp.space.load import LoadedSpace, as_loaded
+from offramp.stats.intervals import difference_interval
+from offramp.store.engine import open_store
+from offramp.study.queries.study_rows import read_holdout_scores
 
-NO_ANSWER = "no answer that could be read"
+OFFRAMP, NO_ANSWER = "offramp", "no answer that could be read"
+Scores = Mapping[str, float]
+QUARTER = 0.25
 PROPOSAL = {"max_tokens": 200, "temperature": 1.0}
 FEW = 6
 """How many instructions and sets of demos MIPROv2 makes: as many as with its `light` setting."""
@@ -68,6 +75,19 @@ class Counted:
     def calls(self) -> int:
         """Requests so far."""
         return len(self._seen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One run: its calls, without those on the holdout, and the score of each example of the holdout."""
+
+    calls: int
+    scores: Scores
+
+    @property
+    def mean(self) -> float:
+        """Quality on the holdout."""
+        return statistics.fmean(self.scores.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +117,11 @@ class Bench:
         score = asyncio.run(self.job.task.metric.score(example, outputs, None))
         return score.value, score.feedback or ""
 
-    def holdout(self, program: dspy.Module) -> float:
-        """Mean quality on the holdout."""
-        rows = self.examples(self.job.task.splits.holdout)
-        return statistics.fmean(self.score(row, program(**row.inputs()))[0] for row in rows)
+    def holdout(self, program: dspy.Module) -> Scores:
+        """Quality on the holdout, by example."""
+        held = self.job.task.splits.holdout
+        rows = zip(held, self.examples(held), strict=True)
+        return {example.id: self.score(row, program(**row.inputs()))[0] for example, row in rows}
 
 
 async def bench_of(job: ResolvedJob, model: str, transport: Remembering) -> Bench:
@@ -159,8 +180,8 @@ def gepa(bench: Bench, calls: int, seed: int) -> dspy.Module:
 def by_dspy(
     optimizer: Callable[[Bench, int, int], dspy.Module], space: LoadedSpace, model: str,
     replies: dict[str, CallReply], calls: int, seed: int,
-) -> dict[str, Any]:  # fmt: skip
-    """Calls and quality on the holdout of one run of a DSPy optimizer."""
+) -> Outcome:  # fmt: skip
+    """One run of a DSPy optimizer."""
     transport = Remembering(replies)
     bench = BACKGROUND.wait(bench_of(resolve_job(space), model, transport))
     log = RunLog(purpose=Purpose.PROPOSER, replicate=seed)
@@ -168,58 +189,91 @@ def by_dspy(
         with contextlib.redirect_stdout(sys.stderr), recording(log), dspy.context(lm=bench.proposer):
             program = optimizer(bench, calls, seed)
             used = bench.sent.calls
-            return {"calls": used, "holdout": round(bench.holdout(program), 4)}
+            return Outcome(calls=used, scores=bench.holdout(program))
     finally:
         BACKGROUND.wait(transport.aclose())
 
 
 def by_offramp(
     space: LoadedSpace, models: Sequence[str], replies: dict[str, CallReply], calls: int, seed: int
-) -> dict[str, Any]:
-    """Calls and quality on the holdout of one offramp job."""
+) -> Outcome:
+    """One offramp job."""
     verify = space.space.verify.model_copy(update={"front": False, "probe": 0})
     budget = space.space.budget.model_copy(update={"minutes": None})
     kept = [entry for entry in space.space.models if not models or entry in models]
     changed = space.space.model_copy(update={"verify": verify, "budget": budget, "models": kept})
-    transport, held = Remembering(replies), 2 * len(resolve_job(space).task.splits.holdout)
+    held = 2 * len(resolve_job(space).task.splits.holdout)
     with tempfile.TemporaryDirectory() as folder:
         result = api.optimize(
-            replace(space, space=changed), results=folder, seed=seed, calls=calls + held, transport=transport
-        )
-    if result.report.stop_reason == "interrupted":  # the job has ended cleanly; so does this script
-        raise KeyboardInterrupt
-    chosen = result.report.recommended
-    assert chosen is not None and chosen.holdout is not None
-    held = sum(member.holdout.n for member in result.report.members if member.holdout is not None)
-    return {"calls": result.calls - held, "holdout": round(chosen.holdout.quality or 0.0, 4)}
+            replace(space, space=changed), results=folder, seed=seed, calls=calls + held,
+            transport=Remembering(replies),
+        )  # fmt: skip
+        if result.report.stop_reason == "interrupted":  # the job has ended cleanly; so does this script
+            raise KeyboardInterrupt
+        chosen = result.report.recommended
+        assert chosen is not None
+        with open_store(f"sqlite:///{folder}/offramp.db") as store:
+            scores = read_holdout_scores(store, result.report.study)
+    return Outcome(calls=result.calls - sum(map(len, scores.values())), scores=scores[chosen.candidate])
+
+
+def ways_of(
+    space: LoadedSpace, model: str, replies: dict[str, CallReply], calls: int
+) -> dict[str, Callable[[int], Outcome]]:
+    """Everything that is compared, by name: what runs it with a seed."""
+    found: dict[str, Callable[[int], Outcome]] = {
+        way.__name__: partial(by_dspy, way, space, model, replies, calls) for way in (start, mipro, gepa)
+    }
+    for share, words in ((1.0, ""), (QUARTER, ", a quarter of the calls")):
+        for models, whose in (([model], "this model"), ([], "all models")):
+            found[f"{OFFRAMP}, {whose}{words}"] = partial(by_offramp, space, models, replies, round(share * calls))
+    return found
+
+
+def comparison(runs: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    """The table, by way."""
+    examples = sorted(runs["start"][0].scores)
+    means = {
+        way: np.array([statistics.fmean(one.scores.get(example, 0.0) for one in found) for example in examples])
+        for way, found in runs.items()
+    }
+    table: dict[str, Any] = {}
+    for way, found in runs.items():
+        quality = [one.mean for one in found]
+        row = {"calls": statistics.median(one.calls for one in found), "mean": statistics.fmean(quality)}
+        table[way] = {**row, "least": min(quality), "most": max(quality)}
+        if not way.startswith(OFFRAMP):
+            for ours in (name for name in runs if name.startswith(OFFRAMP)):
+                ahead = means[ours] - means[way]
+                interval = difference_interval(ahead)
+                table[way][f"{ours} is ahead by"] = [ahead.mean(), interval.low, interval.high]
+    return table
 
 
 def main() -> None:
     """Runs everything, prints and compares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--calls", type=int, default=700)
+    parser.add_argument("--calls", type=int, default=320)
     parser.add_argument("--model", default="local/qwen2.5-coder-0.5b")
     parser.add_argument("--space", default="search_spaces/support_triage.yaml")
     parser.add_argument("--replies")
     given = parser.parse_args()
     for noisy in ("dspy", "gepa", "optuna"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    space, replies, rows = load_space(Path(given.space)), Replies(given.replies), []
+    space, runs = as_loaded(given.space, trust=True), defaultdict[str, list[Outcome]](list)
+    ways = ways_of(space, given.model, Replies(given.replies), given.calls)
     for seed in range(given.seeds):
-        row = {}
-        for way in (start, mipro, gepa):
-            row[way.__name__] = by_dspy(way, space, given.model, replies, given.calls, seed)
-            print(json.dumps({"seed": seed, way.__name__: row[way.__name__]}), file=sys.stderr, flush=True)
-        row["offramp, this model"] = by_offramp(space, [given.model], replies, given.calls, seed)
-        row["offramp, all models"] = by_offramp(space, [], replies, given.calls, seed)
-        rows.append(row)
-        print(json.dumps({"seed": seed, **row}), flush=True)
-    medians = {
-        way: {key: statistics.median(row[way][key] for row in rows) for key in ("calls", "holdout")} for way in rows[0]
-    }
-    print(json.dumps({"medians": medians}))
+        for way, run in ways.items():
+            found = run(seed)
+            runs[way].append(found)
+            print(
+                json.dumps({"seed": seed, "way": way, "calls": found.calls, "holdout": round(found.mean, 4)}),
+                flush=True,
+            )
+    rounded = json.loads(json.dumps(comparison(runs)), parse_float=lambda text: round(float(text), 4))
+    print(json.dumps(rounded, indent=2))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -51,3 +51,26 @@ def test_everyone_is_looked_at_where_the_time_is_short(
     for member in (report.incumbent, report.recommended):
         assert member is not None and member.holdout is not None and member.holdout.n == SPLITS["holdout"]
     assert clock.seconds <= runs * pace_s + pace_s
+
+
+@pytest.mark.parametrize("slower", [2.0, 5.0])
+def test_the_holdout_has_its_time_where_the_best_is_slower_than_today_and_not_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slower: float
+) -> None:
+    """Until a candidate was complete only the incumbent's time was reserved: the holdout was cut off, with no result."""
+    clock = Clock()
+
+    def reply(request: CallRequest) -> CallReply:
+        took = slower if request.model.name == "large" else 1.0
+        clock.seconds += took
+        return replace(reply_to(request), latency_s=took)
+
+    answered_by(monkeypatch, FunctionTransport(reply), sleep=clock.sleep, now=clock)
+    seconds = SPLITS["search"] + 20 * slower + 1.2 * SPLITS["holdout"] * (1 + slower)
+    objectives = {"quality": {"weight": 0.98}, "cost": {"weight": 0.02, "scale": "incumbent"}, "latency": None}
+    space = write_space(tmp_path, **SPACE, objectives=objectives)
+    report = run_job(space, tmp_path, minutes=seconds / 60).report
+    best = report.recommended
+    assert report.stop_reason == "minutes" and best is not None and best.params["model"] == "large"
+    assert best.search.n < SPLITS["search"]
+    assert best.holdout is not None and best.holdout.n == SPLITS["holdout"]

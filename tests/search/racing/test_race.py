@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -85,6 +86,15 @@ def test_those_added_first_are_looked_at_first_in_their_order() -> None:
     for i, params in enumerate(pool()):
         race.add(params, first=i in (7, 2))
     assert [b.index for b in race.looks(12 * 5)][:2] == [2, 7]
+
+
+def test_those_with_the_same_prompt_are_looked_at_one_after_another() -> None:
+    race = new_race(size=0)
+    for i, params in enumerate(pool()):
+        race.add(params, prompt=None if i < 3 else i % 3)
+    looked = [b.index for _ in range(12) for b in race.looks(5)]
+    prompts = [prompt for prompt, _ in groupby(i % 3 for i in looked if i >= 3)]
+    assert sorted(looked) == list(range(12)) and sorted(prompts) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("cells", [0, 1, 2, 7, 19])
@@ -259,6 +269,17 @@ def test_whoever_is_expected_to_be_best_is_recommended_however_little_is_known(c
 
 
 @pytest.mark.filterwarnings("error")
+def test_the_leader_is_who_would_be_recommended_and_without_it_the_next() -> None:
+    race = new_race()
+    assert race.leader() is None
+    observe(race, race.looks(60), outcomes())
+    leader = race.leader()
+    assert leader is not None and leader == race.declare(refit=False).recommended
+    second = race.leader(without=(leader,))
+    race.closed.add(leader)
+    assert second not in (None, leader) and second == race.leader() == race.declare(refit=False).recommended
+
+
 def test_a_single_cell_of_a_single_candidate_is_a_front() -> None:
     race = new_race(size=1, first=1, block=1)
     assert len(play(race, outcomes(), 1)) == 1

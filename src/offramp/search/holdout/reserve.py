@@ -2,13 +2,15 @@
 
 That evaluation runs two candidates, the incumbent and the recommended one, and has a judge grade them where the metric
 has one. What it takes is estimated from the runs so far: of the incumbent, and of whichever other complete candidate
-took most. Before a candidate is complete there is nothing to evaluate, and nothing is reserved.
+took most. Time is also that of whoever is expected to be best beside the incumbent. Before a candidate is complete
+there is nothing to evaluate, and nothing is reserved.
 
 Invariant: what is reserved covers the judge, and the bound that the last request is reserved with.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
@@ -134,9 +136,14 @@ class HoldoutReserve:
         self._measured = Measured()
         self._searching, self._usd, self._calls = False, 0.0, 0.0
         self._incumbent_s, self._recommended_s = 0.0, 0.0
+        self._warm_s: defaultdict[str, list[float]] = defaultdict(list)
 
-    def reserve(self) -> None:
-        """Reserves enough of the caps for the holdout, by all runs so far; called before every trial."""
+    def reserve(self, rival: Candidate | None = None) -> None:
+        """Reserves enough of the caps for the holdout, by all runs so far; called before every wave.
+
+        Args:
+            rival: the candidate that is expected to be best, beside the incumbent; None before there is one.
+        """
         if (self._o.usd, self._o.calls, self._o.minutes) == (None, None, None):
             return
         self._learn()
@@ -147,10 +154,15 @@ class HoldoutReserve:
             self._incumbent_s, self._recommended_s = (self._member_s(m) for m in (report.incumbent, report.recommended))
             if report.incumbent == report.recommended:
                 self._recommended_s = 0.0
+            if rival is not None:
+                found = self._state.results.of(Split.SEARCH, rival.id)
+                self._recommended_s = max(self._recommended_s, self._run_s(runs_of(rival, found.values())))
         self._narrow()
 
     def on_result(self, result: Result) -> None:
         """One more run of the search: a candidate that takes much has to leave more, as it may be recommended."""
+        if result.usage.cached_input_tokens > result.usage.input_tokens:
+            self._warm_s[self._state.candidates[result.candidate].model].append(result.latency_s or 0.0)
         if not self._searching or not self._runs or result.candidate in self._runs or len(result.runs) > 1:
             return
         runs = self._begun.get(result.candidate)
@@ -283,11 +295,12 @@ class HoldoutReserve:
         """Wall clock: its own runs at the job's concurrency, or what attempts took with all waiting, if more.
 
         Embedded models run one request at a time; on the holdout each prompt but the first is in the cache, as in the
-        usual run of a block.
+        usual run of a block, or in those of the same model where the candidate has only few.
         """
         own, judging = runs.latencies_s or [0.0], self._measured.judging
         if self._p.models[runs.candidate.model].local:
-            own_s = median(own)
+            warm = self._warm_s[runs.candidate.model] if len(own) < FEWEST else own
+            own_s = median(warm or own)
             if not judging.judges:
                 return own_s
         else:

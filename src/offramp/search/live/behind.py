@@ -21,7 +21,7 @@ Source: Cochran, "Sampling Techniques", 3rd ed., 1977, chapter 7 (regression est
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,8 +51,8 @@ STEEPEST = 2.0
 """An example that is harder for everyone by some amount is harder for one candidate by at most this many times that."""
 
 
-class LiveRacing:
-    """The race of one job.
+class StoppingRule:
+    """Says which candidates of one job are surely behind the front.
 
     Args:
         examples: the search split.
@@ -65,12 +65,6 @@ class LiveRacing:
         groups = [group_of(example) for example in self._order]
         self._starts = [i for i, group in enumerate(groups) if not i or group != groups[i - 1]]
         self._place = {example.id: i for i, example in enumerate(self._order)}
-
-    def blocks(self) -> Iterator[tuple[Example, ...]]:
-        """The examples that have been run after each block; the last is all of them, in the order of the data."""
-        for end in block_ends(len(self._order), self._part.block):
-            yield tuple(self._order[:end])
-        yield self._examples
 
     def stopped_by(
         self, candidate: Candidate, evaluation: Evaluation, objectives: Sequence[Objective], *,

@@ -17,7 +17,7 @@ from offramp.calls.failures import ModelNotFound
 from offramp.errors import OfframpError
 from offramp.program.sent import Sent
 from offramp.records import Candidate, Evaluation
-from offramp.search.live.behind import OBJECTIVES, LiveRacing, block_ends
+from offramp.search.live.behind import OBJECTIVES, StoppingRule, block_ends
 from offramp.search.live.cells import LiveCells
 from offramp.search.racing import DeclaredFront, Race
 from offramp.search.sampling.optuna_study import OptunaStudy
@@ -47,7 +47,7 @@ class Endings:
     cells: LiveCells
     study: OptunaStudy
     queue: TrialQueue
-    behind: LiveRacing | None
+    behind: StoppingRule | None
     missed: Callable[[int], Mapping[str, float]]
     sent: Callable[[str], Sent | None]
     park: Callable[[ModelNotFound], None]

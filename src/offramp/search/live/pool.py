@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Candidate, Scalar
@@ -76,7 +77,7 @@ class Pool:
     def enter(self, candidate: Candidate, *, first: bool = False) -> int:
         """The index of a candidate that is new in the pool."""
         self.unwritten.append(dict(candidate.params))
-        index = self._race.add(dict(candidate.params), first=first)
+        index = self._race.add(dict(candidate.params), first=first, prompt=prompt_read(candidate, self._job))
         if first:
             self.unwritten_first.append(index)
         self.candidates.append(candidate)
@@ -122,3 +123,13 @@ class Pool:
 
     def _in(self) -> set[str]:
         return self.places.keys() | self._state.twins.keys()
+
+
+def prompt_read(candidate: Candidate, job: ResolvedJob) -> str | None:
+    """The same for candidates that send the same prompts to one model of this machine, which keeps what it has read.
+
+    None where other candidates gain nothing from that: the model runs elsewhere, or there are several.
+    """
+    if not job.models[candidate.model].local or candidate.models:
+        return None
+    return replace(candidate, params={}, constrained=False, request_params={}, predictor_params={}).id

@@ -25,7 +25,7 @@ from offramp.records import Candidate, Objective, Result, Split
 from offramp.search.holdout.reserve import HoldoutReserve
 from offramp.search.live.allowance import SearchAllowance
 from offramp.search.live.asking_again import AGAIN, wave_again
-from offramp.search.live.behind import OBJECTIVES, LiveRacing
+from offramp.search.live.behind import OBJECTIVES, StoppingRule
 from offramp.search.live.cells import LiveCells, counts, shared_order
 from offramp.search.live.endings import Endings
 from offramp.search.live.pool import Pool
@@ -90,7 +90,7 @@ class LiveRace:
         cells = self._cells = LiveCells(state=state, race=self.race, candidates=self.pool.candidates)
         self._endings = Endings(
             state=state, race=self.race, cells=cells, study=self.study, queue=queue,
-            behind=None if part is None else LiveRacing(part, examples, seed), missed=self._missed,
+            behind=None if part is None else StoppingRule(part, examples, seed), missed=self._missed,
             sent=self.session.evaluator.sent, park=self.on_missing, parked=self.pool.lost,
             in_waves=frozenset(index for row in state.waves for index, _ in row.cells),
         )  # fmt: skip
@@ -122,7 +122,7 @@ class LiveRace:
         if self._stored:
             return self._restored(self._stored.popleft())
         self.session.clock.check()
-        self.reserve.reserve()
+        self._reserve()
         await self.before_next()
         self.pool.fill()
         self._observe_known()
@@ -143,6 +143,13 @@ class LiveRace:
         self._known = []
         self._begin(wave)
         return wave
+
+    def _reserve(self) -> None:
+        """What the holdout needs, also where the candidate that may be recommended is not complete yet."""
+        incumbent = self.state.job.incumbent
+        today = -1 if incumbent is None else self.pool.places.get(incumbent.id, -1)
+        rival = None if self.options.minutes is None else self.race.leader(without=(today,))
+        self.reserve.reserve(None if rival is None else self.pool.candidates[rival])
 
     def _wave_again(self, everyone: bool) -> Wave | None:
         """Cells that are run again, as far as they can be; `everyone`: also off the declared front."""

@@ -19,7 +19,7 @@ and declaring changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 
@@ -74,14 +74,23 @@ class Race:
         self.kernels: list[Kernel | None] = [None] * len(self.objectives)
         self.fitted_at = self.given = 0
         self._first: list[int] = []
+        self._prompts: dict[int, Hashable] = {}
         self._coded: Features | None = None
 
-    def add(self, params: Mapping[str, Scalar], *, first: bool = False) -> int:
-        """Adds a candidate and returns its index, counted from 0; `first`: it is looked at before the others."""
+    def add(self, params: Mapping[str, Scalar], *, first: bool = False, prompt: Hashable = None) -> int:
+        """Adds a candidate and returns its index, counted from 0.
+
+        Args:
+            first: it is looked at before the others.
+            prompt: the same for candidates that are cheap to run after one another, because their model has just read
+                the same prompt; None where that makes no difference.
+        """
         self.pool.append(dict(params))
         index = self.cells.add()
         if first:
             self._first.append(index)
+        if prompt is not None:
+            self._prompts[index] = prompt
         return index
 
     def observe(self, index: int, positions: ArrayLike, values: ArrayLike) -> None:
@@ -120,7 +129,9 @@ class Race:
         return np.array([i for i in np.flatnonzero(~self.cells.complete) if i not in self.closed], dtype=np.int64)
 
     def looks(self, cells: int, unit: Floats | None = None, units: float = math.inf) -> list[Block]:
-        """First blocks of candidates that have none, for at most so many cells: those added `first`, then any.
+        """First blocks of candidates that have none, for at most so many cells.
+
+        Those added `first`, then those whose prompt is that of one that was looked at, then any.
 
         Args:
             unit, units: as for `informative`.
@@ -200,6 +211,15 @@ class Race:
         with _one_thread():
             return self._declare(known, refit=refit)
 
+    def leader(self, without: Container[int] = ()) -> int | None:
+        """The candidate that is expected to be best by utility, of those that may be declared; None before any may."""
+        known = [int(i) for i in np.flatnonzero(self.cells.known) if i not in self.closed and i not in without]
+        if not known:
+            return None
+        with _one_thread():
+            utility = self._utility(self._posteriors(refit=False))
+        return min(known, key=lambda i: (-utility[i], i))
+
     def expected(self) -> Floats:
         """Shape (n, objectives): what each candidate's means are expected to be, in the objectives' units."""
         with _one_thread():
@@ -261,12 +281,16 @@ class Race:
         return np.ones(len(self.pool)) if unit is None else np.maximum(np.asarray(unit, dtype=np.float64), LEAST_PRICE)
 
     def _unseen(self, without: Container[int]) -> int | None:
-        """The next candidate without a cell: those added first in their order, then any."""
+        """The next candidate without a cell: those added first in their order, then by prompt, then any."""
         unseen = [i for i in self.open.tolist() if not self.cells.count[i] and i not in without]
         if not unseen:
             return None
         ahead = next((i for i in self._first if i in unseen), None)
-        return ahead if ahead is not None else int(np.random.default_rng([self.seed, 1, len(unseen)]).choice(unseen))
+        if ahead is not None:
+            return ahead
+        read = {prompt for i, prompt in self._prompts.items() if self.cells.count[i]}
+        again = [i for i in unseen if self._prompts.get(i) in read]
+        return int(np.random.default_rng([self.seed, 1, len(unseen)]).choice(again or unseen))
 
     def _block(self, index: int, size: int) -> Block:
         """A block that is requested from here on."""
