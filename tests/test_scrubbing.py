@@ -8,13 +8,16 @@ import re
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 
+from offramp import scrubbing
 from offramp.errors import UsageError
 from offramp.records import CallReply, Model, Result, ResultState, Usage
 from offramp.scrubbing import scrubbed, scrubbed_traceback, scrubbed_value
 from offramp.space.check import check_space
 from offramp.space.load import load_space
 from offramp.space.messages import SpaceErrors
+from offramp.store.tables import JsonText, PlainText
 from search_jobs import write_space
 
 ODD = "p\"a ss/w+ö\\rd&<1>'2"
@@ -138,3 +141,22 @@ def test_a_space_file_with_a_key_in_it_is_refused_with_the_line(place, tmp_path,
     with pytest.raises(SpaceErrors, match=rf"space.yaml:\d+: {place}.*holds the value of a key") as caught:
         check_space(load_space(path))
     assert PLAIN not in str(caught.value)
+
+
+def test_a_key_is_masked_on_its_way_into_the_storage_and_what_was_stored_before_it_was_known_when_it_is_read(
+    monkeypatch,
+):
+    monkeypatch.delenv("HOUSE_PASS", raising=False)
+    scrubbing.refresh()
+    table = sa.Table("kept", sa.MetaData(), sa.Column("text", PlainText), sa.Column("value", JsonText))
+    engine = sa.create_engine("sqlite://")
+    table.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(table.insert().values(text="got hunter2-hunter2", value={"a": ["hunter2-hunter2"]}))
+        assert connection.execute(sa.select(table)).one() == ("got hunter2-hunter2", {"a": ["hunter2-hunter2"]})
+        monkeypatch.setenv("HOUSE_PASS", "hunter2-hunter2")
+        scrubbing.know_variable("HOUSE_PASS")
+        assert connection.execute(sa.select(table)).one() == ("got ***", {"a": ["***"]})
+        connection.execute(table.insert().values(text="hunter2-hunter2 again", value={"hunter2-hunter2": 1}))
+        written = connection.execute(sa.text("SELECT text, value FROM kept WHERE text LIKE '%again'")).one()
+        assert written == ("*** again", json.dumps({"***": 1}, separators=(",", ":")))

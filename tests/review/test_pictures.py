@@ -16,6 +16,8 @@ from offramp.review.study_source import StudySource
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
 from offramp.study import lookup
+from offramp.testing.fakes import FunctionTransport
+from search_jobs import answered_by, reply_to, run_job, write_space
 
 Study = tuple[Path, str]
 
@@ -78,6 +80,28 @@ def test_the_best_so_far_rises_to_the_best_and_says_who_found_it(study: Study) -
     assert qualities == sorted(set(qualities)) and qualities[-1] == round(max(m.quality for m in told.members), 3)
     assert best.found[0].origin == "what runs today" and len(best.charts) == 2
     assert all(len(chart.marks) == len(best.found) for chart in best.charts)
+
+
+def test_a_job_with_few_calls_shows_whom_it_expects_ahead_and_which_params_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = {"train": 6, "search": 40, "holdout": 14}
+    answered_by(monkeypatch, FunctionTransport(reply_to))
+    space = write_space(
+        tmp_path, count=80, splits=splits, search={"sampler": "random", "trials": 20},
+        objectives={"quality": {"weight": 0.98}, "cost": {"weight": 0.02, "scale": "incumbent"}, "latency": None},
+    )  # fmt: skip
+    told = run_job(space, tmp_path, calls=40 + 30 + 28).report
+    with open_store(lookup.default_storage(tmp_path), write_probe=False) as store:
+        source = StudySource(store, told.study)
+        best, importance, tried = source.pictures.best, source.importance, source.tried
+    chosen = told.recommended
+    assert chosen is not None and chosen.estimate is not None and not chosen.incumbent
+    assert best is not None and [one.id for one in best.found] == [told.incumbent.candidate, chosen.candidate]
+    assert best.found[-1].quality == f"~{chosen.quality:.3f}" and all(chart.estimate for chart in best.charts)
+    assert len(tried) == told.trials and sum(one.expected for one in tried) == len(tried) - 1
+    (model,) = [item for item in importance if item.param == "model"]
+    assert model.shares["quality"] is not None and model.levels[0].value == "large"
 
 
 @pytest.mark.parametrize("width", [1280, 390])

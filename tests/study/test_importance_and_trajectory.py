@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,11 @@ from offramp.records import Aggregate, Candidate, DemoKind, Objective, Price, Us
 from offramp.stats import explained_share
 from offramp.store.candidates import CandidateRow, CandidateState
 from offramp.store.results import CallCounts
-from offramp.study.domain.importance import importances
+from offramp.study.domain.importance import importances, tried
 from offramp.study.domain.members import Member
 from offramp.study.domain.trajectory import thinned, trajectory
+
+OBJECTIVES = [Objective(name="quality", weight=1.0)]
 
 
 def member(quality: float, **params: object) -> Member:
@@ -44,7 +48,7 @@ def test_params_that_matter_come_first_and_constant_ones_not_at_all() -> None:
         for model in ("big", "small")
         for t in (0.0, 0.5, 1.0)
     ]
-    found = importances(members, [Objective(name="quality", weight=1.0)])
+    found = importances(tried(members, [], OBJECTIVES), OBJECTIVES)
     assert [item.param for item in found] == ["model", "t"]
     assert found[0].shares["quality"] == pytest.approx(1.0) and found[1].shares["quality"] == 0.0
     assert [(level.value, level.n) for level in found[0].levels] == [("big", 3), ("small", 3)]
@@ -52,7 +56,7 @@ def test_params_that_matter_come_first_and_constant_ones_not_at_all() -> None:
 
 def test_numbers_of_many_values_are_put_into_ranges() -> None:
     members = [member(t, t=t) for t in np.linspace(0, 1, 50).tolist()]
-    (found,) = importances(members, [Objective(name="quality", weight=1.0)])
+    (found,) = importances(tried(members, [], OBJECTIVES), OBJECTIVES)
     assert found.shares["quality"] > 0.9 and len(found.levels) == 5 and sum(level.n for level in found.levels) == 50
 
 
@@ -62,6 +66,22 @@ def stored(number: int, state: CandidateState = CandidateState.COMPLETE) -> Cand
         demo_kind=DemoKind.NONE, demo_count=0, demo_seed=0, request_params={},
     )  # fmt: skip
     return CandidateRow(candidate=content, number=number, state=state)
+
+
+def test_candidates_that_were_not_run_in_full_count_with_what_is_expected_of_them() -> None:
+    """Otherwise a job with a cap says of every param that there were too few."""
+    complete = [member(0.3, model="small", t=0.0)]
+    origin = [{"expected": {"quality": q}} for q in (0.8, 0.9, 0.4)]
+    params = [{"model": "big", "t": 0.0}, {"model": "big", "t": 1.0}, {"model": "small", "t": 1.0}]
+    rows = [
+        replace(row, origin=found, candidate=replace(row.candidate, params=chosen))
+        for row, found, chosen in zip([stored(i) for i in range(3)], origin, params, strict=True)
+    ]
+    found = tried(complete, [*rows, stored(9)], OBJECTIVES)
+    assert [one.expected for one in found] == [False, True, True, True]
+    first, second = importances(found, OBJECTIVES)
+    assert (first.param, [level.quality for level in first.levels]) == ("model", pytest.approx([0.85, 0.35]))
+    assert first.shares["quality"] is not None and first.shares["quality"] > 0.9 and second.shares["quality"] == 0.0
 
 
 def test_hypervolume_grows_with_the_front_alone_and_spend_with_every_physical_call() -> None:

@@ -51,6 +51,7 @@ class StudyPage:
     lines: tuple[LineChart, ...]
     pictures: Pictures | None
     importance: tuple[Importance, ...]
+    expected: int
     spending: Spending
     provenance: tuple[tuple[str, str], ...]
     details: tuple[Detail, ...]
@@ -114,6 +115,7 @@ def study_page(source: StudySource, *, whole: bool, most_others: int = MOST_OTHE
         lines=source.lines if whole else (),
         pictures=source.pictures if whole else None,
         importance=source.importance,
+        expected=sum(one.expected for one in source.tried),
         spending=spending(source.store, source.rows),
         provenance=tuple(provenance(source.row, source.scoring)),
         details=tuple(detail for detail in details if detail is not None),

@@ -54,7 +54,7 @@ from offramp.space.model import OWN
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.study.domain.importance import Importance, importances
+from offramp.study.domain.importance import Importance, Tried, importances, tried
 from offramp.study.domain.trajectory import Step, thinned, trajectory
 from offramp.study.policies import choose
 from offramp.study.queries.dataset_rows import Dataset, read_dataset
@@ -110,9 +110,14 @@ class StudySource:
         return other
 
     @cached_property
+    def tried(self) -> tuple[Tried, ...]:
+        """The candidates that say which params matter."""
+        return tried(self.report.members, self.candidates, self.report.objectives)
+
+    @cached_property
     def importance(self) -> tuple[Importance, ...]:
         """Which params matter."""
-        return importances(self.report.members, self.report.objectives)
+        return importances(self.tried, self.report.objectives)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -144,12 +149,18 @@ class StudySource:
         prices = {name: price_of(candidate, self.scoring.prices) for name, candidate in kept.items()}
         origins = {row.id: origin_words(row) for row in self.candidates}
         return Pictures(
-            best=best_so_far(self.steps, self.label, origins, self._by_id.__contains__),
+            best=best_so_far(self.steps, self.label, origins, self._by_id.__contains__, self._estimate),
             heatmap=heatmap(rows, results, self.dataset),
             strips=latency_strips(rows, results),
             costs=token_costs(rows, prices),
             slices=slice_scores(rows, results, self.dataset, slice_columns(self.dataset)),
         )
+
+    @property
+    def _estimate(self) -> tuple[str, float] | None:
+        """The recommended candidate with its expected quality, where it was not run on all examples."""
+        best = self.report.recommended
+        return None if best is None or best.estimate is None or best.quality is None else (best.candidate, best.quality)
 
     @cached_property
     def ways(self) -> tuple[tuple[str, Choice], ...]:

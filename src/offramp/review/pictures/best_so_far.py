@@ -28,7 +28,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestChart:
-    """The best so far over one axis; `marks` are the points where it rose, in the order of `Best.found`."""
+    """The best so far over one axis; `marks` are the points where it rose, in the order of `Best.found`.
+
+    `rise` is the path from the last of them to one that is expected to be better, and `estimate` where that one is.
+    """
 
     title: str
     x_label: str
@@ -37,6 +40,8 @@ class BestChart:
     y_ticks: tuple[Tick, ...]
     path: str
     marks: tuple[tuple[float, float], ...]
+    rise: str = ""
+    estimate: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,31 +53,35 @@ class Best:
 
 
 def best_so_far(
-    steps: Sequence[Step], label: Callable[[str], str], origins: Mapping[str, str], linked: Callable[[str], bool]
-) -> Best | None:
-    """The charts of a study; None where fewer than two candidates were evaluated in full.
+    steps: Sequence[Step], label: Callable[[str], str], origins: Mapping[str, str], linked: Callable[[str], bool],
+    estimate: tuple[str, float] | None = None,
+) -> Best | None:  # fmt: skip
+    """The charts of a study; None where nothing was evaluated beside a first candidate.
 
     Args:
         steps: all of them. origins: who proposed each candidate, in words.
         linked: whether a candidate has a place to be shown in full.
+        estimate: the recommended candidate with its expected quality, where it was not run on all examples.
     """
     risen = [step for step in steps if step.found]
     if not risen or len(steps) < 2 or not steps[-1].calls:
         return None
-    charts = [_chart("Best quality so far, over calls", "calls", steps, risen, lambda s: float(s.calls), _count)]
+    ahead = None if estimate is None or estimate[1] <= (risen[-1].best or 0.0) else estimate[1]
+    charts = [_chart("Best quality so far, over calls", "calls", steps, risen, ahead, lambda s: float(s.calls), _count)]
     if steps[-1].spent_usd:
-        charts.append(_chart("Best quality so far, over money", "USD", steps, risen, _spent, money))
-    found = [
-        Found(
-            id=step.candidate if linked(step.candidate) else "",
-            label=label(step.candidate),
-            origin=origins.get(step.candidate, ""),
-            quality=number(step.best),
-            when=f"after {step.calls:,} calls" + ("" if step.spent_usd is None else f" and {money(step.spent_usd)}"),
-        )
-        for step in risen
-    ]
-    return Best(charts=tuple(charts), found=tuple(found))
+        charts.append(_chart("Best quality so far, over money", "USD", steps, risen, ahead, _spent, money))
+
+    def found(candidate: str, quality: str, step: Step) -> Found:
+        spent = "" if step.spent_usd is None else f" and {money(step.spent_usd)}"
+        return Found(
+            id=candidate if linked(candidate) else "", label=label(candidate), origin=origins.get(candidate, ""),
+            quality=quality, when=f"after {step.calls:,} calls{spent}",
+        )  # fmt: skip
+
+    finders = [found(step.candidate, number(step.best), step) for step in risen]
+    if estimate is not None and ahead is not None:
+        finders.append(found(estimate[0], f"~{number(ahead)}", steps[-1]))
+    return Best(charts=tuple(charts), found=tuple(finders))
 
 
 def _spent(step: Step) -> float:
@@ -84,16 +93,19 @@ def _count(value: float) -> str:
 
 
 def _chart(
-    title: str, x_label: str, steps: Sequence[Step], risen: Sequence[Step], at: Callable[[Step], float],
-    words: Callable[[float], str],
+    title: str, x_label: str, steps: Sequence[Step], risen: Sequence[Step], ahead: float | None,
+    at: Callable[[Step], float], words: Callable[[float], str],
 ) -> BestChart:  # fmt: skip
     frame = SMALL
     x = Axis(low=0.0, high=at(steps[-1]) or 1.0, start=frame.left, end=frame.width - frame.right)
-    y = axis([s.best or 0.0 for s in risen], frame.height - frame.bottom, frame.top, floor=0.0, top=1.0)
+    best = [s.best or 0.0 for s in risen]
+    y = axis([*best, ahead or best[-1]], frame.height - frame.bottom, frame.top, floor=0.0, top=1.0)
     marks = tuple((x.at(at(s)), y.at(s.best or 0.0)) for s in risen)
     path = "".join(f"{'H' if i else 'M'}{px:g}{'V' if i else ' '}{py:g}" for i, (px, py) in enumerate(marks))
+    estimate = None if ahead is None else (x.end, y.at(ahead))
     return BestChart(
-        title=title, x_label=x_label, frame=frame, path=f"{path}H{x.end:g}", marks=marks,
+        title=title, x_label=x_label, frame=frame, path=f"{path}H{x.end:g}", marks=marks, estimate=estimate,
+        rise="" if estimate is None else f"M{x.end:g} {marks[-1][1]:g}V{estimate[1]:g}",
         x_ticks=tuple(Tick(at=x.at(v), text=words(v)) for v in x.ticks(4)),
         y_ticks=tuple(Tick(at=y.at(v), text=f"{v:g}") for v in y.ticks(3)),
     )  # fmt: skip

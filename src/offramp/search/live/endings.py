@@ -81,14 +81,15 @@ class Endings:
 
     def pause(self) -> None:
         """Keeps what is known of candidates that have not ended, so that a study shows them and a later run goes on."""
-        estimates = self._estimates()
+        estimates, expected = self._estimates(), self._expected()
         for index, candidate in enumerate(self.cells.candidates):
             name = candidate.id
             if name in self.state.known or name not in self.state.begun or index in self.race.closed:
                 continue
             evaluation = self.cells.evaluation(index)
             if evaluation.results:
-                more = {"open": True, **({"estimate": estimates[index]} if index in estimates else {})}
+                more: dict[str, Any] = {"open": True, "expected": expected.get(index, {})}
+                more |= {"estimate": estimates[index]} if index in estimates else {}
                 once = ", not all as often as wanted" if self.cells.due(index) else ""
                 reason = f"{evaluation.n} of {len(self.cells.examples)} examples run{once}"
                 with suppress(OfframpError):
@@ -138,6 +139,14 @@ class Endings:
             if self.cells.candidates[i].id not in self.state.known
             and not any(missed > 0 for missed in self.missed(i).values())
         }
+
+    def _expected(self) -> dict[int, dict[str, float]]:
+        """What each candidate with a known cell is expected to come to over all examples, by objective."""
+        known = self.race.cells.known.nonzero()[0].tolist()
+        if not known:
+            return {}
+        names, means = [objective.name for objective in self.state.objectives], self.race.expected()
+        return {i: dict(zip(names, means[i].tolist(), strict=True)) for i in known}
 
     def _estimate(self, index: int, declared: DeclaredFront) -> dict[str, Any]:
         """As a candidate's record keeps it. Another statistic of seconds than the mean is to it as in its own cells."""
