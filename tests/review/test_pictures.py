@@ -100,6 +100,12 @@ def test_a_job_with_few_calls_shows_whom_it_expects_ahead_and_which_params_matte
     assert best is not None and [one.id for one in best.found] == [told.incumbent.candidate, chosen.candidate]
     assert best.found[-1].quality == f"~{chosen.quality:.3f}" and all(chart.estimate for chart in best.charts)
     assert len(tried) == told.trials and sum(one.expected for one in tried) == len(tried) - 1
+    page = report(told.study, results=tmp_path, out=tmp_path / "report.html").read_text()
+    for words in (
+        f">{chosen.estimate.n}/40</text>", "of these only the recommended one is on the front",
+        f"{told.trials - 2} others were not run on all examples", '<span class="badge off" title="run on ',
+    ):  # fmt: skip
+        assert words in page
     (model,) = [item for item in importance if item.param == "model"]
     assert model.shares["quality"] is not None and model.levels[0].value == "large"
 

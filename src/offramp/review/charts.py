@@ -129,6 +129,7 @@ class Dot:
         search, held: where it is on the search split and on the holdout; `held` is None where it was not run there.
         arrow: from the one to the other, as a path; empty where they are too close.
         off: whether another dominates it on the holdout.
+        run_on: `23/60` where it is recommended from part of the search examples, whose point is hollow.
     """
 
     candidate: str
@@ -138,6 +139,7 @@ class Dot:
     kind: str
     best: bool
     off: bool
+    run_on: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +215,10 @@ def _dots(report: StudyReport, members: Sequence[Member], key: str, x: Axis, y: 
         held = None
         if m.holdout is not None and m.value(key, Split.HOLDOUT) is not None:
             held = _spot(x.at(_x(m, key, Split.HOLDOUT)), m.holdout, y, bars=bars)
-        kinds = (("front", m.candidate in front), ("incumbent", m.incumbent), ("held", held is not None))
+        kinds = (
+            ("front", m.candidate in front), ("incumbent", m.incumbent), ("held", held is not None),
+            ("estimate", m.estimate is not None),
+        )  # fmt: skip
         found.append(
             Dot(
                 candidate=m.candidate,
@@ -223,6 +228,7 @@ def _dots(report: StudyReport, members: Sequence[Member], key: str, x: Axis, y: 
                 kind=" ".join(name for name, holds in kinds if holds),
                 best=m.candidate == best,
                 off=m.on_holdout_front is False,
+                run_on="" if m.estimate is None else f"{m.estimate.n}/{m.estimate.of}",
             )
         )
     return sorted(found, key=lambda dot: (dot.best, "incumbent" in dot.kind, dot.search.x))

@@ -145,6 +145,7 @@ def _datum(row: Row) -> dict[str, Any]:
         "scaled": row.scaled,
         "front": row.front,
         "incumbent": m.incumbent,
+        "estimate": m.estimate is not None,
         "best": row.best,
         "breaks": row.breaks,
         "notes": row.notes,

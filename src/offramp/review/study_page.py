@@ -74,6 +74,21 @@ class StudyPage:
         return len(self.report.members) - self.feasible
 
     @property
+    def estimated(self) -> bool:
+        """Whether the recommended candidate was not run on all examples."""
+        return self.report.recommended is not None and self.report.recommended.estimate is not None
+
+    @property
+    def hollow(self) -> bool:
+        """Whether the picture has points of candidates that were not run on all examples."""
+        return self.estimated or bool(self.report.estimates)
+
+    @property
+    def left_out(self) -> int:
+        """How many were not run on all examples and are compared with nothing."""
+        return self.report.stopped - sum(member.estimate is not None for member in self.report.members)
+
+    @property
     def held(self) -> bool:
         """Whether the picture can show the holdout."""
         return any(dot.held is not None for chart in self.charts for dot in chart.dots)

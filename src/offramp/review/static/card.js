@@ -26,7 +26,7 @@ Offramp.showCard = (state, member) => {
   const facts = Offramp.node("dl", {}, ...rows.flatMap(([name, value]) => [Offramp.node("dt", {}, name), Offramp.node("dd", {}, ...[value].flat())]));
   const links = Offramp.node("p", { class: "links" }, ...Offramp.cardLinks(state, member));
   const seen = document.querySelector(`#peeks template[data-peek="${CSS.escape(member.id)}"]`);
-  const marks = [member.id === state.best && ["best", member.best], member.incumbent && ["today", "incumbent"]].filter(Boolean).flatMap(([kind, name]) => [" ", Offramp.node("span", { class: "badge " + kind }, name)]);
+  const marks = [member.id === state.best && ["best", member.best], member.estimate && ["off", "estimate"], member.incumbent && ["today", "incumbent"]].filter(Boolean).flatMap(([kind, name]) => [" ", Offramp.node("span", { class: "badge " + kind }, name)]);
   card.replaceChildren(Offramp.node("h3", {}, Offramp.text(member.label)), Offramp.node("p", {}, Offramp.node("span", { class: "id" }, member.id), ...marks), facts, links, ...(seen ? [seen.content.cloneNode(true)] : []));
   card.hidden = false;
 };

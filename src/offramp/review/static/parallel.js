@@ -44,7 +44,7 @@ Offramp.drawParallel = (state, picture) => {
   for (const member of order) {
     const known = state.axes.filter((axis) => axis.of(member) !== null);
     const d = known.map((axis, i) => `${i ? "L" : "M"}${axis.x.toFixed(1)} ${axis.at(axis.of(member)).toFixed(1)}`).join("");
-    const line = Offramp.svg("path", { d, class: ["thread", member.front && "front", member.incumbent && "incumbent"].filter(Boolean).join(" "), "data-id": member.id });
+    const line = Offramp.svg("path", { d, class: ["thread", member.front && "front", member.incumbent && "incumbent", member.estimate && "estimate"].filter(Boolean).join(" "), "data-id": member.id });
     line.addEventListener("pointerenter", () => Offramp.peek(state, member.id));
     line.addEventListener("click", () => Offramp.choose(state, member.id));
     parts.push(line);
