@@ -128,6 +128,13 @@ def test_the_form_of_the_page_promotes_and_a_gate_that_does_not_hold_is_told(
     fields = {"csrf": csrf, "candidate": best, "label": "production", "force": "yes", "why": "tried in a test"}
     forced = ask(app, "POST", f"/studies/{study[1]}/promote", data=fields, headers={"origin": f"http://{HOST}"})
     assert forced.status_code == 200 and "Promoted" in forced.text and "landscape production" in message_of(forced)
+    page = ask(app, "GET", "/promotions/landscape").text
+    assert "offramp check landscape" in page and "offramp rollback" not in page  # there is no version to go back to
+    today = lookup.pareto(study[1], results=study[0]).incumbent.candidate
+    again = ask(app, "POST", f"/studies/{study[1]}/promote", data={**fields, "candidate": today},
+                headers={"origin": f"http://{HOST}"})  # fmt: skip
+    assert again.status_code == 200
+    assert "offramp rollback landscape" in ask(app, "GET", "/promotions/landscape").text
     assert list((tmp_path / "promotions").rglob("*.yaml"))
 
 

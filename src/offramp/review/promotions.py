@@ -46,11 +46,12 @@ class FeatureView:
         load = f"program = offramp.load({self.name!r}{more})"
         return f"import offramp\n\n{load}\nanswer = program(...)  # your inputs, by name"
 
-    def shell(self, label: str) -> str:
-        """How a terminal checks a label, and takes it back."""
-        more = "" if label == DEFAULT_LABEL else f" --label {quote(label)}"
+    def shell(self, label: Label) -> str:
+        """How a terminal checks a label, and takes it back where there is a version to go back to."""
+        more = "" if label.name == DEFAULT_LABEL else f" --label {quote(label.name)}"
         more += "" if self.folder is None else f" --promotions {quote(self.folder)}"
-        return f"offramp check {self.name}{more}\nofframp rollback {self.name}{more}"
+        commands = ("check", "rollback") if label.before else ("check",)
+        return "\n".join(f"offramp {command} {self.name}{more}" for command in commands)
 
 
 def feature_view(promotions: Path | None, feature: str) -> FeatureView:
