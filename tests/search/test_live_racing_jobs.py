@@ -6,8 +6,9 @@ import pytest
 from offramp.search import api
 from offramp.store.candidates import CandidateState, CandidateStore
 from offramp.store.engine import open_store
+from offramp.store.waves import WaveStore
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import answered_by, finished_job, reply_to, run_job
+from search_jobs import answered_by, finished_job, reply_to, run_job, write_space
 
 SPLITS = {"train": 6, "search": 120, "holdout": 20}
 
@@ -81,3 +82,22 @@ def test_nobody_is_stopped_for_a_rival_that_misses_a_constraint(tmp_path):
     full = job(tmp_path / "full", None, **changes).report
     assert raced.recommended.feasible and full.recommended.feasible
     assert values([raced.recommended]) == values([full.recommended])
+
+
+@pytest.mark.parametrize("cap", ["calls", "usd"])
+def test_first_looks_are_as_large_whether_calls_or_money_are_capped(tmp_path, monkeypatch, cap):
+    """Money was taken for cells: under a cap in USD every block had a single cell."""
+    answered_by(monkeypatch, FunctionTransport(reply_to))
+    splits, price = {"train": 6, "search": 60, "holdout": 10}, {"input_usd": 100.0, "output_usd": 100.0}
+    models = [
+        {"name": name, "route": f"openai/{name}", "api_base": "http://127.0.0.1:9/v1", "price": price}
+        for name in ("small", "large")
+    ]
+    search = {"sampler": "random", "trials": 20, "concurrency": 2}
+    space = write_space(tmp_path, count=76, splits=splits, search=search, models=models)
+    calls, each_usd = 60 + 20 + 240, (100 + 10 * 6 + 3.5) * 100 / 1e6
+    limits = {"calls": calls} if cap == "calls" else {"usd": calls * each_usd * 1.05}
+    study = run_job(space, tmp_path, **limits).report.study
+    with open_store(f"sqlite:///{tmp_path}/offramp.db", write_probe=False) as store:
+        first = next(row for row in WaveStore(store).all(study) if row.purpose == "search")
+    assert max(len(ids) for _, ids in first.cells) in (4, 5)  # a fifth of 300 cells for looks at 12 candidates

@@ -188,9 +188,11 @@ class LiveRace:
 
     def _plan(self) -> None:
         """Sizes of blocks, from how many cells there may be for how many candidates."""
+        allowance = self.allowance()
         self.race.settings = settings_of(
             self.state.job.space.search.race, examples=len(self._cells.examples), candidates=len(self.pool.candidates),
-            total=self.allowance().total, listed=self.pool.listed, timed=self.options.minutes is not None,
+            total=None if allowance.total is None else allowance.cells(allowance.total), listed=self.pool.listed,
+            timed=self.options.minutes is not None,
         )  # fmt: skip
 
     def _may_complete(self, index: int) -> bool:
