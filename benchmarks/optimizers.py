@@ -201,7 +201,8 @@ def by_offramp(
     verify = space.space.verify.model_copy(update={"front": False, "probe": 0})
     budget = space.space.budget.model_copy(update={"minutes": None})
     kept = [entry for entry in space.space.models if not models or entry in models]
-    changed = space.space.model_copy(update={"verify": verify, "budget": budget, "models": kept})
+    search = space.space.search.model_copy(update={"trials": None})  # the calls are the only cap
+    changed = space.space.model_copy(update={"verify": verify, "budget": budget, "models": kept, "search": search})
     held = 2 * len(resolve_job(space).task.splits.holdout)
     with tempfile.TemporaryDirectory() as folder:
         result = api.optimize(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp.calls.transports.routes import RouteTransport
+from offramp.job.clock import Timing
 from offramp.models.server import LocalServers
 from offramp.records import CallReply, CallRequest, Usage
 
@@ -34,12 +35,18 @@ class Replies(dict[str, CallReply]):
 
 
 class Remembering:
-    """The transport. Its latencies are those of the first time."""
+    """The transport. Its latencies are those of the first time.
+
+    Attributes:
+        timing: of a job whose clock moves by these latencies, and not by how fast this machine is now.
+    """
 
     def __init__(self, replies: dict[str, CallReply]) -> None:
         self._replies, self._servers = replies, LocalServers()
         self._inner = RouteTransport(self._servers, TIMEOUT_S)
         self._one = asyncio.Lock()
+        self._seconds = 0.0
+        self.timing = Timing(now=lambda: self._seconds, sleep=self._sleep)
 
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
         """The first reply to this request; requests are sent one at a time, as the models run on the same machine."""
@@ -47,7 +54,12 @@ class Remembering:
             if request.hash not in self._replies:
                 await self._inner.prepare(request.model)
                 self._replies[request.hash] = await self._inner.send(request, attempt)
+        self._seconds += self._replies[request.hash].latency_s
         return self._replies[request.hash]
+
+    async def _sleep(self, seconds: float) -> None:
+        self._seconds += seconds
+        await asyncio.sleep(0)
 
     async def aclose(self) -> None:
         """Stops the models."""

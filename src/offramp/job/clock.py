@@ -1,7 +1,7 @@
 """The clock of a run: how long it may take, whether a person asked it to stop, and the time reserved for its end.
 
 The last thing a job does is to score the incumbent and the recommended candidate on the holdout. Time for that is
-reserved while the search runs, so that the cap never takes the holdout evaluation away; at most 60% of it is reserved.
+reserved while the search runs, so that the cap never takes the holdout evaluation away; at most 80% of it is reserved.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from offramp.errors import JobError
 
-MOST_RESERVED = 0.6
+MOST_RESERVED = 0.8
 """The share of a cap that may be reserved for the holdout."""
 
 

@@ -2,7 +2,7 @@
 
 That evaluation runs two candidates, the incumbent and the recommended one, and has a judge grade them where the metric
 has one. What it takes is estimated from the runs so far: of the incumbent, and of whichever other complete candidate
-took most. Time is also that of whoever is expected to be best beside the incumbent. Before a candidate is complete
+took most. Time is also that of those who are expected to be best beside the incumbent. Before a candidate is complete
 there is nothing to evaluate, and nothing is reserved.
 
 Invariant: what is reserved covers the judge, and the bound that the last request is reserved with.
@@ -39,6 +39,7 @@ class Runs:
 
     Attributes:
         answers: of models, those from the ledger included.
+        warm_s: latencies of runs that found most of the prompt in the model's cache.
         prompt_tokens: of the run that read most.
         sampled: whether an example is run several times.
     """
@@ -49,6 +50,7 @@ class Runs:
     usd: float = 0.0
     answers: int = 0
     latencies_s: list[float] = field(default_factory=list)
+    warm_s: list[float] = field(default_factory=list)
     prompt_tokens: int = 0
 
     def add(self, result: Result) -> None:
@@ -61,6 +63,8 @@ class Runs:
             self.usd += run.cost_usd or 0.0
             self.answers += run.calls + run.cached_calls
             self.latencies_s.append(run.latency_s or 0.0)
+            if is_warm(run.usage):
+                self.warm_s.append(run.latency_s or 0.0)
             self.prompt_tokens = max(self.prompt_tokens, run.usage.prompt_tokens)
 
 
@@ -138,11 +142,11 @@ class HoldoutReserve:
         self._incumbent_s, self._recommended_s = 0.0, 0.0
         self._warm_s: defaultdict[str, list[float]] = defaultdict(list)
 
-    def reserve(self, rival: Candidate | None = None) -> None:
+    def reserve(self, rivals: Sequence[Candidate] = ()) -> None:
         """Reserves enough of the caps for the holdout, by all runs so far; called before every wave.
 
         Args:
-            rival: the candidate that is expected to be best, beside the incumbent; None before there is one.
+            rivals: the candidates beside the incumbent that may be recommended, as far as time is concerned.
         """
         if (self._o.usd, self._o.calls, self._o.minutes) == (None, None, None):
             return
@@ -154,14 +158,14 @@ class HoldoutReserve:
             self._incumbent_s, self._recommended_s = (self._member_s(m) for m in (report.incumbent, report.recommended))
             if report.incumbent == report.recommended:
                 self._recommended_s = 0.0
-            if rival is not None:
+            for rival in rivals:
                 found = self._state.results.of(Split.SEARCH, rival.id)
                 self._recommended_s = max(self._recommended_s, self._run_s(runs_of(rival, found.values())))
         self._narrow()
 
     def on_result(self, result: Result) -> None:
         """One more run of the search: a candidate that takes much has to leave more, as it may be recommended."""
-        if result.usage.cached_input_tokens > result.usage.input_tokens:
+        if is_warm(result.usage):
             self._warm_s[self._state.candidates[result.candidate].model].append(result.latency_s or 0.0)
         if not self._searching or not self._runs or result.candidate in self._runs or len(result.runs) > 1:
             return
@@ -295,17 +299,22 @@ class HoldoutReserve:
         """Wall clock: its own runs at the job's concurrency, or what attempts took with all waiting, if more.
 
         Embedded models run one request at a time; on the holdout each prompt but the first is in the cache, as in the
-        usual run of a block, or in those of the same model where the candidate has only few.
+        runs of a block but its first, or in those of the same model where the candidate has only few.
         """
         own, judging = runs.latencies_s or [0.0], self._measured.judging
         if self._p.models[runs.candidate.model].local:
-            warm = self._warm_s[runs.candidate.model] if len(own) < FEWEST else own
-            own_s = median(warm or own)
+            warm = runs.warm_s if len(runs.warm_s) >= FEWEST else self._warm_s[runs.candidate.model]
+            own_s = fmean(warm) if warm else median(own)
             if not judging.judges:
                 return own_s
         else:
             own_s = fmean(own) / self._o.concurrency
         return max(own_s, self._calls_per_run(need_of(self._p, runs), judging) * self._pace.attempt_s)
+
+
+def is_warm(usage: Usage) -> bool:
+    """Whether most of the prompt was in the model's cache."""
+    return usage.cached_input_tokens > usage.input_tokens
 
 
 def runs_of(candidate: Candidate, results: Iterable[Result]) -> Runs:
