@@ -20,7 +20,7 @@ from offramp.evaluate.replicates import lacking
 from offramp.job.clock import MOST_RESERVED, Clock
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
-from offramp.records import CallRequest, Candidate, Example, Purpose, Result, ResultState, Split, Usage
+from offramp.records import CallRequest, Candidate, Example, Purpose, Replicate, Result, ResultState, Split, Usage
 from offramp.search.judging import Judges, Judging
 from offramp.search.outcome import Options
 from offramp.search.state import StudyState
@@ -33,13 +33,26 @@ SAFETY = 1.2
 """What is expected by a mean is reserved with a fifth more."""
 
 
+@dataclass(slots=True)
+class Warm:
+    """Sums over runs that found most of the prompt in the model's cache."""
+
+    n: int = 0
+    seconds: float = 0.0
+
+    def add(self, run: Result | Replicate) -> None:
+        """One more run; another kind is left out."""
+        if run.usage.cached_input_tokens > run.usage.input_tokens:
+            self.n += 1
+            self.seconds += run.latency_s or 0.0
+
+
 @dataclass(slots=True, kw_only=True)
 class Runs:
     """Sums over the runs of one candidate, without its judge.
 
     Attributes:
         answers: of models, those from the ledger included.
-        warm_s: latencies of runs that found most of the prompt in the model's cache.
         prompt_tokens: of the run that read most.
         sampled: whether an example is run several times.
     """
@@ -50,7 +63,7 @@ class Runs:
     usd: float = 0.0
     answers: int = 0
     latencies_s: list[float] = field(default_factory=list)
-    warm_s: list[float] = field(default_factory=list)
+    warm: Warm = field(default_factory=Warm)
     prompt_tokens: int = 0
 
     def add(self, result: Result) -> None:
@@ -63,8 +76,7 @@ class Runs:
             self.usd += run.cost_usd or 0.0
             self.answers += run.calls + run.cached_calls
             self.latencies_s.append(run.latency_s or 0.0)
-            if is_warm(run.usage):
-                self.warm_s.append(run.latency_s or 0.0)
+            self.warm.add(run)
             self.prompt_tokens = max(self.prompt_tokens, run.usage.prompt_tokens)
 
 
@@ -140,7 +152,7 @@ class HoldoutReserve:
         self._measured = Measured()
         self._searching, self._usd, self._calls = False, 0.0, 0.0
         self._incumbent_s, self._recommended_s = 0.0, 0.0
-        self._warm_s: defaultdict[str, list[float]] = defaultdict(list)
+        self._warm: defaultdict[str, Warm] = defaultdict(Warm)
 
     def reserve(self, rivals: Sequence[Candidate] = ()) -> None:
         """Reserves enough of the caps for the holdout, by all runs so far; called before every wave.
@@ -165,8 +177,7 @@ class HoldoutReserve:
 
     def on_result(self, result: Result) -> None:
         """One more run of the search: a candidate that takes much has to leave more, as it may be recommended."""
-        if is_warm(result.usage):
-            self._warm_s[self._state.candidates[result.candidate].model].append(result.latency_s or 0.0)
+        self._warm[self._state.candidates[result.candidate].model].add(result)
         if not self._searching or not self._runs or result.candidate in self._runs or len(result.runs) > 1:
             return
         runs = self._begun.get(result.candidate)
@@ -303,18 +314,13 @@ class HoldoutReserve:
         """
         own, judging = runs.latencies_s or [0.0], self._measured.judging
         if self._p.models[runs.candidate.model].local:
-            warm = runs.warm_s if len(runs.warm_s) >= FEWEST else self._warm_s[runs.candidate.model]
-            own_s = fmean(warm) if warm else median(own)
+            warm = runs.warm if runs.warm.n >= FEWEST else self._warm[runs.candidate.model]
+            own_s = warm.seconds / warm.n if warm.n else median(own)
             if not judging.judges:
                 return own_s
         else:
             own_s = fmean(own) / self._o.concurrency
         return max(own_s, self._calls_per_run(need_of(self._p, runs), judging) * self._pace.attempt_s)
-
-
-def is_warm(usage: Usage) -> bool:
-    """Whether most of the prompt was in the model's cache."""
-    return usage.cached_input_tokens > usage.input_tokens
 
 
 def runs_of(candidate: Candidate, results: Iterable[Result]) -> Runs:

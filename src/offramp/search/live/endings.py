@@ -16,7 +16,7 @@ from typing import Any
 from offramp.calls.failures import ModelNotFound
 from offramp.errors import OfframpError
 from offramp.program.sent import Sent
-from offramp.records import Candidate, Evaluation
+from offramp.records import Candidate, Evaluation, Objective
 from offramp.search.live.behind import OBJECTIVES, StoppingRule, block_ends
 from offramp.search.live.cells import LiveCells
 from offramp.search.racing import DeclaredFront, Race
@@ -145,21 +145,30 @@ class Endings:
         known = self.race.cells.known.nonzero()[0].tolist()
         if not known:
             return {}
-        names, means = [objective.name for objective in self.state.objectives], self.race.expected()
-        return {i: dict(zip(names, means[i].tolist(), strict=True)) for i in known}
+        means, objectives = self.race.expected(), self.state.objectives
+        return {
+            i: {o.name: self._factor(i, o) * mean for o, mean in zip(objectives, means[i].tolist(), strict=True)}
+            for i in known
+        }
 
     def _estimate(self, index: int, declared: DeclaredFront) -> dict[str, Any]:
-        """As a candidate's record keeps it. Another statistic of seconds than the mean is to it as in its own cells."""
-        own = aggregate_of(self.cells.results(index))
+        """As a candidate's record keeps it."""
         mean, sd = dict[str, float](), dict[str, float]()
         for objective in self.state.objectives:
-            found, factor = declared.estimates[index][OBJECTIVES[objective.name].name], 1.0
-            if objective.name == "latency" and own.latency_mean_s:
-                factor = (own.latency_s(objective.statistic) or own.latency_mean_s) / own.latency_mean_s
+            found = declared.estimates[index][OBJECTIVES[objective.name].name]
+            factor = self._factor(index, objective)
             mean[objective.name], sd[objective.name] = factor * found.mean, factor * found.sd
         return estimate_json(
-            n=own.n, of=len(self.cells.examples), trust=declared.trust[index], mean=mean, sd=sd
+            n=self.cells.evaluation(index).n, of=len(self.cells.examples), trust=declared.trust[index], mean=mean, sd=sd
         )  # fmt: skip
+
+    def _factor(self, index: int, objective: Objective) -> float:
+        """Another statistic of seconds than the mean is to it as in the candidate's own cells."""
+        if objective.name != "latency":
+            return 1.0
+        own = aggregate_of(self.cells.results(index))
+        found, mean = own.latency_s(objective.statistic), own.latency_mean_s
+        return found / mean if found and mean else 1.0
 
     # ------------------------------------------------------------------------------------------------- endings
 
