@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,64 @@ HOSTILE = ("tests/cli/test_hostile_texts.py",)
 TRUST = ("tests/job/test_trust.py",)
 
 
+MEASURES: Mapping[tuple[str, tuple[str, ...]], Mapping[str, tuple[str, str]]] = {
+    ("scrubbing", KEYS): {
+        "keys: the variable that a model names": ('{environ.get(name, "").strip() for name in _variables}', "set()"),
+        "keys: variables that are secret by name": ("if len(value) >= _GENERATED and", "if False and"),
+        "keys: escaped in JSON, Python, HTML, URLs": ("escaped = _escaped(value)", "escaped = {value}"),
+        "keys: in hex and base64": ("anywhere |= _encoded(value)", "pass"),
+    },
+    ("records", KEYS): {
+        "keys: in replies and results": ("if value and (clean :=", "if False and (clean :="),
+    },
+    ("errors", KEYS): {
+        "keys: in errors": ("(scrubbed(arg) if isinstance(arg, str) else arg for arg in args)", "args"),
+    },
+    ("store/tables", KEYS): {
+        "keys: JSON into the storage": ("if holds_key(text) else text", "if False else text"),
+        "keys: text into the storage": ("storable(scrubbed(value))", "storable(value)"),
+        "keys: JSON out of the storage": ("if holds_key(value) else", "if False else"),
+        "keys: text out of the storage": ("return None if value is None else scrubbed(value)", "return value"),
+    },
+    ("files", FILES): {
+        "files: mode 600": ("_FILE, _FOLDER = 0o600", "_FILE, _FOLDER = 0o644"),
+        "files: folders of mode 700": ("0o600, 0o700\n", "0o600, 0o755\n"),
+    },
+    ("store/long_texts", LONG): {
+        "answers: long ones are cut": (
+            "if len(text) <= most:\n        return text\n    begins",
+            "if True:\n        return text\n    begins",
+        ),
+        "answers: cut ones are not replayed": ("def is_cut(", "def is_cut(*_):\n    return False\n\n\ndef _before("),
+    },
+    ("review/guard", GUARD): {
+        "page: the token": ("if self._access.knows(headers):", "if True:"),
+        "page: the host": ("not self.loopback or is_loopback(_name_in(host))", "True"),
+        "page: the origin": ("method not in _SAFE and not same_origin(headers)", "False"),
+        "page: the form's token": ("return _equal(csrf, self.csrf)", "return True"),
+        "page: the cookie's attributes": ('httponly=True, samesite="strict"', "httponly=False"),
+    },
+    ("printable", HOSTILE): {
+        "texts: controls in CSV": ('printable(value.replace("\\r\\n", "\\n"), keep="\\n")', "value"),
+        "texts: formulas in CSV": ('return f"\'{text}" if', "return text if"),
+        "texts: controls in terminals": ("if text.isascii() and text.isprintable():", "if True:"),
+    },
+    ("job/trust", TRUST): {
+        "trust: files outside of the project": ("if not _inside(loaded.base / named.file, loaded):", "if False:"),
+        "trust: code from elsewhere": ("(found := _foreign_code(named.module, loaded)) is not None", '(found := "")'),
+        "trust: keys to other addresses": (
+            "sent := strange_address(part.api_key_env, part.route or part.name, part.api_base)",
+            'sent := ""',
+        ),
+        "trust: media outside of the project": ("if is_trusted(loaded) or not task.fields.media:", "if True:"),
+        "trust: links are followed": ("real, roots = path.resolve()", "real, roots = path.absolute()"),
+        "trust: a home folder is no project": ("return home.is_relative_to(folder)", "return False"),
+        "trust: a list that others can write": ('if os.name != "nt" and (path.stat()', "if False and (path.stat()"),
+    },
+}
+"""By file of the source and the tests that have to notice: each measure, what it is there, and what takes its place."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Without:
     """One measure: what takes its place in a file of the source, and where a test has to notice."""
@@ -37,126 +96,11 @@ class Without:
     tests: tuple[str, ...]
 
 
-def measures() -> list[Without]:
+def measures() -> Iterator[Without]:
     """All of them."""
-    table = [
-        (
-            "keys: the variable that a model names",
-            "scrubbing",
-            '{environ.get(name, "").strip() for name in _variables}',
-            "set()",
-            KEYS,
-        ),
-        (
-            "keys: variables that are secret by name",
-            "scrubbing",
-            "if len(value) >= _GENERATED and",
-            "if False and",
-            KEYS,
-        ),
-        (
-            "keys: escaped in JSON, Python, HTML, URLs",
-            "scrubbing",
-            "escaped = _escaped(value)",
-            "escaped = {value}",
-            KEYS,
-        ),
-        ("keys: in hex and base64", "scrubbing", "anywhere |= _encoded(value)", "pass", KEYS),
-        ("keys: in replies and results", "records", "if value and (clean :=", "if False and (clean :=", KEYS),
-        ("keys: in errors", "errors", "(scrubbed(arg) if isinstance(arg, str) else arg for arg in args)", "args", KEYS),
-        ("keys: JSON into the storage", "store/tables", "if holds_key(text) else text", "if False else text", KEYS),
-        ("keys: text into the storage", "store/tables", "storable(scrubbed(value))", "storable(value)", KEYS),
-        ("keys: JSON out of the storage", "store/tables", "if holds_key(value) else", "if False else", KEYS),
-        (
-            "keys: text out of the storage",
-            "store/tables",
-            "return None if value is None else scrubbed(value)",
-            "return value",
-            KEYS,
-        ),
-        ("files: mode 600", "files", "_FILE, _FOLDER = 0o600", "_FILE, _FOLDER = 0o644", FILES),
-        ("files: folders of mode 700", "files", "0o600, 0o700\n", "0o600, 0o755\n", FILES),
-        (
-            "answers: long ones are cut",
-            "store/long_texts",
-            "if len(text) <= most:\n        return text\n    begins",
-            "if True:\n        return text\n    begins",
-            LONG,
-        ),
-        (
-            "answers: cut ones are not replayed",
-            "store/long_texts",
-            "def is_cut(",
-            "def is_cut(*_):\n    return False\n\n\ndef _before(",
-            LONG,
-        ),
-        ("page: the token", "review/guard", "if self._access.knows(headers):", "if True:", GUARD),
-        ("page: the host", "review/guard", "not self.loopback or is_loopback(_name_in(host))", "True", GUARD),
-        ("page: the origin", "review/guard", "method not in _SAFE and not same_origin(headers)", "False", GUARD),
-        ("page: the form's token", "review/guard", "return _equal(csrf, self.csrf)", "return True", GUARD),
-        ("page: the cookie's attributes", "review/guard", 'httponly=True, samesite="strict"', "httponly=False", GUARD),
-        (
-            "texts: controls in CSV",
-            "printable",
-            'printable(value.replace("\\r\\n", "\\n"), keep="\\n")',
-            "value",
-            HOSTILE,
-        ),
-        ("texts: formulas in CSV", "printable", 'return f"\'{text}" if', "return text if", HOSTILE),
-        ("texts: controls in terminals", "printable", "if text.isascii() and text.isprintable():", "if True:", HOSTILE),
-        (
-            "trust: files outside of the project",
-            "job/trust",
-            "if not _inside(loaded.base / named.file, loaded):",
-            "if False:",
-            TRUST,
-        ),
-        (
-            "trust: code from elsewhere",
-            "job/trust",
-            "(found := _foreign_code(named.module, loaded)) is not None",
-            '(found := "")',
-            TRUST,
-        ),
-        (
-            "trust: keys to other addresses",
-            "job/trust",
-            "sent := strange_address(part.api_key_env, part.route or part.name, part.api_base)",
-            'sent := ""',
-            TRUST,
-        ),
-        (
-            "trust: media outside of the project",
-            "job/trust",
-            "if is_trusted(loaded) or not task.fields.media:",
-            "if True:",
-            TRUST,
-        ),
-        (
-            "trust: links are followed",
-            "job/trust",
-            "real, roots = path.resolve()",
-            "real, roots = path.absolute()",
-            TRUST,
-        ),
-        (
-            "trust: a home folder is no project",
-            "job/trust",
-            "return home.is_relative_to(folder)",
-            "return False",
-            TRUST,
-        ),
-        (
-            "trust: a list that others can write",
-            "job/trust",
-            'if os.name != "nt" and (path.stat()',
-            "if False and (path.stat()",
-            TRUST,
-        ),
-    ]
-    return [
-        Without(name=n, file=f"src/offramp/{f}.py", old=old, new=new, tests=tests) for n, f, old, new, tests in table
-    ]
+    for (file, tests), found in MEASURES.items():
+        for name, (old, new) in found.items():
+            yield Without(name=name, file=f"src/offramp/{file}.py", old=old, new=new, tests=tests)
 
 
 def first_failure(copy: Path, tests: tuple[str, ...]) -> str | None:

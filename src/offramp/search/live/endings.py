@@ -81,15 +81,19 @@ class Endings:
 
     def pause(self) -> None:
         """Keeps what is known of candidates that have not ended, so that a study shows them and a later run goes on."""
-        estimates, expected = self._estimates(), self._expected()
+        estimates, known = self._estimates(), self.race.cells.known
+        means = self.race.expected() if known.any() and len(self.race.open) else None
         for index, candidate in enumerate(self.cells.candidates):
             name = candidate.id
             if name in self.state.known or name not in self.state.begun or index in self.race.closed:
                 continue
             evaluation = self.cells.evaluation(index)
             if evaluation.results:
-                more: dict[str, Any] = {"open": True, "expected": expected.get(index, {})}
-                more |= {"estimate": estimates[index]} if index in estimates else {}
+                more: dict[str, Any] = {"open": True}
+                if means is not None and known[index]:
+                    more["expected"] = self._expected(index, means[index].tolist())
+                if index in estimates:
+                    more["estimate"] = estimates[index]
                 once = ", not all as often as wanted" if self.cells.due(index) else ""
                 reason = f"{evaluation.n} of {len(self.cells.examples)} examples run{once}"
                 with suppress(OfframpError):
@@ -140,16 +144,9 @@ class Endings:
             and not any(missed > 0 for missed in self.missed(i).values())
         }
 
-    def _expected(self) -> dict[int, dict[str, float]]:
-        """What each candidate with a known cell is expected to come to over all examples, by objective."""
-        known = self.race.cells.known.nonzero()[0].tolist()
-        if not known:
-            return {}
-        means, objectives = self.race.expected(), self.state.objectives
-        return {
-            i: {o.name: self._factor(i, o) * mean for o, mean in zip(objectives, means[i].tolist(), strict=True)}
-            for i in known
-        }
+    def _expected(self, index: int, means: Sequence[float]) -> dict[str, float]:
+        """What a candidate is expected to come to over all examples, by objective, as its record keeps it."""
+        return {o.name: self._factor(index, o) * mean for o, mean in zip(self.state.objectives, means, strict=True)}
 
     def _estimate(self, index: int, declared: DeclaredFront) -> dict[str, Any]:
         """As a candidate's record keeps it."""
