@@ -2,7 +2,7 @@
 
 That evaluation runs two candidates, the incumbent and the recommended one, and has a judge grade them where the metric
 has one. What it takes is estimated from the runs so far: of the incumbent, and of whichever other complete candidate
-took most. Time is also that of those who are expected to be best beside the incumbent. Before a candidate is complete
+took most. Time is also that of whoever is expected to be best beside the incumbent. Before a candidate is complete
 there is nothing to evaluate, and nothing is reserved.
 
 Invariant: what is reserved covers the judge, and the bound that the last request is reserved with.
@@ -154,11 +154,11 @@ class HoldoutReserve:
         self._incumbent_s, self._recommended_s = 0.0, 0.0
         self._warm: defaultdict[str, Warm] = defaultdict(Warm)
 
-    def reserve(self, rivals: Sequence[Candidate] = ()) -> None:
+    def reserve(self, rival: Candidate | None = None) -> None:
         """Reserves enough of the caps for the holdout, by all runs so far; called before every wave.
 
         Args:
-            rivals: the candidates beside the incumbent that may be recommended, as far as time is concerned.
+            rival: the candidate that is expected to be best beside the incumbent; None before there is one.
         """
         if (self._o.usd, self._o.calls, self._o.minutes) == (None, None, None):
             return
@@ -170,7 +170,7 @@ class HoldoutReserve:
             self._incumbent_s, self._recommended_s = (self._member_s(m) for m in (report.incumbent, report.recommended))
             if report.incumbent == report.recommended:
                 self._recommended_s = 0.0
-            for rival in rivals:
+            if rival is not None:
                 found = self._state.results.of(Split.SEARCH, rival.id)
                 self._recommended_s = max(self._recommended_s, self._run_s(runs_of(rival, found.values())))
         self._narrow()

@@ -44,9 +44,6 @@ from offramp.store.ledger import StudyEffort
 from offramp.store.waves import WaveRow
 from offramp.study.domain.objectives import utility, violations
 
-RIVALS = 3
-"""So many of the candidates that are expected to be best may still be the one to evaluate on the holdout."""
-
 
 @dataclass(slots=True, kw_only=True)
 class LiveRace:
@@ -148,12 +145,12 @@ class LiveRace:
         return wave
 
     def _reserve(self) -> None:
-        """What the holdout needs, also where those that may be recommended are not complete yet."""
-        incumbent, rivals = self.state.job.incumbent, list[int]()
+        """What the holdout needs, also where the candidate that may be recommended is not complete yet."""
+        rival, incumbent = None, self.state.job.incumbent
         if self.options.minutes is not None:
             today = -1 if incumbent is None else self.pool.places.get(incumbent.id, -1)
-            rivals = self.race.leaders(RIVALS, without=(today,))
-        self.reserve.reserve([self.pool.candidates[i] for i in rivals])
+            rival = self.race.leader(without=(today,))
+        self.reserve.reserve(None if rival is None else self.pool.candidates[rival])
 
     def _wave_again(self, everyone: bool) -> Wave | None:
         """Cells that are run again, as far as they can be; `everyone`: also off the declared front."""

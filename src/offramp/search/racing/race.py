@@ -211,14 +211,14 @@ class Race:
         with _one_thread():
             return self._declare(known, refit=refit)
 
-    def leaders(self, most: int, without: Container[int] = ()) -> list[int]:
-        """The candidates that are expected to be best by utility, the best first, of those that may be declared."""
+    def leader(self, without: Container[int] = ()) -> int | None:
+        """The candidate that is expected to be best by utility, of those that may be declared; None before any may."""
         known = [int(i) for i in np.flatnonzero(self.cells.known) if i not in self.closed and i not in without]
         if not known:
-            return []
+            return None
         with _one_thread():
             utility = self._utility(self._posteriors(refit=False))
-        return sorted(known, key=lambda i: (-utility[i], i))[:most]
+        return min(known, key=lambda i: (-utility[i], i))
 
     def expected(self) -> Floats:
         """Shape (n, objectives): what each candidate's means are expected to be, in the objectives' units."""
