@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from offramp.calls.transports.routes import RouteTransport
 from offramp.job.clock import Timing
@@ -34,15 +38,61 @@ class Replies(dict[str, CallReply]):
                 file.write(json.dumps([name, asdict(reply)]) + "\n")
 
 
+class Speeds:
+    """How long an embedded model takes for a request, by what it has read before: as measured over many replies.
+
+    A reply that is remembered took as long as it did because of what was asked just before it; in another job another
+    request comes first. So its latency is that of tokens to read and tokens to write, whose speeds are fitted to all
+    replies of the model, and of what it has read in this job.
+    """
+
+    FEWEST = 50
+
+    def __init__(self, replies: Iterable[CallReply]) -> None:
+        rows: defaultdict[str, list[tuple[float, ...]]] = defaultdict(list)
+        for reply in replies:
+            rows[reply.answered_by or ""].append(
+                (1.0, reply.usage.input_tokens, reply.usage.output_tokens, reply.latency_s)
+            )
+        self._speeds = {
+            name: np.maximum(np.linalg.lstsq(np.array(found)[:, :3], np.array(found)[:, 3], rcond=None)[0], 0.0)
+            for name, found in rows.items()
+            if len(found) >= self.FEWEST
+        }
+        self._read: defaultdict[str, list[str]] = defaultdict(list)
+
+    def reply(self, request: CallRequest, reply: CallReply) -> CallReply:
+        """The reply with the latency and the cached tokens that it has in this job."""
+        speeds = self._speeds.get(request.model.name)
+        if speeds is None or not request.model.local:
+            return reply
+        text, tokens = json.dumps(request.messages), reply.usage.input_tokens + reply.usage.cached_input_tokens
+        read = max((_common(text, before) for before in self._read[request.model.name]), default=0) / len(text)
+        if read < 0.9:
+            self._read[request.model.name].append(text)
+        new = round((1 - read) * tokens)
+        usage = replace(reply.usage, input_tokens=new, cached_input_tokens=tokens - new)
+        return replace(reply, usage=usage, latency_s=float(speeds @ (1.0, new, usage.output_tokens)))
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
+    return low
+
+
 class Remembering:
-    """The transport. Its latencies are those of the first time.
+    """The transport.
 
     Attributes:
-        timing: of a job whose clock moves by these latencies, and not by how fast this machine is now.
+        timing: of a job whose clock moves by the latencies of `Speeds`, and not by how fast this machine is now.
     """
 
     def __init__(self, replies: dict[str, CallReply]) -> None:
-        self._replies, self._servers = replies, LocalServers()
+        self._replies, self._servers, self._speeds = replies, LocalServers(), Speeds(replies.values())
         self._inner = RouteTransport(self._servers, TIMEOUT_S)
         self._one = asyncio.Lock()
         self._seconds = 0.0
@@ -54,8 +104,9 @@ class Remembering:
             if request.hash not in self._replies:
                 await self._inner.prepare(request.model)
                 self._replies[request.hash] = await self._inner.send(request, attempt)
-        self._seconds += self._replies[request.hash].latency_s
-        return self._replies[request.hash]
+        reply = self._speeds.reply(request, self._replies[request.hash])
+        self._seconds += reply.latency_s
+        return reply
 
     async def _sleep(self, seconds: float) -> None:
         self._seconds += seconds

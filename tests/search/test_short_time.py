@@ -74,3 +74,40 @@ def test_the_holdout_has_its_time_where_the_best_is_slower_than_today_and_not_co
     assert report.stop_reason == "minutes" and best is not None and best.params["model"] == "large"
     assert best.search.n < SPLITS["search"]
     assert best.holdout is not None and best.holdout.n == SPLITS["holdout"]
+
+
+def test_prompts_that_take_long_to_read_are_fewer_where_the_time_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first cell that takes six times as long as the next one counted as one cell.
+
+    A candidate of one cell was recommended, and a third of the time was left over.
+    """
+    clock, read = Clock(), dict[str, set[str]]()
+    reading_s = 0.0
+
+    def reply(request: CallRequest) -> CallReply:
+        nonlocal reading_s
+        prompt, text = request.messages[0]["content"], reply_to(request)
+        new = prompt not in read.setdefault(request.model.name, set())
+        read[request.model.name].add(prompt)
+        clock.seconds += 1.0 + 5.0 * new
+        reading_s += 5.0 * new
+        usage = replace(text.usage, input_tokens=1000 if new else 20, cached_input_tokens=0 if new else 980)
+        return replace(text, latency_s=1.0 + 5.0 * new, usage=usage)
+
+    answered_by(monkeypatch, FunctionTransport(reply), sleep=clock.sleep, now=clock)
+    models = [{"name": "small", "route": "local/smollm2-135m"}, {"name": "large", "route": "local/qwen2.5-coder-0.5b"}]
+    starts = ("Vague.", "Clear.", "Strict.")
+    ways = {f"way{i}": f"{starts[i % 3]} Way {i}." for i in range(60)}
+    space = write_space(
+        tmp_path, **{**SPACE, "search": {"concurrency": 1}}, models=models, instructions=ways,
+        incumbent={"model": "small", "instruction": "way0"}, params={"temperature": 0.0, "max_tokens": 16},
+    )  # fmt: skip
+    report = run_job(space, tmp_path, minutes=5).report
+    assert clock.seconds <= 301
+    searching_s = 300 - 2 * SPLITS["holdout"] - SPLITS["search"]
+    assert reading_s < 0.75 * searching_s
+    best = report.recommended
+    assert best is not None and best.params["model"] == "large" and best.holdout is not None
+    assert best.search.n > 4 and clock.seconds > 270

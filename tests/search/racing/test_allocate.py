@@ -40,6 +40,7 @@ def test_a_share_is_what_only_this_candidate_covers_of_the_expected_front_and_it
 
 def test_a_cell_tells_less_the_more_cells_there_are_and_nothing_of_who_is_certain() -> None:
     shares = np.array([[0.0, 0.0, 0.3], [0.2, 0.2, 0.3]])
-    value = value_of_next_cell(shares, np.array([5, 20, 5]), 50)
+    spread = shares.std(axis=0)
+    value = value_of_next_cell(spread, np.array([5, 20, 5]), 50)
     assert value[0] > value[1] > 0 and value[2] == 0
-    assert value_of_next_cell(shares, np.array([50, 49, 0]), 50)[0] == 0
+    assert value_of_next_cell(spread, np.array([50, 49, 0]), 50)[0] == 0

@@ -1,4 +1,4 @@
-"""What a search may still use of its caps, in cells or in USD, whichever is tighter.
+"""What a search may still use of its caps, in cells, USD or seconds, whichever is tightest.
 
 Used is counted from the results that the race has observed, and what is on its way from what a cell usually takes, so
 that it does not matter which reply came first. Only time is read from the clock.
@@ -16,6 +16,7 @@ from offramp.job.clock import Clock
 from offramp.records import Candidate, Purpose, Replicate, Result, ResultState
 from offramp.search.holdout.reserve import HoldoutReserve
 from offramp.search.judging import Judges
+from offramp.search.live.seconds import Seconds
 from offramp.search.outcome import Options
 from offramp.search.racing import Allowance, Race
 from offramp.search.state import StudyState
@@ -66,6 +67,7 @@ class SearchAllowance:
     again_pending: int = 0
     runs: int = 0
     _judges: Judges = field(init=False)
+    _seconds: Seconds = field(init=False)
     _all: _Sums = field(init=False, default_factory=_Sums)
     _by_candidate: dict[str, _Sums] = field(init=False, default_factory=dict)
     _by_model: dict[str, _Sums] = field(init=False, default_factory=dict)
@@ -75,6 +77,7 @@ class SearchAllowance:
 
     def __post_init__(self) -> None:
         self._judges = Judges(self.state.job)
+        self._seconds = Seconds([name for name, model in self.state.job.models.items() if model.local])
 
     def observe(self, candidate: Candidate, results: Iterable[Result | Replicate]) -> None:
         """Counts runs that the race knows from here on."""
@@ -88,6 +91,7 @@ class SearchAllowance:
                 self._by_model.setdefault(candidate.model, _Sums()),
             ):  # fmt: skip
                 sums.add(result)
+            self._seconds.add(candidate, result)
             answers = result.calls + result.cached_calls
             asked = result.calls / answers if answers else 0.0
             self._calls += result.calls + (judging.judges if asked else 0)
@@ -138,21 +142,30 @@ class SearchAllowance:
             left = total - self._usd - pending * typical
             found["budget_usd"] = Allowance(total=total, left=left, unit=unit if typical > 0 else None)
         if options.minutes is not None:
-            left_s = max(0.0, (self.clock.remaining_s or 0.0) - self.clock.reserved_s)
-            each_s = self.clock.elapsed_s / self.runs if self.runs else 0.0
-            found["minutes"] = Allowance(left=MOST_CELLS)
-            if each_s > 0 and (left := left_s / each_s - pending) < MOST_CELLS:
-                found["minutes"] = Allowance(total=self._observed + pending + max(0.0, left), left=left)
+            found["minutes"] = self._of_time(pending)
         return found
+
+    def _of_time(self, pending: int) -> Allowance:
+        """In cells; in seconds where models of this machine read prompts."""
+        left_s = max(0.0, (self.clock.remaining_s or 0.0) - self.clock.reserved_s)
+        each_s = self.clock.elapsed_s / self.runs if self.runs else 0.0
+        if each_s <= 0 or (left := left_s / each_s - pending) >= MOST_CELLS:
+            return Allowance(left=MOST_CELLS)
+        if not self._seconds.known:
+            return Allowance(total=self._observed + pending + max(0.0, left), left=left)
+        unit, reading = self._seconds.each(self.candidates, each_s)
+        total = self.clock.elapsed_s + left_s
+        return Allowance(total=total, left=left_s - pending * each_s, unit=unit, reading=reading)
 
     def fits(self, index: int) -> bool:
         """Whether a candidate can be completed and then evaluated on the holdout, with what is left of the money."""
-        if self.options.usd is None:
+        allowance = self._by_cap().get("budget_usd")
+        if allowance is None or allowance.unit is None:
             return True
-        allowance, unit = self(), float(self._usd_each(0.0)[index])
+        unit = float(self._usd_each(0.0)[index])
         lacks = len(self.race.order) - int(self.race.cells.count[index]) + self.again(index)
         directly = unit / paid_share(self.state.job, self.candidates[index].model)
-        return allowance.unit is None or self.reserve.beyond_usd(directly) + lacks * unit <= (allowance.left or 0.0)
+        return self.reserve.beyond_usd(directly) + lacks * unit <= (allowance.left or 0.0)
 
     def _answers_each(self) -> float:
         return max(float(self.state.job.predictors), self._all.answers / self._all.n if self._all.n else 0.0)

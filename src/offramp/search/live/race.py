@@ -194,6 +194,7 @@ class LiveRace:
             self.state.job.space.search.race, examples=len(self._cells.examples), candidates=len(self.pool.candidates),
             total=None if allowance.total is None else allowance.cells(allowance.total), listed=self.pool.listed,
             timed=self.options.minutes is not None,
+            reading=allowance.reading is not None and bool(allowance.reading.any()),
         )  # fmt: skip
 
     def _may_complete(self, index: int) -> bool:

@@ -15,6 +15,8 @@ LOOKS_SHARE = 0.7
 """First blocks take at most this share of the cells, where one for each candidate would take more."""
 COMPLETED_SHARE = 0.15
 """Share of the cells that completing the recommended candidate may take; with fewer cells it stays an estimate."""
+LEAST_READ = 2
+"""Cells of a first block, at least, where reading its prompt takes time: the second says what the others will take."""
 LEAST_BLOCK = 5
 BLOCKS = 8
 """A candidate is run in so many blocks where nothing limits how many cells there are."""
@@ -23,8 +25,9 @@ RECOMMEND = 0.75
 
 
 def settings_of(
-    part: RacePart | None, *, examples: int, candidates: int, total: float | None, listed: bool, timed: bool
-) -> RaceSettings:
+    part: RacePart | None, *, examples: int, candidates: int, total: float | None, listed: bool, timed: bool,
+    reading: bool = False,
+) -> RaceSettings:  # fmt: skip
     """The settings of a live race, from how many cells there may be for how many candidates.
 
     Args:
@@ -32,13 +35,14 @@ def settings_of(
         total: cells of the whole race; None where no cap says so.
         listed: whether the whole pool is known.
         timed: whether there is a cap on time.
+        reading: whether reading a prompt takes a part of the cap.
     """
     if part is None:
         return RaceSettings(first=examples, block=examples)
     first = block = part.block or max(LEAST_BLOCK, -(-examples // BLOCKS))
     if total is not None and listed:
         first = max(1, min(first, round(FIRST_SHARE * total / max(1, candidates))))
-        block = max(1, first // 2)
+        block, first = max(1, first // 2), max(first, LEAST_READ if reading else 1)
     elif total is not None or timed:
         first = block = LEAST_BLOCK if listed else OPEN_BLOCK
     return RaceSettings(first=min(examples, first), block=min(examples, block), recommend=RECOMMEND)

@@ -58,16 +58,16 @@ def best_gains(utilities: Floats) -> Floats:
     return gains
 
 
-def value_of_next_cell(shares: Floats, count: Ints, total: int) -> Floats:
-    """Shape (n,): how much one more cell may tell about each candidate's share; 0 for complete candidates.
+def value_of_next_cell(spread: Floats, count: Ints, total: int) -> Floats:
+    """Shape (n,): how much one more cell may tell about what each candidate is worth; 0 for complete candidates.
 
     Args:
-        shares: shape (draws, n).
+        spread: shape (n,); how far that varies between draws.
         count: shape (n,); cells run so far.
         total: cells of a complete candidate.
     """
     remaining = np.maximum(0.0, 1.0 - count / total)
-    return np.asarray(shares.std(axis=0) * np.sqrt(remaining / np.maximum(1, count)))
+    return np.asarray(spread * np.sqrt(remaining / np.maximum(1, count)))
 
 
 def start_of(index: int, examples: int, features: Features) -> int:

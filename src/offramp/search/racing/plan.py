@@ -38,21 +38,25 @@ GROWTH = 0.04
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """What may still be used, in units: cells, or USD where that is the tighter cap.
+    """What may still be used, in units: cells, or USD or seconds where a cell of one candidate takes more of a cap.
 
     Attributes:
         total: for the whole race; None where it is not known before, as under a cap on time.
         left: not yet used or requested; None without a cap.
         unit: shape (n,); units that one cell of each candidate takes; None where it is 1 for all.
+        reading: shape (n,); units that the first cell of a prompt takes beyond that; None where it takes no more.
     """
 
     total: float | None = None
     left: float | None = None
     unit: Floats | None = None
+    reading: Floats | None = None
 
-    def cells(self, units: float) -> int:
-        """How many cells of the usual candidate so many units are."""
+    def cells(self, units: float, block: int | None = None) -> int:
+        """How many cells of the usual candidate so many units are; with `block`, of new prompts for so many each."""
         typical = 1.0 if self.unit is None or not len(self.unit) else float(np.median(self.unit))
+        if block is not None and self.reading is not None and len(self.reading):
+            typical += float(np.median(self.reading)) / block
         return max(0, int(min(units / max(typical, 1e-12) + 1e-6, 1e9)))
 
     def units(self, index: int, cells: int) -> float:
@@ -151,12 +155,12 @@ class Planner:
         looks = min(size, self._looks(allowance))
         if self.joining is not None and looks > 0:
             allowance = self._join(min(looks, allowance.cells(room)), allowance)
-        blocks = race.looks(looks, allowance.unit, room) if looks > 0 else []
+        purse = race.purse(room, allowance.unit, allowance.reading)
+        blocks = race.looks(looks, purse) if looks > 0 else []
         size -= sum(len(block.positions) for block in blocks)
-        room -= sum(allowance.units(block.index, len(block.positions)) for block in blocks)
         if not np.isnan(race.cells.values).all():
-            return [*blocks, *race.informative(size, allowance.unit, room)]
-        return [*blocks, *race.looks(size, allowance.unit, room)]
+            return [*blocks, *race.informative(size, purse)]
+        return [*blocks, *race.looks(size, purse)]
 
     def _whole(self, size: int, room: float, allowance: Allowance) -> list[Block]:
         """Candidates one after another, each with all its cells, until a wave is full."""
@@ -166,12 +170,13 @@ class Planner:
         size -= sum(len(block.positions) for block in blocks)
         while size > 0 and allowance.cells(room) >= self.runs * cells:
             allowance = self._join(1, allowance)
-            found = race.looks(cells, allowance.unit, room)
+            purse = race.purse(room, allowance.unit, allowance.reading)
+            found = race.looks(cells, purse)
             if not found:
                 return blocks
             blocks += found
             size -= sum(len(block.positions) for block in found)
-            room -= sum(allowance.units(block.index, len(block.positions)) for block in found)
+            room = purse.units
         return blocks
 
     def _join(self, cells: int, allowance: Allowance) -> Allowance:
@@ -183,7 +188,8 @@ class Planner:
             return allowance
         for params in self.joining.join(wanted):
             race.add(params)
-        return replace(allowance, unit=self.allowance().unit)
+        now = self.allowance()
+        return replace(allowance, unit=now.unit, reading=now.reading)
 
     def _looks(self, allowance: Allowance) -> int:
         """Cells that first blocks may use now: a share of a known total, else as many as all others have used."""
@@ -195,7 +201,7 @@ class Planner:
             return len(race.order) * len(race.pool)
         if allowance.total is None:
             return paced
-        share = allowance.cells(self.looks_share * allowance.total) - looked
+        share = allowance.cells(self.looks_share * allowance.total, race.settings.first) - looked
         return share if self.joining is None else min(share, paced)
 
     def _kept(self, size: int, allowance: Allowance) -> float:
@@ -263,7 +269,7 @@ class Planner:
                 left -= lacks
         if self.whole or size < 1 or np.isnan(self.race.cells.values).all():
             return blocks
-        return [*blocks, *self.race.informative(size, allowance.unit, left)]
+        return [*blocks, *self.race.informative(size, self.race.purse(left, allowance.unit, allowance.reading))]
 
     def _lacks(self, index: int, allowance: Allowance) -> float:
         """Units that a candidate lacks to be complete."""

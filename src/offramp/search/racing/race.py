@@ -18,7 +18,6 @@ and declaring changes nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -33,11 +32,10 @@ from offramp.search.racing.cells import Cells
 from offramp.search.racing.front import Draws, declare_front, draw, near_front
 from offramp.search.racing.kernel import Features, Kernel, features_of
 from offramp.search.racing.model import Posterior, posterior_of
+from offramp.search.racing.purse import Purse, unlimited
 from offramp.search.racing.settings import Block, DeclaredFront, Estimate, RaceObjective, RaceSettings
 from offramp.stats.pareto import Bools, Floats, Ints, non_dominated
 
-LEAST_PRICE = 1e-12
-"""Units that a cell takes at least, so that a free candidate is worth most and not infinitely much."""
 REFIT = 1.25
 """The kernels are fitted again when the number of cells has grown by this factor."""
 
@@ -74,7 +72,7 @@ class Race:
         self.kernels: list[Kernel | None] = [None] * len(self.objectives)
         self.fitted_at = self.given = 0
         self._first: list[int] = []
-        self._prompts: dict[int, Hashable] = {}
+        self._prompts: list[Hashable] = []
         self._coded: Features | None = None
 
     def add(self, params: Mapping[str, Scalar], *, first: bool = False, prompt: Hashable = None) -> int:
@@ -89,8 +87,7 @@ class Race:
         index = self.cells.add()
         if first:
             self._first.append(index)
-        if prompt is not None:
-            self._prompts[index] = prompt
+        self._prompts.append(prompt)
         return index
 
     def observe(self, index: int, positions: ArrayLike, values: ArrayLike) -> None:
@@ -128,63 +125,75 @@ class Race:
         """Indices of candidates that may get more cells."""
         return np.array([i for i in np.flatnonzero(~self.cells.complete) if i not in self.closed], dtype=np.int64)
 
-    def looks(self, cells: int, unit: Floats | None = None, units: float = math.inf) -> list[Block]:
+    def purse(self, units: float, unit: Floats | None = None, reading: Floats | None = None) -> Purse:
+        """What the next blocks are paid from.
+
+        Args:
+            unit, reading: shape (n,); as in `Allowance`; None for 1 and 0. Prompts that were read are not read again.
+        """
+        nothing = np.zeros(len(self.pool))
+        beyond = nothing if reading is None else np.where(self._is_read(), 0.0, reading)
+        return Purse(units, nothing + 1.0 if unit is None else unit, beyond, self._prompts)
+
+    def looks(self, cells: int, purse: Purse | None = None) -> list[Block]:
         """First blocks of candidates that have none, for at most so many cells.
 
         Those added `first`, then those whose prompt is that of one that was looked at, then any.
 
         Args:
-            unit, units: as for `informative`.
+            purse: what they are paid from; None for one without an end.
         """
+        purse = purse or unlimited(len(self.pool))
         blocks: list[Block] = []
-        price, too_expensive = self._price(unit), set[int]()
+        too_expensive = set[int]()
         while cells > 0 and (index := self._unseen(too_expensive)) is not None:
-            size = int(min(self.settings.first, cells, _affordable(units, price)[index]))
+            size = int(min(self.settings.first, cells, purse.affordable()[index]))
             if size < 1:
                 too_expensive.add(index)
                 continue
             blocks.append(self._block(index, size))
             cells -= size
-            units -= size * float(price[index])
+            purse.pay(index, size)
         return blocks
 
-    def informative(self, cells: int, unit: Floats | None = None, units: float = math.inf) -> list[Block]:
+    def informative(self, cells: int, purse: Purse | None = None) -> list[Block]:
         """Blocks for at most so many cells, of the candidates whose next cells may tell most per unit of the budget.
 
         Args:
-            unit: shape (n,); what a cell of each candidate takes of the budget; None where all take 1.
-            units: what all blocks together may take.
+            purse: what they are paid from; None for one without an end.
         """
+        purse = purse or unlimited(len(self.pool))
         lacking = np.zeros(len(self.pool), dtype=np.int64)
         lacking[self.open] = (len(self.order) - self.cells.count)[self.open]
-        price = self._price(unit)
-        if cells < 1 or not np.minimum(lacking, _affordable(units, price)).any():
+        if cells < 1 or not np.minimum(lacking, purse.affordable()).any():
             return []
         with _one_thread():
-            front, best = (spread / price for spread in self._spreads())
+            front, best = self._spreads()
         count, handed, order = self.cells.count, np.zeros_like(lacking), dict[int, None]()
         for_best = 0
-        while cells > 0 and (able := np.minimum(lacking - handed, _affordable(units, price))).any():
+        while cells > 0 and (able := np.minimum(lacking - handed, purse.affordable())).any():
             turn = for_best < self.settings.recommend * (handed.sum() + 1)
-            index = self._most(best if turn else front, front, able, count + handed)
+            price = purse.price(min(self.settings.block, cells))
+            index = self._most(best if turn else front, front, able, count + handed, price)
             size = int(min(self.settings.block, cells, able[index]))
             handed[index] += size
             for_best += size if turn else 0
             cells -= size
-            units -= size * float(price[index])
+            purse.pay(index, size)
             order[index] = None
         return [self._block(index, int(handed[index])) for index in order]
 
-    def _most(self, wanted: Floats, otherwise: Floats, able: Ints, count: Ints) -> int:
+    def _most(self, wanted: Floats, otherwise: Floats, able: Ints, count: Ints, price: Floats) -> int:
         """The candidate whose next cell tells most of what is wanted; else of the other; else any that may get cells.
 
         Args:
-            wanted, otherwise: shape (draws, n).
+            wanted, otherwise: shape (n,); how far each candidate's worth varies between the draws.
             able: shape (n,); cells that each may get.
             count: shape (n,); cells of each so far.
+            price: shape (n,); what a cell of each takes.
         """
-        for worth in (wanted, otherwise):
-            value = np.where(able > 0, value_of_next_cell(worth, count, len(self.order)), -1.0)
+        for spread in (wanted, otherwise):
+            value = np.where(able > 0, value_of_next_cell(spread, count, len(self.order)) / price, -1.0)
             index = int(np.argmax(value))
             if value[index] > 0:
                 return index
@@ -276,10 +285,6 @@ class Race:
         points = [[estimates[i][o.name].mean for o in self.objectives] for i in known]
         return np.array(known)[non_dominated(points, maximise=[o.maximise for o in self.objectives])]
 
-    def _price(self, unit: Floats | None) -> Floats:
-        """Shape (n,): what a cell of each candidate takes of the budget, above 0."""
-        return np.ones(len(self.pool)) if unit is None else np.maximum(np.asarray(unit, dtype=np.float64), LEAST_PRICE)
-
     def _unseen(self, without: Container[int]) -> int | None:
         """The next candidate without a cell: those added first in their order, then by prompt, then any."""
         unseen = [i for i in self.open.tolist() if not self.cells.count[i] and i not in without]
@@ -288,9 +293,17 @@ class Race:
         ahead = next((i for i in self._first if i in unseen), None)
         if ahead is not None:
             return ahead
-        read = {prompt for i, prompt in self._prompts.items() if self.cells.count[i]}
-        again = [i for i in unseen if self._prompts.get(i) in read]
+        read = self._is_read()
+        again = [i for i in unseen if read[i]]
         return int(np.random.default_rng([self.seed, 1, len(unseen)]).choice(again or unseen))
+
+    def _is_read(self) -> Bools:
+        """Shape (n,): whether a candidate's prompt was read, by itself or by another with the same."""
+        looked: Bools = self.cells.count > 0
+        read = {prompt for prompt, seen in zip(self._prompts, looked, strict=True) if seen and prompt is not None}
+        return np.array(
+            [seen or prompt in read for prompt, seen in zip(self._prompts, looked, strict=True)], dtype=bool
+        )
 
     def _block(self, index: int, size: int) -> Block:
         """A block that is requested from here on."""
@@ -307,10 +320,11 @@ class Race:
         return self._coded
 
     def _spreads(self) -> tuple[Floats, Floats]:
-        """Shapes (draws, n): what each candidate is worth in each draw: to the front, and as the best by utility."""
+        """Shapes (n,): how far what each candidate is worth varies between draws: to the front, and as the best."""
         self.learn()
         draws = self._draws(self._posteriors(refit=False))
-        return hypervolume_shares(draws, self.settings.grid_points), best_gains(self._utilities(draws.values))
+        worth = (hypervolume_shares(draws, self.settings.grid_points), best_gains(self._utilities(draws.values)))
+        return worth[0].std(axis=0), worth[1].std(axis=0)
 
     def _used(self) -> int:
         """Cells with a known value."""
@@ -347,11 +361,6 @@ class Race:
         if self.complete(index) and not np.isnan(values).any():
             return Estimate(mean=float(values.mean()), sd=0.0)
         return Estimate(mean=float(posterior.natural(posterior.mean[index])), sd=posterior.sd(index))
-
-
-def _affordable(units: float, price: Floats) -> Ints:
-    """Shape (n,): how many cells of each candidate so many units pay for."""
-    return np.asarray(np.clip(units / price + 1e-6, 0.0, 1e9), dtype=np.int64)
 
 
 @contextmanager
