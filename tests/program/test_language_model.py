@@ -137,7 +137,7 @@ ANSWERS = st.one_of(
 def test_it_asks_and_answers_as_dspy_s_own(
     messages: list[Any], kwargs: dict[str, Any], params: dict[str, Any], answer: Any
 ) -> None:
-    given_ = (messages, kwargs, answer)
+    given_: tuple[Any, ...] = (messages, kwargs, answer)
     assert asked(CandidateLM, *given_, params=params) == asked(Plain, *given_, params=params)
 
 
@@ -145,7 +145,7 @@ def test_it_asks_and_answers_as_dspy_s_own(
 @settings(max_examples=100, deadline=None)
 def test_texts_arrive_as_dspy_sends_them(turns: list[tuple[str, str]], system: str) -> None:
     messages = [{"role": "system", "content": system}, *({"role": role, "content": text} for role, text in turns)]
-    given_ = (messages, {}, reply("a"))
+    given_: tuple[Any, ...] = (messages, {}, reply("a"))
     assert asked(CandidateLM, *given_, params={"temperature": 0}) == asked(Plain, *given_, params={"temperature": 0})
 
 
@@ -182,7 +182,7 @@ def test_callbacks_usage_and_histories_have_what_they_have_of_dspy_s_own() -> No
 
 
 def test_a_prompt_is_answered_as_by_dspy_s_own() -> None:
-    given_ = (None, {}, reply("a"))
+    given_: tuple[Any, ...] = (None, {}, reply("a"))
     assert asked(CandidateLM, *given_, params={}, prompt="hi") == asked(Plain, *given_, params={}, prompt="hi")
 
 

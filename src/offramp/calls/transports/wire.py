@@ -376,7 +376,8 @@ def _plain_answer(
     except ValueError:
         return None
     reply = dialect.read(body, latency_s) if isinstance(body, dict) else None
-    return None if reply is None else replace(reply, notice=notice_of(dict(headers)))
+    notice = None if reply is None else notice_of(headers)
+    return reply if reply is None or notice is None else replace(reply, notice=notice)
 
 
 def _shape(message: Mapping[str, Any]) -> tuple[object, ...]:
