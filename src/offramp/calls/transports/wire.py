@@ -105,10 +105,11 @@ class _Kind:
     @cached_property
     def asked(self) -> _Asked:
         """What its requests have in common, for aiohttp."""
-        from yarl import URL
+        from litellm.llms.custom_httpx.aiohttp_transport import aiohttp
 
         request = httpx.Request("POST", self.url, content=b"-", headers=self.headers)
-        return _Asked(request, URL(str(request.url), encoded=True), dict(request.headers.items()))
+        url = aiohttp.client.URL(str(request.url), encoded=True)
+        return _Asked(request, url, dict(request.headers.items()))
 
 
 _watch: ContextVar[Watch | None] = ContextVar("offramp_wire_watch", default=None)
@@ -264,10 +265,10 @@ class Wire:
 
     def _limits(self) -> Any:
         if self._timeout is None:
-            from aiohttp import ClientTimeout
+            from litellm.llms.custom_httpx.aiohttp_transport import aiohttp
 
             seconds = self._timeout_s
-            self._timeout = ClientTimeout(sock_connect=seconds, sock_read=seconds, connect=seconds)
+            self._timeout = aiohttp.ClientTimeout(sock_connect=seconds, sock_read=seconds, connect=seconds)
         return self._timeout
 
     def learn(
