@@ -221,7 +221,7 @@ class Wire:
         return reply, arrived, latency_s
 
     async def _post(self, kind: _Kind, content: bytes) -> Arrived:
-        """Over the connections themselves where they are LiteLLM's own, which takes a third of the client's time.
+        """Over the connections themselves where they are LiteLLM's own, which is faster than the client.
 
         The client is for what only it can do: a redirect, or a transport of another kind.
         """
