@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "offramp"
 
-FLOOR = {"errors", "files", "ids", "media", "printable", "prints", "records", "scrubbing"}
+FLOOR = {"errors", "files", "garbage", "ids", "media", "printable", "prints", "records", "scrubbing"}
 ORDER = (
     "stats", "store", "space", "models", "task", "study", "tracking", "calls", "program", "evaluate", "job", "starter", "search",
     "promote", "lifecycle", "review", "cli", "verbs",

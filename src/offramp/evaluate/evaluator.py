@@ -118,7 +118,7 @@ class Evaluator:
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sent: dict[str, Sent] = {}
         self._ready: set[str] = set()
-        self._crashes: list[bool] = []
+        self._ended = self._crashed = 0
         self._nearest: NearestDemos | None = None
         self._rejected: set[tuple[str, str]] = set()
 
@@ -257,8 +257,9 @@ class Evaluator:
             JobError: the module has to be fixed; what was not scored stays so.
         """
         if outcome.infrastructure_error is None:
-            self._crashes.append(outcome.crash is not None)
-        ran, crashed = len(self._crashes), sum(self._crashes)
+            self._ended += 1
+            self._crashed += outcome.crash is not None
+        ran, crashed = self._ended, self._crashed
         if outcome.crash is not None and ran >= FEWEST_CRASHES and crashed >= CRASHED_SHARE * ran:
             raise JobError(
                 f"The module raised an exception in {crashed} of the first {ran} runs, the last with "

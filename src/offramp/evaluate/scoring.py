@@ -89,7 +89,7 @@ def _counted(
 ) -> Result:  # fmt: skip
     own = [exchange for exchange in outcome.exchanges if exchange.request.model.name == candidate.model]
     others = [exchange for exchange in outcome.exchanges if exchange.request.model.name != candidate.model]
-    none = Usage(compute_s=0.0) if others and not own else Usage()
+    none, cached = Usage(compute_s=0.0) if others and not own else Usage(), _cached(outcome)
     return Result(
         candidate=candidate.id,
         example=example.id,
@@ -102,8 +102,8 @@ def _counted(
         outputs=outcome.outputs,
         reason=reason,
         parts=dict(parts),
-        calls=len(outcome.replies) - _cached(outcome),
-        cached_calls=_cached(outcome),
+        calls=len(outcome.exchanges) - cached,
+        cached_calls=cached,
         ending=ending_of(outcome),
         reasoning_only=reasoning_only(outcome),
         other_model=other_model(outcome),
@@ -139,4 +139,4 @@ def _failed(outcome: Outcome, candidate: Candidate, example: Example, error: Bas
 
 
 def _cached(outcome: Outcome) -> int:
-    return sum(reply.cached for reply in outcome.replies)
+    return sum(exchange.reply.cached for exchange in outcome.exchanges)

@@ -25,6 +25,7 @@ from offramp.errors import JobError
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.evaluate.results import StudyResults
 from offramp.evaluate.tool_results import StudyToolResults
+from offramp.garbage import collected_rarely
 from offramp.job.batching import needs_latency
 from offramp.job.clock import STOP, Clock, Interrupted
 from offramp.job.judges import naming_judges
@@ -138,6 +139,7 @@ async def open_session(
     clock = clock or Clock()
     text = job.space.store_text if store_text is None else store_text
     async with AsyncExitStack() as stack:
+        stack.enter_context(collected_rarely())
         budget, spent_before_usd = None, 0.0
         sender: Caller | RecordedAnswers
         if caps is None:

@@ -6,6 +6,7 @@ Invariant: two names with one stem and one price stand for one model.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SNAPSHOT = re.compile(
     r"([-@](20\d{6}|20\d\d-\d\d-\d\d|\d{4}|00\d|\d\d-20\d\d)(-v\d+:\d+)?|@default|-latest|-v\d+:\d+)$"
@@ -43,6 +44,7 @@ def tuned_base(name: str) -> str | None:
     return None if found is None else f"{found['provider'] or ''}{found['base']}"
 
 
+@lru_cache(maxsize=1024)
 def is_another(asked: str, answered: str) -> bool:
     """Whether the model that answered is not the one asked for: neither it, nor a snapshot or the target of an alias.
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dspy
@@ -111,12 +112,23 @@ class CallerEngine:
         """One canonical response. Errors of the caller are noted on the run and re-raised."""
         if asyncio.get_running_loop() is not self._loop:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.complete(request), self._loop))
+        return response_of(request.model, await self._asked(partial(request_kwargs, request, "chat")))
+
+    async def ask(self, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> CallReply:
+        """The reply to a request as DSPy writes it for chat completions; else as `complete`. For the caller's loop."""
+        return await self._asked(lambda: {"messages": messages, **params})
+
+    def on_its_loop(self) -> bool:
+        """Whether this is the event loop of the caller."""
+        return asyncio.get_running_loop() is self._loop
+
+    async def _asked(self, written: Callable[[], dict[str, Any]]) -> CallReply:
         log = current_run()
         with log.in_flight():
             call, began = None, time.perf_counter()
             token = begun.set(bool(log.exchanges) or log.purpose is not Purpose.PROGRAM)
             try:
-                call = self._call(request, log)
+                call = self._call(written(), log)
                 with recording(None):
                     reply = await self._send(call)
             except BaseException as error:
@@ -128,19 +140,18 @@ class CallerEngine:
             finally:
                 begun.reset(token)
             log.note_reply(call, reply, began)
-        return _response(request, reply)
+        return reply
 
     async def stream(self, request: Request) -> AsyncIterator[Any]:
         """The whole answer as a stream, for a program that listens to one."""
         for event in response_to_events(await self.complete(request)):
             yield event
 
-    def _call(self, request: Request, log: RunLog) -> CallRequest:
+    def _call(self, wire: dict[str, Any], log: RunLog) -> CallRequest:
         """Parameters of the candidate, then those of the program itself, then those of the format; later ones win.
 
         The format's are grammars, which go to the candidate's model and to those that llama.cpp serves.
         """
-        wire = request_kwargs(request, "chat")
         messages = tuple(_message(message) for message in wire.pop("messages"))
         wire.pop("model", None)
         if TOOLS in wire and not self.supports_function_calling:
@@ -185,20 +196,6 @@ class SyncCallerEngine:
         yield from response_to_events(self.complete(request))
 
 
-def language_model(model: Model, request_params: Mapping[str, Any], send: Send, *, constrained: bool) -> dspy.LM:
-    """A `dspy.LM` over the caller. To be called on the event loop that the caller runs on."""
-    engine = CallerEngine(model, request_params, send, constrained=constrained)
-    temperature = request_params.get("temperature")  # DSPy looks at it where a program asks for several completions
-    return dspy.LM(
-        "offramp/candidate",
-        temperature=temperature if isinstance(temperature, int | float) else None,
-        engine=SyncCallerEngine(engine),
-        async_engine=engine,
-        cache=False,
-        num_retries=0,
-    )
-
-
 def _message(message: Mapping[str, Any]) -> Message:
     """A message as requests have it: text, or parts without their bytes; with the calls of tools and their results."""
     calls = {name: message[name] for name in ("tool_calls", "tool_call_id", "name") if message.get(name) is not None}
@@ -227,10 +224,11 @@ def _calls(reply: CallReply) -> dict[str, Any]:
     return {"tool_calls": calls} if calls else {}
 
 
-def _response(request: Request, reply: CallReply) -> Response:
+def response_of(model: str, reply: CallReply) -> Response:
+    """A reply as DSPy has it."""
     usage = reply.usage
     body = {
-        "model": request.model,
+        "model": model,
         "choices": [
             {
                 "index": 0,
@@ -245,4 +243,4 @@ def _response(request: Request, reply: CallReply) -> Response:
             "completion_tokens": usage.output_tokens + usage.reasoning_tokens,
         },
     }
-    return response_from_openai_chat(body, model=request.model)
+    return response_from_openai_chat(body, model=model)

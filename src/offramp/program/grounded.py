@@ -19,7 +19,8 @@ from dspy.propose.utils import create_example_string, strip_prefix
 from offramp.calls.failures import CallError
 from offramp.errors import JobError, OfframpError
 from offramp.program.adapters import PlainAdapter
-from offramp.program.engine import Send, language_model, recording
+from offramp.program.engine import Send, recording
+from offramp.program.language_model import language_model
 from offramp.program.module import ModuleFactory, build_module, predictors_of
 from offramp.program.program import demo_rows
 from offramp.program.run_log import RunLog

@@ -17,7 +17,8 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 
 from offramp.errors import MetricError, OfframpError, problem
-from offramp.program.engine import Send, SyncCallerEngine, language_model, recording
+from offramp.program.engine import Send, SyncCallerEngine, recording
+from offramp.program.language_model import language_model
 from offramp.program.routing import Routes, Undeclared, declared, refused
 from offramp.program.run_log import RunLog
 from offramp.records import CallReply, CallRequest, Model, Purpose

@@ -30,9 +30,10 @@ from offramp.program.code import class_files
 from offramp.program.copies import copy_for_run
 from offramp.program.critical_path import Span, critical_path_s, steps_s
 from offramp.program.demos import NearestDemos, choose_demos, demo_row
-from offramp.program.engine import Send, language_model, recording
+from offramp.program.engine import Send, recording
 from offramp.program.forms.answers import CompoundModule
 from offramp.program.inputs import as_declared, inputs_of
+from offramp.program.language_model import language_model
 from offramp.program.module import ModuleFactory, build_module, declared_inputs, entry_of, predictors_of, shown_demos
 from offramp.program.plain import REASONING
 from offramp.program.processes import note_refused

@@ -40,6 +40,7 @@ from offramp.program.engine import (
     belongs_to_none,
     run_here,
 )
+from offramp.program.language_model import CandidateLM
 from offramp.program.run_log import RunLog
 from offramp.program.values import own_place
 from offramp.records import Model
@@ -162,7 +163,8 @@ def sends_by_engine(lm: Any) -> bool:
     if not isinstance(lm, dspy.LM):
         return False
     own = {"forward", "aforward"} & vars(lm).keys()
-    overridden = any(getattr(type(lm), name) is not getattr(dspy.LM, name) for name in _WRAPPED[dspy.LM])
+    kind = dspy.LM if type(lm) is CandidateLM else type(lm)
+    overridden = any(getattr(kind, name) is not getattr(dspy.LM, name) for name in _WRAPPED[dspy.LM])
     return not own and not overridden
 
 
@@ -310,6 +312,7 @@ def embeds_elsewhere(embedder: dspy.Embedder) -> str | None:
 _WRAPPED: Mapping[Any, tuple[str, ...]] = {
     dspy.BaseLM: ("__call__", "acall"),
     dspy.LM: ("__call__", "acall", "forward", "aforward"),
+    CandidateLM: ("acall",),
     dspy.Embedder: ("__call__", "acall"),
     dspy.Predict: ("_forward_preprocess",),
 }

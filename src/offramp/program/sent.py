@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from offramp.ids import content_hash
@@ -26,7 +27,7 @@ SentValues = Mapping[str, Mapping[str, Sequence[Any]]]
 """Param (`temperature`, `demos.count`, `format`) to predictor to every value that was sent; None for one left out."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Sent:
     """What the runs of one program sent, as they end."""
 
@@ -37,6 +38,10 @@ class Sent:
     _formats: dict[str, set[str | None]] = field(default_factory=dict, init=False)
     _instructed: dict[str, bool] = field(default_factory=dict, init=False)
     _prompts: dict[str, set[str]] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def _shows_demos(self) -> frozenset[str]:
+        return frozenset(shown_demos(self.program.module))
 
     def add(self, example: str, exchanges: Sequence[Exchange]) -> None:
         """One run more. Requests that are not of a named predictor tell nothing of the candidate's params."""
@@ -55,9 +60,8 @@ class Sent:
             self._prompts.setdefault(each.predictor, set()).add(content_hash([rules, dict(each.request.params)]))
             if (instructed := self._is_instructed(each)) is not None:
                 self._instructed[each.predictor] = instructed or self._instructed.get(each.predictor, False)
-            shown = shown_demos(self.program.module)
-            if each.predictor in shown and len(counts := self._demos.setdefault(each.predictor, [])) < MOST_SEARCHED:
-                counts.append(self._shown(each))
+            if len(self._demos.get(each.predictor, ())) < MOST_SEARCHED and each.predictor in self._shows_demos:
+                self._demos.setdefault(each.predictor, []).append(self._shown(each))
 
     def fingerprint(self, examples: Sequence[str]) -> str | None:
         """Equal for programs that sent the same on these examples; None where some of it is not known."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import secrets
 import socket
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from offramp.errors import OfframpError, UsageError, problem
+from offramp.garbage import collected_rarely
 from offramp.review.library import Library
 from offramp.store.studies import StudyStore
 from offramp.study.lookup import full_name, open_looking
@@ -90,14 +90,8 @@ def _ready() -> Iterator[None]:
     from offramp.review.assets import load_templates
 
     load_templates()
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
-    try:
+    with collected_rarely():
         yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def _warm(library: Library, study: str | None) -> None:

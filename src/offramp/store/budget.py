@@ -115,6 +115,40 @@ class _Part:
         return cls(held.id, nano, nano if done.assumed else 0, calls, held.nano, held.calls)
 
 
+def _given(name: str) -> sa.BindParameter[int]:
+    return sa.bindparam(name, type_=sa.BigInteger)
+
+
+_P = budgets.c
+_THIS = _P.id == sa.bindparam("budget")
+_SURPLUS = sa.select(_P.surplus).where(_THIS)
+_SET_ASIDE = reservations.insert()
+_CLAIM = (
+    budgets.update()
+    .where(
+        _THIS,
+        sa.or_(_P.cap_nano.is_(None), _P.spent_nano + _P.reserved_nano + _given("nano") <= _P.cap_nano),
+        sa.or_(_P.cap_calls.is_(None), _P.calls + _P.reserved_calls + _given("count") <= _P.cap_calls),
+    )
+    .values(reserved_nano=_P.reserved_nano + _given("nano"), reserved_calls=_P.reserved_calls + _given("count"))
+)
+"""Makes room where there is some."""
+_END = (
+    reservations.delete().where(reservations.c.id.in_(sa.bindparam("ids", expanding=True))).returning(reservations.c.id)
+)
+_CLOSE = (
+    budgets.update()
+    .where(_THIS)
+    .values(
+        spent_nano=_P.spent_nano + _given("spent"),
+        assumed_nano=_P.assumed_nano + _given("assumed"),
+        calls=_P.calls + _given("count"),
+        reserved_nano=_P.reserved_nano - _given("freed_nano"),
+        reserved_calls=_P.reserved_calls - _given("freed_count"),
+    )
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:
     """A budget at one instant. None: no cap.
@@ -192,7 +226,7 @@ class Budget:
 
         Those that come first are served first; one that finds no room does not stop a smaller one behind it.
         """
-        surplus = conn.execute(sa.select(budgets.c.surplus).where(budgets.c.id == self._id)).scalar_one()
+        surplus = conn.execute(_SURPLUS, {"budget": self._id}).scalar_one()
         wanted = []
         for usd, calls in asked:
             nano = _nano(usd, ROUND_CEILING)
@@ -204,7 +238,7 @@ class Budget:
             made = [self._alone(conn, one, surplus) for one in wanted]
         owner = _of(current_owner())
         if rows := [{"budget": self._id, **_row(one), **owner} for one in made if isinstance(one, Reservation)]:
-            conn.execute(reservations.insert(), rows)
+            conn.execute(_SET_ASIDE, rows)
         return [partial(self._reserved, one, surplus) if isinstance(one, Reservation) else one for one in made]
 
     def _alone(self, conn: sa.Connection, one: Reservation, surplus: float) -> Reservation | BudgetExceeded:
@@ -239,8 +273,7 @@ class Budget:
             p = budgets.c
             conn.execute(budgets.update().where(p.id == self._id, p.surplus < surplus).values(surplus=surplus))
         parts = [_Part.of(one) for one in done]
-        delete = reservations.delete().where(reservations.c.id.in_([part.id for part in parts]))
-        open_ = set(conn.scalars(delete.returning(reservations.c.id)))
+        open_ = set(conn.scalars(_END, {"ids": [part.id for part in parts]}))
         closed = []
         for part in parts:
             closed.append(part.id in open_)
@@ -284,24 +317,18 @@ class Budget:
 
     def _claimed(self, conn: sa.Connection, nano: int, calls: int) -> bool:
         """Whether there was room, which is reserved now."""
-        p = budgets.c
-        money = sa.or_(p.cap_nano.is_(None), p.spent_nano + p.reserved_nano + nano <= p.cap_nano)
-        count = sa.or_(p.cap_calls.is_(None), p.calls + p.reserved_calls + calls <= p.cap_calls)
-        changed = {"reserved_nano": p.reserved_nano + nano, "reserved_calls": p.reserved_calls + calls}
-        claim = budgets.update().where(p.id == self._id, money, count).values(**changed)
-        return conn.execute(claim).rowcount == 1
+        return conn.execute(_CLAIM, {"budget": self._id, "nano": nano, "count": calls}).rowcount == 1
 
     def _close(self, conn: sa.Connection, parts: Sequence[_Part]) -> None:
-        p = budgets.c
         sums = {
-            "spent_nano": p.spent_nano + sum(part.spent for part in parts),
-            "assumed_nano": p.assumed_nano + sum(part.assumed for part in parts),
-            "calls": p.calls + sum(part.calls for part in parts),
-            "reserved_nano": p.reserved_nano - sum(part.reserved_nano for part in parts),
-            "reserved_calls": p.reserved_calls - sum(part.reserved_calls for part in parts),
+            "spent": sum(part.spent for part in parts),
+            "assumed": sum(part.assumed for part in parts),
+            "count": sum(part.calls for part in parts),
+            "freed_nano": sum(part.reserved_nano for part in parts),
+            "freed_count": sum(part.reserved_calls for part in parts),
         }
         if parts:
-            conn.execute(budgets.update().where(p.id == self._id).values(**sums))
+            conn.execute(_CLOSE, {"budget": self._id, **sums})
 
     def _closed(self, part: _Part, is_open: bool, surplus: float) -> bool:
         added = {"spent_nano": part.spent, "assumed_nano": part.assumed, "calls": part.calls}

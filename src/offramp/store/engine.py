@@ -57,6 +57,7 @@ class Store:
         self._lock = threading.Lock() if engine.dialect.name == "sqlite" else None
         self.url = shown(engine.url)
         self.groups = Groups(self.transaction, self.reading)
+        self._upserts: dict[tuple[str, frozenset[str] | None], sa.Insert] = {}
 
     @property
     def rdb_url(self) -> str:
@@ -91,10 +92,14 @@ class Store:
 
     def upsert(self, table: sa.Table, *, only: Collection[str] | None = None) -> sa.Insert:
         """An insert whose rows replace those with the same primary key; `only` these columns of them where given."""
-        insert = self._insert(table)
-        names = [c.name for c in table.c if not c.primary_key and (only is None or c.name in only)]
-        changed = {name: insert.excluded[name] for name in names}
-        return insert.on_conflict_do_update(index_elements=[c.name for c in table.primary_key], set_=changed)
+        key = (table.name, None if only is None else frozenset(only))
+        if key not in self._upserts:
+            insert = self._insert(table)
+            names = [c.name for c in table.c if not c.primary_key and (only is None or c.name in only)]
+            changed = {name: insert.excluded[name] for name in names}
+            where = [c.name for c in table.primary_key]
+            self._upserts[key] = insert.on_conflict_do_update(index_elements=where, set_=changed)
+        return self._upserts[key]
 
     def insert_if_absent(self, table: sa.Table) -> sa.Insert:
         """An insert that leaves out rows whose primary key is stored already."""

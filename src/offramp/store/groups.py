@@ -46,6 +46,14 @@ class _Job:
     error: BaseException | None = field(default=None)
 
 
+class _Outlasting(asyncio.Future[Any]):
+    """A task that is cancelled while it waits for this hears of it when this is done."""
+
+    def cancel(self, msg: object = None) -> bool:
+        """Nothing: the job runs to its end."""
+        return False
+
+
 class Groups:
     """The thread of one storage. It begins with the first job.
 
@@ -76,9 +84,8 @@ class Groups:
         """
         future = self._put(act, argument, reads)
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await _outlast(future)
+            return await future
+        except asyncio.CancelledError:  # once the job has ended
             if undo is not None and future.exception() is None:
                 await _outlast(self._put(undo, future.result(), False))
             raise
@@ -94,7 +101,7 @@ class Groups:
 
     def _put(self, act: Act[A, R], argument: A, reads: bool) -> asyncio.Future[R]:
         loop = asyncio.get_running_loop()
-        job = _Job(act, argument, reads, loop, loop.create_future())
+        job = _Job(act, argument, reads, loop, _Outlasting(loop=loop))
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="offramp-store", daemon=True)

@@ -117,6 +117,7 @@ def kept_text(reply: CallReply) -> str | dict[str, Any]:
     return {"text": reply.text, "tool_calls": list(reply.tool_calls)} if reply.tool_calls else reply.text
 
 
+_ADD = calls.insert()
 _KEPT_ANSWER = (
     calls.c.status == CallStatus.OK,
     calls.c.reply_text.is_not(None),
@@ -141,6 +142,9 @@ class Ledger:
     ) -> None:
         self._store, self.study, self._store_text, self._most_chars = store, study, store_text, most_chars
         self._kept = (*_KEPT_ANSWER, _NOT_BATCHED) if timed else _KEPT_ANSWER
+        known = sa.or_(sa.and_(*self._kept), sa.and_(*_BILLED_REFUSAL))
+        asked = calls.c.request_hash.in_(sa.bindparam("hashes", expanding=True))
+        self._find = sa.select(calls).where(asked, known).order_by(calls.c.id)
         self._said = False
 
     def find(self, request_hash: str) -> CallReply | None:
@@ -157,10 +161,8 @@ class Ledger:
         self, conn: sa.Connection, hashes: Sequence[str]
     ) -> list[Callable[[], CallReply | CallAttempt | None]]:
         """For `Groups`: for each request the answer as `find`, else the refusal as `find_refusal`, else None."""
-        known = sa.or_(sa.and_(*self._kept), sa.and_(*_BILLED_REFUSAL))
-        select = sa.select(calls).where(calls.c.request_hash.in_(set(hashes)), known).order_by(calls.c.id)
         found: dict[str, Any] = {}
-        for row in conn.execute(select):
+        for row in conn.execute(self._find, {"hashes": list(set(hashes))}):
             first = found.setdefault(row.request_hash, row)
             if first.status != CallStatus.OK and row.status == CallStatus.OK:
                 found[row.request_hash] = row
@@ -192,7 +194,7 @@ class Ledger:
 
     def record_many(self, conn: sa.Connection, attempts: Sequence[CallAttempt]) -> None:
         """Adds attempts within a write transaction, in order."""
-        conn.execute(calls.insert(), [self._row(attempt) for attempt in attempts])
+        conn.execute(_ADD, [self._row(attempt) for attempt in attempts])
 
     def _row(self, attempt: CallAttempt) -> dict[str, Any]:
         kept = {f.name: getattr(attempt, f.name) for f in fields(attempt) if f.name != "usage"}

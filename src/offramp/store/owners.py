@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -25,7 +26,12 @@ class Owner:
 
 def current_owner() -> Owner:
     """This process."""
-    pid = os.getpid()
+    return _owner(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _owner(pid: int) -> Owner:
+    """The owner that a process is for as long as it lives; one that was forked is another."""
     return Owner(host=socket.gethostname(), pid=pid, token=f"{_boot()}|{_namespace()}|{_started(pid)}")
 
 

@@ -36,7 +36,7 @@ def displayed(progress: bool | None) -> Iterator[Display]:
     """
     notebook = _notebook()
     if progress is False or (progress is None and notebook is None and not sys.stderr.isatty()):
-        yield _Nothing()
+        yield Nothing()
     elif notebook is not None:
         bar = _NotebookBar(notebook)
         try:
@@ -59,12 +59,14 @@ def _notebook() -> Any:
     return importlib.import_module("IPython.display")
 
 
-class _Nothing:
+class Nothing:
+    """Shows nothing."""
+
     def show(self, progress: Progress) -> None:
-        pass
+        """Nothing."""
 
     def runs(self, phase: str, done: int, of: int) -> None:
-        pass
+        """Nothing."""
 
 
 class _Terminal:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from offramp.errors import OfframpError
 from offramp.verbs.calling import verb
-from offramp.verbs.progress import displayed
+from offramp.verbs.progress import Nothing, displayed
 
 if TYPE_CHECKING:
     from offramp.calls.transports import Transport
@@ -66,8 +66,9 @@ def optimize(
             if observer is not None:
                 observer(seen)
 
+        unseen = observer is None and isinstance(view, Nothing)
         found = api.optimize(
-            space, storage=storage, results=results, observer=observed, from_study=from_study,
+            space, storage=storage, results=results, observer=None if unseen else observed, from_study=from_study,
             from_storage=from_storage, transport=transport, timing=timing, trust=trust, trials=trials, usd=usd,
             calls=calls, minutes=minutes, seed=seed, concurrency=concurrency,
         )  # fmt: skip

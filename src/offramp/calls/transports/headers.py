@@ -46,6 +46,8 @@ def notice_of(headers: Mapping[str, str]) -> HeaderNotice | None:
 
 def _day(text: str) -> str | None:
     """The UTC day of `@1777507200`, of an HTTP date or of an ISO date."""
+    if not text:
+        return None
     try:
         if re.fullmatch(r"@-?\d{1,14}", text):
             return datetime.datetime.fromtimestamp(int(text[1:]), datetime.UTC).date().isoformat()

@@ -35,7 +35,7 @@ from offramp.calls.failures import (
 from offramp.calls.retries import retry_after_s
 from offramp.calls.transports.headers import notice_in
 from offramp.calls.transports.replies import failure_for, read_reply, token_usage, upstream_failure
-from offramp.calls.transports.wire import Rendered, Watch, Wire, provider_of, watching
+from offramp.calls.transports.wire import Arrived, Rendered, Watch, Wire, provider_of, watching
 from offramp.media import expanded
 from offramp.models.capabilities import allowed_openai_params
 from offramp.records import CallReply, CallRequest, Model
@@ -128,8 +128,8 @@ class LiteLLMTransport:
         assert key is not None and provider is not None  # it was rendered
         if status == 200 and (reply := self._wire.plain_answer(provider, content)) is not None:
             return reply
-        response = httpx.Response(status, headers={"content-type": "application/json"}, content=content)
-        client = self._wire.playing_back(provider, key, request.model.api_base, response)
+        answer = Arrived(status, {"content-type": "application/json"}, content)
+        client = self._wire.playing_back(provider, key, request.model.api_base, answer)
         return await self._through_litellm(request, key, client, took_s=0.0)
 
     async def fetch(self, method: str, url: str, headers: Mapping[str, str], **content: Any) -> httpx.Response:
@@ -184,7 +184,7 @@ class LiteLLMTransport:
     ) -> CallReply:
         """A request of a known kind. What is not a plain answer is played back to LiteLLM, which says what it is."""
         began = time.perf_counter()
-        outcome: httpx.Response | Exception
+        outcome: Arrived | Exception
         try:
             reply, outcome, latency_s = await self._wire.send(kind, messages)
         except UnicodeEncodeError:

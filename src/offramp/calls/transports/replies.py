@@ -279,4 +279,6 @@ def _count(holder: Any, name: str) -> int:
 
 
 def _get(holder: Any, name: str) -> Any:
-    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+    if type(holder) is dict or isinstance(holder, Mapping):  # the latter alone takes its time
+        return holder.get(name)
+    return None if holder is None else getattr(holder, name, None)

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import httpx
@@ -66,6 +66,34 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrived:
+    """What came back for one request: `headers` in lower case, `content` unpacked."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def redirects(self) -> bool:
+        """Whether it says where to ask instead."""
+        return self.status in (301, 302, 303, 307, 308) and "location" in self.headers
+
+    def response(self, request: httpx.Request) -> httpx.Response:
+        """The same for httpx."""
+        headers = [(n, v) for n, v in self.headers.items() if n not in ("content-encoding", "transfer-encoding")]
+        return httpx.Response(self.status, headers=headers, content=self.content, request=request)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request of a kind without content, as httpx makes it: the same for all of them."""
+
+    request: httpx.Request
+    url: Any
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class _Kind:
     """How requests of one kind are sent: address, headers, and the body but for the messages, as JSON."""
 
@@ -73,6 +101,15 @@ class _Kind:
     url: httpx.URL
     headers: Mapping[str, str]
     rest: bytes
+
+    @cached_property
+    def asked(self) -> _Asked:
+        """What its requests have in common, for aiohttp."""
+        from litellm.llms.custom_httpx.aiohttp_transport import aiohttp
+
+        request = httpx.Request("POST", self.url, content=b"-", headers=self.headers)
+        url = aiohttp.client.URL(str(request.url), encoded=True)
+        return _Asked(request, url, dict(request.headers.items()))
 
 
 _watch: ContextVar[Watch | None] = ContextVar("offramp_wire_watch", default=None)
@@ -91,6 +128,7 @@ class Wire:
         self._proven: set[tuple[object, ...]] = set()
         self._dialects: dict[tuple[str, str | None], str | None] = {}
         self._clients: dict[asyncio.AbstractEventLoop, Any] = {}
+        self._timeout: Any = None
 
     def kind(self, request: CallRequest, key: str | None) -> tuple[object, ...] | None:
         """What is alike in all requests of its kind; None for one that is LiteLLM's alone."""
@@ -136,7 +174,7 @@ class Wire:
         """A client for LiteLLM, over the connections of this event loop; `watching` sees what goes over it."""
         return self._client(str(kind[0]), key, api_base, self._handler())
 
-    def playing_back(self, provider: str, key: str, api_base: str | None, outcome: httpx.Response | Exception) -> Any:
+    def playing_back(self, provider: str, key: str, api_base: str | None, outcome: Arrived | Exception) -> Any:
         """A client for LiteLLM that sends nothing: a request over it gets `outcome`, which has arrived already."""
         return self._client(provider, key, api_base, _http_handler(transport=_arrived(outcome)))
 
@@ -165,7 +203,7 @@ class Wire:
 
     async def send(
         self, kind: tuple[object, ...], messages: Sequence[Mapping[str, Any]]
-    ) -> tuple[CallReply | None, httpx.Response, float]:
+    ) -> tuple[CallReply | None, Arrived, float]:
         """A request of a known kind: its reply where it is a plain answer, what arrived, and seconds.
 
         Raises:
@@ -177,32 +215,61 @@ class Wire:
         text = json.dumps(found.dialect.fields(messages), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         content = text[:-1].encode() + found.rest
         began = time.perf_counter()
-        response = await self._post(found, content)
+        arrived = await self._post(found, content)
         latency_s = time.perf_counter() - began
-        reply = _plain_answer(found.dialect, response.status_code, response.headers, response.content, latency_s)
-        return reply, response, latency_s
+        reply = _plain_answer(found.dialect, arrived.status, arrived.headers, arrived.content, latency_s)
+        return reply, arrived, latency_s
 
-    async def _post(self, kind: _Kind, content: bytes) -> httpx.Response:
-        """Over the transport itself where it is LiteLLM's own, which is twice as fast as over the client.
+    async def _post(self, kind: _Kind, content: bytes) -> Arrived:
+        """Over the connections themselves where they are LiteLLM's own, which is faster than the client.
 
         The client is for what only it can do: a redirect, or a transport of another kind.
         """
         client: httpx.AsyncClient = self._handler().client
-        timeout_s = self._timeout_s
         transport: Any = client._transport_for_url(kind.url)
         if type(transport).__name__ == _OWN_TRANSPORT:
-            times = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
-            request = httpx.Request(
-                "POST", kind.url, content=content, headers=kind.headers, extensions={"timeout": times}
-            )
-            response: httpx.Response = await transport.handle_async_request(request)
-            try:
-                await response.aread()
-            finally:
-                await response.aclose()
-            if not response.has_redirect_location:
-                return response
-        return await client.post(kind.url, content=content, headers=kind.headers, timeout=timeout_s)
+            arrived = await self._connected(transport, kind, content)
+            if not arrived.redirects:
+                return arrived
+        response = await client.post(kind.url, content=content, headers=kind.headers, timeout=self._timeout_s)
+        return Arrived(response.status_code, dict(response.headers), response.content)
+
+    async def _connected(self, transport: Any, kind: _Kind, content: bytes) -> Arrived:
+        """Sends, reads and fails as LiteLLM's transport for httpx does.
+
+        What that works out for each request (headers, address, limits of time) is the same for all of a kind.
+        """
+        from litellm.llms.custom_httpx.aiohttp_transport import AiohttpResponseStream, map_aiohttp_exceptions
+
+        asked = kind.asked
+        session = transport.get_valid_client_session()
+        proxy = await transport._get_proxy_settings(asked.request)
+        verify = transport._ssl_verify
+        with map_aiohttp_exceptions():
+            response = await session.request(
+                "POST", asked.url, headers={**asked.headers, "content-length": str(len(content))}, data=content,
+                allow_redirects=False, auto_decompress=False, timeout=self._limits(), proxy=proxy,
+                **({} if verify is None else {"ssl": verify}),
+            )  # fmt: skip
+        try:
+            body = b"".join([part async for part in AiohttpResponseStream(response)])
+        finally:
+            response.release()
+        headers: dict[str, str] = {}
+        for name, value in response.headers.items():
+            lower = name.lower()
+            headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
+        if (packed := headers.get("content-encoding")) is not None:
+            body = httpx.Response(200, headers={"content-encoding": packed}, content=body).content
+        return Arrived(response.status, headers, body)
+
+    def _limits(self) -> Any:
+        if self._timeout is None:
+            from litellm.llms.custom_httpx.aiohttp_transport import aiohttp
+
+            seconds = self._timeout_s
+            self._timeout = aiohttp.ClientTimeout(sock_connect=seconds, sock_read=seconds, connect=seconds)
+        return self._timeout
 
     def learn(
         self, kind: tuple[object, ...], watch: Watch, messages: Sequence[Mapping[str, Any]], reply: CallReply | None
@@ -269,14 +336,13 @@ async def _seen(response: httpx.Response) -> None:
     )
 
 
-def _arrived(outcome: httpx.Response | Exception) -> httpx.AsyncBaseTransport:
+def _arrived(outcome: Arrived | Exception) -> httpx.AsyncBaseTransport:
     """A transport that has only this to give."""
 
     def give(request: httpx.Request) -> httpx.Response:
         if isinstance(outcome, Exception):
             raise outcome
-        headers = [(n, v) for n, v in outcome.headers.items() if n not in ("content-encoding", "transfer-encoding")]
-        return httpx.Response(outcome.status_code, headers=headers, content=outcome.content, request=request)
+        return outcome.response(request)
 
     return httpx.MockTransport(give)
 
@@ -311,7 +377,8 @@ def _plain_answer(
     except ValueError:
         return None
     reply = dialect.read(body, latency_s) if isinstance(body, dict) else None
-    return None if reply is None else replace(reply, notice=notice_of(dict(headers)))
+    notice = None if reply is None else notice_of(headers)
+    return reply if reply is None or notice is None else replace(reply, notice=notice)
 
 
 def _shape(message: Mapping[str, Any]) -> tuple[object, ...]:
