@@ -156,6 +156,30 @@ def test_a_recommended_model_that_retires_before_the_holdout_is_replaced_by_the_
     assert [one.model for one in report.parked_models] == ["large"]
 
 
+def test_a_model_that_retires_while_members_of_the_front_are_evaluated_side_by_side_is_parked_once(
+    tmp_path, monkeypatch
+):
+    """It was parked for one member, and the others of the same model ended the job."""
+    from offramp.job.resolve import resolve_job
+
+    space = write_space(tmp_path, search={**ALONE, "trials": 12, "concurrency": 4})
+    holdout, answered = {int(e.id[1:]) for e in resolve_job(load_space(space)).task.splits.holdout}, 0
+
+    def reply(request):
+        nonlocal answered
+        if request.model.name == "large" and int(request.messages[-1]["content"].split()[1]) in holdout:
+            answered += 1
+            if answered > len(holdout):
+                raise ModelNotFound(GONE.format("large"))
+        return reply_to(request)
+
+    answered_by(monkeypatch, FunctionTransport(reply))
+    report = (result := run_job(space, tmp_path)).report
+    assert result.error is None and answered > len(holdout) + 1
+    assert [one.model for one in report.parked_models] == ["large"]
+    assert {m.params["model"] for m in report.front} == {"small"}
+
+
 def test_where_no_model_is_left_the_job_ends_and_says_which_and_what_to_use(tmp_path, monkeypatch, capsys):
     space = write_space(tmp_path, search=ALONE)
     transport = Missing(small=0, large=0)

@@ -1,7 +1,9 @@
 """Whole jobs on a landscape with a known front, in process: what is proposed, in which order, and how a job ends."""
 
+import asyncio
 import importlib.util
 import itertools
+from collections import Counter
 
 import optuna
 import pytest
@@ -273,6 +275,40 @@ def test_the_search_never_sees_the_holdout_and_those_who_stand_at_its_end_are_sc
         held = ResultStore(store).all(result.report.study, "holdout")
     assert set(held) == standing
     assert all(len(results) == 6 for results in held.values())
+
+
+class Counting(FunctionTransport):
+    """Counts how many candidates have a request under way, at each request."""
+
+    def __init__(self):
+        super().__init__(reply_to)
+        self._under_way, self.together = Counter(), []
+
+    async def send(self, request, attempt=1):
+        key = (request.model.name, request.messages[0]["content"], request.params.get("temperature"))
+        self._under_way[key] += 1
+        await asyncio.sleep(0)
+        self.together.append(len(+self._under_way))
+        self._under_way[key] -= 1
+        return reply_to(request)
+
+
+@pytest.mark.parametrize(
+    ("routes", "side_by_side"),
+    [(("ollama/a", "ollama/b"), True), (("local/smollm2-135m", "local/qwen2.5-coder-0.5b"), False)],
+)
+def test_the_rest_of_the_front_is_evaluated_side_by_side_but_for_embedded_models(
+    tmp_path, monkeypatch, routes, side_by_side
+):
+    """Each of them had few examples and waited for the one before: most places in flight were empty."""
+    counting = Counting()
+    answered_by(monkeypatch, counting)
+    models = [{"name": n, "route": r, "price": dict(PRICES[n])} for n, r in zip(PRICES, routes, strict=True)]
+    settings = search(sampler="grid", trials=50, race=None, concurrency=12)
+    report = run_job(write_space(tmp_path, search=settings, models=models), tmp_path).report
+    assert len(report.front) > 3 and all(m.holdout is not None and m.holdout.n == 6 for m in report.front)
+    rest = counting.together[-6 * (len(report.front) - 2) :]
+    assert (max(rest) > 1) == side_by_side
 
 
 # ------------------------------------------------------------------------------------------------ what others read

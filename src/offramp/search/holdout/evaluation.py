@@ -8,6 +8,7 @@ Invariant: nothing here changes what is on the front or what is recommended; the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from offramp.calls.failures import ModelNotFound
 from offramp.job.clock import TimeIsUp
 from offramp.job.session import Session
-from offramp.records import Split
+from offramp.records import Candidate, Split
 from offramp.search.holdout.probe import WARM_UP, probe
 from offramp.search.holdout.reserve import HoldoutReserve
 from offramp.search.progress import Reporter
@@ -44,6 +45,7 @@ class HoldoutEvaluation:
             member = left[0]
             done.add(member.candidate)
             try:
+                self._begin([member])
                 await self._evaluate(member)
             finally:
                 self.state.refresh(Split.HOLDOUT, member.candidate)
@@ -54,34 +56,62 @@ class HoldoutEvaluation:
         report, examples = self.state.report(), self.state.job.task.splits.holdout
         first = report.decisive
         rest = report.standing[len(first) :] if self.state.job.space.verify.front else ()
+        chosen = list[tuple[Member, int]]()
         for member in rest:
             known = self.state.results.of(Split.HOLDOUT, member.candidate)
-            if self.state.report().is_parked(member):
+            if report.is_parked(member):
                 continue
             if member.holdout is not None and member.holdout.n == len(examples):
                 self.state.reuse(self.state.candidates[member.candidate], Split.HOLDOUT)
-            elif self.reserve.fits(member, self.reserve.runs_lacking(member, known)):
-                await self._evaluate(member)
-                self.state.refresh(Split.HOLDOUT, member.candidate)  # not before: a part is compared with nothing
+            elif self.reserve.fit([*chosen, (member, runs := self.reserve.runs_lacking(member, known))]):
+                chosen.append((member, runs))
+        if chosen:
+            await self._evaluate_together([member for member, _ in chosen])
         report = self.state.report()
         await self._time([member for member in (*first, *rest) if not report.is_parked(member)])
 
+    async def _evaluate_together(self, members: Sequence[Member]) -> None:
+        """Side by side, so that a few examples leave no place in flight empty; those of embedded models in turn.
+
+        So are modules of the user's own, which may not be run more often at a time than the space file says.
+        """
+        in_turn = [member for member in members if self._runs_alone(member)]
+        lanes = [[member] for member in members if member not in in_turn] + [in_turn]
+        self._begin(members)
+        for ended in await asyncio.gather(*map(self._evaluate_in_turn, lanes), return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
+
+    def _runs_alone(self, member: Member) -> bool:
+        job = self.state.job
+        return job.factory is not None or job.models[self.state.candidates[member.candidate].model].local
+
+    async def _evaluate_in_turn(self, members: Sequence[Member]) -> None:
+        for member in members:
+            if not self.state.report().is_parked(member):
+                await self._evaluate(member)
+                self.state.refresh(Split.HOLDOUT, member.candidate)  # not before: a part is compared with nothing
+
+    def _begin(self, members: Sequence[Member]) -> None:
+        examples = len(self.state.job.task.splits.holdout)
+        self.reporter.begin(self.state.candidates[members[0].candidate], len(members) * examples, phase="holdout")
+
     async def _evaluate(self, member: Member) -> None:
         examples, candidate = self.state.job.task.splits.holdout, self.state.candidates[member.candidate]
-        self.reporter.begin(candidate, len(examples), phase="holdout")
         self.state.reuse(candidate, Split.HOLDOUT)
-        with self._parking():
+        with self._parking(candidate):
             await self.session.evaluator.evaluate(
                 candidate, examples, split=Split.HOLDOUT, on_result=self.reporter.on_result
             )  # fmt: skip
 
     @contextmanager
-    def _parking(self) -> Iterator[None]:
+    def _parking(self, candidate: Candidate | None = None) -> Iterator[None]:
         """A member whose model no longer answers is recommended no more; another takes its place."""
         try:
             yield
         except ModelNotFound as error:
-            self.state.park(error)
+            if candidate is None or not self.state.job.is_parked(candidate.params):  # of another one side by side
+                self.state.park(error)
 
     async def _time(self, members: Sequence[Member]) -> None:
         """Times all of them in isolation, unless they were timed already or the caps do not allow for all."""
@@ -89,7 +119,7 @@ class HoldoutEvaluation:
         runs = len(members) * (part.probe + WARM_UP)
         if not part.probe or state.probes.keys() >= {member.candidate for member in members}:
             return
-        if not all(self.reserve.fits(member, runs, judged=False) for member in members):
+        if not all(self.reserve.fit([(member, runs)], judged=False) for member in members):
             return
         candidates = [state.candidates[member.candidate] for member in members]
         self.reporter.begin(candidates[0], runs, phase="probe")

@@ -204,17 +204,21 @@ class HoldoutReserve:
         self._budget.set_caps(self._o.usd, self._o.calls)
         self._clock.reserve(0.0)
 
-    def fits(self, member: Member, runs: int, *, judged: bool = True) -> bool:
-        """Whether so many more runs of a member, graded or only timed, can be expected to end within the caps."""
+    def fit(self, members: Sequence[tuple[Member, int]], *, judged: bool = True) -> bool:
+        """Whether so many more runs of each member, graded or only timed, can be expected to end within the caps."""
         self._measure()
-        found, state, remaining_s = self._runs[member.candidate], self._budget.seen, self._clock.remaining_s
-        judging, need = self._measured.judging if judged else Judging(), need_of(self._p, found)
-        usd = runs * self._usd_per_run(need, judging) + self._reservation_usd([need], judging)
-        calls = runs * self._calls_per_run(need, judging)
+        state, remaining_s = self._budget.seen, self._clock.remaining_s
+        judging = self._measured.judging if judged else Judging()
+        taken = [
+            (need_of(self._p, self._runs[m.candidate]), self._run_s(self._runs[m.candidate]), n) for m, n in members
+        ]
+        usd = sum(runs * self._usd_per_run(need, judging) for need, _, runs in taken)
+        usd += self._reservation_usd([need for need, _, _ in taken], judging)
+        calls = sum(runs * self._calls_per_run(need, judging) for need, _, runs in taken)
         return (
             (state.cap_usd is None or state.spent_usd + state.reserved_usd + usd <= state.cap_usd)
             and (state.cap_calls is None or state.calls + state.reserved_calls + calls <= state.cap_calls)
-            and (remaining_s is None or SAFETY * runs * self._run_s(found) < remaining_s)
+            and (remaining_s is None or SAFETY * sum(run_s * runs for _, run_s, runs in taken) < remaining_s)
         )
 
     def runs_lacking(self, member: Member, known: Mapping[str, Result]) -> int:
