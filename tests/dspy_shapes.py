@@ -154,7 +154,7 @@ def in_dialect(body: dict[str, Any]) -> ServerReply:
     if not body["model"].startswith("claude"):
         return said(body)
     parts = [*body["system"], *(part for message in body["messages"] for part in message["content"])]
-    found = said({**body, "messages": [{"role": "user", "content": part["text"]} for part in parts]})
+    found = said({**body, "messages": [{"role": "user", "content": part["text"]} for part in parts if "text" in part]})
     usage = {"input_tokens": 10, "output_tokens": found.usage["completion_tokens"]} if found.usage else None
     answer = {"id": "m", "type": "message", "role": "assistant", "model": body["model"], "stop_reason": "end_turn"}
     return ServerReply(

@@ -369,6 +369,31 @@ def test_tools_that_a_program_hands_over_natively_are_so_in_search_app_and_check
     assert len([request for request in server.requests if request.body.get("tools")]) == len(server.requests) / 2
 
 
+WAV = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\0\0\0\0"
+PDF = b"%PDF-1.4\n%%EOF"
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "route"),
+    [("audio", WAV, "openai/small"), ("file", PDF, "openai/small"), ("file", PDF, "anthropic/claude-sonnet-4-5")],
+)
+def test_recordings_and_files_are_sent_as_the_vendor_takes_them(
+    kind: str, content: bytes, route: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"def Own():\n    return dspy.Predict('question, given: dspy.{kind.title()} -> answer')\n"
+    task = {"inputs": {"question": None, "given": {"type": kind}}}
+    shape = Shape(source=source, task=task, column={"given": "given"})
+    (tmp_path / "given").write_bytes(content)
+    path = written(tmp_path, server, shape)
+    if route.startswith("anthropic"):
+        name, price = route.rpartition("/")[2], {"input_usd": 1.0, "output_usd": 1.0}
+        model = {"name": name, "route": route, "api_base": server.root, "price": price}
+        changed(path, models=[model], incumbent={"model": name})
+    through_the_cycle(shape, path, server, capsys, given=content)
+    for request in server.requests:
+        assert base64.b64encode(content).decode() in json.dumps(request.body["messages"])
+
+
 METRICS = {
     "a judge in a module": """
 class Judge(dspy.Module):
@@ -438,6 +463,24 @@ def test_what_asks_a_model_while_it_is_made_is_refused_with_what_to_do(
     source, words = REFUSED[name]
     assert main(["space", "check", str(write(tmp_path, server, Shape(source=source)))]) == 2
     assert words in " ".join(capsys.readouterr().err.split()) and not server.requests
+
+
+BEFORE = {
+    "a picture by its path": ("dspy.Image('a.png')", "ValueError: Unrecognized image string"),
+    "a file that is not there": ("open('cases.txt').read()", "FileNotFoundError"),
+    "a key of the environment": ("__import__('os').environ['NO_KEY']", "KeyError: 'NO_KEY'"),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_what_a_module_raises_before_it_asks_a_model_is_said_by_the_check(
+    name: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    does, words = BEFORE[name]
+    path = written(tmp_path, server, Shape(source=single(f"        {does}\n{ASK}")))
+    assert main(["space", "check", str(path)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "task.module: on row" in said and words in said and "(own.py:12)" in said and not server.requests
 
 
 def test_a_list_of_images_needs_a_module_and_a_null_names_the_input(

@@ -19,7 +19,6 @@ from dataclasses import replace
 from typing import Any
 
 import dspy
-from dspy.clients.lm15_boundary import request_kwargs
 from dspy.lm15 import Request, Response, response_from_openai_chat, response_to_events
 
 from offramp.calls.failures import ProgramError
@@ -27,6 +26,7 @@ from offramp.calls.limiter import begun
 from offramp.errors import JobError
 from offramp.media import referenced
 from offramp.program.run_log import RunLog
+from offramp.program.wire import chat_request
 from offramp.records import CallReply, CallRequest, Message, Model, Purpose
 
 Send = Callable[[CallRequest], Awaitable[CallReply]]
@@ -140,7 +140,7 @@ class CallerEngine:
 
         The format's are grammars, which go to the candidate's model and to those that llama.cpp serves.
         """
-        wire = request_kwargs(request, "chat")
+        wire = chat_request(request)
         messages = tuple(_message(message) for message in wire.pop("messages"))
         wire.pop("model", None)
         if TOOLS in wire and not self.supports_function_calling:

@@ -128,4 +128,4 @@ def _made(value: str, kind: str) -> Any:
     uri = media.data_uri(value)
     if kind == "audio":
         return dspy.Audio(uri)
-    return dspy.File(file_data=uri, filename=f"{kind}.{media.type_of(value).rpartition('/')[2]}")
+    return dspy.File(file_data=uri)  # with a name, DSPy refuses it
