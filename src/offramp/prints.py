@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,8 +26,13 @@ class _Aside:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> int:
-        return int((sys.stderr if _of_the_user() else self._stream).write(text))
+    @property
+    def write(self) -> Callable[[str], int]:
+        """What writes. Who takes it within code of the user's keeps it: tqdm writes again when a bar is collected."""
+        return _write_aside if _of_the_user() else self._write
+
+    def _write(self, text: str) -> int:
+        return _write_aside(text) if _of_the_user() else int(self._stream.write(text))
 
     def writelines(self, lines: Any) -> None:
         for line in lines:
@@ -38,6 +43,10 @@ class _Aside:
 
     def __iter__(self) -> Any:
         return iter(self._stream)
+
+
+def _write_aside(text: str) -> int:
+    return int(sys.stderr.write(text))
 
 
 def _of_the_user() -> bool:

@@ -6,20 +6,16 @@ Each is checked, searched, promoted, loaded and checked again; a shape that cann
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import dspy
 import pytest
 import yaml
-from test_dspy_shapes import LABELS, Shape, reply, single, write
 
 import offramp
+from dspy_shapes import LABELS, Shape, fresh, shapes_server, single, write  # noqa: F401 (fixtures)
 from offramp.cli.main import main
 from offramp.program.module import import_module_factory
-from offramp.testing.server import ScriptedServer, ServerReply
+from offramp.testing.server import ScriptedServer
 
 OLD_STATE = json.dumps(
     {
@@ -341,44 +337,6 @@ class Own(dspy.Module):
 """
     ),
 }
-
-
-def said(body: dict[str, Any]) -> Any:
-    """What the other shapes are said, and what only these ask for."""
-    text = "\n".join(str(message["content"]) for message in body["messages"])
-    if not (found := re.findall(r"case (\d{3})", text)):  # what another model said is read
-        return ServerReply(text=f"[[ ## answer ## ]]\n{text.rpartition('It is ')[2].partition('.')[0]}")
-    label = LABELS[int(found[-1]) % 3]
-    given = reply(body)
-    values = {
-        "orders": json.dumps([{"lines": [{"sku": "a", "amount": 2, "tags": ["x"]}], "team": label, "note": None}]),
-        "totals": json.dumps({"a": 2}),
-    }
-    out = given.text
-    for name, value in values.items():
-        out = out.replace(f"[[ ## {name} ## ]]\nso", f"[[ ## {name} ## ]]\n{value}")
-    last = str(body["messages"][-1]["content"])
-    if "<answer>" in last:
-        out = f"<answer>\n{label}\n</answer>"
-    elif "[[ ##" not in last and "JSON object" not in last:
-        out = f"It is {label}."
-    return type(given)(text=out, usage=given.usage)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer(said) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def fresh(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    server.requests.clear()
-    monkeypatch.setenv("OPENAI_API_BASE", server.url)  # a call that escapes arrives there as well
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
-    monkeypatch.chdir(tmp_path)
-    yield
-    dspy.configure(lm=None, adapter=None)
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -7,64 +7,16 @@ that offramp cannot run is refused by `space check` with what to do, before anyt
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import dspy
 import pytest
 import yaml
 
 import offramp
+from dspy_shapes import LABELS, Shape, fresh, in_dialect, instructed, shapes_server, single, through_the_cycle, write  # noqa: F401 (fixtures)
 from offramp.cli.main import main
-from offramp.program.module import import_module_factory, predictors_of
-from offramp.testing.server import ScriptedServer, ServerReply, ServerRequest
-
-LABELS = ("billing", "shipping", "returns")
-CLEAR = "Clear. Name the team that takes the case."
-HEAD = """
-import dspy
-
-TEAMS = ["billing", "shipping", "returns"]
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """A program and what is known of it.
-
-    Attributes:
-        source: of `own.py`, after HEAD; its program is `Own`.
-        task: more keys of `task`.
-        changes: more keys of the space file.
-        files: other files beside it.
-        per_run: requests of one run of the candidate's model, where it is always the same number.
-        hot: the temperature that the program sets by itself: to search another is refused.
-        column: of the rows, for an input that is not a text.
-    """
-
-    source: str
-    task: Mapping[str, Any] = field(default_factory=dict)
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-    per_run: int | None = 1
-    hot: float | None = None
-    column: Any = None
-
-
-def single(forward: str, more: str = "", signature: str = '"question -> answer"', kind: str = "Predict") -> str:
-    """A module of one predictor."""
-    return f"""
-class Own(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.sort = dspy.{kind}({signature})
-{more}
-    def forward(self, question):
-{forward}
-"""
+from offramp.testing.server import ScriptedServer
 
 
 def saved_state() -> str:
@@ -400,113 +352,6 @@ class Own(dspy.Module):
 }
 
 
-def asked_fields(body: Mapping[str, Any]) -> list[str]:
-    """The outputs that a request asks for."""
-    last = body["messages"][-1]["content"]
-    text = last if isinstance(last, str) else "\n".join(part.get("text", "") for part in last)
-    if "Respond with a JSON object" in text:
-        return re.findall(r"`(\w+)`", text.rpartition("Respond with a JSON object")[2])
-    found = re.findall(r"\[\[ ## (\w+) ## \]\]", text.rpartition("Respond with")[2])
-    return [name for name in found if name != "completed"]
-
-
-def value_of(name: str, text: str) -> Any:
-    """What the model says for an output: right where it should be."""
-    number = int(re.findall(r"case (\d{3})", text)[-1])
-    label = LABELS[number % 3]
-    looked = "observation_0" in text or '"role": "tool"' in text or text.count("tool_call_results") > 1
-    return {
-        "answer": label,
-        "kind": "easy" if number % 2 else "hard",
-        "query": f"case {number:03}",
-        "ticket": {"team": label, "people": [{"name": "Ada"}]},
-        "tags": ["a", "b"],
-        "note": None,
-        "next_tool_name": "finish" if looked else "look_up",
-        "next_tool_args": {} if looked else {"number": number},
-        "tool_calls": {"tool_calls": [{"name": "submit", "args": {"answer": label}} if looked else {"name": "look_up", "args": {"number": number}}]},
-        "advice": {},
-    }.get(name, "so")  # fmt: skip
-
-
-def reply(body: dict[str, Any]) -> ServerReply:
-    text = "\n".join(str(message["content"]) for message in body["messages"])
-    values = {name: value_of(name, text) for name in asked_fields(body)}
-    said = json.dumps(values)
-    if "Respond with a JSON object" not in str(body["messages"][-1]["content"]):
-        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
-        said = "\n\n".join(f"[[ ## {name} ## ]]\n{value}" for name, value in texts.items())
-        said += "\n\n[[ ## completed ## ]]"
-    written = 2 if CLEAR in text else 5  # the clear instruction is the cheaper one
-    return ServerReply(text=said, usage={"prompt_tokens": 10, "completion_tokens": written})
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer(reply) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def fresh(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    server.requests.clear()
-    monkeypatch.setenv("OPENAI_API_BASE", server.url)  # a call that escapes arrives there as well
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
-    monkeypatch.chdir(tmp_path)
-    yield
-    dspy.configure(lm=None)
-
-
-def write(folder: Path, server: ScriptedServer, shape: Shape) -> Path:
-    """The space file of a shape: instruction and temperature are searched."""
-    (folder / "own.py").write_text(HEAD + shape.source.replace("{base}", server.url))
-    for name, text in shape.files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    rows = [
-        {"id": f"e{i:03}", "question": f"case {i:03}: whose?", "answer": LABELS[i % 3], **(shape.column or {})}
-        for i in range(10)
-    ]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    models = [
-        {"name": name, "route": f"openai/{name}", "api_base": server.url, "price": {"input_usd": usd, "output_usd": usd},
-         "searched": name == "small", "supports": ["temperature", "max_tokens", "n"]}
-        for name, usd in (("small", 1.0), ("large", 10.0))
-    ]  # fmt: skip
-    space = {
-        "schema_version": 1, "name": "shapes", "task": {"module": "own.py:Own", "inputs": ["question"], "outputs": ["answer"], **shape.task},
-        "dataset": {"path": "rows.jsonl", "id": "id"}, "splits": {"train": 2, "search": 4, "holdout": 4},
-        "metric": {"kind": "exact", "field": "answer"}, "incumbent": {"model": "small"}, "models": models,
-        "objectives": {"quality": {"weight": 0.7}, "cost": {"weight": 0.3, "scale": "incumbent"}, "latency": None},
-        "params": {"max_tokens": {"choices": [40, 80]}} if shape.hot else {"temperature": {"choices": [0.0, 0.5]}}, "search": {"sampler": "grid", "trials": 4, "concurrency": 2}, **shape.changes,
-    }  # fmt: skip
-    path = folder / "space.yaml"
-    path.write_text(yaml.safe_dump(space, sort_keys=False))
-    return path
-
-
-def instructed(folder: Path, path: Path) -> str:
-    """Lets the instruction of the first predictor be searched, and says which that is."""
-    name = next(iter(predictors_of(import_module_factory("own.py:Own", folder, "test")())))
-    space = yaml.safe_load(path.read_text())
-    variants = {"own": None, "clear": CLEAR}
-    space["instructions"] = variants if name == "main" else {name: variants}
-    path.write_text(yaml.safe_dump(space, sort_keys=False))
-    return name
-
-
-def labels_hold(params: Mapping[str, Any], requests: list[ServerRequest], shape: Shape) -> None:
-    """What a candidate is called is what was sent."""
-    bodies = [request.body for request in requests if request.body["model"] == params["model"]]
-    assert bodies
-    searched = "max_tokens" if shape.hot else "temperature"
-    assert {body.get(searched) for body in bodies} == {params[searched]}, params
-    if shape.hot:
-        assert shape.hot in {body.get("temperature") for body in bodies}
-    clear = any(CLEAR in json.dumps(body["messages"]) for body in bodies)
-    assert clear == ("clear" in params.values()), params
-
-
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_program_is_searched_promoted_loaded_and_checked(
     name: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -514,31 +359,7 @@ def test_a_program_is_searched_promoted_loaded_and_checked(
     shape = SHAPES[name]
     path = write(tmp_path, server, shape)
     instructed(tmp_path, path)
-    code = main(["space", "check", str(path)])
-    assert code == 0, capsys.readouterr().err
-    assert not server.requests
-    study = offramp.optimize(path)
-    assert study.error is None, study.error
-    assert len(server.requests) == study.report.money.calls > 0
-    best = study.report.recommended
-    assert best is not None and best.quality == 1.0 and "clear" in best.params.values(), study.report
-    assert main(["pareto", "latest"]) == 0
-    assert main(["promote", "latest", "--force", "--why", "cheaper", "--by", "ada"]) == 0
-
-    server.requests.clear()
-    program = offramp.load("shapes", module=import_module_factory("own.py:Own", tmp_path, "test"), api_base=server.url)
-    extra = shape.column or {}
-    for number in range(2):
-        assert program(question=f"case {number:03}: whose?", **extra).answer == LABELS[number]
-    if shape.per_run is not None:
-        assert len([r for r in server.requests if r.body["model"] == "small"]) == 2 * shape.per_run
-    labels_hold(best.params, server.requests, shape)
-
-    server.requests.clear()
-    capsys.readouterr()
-    assert main(["check", "shapes", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["calls"] == len(server.requests) > 0
-    labels_hold(best.params, server.requests, shape)
+    through_the_cycle(shape, path, server, capsys)
 
 
 @pytest.mark.parametrize("name", ["best of n", "a comparison of several chains"])
@@ -550,19 +371,6 @@ def test_a_temperature_that_the_program_sets_by_itself_is_not_searched(
     path.write_text(yaml.safe_dump({**space, "params": {"temperature": {"choices": [0.0, 0.5]}}}))
     assert main(["space", "check", str(path)]) == 2
     assert "params.temperature" in capsys.readouterr().err and not server.requests
-
-
-def in_dialect(body: dict[str, Any]) -> ServerReply:
-    """The answer as the model's vendor writes it."""
-    if not body["model"].startswith("claude"):
-        return reply(body)
-    parts = [*body["system"], *(part for message in body["messages"] for part in message["content"])]
-    said = reply({**body, "messages": [{"role": "user", "content": part["text"]} for part in parts]})
-    usage = {"input_tokens": 10, "output_tokens": said.usage["completion_tokens"]} if said.usage else None
-    answer = {"id": "m", "type": "message", "role": "assistant", "model": body["model"], "stop_reason": "end_turn"}
-    return ServerReply(
-        body=json.dumps({**answer, "content": [{"type": "text", "text": said.text}], "usage": usage}).encode()
-    )
 
 
 @pytest.mark.parametrize("route", ["openai/gpt-4.1", "anthropic/claude-sonnet-4-5"])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import dspy
 import pytest
 import yaml
-from test_dspy_shapes import LABELS, Shape, in_dialect, instructed, single, write
 
 import offramp
+from dspy_shapes import LABELS, Shape, fresh, instructed, shapes_server, single, write  # noqa: F401 (fixtures)
 from offramp.cli.main import main
 from offramp.program.module import import_module_factory
 from offramp.testing.server import ScriptedServer
@@ -219,20 +218,8 @@ def Own():
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer(in_dialect) as server:
-        yield server
-
-
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_program_is_searched_promoted_and_loaded(
-    name: str, server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPENAI_API_BASE", server.url)  # a call that escapes arrives there as well
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
-    server.requests.clear()
+def test_a_program_is_searched_promoted_and_loaded(name: str, server: ScriptedServer, tmp_path: Path) -> None:
     shape = SHAPES[name]
     path = write(tmp_path, server, shape)
     if "module" in shape.task:
@@ -368,17 +355,10 @@ def test_a_state_that_this_dspy_does_not_load_is_refused_with_what_to_do(
     assert said in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.fixture(autouse=True)
-def settings() -> Iterator[None]:
-    yield
-    dspy.configure(lm=None, rm=None, adapter=None)
-
-
 @pytest.mark.parametrize("named", ["saved", "saved/program.pkl", "state.json"])
 def test_a_saved_program_is_not_a_module(
     named: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.requests.clear()
     path = write(tmp_path, server, Shape(source="", task={"module": named}))
     dspy.Predict("question -> answer").save(tmp_path / "saved", save_program=True)
     assert main(["space", "check", str(path)]) == 2
@@ -386,10 +366,7 @@ def test_a_saved_program_is_not_a_module(
     assert "program.save('state.json')" in said and not server.requests, said
 
 
-def test_an_instruction_that_is_not_sent_is_not_the_label(
-    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_an_instruction_that_is_not_sent_is_not_the_label(server: ScriptedServer, tmp_path: Path) -> None:
     source = single(
         "        gist = self.gist(question=question).gist\n"
         "        return self.sort(question=question, gist=gist, signature=dspy.Signature('question, gist -> answer', 'Mine.'))\n",

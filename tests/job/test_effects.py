@@ -186,9 +186,13 @@ def test_nothing_of_the_module_runs_after_its_first_request(job, tmp_path):
     assert not (tmp_path / "after").exists()
 
 
-@pytest.mark.parametrize("forward", ["return 1 / 0", "return dspy.Prediction(team='x')"])
-def test_a_module_that_asks_nothing_is_not_judged(job, forward):
-    assert warnings(job(module(PLAIN, forward), SEARCHED)) == []
+def test_a_module_that_asks_nothing_is_not_judged(job):
+    assert warnings(job(module(PLAIN, "return dspy.Prediction(team='x')"), SEARCHED)) == []
+
+
+def test_a_module_that_raises_before_it_asks_a_model_is_named_with_its_line(job):
+    (said,) = warnings(job(module(PLAIN, "return 1 / 0"), SEARCHED))
+    assert said.startswith("task.module: on row ") and said.endswith("ZeroDivisionError: division by zero (own.py:10)")
 
 
 REJECTED = {

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 
 import pytest
 import sqlalchemy as sa
@@ -113,6 +114,24 @@ def test_on_every_way_out_the_transport_the_lease_and_the_signals_are_given_back
             asyncio.run(run())
     assert transport.closed and free(store)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_signal_to_a_child_that_a_program_forks_ends_the_child_and_not_the_run(job, store):
+    async def run():
+        async with opened(job, store, FunctionTransport(reply_to)) as session:
+            there, here = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.write(here, b"x")
+                time.sleep(5)  # noqa: ASYNC251 (the child)
+                os._exit(0)
+            os.read(there, 1)
+            os.kill(child, signal.SIGTERM)  # as a pool of processes does when it is left
+            _, status = await asyncio.to_thread(os.waitpid, child, 0)
+            return status, (await evaluate(session, job)).n
+
+    assert asyncio.run(run()) == (signal.SIGTERM, 10)
 
 
 def test_who_finds_the_study_taken_leaves_the_budget_as_it_is(job, store):

@@ -74,6 +74,8 @@ def check_media(job: ResolvedJob) -> None:
                 raise SpaceError(problem(job.loaded.where("task.inputs"), f"task.inputs: {name!r} is an {kind}", do=do))
     if not fields.media:
         return
+    if job.module is None:
+        _refuse_lists(job)
     named = {*job.searched_models, *([job.incumbent.model] if job.incumbent is not None else [])} - leaving(job)
     for name, kind in fields.media.items():
         if refusing := sorted(model for model in named if not takes_media(job.models[model], kind)):
@@ -86,6 +88,17 @@ def check_media(job: ResolvedJob) -> None:
         if job.module is None and "plain" in adapters:
             what = f"{key}: 'plain' cannot show {', '.join(fields.media)}"
             raise SpaceError(problem(job.loaded.where(key), what, do="Use chat, or json."))
+
+
+def _refuse_lists(job: ResolvedJob) -> None:
+    """Refuses several images in one row of a task without a module, whose inputs are single ones."""
+    splits = job.task.splits
+    for example in (*splits.train, *splits.search, *splits.holdout):
+        for name, kind in job.task.fields.media.items():
+            if isinstance(example.values[name], list):
+                what = f"{name!r} is a list in row {example.row}, and an input of a signature is one {kind}"
+                do = f"Name a column for each, or a `module` whose input is list[dspy.{MEDIA_TYPES[kind].__name__}]."
+                raise SpaceError(problem(job.loaded.where("task.signature"), f"task.signature: {what}", do=do))
 
 
 def check_tools(job: ResolvedJob) -> None:

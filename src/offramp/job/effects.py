@@ -16,7 +16,7 @@ from offramp.errors import SpaceError, problem
 from offramp.job.resolved import ResolvedJob
 from offramp.models.acceptance import rejection
 from offramp.program.demos import NearestDemos
-from offramp.program.effects import Stated, first_request, made_up_demos, stated_params
+from offramp.program.effects import MakeProgram, Stated, first_request, made_up_demos, raised_first, stated_params
 from offramp.program.module import build_module, predictors_of
 from offramp.program.program import Program, demo_rows, labelled_demos
 from offramp.records import CallRequest, Candidate, DemoKind, Example, Scalar
@@ -87,7 +87,17 @@ def without_effect(job: ResolvedJob) -> list[str]:
             found += _of_instruction(job, param, made)
         elif param.name in ("format", "demos") and param.size > 1 and _same(first_requests(job, param, made)):
             found.append(_PROGRAM[param.name])
+    if made and not any(made.values()):
+        found += _asks_nothing(job)
     return found
+
+
+def _asks_nothing(job: ResolvedJob) -> Iterator[str]:
+    """A warning for a module that raises on the first row before it asks a model: it may do so on every row."""
+    model = next(param for param in job.search_params if param.name == "model")
+    candidate, row = with_value(job, model, tested_values(model)[0]), job.task.splits.search[0]
+    if candidate is not None and (said := asyncio.run(raised_first(_making(job, candidate), row))) is not None:
+        yield f"task.module: on row {row.row} it raises, before it asks a model: {said}"
 
 
 def _of_instruction(job: ResolvedJob, param: SearchParam, made: Made) -> Iterator[str]:
@@ -196,6 +206,11 @@ async def first_of(job: ResolvedJob, candidate: Candidate, example: Example | No
 
     Bootstrapped demos are made up, since only a run finds them.
     """
+    return await first_request(_making(job, candidate), example or job.task.splits.search[0])
+
+
+def _making(job: ResolvedJob, candidate: Candidate) -> MakeProgram:
+    """What makes the program of a candidate, over what it is to send through."""
     splits, nearest, demos = job.task.splits, None, None
     factory = None if job.module is None else lambda: job.module
     if candidate.demo_kind is DemoKind.BOOTSTRAPPED:
@@ -212,7 +227,7 @@ async def first_of(job: ResolvedJob, candidate: Candidate, example: Example | No
             demos=demos, nearest=nearest, models=job.models,
         )  # fmt: skip
 
-    return await first_request(made, example or splits.search[0])
+    return made
 
 
 def _same(requests: Requests, least: int = 2) -> bool:

@@ -10,6 +10,7 @@ Invariant: on every way out, what was opened is closed: connections, threads, se
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -187,6 +188,23 @@ def _open_budget(store: Store, caps: Caps) -> Budget:
     return Budget(store, caps.budget, usd, None if caps.calls is None else before.calls + caps.calls)
 
 
+_handled: set[signal.Signals] = set()
+"""Signals that stop a run of this process."""
+
+
+def _leave_signals() -> None:
+    """In a forked child, whose signals are its own: a pool ends it with SIGTERM, and the run goes on."""
+    if _handled:
+        signal.set_wakeup_fd(-1)
+    for name in _handled:
+        signal.signal(name, signal.default_int_handler if name is signal.SIGINT else signal.SIG_DFL)
+    _handled.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_signals)
+
+
 @contextmanager
 def _stopping_on_signals(clock: Clock) -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM) stops the run after the requests in flight, the second at once.
@@ -208,6 +226,7 @@ def _stopping_on_signals(clock: Clock) -> Iterator[None]:
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, stop)
             handled.append(name)
+            _handled.add(name)
     if (button := STOP.get()) is not None:
         button.asked = partial(loop.call_soon_threadsafe, stop)
         if button.pressed:
@@ -223,6 +242,7 @@ def _stopping_on_signals(clock: Clock) -> Iterator[None]:
             button.asked = None
         for name in handled:
             loop.remove_signal_handler(name)
+            _handled.discard(name)
 
 
 @asynccontextmanager

@@ -64,7 +64,8 @@ def refuse_untrusted_media(loaded: LoadedSpace, task: Task) -> None:
         return
     splits = task.splits
     for example in (*splits.train, *splits.search, *splits.holdout):
-        for value in example.values.values():
+        values = [e for v in example.values.values() for e in (v if isinstance(v, list) else [v])]
+        for value in values:
             paths = media.paths_of(value)
             if paths and not any(_inside(path, loaded) for path in paths):  # a copy in the project is its own
                 note = f"row {example.row} names {paths[0]}, which is outside of the project {project(loaded.base)}"

@@ -13,8 +13,10 @@ import dspy
 
 from offramp.program.engine import Send
 from offramp.program.module import predictors_of
-from offramp.program.program import Program
+from offramp.program.program import Program, place_of
 from offramp.program.routing import Undeclared
+from offramp.program.run_log import NoRequest
+from offramp.program.values import cut
 from offramp.records import CallReply, CallRequest, Example
 
 MakeProgram = Callable[[Send], Program]
@@ -89,6 +91,16 @@ async def first_request(make: MakeProgram, example: Example) -> CallRequest | No
     first = FirstRequest()
     await make(first.send).run(example)
     return first.request
+
+
+async def raised_first(make: MakeProgram, example: Example) -> str | None:
+    """What a program raises on an example before it asks a model, in words; None where it asks one."""
+    first = FirstRequest()
+    outcome = await make(first.send).run(example)
+    error = outcome.crash or outcome.infrastructure_error
+    if first.request is not None or error is None or isinstance(error, NoRequest):
+        return None
+    return f"{type(error).__name__}: {cut(error)}{place_of(error)}"
 
 
 def made_up_demos(module: dspy.Module) -> Mapping[str, list[dict[str, Any]]]:

@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any
 
 import dspy
-from dspy.clients.lm15_boundary import request_kwargs
 from dspy.lm15 import Request, Response, response_from_openai_chat, response_to_events
 
 from offramp.calls.failures import ProgramError
@@ -28,6 +27,7 @@ from offramp.calls.limiter import begun
 from offramp.errors import JobError
 from offramp.media import referenced
 from offramp.program.run_log import RunLog
+from offramp.program.wire import chat_request
 from offramp.records import CallReply, CallRequest, Message, Model, Purpose
 
 Send = Callable[[CallRequest], Awaitable[CallReply]]
@@ -112,7 +112,7 @@ class CallerEngine:
         """One canonical response. Errors of the caller are noted on the run and re-raised."""
         if asyncio.get_running_loop() is not self._loop:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.complete(request), self._loop))
-        return response_of(request.model, await self._asked(partial(request_kwargs, request, "chat")))
+        return response_of(request.model, await self._asked(partial(chat_request, request)))
 
     async def ask(self, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> CallReply:
         """The reply to a request as DSPy writes it for chat completions; else as `complete`. For the caller's loop."""

@@ -37,8 +37,10 @@ def inputs_of(values: Mapping[str, Any], fields: TaskFields, declared: Mapping[s
     inputs = {}
     for name in fields.inputs:
         value = values[name]
-        if name in fields.media:
-            inputs[name] = media_of(value, fields.media[name], name)
+        if name in fields.media and value is not None:
+            kind = fields.media[name]
+            several = isinstance(value, list | tuple)
+            inputs[name] = [media_of(each, kind, name) for each in value] if several else media_of(value, kind, name)
         elif declared is None:
             inputs[name] = plain_text(value)
         else:  # a module may change its inputs
@@ -126,4 +128,4 @@ def _made(value: str, kind: str) -> Any:
     uri = media.data_uri(value)
     if kind == "audio":
         return dspy.Audio(uri)
-    return dspy.File(file_data=uri, filename=f"{kind}.{media.type_of(value).rpartition('/')[2]}")
+    return dspy.File(file_data=uri)  # with a name, DSPy refuses it

@@ -46,7 +46,7 @@ from offramp.records import CallReply, Candidate, DemoKind, Example, Model, Purp
 from offramp.task.fields import TaskFields
 
 _SETTINGS: dict[str, Any] = {
-    "disable_history": True, "warn_on_type_mismatch": False, "async_max_workers": 1024, "send_stream": None,
+    "warn_on_type_mismatch": False, "async_max_workers": 1024, "send_stream": None,
     "stream_listeners": [],
 }  # fmt: skip
 """Of DSPy, for each run. How many programs run in threads at a time is for the evaluator to say, not for DSPy (8). An
@@ -126,6 +126,7 @@ class Program:
         self._names = _names_in(self._module)
         self._declared = declared_inputs(self._module) if self._own else None
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
+        self._history = {"disable_history": not self._own} if strict or not self._own else {}  # an app says it itself
         self._adapter = adapter_of(candidate, strict=fields.strict)
         known = {**(models or {}), model.name: model}
         self._predictor_models = {p: known[name] for p, name in candidate.models.items() if name in known}
@@ -177,6 +178,7 @@ class Program:
         given: Outcome | None = None
         error: BaseException | None = None
         trace: list[Any] = []
+        lm = self._lm.copy() if self._own else self._lm  # its history is that of the run
         began = time.perf_counter()
         try:
             module = self._module_for(example, tools)
@@ -186,7 +188,7 @@ class Program:
             with (
                 recording(log),
                 self._routes.followed(),
-                dspy.context(lm=self._lm, adapter=self._adapter, trace=trace, **_SETTINGS),
+                dspy.context(lm=lm, adapter=self._adapter, trace=trace, **_SETTINGS, **self._history),
             ):
                 began = time.perf_counter()
                 call = module.acall if entry_of(module) == "aforward" else in_a_thread(module)
@@ -246,6 +248,8 @@ class Program:
             prediction = dict(prediction)
         elif dataclasses.is_dataclass(prediction) and not isinstance(prediction, type):
             prediction = {field.name: getattr(prediction, field.name) for field in dataclasses.fields(prediction)}
+        elif isinstance(prediction, dspy.Example) and not isinstance(prediction, dspy.Prediction):
+            prediction = prediction.toDict()
         if not isinstance(prediction, dspy.Prediction | Mapping):
             do = f"Return dspy.Prediction({', '.join(f'{name}=...' for name in self._fields.outputs)})"
             raise TypeError(f"the program returned a value of type {type(prediction).__name__}. {do}")

@@ -47,6 +47,8 @@ from offramp.records import Model
 
 NAMED = "offramp/"
 """Before the name of a model of the space file, where `offramp.lm` has no other name for DSPy."""
+MOST_KEPT = 100
+"""Requests in the history of a language model, within a run."""
 _BUILDING = "offramp_building"
 _lock, _log = threading.Lock(), logging.getLogger("offramp")
 _under_way: dict[int, tuple[Routes, RunLog]] = {}
@@ -116,7 +118,9 @@ class Routes:
             return lm
         engine, async_engine = self._engines[found.name]
         client = {name: None for name in lm.kwargs if name in CLIENT_KEYS}
-        return lm.copy(engine=engine, async_engine=async_engine, cache=False, num_retries=0, **client)
+        copied = lm.copy(engine=engine, async_engine=async_engine, cache=False, num_retries=0, **client)
+        copied.history = lm.history
+        return copied
 
     @contextmanager
     def followed(self) -> Iterator[None]:
@@ -238,6 +242,24 @@ def _routes_here() -> Routes | None:
     return routes if isinstance(routes, Routes) else None
 
 
+def _keeping(update: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """What keeps the history of requests: within a strict run on the language model and the modules that asked alone,
+    and not on the list of the process, which would hold thousands of prompts.
+    """
+
+    @functools.wraps(update)
+    def kept(lm: Any, entry: Any) -> None:
+        if (routes := _routes_here()) is None or not routes.strict:
+            update(lm, entry)
+            return
+        for owner in (lm, *(dspy.settings.caller_modules or ())):
+            owner.history.append(entry)
+            del owner.history[:-MOST_KEPT]
+
+    kept.offramp_wraps = True  # type: ignore[attr-defined]
+    return kept
+
+
 def _refuse_stray(name: str) -> None:
     """Refuses a call that a strict run waits for and that belongs to none: of a thread that its module began before.
 
@@ -257,9 +279,13 @@ def _refuse_stray(name: str) -> None:
 
 
 def _predicted(predictor: Any) -> Any:
-    """The predictor, unless a thread that belongs to no run asks it: it may have no language model there at all."""
-    if run_here() is None and _under_way:
-        _refuse_stray("a model")
+    """The predictor, unless a module that is being made, or a thread that belongs to no run, asks it: it may have no
+    language model there at all.
+    """
+    if run_here() is None:
+        _refuse_while_made("a model")
+        if _under_way:
+            _refuse_stray("a model")
     return predictor
 
 
@@ -293,10 +319,9 @@ def _refuse_while_made(name: str) -> None:
 
 def _embedded(embedder: Any) -> Any:
     """The embedder, unless a hosted model embeds: its requests would not be counted."""
-    if isinstance(embedder.model, str):
-        _refuse_while_made(embedder.model)
     routes = _routes_here()
-    if routes is not None and routes.strict and (why := embeds_elsewhere(embedder)) is not None:
+    followed = being_made() or (routes is not None and routes.strict)
+    if followed and (why := embeds_elsewhere(embedder)) is not None:
         raise refused(why)
     return embedder
 
@@ -332,6 +357,8 @@ def install() -> None:
         settings = type(dspy.settings)
         if not hasattr(settings._ensure_configure_allowed, "offramp_wraps"):
             settings._ensure_configure_allowed = _configuring(settings._ensure_configure_allowed)
+        if not hasattr(dspy.BaseLM.update_history, "offramp_wraps"):
+            dspy.BaseLM.update_history = _keeping(dspy.BaseLM.update_history)
         clients.install(_asked_directly, belongs_to_none)
         processes.install(refused, lambda: own_place(traceback.walk_stack(None)))
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from offramp.ids import content_hash
+from offramp.program.engine import TOOLS
 from offramp.program.module import predictors_of, shown_demos
 from offramp.program.program import Program
 from offramp.program.run_log import Exchange
@@ -29,9 +30,14 @@ SentValues = Mapping[str, Mapping[str, Sequence[Any]]]
 
 @dataclass
 class Sent:
-    """What the runs of one program sent, as they end."""
+    """What the runs of one program sent, as they end.
+
+    Attributes:
+        native_tools: names of the models that were handed tools by their providers' own interfaces.
+    """
 
     program: Program
+    native_tools: set[str] = field(default_factory=set, init=False)
     _requests: dict[str, str] = field(default_factory=dict, init=False)
     _params: dict[str, dict[str, list[Any]]] = field(default_factory=dict, init=False)
     _demos: dict[str, list[int]] = field(default_factory=dict, init=False)
@@ -48,6 +54,7 @@ class Sent:
         asked = [each for each in exchanges if each.request.purpose is Purpose.PROGRAM]
         if self.program.own:
             self._requests[example] = content_hash(sorted(each.request.hash for each in asked), length=16)
+        self.native_tools |= {each.request.model.name for each in asked if TOOLS in each.request.params}
         for each in asked:
             if each.predictor is None:
                 continue

@@ -9,7 +9,7 @@ break it, exactly the request that the program makes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -111,7 +111,7 @@ def build_promotion(
         for m in (parts.model, *fallbacks, *others)
     }
     retirements = {name: retirement for name, retirement in dates.items() if retirement is not None}
-    draft = _draft(parts, fallbacks, others, opened, evidence, request, retirements)
+    draft = _draft(parts, fallbacks, others, opened, evidence, request, retirements, sent.native_tools)
     promotion, pool = asyncio.run(_with_rendering(draft, parts, opened))
     refuse_unsafe(promotion)
     kept = result_rows(holdout, judged=bool(opened.job.task.metric.judge_models))
@@ -121,22 +121,27 @@ def build_promotion(
 
 def _draft(
     parts: Parts, fallbacks: Sequence[Model], others: Sequence[Model], opened: LoadedStudy, evidence: Evidence,
-    request: PromotionRequest, retirements: Mapping[str, Retirement],
+    request: PromotionRequest, retirements: Mapping[str, Retirement], native: Collection[str],
 ) -> Promotion:  # fmt: skip
-    """The promotion without what is sent."""
+    """The promotion without what is sent; `native` are the models that were handed tools natively."""
     candidate = parts.candidate
+    handed = parts.model.name in native  # a fallback is asked as the model is
     price = price_of(candidate, {candidate.model: current_prices(opened.row).get(parts.model.name)})
     return Promotion(
         schema_version=FORMAT_VERSION,
         feature=opened.row.space_name if request.feature is None else request.feature,
         version="",
         sha256="",
-        model=promoted_model(parts.model, price, retirements.get(parts.model.name)),
+        model=promoted_model(parts.model, price, retirements.get(parts.model.name), native_tools=handed),
         fallbacks=tuple(
-            promoted_model(m, price_of(candidate, {candidate.model: m.price}), retirements.get(m.name))
+            promoted_model(
+                m, price_of(candidate, {candidate.model: m.price}), retirements.get(m.name), native_tools=handed
+            )
             for m in fallbacks
         ),
-        others=tuple(promoted_model(m, m.price, retirements.get(m.name)) for m in others),
+        others=tuple(
+            promoted_model(m, m.price, retirements.get(m.name), native_tools=m.name in native) for m in others
+        ),
         predictor_models=dict(candidate.models) or None,
         predictor_params={name: dict(params) for name, params in candidate.predictor_params.items()} or None,
         dependencies=dependencies_of(opened.job.space),
@@ -150,11 +155,14 @@ def _draft(
     )
 
 
-def promoted_model(model: Model, price: Price | None, retirement: Retirement | None) -> PromotedModel:
+def promoted_model(
+    model: Model, price: Price | None, retirement: Retirement | None, *, native_tools: bool = False
+) -> PromotedModel:
     """A model without its address and key; an estimate of its retirement is not kept.
 
     Args:
         price: at the service tier that it is asked at; that of short prompts is kept.
+        native_tools: whether requests to it have tools by the provider's own interface.
     """
     announced = retirement is not None and retirement.basis is not Basis.ESTIMATE
     stated = {name: usd for name, usd in price.flat.to_json().items() if usd is not None} if price is not None else None
@@ -165,6 +173,7 @@ def promoted_model(model: Model, price: Price | None, retirement: Retirement | N
         own_address=model.api_base is not None,
         price=stated or None,
         retirement_date=retirement.date.isoformat() if retirement is not None and announced else None,
+        tools="native" if native_tools else None,
     )
 
 

@@ -44,6 +44,7 @@ class PromotedModel:
         own_address: whether it was measured on a server of one's own, whose address the app has to give.
         price: USD per million tokens by class, or per hour of computing, when it was promoted; None where unknown.
         retirement_date: as known when it was promoted; ISO date, None where not known.
+        tools: `native` where the program hands it tools by the provider's own interface; None where it does not.
     """
 
     name: str
@@ -52,6 +53,7 @@ class PromotedModel:
     own_address: bool = False
     price: Mapping[str, float] | None = None
     retirement_date: str | None = None
+    tools: str | None = None
 
     @property
     def local(self) -> bool:

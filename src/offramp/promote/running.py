@@ -145,6 +145,8 @@ def model_of(promoted: PromotedModel, addresses: Addresses) -> Model:
     model = Model(name=promoted.name, route=promoted.route, revision=promoted.revision, api_base=api_base)
     key = _stated(addresses.api_key_env, promoted) or usual_key(model.provider, api_base)
     price = None if promoted.price is None else replace(Price.from_json(promoted.price), any_tier=True)
+    if promoted.tools == "native":
+        model = replace(model, supported_params=(supported_params(model) or frozenset()) | {"tools"})
     return replace(model, api_key_env=key, price=price, retirement_date=promoted.retirement_date)
 
 

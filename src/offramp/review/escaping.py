@@ -58,6 +58,8 @@ def as_text(value: object) -> str:
     """A value of a dataset or an answer as text: strings as they are, anything else as JSON."""
     if isinstance(value, str):
         return media.described(value) if media.is_reference(value) else value
+    if isinstance(value, list) and value and all(map(media.is_reference, value)):
+        return "\n".join(map(media.described, value))
     return json.dumps(value, ensure_ascii=False, indent=None if _flat(value) else 1, default=str)
 
 

@@ -75,8 +75,9 @@ class InputField(_Part):
     type: Literal["text", "image", "audio", "file"] = Field(
         "text",
         description="What the column holds: text or JSON; or the path (from the dataset's folder), address or bytes of "
-        "an image, a recording or a file.",
+        "an image, a recording or a file. With `module` also a list of them.",
     )
+    optional: bool = Field(False, description="Whether a row may leave it out: the program is given null (`None`).")
 
 
 class OutputField(_Part):
@@ -177,12 +178,17 @@ class TaskPart(_Part):
     @property
     def media(self) -> dict[str, MediaKind]:
         """Inputs that are images, audio or files, with which of them."""
-        inputs = self.signature.inputs if isinstance(self.signature, Signature) else self.inputs
         if isinstance(self.signature, str):
             found = _MEDIA.findall(self.signature.partition("->")[0])
             return {name: cast(MediaKind, kind.lower()) for name, kind in found}
+        return {name: given.type for name, given in self.described.items() if given.type != "text"}
+
+    @property
+    def described(self) -> dict[str, InputField]:
+        """Inputs that something is said of."""
+        inputs = self.signature.inputs if isinstance(self.signature, Signature) else self.inputs
         stated = inputs.items() if isinstance(inputs, dict) else ()
-        return {name: given.type for name, given in stated if given and given.type != "text"}
+        return {name: given for name, given in stated if given}
 
 
 # --------------------------------------------------------------------------------------------- dataset

@@ -58,7 +58,8 @@ def load_examples(
     rows = [_renamed(row, part, source, {*needed, *fields.outputs}) for row in rows]
     if source.text_cells:
         rows = [_typed(row, fields, source) for row in rows]
-    rows = [_checked(row, needed, may_be_null - {*fields.inputs}, source) for row in rows]
+    may_be_null = may_be_null - {*fields.inputs} | fields.optional_inputs
+    rows = [_checked(row, needed, may_be_null, fields.inputs, source) for row in rows]
     examples = _examples(rows, {*needed, *fields.outputs}, source, part)
     for name, output in fields.outputs.items():
         refuse_unknown_labels(examples, name, output, source.at)
@@ -81,13 +82,18 @@ def _refuse_missing_columns(source: Source, part: DatasetPart, needed: Sequence[
 
 
 def _with_media(row: Row, part: DatasetPart, fields: TaskFields, source: Source, folder: Path) -> Row:
-    """The row with a reference in each column of an image, a recording or a file."""
+    """The row with a reference in each column of an image, a recording or a file, or with a list of them."""
     values = dict(row.values)
     for name, kind in fields.media.items():
         column = part.fields.get(name, name)
         if (value := values.get(column)) is not None:
             held = value.value if isinstance(value, NotJson) else value
-            values[column] = media.read_cell(held, kind=kind, base=folder, where=f"{source.at(row.number)}: {column}")
+            where = f"{source.at(row.number)}: {column}"
+            values[column] = (
+                [media.read_cell(each, kind=kind, base=folder, where=f"{where}[{i}]") for i, each in enumerate(held)]
+                if isinstance(held, list)
+                else media.read_cell(held, kind=kind, base=folder, where=where)
+            )
     return replace(row, values=values)
 
 
@@ -114,7 +120,12 @@ def _typed(row: Row, fields: TaskFields, source: Source) -> Row:
     return replace(row, values={**row.values, **cells})
 
 
-def _checked(row: Row, needed: Sequence[str], may_be_null: Collection[str], source: Source) -> Row:
+_OPTIONAL_OUTPUT = "output `optional: true` if null is a valid answer"
+
+
+def _checked(
+    row: Row, needed: Sequence[str], may_be_null: Collection[str], inputs: Collection[str], source: Source
+) -> Row:
     """The row with null for every nullable value that it leaves out; any other gap is refused."""
     values = dict(row.values)
     for name in needed:
@@ -124,7 +135,8 @@ def _checked(row: Row, needed: Sequence[str], may_be_null: Collection[str], sour
             do = nearest(name, values)
             raise DatasetError(problem(source.at(row.number), f"the row has no {name!r}", do=do or None))
         elif values[name] is None:
-            do = "Fill it in, drop the row, or mark the output `optional: true` if null is a valid answer."
+            marked = "input `optional: true` if the program takes null" if name in inputs else _OPTIONAL_OUTPUT
+            do = f"Fill it in, drop the row, or mark the {marked}."
             raise DatasetError(problem(source.at(row.number), f"{name!r} is null", expected="a value", do=do))
     return replace(row, values=values)
 

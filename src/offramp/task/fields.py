@@ -24,6 +24,7 @@ class TaskFields:
     Attributes:
         input_descs: by input name; None where the file says nothing.
         media: inputs that are images, audio or files, with which of them.
+        optional_inputs: those that a row may leave out.
         strict: whether an answer counts only if it is exactly of its type, as `program.strict` says.
         checks: functions of the user's that check answers in place of a verifying call, by import path; not part of
             the hash, since a study knows the code.
@@ -33,6 +34,7 @@ class TaskFields:
     outputs: Mapping[str, OutputField]
     input_descs: Mapping[str, str | None] = field(default_factory=dict)
     media: Mapping[str, MediaKind] = field(default_factory=dict)
+    optional_inputs: frozenset[str] = frozenset()
     strict: bool = False
     checks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
@@ -78,4 +80,5 @@ def task_fields(part: TaskPart, where: str) -> TaskFields:
         outputs=MappingProxyType(dict(outputs)),
         input_descs=MappingProxyType(dict(descs)),
         media=MappingProxyType(part.media),
+        optional_inputs=frozenset(name for name, described in part.described.items() if described.optional),
     )
