@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import dspy
@@ -190,13 +191,19 @@ def test_a_prompt_is_answered_as_by_dspy_s_own() -> None:
 def ways(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """Whether each request went directly."""
     taken: list[bool] = []
-    original = CallerEngine.ask
+    asked, complete, converted = CallerEngine.asked, CallerEngine.complete, ContextVar("converted", default=False)
 
-    async def counted(engine: CallerEngine, messages: Any, params: Any) -> CallReply:
-        taken.append(True)
-        return await original(engine, messages, params)
+    async def counted(engine: CallerEngine, written: Any) -> CallReply:
+        if not converted.get():
+            taken.append(True)
+        return await asked(engine, written)
 
-    monkeypatch.setattr(CallerEngine, "ask", counted)
+    async def by_dspy(engine: CallerEngine, request: Any) -> Any:
+        converted.set(True)
+        return await complete(engine, request)
+
+    monkeypatch.setattr(CallerEngine, "asked", counted)
+    monkeypatch.setattr(CallerEngine, "complete", by_dspy)
     yield taken
 
 

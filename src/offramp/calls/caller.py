@@ -159,20 +159,17 @@ class Caller:
         name = request.model.name
         doubted = name in self._doubted and name not in self._answering
         async with self._alone[id(asyncio.get_running_loop()), name] if doubted else nullcontext():
-            return await self._answer(request)
-
-    async def _answer(self, request: CallRequest) -> CallReply:
-        try:
-            return await self._retries.run(partial(self._attempt, request))
-        except ModelNotFound as error:
-            if error is self._gone.get(request.model.name):
+            try:
+                return await self._retries.run(partial(self._attempt, request))
+            except ModelNotFound as error:
+                if error is self._gone.get(name):
+                    raise
+                found = missing_model(error, request.model, request.purpose)
+                raise self._gone.setdefault(name, found) from error
+            except InvalidRequest as error:
+                if await self._answers(name):
+                    raise RequestRejected(str(error), latency_s=error.latency_s) from error
                 raise
-            found = missing_model(error, request.model, request.purpose)
-            raise self._gone.setdefault(request.model.name, found) from error
-        except InvalidRequest as error:
-            if await self._answers(request.model.name):
-                raise RequestRejected(str(error), latency_s=error.latency_s) from error
-            raise
 
     async def _answers(self, model: str) -> bool:
         """Whether a model has answered any request of the study; those in flight are waited for before it is a no."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -112,17 +112,17 @@ class CallerEngine:
         """One canonical response. Errors of the caller are noted on the run and re-raised."""
         if asyncio.get_running_loop() is not self._loop:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.complete(request), self._loop))
-        return response_of(request.model, await self._asked(partial(chat_request, request)))
-
-    async def ask(self, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> CallReply:
-        """The reply to a request as DSPy writes it for chat completions; else as `complete`. For the caller's loop."""
-        return await self._asked(lambda: {"messages": messages, **params})
+        return response_of(request.model, await self.asked(partial(chat_request, request)))
 
     def on_its_loop(self) -> bool:
         """Whether this is the event loop of the caller."""
         return asyncio.get_running_loop() is self._loop
 
-    async def _asked(self, written: Callable[[], dict[str, Any]]) -> CallReply:
+    async def asked(self, written: Callable[[], dict[str, Any]]) -> CallReply:
+        """The reply to a request that is written as DSPy writes it for chat completions; for the caller's loop.
+
+        Errors are noted on the run and re-raised, those of writing it too.
+        """
         log = current_run()
         with log.in_flight():
             call, began = None, time.perf_counter()

@@ -49,7 +49,7 @@ class CandidateLM(dspy.LM):  # type: ignore[misc]
         warn_openai_messages(self, messages)
         try:
             with error_boundary(self.model, unexpected=True):
-                reply = await engine.ask(messages, params)
+                reply = await engine.asked(lambda: {"messages": messages, **params})
                 if reply.text and not reply.tool_calls and _is_unicode(reply.text):
                     return [reply.text]
                 return CallResult.native(response_of(self.model, reply)).outputs
