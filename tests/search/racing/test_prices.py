@@ -76,7 +76,7 @@ def test_the_cells_handed_out_next_tell_most_per_unit(seed: int, recommend: floa
     for block in race.looks(CANDIDATES * 2):
         race.observe(block.index, block.positions, table[block.index, list(block.positions)])
     race.informative(0)
-    chosen = race.informative(1, race.purse(math.inf, unit))[0].index
+    chosen = race.informative(1, race.spending(math.inf, unit))[0].index
     race.cells._requested[chosen] = ~np.isnan(race.cells.values[chosen, :, 0])
     spread = race._spreads()[int(recommend)]
     values = [value_of_next_cell(spread[[i]], race.cells.count[[i]], EXAMPLES)[0] / unit[i] for i in range(CANDIDATES)]
@@ -86,10 +86,10 @@ def test_the_cells_handed_out_next_tell_most_per_unit(seed: int, recommend: floa
 def test_what_is_too_expensive_for_what_is_left_is_passed_over() -> None:
     race, table = new_race(0), outcomes(0)
     unit = np.where(np.arange(CANDIDATES) < 5, 0.1, 50.0)
-    looked = race.looks(100, race.purse(1.0, unit))
+    looked = race.looks(100, race.spending(1.0, unit))
     assert sorted(block.index for block in looked) == list(range(5))
     for block in looked:
         race.observe(block.index, block.positions, table[block.index, list(block.positions)])
-    blocks = race.informative(100, race.purse(0.75, unit))
+    blocks = race.informative(100, race.spending(0.75, unit))
     assert max(block.index for block in blocks) < 5
     assert sum(len(block.positions) for block in blocks) == 7

@@ -3,7 +3,7 @@
 Such a model keeps the prompts that it has read: a run whose prompt is new to it takes several times as long as the next
 one of the same candidate. A search that counted both as one cell would look at one candidate after another, once each.
 
-Invariant: numbers are seconds of the wall clock; runs that share the machine are told apart by how long each one took.
+Invariant: numbers are seconds of the wall clock; runs that share the machine are weighed by how long each one took.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Taken(Warm):
 
     @property
     def warm_s(self) -> float:
-        """Of those with the prompt in the cache; of all where that is none."""
+        """Of those with the prompt in the cache; of all where there are none."""
         return self.seconds / self.n if self.n else self.each_s
 
     @property

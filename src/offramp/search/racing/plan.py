@@ -155,12 +155,12 @@ class Planner:
         looks = min(size, self._looks(allowance))
         if self.joining is not None and looks > 0:
             allowance = self._join(min(looks, allowance.cells(room)), allowance)
-        purse = race.purse(room, allowance.unit, allowance.reading)
-        blocks = race.looks(looks, purse) if looks > 0 else []
+        spending = race.spending(room, allowance.unit, allowance.reading)
+        blocks = race.looks(looks, spending) if looks > 0 else []
         size -= sum(len(block.positions) for block in blocks)
         if not np.isnan(race.cells.values).all():
-            return [*blocks, *race.informative(size, purse)]
-        return [*blocks, *race.looks(size, purse)]
+            return [*blocks, *race.informative(size, spending)]
+        return [*blocks, *race.looks(size, spending)]
 
     def _whole(self, size: int, room: float, allowance: Allowance) -> list[Block]:
         """Candidates one after another, each with all its cells, until a wave is full."""
@@ -170,13 +170,13 @@ class Planner:
         size -= sum(len(block.positions) for block in blocks)
         while size > 0 and allowance.cells(room) >= self.runs * cells:
             allowance = self._join(1, allowance)
-            purse = race.purse(room, allowance.unit, allowance.reading)
-            found = race.looks(cells, purse)
+            spending = race.spending(room, allowance.unit, allowance.reading)
+            found = race.looks(cells, spending)
             if not found:
                 return blocks
             blocks += found
             size -= sum(len(block.positions) for block in found)
-            room = purse.units
+            room = spending.units
         return blocks
 
     def _join(self, cells: int, allowance: Allowance) -> Allowance:
@@ -269,7 +269,7 @@ class Planner:
                 left -= lacks
         if self.whole or size < 1 or np.isnan(self.race.cells.values).all():
             return blocks
-        return [*blocks, *self.race.informative(size, self.race.purse(left, allowance.unit, allowance.reading))]
+        return [*blocks, *self.race.informative(size, self.race.spending(left, allowance.unit, allowance.reading))]
 
     def _lacks(self, index: int, allowance: Allowance) -> float:
         """Units that a candidate lacks to be complete."""

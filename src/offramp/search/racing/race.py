@@ -32,7 +32,7 @@ from offramp.search.racing.cells import Cells
 from offramp.search.racing.front import Draws, declare_front, draw, near_front
 from offramp.search.racing.kernel import Features, Kernel, features_of
 from offramp.search.racing.model import Posterior, posterior_of
-from offramp.search.racing.purse import Purse, unlimited
+from offramp.search.racing.spending import Spending, unlimited
 from offramp.search.racing.settings import Block, DeclaredFront, Estimate, RaceObjective, RaceSettings
 from offramp.stats.pareto import Bools, Floats, Ints, non_dominated
 
@@ -125,7 +125,7 @@ class Race:
         """Indices of candidates that may get more cells."""
         return np.array([i for i in np.flatnonzero(~self.cells.complete) if i not in self.closed], dtype=np.int64)
 
-    def purse(self, units: float, unit: Floats | None = None, reading: Floats | None = None) -> Purse:
+    def spending(self, units: float, unit: Floats | None = None, reading: Floats | None = None) -> Spending:
         """What the next blocks are paid from.
 
         Args:
@@ -133,53 +133,53 @@ class Race:
         """
         nothing = np.zeros(len(self.pool))
         beyond = nothing if reading is None else np.where(self._is_read(), 0.0, reading)
-        return Purse(units, nothing + 1.0 if unit is None else unit, beyond, self._prompts)
+        return Spending(units, nothing + 1.0 if unit is None else unit, beyond, self._prompts)
 
-    def looks(self, cells: int, purse: Purse | None = None) -> list[Block]:
+    def looks(self, cells: int, spending: Spending | None = None) -> list[Block]:
         """First blocks of candidates that have none, for at most so many cells.
 
         Those added `first`, then those whose prompt is that of one that was looked at, then any.
 
         Args:
-            purse: what they are paid from; None for one without an end.
+            spending: what they are paid from; None for one without an end.
         """
-        purse = purse or unlimited(len(self.pool))
+        spending = spending or unlimited(len(self.pool))
         blocks: list[Block] = []
         too_expensive = set[int]()
         while cells > 0 and (index := self._unseen(too_expensive)) is not None:
-            size = int(min(self.settings.first, cells, purse.affordable()[index]))
+            size = int(min(self.settings.first, cells, spending.affordable()[index]))
             if size < 1:
                 too_expensive.add(index)
                 continue
             blocks.append(self._block(index, size))
             cells -= size
-            purse.pay(index, size)
+            spending.pay(index, size)
         return blocks
 
-    def informative(self, cells: int, purse: Purse | None = None) -> list[Block]:
+    def informative(self, cells: int, spending: Spending | None = None) -> list[Block]:
         """Blocks for at most so many cells, of the candidates whose next cells may tell most per unit of the budget.
 
         Args:
-            purse: what they are paid from; None for one without an end.
+            spending: what they are paid from; None for one without an end.
         """
-        purse = purse or unlimited(len(self.pool))
+        spending = spending or unlimited(len(self.pool))
         lacking = np.zeros(len(self.pool), dtype=np.int64)
         lacking[self.open] = (len(self.order) - self.cells.count)[self.open]
-        if cells < 1 or not np.minimum(lacking, purse.affordable()).any():
+        if cells < 1 or not np.minimum(lacking, spending.affordable()).any():
             return []
         with _one_thread():
             front, best = self._spreads()
         count, handed, order = self.cells.count, np.zeros_like(lacking), dict[int, None]()
         for_best = 0
-        while cells > 0 and (able := np.minimum(lacking - handed, purse.affordable())).any():
+        while cells > 0 and (able := np.minimum(lacking - handed, spending.affordable())).any():
             turn = for_best < self.settings.recommend * (handed.sum() + 1)
-            price = purse.price(min(self.settings.block, cells))
+            price = spending.price(min(self.settings.block, cells))
             index = self._most(best if turn else front, front, able, count + handed, price)
             size = int(min(self.settings.block, cells, able[index]))
             handed[index] += size
             for_best += size if turn else 0
             cells -= size
-            purse.pay(index, size)
+            spending.pay(index, size)
             order[index] = None
         return [self._block(index, int(handed[index])) for index in order]
 

@@ -17,7 +17,7 @@ LEAST_PRICE = 1e-12
 """Units that a cell takes at least, so that a free candidate is worth most and not infinitely much."""
 
 
-class Purse:
+class Spending:
     """Units, and what cells take of them.
 
     Args:
@@ -56,6 +56,6 @@ class Purse:
             self._reading[[prompt == same for prompt in self._prompts]] = 0.0
 
 
-def unlimited(candidates: int) -> Purse:
-    """A purse without an end, of which every cell takes 1."""
-    return Purse(math.inf, np.ones(candidates), np.zeros(candidates), [None] * candidates)
+def unlimited(candidates: int) -> Spending:
+    """Units without an end, of which every cell takes 1."""
+    return Spending(math.inf, np.ones(candidates), np.zeros(candidates), [None] * candidates)
