@@ -32,8 +32,8 @@ from offramp.search.racing.cells import Cells
 from offramp.search.racing.front import Draws, declare_front, draw, near_front
 from offramp.search.racing.kernel import Features, Kernel, features_of
 from offramp.search.racing.model import Posterior, posterior_of
-from offramp.search.racing.spending import Spending, unlimited
 from offramp.search.racing.settings import Block, DeclaredFront, Estimate, RaceObjective, RaceSettings
+from offramp.search.racing.spending import Spending, unlimited
 from offramp.stats.pareto import Bools, Floats, Ints, non_dominated
 
 REFIT = 1.25
