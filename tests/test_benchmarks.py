@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from offramp.records import CallReply, CallRequest, Model, Usage
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -18,6 +20,32 @@ def test_a_benchmark_prints_its_figures(name, args, figure):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[figure] > 0
+
+
+def test_a_remembered_reply_takes_as_long_as_what_its_model_has_to_read_in_this_job(monkeypatch):
+    """Its recorded latency is that of another order of requests: the minutes of a simulated job were those of no job."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from remembering import Speeds
+
+    model = Model(name="near", route="local/near")
+
+    def reply(read, cached, written):
+        usage = Usage(input_tokens=read, cached_input_tokens=cached, output_tokens=written)
+        seconds = 0.1 + 0.01 * read + 0.05 * written
+        return CallReply(text="a", finish_reason="stop", usage=usage, latency_s=seconds, answered_by="near")
+
+    speeds = Speeds([reply(read, 400 - read, written) for read in (20, 100, 400) for written in range(5, 25)])
+
+    def asked(rules, question, recorded):
+        messages = ({"role": "system", "content": rules}, {"role": "user", "content": question})
+        return speeds.reply(CallRequest(model=model, messages=messages, params={}), recorded)
+
+    first = asked("Sort it. " * 200, "one", reply(20, 380, 10))
+    assert first.usage.input_tokens == 400 and first.latency_s == pytest.approx(0.1 + 4.0 + 0.5)
+    again = asked("Sort it. " * 200, "two", reply(400, 0, 10))
+    assert again.usage.input_tokens < 10 and again.latency_s < 0.75
+    other = asked("Label it. " * 200, "one", reply(20, 380, 10))
+    assert other.usage.input_tokens > 380 and other.latency_s > 4.3
 
 
 def test_few_cells_say_more_with_the_model_than_by_their_means():
