@@ -64,6 +64,13 @@ ASKS = {
         "    given = Named(question=example.message, response=example.label)\n"
         "    return score(given, Named(response=pred.label))\n"
     ),
+    "DSPy's own, by key ideas": (
+        "from dspy.evaluate import SemanticF1\nscore = SemanticF1(threshold=0.5, decompositional=True)\n"
+        "class Named:\n    def __init__(self, **values):\n        self.__dict__.update(values)\n"
+        "def metric(example, pred, trace=None):\n"
+        "    given = Named(question=example.message, response=example.label)\n"
+        "    return score(given, Named(response=pred.label))\n"
+    ),
 }  # fmt: skip
 
 
@@ -75,6 +82,7 @@ def graded(request: CallRequest) -> CallReply:
     number = int(text.split("case ")[-1][:3])
     good = str(f"\n{LABELS[number % 3]}\n" in text)
     values = {"verdict": good, "reasoning": "as asked", "recall": "1.0", "precision": "1.0"}
+    values |= dict.fromkeys(("ground_truth_key_ideas", "system_response_key_ideas", "discussion"), "one idea")
     reply = "\n\n".join(f"[[ ## {name} ## ]]\n{values[name]}" for name in fields_of(request))
     usage = Usage(input_tokens=100, output_tokens=10)
     return CallReply(text=f"{reply}\n\n[[ ## completed ## ]]", finish_reason="stop", usage=usage, latency_s=0.1)
