@@ -40,7 +40,8 @@ from offramp.job.resolve import resolve_job
 from offramp.job.resolved import ResolvedJob
 from offramp.program.adapters import adapter_of
 from offramp.program.background import BACKGROUND
-from offramp.program.engine import language_model, recording
+from offramp.program.engine import recording
+from offramp.program.language_model import language_model
 from offramp.program.run_log import RunLog
 from offramp.program.signature import signature_of
 from offramp.records import CallReply, CallRequest, Example, Purpose
@@ -195,14 +196,17 @@ def by_dspy(
 
 
 def by_offramp(
-    space: LoadedSpace, models: Sequence[str], replies: dict[str, CallReply], calls: int, seed: int
+    space: LoadedSpace, model: str, models: Sequence[str], replies: dict[str, CallReply], calls: int, seed: int
 ) -> Outcome:
-    """One offramp job."""
+    """One offramp job; its incumbent is what the others start from."""
     verify = space.space.verify.model_copy(update={"front": False, "probe": 0})
     budget = space.space.budget.model_copy(update={"minutes": None})
     kept = [entry for entry in space.space.models if not models or entry in models]
     search = space.space.search.model_copy(update={"trials": None})  # the calls are the only cap
-    changed = space.space.model_copy(update={"verify": verify, "budget": budget, "models": kept, "search": search})
+    incumbent = space.space.incumbent.model_copy(update={"model": model, "params": {}})
+    changed = space.space.model_copy(
+        update={"verify": verify, "budget": budget, "models": kept, "search": search, "incumbent": incumbent}
+    )
     held = 2 * len(resolve_job(space).task.splits.holdout)
     with tempfile.TemporaryDirectory() as folder:
         result = api.optimize(
@@ -227,7 +231,9 @@ def ways_of(
     }
     for share, words in ((1.0, ""), (QUARTER, ", a quarter of the calls")):
         for models, whose in (([model], "this model"), ([], "all models")):
-            found[f"{OFFRAMP}, {whose}{words}"] = partial(by_offramp, space, models, replies, round(share * calls))
+            found[f"{OFFRAMP}, {whose}{words}"] = partial(
+                by_offramp, space, model, models, replies, round(share * calls)
+            )
     return found
 
 

@@ -1,5 +1,6 @@
 """The benchmarks run: they are started by hand, so that only a test sees when the code has left them behind."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -12,8 +13,19 @@ from offramp.records import CallReply, CallRequest, Model, Usage
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
+def test_what_a_benchmark_imports_is_there(monkeypatch, name):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    assert importlib.import_module(name).__doc__
+
+
 @pytest.mark.parametrize(
-    ("name", "args", "figure"), [("overhead", ["4"], "fresh_to_dspy"), ("startup", ["1"], "help_s")]
+    ("name", "args", "figure"),
+    [
+        ("overhead", ["4"], "fresh_to_dspy"),
+        ("startup", ["1"], "help_s"),
+        ("samplers", ["--trials", "20"], "proposal_ms"),
+    ],
 )
 def test_a_benchmark_prints_its_figures(name, args, figure):
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *args]

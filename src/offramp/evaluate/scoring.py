@@ -5,6 +5,7 @@ Invariant: an infrastructure error never becomes a score, and a program error al
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from offramp.calls.failures import InfrastructureError, ProgramError, RequestRejected
@@ -66,9 +67,29 @@ async def graded(
 
 
 def _answer(outcome: Outcome, predictor: str | None) -> Answer:
-    outputs, prediction = outcome.outputs or {}, {} if outcome.prediction is None else outcome.prediction
-    beside = {name: value for name, value in prediction.items() if name not in outputs}
-    return Answer(outputs, beside=beside, steps=outcome.trace, predictor=predictor, calling=metric_calls)
+    outputs, prediction = outcome.outputs or {}, outcome.prediction
+    given = {} if prediction is None else dict(prediction.items())
+    return Answer(
+        outputs,
+        beside={name: value for name, value in given.items() if name not in outputs},
+        completions=None if prediction is None else prediction.completions,
+        usage=_usage_by_model(outcome.exchanges),
+        steps=outcome.trace,
+        predictor=predictor,
+        calling=metric_calls,
+    )
+
+
+def _usage_by_model(exchanges: Sequence[Exchange]) -> dict[str, dict[str, int]]:
+    """Tokens by route, under DSPy's names."""
+    found: dict[str, dict[str, int]] = {}
+    for exchange in exchanges:
+        usage, counts = exchange.reply.usage, found.setdefault(exchange.request.model.route, defaultdict(int))
+        read, written = usage.prompt_tokens, usage.output_tokens + usage.reasoning_tokens
+        counts["prompt_tokens"] += read
+        counts["completion_tokens"] += written
+        counts["total_tokens"] += read + written
+    return found
 
 
 def judge_ask(ask: Ask) -> Ask:

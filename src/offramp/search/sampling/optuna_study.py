@@ -26,7 +26,15 @@ from offramp.errors import OfframpError, StorageError, problem
 from offramp.ids import derived_seed
 from offramp.job.resolved import ResolvedJob
 from offramp.records import Scalar
-from offramp.search.sampling.samplers import distribution_of, generation_of, is_inside, make_sampler, suggest, warm_up
+from offramp.search.sampling.samplers import (
+    distribution_of,
+    generation_of,
+    is_inside,
+    make_sampler,
+    suggest,
+    telling,
+    warm_up,
+)
 from offramp.space.params import SearchParam, choose
 from offramp.store.engine import Store, translated
 
@@ -116,7 +124,12 @@ class OptunaStudy:
         """
         with self._door():
             study = optuna.create_study(directions=self._directions, sampler=self._plain)
-            history = [*self._priors(), *(self._created(one.params, one.values, one.constraints) for one in seen)]
+            priors = self._priors()
+            values = [*(trial.values for trial in priors), *(one.values for one in seen)]
+            told = telling(self._sampler, values, [direction == "maximize" for direction in self._directions])
+            later = (seen[i - len(priors)] for i in told if i >= len(priors))
+            history = [priors[i] for i in told if i < len(priors)]
+            history += [self._created(one.params, one.values, one.constraints) for one in later]
             for number, trial in enumerate(history):
                 trial.system_attrs = {**trial.system_attrs, **generation_of(number)}
             study.add_trials(history)

@@ -10,12 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.study import StudyDirection
 
 from offramp.ids import derived_seed
 from offramp.records import Scalar
@@ -25,7 +23,7 @@ from offramp.stats import non_dominated
 STARTUP_TRIALS = 5
 POPULATION = 10
 SEEN_TRIALS = 48
-"""A TPE proposal is made from at most this many trials."""
+"""A proposal of TPE is made from at most this many trials."""
 DIGITS = 6
 """Significant digits of a searched number without a step."""
 
@@ -65,47 +63,6 @@ class _Narrowing:
         return value if left is None or value in left else self.chance.choice(left)
 
 
-class TrialWindow:
-    """A study of which a sampler sees at most `SEEN_TRIALS`: the newest of its front, and the newest of the others.
-
-    TPE weighs every trial for every param, so the thousandth proposal would take a second. Old trials behind the front
-    tell it little.
-    """
-
-    def __init__(self, study: optuna.Study, asked: int) -> None:
-        self._study, self._asked = study, asked
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def _get_trials(self, deepcopy: bool = True, states: Any = None, use_cache: bool = False) -> list[Any]:
-        """Computed once for each trial that is asked for, since Optuna calls this for each of its params."""
-        cached = _WINDOWS.get(self._study)
-        if cached is None or cached[0] != (self._asked, states):
-            trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
-            cached = ((self._asked, states), self._newest(trials))
-            _WINDOWS[self._study] = cached
-        return list(cached[1])
-
-    def _newest(self, trials: Sequence[Any]) -> Sequence[Any]:
-        """Up to half of them from the front; with one objective, the best."""
-        if len(trials) <= SEEN_TRIALS:
-            return trials
-        up = [direction == StudyDirection.MAXIMIZE for direction in self._study.directions]
-        values = [[float("nan")] * len(up) if trial.values is None else trial.values for trial in trials]
-        half = SEEN_TRIALS // 2
-        if len(up) == 1:
-            losses = -np.ravel(values) if up[0] else np.ravel(values)
-            best = np.argsort(losses, kind="stable")[:half]  # NaN comes last
-        else:
-            best = np.flatnonzero(non_dominated(values, maximise=up))[-half:]
-        rest = np.setdiff1d(np.arange(len(trials)), best)[len(best) - SEEN_TRIALS :].tolist()
-        return [trials[i] for i in sorted([*best.tolist(), *rest])]
-
-
-_WINDOWS: WeakKeyDictionary[Any, tuple[tuple[int, Any], Sequence[Any]]] = WeakKeyDictionary()
-
-
 class _Random(_Narrowing, optuna.samplers.RandomSampler):  # type: ignore[misc]
     pass
 
@@ -121,9 +78,6 @@ class _Tpe(_Narrowing, optuna.samplers.TPESampler):  # type: ignore[misc]
 
     def infer_relative_search_space(self, study: optuna.Study, trial: Any) -> dict[str, BaseDistribution]:
         return dict(self._whole_space) if self._is_multivariate(study) else {}
-
-    def _sample(self, study: optuna.Study, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
-        return super()._sample(TrialWindow(study, trial.number), trial, search_space)  # type: ignore[no-any-return]
 
 
 class _Nsga2(_Narrowing, optuna.samplers.NSGAIISampler):  # type: ignore[misc]
@@ -154,6 +108,29 @@ def make_sampler(kind: str, search_params: Sequence[SearchParam], seed: int) -> 
     sampler.left = {param.name: param.choices for param in search_params if param.listed}
     sampler.chance = random.Random(derived_seed(seed, "withdrawn"))
     return sampler
+
+
+def telling(kind: str, values: Sequence[Sequence[float]], maximise: Sequence[bool]) -> Sequence[int]:
+    """Which trials of a history a proposal is made from, in order: the others tell the sampler little or nothing.
+
+    TPE weighs every trial for every param, so that the thousandth proposal would take a second. It is given up to half
+    of `SEEN_TRIALS` from the front, the newest of it (with one objective, the best), and the newest of the others.
+
+    Args:
+        values: one row per trial, one column per objective.
+    """
+    if kind == "random":
+        return ()
+    if kind != "tpe" or len(values) <= SEEN_TRIALS:
+        return range(len(values))
+    half = SEEN_TRIALS // 2
+    if len(maximise) == 1:
+        losses = -np.ravel(values) if maximise[0] else np.ravel(values)
+        best = np.argsort(losses, kind="stable")[:half]  # NaN comes last
+    else:
+        best = np.flatnonzero(non_dominated(values, maximise=maximise))[-half:]
+    rest = np.setdiff1d(np.arange(len(values)), best)[len(best) - SEEN_TRIALS :]
+    return [int(i) for i in sorted([*best, *rest])]
 
 
 def generation_of(number: int) -> dict[str, Any]:

@@ -20,6 +20,8 @@ class Answer(dict[str, Any]):
 
     Attributes:
         beside: what the program gave beside the outputs of the task, such as the passages it found; as it gave it.
+        completions: all answers of a model that was asked for several, as DSPy gives them; None: this one alone.
+        usage: tokens by model, as DSPy counts them.
         steps: (name of a predictor, its inputs, its outputs) in order.
         predictor: the one that feedback is asked for; None for the program as a whole.
         calling: what a metric runs in, so that its calls of a language model are counted or refused; None: in nothing.
@@ -27,12 +29,22 @@ class Answer(dict[str, Any]):
 
     def __init__(
         self, outputs: Mapping[str, Any], *, beside: Mapping[str, Any] | None = None,
+        completions: Any = None, usage: Mapping[str, Mapping[str, int]] | None = None,
         steps: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = (), predictor: str | None = None,
         calling: Callable[..., AbstractAsyncContextManager[None]] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(outputs)
         self.beside, self.steps, self.predictor = dict(beside or {}), tuple(steps), predictor
-        self.calling = calling
+        self.calling, self.completions, self.usage = calling, completions, usage or {}
+
+    @property
+    def methods(self) -> dict[str, Any]:
+        """What a `dspy.Prediction` has beside its values."""
+        from dspy.primitives import Completions  # where a metric runs, DSPy does too
+
+        this = Completions({name: [readable(value)] for name, value in {**self.beside, **self}.items()})
+        completions = this if self.completions is None else self.completions
+        return {"completions": completions, "get_lm_usage": lambda: readable(self.usage)}
 
 
 class Missing(AttributeError, KeyError):
@@ -54,7 +66,7 @@ class Row(Mapping[str, Any]):
 
     def __init__(
         self, values: Mapping[str, Any], kind: str, *, inputs: Collection[str] = (),
-        beside: Mapping[str, Any] | None = None,
+        beside: Mapping[str, Any] | None = None, methods: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Make it.
 
@@ -62,10 +74,11 @@ class Row(Mapping[str, Any]):
             kind: what it is, for messages: `row 7`.
             inputs: names of those values that the program is given.
             beside: values that can be asked for by name, though the mapping does not list them.
+            methods: attributes that are no values.
         """
         for name, value in (
             ("_values", {name: readable(value) for name, value in values.items()}), ("_kind", kind),
-            ("_inputs", tuple(inputs)), ("_beside", dict(beside or {})),
+            ("_inputs", tuple(inputs)), ("_beside", dict(beside or {})), ("_methods", methods or {}),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -73,6 +86,7 @@ class Row(Mapping[str, Any]):
     _kind: str
     _inputs: tuple[str, ...]
     _beside: dict[str, Any]
+    _methods: Mapping[str, Any]
 
     def __getitem__(self, name: str) -> Any:
         """The value. Raises Missing."""
@@ -85,7 +99,7 @@ class Row(Mapping[str, Any]):
         """The value. Raises Missing."""
         if name.startswith("__"):
             raise AttributeError(name)
-        return self[name]
+        return self._methods[name] if name in self._methods and name not in self else self[name]
 
     def __setattr__(self, name: str, value: object) -> None:
         """Raises AttributeError: it cannot be changed."""
@@ -117,16 +131,16 @@ class Row(Mapping[str, Any]):
 
     def copy(self, **changed: Any) -> Row:
         """Another one, with these values instead."""
-        return Row({**self._values, **changed}, self._kind, inputs=self._inputs, beside=self._beside)
+        return Row({**self._values, **changed}, self._kind, inputs=self._inputs, **self._more)
 
     def without(self, *names: str) -> Row:
         """Another one without these values."""
         left = {name: value for name, value in self._values.items() if name not in names}
-        return Row(left, self._kind, inputs=self._inputs, beside=self._beside)
+        return Row(left, self._kind, inputs=self._inputs, **self._more)
 
     def with_inputs(self, *names: str) -> Row:
         """Another one whose inputs are these."""
-        return Row(self._values, self._kind, inputs=names, beside=self._beside)
+        return Row(self._values, self._kind, inputs=names, **self._more)
 
     def inputs(self) -> Row:
         """Its inputs alone."""
@@ -135,6 +149,10 @@ class Row(Mapping[str, Any]):
     def labels(self) -> Row:
         """All but its inputs."""
         return self.without(*self._inputs)
+
+    @property
+    def _more(self) -> dict[str, Any]:
+        return {"beside": self._beside, "methods": self._methods}
 
 
 class _Object(dict[str, Any]):
