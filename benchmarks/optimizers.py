@@ -198,15 +198,20 @@ def by_dspy(
 def by_offramp(
     space: LoadedSpace, model: str, models: Sequence[str], replies: dict[str, CallReply], calls: int, seed: int
 ) -> Outcome:
-    """One offramp job; its incumbent is what the others start from."""
+    """One offramp job; its incumbent is what the others start from, and it is for quality alone, as they are."""
+    assert space.space.incumbent is not None
     verify = space.space.verify.model_copy(update={"front": False, "probe": 0})
     budget = space.space.budget.model_copy(update={"minutes": None})
     kept = [entry for entry in space.space.models if not models or entry in models]
     search = space.space.search.model_copy(update={"trials": None})  # the calls are the only cap
     incumbent = space.space.incumbent.model_copy(update={"model": model, "params": {}})
+    objectives = space.space.objectives.model_copy(update={"cost": None, "latency": None})
     changed = space.space.model_copy(
-        update={"verify": verify, "budget": budget, "models": kept, "search": search, "incumbent": incumbent}
-    )
+        update={
+            "verify": verify, "budget": budget, "models": kept, "search": search, "incumbent": incumbent,
+            "objectives": objectives,
+        }
+    )  # fmt: skip
     held = 2 * len(resolve_job(space).task.splits.holdout)
     with tempfile.TemporaryDirectory() as folder:
         result = api.optimize(

@@ -19,6 +19,7 @@ import yaml
 import offramp
 from dspy_shapes import Shape, fresh, instructed, shapes_server, single, through_the_cycle, write  # noqa: F401 (fixtures)
 from offramp.cli.main import main
+from offramp.errors import JobError
 from offramp.testing.server import ScriptedServer
 
 ASK = "        return self.sort(question=question)\n"
@@ -60,6 +61,20 @@ NATIVELY = BY_HAND.replace(
 )
 
 SHAPES: dict[str, Shape] = {
+    "a rule that answers some rows before a model is asked": Shape(
+        source="""
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("question -> answer")
+
+    def forward(self, question):
+        number = int(question[5:8])
+        if number % 4 == 3 or number in (4, 6):
+            return dspy.Prediction(answer=TEAMS[number % 3])
+        return self.sort(question=question)
+"""
+    ),
     "a subclass of ReAct": Shape(
         source=LOOK_UP
         + """
@@ -419,6 +434,13 @@ def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
     right = gold.answer == pred.answer
     return dspy.Prediction(score=float(right), feedback="right" if right else f"expected {gold.answer}")
 """,
+    "what a prediction has beside its fields": """
+def metric(example, pred, trace=None):
+    used = pred.get_lm_usage()
+    assert all(one["total_tokens"] == one["prompt_tokens"] + one["completion_tokens"] > 0 for one in used.values())
+    assert len(pred.completions) == len(pred.completions.answer) == (3 if used else 1)
+    return dspy.majority(pred.completions).answer == example.answer == pred.completions[0].answer
+""",
 }
 
 
@@ -426,7 +448,9 @@ def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
 def test_a_metric_as_dspy_has_it_is_booked_and_checked(
     name: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shape = Shape(source=single(ASK) + METRICS[name], per_run=1)
+    hot = 0.7 if "completions" in METRICS[name] else None
+    ask = ASK if hot is None else ASK.replace(")", f', config={{"n": 3, "temperature": {hot}}})')
+    shape = Shape(source=single(ask) + METRICS[name], per_run=1 if hot is None else 3, hot=hot)
     path = written(tmp_path, server, shape)
     judged = "judge" in name
     changed(path, metric={"kind": "python", "path": "own.py:metric", **({"model": "large"} if judged else {})})
@@ -495,6 +519,42 @@ def test_a_list_of_images_needs_a_module_and_a_null_names_the_input(
     path = written(tmp_path, server, replace(shape, task={"inputs": ["question", "note"]}))
     assert main(["space", "check", str(path)]) == 2
     assert "mark the input `optional: true`" in " ".join(capsys.readouterr().err.split())
+
+
+KEPT = """
+ANSWERS = {}
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("question -> answer")
+
+    def forward(self, question):
+        if question not in ANSWERS:
+            ANSWERS[question] = self.sort(question=question)
+        return ANSWERS[question]
+"""
+ANSWERED = """
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("question -> answer")
+
+    def forward(self, question):
+        return dspy.Prediction(answer="billing")
+"""
+
+
+@pytest.mark.parametrize(("source", "why"), [(KEPT, "it keeps answers"), (ANSWERED, "nothing was counted")])
+def test_answers_that_no_model_gave_score_nothing(
+    source: str, why: str, server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, server, Shape(source=source))
+    assert main(["space", "check", str(path)]) == 0
+    assert ("asks no model" in capsys.readouterr().out) == (source is ANSWERED)
+    with pytest.raises(JobError, match=why):
+        offramp.optimize(path)
+    assert len(server.requests) == (0 if source is ANSWERED else 4)
 
 
 @pytest.mark.parametrize("edited", ["rules.py", "state.json"])

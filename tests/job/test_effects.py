@@ -186,8 +186,14 @@ def test_nothing_of_the_module_runs_after_its_first_request(job, tmp_path):
     assert not (tmp_path / "after").exists()
 
 
-def test_a_module_that_asks_nothing_is_not_judged(job):
-    assert warnings(job(module(PLAIN, "return dspy.Prediction(team='x')"), SEARCHED)) == []
+def test_a_module_that_asks_nothing_is_named_and_its_params_are_not_judged(job):
+    (said,) = warnings(job(module(PLAIN, "return dspy.Prediction(team='x')"), SEARCHED))
+    assert said.startswith("task.module: it asks no model on any of the ")
+
+
+def test_rows_that_a_rule_answers_are_not_what_params_are_judged_by(job):
+    ruled = "return dspy.Prediction(team='x') if ticket.endswith('0') else self.sort(ticket=ticket)"
+    assert warnings(job(module(PLAIN, ruled), SEARCHED)) == warnings(job(module(PLAIN), SEARCHED))
 
 
 def test_a_module_that_raises_before_it_asks_a_model_is_named_with_its_line(job):

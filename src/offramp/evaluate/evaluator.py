@@ -30,6 +30,7 @@ from offramp.evaluate.scoring import graded, result_of
 from offramp.program.cascade import Cascade
 from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
+from offramp.program.free_runs import FreeRuns
 from offramp.program.module import ModuleFactory
 from offramp.program.program import Demos, Outcome, Program, labelled_demos
 from offramp.program.sent import Sent
@@ -114,6 +115,7 @@ class Evaluator:
         self._results, self._settings = results, settings
         self._factory, self._check, self._within = factory, check, within
         self._tool_results = tool_results
+        self._free = FreeRuns(lambda candidate, send: self._make(candidate, {}, send), task.splits.search)
         self._programs: dict[str, Program] = {}
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sent: dict[str, Sent] = {}
@@ -124,6 +126,7 @@ class Evaluator:
 
     def use(self, program: Program | Cascade) -> None:
         """A program that is ready, such as a promoted one, in place of the one that would be made for its candidate."""
+        program.watched_by(self._free)
         self._programs[program.candidate.id] = cast("Program", program)  # a cascade is run and scored alike
         if isinstance(program, Program):
             self._ready.add(program.candidate.id)
@@ -322,13 +325,16 @@ class Evaluator:
                     self._programs[candidate.id] = self._make(candidate, await self.demos(candidate))
         return self._programs[candidate.id]
 
-    def _make(self, candidate: Candidate, demos: Demos) -> Program:
+    def _make(self, candidate: Candidate, demos: Demos, send: Send | None = None) -> Program:
         nearest = self._nearest_demos() if candidate.demo_kind is DemoKind.NEAREST else None
-        return Program(
-            candidate, fields=self._task.fields, model=self._models[candidate.model], send=self._send,
+        program = Program(
+            candidate, fields=self._task.fields, model=self._models[candidate.model], send=send or self._send,
             factory=self._factory, demos=demos, nearest=nearest, models=self._models,
             tool_results=self._tool_results,
         )  # fmt: skip
+        if send is None:
+            program.watched_by(self._free)
+        return program
 
     def _nearest_demos(self) -> NearestDemos:
         if self._nearest is None:

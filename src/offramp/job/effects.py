@@ -24,6 +24,8 @@ from offramp.space.params import SearchParam, choose, values_in
 
 MOST_VALUES = 4
 """Values of a param whose first requests are compared."""
+MOST_ROWS = 8
+"""Rows that are tried for one about which the module asks a model, since it may answer some by a rule."""
 _LABELLED = {"random", "balanced", "nearest"}
 _OFTEN_SET = {"temperature": 0.7}
 """What DSPy sends by itself where several completions are asked for, and what programs set most often."""
@@ -93,11 +95,15 @@ def without_effect(job: ResolvedJob) -> list[str]:
 
 
 def _asks_nothing(job: ResolvedJob) -> Iterator[str]:
-    """A warning for a module that raises on the first row before it asks a model: it may do so on every row."""
+    """A warning for a module that raises before it asks a model, or asks none: it may do so on every row."""
     model = next(param for param in job.search_params if param.name == "model")
     candidate, row = with_value(job, model, tested_values(model)[0]), job.task.splits.search[0]
-    if candidate is not None and (said := asyncio.run(raised_first(_making(job, candidate), row))) is not None:
+    if candidate is None:
+        return
+    if (said := asyncio.run(raised_first(_making(job, candidate), row))) is not None:
         yield f"task.module: on row {row.row} it raises, before it asks a model: {said}"
+    else:
+        yield f"task.module: it asks no model on any of the {len(job.task.splits.search[:MOST_ROWS])} rows looked at"
 
 
 def _of_instruction(job: ResolvedJob, param: SearchParam, made: Made) -> Iterator[str]:
@@ -202,11 +208,13 @@ def with_value(job: ResolvedJob, param: SearchParam, value: Scalar) -> Candidate
 
 
 async def first_of(job: ResolvedJob, candidate: Candidate, example: Example | None = None) -> CallRequest | None:
-    """The first request of a candidate on an example (the first of the search split for None), which is not sent.
+    """The first request of a candidate on an example, which is not sent; for None on the first of the search split
+    about which it asks a model.
 
     Bootstrapped demos are made up, since only a run finds them.
     """
-    return await first_request(_making(job, candidate), example or job.task.splits.search[0])
+    rows = [example] if example is not None else job.task.splits.search[:MOST_ROWS]
+    return await first_request(_making(job, candidate), rows)
 
 
 def _making(job: ResolvedJob, candidate: Candidate) -> MakeProgram:

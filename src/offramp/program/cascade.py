@@ -17,6 +17,7 @@ from offramp.calls.failures import CallError
 from offramp.errors import UsageError, problem
 from offramp.program.background import BACKGROUND
 from offramp.program.deployed import AnswerError, DeployedProgram
+from offramp.program.free_runs import FreeRuns
 from offramp.program.program import Outcome, Program
 from offramp.program.run_log import virtual_cost
 from offramp.records import Candidate, Example, Purpose
@@ -123,6 +124,11 @@ class Cascade:
     def own(self) -> bool:
         """Whether its members are modules of the user's own."""
         return self._members[0].own
+
+    def watched_by(self, free: FreeRuns) -> None:
+        """As `Program.watched_by`."""
+        for member in self._members:
+            member.watched_by(free)
 
     def for_dspy(self) -> dspy.Module:
         """Raises UsageError: DSPy has no state of a rule."""

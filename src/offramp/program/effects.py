@@ -5,7 +5,7 @@ Invariant: nothing is sent, and none of the module's code runs after its first r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,15 +82,20 @@ class FirstRequest:
         raise _Reached("recorded, and not sent")
 
 
-async def first_request(make: MakeProgram, example: Example) -> CallRequest | None:
-    """The first request of a program on an example, without sending it; None where it makes none.
+async def first_request(make: MakeProgram, examples: Iterable[Example]) -> CallRequest | None:
+    """The first request of a program on the first of the examples for which it makes one; it is not sent.
+
+    None where it makes none. A program may answer some rows by a rule.
 
     Args:
         make: gives the program over what it is to send through.
     """
-    first = FirstRequest()
-    await make(first.send).run(example)
-    return first.request
+    for example in examples:
+        first = FirstRequest()
+        await make(first.send).run(example)
+        if first.request is not None:
+            return first.request
+    return None
 
 
 async def raised_first(make: MakeProgram, example: Example) -> str | None:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import pydantic
@@ -45,6 +45,9 @@ from offramp.program.values import cut, json_value, own_place, plain_text
 from offramp.records import CallReply, Candidate, DemoKind, Example, Model, Purpose
 from offramp.task.fields import TaskFields
 
+if TYPE_CHECKING:
+    from offramp.program.free_runs import FreeRuns
+
 _SETTINGS: dict[str, Any] = {
     "warn_on_type_mismatch": False, "async_max_workers": 1024, "send_stream": None,
     "stream_listeners": [],
@@ -52,7 +55,7 @@ _SETTINGS: dict[str, Any] = {
 """Of DSPy, for each run. How many programs run in threads at a time is for the evaluator to say, not for DSPy (8). An
 answer is read whole: under `dspy.streamify` it comes in one piece."""
 
-_NO_REQUEST = (
+NO_REQUEST = (
     "the program answered without a request through DSPy, so that nothing was counted (a cache, a process or a client "
     "of its own?). Ask models by dspy.LM or offramp.lm(NAME)"
 )
@@ -122,6 +125,7 @@ class Program:
         self.candidate = candidate
         self._fields, self._nearest, self._own = fields, nearest, factory is not None
         self._tool_results = tool_results
+        self._free: FreeRuns | None = None
         self._module = build_module(candidate, fields, factory, demos or {})
         self._names = _names_in(self._module)
         self._declared = declared_inputs(self._module) if self._own else None
@@ -138,6 +142,10 @@ class Program:
         self._routes = Routes(
             known if self._own else {}, send, constrained=candidate.constrained, strict=strict, files=files
         )
+
+    def watched_by(self, free: FreeRuns) -> None:
+        """Has a job say which runs without a request count; without it none does where runs are strict."""
+        self._free = free
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -209,20 +217,29 @@ class Program:
         note_refused(log)
         if error is None and task is not None and task.cancelling():  # a TaskGroup may leave its own counted
             raise asyncio.CancelledError  # the program swallowed it
-        if self._routes.strict and given is not None and not log.exchanges and log.program_error is None:
-            log.note_infrastructure_error(NoRequest(_NO_REQUEST))
-        latency_s = self._latency_s(log, tools, began, ended)
+        free = given is not None and not log.exchanges and log.program_error is None
+        if free and self._routes.strict:
+            why = NO_REQUEST if self._free is None else await self._free.refusal(self.candidate, example)
+            if why is not None:
+                log.note_infrastructure_error(NoRequest(why))
+        elif log.exchanges and self._free is not None:
+            self._free.note(example)
+        free = free and log.infrastructure_error is None
+        latency_s = self._latency_s(log, tools, began, ended, free=free)
         called = tuple(tools.calls) if tools is not None else ()
         sure = mean_logprob(log.exchanges) if log.confidence is None else log.confidence
+        sure = 1.0 if free else sure  # a rule is
         more: dict[str, Any] = {"tools": called, "confidence": sure, "checks": tuple(log.checks)}
         return replace(_outcome(given, error, log), latency_s=latency_s, **more)
 
-    def _latency_s(self, log: RunLog, tools: RunTools | None, began: float, ended: float) -> float | None:
+    def _latency_s(
+        self, log: RunLog, tools: RunTools | None, began: float, ended: float, *, free: bool
+    ) -> float | None:
         """How long an app would wait for the run. A module's own code and tools count too.
 
-        None without a reply, and where one came in a batch.
+        None without a reply, unless it needed none, and where one came in a batch.
         """
-        if not log.exchanges or any(e.reply.batched for e in log.exchanges):
+        if not (log.exchanges or free) or any(e.reply.batched for e in log.exchanges):
             return None
         if not self._own:
             asked_s = steps_s((e.step, e.reply.latency_s, e.request.model.local) for e in log.exchanges)

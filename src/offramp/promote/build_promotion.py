@@ -265,7 +265,8 @@ async def _replayed(
             tool_results=session.tool_results,
         )
         examples = [example for example in job.task.splits.holdout if example.id in scored]
-        matched, others, sent = await runs_matched(parts, examples, session.recorded)
+        free = {name for name in scored if not (holdout[name].calls or holdout[name].cached_calls)}
+        matched, others, sent = await runs_matched(parts, examples, session.recorded, free=free)
         ends_early = not job.space.store_text or job.space.task.tools_with_effects
         if job.factory is not None and ends_early:  # not all that it asks was seen
             seen = asked_models(job.factory(), job.models)

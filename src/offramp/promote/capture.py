@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -80,13 +80,16 @@ class Recorder:
 
 
 async def runs_matched(
-    parts: Parts, examples: Sequence[Example], recorded: RecordedAnswers
+    parts: Parts, examples: Sequence[Example], recorded: RecordedAnswers, *, free: Collection[str]
 ) -> tuple[int, Mapping[str, Model], Sent]:
     """How many runs on these examples make only requests that were measured, the other models that they ask, and what
     they send.
 
     Answers come from the ledger, and results of tools from the study. A run ends where it calls a tool with effects:
     what it asked until then counts.
+
+    Args:
+        free: ids of those on which the measured run asked no model.
     """
     others = {name: parts.models[name] for name in parts.candidate.models.values()}
 
@@ -101,7 +104,7 @@ async def runs_matched(
         recorded.asked = recorded.unknown = 0
         with contextlib.suppress(ToolWithheld):
             sent.add(example.id, (await program.run(example)).exchanges)
-        matched += bool(recorded.asked) and not recorded.unknown
+        matched += not recorded.unknown and bool(recorded.asked) != (example.id in free)
     return matched, others, sent
 
 
