@@ -91,6 +91,7 @@ def value_of(name: str, text: str) -> Any:
         "next_tool_name": tool,
         "next_tool_args": {} if tool == "finish" else {"number": number},
         "outputs": {"tool_calls": [{"name": "look_up", "args": {"number": number}}]},
+        "code": "```python\nSUBMIT(answer=llm_query(question).rpartition('It is ')[2].rstrip('.'))\n```",
         "generated_code": "```python\n1 + 1\n```",
         "good": True,
         "tool_calls": {"tool_calls": [{"name": "submit", "args": {"answer": label}} if looked else {"name": "look_up", "args": {"number": number}}]},
@@ -249,10 +250,9 @@ def through_the_cycle(
     module = import_module_factory("own.py:Own", path.parent, "test")
     base = server.root if best.params["model"].startswith("claude") else server.url
     program = offramp.load("shapes", module=module, api_base=base)
+    given = {name: value for name, value in {**(shape.column or {}), **more}.items() if value is not None}
     for number in range(2):
-        assert (
-            program(question=f"case {number:03}: whose?", **{**(shape.column or {}), **more}).answer == LABELS[number]
-        )
+        assert program(question=f"case {number:03}: whose?", **given).answer == LABELS[number]
     if shape.per_run is not None:
         assert len([r for r in server.requests if r.body["model"] == best.params["model"]]) == 2 * shape.per_run
     labels_hold(best.params, server.requests, shape)

@@ -9,6 +9,7 @@
     │   ├── StorageError                a storage URL that cannot be opened or written
     │   └── PromotionError              a promotion, label or history that is missing, was changed, or cannot be made
     ├── JobError                     1  a job that cannot go on; what it paid for is kept
+    │   ├── CapReached                  a cap on calls, money or minutes: no failure where it ends a search
     │   └── StorageFullError            the disk or database refused a write while a job ran
     ├── GateRefused                  3  a gate that did not pass
     └── CallError                       one request that gave no answer (see `calls/failures.py` for its kinds)
@@ -23,7 +24,7 @@ Invariant: no message ever holds the value of a secret.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from offramp.scrubbing import scrubbed
@@ -75,6 +76,15 @@ class PromotionError(UsageError):
 
 class JobError(OfframpError):
     """A running job that cannot go on. What was paid for has been kept."""
+
+
+class CapReached(JobError):
+    """A cap of the job on calls, money or minutes. The job ends with what it has, which is not a failure."""
+
+
+def gravest(errors: Sequence[BaseException]) -> BaseException:
+    """Of errors of runs side by side the one to raise: the first that is not a cap, since a cap would hide it."""
+    return next((error for error in errors if not isinstance(error, CapReached)), errors[0])
 
 
 class StorageFullError(JobError):

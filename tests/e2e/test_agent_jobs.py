@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import offramp
+from local_models import command, pulled
 from offramp.cli.main import main
 from offramp.testing.server import ScriptedServer, ServerReply
 
@@ -43,6 +44,8 @@ class InText(dspy.Module):
         return self.agent(question=question)
 '''
 PEOPLE = {"Bern": "134000", "Basel": "177000", "Zug": "31000"}
+QWEN = "local/qwen2.5-coder-0.5b"
+SMALL = f"params: {{max_tokens: 100, temperature: 0.0, seed: 0}}\nincumbent: {{model: {QWEN}, format: json, constrained: true}}\n"
 ROUTES = {"openai": "openai/gpt-4.1", "anthropic": "anthropic/claude-sonnet-5-5"}
 
 
@@ -175,3 +178,34 @@ def test_an_agent_in_text_keeps_its_tools_under_a_searched_instruction(tmp_path:
         assert len(server.requests) == study.report.money.calls
         kinds = Counter("next_tool_name" in r.body["messages"][0]["content"] for r in server.requests)
         assert kinds[True] == 2 * kinds[False], "two turns of the agent and one answer, for each example"
+
+
+@pytest.mark.local_model
+def test_an_agent_in_text_on_an_embedded_model_is_searched_promoted_loaded_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a model of this size answers is wrong, but it is an answer: the grammar holds it to the agent's fields."""
+    pulled(monkeypatch, QWEN)
+    monkeypatch.chdir(tmp_path)
+    path = job(tmp_path, f"[{QWEN}]", module="InText", tools="format: json, constrained: true", more=SMALL)
+    short = OWN.replace(
+        'dspy.ReAct("question -> answer"',
+        'dspy.ReAct(dspy.Signature("question -> answer: int", "Look it up. Keep each thought to three words.")',
+    ).replace("max_iters=4", "max_iters=1")
+    (tmp_path / "own.py").write_text(short)
+    path.write_text(path.read_text().replace("search: 12, holdout: 10", "search: 2, holdout: 2"))
+    command("space", "check", path)
+    told = json.loads(command("optimize", path, "--json"))
+    best = told["recommended"]
+    assert best["params"] | {"format": "json", "constrained": True} == best["params"]
+    assert told["calls"] == 8 and best["n_unreadable"] == 0, "one turn and one answer, four times"
+
+    done = json.loads(command("promote", "--force", "--why", "a test", "--json"))
+    assert done["promotion"]["evidence"]["requests_matched"] == 2
+    scope: dict[str, Any] = {}
+    exec(compile(short, "own.py", "exec"), scope)
+    given = offramp.load("facts", module=scope["InText"])(question="q0: how many people live in Bern?")
+    assert isinstance(given.answer, int)
+    assert given.trajectory["tool_name_0"] in ("population", "capital", "finish")
+    checked = json.loads(command("check", "facts", "--space", path, "--cache", "--json"))
+    assert checked["holds"] and checked["n"] == 2 and checked["calls"] == 0

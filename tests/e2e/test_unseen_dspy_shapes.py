@@ -125,6 +125,18 @@ class Own(dspy.Module):
         per_run=6,
     ),
     "tools called by hand": Shape(source=BY_HAND, per_run=2),
+    "a recursive language model that asks the model from its code": Shape(
+        source="""
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.read = dspy.RLM("question -> answer", max_iters=3, interpreter_factory=dspy.LocalInterpreter)
+
+    def forward(self, question):
+        return self.read(question=question)
+""",
+        per_run=2,
+    ),
     "a program of thought with an interpreter of its own": Shape(
         source="""
 class Sums:

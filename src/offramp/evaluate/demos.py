@@ -8,13 +8,14 @@ Source: Khattab et al. 2023, DSPy (BootstrapFewShot).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 from offramp.calls.failures import InfrastructureError
 from offramp.errors import JobError
+from offramp.evaluate.together import all_of
 from offramp.ids import derived_seed
 from offramp.program.demos import distinct
 from offramp.program.program import Demos, Outcome, Program
@@ -64,19 +65,9 @@ async def bootstrap(
     good: list[Outcome] = []
     while order and len(good) < count:
         batch, order = order[: count - len(good)], order[count - len(good) :]
-        outcomes = await _all(run(example) for example in batch)
+        outcomes = await all_of(run(example) for example in batch)
         good += [o for o, e in zip(outcomes, batch, strict=True) if await _approved(o, teacher, e, min_score, judge)]
     return _by_predictor(good, count)
-
-
-async def _all(runs: Iterable[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
-    """The outcomes in order. Where one run raises, the others come to their end first: they are paid for."""
-    outcomes: list[Outcome] = []
-    for ended in await asyncio.gather(*runs, return_exceptions=True):
-        if isinstance(ended, BaseException):
-            raise ended
-        outcomes.append(ended)
-    return outcomes
 
 
 async def _approved(outcome: Outcome, teacher: Program, example: Example, min_score: float, judge: Judge) -> bool:

@@ -21,12 +21,13 @@ from typing import Any, cast
 
 from offramp.calls.batches.collector import directly
 from offramp.calls.failures import InfrastructureError, RequestRejected
-from offramp.errors import JobError, OfframpError
+from offramp.errors import JobError, OfframpError, gravest
 from offramp.evaluate.demos import bootstrap, without_demos
 from offramp.evaluate.observe import Observation, observe
 from offramp.evaluate.replicates import is_sampled, lacking, pilot_of, rest_of, with_first, with_replicate
 from offramp.evaluate.results import StudyResults
 from offramp.evaluate.scoring import graded, result_of
+from offramp.evaluate.together import all_of
 from offramp.program.cascade import Cascade
 from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
@@ -167,10 +168,9 @@ class Evaluator:
                 on_result=on_result, again=again,
             )  # fmt: skip
             workers = range(min(self._settings.concurrency, len(todo)))
-            ended = await asyncio.gather(*(self._work(batch) for _ in workers), return_exceptions=True)
-            for error in (*batch.stop, *ended):  # gather waits for all of them if it is cancelled
-                if isinstance(error, BaseException):
-                    raise error
+            await all_of(self._work(batch) for _ in workers)
+            if batch.stop:
+                raise gravest(batch.stop)
 
     def _lacks(self, known: Result | None, *, again: bool) -> bool:
         if again:
@@ -240,10 +240,7 @@ class Evaluator:
 
         known = self._results.of(split, candidate.id).get(example.id)
         runs = (one(number) for number in lacking(known, self._settings.replicates))
-        for ended in (found := await asyncio.gather(*runs, return_exceptions=True)):
-            if isinstance(ended, BaseException):  # the others came to their end: they are paid for
-                raise ended
-        failed = next((run for run in found if isinstance(run, Result) and run.score is None), None)
+        failed = next((run for run in await all_of(runs) if run.score is None), None)
         return failed or self._results.of(split, candidate.id)[example.id]
 
     def _tell_rejected(self, candidate: Candidate, result: Result) -> None:

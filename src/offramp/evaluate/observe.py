@@ -14,6 +14,7 @@ from typing import Any
 from offramp.calls.failures import InfrastructureError
 from offramp.errors import JobError
 from offramp.evaluate.demos import Judge
+from offramp.evaluate.together import all_of
 from offramp.program.program import Outcome, Program, Trace
 from offramp.records import Example, Purpose, Result
 
@@ -62,12 +63,7 @@ async def observe(
                 outcome = await program.run(example, purpose=Purpose.PROPOSER)
                 return await _observed(outcome, program, example, inputs, judge)
 
-    found: list[Observation] = []
-    for ended in await asyncio.gather(*(one(example) for example in examples), return_exceptions=True):
-        if isinstance(ended, BaseException):
-            raise ended
-        found.append(ended)
-    return found
+    return await all_of(one(example) for example in examples)
 
 
 async def _observed(

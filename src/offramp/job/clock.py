@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from offramp.errors import JobError
+from offramp.errors import CapReached, JobError
 
 MOST_RESERVED = 0.8
 """The share of a cap that may be reserved for the holdout."""
@@ -34,7 +34,7 @@ class Timing:
     grace_s: float = 10.0
 
 
-class TimeIsUp(JobError):
+class TimeIsUp(CapReached):
     """The minutes of the job are over."""
 
 

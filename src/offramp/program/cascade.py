@@ -121,6 +121,11 @@ class Cascade:
         return self._members[0].inputs
 
     @property
+    def required(self) -> tuple[str, ...]:
+        """Inputs that an app has to give."""
+        return self._members[0].required
+
+    @property
     def own(self) -> bool:
         """Whether its members are modules of the user's own."""
         return self._members[0].own

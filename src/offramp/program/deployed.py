@@ -44,6 +44,11 @@ class Runnable(Protocol):
         ...
 
     @property
+    def required(self) -> tuple[str, ...]:
+        """Inputs that an app has to give."""
+        ...
+
+    @property
     def module(self) -> dspy.Module:
         """The module, or the members' modules together."""
         ...
@@ -137,7 +142,7 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
             if name not in names:
                 do = nearest(name, names) or f"Its inputs are {list(names)}."
                 raise UsageError(problem(self._feature, "no such input", got=name, do=do))
-        if missing := [name for name in names if name not in inputs]:
+        if missing := [name for name in programs[0].required if name not in inputs]:
             raise UsageError(problem(self._feature, f"inputs are missing: {missing}"))
         example = Example(id="", content_hash="", values=MappingProxyType(dict(inputs)), row=0)
         return lambda: self._usable(programs, example)

@@ -2,8 +2,8 @@
 
 A program may look at its input before it asks a model (`if not message.strip(): return ...`). It may also keep answers
 (a dict, `functools.cache`), so that one candidate is scored by the answer of another, or ask past DSPy, where nothing
-is counted. A rule is told from those by what the job has seen: a row that no run asked a model about, of a program that
-asks about others.
+is counted. What the job has seen distinguishes a rule from those: a row that no run asked a model about, of a program
+that asks about others.
 """
 
 from __future__ import annotations

@@ -36,6 +36,8 @@ def inputs_of(values: Mapping[str, Any], fields: TaskFields, declared: Mapping[s
     """
     inputs = {}
     for name in fields.inputs:
+        if name not in values:  # an app left it out, and the module has a default
+            continue
         value = values[name]
         if name in fields.media and value is not None:
             kind = fields.media[name]
@@ -46,6 +48,12 @@ def inputs_of(values: Mapping[str, Any], fields: TaskFields, declared: Mapping[s
         else:  # a module may change its inputs
             inputs[name] = as_declared(copy.deepcopy(value), declared.get(name))
     return inputs
+
+
+def defaulted(module: dspy.Module, entry: str) -> frozenset[str]:
+    """Inputs that may be left out, because `forward` has a default for them."""
+    parameters = inspect.signature(getattr(type(module), entry)).parameters.values()
+    return frozenset(p.name for p in parameters if p.default is not inspect.Parameter.empty)
 
 
 def declared_types(module: dspy.Module, entry: str, predictors: Mapping[str, dspy.Predict]) -> dict[str, Any]:

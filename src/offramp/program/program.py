@@ -32,7 +32,7 @@ from offramp.program.critical_path import Span, critical_path_s, steps_s
 from offramp.program.demos import NearestDemos, choose_demos, demo_row
 from offramp.program.engine import Send, recording
 from offramp.program.forms.answers import CompoundModule
-from offramp.program.inputs import as_declared, inputs_of
+from offramp.program.inputs import as_declared, defaulted, inputs_of
 from offramp.program.language_model import language_model
 from offramp.program.module import ModuleFactory, build_module, declared_inputs, entry_of, predictors_of, shown_demos
 from offramp.program.plain import REASONING
@@ -151,6 +151,12 @@ class Program:
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs."""
         return self._fields.inputs
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Inputs that an app has to give: those that a module of the user's own has no default for."""
+        defaults = defaulted(self._module, entry_of(self._module) or "forward") if self._own else frozenset()
+        return tuple(name for name in self.inputs if name not in defaults)
 
     @property
     def own(self) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from offramp.calls.failures import InfrastructureError
 from offramp.errors import MetricError
 from offramp.evaluate.scoring import judge_ask
+from offramp.evaluate.together import all_of
 from offramp.ids import derived_seed
 from offramp.job.session import Session
 from offramp.program.metric_calls import metric_calls
@@ -99,10 +100,7 @@ async def measure_noise(
                 return None
             return score.value
 
-    found = await asyncio.gather(*(one(result, number) for result, number in todo), return_exceptions=True)
-    for ended in found:
-        if isinstance(ended, BaseException):
-            raise ended
+    found = await all_of(one(result, number) for result, number in todo)
     again = [(result, score) for (result, _), score in zip(todo, found, strict=True) if isinstance(score, float)]
     return _noise(names, again)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from offramp.calls.failures import InfrastructureError
 from offramp.errors import StorageError, UsageError, problem
 from offramp.evaluate.scoring import judge_ask
+from offramp.evaluate.together import all_of
 from offramp.job.judges import judge_key, judges_in, only_judges_differ
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
@@ -126,9 +127,7 @@ async def graded_again(
 
     results = [result for name, result in sorted(recorded.results.items()) if name in examples]
     scores: dict[str, float] = {}
-    for result, ended in zip(results, await asyncio.gather(*map(one, results), return_exceptions=True), strict=True):
-        if isinstance(ended, BaseException):
-            raise ended
+    for result, ended in zip(results, await all_of(map(one, results)), strict=True):
         if ended is not None:
             scores[result.example] = ended
     hashes = {result.example: answer_hash(result) for result in results}

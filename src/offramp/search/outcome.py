@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from offramp.calls.failures import FatalCallError, ModelNotFound
 from offramp.calls.missing_model import short
-from offramp.errors import JobError, OfframpError
+from offramp.errors import CapReached, JobError, OfframpError
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.evaluate.observe import ObservationFailed
 from offramp.job.clock import Interrupted, TimeIsUp
@@ -98,7 +98,7 @@ def reason_of(error: OfframpError) -> str:
 
 def is_cap(error: OfframpError | None) -> bool:
     """Whether the job ended because a cap was reached, which is not a failure."""
-    return isinstance(error, BudgetExceeded | TimeIsUp)
+    return isinstance(error, CapReached)
 
 
 def answers_behind(results: Iterable[Result]) -> int:

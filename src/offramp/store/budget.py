@@ -25,7 +25,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from offramp.errors import JobError
+from offramp.errors import CapReached
 from offramp.store.engine import Store
 from offramp.store.owners import Owner, current_owner, owner_alive
 from offramp.store.tables import batch_lines, budgets, reservations
@@ -37,7 +37,7 @@ LONGEST_S = 6 * 3600.0
 """A reservation older than this belongs to nobody: one attempt of one request takes minutes."""
 
 
-class BudgetExceeded(JobError):
+class BudgetExceeded(CapReached):
     """A cap that has no room for the next request.
 
     Attributes:

@@ -8,20 +8,19 @@ Invariant: nothing here changes what is on the front or what is recommended; the
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from offramp.calls.failures import ModelNotFound
-from offramp.job.clock import TimeIsUp
+from offramp.errors import CapReached
+from offramp.evaluate.together import all_of
 from offramp.job.session import Session
 from offramp.records import Candidate, Split
 from offramp.search.holdout.probe import WARM_UP, probe
 from offramp.search.holdout.reserve import HoldoutReserve
 from offramp.search.progress import Reporter
 from offramp.search.state import StudyState
-from offramp.store.budget import BudgetExceeded
 from offramp.study.domain.members import Member
 
 
@@ -38,7 +37,7 @@ class HoldoutEvaluation:
         """Evaluates everyone that a decision is about, as far as the caps allow.
 
         Raises:
-            BudgetExceeded, TimeIsUp: they did not even allow for the incumbent and the recommended candidate.
+            CapReached: it did not even allow for the incumbent and the recommended candidate.
         """
         done: set[str] = set()
         while left := [member for member in self.state.report().decisive if member.candidate not in done]:
@@ -49,7 +48,7 @@ class HoldoutEvaluation:
                 await self._evaluate(member)
             finally:
                 self.state.refresh(Split.HOLDOUT, member.candidate)
-        with suppress(BudgetExceeded, TimeIsUp):  # what follows uses what remains of the caps
+        with suppress(CapReached):  # what follows uses what remains of the caps
             await self._evaluate_rest()
 
     async def _evaluate_rest(self) -> None:
@@ -78,9 +77,7 @@ class HoldoutEvaluation:
         in_turn = [member for member in members if self._runs_alone(member)]
         lanes = [[member] for member in members if member not in in_turn] + [in_turn]
         self._begin(members)
-        for ended in await asyncio.gather(*map(self._evaluate_in_turn, lanes), return_exceptions=True):
-            if isinstance(ended, BaseException):
-                raise ended
+        await all_of(map(self._evaluate_in_turn, lanes))
 
     def _runs_alone(self, member: Member) -> bool:
         job = self.state.job

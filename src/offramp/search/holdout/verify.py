@@ -17,9 +17,9 @@ from typing import Any
 
 from offramp.calls.failures import ModelNotFound
 from offramp.calls.transports import Transport
-from offramp.errors import UsageError, problem
+from offramp.errors import CapReached, UsageError, problem
 from offramp.ids import derived_seed
-from offramp.job.clock import Clock, TimeIsUp, Timing
+from offramp.job.clock import Clock, Timing
 from offramp.job.loaded import LoadedStudy
 from offramp.job.session import Caps, Session, open_session
 from offramp.records import Candidate, Purpose, Split
@@ -28,7 +28,7 @@ from offramp.search.holdout.reserve import need_of, runs_lacking, runs_of
 from offramp.search.judging import Judges, Judging
 from offramp.search.outcome import parked_model, reason_of
 from offramp.store.aggregates import AggregateStore, aggregate_of
-from offramp.store.budget import BudgetExceeded, read_budget
+from offramp.store.budget import read_budget
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import Store
 from offramp.store.ledger import Effort, StudyEffort
@@ -142,7 +142,7 @@ class Verification:
             stopped: str | None = None
             try:
                 await self._measure(session)
-            except (BudgetExceeded, TimeIsUp) as cap:
+            except CapReached as cap:
                 stopped = reason_of(cap)
             stats = session.stats()
             return Verified(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from offramp.calls.failures import ModelNotFound
+from offramp.errors import gravest
 from offramp.evaluate.evaluator import Evaluator, too_many_failures
 from offramp.records import Candidate, Example, Result, ResultState, Split
 
@@ -144,7 +145,7 @@ class Scheduler:
 
     def _stop(self, error: BaseException) -> None:
         """Nothing else is begun."""
-        self._error = self._error or error
+        self._error = error if self._error is None else gravest([self._error, error])
         for lane in self._lanes.values():
             while lane:
                 lane.popleft()[1].end()

@@ -74,7 +74,7 @@ class Row(Mapping[str, Any]):
             kind: what it is, for messages: `row 7`.
             inputs: names of those values that the program is given.
             beside: values that can be asked for by name, though the mapping does not list them.
-            methods: attributes that are no values.
+            methods: attributes that are not values.
         """
         for name, value in (
             ("_values", {name: readable(value) for name, value in values.items()}), ("_kind", kind),
