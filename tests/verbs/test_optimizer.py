@@ -16,6 +16,7 @@ from dspy.teleprompt import Teleprompter
 
 import offramp
 from offramp.errors import UsageError
+from offramp.program.live_program import described_inputs, outputs_of, rows_of
 from offramp.testing.server import ScriptedServer, ServerReply
 
 HOURS = {"Basel": "8", "Bern": "7", "Geneva": "9", "Lugano": "10", "Zug": "6"}
@@ -302,6 +303,69 @@ def test_images_are_inputs_too(server):
     compiled = optimizer(server, trials=1, demos=()).compile(program, trainset=rows[:6], valset=rows[6:])
     assert compiled.signature.input_fields["picture"].annotation is dspy.Image
     assert any("image_url" in str(request.body["messages"]) for request in server.requests)
+
+
+def test_recordings_files_lists_of_images_and_nulls_are_inputs_as_a_space_file_has_them():
+    image, audio = dspy.Image("https://example.org/a.png"), dspy.Audio(data="UklGRg==", audio_format="wav")
+    paper = dspy.File(file_data="data:application/pdf;base64,JVBERi0=", filename="a.pdf")
+    rows = [
+        dspy.Example(q="a", pages=[image, image], speech=audio, paper=paper, note=None),
+        dspy.Example(q="b", pages=[image], speech=None, paper=paper, note="n"),
+    ]
+    assert described_inputs(rows, ["q", "pages", "speech", "paper", "note"]) == {
+        "q": None, "pages": {"type": "image"}, "speech": {"type": "audio", "optional": True},
+        "paper": {"type": "file"}, "note": {"optional": True},
+    }  # fmt: skip
+    first, second = rows_of({"train": rows})
+    assert first["pages"] == ["https://example.org/a.png"] * 2 and first["speech"] == "data:audio/wav;base64,UklGRg=="
+    assert first["paper"] == "data:application/pdf;base64,JVBERi0=" and second["speech"] is None
+
+
+class Graded(dspy.Module):
+    """Gives what no predictor writes."""
+
+    def __init__(self):
+        super().__init__()
+        self.think = dspy.Predict("question -> thought")
+
+    def forward(self, question, note=None):
+        thought = self.think(question=question).thought
+        if not thought:
+            return dspy.Prediction(answer="")
+        return dspy.Prediction(answer=thought.strip(), length=len(thought))
+
+
+def look_up(number: int) -> str:
+    """A tool."""
+    return str(number)
+
+
+@pytest.mark.parametrize(
+    ("program", "labels", "outputs"),
+    [
+        (dspy.ReActV2("question -> answer", tools=[look_up]), ["answer"], ("answer",)),
+        (dspy.ReAct("question -> answer", tools=[look_up]), ["answer"], ("answer",)),
+        (dspy.ChainOfThought("question -> answer"), [], ("answer",)),
+        (Graded(), ["answer"], ("answer",)),
+        (Graded(), ["label"], ("answer", "length")),
+        (dspy.Predict("question -> answer"), ["label"], ("answer",)),
+    ],
+)
+def test_what_a_program_gives_is_read_from_its_parts_and_its_code(program, labels, outputs):
+    assert outputs_of(program, labels) == outputs
+
+
+def test_a_null_input_and_an_output_that_no_predictor_writes_run_through(server):
+    rows = [
+        dspy.Example(question=row.question, note=None if i % 2 else "n", answer=row.answer).with_inputs(
+            "question", "note"
+        )
+        for i, row in enumerate((*TRAIN, *VALID))
+    ]
+    optimize = optimizer(server, trials=1, demos=())
+    optimize.metric = lambda example, pred, trace=None: isinstance(pred.answer, str)
+    compiled = optimize.compile(Graded(), trainset=rows[:6], valset=rows[6:])
+    assert optimize.study.recommended.quality == 1.0 and isinstance(compiled(question="x").answer, str)
 
 
 def test_predictors_with_models_of_their_own_keep_them(server):

@@ -24,7 +24,9 @@ from offramp.files import make_folder, replace_file
 from offramp.ids import content_hash
 from offramp.program.code import live_code
 from offramp.program.copies import copy_for_run
+from offramp.program.inputs import MEDIA_TYPES
 from offramp.program.module import predictors_of
+from offramp.program.returned import returned_names
 from offramp.program.routing import making
 
 SPACE, MODULE, ROWS = "space.yaml", "program.py", "examples.jsonl"
@@ -71,19 +73,30 @@ def without_models(program: dspy.Module) -> tuple[dspy.Module, dspy.BaseLM | Non
 
 
 def outputs_of(program: dspy.Module, labels: Sequence[str]) -> tuple[str, ...]:
-    """Names of what the program gives: the labels that one of its predictors writes, else what the last one writes."""
-    predictors = list(predictors_of(program).values())
-    written = [list(predictor.signature.output_fields) for predictor in predictors]
-    known = {name for names in written for name in names}
+    """Names of what the program gives: the labels that it returns or that a part of it writes, such as a predictor or
+    an agent; where there are none, what it returns, or what the last part writes.
+    """
+    parts = [*predictors_of(program).values(), *(part for _, part in program.named_sub_modules())]
+    signatures = [part.signature for part in parts if isinstance(getattr(part, "signature", None), type)]
+    written = [list(signature.output_fields) for signature in signatures if issubclass(signature, dspy.Signature)]
+    returned = returned_names(program)
+    known = {name for names in (returned, *written) for name in names}
     if found := tuple(label for label in labels if label in known):
         return found
-    last = written[-1] if written else []
+    last = returned or (written[len(predictors_of(program)) - 1] if written else [])
     return tuple(name for name in last if name not in ("reasoning", "trajectory")) or tuple(last)
 
 
-def image_inputs(examples: Sequence[dspy.Example], inputs: Sequence[str]) -> tuple[str, ...]:
-    """Inputs that are images."""
-    return tuple(name for name in inputs if any(isinstance(example.get(name), dspy.Image) for example in examples))
+def described_inputs(examples: Sequence[dspy.Example], inputs: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    """Inputs as a space file has them: which are images, recordings or files, and which some examples leave null."""
+    found: dict[str, dict[str, Any] | None] = {}
+    for name in inputs:
+        values = [example.get(name) for example in examples]
+        single = [each for value in values for each in (value if isinstance(value, list | tuple) else [value])]
+        kinds = [kind for kind, type_ in MEDIA_TYPES.items() if any(isinstance(each, type_) for each in single)]
+        described = {"type": kinds[0]} if kinds else {}
+        found[name] = {**described, **({"optional": True} if None in values else {})} or None
+    return found
 
 
 def rows_of(splits: Mapping[str, Sequence[dspy.Example]]) -> Iterator[dict[str, Any]]:
@@ -99,6 +112,10 @@ def rows_of(splits: Mapping[str, Sequence[dspy.Example]]) -> Iterator[dict[str, 
 def _plain(value: Any, split: str, number: int, name: str) -> Any:
     if isinstance(value, dspy.Image):
         return value.url
+    if isinstance(value, dspy.Audio):
+        return f"data:audio/{value.audio_format};base64,{value.data}"
+    if isinstance(value, dspy.File) and value.file_data:
+        return value.file_data
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, datetime.date):

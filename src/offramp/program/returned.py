@@ -10,6 +10,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import dspy
@@ -19,8 +20,41 @@ from offramp.program.module import entry_of
 
 def refused_return(module: dspy.Module, outputs: Collection[str]) -> tuple[str, str] | None:
     """Where the module returns what no run can use (`own.py:12`), and why; None where that cannot be seen."""
-    name = entry_of(module) or "forward"
-    function = inspect.unwrap(getattr(type(module), name))
+    if (source := _source_of(module)) is None:
+        return None
+    file, first, body = source.file, source.first, source.body
+    name = body.name
+    wanted = f"Return dspy.Prediction({', '.join(f'{output}=...' for output in outputs)})"
+    if (line := next((n.lineno for n in _own(body) if isinstance(n, ast.Yield | ast.YieldFrom)), None)) is not None:
+        return f"{file}:{first + line - 1}", f"`{name}` yields, and a run needs one whole answer. {wanted}"
+    found = [node for node in _own(body) if isinstance(node, ast.Return)]
+    given = [node for node in found if node.value is not None]
+    if not given and not any(isinstance(node, ast.Raise) for node in _own(body)):
+        return f"{file}:{first + body.lineno - 1}", f"`{name}` returns nothing. {wanted}"
+    wrong = [why for node in given if (why := _wrong(node.value, outputs)) is not None]
+    if not given or len(wrong) < len(given):
+        return None
+    return f"{file}:{first + given[0].lineno - 1}", f"`{name}` returns {wrong[0]}. {wanted}"
+
+
+def returned_names(module: dspy.Module) -> list[str]:
+    """Names of the fields that the module's own code is seen to return, in order; none where it is DSPy's."""
+    source = _source_of(module)
+    found = [] if source is None else [node.value for node in _own(source.body) if isinstance(node, ast.Return)]
+    return list(dict.fromkeys(name for value in found for name in _names_in(value) or () if name is not None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """A module's `forward` or `aforward`: name of its file, its first line there, and its syntax."""
+
+    file: str
+    first: int
+    body: ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _source_of(module: dspy.Module) -> _Source | None:
+    function = inspect.unwrap(getattr(type(module), entry_of(module) or "forward"))
     if str(getattr(function, "__module__", "dspy")).partition(".")[0] == "dspy":
         return None
     try:
@@ -31,18 +65,7 @@ def refused_return(module: dspy.Module, outputs: Collection[str]) -> tuple[str, 
         return None
     if not tree.body or not isinstance(body := tree.body[0], ast.FunctionDef | ast.AsyncFunctionDef):
         return None
-    wanted = f"Return dspy.Prediction({', '.join(f'{output}=...' for output in outputs)})"
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        line = next(node.lineno for node in _own(body) if isinstance(node, ast.Yield | ast.YieldFrom))
-        return f"{file}:{first + line - 1}", f"`{name}` yields, and a run needs one whole answer. {wanted}"
-    found = [node for node in _own(body) if isinstance(node, ast.Return)]
-    given = [node for node in found if node.value is not None]
-    if not given and not any(isinstance(node, ast.Raise) for node in _own(body)):
-        return f"{file}:{first + body.lineno - 1}", f"`{name}` returns nothing. {wanted}"
-    wrong = [why for node in given if (why := _wrong(node.value, outputs)) is not None]
-    if not given or len(wrong) < len(given):
-        return None
-    return f"{file}:{first + given[0].lineno - 1}", f"`{name}` returns {wrong[0]}. {wanted}"
+    return _Source(file=file, first=first, body=body)
 
 
 def _own(body: ast.AST) -> Iterator[ast.AST]:
@@ -57,11 +80,7 @@ def _wrong(value: ast.expr | None, outputs: Collection[str]) -> str | None:
     """What is wrong with a value that is returned; None where nothing is, or it cannot be seen."""
     if isinstance(value, ast.List | ast.Tuple | ast.Set | ast.ListComp):
         return {"Tuple": "a tuple", "Set": "a set"}.get(type(value).__name__, "a list")
-    names: list[str | None] | None = None
-    if isinstance(value, ast.Call) and not value.args and _last_name(value.func) == "Prediction":
-        names = [keyword.arg for keyword in value.keywords]
-    elif isinstance(value, ast.Dict):
-        names = [k.value if isinstance(k, ast.Constant) and isinstance(k.value, str) else None for k in value.keys]
+    names = _names_in(value)
     if names is None or None in names:
         return None
     missing = [output for output in outputs if output not in names]
@@ -69,6 +88,15 @@ def _wrong(value: ast.expr | None, outputs: Collection[str]) -> str | None:
         return None
     given = [name for name in names if name is not None]
     return f"{', '.join(given) or 'no field'}, and the task wants {', '.join(missing)}"
+
+
+def _names_in(value: ast.expr | None) -> list[str | None] | None:
+    """Fields of a prediction or dict that is written out, None for each with a computed name; None for else."""
+    if isinstance(value, ast.Call) and not value.args and _last_name(value.func) == "Prediction":
+        return [keyword.arg for keyword in value.keywords]
+    if isinstance(value, ast.Dict):
+        return [k.value if isinstance(k, ast.Constant) and isinstance(k.value, str) else None for k in value.keys]
+    return None
 
 
 def _last_name(node: ast.expr) -> str:

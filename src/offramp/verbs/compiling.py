@@ -20,7 +20,7 @@ from offramp.job.loaded import load_study
 from offramp.job.session import open_session
 from offramp.models.catalogue import resolve
 from offramp.program import live_program
-from offramp.program.live_program import LiveProgram, image_inputs, outputs_of, rows_of, without_models
+from offramp.program.live_program import LiveProgram, described_inputs, outputs_of, rows_of, without_models
 from offramp.program.module import predictors_of
 from offramp.space.load import load_space
 from offramp.store.candidates import CandidateStore
@@ -134,7 +134,7 @@ class Optimizer(Teleprompter):  # type: ignore[misc]
         live = LiveProgram(program=program, metric=self.metric, rows=tuple(rows_of(_splits(trainset, valset, testset))))
         folder = self.results / f"{self._name(student)}-{live.key}"
         with _keys_in_environment([*given, self.prompt_model, self.metric_model]) as parts:
-            space = self._space(student, live, trainset, given, parts)
+            space = self._space(student, live, [*trainset, *(valset or ()), *(testset or ())], given, parts)
             try:
                 live.write(folder)
                 (folder / live_program.SPACE).write_text(yaml.safe_dump(space, sort_keys=False, allow_unicode=True))
@@ -161,7 +161,6 @@ class Optimizer(Teleprompter):  # type: ignore[misc]
     ) -> dict[str, Any]:  # fmt: skip
         """The job as a space file."""
         inputs, labels = _fields(examples)
-        images = image_inputs(examples, inputs)
         models = [parts(model) for model in given]
         priced = all(_price(part) for part in models)
         objectives = dict(self.objectives or {})
@@ -175,7 +174,7 @@ class Optimizer(Teleprompter):  # type: ignore[misc]
             "name": self._name(student),
             "task": {
                 "module": f"{live_program.MODULE}:program",
-                "inputs": {name: {"type": "image"} if name in images else None for name in inputs},
+                "inputs": described_inputs(examples, inputs),
                 "outputs": list(self.outputs or outputs_of(student, labels)),
             },
             "dataset": {"path": live_program.ROWS, "id": live_program.ID},
