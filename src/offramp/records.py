@@ -681,11 +681,6 @@ class Evaluation:
         """Score by example; results without a score are left out."""
         return {r.example: r.score for r in self.results if r.score is not None}
 
-    def extended(self, results: Sequence[Result]) -> Evaluation:
-        """This evaluation with more results; a later result for the same example replaces the earlier one."""
-        merged = {r.example: r for r in (*self.results, *results)}
-        return Evaluation(candidate=self.candidate, results=tuple(merged.values()))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregate:
