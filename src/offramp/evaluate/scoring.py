@@ -5,13 +5,12 @@ Invariant: an infrastructure error never becomes a score, and a program error al
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from offramp.calls.failures import InfrastructureError, ProgramError, RequestRejected
 from offramp.errors import OfframpError
 from offramp.evaluate.endings import ending_of, error_words, other_model, reasoning_only
-from offramp.program.metric_calls import metric_calls
+from offramp.program.metric_answers import answer_of
 from offramp.program.program import Outcome, place_of
 from offramp.program.run_log import Exchange, virtual_cost
 from offramp.records import (
@@ -26,7 +25,6 @@ from offramp.records import (
 )
 from offramp.task.metrics import Ask, Metric
 from offramp.task.metrics.judge import JudgeFailed
-from offramp.task.metrics.rows import Answer
 
 
 async def result_of(
@@ -60,36 +58,11 @@ async def graded(
             outcome, candidate, example, model, ResultState.PROGRAM_ERROR, 0.0, error_words(outcome, candidate), {}
         )
     try:
-        score = await metric.score(example, _answer(outcome, predictor), None if ask is None else judge_ask(ask))
+        answer = answer_of(outcome.outputs or {}, outcome, predictor)
+        score = await metric.score(example, answer, None if ask is None else judge_ask(ask))
     except JudgeFailed as error:
         return _failed(outcome, candidate, example, error)
     return _counted(outcome, candidate, example, model, ResultState.SCORED, score.value, score.feedback, score.parts)
-
-
-def _answer(outcome: Outcome, predictor: str | None) -> Answer:
-    outputs, prediction = outcome.outputs or {}, outcome.prediction
-    given = {} if prediction is None else dict(prediction.items())
-    return Answer(
-        outputs,
-        beside={name: value for name, value in given.items() if name not in outputs},
-        completions=None if prediction is None else prediction.completions,
-        usage=_usage_by_model(outcome.exchanges),
-        steps=outcome.trace,
-        predictor=predictor,
-        calling=metric_calls,
-    )
-
-
-def _usage_by_model(exchanges: Sequence[Exchange]) -> dict[str, dict[str, int]]:
-    """Tokens by route, under DSPy's names."""
-    found: dict[str, dict[str, int]] = {}
-    for exchange in exchanges:
-        usage, counts = exchange.reply.usage, found.setdefault(exchange.request.model.route, defaultdict(int))
-        read, written = usage.prompt_tokens, usage.output_tokens + usage.reasoning_tokens
-        counts["prompt_tokens"] += read
-        counts["completion_tokens"] += written
-        counts["total_tokens"] += read + written
-    return found
 
 
 def judge_ask(ask: Ask) -> Ask:

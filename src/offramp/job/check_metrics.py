@@ -9,12 +9,12 @@ from offramp.errors import MetricError, SpaceError
 from offramp.job.declared import metric_parts
 from offramp.job.resolved import ResolvedJob
 from offramp.program.forms.own_check import OwnCheck
-from offramp.program.metric_calls import metric_calls
+from offramp.program.metric_answers import answer_of
 from offramp.space.forms import spec_of
 from offramp.space.model import OutputField, PythonMetric
 from offramp.task.metrics import build_metric
 from offramp.task.metrics.python import CallsModel
-from offramp.task.metrics.rows import PREDICTION, Answer, Missing
+from offramp.task.metrics.rows import PREDICTION, Missing
 
 
 def try_metrics(job: ResolvedJob) -> None:
@@ -31,7 +31,7 @@ def try_metrics(job: ResolvedJob) -> None:
             gold = all(name in example.values for name in outputs)
             values = {name: example.values.get(name, _made_up(output)) for name, output in outputs.items()}
             try:
-                asyncio.run(metric.score(example, Answer(values, calling=metric_calls), None))
+                asyncio.run(metric.score(example, answer_of(values), None))
             except MetricError as error:
                 waits = isinstance(error, CallsModel) and part.model is not None
                 if not waits and not (gives_more and _asks_for_more(error)) and (gold or _is_sure(error)):

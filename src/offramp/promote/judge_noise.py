@@ -18,13 +18,12 @@ from offramp.evaluate.scoring import judge_ask
 from offramp.evaluate.together import all_of
 from offramp.ids import derived_seed
 from offramp.job.session import Session
-from offramp.program.metric_calls import metric_calls
+from offramp.program.metric_answers import answer_of
 from offramp.records import SAME_SCORE, CallReply, CallRequest, Example, Result
 from offramp.stats import noise_of_mean, repeat_variance
 from offramp.store.budget import BudgetExceeded
 from offramp.task.metrics import Metric
 from offramp.task.metrics.judge import JudgeFailed
-from offramp.task.metrics.rows import Answer
 
 REPEATS = 40
 """Times that a judge is asked again in all: of as many answers as there are, and of few answers several times."""
@@ -88,7 +87,7 @@ async def measure_noise(
 
         async with limit:
             session.clock.check()
-            answer = Answer(result.outputs or {}, calling=metric_calls)
+            answer = answer_of(result.outputs or {})
             try:
                 score = await metric.score(examples[result.example], answer, judge_ask(again))
             except (

@@ -17,7 +17,7 @@ from offramp.evaluate.together import all_of
 from offramp.job.judges import judge_key, judges_in, only_judges_differ
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
-from offramp.program.metric_calls import metric_calls
+from offramp.program.metric_answers import answer_of
 from offramp.promote.check_report import Before, Regraded
 from offramp.promote.evidence import answer_hash
 from offramp.promote.promotion import Promotion
@@ -30,7 +30,6 @@ from offramp.store.results import ResultStore
 from offramp.store.studies import StudyStore
 from offramp.task.fields import task_fields
 from offramp.task.metrics.judge import JudgeFailed
-from offramp.task.metrics.rows import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +119,7 @@ async def graded_again(
             session.clock.check()
             try:
                 ask = judge_ask(session.send)
-                answer = Answer(result.outputs or {}, calling=metric_calls)
+                answer = answer_of(result.outputs or {})
                 return (await job.task.metric.score(examples[result.example], answer, ask)).value
             except (JudgeFailed, InfrastructureError):
                 return None

@@ -20,7 +20,7 @@ class Answer(dict[str, Any]):
 
     Attributes:
         beside: what the program gave beside the outputs of the task, such as the passages it found; as it gave it.
-        completions: all answers of a model that was asked for several, as DSPy gives them; None: this one alone.
+        completions: all answers of a model that was asked for several, as DSPy gives them.
         usage: tokens by model, as DSPy counts them.
         steps: (name of a predictor, its inputs, its outputs) in order.
         predictor: the one that feedback is asked for; None for the program as a whole.
@@ -40,11 +40,7 @@ class Answer(dict[str, Any]):
     @property
     def methods(self) -> dict[str, Any]:
         """What a `dspy.Prediction` has beside its values."""
-        from dspy.primitives import Completions  # where a metric runs, DSPy does too
-
-        this = Completions({name: [readable(value)] for name, value in {**self.beside, **self}.items()})
-        completions = this if self.completions is None else self.completions
-        return {"completions": completions, "get_lm_usage": lambda: readable(self.usage)}
+        return {"completions": self.completions, "get_lm_usage": lambda: readable(self.usage)}
 
 
 class Missing(AttributeError, KeyError):

@@ -1,0 +1,51 @@
+"""The answer of a run as a metric of the user's gets it: like a prediction of DSPy, with what counts its own calls."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dspy.primitives import Completions
+
+from offramp.program.metric_calls import metric_calls
+from offramp.program.program import Outcome
+from offramp.program.run_log import Exchange
+from offramp.task.metrics.rows import Answer, readable
+
+
+def answer_of(outputs: Mapping[str, Any], outcome: Outcome | None = None, predictor: str | None = None) -> Answer:
+    """The answer.
+
+    Args:
+        outputs: as JSON values.
+        outcome: of the run; None for gold answers, and where no more than the outputs is stored.
+        predictor: the one that feedback is asked for; None for the program as a whole.
+    """
+    prediction = None if outcome is None else outcome.prediction
+    given = {} if prediction is None else dict(prediction.items())
+    beside = {name: value for name, value in given.items() if name not in outputs}
+    completions = None if prediction is None else prediction.completions
+    if completions is None:  # it was asked for one
+        completions = Completions({name: [readable(value)] for name, value in {**beside, **outputs}.items()})
+    return Answer(
+        outputs,
+        beside=beside,
+        completions=completions,
+        usage={} if outcome is None else _usage_by_model(outcome.exchanges),
+        steps=() if outcome is None else outcome.trace,
+        predictor=predictor,
+        calling=metric_calls,
+    )
+
+
+def _usage_by_model(exchanges: Sequence[Exchange]) -> dict[str, dict[str, int]]:
+    """Tokens by route, under DSPy's names."""
+    found: dict[str, dict[str, int]] = {}
+    for exchange in exchanges:
+        usage, counts = exchange.reply.usage, found.setdefault(exchange.request.model.route, defaultdict(int))
+        read, written = usage.prompt_tokens, usage.output_tokens + usage.reasoning_tokens
+        counts["prompt_tokens"] += read
+        counts["completion_tokens"] += written
+        counts["total_tokens"] += read + written
+    return found
