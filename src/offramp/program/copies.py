@@ -4,25 +4,39 @@ A module may hold 50,000 documents, an index, a client or a lock: they are what 
 each run would cost more than the run, or fail. What a run changes is in the module itself, in its predictors and in
 lists and dicts of its own; those are copied, so that no run sees the state of another.
 
-Invariant: what is reached from the copy through modules, containers, bound methods, partial functions and tools is the
-copy's own, never the original's.
+A predictor may also be reached through code: a tool, a reward or a step that is a function inside of `__init__` holds
+the module in its closure, and an object of a plain class may hold predictors. Such functions and objects are copied
+too, with the copies in place of what they hold; otherwise they would ask with the original's instructions and models.
+
+Invariant: what is reached from the copy through modules, containers, functions and objects is the copy's own module,
+never the original.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import types
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dspy
 from dspy.primitives.base_module import BaseModule
+from dspy.utils.callback import BaseCallback
 
 MOST_ITEMS = 1_000
 """A container with more items is shared: it is data, not state."""
 _MOST_COPIED = 10_000
 """Items of containers that one copy of a module copies in all; beyond them containers are shared."""
+_MOST_LOOKED_AT = 20_000
+"""Objects that are looked at for those that hold a module; what lies beyond is shared."""
+_CONTAINERS = (list, dict, set, tuple, deque, defaultdict)
+_CACHED = type(functools.lru_cache(lambda: None))
+_SHARED = (type, types.ModuleType, dspy.BaseLM, BaseCallback, dspy.Adapter)
+"""Objects that hold no module of a run, or are there to outlive it."""
 
 
 AroundTool = Callable[[dspy.Tool, Callable[..., Any]], Callable[..., Any]]
@@ -34,12 +48,73 @@ def copy_for_run(module: dspy.Module, around: AroundTool | None = None) -> dspy.
     Args:
         around: given a tool and the copy of its function, what the copy of the tool calls.
     """
-    return _Copier(around).of(module)
+    if module not in _links:
+        _links[module] = _linked(module)
+    return _Copier(around, _links[module]).of(module)
+
+
+_links: WeakKeyDictionary[dspy.Module, frozenset[int]] = WeakKeyDictionary()
+"""By module, ids of what leads to modules in it; each run copies the same one."""
+
+
+def _linked(root: dspy.Module) -> frozenset[int]:
+    """Ids of all from which a module is reached, itself included."""
+    holders: defaultdict[int, list[int]] = defaultdict(list)
+    found: dict[int, Any] = {id(root): root}
+    waiting = deque([root])
+    while waiting and len(found) < _MOST_LOOKED_AT:
+        value = waiting.popleft()
+        for each in _parts(value):
+            holders[id(each)].append(id(value))
+            if id(each) not in found:
+                found[id(each)] = each
+                waiting.append(each)
+    above = [name for name, value in found.items() if isinstance(value, BaseModule)]
+    linked = set(above)
+    while above:
+        for holder in holders[above.pop()]:
+            if holder not in linked:
+                linked.add(holder)
+                above.append(holder)
+    return frozenset(linked)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What a value holds, as far as a module may be among it."""
+    if value is None or isinstance(value, (str, bytes, int, float, *_SHARED)):
+        return
+    if type(value) in _CONTAINERS:
+        if len(value) <= MOST_ITEMS:
+            yield from value.values() if isinstance(value, dict) else value
+    elif isinstance(value, types.MethodType):
+        yield value.__self__
+    elif isinstance(value, functools.partial):
+        yield from (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, dspy.Tool):
+        yield value.func
+    elif isinstance(value, _CACHED):
+        yield value.__wrapped__
+    elif isinstance(value, types.FunctionType):
+        yield from _held(value)
+    else:
+        with suppress(Exception):  # a proxy may refuse to be looked at
+            yield from vars(value).values()
+
+
+def _held(function: types.FunctionType) -> Iterator[Any]:
+    """What a function holds in its closure and its defaults."""
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not set yet
+            continue
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
 
 
 class _Copier:
-    def __init__(self, around: AroundTool | None) -> None:
-        self._around = around
+    def __init__(self, around: AroundTool | None, linked: frozenset[int]) -> None:
+        self._around, self._linked = around, linked
         self._made: dict[int, Any] = {}
         self._items = 0
 
@@ -60,7 +135,37 @@ class _Copier:
         if isinstance(value, dspy.Tool):
             func = self.of(value.func)
             return value.model_copy(update={"func": self._around(value, func) if self._around else func})
-        return value
+        if id(value) not in self._linked:
+            return value
+        if isinstance(value, _CACHED):  # what it keeps is of one run
+            return functools.lru_cache(**value.cache_parameters())(self.of(value.__wrapped__))
+        return self._function(value) if isinstance(value, types.FunctionType) else self._object(value)
+
+    def _function(self, value: types.FunctionType) -> Any:
+        cells = tuple(self._made.setdefault(id(cell), types.CellType()) for cell in value.__closure__ or ())
+        copied = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
+        self._made[id(value)] = copied
+        functools.update_wrapper(copied, value)
+        copied.__dict__ = dict(value.__dict__)
+        copied.__defaults__, copied.__kwdefaults__ = self.of(value.__defaults__), self.of(value.__kwdefaults__)
+        for cell, new in zip(value.__closure__ or (), cells, strict=True):
+            try:
+                new.cell_contents = self.of(cell.cell_contents)
+            except ValueError:  # not set yet
+                continue
+        return copied
+
+    def _object(self, value: Any) -> Any:
+        """A copy with the copies of those attributes that hold a module; the others stay those of the original."""
+        try:
+            copied = copy.copy(value)
+        except Exception:  # noqa: BLE001 (a class may refuse to be copied in any way)
+            return value
+        self._made[id(value)] = copied
+        for name, each in list(vars(copied).items()):
+            if id(each) in self._linked:
+                copied.__dict__[name] = self.of(each)
+        return copied
 
     def _module(self, value: Any) -> Any:
         if "__deepcopy__" in {name for kind in type(value).__mro__ for name in vars(kind)}:
