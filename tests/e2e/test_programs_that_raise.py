@@ -41,6 +41,11 @@ RAISES = {
     "AttributeError": ("self.nothing()", "no attribute 'nothing' (own.py:11)"),
     "an import": ("import no_such_package", "No module named 'no_such_package' (own.py:11)"),
     "a file": ("open('no_such_file')", "'no_such_file' (own.py:11)"),
+    "a cancellation": (
+        "raise __import__('asyncio').CancelledError",
+        "CancelledError: the program's own code cancelled",
+    ),
+    "several at once": ("raise ExceptionGroup('two', [KeyError('eur'), OSError()])", "KeyError: 'eur' (own.py:11)"),
     "an exception without words": ("raise RuntimeError", "RuntimeError (own.py:11)"),
     "arguments that DSPy refuses": ("self.sort(question)", "must use keyword arguments"),
 }

@@ -61,6 +61,67 @@ NATIVELY = BY_HAND.replace(
 )
 
 SHAPES: dict[str, Shape] = {
+    "a step that is a function inside of the constructor": Shape(
+        source="""
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.expert = dspy.Predict("question -> answer")
+        sort = dspy.Predict("question, hint -> answer")
+
+        def hinted(question):
+            return sort(question=question, hint=self.expert(question=question).answer)
+
+        self.sort, self.steps = sort, {"hinted": hinted}
+
+    def forward(self, question):
+        return self.steps["hinted"](question)
+""",
+        per_run=2,
+    ),
+    "a stream that is left before its end": Shape(
+        source="""
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("question -> answer")
+        self.stream = dspy.streamify(self.sort)
+
+    async def aforward(self, question):
+        async for part in self.stream(question=question):
+            if isinstance(part, dspy.Prediction):
+                return part
+"""
+    ),
+    "predictors in an object of a plain class": Shape(
+        source="""
+class Team:
+    def __init__(self, sort):
+        self.members = [sort]
+
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("question -> answer")
+        self.team = Team(self.sort)
+
+    def forward(self, question):
+        return self.team.members[0](question=question)
+"""
+    ),
+    "a default that holds where a row has null": Shape(
+        source="""
+class Own(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.sort = dspy.Predict("question, language -> answer")
+
+    def forward(self, question, language="en"):
+        return self.sort(question=question, language=language.upper())
+""",
+        task={"inputs": {"question": None, "language": {"optional": True}}},
+        column={"language": None},
+    ),
     "a rule that answers some rows before a model is asked": Shape(
         source="""
 class Own(dspy.Module):

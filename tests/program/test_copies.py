@@ -95,3 +95,56 @@ def test_a_module_that_says_how_it_is_copied_is_copied_so() -> None:
             return made
 
     assert copy_for_run(Own()).copied
+
+
+class Pipeline:
+    """No module of DSPy's: it holds two."""
+
+    def __init__(self, *steps: dspy.Module) -> None:
+        self.steps, self.lock = list(steps), threading.Lock()
+
+    def first(self) -> Any:
+        return self.steps[0]
+
+
+class Linked(dspy.Module):
+    """Reaches its predictors through code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gist, self.sort = dspy.Predict("q -> gist"), dspy.Predict("gist -> a")
+        gist, calls = self.gist, 0
+
+        def closure(count: bool = False, *, default: Any = gist) -> Any:
+            nonlocal calls
+            calls += count
+            return gist, default, calls, closure
+
+        def unlinked() -> str:
+            return "x"
+
+        self.by_lambda = lambda: self.gist
+        self.closure, self.unlinked, self.tool = closure, unlinked, dspy.Tool(lambda: self.sort, name="t", desc="t")
+        self.pipeline = Pipeline(self.gist, self.sort)
+        self.through_async = dspy.asyncify(self.gist)
+        self.kept = functools.lru_cache(maxsize=8)(lambda: self.gist)
+
+
+def test_predictors_behind_closures_caches_and_plain_objects_are_the_copys_own() -> None:
+    module = Linked()
+    for copied in (copy_for_run(module), copy_for_run(copy_for_run(module))):
+        gist, sort = copied.gist, copied.sort
+        assert gist is not module.gist and sort is not module.sort
+        assert copied.by_lambda() is gist and copied.tool.func() is sort and copied.kept() is gist
+        assert copied.closure() == (gist, gist, 0, copied.closure) and copied.closure(count=True)[2] == 1
+        assert copied.pipeline.first() is gist and copied.pipeline.lock is module.pipeline.lock
+        assert copied.unlinked is module.unlinked and copied.closure.__name__ == "closure"
+    assert module.closure() == (module.gist, module.gist, 0, module.closure) and module.kept() is module.gist
+    assert module.pipeline.first() is module.gist and copy_for_run(module).kept.cache_parameters()["maxsize"] == 8
+
+
+def test_an_object_that_cannot_be_copied_stays_the_originals() -> None:
+    module = Linked()
+    module.odd = Index()
+    module.odd.held = module.gist  # type: ignore[attr-defined]
+    assert copy_for_run(module).odd is module.odd

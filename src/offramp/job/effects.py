@@ -87,6 +87,8 @@ def without_effect(job: ResolvedJob) -> list[str]:
             found += _of_request_param(job, param, stated, made)
         elif param.name.startswith("instruction") and param.size > 1:
             found += _of_instruction(job, param, made)
+        elif param.name == "demos" and len(predictors_of(job.module)) > 1:
+            continue  # another predictor than the first may show them
         elif param.name in ("format", "demos") and param.size > 1 and _same(first_requests(job, param, made)):
             found.append(_PROGRAM[param.name])
     if made and not any(made.values()):

@@ -12,7 +12,7 @@ import functools
 import inspect
 import os
 import typing
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -27,18 +27,22 @@ from offramp.task.fields import TaskFields
 MEDIA_TYPES: Mapping[str, type] = {"image": dspy.Image, "audio": dspy.Audio, "file": dspy.File}
 
 
-def inputs_of(values: Mapping[str, Any], fields: TaskFields, declared: Mapping[str, Any] | None) -> dict[str, Any]:
+def inputs_of(
+    values: Mapping[str, Any], fields: TaskFields, declared: Mapping[str, Any] | None,
+    defaults: Container[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """What a program is called with for a row.
 
     Args:
         declared: types by input of the user's own module; None for a task given by a signature, whose inputs are texts
             (anything else goes as JSON) or media.
+        defaults: inputs that the module has a default for, which holds where a row has null, or an app gives nothing.
     """
     inputs = {}
     for name in fields.inputs:
-        if name not in values:  # an app left it out, and the module has a default
+        value = values.get(name)
+        if value is None and name in defaults:
             continue
-        value = values[name]
         if name in fields.media and value is not None:
             kind = fields.media[name]
             several = isinstance(value, list | tuple)

@@ -129,6 +129,7 @@ class Program:
         self._module = build_module(candidate, fields, factory, demos or {})
         self._names = _names_in(self._module)
         self._declared = declared_inputs(self._module) if self._own else None
+        self._defaults = defaulted(self._module, entry_of(self._module) or "forward") if self._own else frozenset()
         self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
         self._history = {"disable_history": not self._own} if strict or not self._own else {}  # an app says it itself
         self._adapter = adapter_of(candidate, strict=fields.strict)
@@ -155,8 +156,7 @@ class Program:
     @property
     def required(self) -> tuple[str, ...]:
         """Inputs that an app has to give: those that a module of the user's own has no default for."""
-        defaults = defaulted(self._module, entry_of(self._module) or "forward") if self._own else frozenset()
-        return tuple(name for name in self.inputs if name not in defaults)
+        return tuple(name for name in self.inputs if name not in self._defaults)
 
     @property
     def own(self) -> bool:
@@ -198,20 +198,27 @@ class Program:
             module = self._module_for(example, tools)
             log.predictors = self._names if module is self._module else _names_in(module)
             log.adapter = self._adapter
-            inputs = inputs_of(example.values, self._fields, self._declared)
+            inputs = inputs_of(example.values, self._fields, self._declared, self._defaults)
             with (
                 recording(log),
                 self._routes.followed(),
                 dspy.context(lm=lm, adapter=self._adapter, trace=trace, **_SETTINGS, **self._history),
             ):
                 began = time.perf_counter()
-                call = module.acall if entry_of(module) == "aforward" else in_a_thread(module)
-                prediction = await call(**inputs)
+                if entry_of(module) != "aforward":
+                    prediction = await in_a_thread(module)(**inputs)
+                elif self._own:  # in a task of its own: a stream that it leaves open cancels the task that it ran in
+                    prediction = await asyncio.create_task(module.acall(**inputs))
+                else:
+                    prediction = await module.acall(**inputs)
             given = self._given(prediction, _named(trace, _names_in(module) if self._own else log.predictors))
         except Exception as raised:  # noqa: BLE001 (becomes the record of this run)
             error = raised
         except BaseException as raised:
-            if not (_is_refusal(raised) or log.given_up):
+            if isinstance(raised, asyncio.CancelledError) and not log.given_up and not _is_cancelled(log.task):
+                what = "CancelledError: the program's own code cancelled a task or a stream that it waited for"
+                raised = RuntimeError(what).with_traceback(raised.__traceback__)
+            elif not (_is_refusal(raised) or log.given_up):
                 await log.cancel()
                 note_refused(log)
                 raise
@@ -284,6 +291,11 @@ class Program:
         return Outcome(outputs=outputs, prediction=whole, trace=trace)
 
 
+def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:
+    """Whether somebody outside of the program asked for the end of its run."""
+    return task is None or task.cancelling() > 0
+
+
 def _is_refusal(error: BaseException) -> bool:
     """Whether it is a refused call of an undeclared model, which is noted on the run, alone or among others."""
     if isinstance(error, BaseExceptionGroup):
@@ -301,7 +313,7 @@ def _outcome(given: Outcome | None, error: BaseException | None, log: RunLog) ->
     if log.program_error is not None:
         return Outcome(program_error=log.program_error, unreadable=log.unreadable, exchanges=exchanges)
     raised: BaseException | None = error
-    while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:  # of an asyncio.TaskGroup
+    while isinstance(raised, BaseExceptionGroup):  # of an asyncio.TaskGroup, which ends the others at the first
         raised = raised.exceptions[0]
     if isinstance(raised, AdapterParseError):
         return Outcome(

@@ -100,7 +100,7 @@ def _checked(function: Any, path: str) -> Callable[..., Any]:
     """The function, or an object of a class that can be made without arguments."""
     if inspect.isclass(function):
         function = _made(function, path)
-    if hasattr(function, "aforward") and not hasattr(function, "forward"):
+    if hasattr(function, "aforward") and not hasattr(type(function), "forward"):
         function = function.acall  # a module of DSPy that can only be awaited
     if not callable(function):
         got = type(function).__name__
@@ -131,7 +131,8 @@ def more_arguments(function: Callable[..., Any], path: str) -> tuple[int, bool]:
     Raises:
         MetricError: it cannot be called so.
     """
-    called = function if inspect.isroutine(function) else getattr(function, "forward", function)
+    kept = None if inspect.isroutine(function) else getattr(type(function), "forward", None)  # DSPy warns who asks it
+    called = function if kept is None else kept.__get__(function)
     try:
         signature = inspect.signature(called)
     except (TypeError, ValueError):
