@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import gc
 import threading
+import weakref
 from collections import deque
 from typing import Any
 
@@ -148,3 +151,25 @@ def test_an_object_that_cannot_be_copied_stays_the_originals() -> None:
     module.odd = Index()
     module.odd.held = module.gist  # type: ignore[attr-defined]
     assert copy_for_run(module).odd is module.odd
+
+
+@dataclasses.dataclass
+class Record(dspy.Module):
+    """It has an equality of its own, and so no hash."""
+
+    name: str = "a"
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.sort = dspy.Predict("q -> a")
+        self.step = lambda: self.sort
+
+
+def test_a_module_without_a_hash_is_copied_and_not_kept_alive() -> None:
+    module = Record()
+    copied = copy_for_run(module)
+    assert copied.step() is copied.sort and copied.sort is not module.sort
+    known = weakref.ref(module)
+    del module
+    gc.collect()
+    assert known() is None

@@ -17,11 +17,11 @@ from __future__ import annotations
 import copy
 import functools
 import types
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import dspy
 from dspy.primitives.base_module import BaseModule
@@ -48,13 +48,19 @@ def copy_for_run(module: dspy.Module, around: AroundTool | None = None) -> dspy.
     Args:
         around: given a tool and the copy of its function, what the copy of the tool calls.
     """
-    if module not in _links:
-        _links[module] = _linked(module)
-    return _Copier(around, _links[module]).of(module)
+    return _Copier(around, _links_of(module)).of(module)
 
 
-_links: WeakKeyDictionary[dspy.Module, frozenset[int]] = WeakKeyDictionary()
-"""By module, ids of what leads to modules in it; each run copies the same one."""
+_links: dict[int, tuple[weakref.ref[dspy.Module], frozenset[int]]] = {}
+"""By id of a module (a dataclass has no hash): ids of what leads to modules in it; each run copies the same one."""
+
+
+def _links_of(module: dspy.Module) -> frozenset[int]:
+    name = id(module)
+    known = _links.get(name)
+    if known is None or known[0]() is not module:
+        known = _links[name] = weakref.ref(module, lambda _: _links.pop(name, None)), _linked(module)
+    return known[1]
 
 
 def _linked(root: dspy.Module) -> frozenset[int]:
