@@ -56,8 +56,11 @@ def inputs_of(
 
 def defaulted(module: dspy.Module, entry: str) -> frozenset[str]:
     """Inputs that may be left out, because `forward` has a default for them."""
-    parameters = inspect.signature(getattr(type(module), entry)).parameters.values()
-    return frozenset(p.name for p in parameters if p.default is not inspect.Parameter.empty)
+    try:
+        parameters = inspect.signature(getattr(type(module), entry)).parameters
+    except (AttributeError, TypeError, ValueError):  # it has none, or one without a signature
+        return frozenset()
+    return frozenset(name for name, each in parameters.items() if each.default is not inspect.Parameter.empty)
 
 
 def declared_types(module: dspy.Module, entry: str, predictors: Mapping[str, dspy.Predict]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def described_inputs(examples: Sequence[dspy.Example], inputs: Sequence[str]) ->
         single = [each for value in values for each in (value if isinstance(value, list | tuple) else [value])]
         kinds = [kind for kind, type_ in MEDIA_TYPES.items() if any(isinstance(each, type_) for each in single)]
         described = {"type": kinds[0]} if kinds else {}
-        found[name] = {**described, **({"optional": True} if None in values else {})} or None
+        found[name] = {**described, **({"optional": True} if any(value is None for value in values) else {})} or None
     return found
 
 
