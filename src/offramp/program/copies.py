@@ -148,18 +148,32 @@ class _Copier:
         return self._function(value) if isinstance(value, types.FunctionType) else self._object(value)
 
     def _function(self, value: types.FunctionType) -> Any:
-        cells = tuple(self._made.setdefault(id(cell), types.CellType()) for cell in value.__closure__ or ())
+        """A copy with the copies of what holds a module; whatever else it counts or collects stays the original's."""
+        cells = tuple(map(self._cell, value.__closure__ or ()))
         copied = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
         self._made[id(value)] = copied
         functools.update_wrapper(copied, value)
         copied.__dict__ = dict(value.__dict__)
-        copied.__defaults__, copied.__kwdefaults__ = self.of(value.__defaults__), self.of(value.__kwdefaults__)
+        copied.__kwdefaults__ = value.__kwdefaults__
+        if value.__defaults__ is not None:
+            copied.__defaults__ = tuple(map(self._if_linked, value.__defaults__))
+        if value.__kwdefaults__ is not None:
+            copied.__kwdefaults__ = {name: self._if_linked(each) for name, each in value.__kwdefaults__.items()}
         for cell, new in zip(value.__closure__ or (), cells, strict=True):
-            try:
+            if new is not cell:
                 new.cell_contents = self.of(cell.cell_contents)
-            except ValueError:  # not set yet
-                continue
         return copied
+
+    def _cell(self, cell: types.CellType) -> types.CellType:
+        """A new one, still empty, where what it holds is to be copied; the same for all functions that share it."""
+        with suppress(ValueError):  # not set yet
+            if id(cell.cell_contents) in self._linked:
+                new: types.CellType = self._made.setdefault(id(cell), types.CellType())
+                return new
+        return cell
+
+    def _if_linked(self, value: Any) -> Any:
+        return self.of(value) if id(value) in self._linked else value
 
     def _object(self, value: Any) -> Any:
         """A copy with the copies of those attributes that hold a module; the others stay those of the original."""
@@ -169,8 +183,7 @@ class _Copier:
             return value
         self._made[id(value)] = copied
         for name, each in list(vars(copied).items()):
-            if id(each) in self._linked:
-                copied.__dict__[name] = self.of(each)
+            copied.__dict__[name] = self._if_linked(each)
         return copied
 
     def _module(self, value: Any) -> Any:
