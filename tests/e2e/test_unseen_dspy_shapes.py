@@ -123,18 +123,10 @@ class Own(dspy.Module):
         column={"language": None},
     ),
     "a rule that answers some rows before a model is asked": Shape(
-        source="""
-class Own(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.sort = dspy.Predict("question -> answer")
-
-    def forward(self, question):
-        number = int(question[5:8])
-        if number % 4 == 3 or number in (4, 6):
-            return dspy.Prediction(answer=TEAMS[number % 3])
-        return self.sort(question=question)
-"""
+        source=single(
+            "        number = int(question[5:8])\n        if number % 4 == 3 or number in (4, 6):\n"
+            "            return dspy.Prediction(answer=TEAMS[number % 3])\n" + ASK
+        )
     ),
     "a subclass of ReAct": Shape(
         source=LOOK_UP
@@ -594,28 +586,11 @@ def test_a_list_of_images_needs_a_module_and_a_null_names_the_input(
     assert "mark the input `optional: true`" in " ".join(capsys.readouterr().err.split())
 
 
-KEPT = """
-ANSWERS = {}
-
-class Own(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.sort = dspy.Predict("question -> answer")
-
-    def forward(self, question):
-        if question not in ANSWERS:
-            ANSWERS[question] = self.sort(question=question)
-        return ANSWERS[question]
-"""
-ANSWERED = """
-class Own(dspy.Module):
-    def __init__(self):
-        super().__init__()
-        self.sort = dspy.Predict("question -> answer")
-
-    def forward(self, question):
-        return dspy.Prediction(answer="billing")
-"""
+KEPT = "ANSWERS = {}\n" + single(
+    "        if question not in ANSWERS:\n            ANSWERS[question] = self.sort(question=question)\n"
+    "        return ANSWERS[question]\n"
+)
+ANSWERED = single('        return dspy.Prediction(answer="billing")\n')
 
 
 @pytest.mark.parametrize(("source", "why"), [(KEPT, "it keeps answers"), (ANSWERED, "nothing was counted")])

@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from offramp.errors import CapReached, MetricError, OfframpError
+from offramp.errors import CapReached, MetricError
 from offramp.evaluate.together import all_of
 from offramp.job.clock import TimeIsUp
 from offramp.store.budget import BudgetExceeded
@@ -43,8 +43,3 @@ def test_the_error_that_is_raised_is_no_cap_whichever_came_first(order: tuple[st
         asyncio.run(runs(tuple(name for name in order if name != "metric")))
     assert first.value is KINDS[next(name for name in order if name in ("budget", "minutes"))]
     assert asyncio.run(runs(("fine",))) == ["fine"]
-
-
-@pytest.mark.parametrize("cap", [FULL, TimeIsUp("over")])
-def test_a_cap_is_an_error_of_ours(cap: Exception) -> None:
-    assert isinstance(cap, CapReached) and isinstance(cap, OfframpError)

@@ -192,8 +192,17 @@ def test_a_module_that_asks_nothing_is_named_and_its_params_are_not_judged(job):
 
 
 def test_rows_that_a_rule_answers_are_not_what_params_are_judged_by(job):
-    ruled = "return dspy.Prediction(team='x') if ticket.endswith('0') else self.sort(ticket=ticket)"
-    assert warnings(job(module(PLAIN, ruled), SEARCHED)) == warnings(job(module(PLAIN), SEARCHED))
+    asks = "self.sort(ticket=ticket, config={'temperature': 0.8})"
+    ruled = job(
+        module(PLAIN, f"return {asks} if int(ticket.split()[1]) % 4 == 0 else dspy.Prediction(team='x')"), SEARCHED
+    )
+    assert int(ruled.task.splits.search[0].values["ticket"].split()[1]) % 4 != 0, (
+        "the first row is answered by the rule"
+    )
+    (said,) = warnings(ruled)
+    assert "first request has temperature=0.8" in said and warnings(job(module(PLAIN, f"return {asks}"), SEARCHED)) == [
+        said
+    ]
 
 
 def test_a_module_that_raises_before_it_asks_a_model_is_named_with_its_line(job):

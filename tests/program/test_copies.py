@@ -12,7 +12,8 @@ from typing import Any
 
 import dspy
 
-from offramp.program.copies import MOST_ITEMS, copy_for_run
+from offramp.program.copies import copy_for_run
+from offramp.program.links import MOST_ITEMS
 from offramp.program.module import predictors_of
 
 

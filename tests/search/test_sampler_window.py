@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offramp.search.sampling.optuna_study import OptunaStudy, Seen
-from offramp.search.sampling.samplers import SEEN_TRIALS, telling
+from offramp.search.sampling.samplers import SEEN_TRIALS, relevant_trials
 from offramp.space.params import SearchParam
 from offramp.stats import non_dominated
 from offramp.store.engine import open_store
@@ -19,12 +19,12 @@ def values_of(trials: int) -> list[list[float]]:
 
 
 def test_a_short_study_is_seen_whole() -> None:
-    assert list(telling("tpe", values_of(SEEN_TRIALS), MOST)) == list(range(SEEN_TRIALS))
+    assert list(relevant_trials("tpe", values_of(SEEN_TRIALS), MOST)) == list(range(SEEN_TRIALS))
 
 
 def test_of_a_long_study_the_front_and_the_newest_are_seen() -> None:
     values = values_of(SEEN_TRIALS * 3)
-    seen = list(telling("tpe", values, MOST))
+    seen = list(relevant_trials("tpe", values, MOST))
     assert len(seen) == SEEN_TRIALS and seen == sorted(seen)
     assert set(np.flatnonzero(non_dominated(values, maximise=MOST))) <= set(seen)
     assert SEEN_TRIALS * 3 - 1 in seen
@@ -34,7 +34,7 @@ def test_of_a_long_study_the_front_and_the_newest_are_seen() -> None:
 def test_of_one_objective_the_best_are_seen_however_old(maximise: bool) -> None:
     sign = 1 if maximise else -1
     values = [[sign * (1.0 if number < 10 else number / 1e6)] for number in range(SEEN_TRIALS * 4)]
-    seen = set(telling("tpe", values, [maximise]))
+    seen = set(relevant_trials("tpe", values, [maximise]))
     assert set(range(10)) <= seen and len(seen) == SEEN_TRIALS
 
 
@@ -52,7 +52,7 @@ def test_a_long_history_is_proposed_from_as_a_short_one_is(tmp_path, sampler) ->
             store=store, name="s", directions=["maximize", "minimize"], metric_names=["quality", "cost"],
             search_params=params, sampler=sampler, seed=0,
         )  # fmt: skip
-        kept = telling(sampler, [one.values for one in seen], MOST)
+        kept = relevant_trials(sampler, [one.values for one in seen], MOST)
         assert len(kept) == {"tpe": SEEN_TRIALS, "random": 0, "nsga2": len(seen)}[sampler]
         assert study.propose(seen, 4, 0) == study.propose([seen[i] for i in kept], 4, 0)
         study.close()

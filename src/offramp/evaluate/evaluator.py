@@ -127,7 +127,7 @@ class Evaluator:
 
     def use(self, program: Program | Cascade) -> None:
         """A program that is ready, such as a promoted one, in place of the one that would be made for its candidate."""
-        program.watched_by(self._free)
+        program.set_free_runs(self._free)
         self._programs[program.candidate.id] = cast("Program", program)  # a cascade is run and scored alike
         if isinstance(program, Program):
             self._ready.add(program.candidate.id)
@@ -330,7 +330,7 @@ class Evaluator:
             tool_results=self._tool_results,
         )  # fmt: skip
         if send is None:
-            program.watched_by(self._free)
+            program.set_free_runs(self._free)
         return program
 
     def _nearest_demos(self) -> NearestDemos:

@@ -130,10 +130,10 @@ class Cascade:
         """Whether its members are modules of the user's own."""
         return self._members[0].own
 
-    def watched_by(self, free: FreeRuns) -> None:
-        """As `Program.watched_by`."""
+    def set_free_runs(self, free: FreeRuns) -> None:
+        """As `Program.set_free_runs`."""
         for member in self._members:
-            member.watched_by(free)
+            member.set_free_runs(free)
 
     def for_dspy(self) -> dspy.Module:
         """Raises UsageError: DSPy has no state of a rule."""

@@ -17,26 +17,17 @@ from __future__ import annotations
 import copy
 import functools
 import types
-import weakref
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import dspy
 from dspy.primitives.base_module import BaseModule
-from dspy.utils.callback import BaseCallback
 
-MOST_ITEMS = 1_000
-"""A container with more items is shared: it is data, not state."""
+from offramp.program.links import CACHED, CONTAINERS, MOST_ITEMS, links_of
+
 _MOST_COPIED = 10_000
 """Items of containers that one copy of a module copies in all; beyond them containers are shared."""
-_MOST_LOOKED_AT = 20_000
-"""Objects that are looked at for those that hold a module; what lies beyond is shared."""
-_CONTAINERS = (list, dict, set, tuple, deque, defaultdict)
-_CACHED = type(functools.lru_cache(lambda: None))
-_SHARED = (type, types.ModuleType, dspy.BaseLM, BaseCallback, dspy.Adapter)
-"""Objects that hold no module of a run, or are there to outlive it."""
 
 
 AroundTool = Callable[[dspy.Tool, Callable[..., Any]], Callable[..., Any]]
@@ -48,74 +39,7 @@ def copy_for_run(module: dspy.Module, around: AroundTool | None = None) -> dspy.
     Args:
         around: given a tool and the copy of its function, what the copy of the tool calls.
     """
-    return _Copier(around, _links_of(module)).of(module)
-
-
-_links: dict[int, tuple[weakref.ref[dspy.Module], frozenset[int]]] = {}
-"""By id of a module (a dataclass has no hash): ids of what leads to modules in it; each run copies the same one."""
-
-
-def _links_of(module: dspy.Module) -> frozenset[int]:
-    name = id(module)
-    known = _links.get(name)
-    if known is None or known[0]() is not module:
-        known = _links[name] = weakref.ref(module, lambda _: _links.pop(name, None)), _linked(module)
-    return known[1]
-
-
-def _linked(root: dspy.Module) -> frozenset[int]:
-    """Ids of all from which a module is reached, itself included."""
-    holders: defaultdict[int, list[int]] = defaultdict(list)
-    found: dict[int, Any] = {id(root): root}
-    waiting = deque([root])
-    while waiting and len(found) < _MOST_LOOKED_AT:
-        value = waiting.popleft()
-        for each in _parts(value):
-            holders[id(each)].append(id(value))
-            if id(each) not in found:
-                found[id(each)] = each
-                waiting.append(each)
-    above = [name for name, value in found.items() if isinstance(value, BaseModule)]
-    linked = set(above)
-    while above:
-        for holder in holders[above.pop()]:
-            if holder not in linked:
-                linked.add(holder)
-                above.append(holder)
-    return frozenset(linked)
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    """What a value holds, as far as a module may be among it."""
-    if value is None or isinstance(value, (str, bytes, int, float, *_SHARED)):
-        return
-    if type(value) in _CONTAINERS:
-        if len(value) <= MOST_ITEMS:
-            yield from value.values() if isinstance(value, dict) else value
-    elif isinstance(value, types.MethodType):
-        yield value.__self__
-    elif isinstance(value, functools.partial):
-        yield from (value.func, *value.args, *value.keywords.values())
-    elif isinstance(value, dspy.Tool):
-        yield value.func
-    elif isinstance(value, _CACHED):
-        yield value.__wrapped__
-    elif isinstance(value, types.FunctionType):
-        yield from _held(value)
-    else:
-        with suppress(Exception):  # a proxy may refuse to be looked at
-            yield from vars(value).values()
-
-
-def _held(function: types.FunctionType) -> Iterator[Any]:
-    """What a function holds in its closure and its defaults."""
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not set yet
-            continue
-    yield from function.__defaults__ or ()
-    yield from (function.__kwdefaults__ or {}).values()
+    return _Copier(around, links_of(module)).of(module)
 
 
 class _Copier:
@@ -129,7 +53,7 @@ class _Copier:
             return self._made[id(value)]
         if isinstance(value, BaseModule):
             return self._module(value)
-        if type(value) in (list, dict, set, tuple, deque, defaultdict) and len(value) <= MOST_ITEMS:
+        if type(value) in CONTAINERS and len(value) <= MOST_ITEMS:
             self._items += len(value)
             return value if self._items > _MOST_COPIED else self._container(value)
         if isinstance(value, types.MethodType):
@@ -143,7 +67,7 @@ class _Copier:
             return value.model_copy(update={"func": self._around(value, func) if self._around else func})
         if id(value) not in self._linked:
             return value
-        if isinstance(value, _CACHED):  # what it keeps is of one run
+        if isinstance(value, CACHED):  # what it keeps is of one run
             return functools.lru_cache(**value.cache_parameters())(self.of(value.__wrapped__))
         return self._function(value) if isinstance(value, types.FunctionType) else self._object(value)
 

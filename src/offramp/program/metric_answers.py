@@ -25,18 +25,16 @@ def answer_of(outputs: Mapping[str, Any], outcome: Outcome | None = None, predic
     prediction = None if outcome is None else outcome.prediction
     given = {} if prediction is None else dict(prediction.items())
     beside = {name: value for name, value in given.items() if name not in outputs}
-    completions = None if prediction is None else prediction.completions
-    if completions is None:  # it was asked for one
-        completions = Completions({name: [readable(value)] for name, value in {**beside, **outputs}.items()})
-    return Answer(
-        outputs,
-        beside=beside,
-        completions=completions,
-        usage={} if outcome is None else _usage_by_model(outcome.exchanges),
-        steps=() if outcome is None else outcome.trace,
-        predictor=predictor,
-        calling=metric_calls,
-    )
+
+    def methods() -> dict[str, Any]:
+        completions = None if prediction is None else prediction.completions
+        if completions is None:  # it was asked for one
+            completions = Completions({name: [readable(value)] for name, value in {**beside, **outputs}.items()})
+        usage = {} if outcome is None else _usage_by_model(outcome.exchanges)
+        return {"completions": completions, "get_lm_usage": lambda: readable(usage)}
+
+    steps = () if outcome is None else outcome.trace
+    return Answer(outputs, beside=beside, methods=methods, steps=steps, predictor=predictor, calling=metric_calls)
 
 
 def _usage_by_model(exchanges: Sequence[Exchange]) -> dict[str, dict[str, int]]:

@@ -144,7 +144,7 @@ class Program:
             known if self._own else {}, send, constrained=candidate.constrained, strict=strict, files=files
         )
 
-    def watched_by(self, free: FreeRuns) -> None:
+    def set_free_runs(self, free: FreeRuns) -> None:
         """Has a job say which runs without a request count; without it none does where runs are strict."""
         self._free = free
 

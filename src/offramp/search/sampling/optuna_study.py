@@ -31,8 +31,8 @@ from offramp.search.sampling.samplers import (
     generation_of,
     is_inside,
     make_sampler,
+    relevant_trials,
     suggest,
-    telling,
     warm_up,
 )
 from offramp.space.params import SearchParam, choose
@@ -126,7 +126,7 @@ class OptunaStudy:
             study = optuna.create_study(directions=self._directions, sampler=self._plain)
             priors = self._priors()
             values = [*(trial.values for trial in priors), *(one.values for one in seen)]
-            told = telling(self._sampler, values, [direction == "maximize" for direction in self._directions])
+            told = relevant_trials(self._sampler, values, [direction == "maximize" for direction in self._directions])
             later = (seen[i - len(priors)] for i in told if i >= len(priors))
             history = [priors[i] for i in told if i < len(priors)]
             history += [self._created(one.params, one.values, one.constraints) for one in later]

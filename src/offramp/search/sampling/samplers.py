@@ -110,7 +110,7 @@ def make_sampler(kind: str, search_params: Sequence[SearchParam], seed: int) -> 
     return sampler
 
 
-def telling(kind: str, values: Sequence[Sequence[float]], maximise: Sequence[bool]) -> Sequence[int]:
+def relevant_trials(kind: str, values: Sequence[Sequence[float]], maximise: Sequence[bool]) -> Sequence[int]:
     """Which trials of a history a proposal is made from, in order: the others tell the sampler little or nothing.
 
     TPE weighs every trial for every param, so that the thousandth proposal would take a second. It is given up to half

@@ -20,8 +20,7 @@ class Answer(dict[str, Any]):
 
     Attributes:
         beside: what the program gave beside the outputs of the task, such as the passages it found; as it gave it.
-        completions: all answers of a model that was asked for several, as DSPy gives them.
-        usage: tokens by model, as DSPy counts them.
+        methods: gives the attributes of a `dspy.Prediction` that are not fields, such as `completions`.
         steps: (name of a predictor, its inputs, its outputs) in order.
         predictor: the one that feedback is asked for; None for the program as a whole.
         calling: what a metric runs in, so that its calls of a language model are counted or refused; None: in nothing.
@@ -29,18 +28,13 @@ class Answer(dict[str, Any]):
 
     def __init__(
         self, outputs: Mapping[str, Any], *, beside: Mapping[str, Any] | None = None,
-        completions: Any = None, usage: Mapping[str, Mapping[str, int]] | None = None,
+        methods: Callable[[], Mapping[str, Any]] = dict,
         steps: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = (), predictor: str | None = None,
         calling: Callable[..., AbstractAsyncContextManager[None]] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(outputs)
         self.beside, self.steps, self.predictor = dict(beside or {}), tuple(steps), predictor
-        self.calling, self.completions, self.usage = calling, completions, usage or {}
-
-    @property
-    def methods(self) -> dict[str, Any]:
-        """What a `dspy.Prediction` has beside its values."""
-        return {"completions": self.completions, "get_lm_usage": lambda: readable(self.usage)}
+        self.calling, self.methods = calling, methods
 
 
 class Missing(AttributeError, KeyError):
