@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.search.racing.allocate import best_gains, hypervolume_shares, value_of_next_cell
+from offramp.search.racing.allocate import (
+    CELLS_EACH,
+    LEAST_CONTENDERS,
+    best_gains,
+    contenders,
+    hypervolume_shares,
+    value_of_next_cell,
+)
 from offramp.search.racing.front import Draws, _grid, front_of
 
 
@@ -19,6 +28,21 @@ def test_a_gain_is_the_distance_to_the_best_of_the_others(seed: int, n: int, dra
         [max(0.0, row[i] - max(np.delete(row, i))) if n > 1 else 0.0 for i in range(n)] for row in utilities
     ]  # fmt: skip
     assert np.allclose(best_gains(utilities), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 30), st.floats(0, 400), st.booleans())
+def test_contenders_are_the_best_that_the_budget_still_pays_for(seed: int, n: int, units: float, ties: bool) -> None:
+    generator = np.random.default_rng(seed)
+    utility, lacking, price = generator.random(n), generator.integers(0, 12, n), generator.uniform(0.5, 3.0, n)
+    utility = np.round(utility * 2) / 2 if ties else utility
+    expected, left = [i for i in range(n) if not lacking[i]], units
+    ranked = sorted((i for i in range(n) if lacking[i]), key=lambda i: (-utility[i], i))
+    for place, i in enumerate(ranked):
+        left -= min(CELLS_EACH, lacking[i]) * price[i]
+        expected += [i] if left >= 0 or place < LEAST_CONTENDERS else []
+    assert np.flatnonzero(contenders(utility, lacking, price, units)).tolist() == sorted(expected)
+    assert contenders(utility, lacking, price, math.inf).all()
 
 
 @settings(max_examples=40, deadline=None)

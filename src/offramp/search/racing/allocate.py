@@ -2,7 +2,9 @@
 
 Whose cells. In every posterior draw, a candidate's share of the hypervolume is what it covers and the rest of the
 expected front does not. A candidate whose share is the same in all draws needs no more cells, whether it is a certain
-member or hopeless. The more its share varies, and the more another cell would narrow it, the sooner it is run.
+member or hopeless. The more its share varies, and the more another cell would narrow it, the sooner it is run. For the
+recommendation it is the lead by utility that varies, of those alone that are expected to be best: the less of the
+budget is left, the fewer they are.
 
 Which examples. All candidates share one seeded order. Where params explain nothing, each candidate follows it from its
 start, so any two have met the same examples. Where params do explain something, similar candidates also find the same
@@ -12,7 +14,8 @@ five prompts that halves the error of the means at five cells a candidate (docs/
 candidates are paired either way.
 
 Source: running what is least certain about the front follows expected hypervolume improvement (Emmerich, Giannakoglou
-and Naujoks, IEEE Trans. Evol. Comp. 10(4), 2006) and knowledge gradients.
+and Naujoks, IEEE Trans. Evol. Comp. 10(4), 2006) and knowledge gradients; the narrowing follows sequential halving
+(Karnin, Koren and Somekh, ICML 2013), with what a model expects in place of plain means.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from offramp.stats.pareto import Bools, Floats, Ints
 
 GOLDEN = 0.6180339887498949
 """The fractional parts of its multiples fill 0..1 evenly, however many there are."""
+CELLS_EACH = 8
+"""As many candidates are contenders as can get so many more cells each."""
+LEAST_CONTENDERS = 10
 
 
 def hypervolume_shares(draws: Draws, grid_points: int) -> Floats:
@@ -56,6 +62,24 @@ def best_gains(utilities: Floats) -> Floats:
     gains = np.zeros_like(utilities)
     gains[rows, best] = top - without.max(axis=1)
     return gains
+
+
+def contenders(utility: Floats, lacking: Ints, price: Floats, units: float) -> Bools:
+    """Shape (n,): who may still be recommended: the best by utility, as many as can be told from each other.
+
+    A few hundred cells, spread over a large pool, would tell nobody from the others.
+
+    Args:
+        utility: shape (n,); what is expected of each candidate.
+        lacking: shape (n,); cells that each may still get; who lacks none is a contender in any case.
+        price: shape (n,); units that a cell of each takes.
+        units: of the budget that are left.
+    """
+    ranked = np.array([i for i in np.argsort(-utility, kind="stable") if lacking[i] > 0], dtype=np.int64)
+    paid = np.cumsum(np.minimum(CELLS_EACH, lacking[ranked]) * price[ranked])
+    found = lacking < 1
+    found[ranked[: max(LEAST_CONTENDERS, int(np.searchsorted(paid, units, side="right")))]] = True
+    return np.asarray(found)
 
 
 def value_of_next_cell(spread: Floats, count: Ints, total: int) -> Floats:

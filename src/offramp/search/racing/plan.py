@@ -100,8 +100,9 @@ class Planner:
         joining: None where the whole pool is known.
         joining_share: share of the cells so far that first blocks of those that join may have.
         looks_share: share of a known total that first blocks may use.
-        kept_share: share of a known total that is reserved at most to complete members beside the recommended one.
-        recommended_share: share of the total that completing one candidate may take; where the most promising one would
+        kept_share: share of what first blocks leave that is reserved at most to complete members beside the recommended
+            one.
+        recommended_share: share of the same that completing one candidate may take; where the most promising one would
             take more, nothing is reserved, and the recommended one is an estimate.
         gate: which candidates may be completed; None for all.
         whole: whether every candidate is run on all examples, one after another.
@@ -207,7 +208,7 @@ class Planner:
     def _kept(self, size: int, allowance: Allowance) -> float:
         """Units reserved to complete members; a bound of them where there is plenty of room."""
         left = allowance.left or 0.0
-        share = self.kept_share * (allowance.total or left)
+        share = self.kept_share * self._beyond_looks(allowance)
         highest = 1.0 if allowance.unit is None else float(allowance.unit.max(initial=0.0))
         most = share + self.runs * len(self.race.order) * highest
         if left - most > max(size, len(self.race.order) if self.whole else 0) * highest:
@@ -223,9 +224,8 @@ class Planner:
         Where no candidate was completed yet that was not `given`, that is the most promising one; later it is the
         recommended one.
         """
-        race, left = self.race, allowance.left or 0.0
-        total = allowance.total or int(race.cells.count.sum()) + left
-        most = min(left, self.recommended_share * total) + 1e-9
+        race = self.race
+        most = min(allowance.left or 0.0, self.recommended_share * self._beyond_looks(allowance)) + 1e-9
         able = {i for i in range(len(race.pool)) if self._may_be_completed(i) and self._lacks(i, allowance) <= most}
         targets = [i for i in self._members() if i in able]
         if self.declared is not None and not any(race.complete(i) for i in able if i >= self.given):
@@ -270,6 +270,13 @@ class Planner:
         if self.whole or size < 1 or np.isnan(self.race.cells.values).all():
             return blocks
         return [*blocks, *self.race.informative(size, self.race.spending(left, allowance.unit, allowance.reading))]
+
+    def _beyond_looks(self, allowance: Allowance) -> float:
+        """Units that first blocks leave of the whole; of what is known of it, where no cap says how much that is."""
+        count = self.race.cells.count
+        unit = np.ones(len(count)) if allowance.unit is None else allowance.unit
+        whole = allowance.total or float(count @ unit) + (allowance.left or 0.0)
+        return max(0.0, whole - float(np.minimum(count, self.race.settings.first) @ unit))
 
     def _lacks(self, index: int, allowance: Allowance) -> float:
         """Units that a candidate lacks to be complete."""

@@ -27,7 +27,15 @@ from numpy.typing import ArrayLike
 from threadpoolctl import ThreadpoolController
 
 from offramp.records import Scalar
-from offramp.search.racing.allocate import best_gains, hypervolume_shares, next_positions, start_of, value_of_next_cell
+from offramp.search.racing.allocate import (
+    CELLS_EACH,
+    best_gains,
+    contenders,
+    hypervolume_shares,
+    next_positions,
+    start_of,
+    value_of_next_cell,
+)
 from offramp.search.racing.cells import Cells
 from offramp.search.racing.front import Draws, declare_front, draw, near_front
 from offramp.search.racing.kernel import Features, Kernel, features_of
@@ -167,8 +175,7 @@ class Race:
         lacking[self.open] = (len(self.order) - self.cells.count)[self.open]
         if cells < 1 or not np.minimum(lacking, spending.affordable()).any():
             return []
-        with _one_thread():
-            front, best = self._spreads()
+        front, best = self._spreads(lacking, spending)
         count, handed, order = self.cells.count, np.zeros_like(lacking), dict[int, None]()
         for_best = 0
         while cells > 0 and (able := np.minimum(lacking - handed, spending.affordable())).any():
@@ -319,12 +326,18 @@ class Race:
             self._coded = features_of(self.pool)
         return self._coded
 
-    def _spreads(self) -> tuple[Floats, Floats]:
+    def _spreads(self, lacking: Ints, spending: Spending) -> tuple[Floats, Floats]:
         """Shapes (n,): how far what each candidate is worth varies between draws: to the front, and as the best."""
         self.learn()
-        draws = self._draws(self._posteriors(refit=False))
-        worth = (hypervolume_shares(draws, self.settings.grid_points), best_gains(self._utilities(draws.values)))
-        return worth[0].std(axis=0), worth[1].std(axis=0)
+        with _one_thread():
+            posteriors = self._posteriors(refit=False)
+            draws = self._draws(posteriors)
+            shares = hypervolume_shares(draws, self.settings.grid_points)
+            utilities, expected = self._utilities(draws.values), self._utility(posteriors)
+        able = contenders(expected, lacking, spending.price(CELLS_EACH), spending.units)
+        leads = np.zeros(len(able))
+        leads[able] = best_gains(utilities[:, able]).std(axis=0)
+        return shares.std(axis=0), leads
 
     def _used(self) -> int:
         """Cells with a known value."""
