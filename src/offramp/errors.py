@@ -8,7 +8,8 @@
     │   ├── ModelError                  a model that is unknown, has no price, no key, or no file
     │   ├── StorageError                a storage URL that cannot be opened or written
     │   └── PromotionError              a promotion, label or history that is missing, was changed, or cannot be made
-    ├── JobError                     1  a job that cannot go on; what it paid for is kept
+    ├── JobError                     1  a job that cannot go on; what it paid for is kept. A UsageError is one from the
+    │   │                               first request of a run on (`in_a_run`)
     │   ├── CapReached                  a cap on calls, money or minutes: no failure where it ends a search
     │   └── StorageFullError            the disk or database refused a write while a job ran
     ├── GateRefused                  3  a gate that did not pass
@@ -24,7 +25,8 @@ Invariant: no message ever holds the value of a secret.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from offramp.scrubbing import scrubbed
@@ -89,6 +91,21 @@ def gravest(errors: Sequence[BaseException]) -> BaseException:
 
 class StorageFullError(JobError):
     """The storage refused a write while a job was running."""
+
+
+@contextmanager
+def in_a_run(has_asked: Callable[[], object]) -> Iterator[None]:
+    """What a run does: a UsageError in here is a JobError of the same text once the run has asked a model.
+
+    Args:
+        has_asked: whether something was spent by now, so that it can no longer be said that nothing was.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if has_asked():
+            raise JobError(str(error)) from error
+        raise
 
 
 class GateRefused(OfframpError):

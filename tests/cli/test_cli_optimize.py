@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from offramp.calls.failures import ServerFailed
 from offramp.calls.transports import litellm as litellm_door
+from offramp.job.resolve import resolve_job
+from offramp.space.load import load_space
 from offramp.testing.fakes import FunctionTransport
 from offramp.testing.server import ScriptedServer
 from search_jobs import PRICES, answered_by, command_line, main, reply_to, rows, server_reply, write_space
@@ -114,6 +116,44 @@ def test_results_and_storage_go_where_they_are_told(run, space, transport, tmp_p
     assert code == 0
     assert (tmp_path / "elsewhere.db").exists() and not (tmp_path / "out" / "offramp.db").exists()
     assert list((tmp_path / "here").iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------- what breaks after it has paid
+
+BREAKS = {
+    "raises": ("raise KeyError('gone')", "it raised KeyError: 'gone'"),
+    "returns None": ("return None", "what it returned: got None"),
+    "returns NaN": ("return float('nan')", "what it returned: got nan"),
+}
+
+
+def breaking(folder, body):
+    """A job whose metric breaks on one row of the holdout, which is none of those that are tried before a call."""
+    last = resolve_job(load_space(small(folder))).task.splits.holdout[-1].id
+    text = f"def score(example, pred):\n    if example.id == {last!r}:\n        {body}\n    return 1.0\n"
+    (folder / "m.py").write_text(text)
+    return small(folder, metric={"kind": "python", "path": "m.py:score"})
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+def test_a_metric_that_breaks_on_a_late_row_is_a_failed_job_with_what_it_has(run, tmp_path, transport, kind):
+    body, says = BREAKS[kind]
+    space = breaking(tmp_path / "job", body)
+    code, out, err = run(space, "--trials", 1)
+    assert code == 1 and "m.py:score: row " in err and says in err and transport.requests
+    assert "Report: results/landscape-" in out.replace("\n", ""), "what was paid for is kept and shown"
+    sent = len(transport.requests)
+    code, _, err = run(space, "--trials", 1)
+    assert code == 1 and says in err and len(transport.requests) == sent
+
+
+def test_a_report_that_cannot_be_written_after_the_run_is_no_matter_of_usage(run, space, transport, tmp_path):
+    run(space)
+    [report] = (tmp_path / "here" / "results").glob("landscape-*.json")
+    report.unlink()
+    (report / "in the way").mkdir(parents=True)
+    code, _, err = run(space)
+    assert code == 1 and "cannot be written" in err and "The study itself is kept in the storage" in err
 
 
 # ------------------------------------------------------------------------------------------------------- dry run

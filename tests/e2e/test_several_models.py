@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dspy
 import pytest
@@ -285,7 +286,7 @@ def test_the_model_of_a_predictor_is_searched_promoted_loaded_and_checked(
     assert load(message="case 004").label == LABELS[1] and asked(server) == Counter(small=1, large=1)
 
     load.save(tmp_path / "state.json")  # plain DSPy sends the same
-    through_offramp = [request.body["messages"] for request in server.requests]
+    through_offramp = [dict(request.body) for request in server.requests]
     server.requests.clear()
     plain = module()
     plain.load(tmp_path / "state.json")
@@ -293,7 +294,47 @@ def test_the_model_of_a_predictor_is_searched_promoted_loaded_and_checked(
     with dspy.context(lm=dspy.LM("openai/small", cache=False, temperature=0.0), adapter=dspy.ChatAdapter()):
         assert plain(message="case 004").label == LABELS[1]
     assert asked(server) == Counter(small=1, large=1)
-    assert [request.body["messages"] for request in server.requests] == through_offramp
+    assert [dict(request.body) for request in server.requests] == through_offramp
+
+
+@pytest.mark.parametrize(
+    ("name", "models"), [("Searched", {"verify.predict": ["own", "large"]}), ("SetLm", {}), ("Saved", {})]
+)
+def test_a_saved_program_asks_each_predictors_model_at_its_own_server_and_holds_no_key(
+    name: str, models: dict[str, list[str]], server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HOUSE_KEY", "sk-house-123456")
+    path = space_of(
+        tmp_path, server, name, params={"temperature": 0.0}, search={"sampler": "grid", "trials": 2, "race": None},
+        **({"program": {"models": models}} if models else {}),
+    )  # fmt: skip
+    members = offramp.optimize(path, results=tmp_path / "results").report.members
+    chosen = next((m.candidate for m in members if m.params.get("model.verify.predict") == "large"), "incumbent")
+    promoting.promote(
+        "latest", pick=chosen, results=tmp_path / "results", promotions=tmp_path / "promotions", by="ada", force=True,
+        why="large",
+    )  # fmt: skip
+    server.requests.clear()
+    module = import_module_factory(f"own.py:{name}", tmp_path, "test")
+    load = offramp.load(
+        "landscape", promotions=tmp_path / "promotions", module=module, api_base=server.url, api_key_env="HOUSE_KEY"
+    )
+    assert load(message="case 004").label == LABELS[1] and asked(server) == Counter(small=1, large=1)
+    through_offramp = [dict(request.body) for request in server.requests]
+    load.save(tmp_path / "state.json")
+    assert f"({urlsplit(server.url).netloc})" in caplog.text and "allow_unsafe_lm_state=True" in caplog.text
+    assert "sk-" not in (tmp_path / "state.json").read_text()
+
+    server.requests.clear()
+    plain = module()
+    plain.load(tmp_path / "state.json", allow_unsafe_lm_state=True)
+    plain.verify.predict.lm.cache = False
+    monkeypatch.setenv("OPENAI_API_BASE", "http://127.0.0.1:9/v1")  # the vendor, which is not to see any of it
+    small = dspy.LM("openai/small", api_base=server.url, cache=False, temperature=0.0)
+    with dspy.context(lm=small, adapter=dspy.ChatAdapter()):
+        assert plain(message="case 004").label == LABELS[1]
+    assert [dict(request.body) for request in server.requests] == through_offramp
 
 
 @pytest.mark.parametrize("name", ["Hidden", "HiddenInAThread", "HiddenAndSwallowed"])

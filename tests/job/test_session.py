@@ -8,7 +8,7 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from offramp.errors import JobError
+from offramp.errors import JobError, MetricError
 from offramp.job.clock import Clock, Interrupted, TimeIsUp, Timing
 from offramp.job.resolve import resolve_job
 from offramp.job.session import Caps, open_session
@@ -132,6 +132,25 @@ def test_a_signal_to_a_child_that_a_program_forks_ends_the_child_and_not_the_run
             return status, (await evaluate(session, job)).n
 
     assert asyncio.run(run()) == (signal.SIGTERM, 10)
+
+
+def test_what_cannot_be_run_as_written_is_a_failed_job_once_a_model_was_asked(job, store):
+    transport = FunctionTransport(reply_to)
+
+    async def run(asks):
+        async with opened(job, store, transport) as session:
+            if asks:
+                await evaluate(session, job)
+            raise MetricError("m.py: score: it raised KeyError")
+
+    with pytest.raises(MetricError) as before:
+        asyncio.run(run(asks=False))
+    assert before.value.exit_code == 2 and transport.requests == []
+    for sent in (10, 10):  # the second time the ledger answers
+        with pytest.raises(JobError, match=r"m\.py: score: it raised KeyError") as after:
+            asyncio.run(run(asks=True))
+        assert after.value.exit_code == 1 and len(transport.requests) == sent
+        assert isinstance(after.value.__cause__, MetricError)
 
 
 def test_who_finds_the_study_taken_leaves_the_budget_as_it_is(job, store):

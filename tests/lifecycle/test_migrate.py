@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import offramp
 from offramp.calls.failures import ModelNotFound
-from offramp.errors import JobError, PromotionError
+from offramp.errors import JobError, PromotionError, SpaceError
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.migrating import Places, run_migration
 from offramp.lifecycle.migration.origin import read_origin
@@ -237,6 +237,26 @@ def test_a_worse_proposal_ends_with_3_and_is_written_all_the_same(
 def command(places: Places, tmp_path: Path, *more: str) -> int:
     args = ["--promotions", str(places.promotions), "--results", str(places.results), "--trials", "6"]
     return main(["migrate", "landscape", *args, "--out", str(tmp_path / "proposal.md"), *more])
+
+
+def test_what_cannot_be_done_after_runs_were_paid_for_is_no_matter_of_usage(
+    tmp_path: Path, landscape: Counted, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = promoted(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert command(places, tmp_path, "--to", "large", "--out", str(tmp_path / "file" / "proposal.md")) == 1
+    assert "what was measured is kept in the storage" in capsys.readouterr().err and landscape.calls["large"]
+
+    made = [spaces.searched]  # for the look at what can be searched, and not for the search
+
+    def broken(*args: Any, **options: Any) -> Any:
+        if not made:
+            raise SpaceError("params: no value is left")
+        return made.pop()(*args, **options)
+
+    monkeypatch.setattr(spaces, "searched", broken)
+    assert command(places, tmp_path, "--to", "large") == 1
+    assert "params: no value is left" in capsys.readouterr().err
 
 
 def test_the_proposal_says_what_changes_and_its_promote_command_works(

@@ -18,6 +18,7 @@ from offramp.errors import UsageError
 from offramp.program.background import BACKGROUND
 from offramp.program.deployed import DeployedProgram
 from offramp.program.program import Program
+from offramp.records import Model
 from offramp.space.model import OutputField
 from program_runs import HOSTED, make_candidate, make_fields, transport
 
@@ -206,6 +207,47 @@ def test_what_it_saves_sends_the_same_requests_in_plain_dspy(
     with dspy.context(lm=dspy.LM("openai/x", engine=engine, cache=False), adapter=own_adapter):
         assert plain(message="m").category == "billing"
     assert [list(request.messages) for request in wire.requests] == engine.sent
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "says"),
+    [
+        (Model(name="house", route="openai/x", api_base="http://ada:secret@house/v1"), {}, "which may hold a secret"),
+        (Model(name="house", route="openai/x", api_base="http://house/v1?key=secret"), {}, "which may hold a secret"),
+        (Model(name="here", route="local/x"), {}, "'main' runs on here, which offramp itself serves on this machine"),
+        (Model(name="gpt", route="openai/gpt-5"), {"max_tokens": 50}, "DSPy cannot be given as it runs"),
+    ],
+)
+def test_what_it_cannot_save_so_that_the_same_server_is_asked_is_refused(
+    tmp_path: Any, model: Model, params: dict[str, Any], says: str
+) -> None:
+    async def make() -> Program:
+        candidate = make_candidate(module="own", adapter="chat", models={"main": model.name}, request_params=params)
+        return Program(
+            candidate, fields=make_fields({"category": OutputField()}), model=HOSTED, send=transport([]).send,
+            factory=one, models={model.name: model},
+        )  # fmt: skip
+
+    program = BACKGROUND.wait(make())
+    with pytest.raises(UsageError, match=says) as refused:
+        DeployedProgram(lambda: [program], feature="sorting").save(tmp_path / "state.json")
+    assert "secret@" not in str(refused.value) and "key=" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_predictor_with_parameters_of_its_own_is_saved_with_them() -> None:
+    own = {"main": {"temperature": 0.9, "top_p": None}}
+
+    async def make() -> Program:
+        params = {"temperature": 0.0, "top_p": 0.5, "max_tokens": 50}
+        candidate = make_candidate(module="own", adapter="chat", request_params=params, predictor_params=own)
+        fields = make_fields({"category": OutputField()})
+        return Program(candidate, fields=fields, model=HOSTED, send=transport([]).send, factory=one)
+
+    program = BACKGROUND.wait(make())
+    (state,) = (state["lm"] for state in DeployedProgram(lambda: [program], feature="sorting").dump_state().values())
+    assert state["model"] == HOSTED.route and (state["temperature"], state["max_tokens"]) == (0.9, 50)
+    assert "top_p" not in state
 
 
 def test_a_promoted_program_takes_no_other_state() -> None:

@@ -125,6 +125,16 @@ def test_a_junit_file_that_cannot_be_written_is_told_before_the_check_is_paid_fo
     assert wire.requests == []
 
 
+def test_a_metric_that_breaks_on_an_answer_of_today_fails_the_check_and_is_no_matter_of_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "m.py").write_text("def score(e, p):\n    return {e.label: 1.0}[p.label]\n")
+    promotions = promoted_job(tmp_path, monkeypatch, space={"metric": {"kind": "python", "path": "m.py:score"}})
+    wire = wired(monkeypatch, worse_on(holdout_numbers(tmp_path)[-1]))
+    assert main(["check", "landscape", "--promotions", str(promotions)]) == 1
+    assert "m.py:score: row " in (said := capsys.readouterr().err) and "it raised KeyError" in said and wire.requests
+
+
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from offramp.calls.failures import ModelNotFound, Unreachable
-from offramp.errors import MetricError, UsageError
+from offramp.errors import JobError, UsageError
 from offramp.job.clock import Timing
 from offramp.job.resolve import resolve_job
 from offramp.promote import promoting
@@ -164,14 +164,14 @@ def test_a_call_that_only_some_rows_make_ends_the_job_at_the_first_also_where_it
 
     wire = transport(wrong)
     result = run(space_of(tmp_path, SWALLOWS.replace("{kind}", kind), model=None), wire)
-    assert isinstance(result.error, MetricError) and "it calls a language model" in str(result.error)
+    assert isinstance(result.error, JobError) and "it calls a language model" in str(result.error)
     assert all(request.model.name == "small" for request in wire.requests)
 
 
 def test_a_model_that_the_metric_names_by_itself_has_to_be_the_stated_one(tmp_path: Path) -> None:
     source = ASKS["an object of its own for the same model"].replace("openai/grader", "openai/other")
     result = run(space_of(tmp_path, source), transport(graded))
-    assert isinstance(result.error, MetricError) and "openai/other" in str(result.error)
+    assert isinstance(result.error, JobError) and "openai/other" in str(result.error)
     assert "the program" not in str(result.error)
 
 

@@ -80,6 +80,12 @@ def warnings(capsys: Any) -> list[str]:
     return list(json.loads(capsys.readouterr().out)["warnings"])
 
 
+def without(number: int, column: str) -> list[dict[str, Any]]:
+    data = rows()
+    del data[number][column]
+    return data
+
+
 OPTIONAL = {"signature": {"inputs": {"message": None},
                           "outputs": {"label": {"type": "enum", "values": [*LABELS], "optional": True}}}}  # fmt: skip
 TEXT = {"signature": "message -> label"}
@@ -95,6 +101,7 @@ TEXT = {"signature": "message -> label"}
         (rows(_2={"message": "two\nlines"}, _7=rows()[3]), {}, "rows.csv:10: 1 duplicate row: line 10 repeats line 6"),
         (rows(_3={"label": None}, _5={"label": None}), {"name": "rows.jsonl", "task": OPTIONAL}, "rows.jsonl:4: label is empty in 2 rows: line 4; line 6"),
         (rows(_3={"label": ""}), {"task": OPTIONAL}, "rows.csv:5: label is empty in 1 row: line 5"),
+        (without(3, "label"), {"name": "rows.jsonl", "metric": {"kind": "python", "path": "m.py:score"}}, "rows.jsonl:4: label is empty in 1 row: line 4. Fill in or drop those that are gaps: a metric that reads what a row lacks ends the job."),
         (rows(_3={"label": "  "}), {"task": TEXT, "metric": {"kind": "token_f1", "field": "label"}}, "label is empty in 1 row: line 5"),
         (rows(), {}, None),
     ],
@@ -103,6 +110,7 @@ def test_rows_that_need_a_look_are_warnings_with_file_and_line(
     capsys: Any, data: list[dict[str, Any]], changes: dict[str, Any], says: str | None
 ) -> None:
     write(data, **changes)
+    Path("m.py").write_text("def score(example, pred):\n    return example.label == pred.label\n")
     found = warnings(capsys)
     found = [text for text in found if "nearly equal" not in text]
     assert any(says in text for text in found) if says else found == []

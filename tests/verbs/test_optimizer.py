@@ -15,7 +15,7 @@ import yaml
 from dspy.teleprompt import Teleprompter
 
 import offramp
-from offramp.errors import UsageError
+from offramp.errors import JobError, UsageError
 from offramp.program.live_program import described_inputs, outputs_of, rows_of
 from offramp.testing.server import ScriptedServer, ServerReply
 
@@ -181,6 +181,13 @@ def test_it_is_an_optimizer_of_dspy_and_takes_what_others_take(server, caplog):
     assert list(optimize.study.to_frame()["candidate"]) == [m.candidate for m in optimize.study.members]
     with pytest.raises(TypeError, match=r"'valest'.*'valset'"):
         optimize.compile(PROGRAMS["predict"](), trainset=TRAIN, valest=VALID)
+
+
+def test_a_choice_that_is_not_in_the_study_is_found_after_it_has_paid_and_says_so_by_its_class(server):
+    optimize = optimizer(server, pick="nobody", trials=2, demos=())
+    with pytest.raises(JobError, match="no such candidate in the study"):
+        optimize.compile(PROGRAMS["predict"](), trainset=TRAIN, valset=VALID)
+    assert optimize.study is not None and optimize.run.calls > 0
 
 
 def test_the_same_call_again_pays_for_nothing_and_gives_the_same_program(server):
@@ -428,7 +435,7 @@ def test_a_metric_that_fails_ends_it_and_says_what_it_has(server):
     def broken(example, pred, trace=None):
         return 1.0 if pred.answer == "noon" else pred.missing
 
-    with pytest.raises(UsageError, match=r"row \d+: the prediction has no 'missing'; it has answer"):
+    with pytest.raises(JobError, match=r"row \d+: the prediction has no 'missing'; it has answer"):
         offramp.Optimizer(broken, models=models(server), trials=3, rounds=0).compile(
             PROGRAMS["predict"](), trainset=TRAIN, valset=VALID
         )

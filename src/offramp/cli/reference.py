@@ -15,7 +15,7 @@ What `--help` prints, for every command. Options override the space file. Every 
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | the job failed; what it has is kept |
+| 1 | the job failed, also by a mistake in a file that showed only after a request was sent; what it has is kept |
 | 2 | usage or config error: nothing was written or spent |
 | 3 | the gate refused, or a watched model needs action |
 | 130 | interrupted |

@@ -32,6 +32,7 @@ from offramp.program.cascade import Cascade
 from offramp.program.demos import NearestDemos
 from offramp.program.engine import Send
 from offramp.program.free_runs import FreeRuns
+from offramp.program.kept_answers import KeptAnswers
 from offramp.program.module import ModuleFactory
 from offramp.program.program import Demos, Outcome, Program, labelled_demos
 from offramp.program.sent import Sent
@@ -117,6 +118,7 @@ class Evaluator:
         self._factory, self._check, self._within = factory, check, within
         self._tool_results = tool_results
         self._free = FreeRuns(lambda candidate, send: self._make(candidate, {}, send), task.splits.search)
+        self._kept = KeptAnswers()
         self._programs: dict[str, Program] = {}
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sent: dict[str, Sent] = {}
@@ -205,6 +207,8 @@ class Evaluator:
         program = await self.program(candidate)
         async with self._within():
             outcome = self._sound(_checked(await program.run(example)))
+            if candidate.id not in self._ready:
+                await self._kept.refuse(program, example, outcome)
             if split is Split.SEARCH or candidate.id in self._ready:
                 self._sent.setdefault(candidate.id, Sent(program)).add(example.id, outcome.exchanges)
             result = await result_of(outcome, **self._grading(candidate, example))

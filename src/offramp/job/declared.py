@@ -8,7 +8,9 @@ Invariant: importing this loads none of dspy, litellm, optuna and scipy.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from offramp.errors import ModelError, SpaceError, nearest, problem
@@ -21,6 +23,7 @@ from offramp.space.load import LoadedSpace, instruction_texts
 from offramp.space.model import JudgeMetric, MixMetric, ModelPart, PythonMetric, model_name
 from offramp.space.named_files import refuse_missing_files
 from offramp.space.params import Texts, predictor_models
+from offramp.task.local_code import importing_once
 from offramp.task.task import Task, load_task
 
 Part = TypeVar("Part")
@@ -33,6 +36,7 @@ class Declared:
     Attributes:
         models: by name, also those of judges, the incumbent and predictors.
         searched: names of those that are searched.
+        imports: the user's files that were run for it, each once.
     """
 
     loaded: LoadedSpace
@@ -40,6 +44,7 @@ class Declared:
     searched: tuple[str, ...]
     texts: Texts
     task: Task
+    imports: dict[Path, ModuleType] = field(default_factory=dict, repr=False, compare=False)
 
 
 def check_declared(loaded: LoadedSpace, *, stored: bool = False) -> Declared:
@@ -57,10 +62,12 @@ def check_declared(loaded: LoadedSpace, *, stored: bool = False) -> Declared:
     refuse_missing_files(loaded)
     models, searched = _models(loaded)
     texts = instruction_texts(loaded)
-    task = load_task(loaded.space, base=loaded.base, models=models, where=loaded.where)
+    imports: dict[Path, ModuleType] = {}
+    with importing_once(imports):
+        task = load_task(loaded.space, base=loaded.base, models=models, where=loaded.where, stored=stored)
     if not stored:
         refuse_untrusted_media(loaded, task)
-    return Declared(loaded=loaded, models=models, searched=searched, texts=texts, task=task)
+    return Declared(loaded=loaded, models=models, searched=searched, texts=texts, task=task, imports=imports)
 
 
 def _models(loaded: LoadedSpace) -> tuple[dict[str, Model], tuple[str, ...]]:

@@ -18,6 +18,8 @@ from offramp.job.resolved import ResolvedJob, with_own
 from offramp.program.code import code_of
 from offramp.program.module import (
     check_modules,
+    declared_inputs,
+    declared_outputs,
     import_module_factory,
     own_instructions,
 )
@@ -33,8 +35,9 @@ from offramp.space.params import (
     predictor_models,
 )
 from offramp.study.domain.objectives import objectives_of
+from offramp.task.local_code import importing_once
 from offramp.task.metrics.imports import LoadedMetric, load_metric
-from offramp.task.task import Task
+from offramp.task.task import Task, read_for_module
 
 
 def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: bool = False) -> ResolvedJob:
@@ -49,6 +52,11 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
         UsageError: (one of its kinds) with where, what, and what to do.
     """
     declared = given if isinstance(given, Declared) else check_declared(given, stored=stored)
+    with importing_once(declared.imports):
+        return _resolved(declared, to_run=to_run, stored=stored)
+
+
+def _resolved(declared: Declared, *, to_run: bool, stored: bool) -> ResolvedJob:
     loaded, models, searched, texts, task = (
         declared.loaded, declared.models, declared.searched, declared.texts, declared.task
     )  # fmt: skip
@@ -62,6 +70,11 @@ def resolve_job(given: LoadedSpace | Declared, *, to_run: bool = False, stored: 
         else None
     )
     made = () if factory is None else (factory(), factory())
+    if made:
+        annotated = declared_outputs(made[0], task.fields.outputs)
+        task = read_for_module(
+            task, space, outputs=annotated, inputs=declared_inputs(made[0]), stored=stored
+        )  # fmt: skip
     own_texts = own_instructions(made[0]) if made else {}
     if factory is not None and not texts:
         texts = {name: {OWN: text} for name, text in own_texts.items()}

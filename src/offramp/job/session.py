@@ -22,7 +22,7 @@ from offramp.calls.attempts import CallStats
 from offramp.calls.caller import Caller, open_caller
 from offramp.calls.recorded import RecordedAnswers
 from offramp.calls.transports import Transport
-from offramp.errors import JobError
+from offramp.errors import JobError, in_a_run
 from offramp.evaluate.evaluator import Evaluator, EvaluatorSettings
 from offramp.evaluate.results import StudyResults
 from offramp.evaluate.tool_results import StudyToolResults
@@ -104,6 +104,11 @@ class Session:
         """What the session's calls came to so far."""
         return self.caller.stats()
 
+    def has_asked(self) -> bool:
+        """Whether a model was asked, or answers of the ledger were used in its place; never without caps."""
+        stats = self.sender.stats() if isinstance(self.sender, Caller) else None
+        return stats is not None and stats.calls + stats.cached_calls > 0
+
     def spent_usd(self) -> float:
         """Money booked since the session was opened, for requests that a killed run had sent too."""
         return max(0.0, self.budget.seen.spent_usd - self._spent_before_usd)
@@ -134,7 +139,7 @@ async def open_session(
             knows of none.
 
     Raises:
-        JobError: another process works on the study.
+        JobError: another process works on the study; or in place of a UsageError, once a model was asked.
         Interrupted: a person asked twice to stop; what was in flight was cut off.
     """
     clock = clock or Clock()
@@ -174,10 +179,12 @@ async def open_session(
             settings=settings, factory=job.factory, check=clock.check, within=clock.within,
             tool_results=tool_results,
         )  # fmt: skip
-        yield Session(
+        session = Session(
             evaluator=evaluator, sender=sender, send=send, clock=clock, results=results, budget=budget,
             spent_before_usd=spent_before_usd, tool_results=tool_results,
         )  # fmt: skip
+        with in_a_run(session.has_asked):
+            yield session
 
 
 def _open_budget(store: Store, caps: Caps) -> Budget:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args
+from urllib.parse import urlsplit
 
 import dspy
 from pydantic import TypeAdapter, ValidationError
@@ -118,9 +119,16 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
         """Saves the program as it is now for DSPy: its state (.json), which a module of its class loads, or all of it.
 
         Model, parameters and adapter are not part of a module; the promotion has them. Predictors that run on another
-        model than the rest have it in their state.
+        model than the rest have it in their state, with the address of a server of your own, and without its key.
+
+        Raises:
+            UsageError: DSPy alone cannot run it as it is.
         """
-        self._programs()[0].for_dspy().save(path, save_program, modules_to_serialize)
+        module = self._programs()[0].for_dspy()
+        module.save(path, save_program, modules_to_serialize)
+        if not save_program and (there := sorted(_hosts_in(module))):
+            do = "load it with allow_unsafe_lm_state=True, or DSPy sends their requests to the vendor of the model"
+            _log.warning("note: %s: predictors run on servers of your own (%s): %s", path, ", ".join(there), do)
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """The state of the program as it is now, as `save` writes it."""
@@ -160,6 +168,13 @@ class DeployedProgram(dspy.Module):  # type: ignore[misc]
                 else:
                     _log.warning("%s: %s; the default is returned", self._feature, error)
         return Outcome(outputs=self._default, prediction=dspy.Prediction(**copy.deepcopy(dict(self._default or {}))))
+
+
+def _hosts_in(module: dspy.Module) -> set[str]:
+    """Where predictors' language models state an address, which DSPy's `load` drops by default: its host and port."""
+    held = [predictor.lm for _, predictor in module.named_predictors() if predictor.lm is not None]
+    stated = [lm.kwargs.get("api_base") or lm.kwargs.get("base_url") for lm in held]
+    return {urlsplit(str(address)).netloc.rpartition("@")[2] for address in stated if address is not None}
 
 
 def default_outputs(

@@ -130,7 +130,7 @@ class CallerEngine:
             try:
                 call = self._call(written(), log)
                 with recording(None):
-                    reply = await self._send(call)
+                    reply = await (log.send or self._send)(call)
             except BaseException as error:
                 if isinstance(error, ProgramError) and call is not None:
                     log.note_program_error(error, call, began)

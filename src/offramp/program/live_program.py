@@ -8,13 +8,19 @@ Invariant: the same program, metric and code have the same name, in every proces
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import datetime
+import functools
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import dspy
 from pydantic import BaseModel
@@ -28,6 +34,7 @@ from offramp.program.inputs import MEDIA_TYPES
 from offramp.program.module import predictors_of
 from offramp.program.returned import returned_names
 from offramp.program.routing import making
+from offramp.task.metrics.rows import is_json
 
 SPACE, MODULE, ROWS = "space.yaml", "program.py", "examples.jsonl"
 SPLIT, ID = "_split", "_id"
@@ -101,12 +108,24 @@ def described_inputs(examples: Sequence[dspy.Example], inputs: Sequence[str]) ->
 
 def rows_of(splits: Mapping[str, Sequence[dspy.Example]]) -> Iterator[dict[str, Any]]:
     """The examples as rows, each with its split and an id. Raises UsageError for a value that JSON does not have."""
-    number = 0
-    for split, examples in splits.items():
-        for example in examples:
-            values = {name: _plain(value, split, number, name) for name, value in example.items()}
-            yield {**values, SPLIT: split, ID: f"{number:05}"}
-            number += 1
+    for number, split, example in _numbered(splits):
+        values = {name: _plain(value, split, number, name) for name, value in example.items()}
+        yield {**values, SPLIT: split, ID: f"{number:05}"}
+
+
+def objects_of(splits: Mapping[str, Sequence[dspy.Example]]) -> dict[str, dict[str, Any]]:
+    """By id of the row, the values that a metric gets as the example has them, since JSON has them otherwise."""
+    found = {}
+    for number, _, example in _numbered(splits):
+        objects = {name: value for name, value in example.items() if not is_json(value)}
+        if objects:
+            found[f"{number:05}"] = objects
+    return found
+
+
+def _numbered(splits: Mapping[str, Sequence[dspy.Example]]) -> Iterator[tuple[int, str, dspy.Example]]:
+    pairs = ((split, example) for split, examples in splits.items() for example in examples)
+    yield from ((number, split, example) for number, (split, example) in enumerate(pairs))
 
 
 def _plain(value: Any, split: str, number: int, name: str) -> Any:
@@ -118,8 +137,16 @@ def _plain(value: Any, split: str, number: int, name: str) -> Any:
         return value.file_data
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
-    if isinstance(value, datetime.date):
+    if isinstance(value, Enum):
+        return _plain(value.value, split, number, name)
+    if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value), split, number, name)
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(each, split, number, name) for each in value), key=str)
     if isinstance(value, Mapping):
         return {str(key): _plain(each, split, number, name) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -127,7 +154,7 @@ def _plain(value: Any, split: str, number: int, name: str) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     where = f"example {number} ({split})"
-    expected = "text, numbers, lists, dicts, pydantic objects or dspy.Image"
+    expected = "text, numbers, dates, lists, dicts, an Enum, dataclasses, pydantic objects or dspy.Image"
     raise UsageError(problem(where, f"{name!r}", got=type(value).__name__, expected=expected))
 
 
@@ -137,13 +164,14 @@ class LiveProgram:
 
     Attributes:
         program: without the language model that it runs on.
-        rows: as `rows_of` gives them.
+        rows: as `rows_of` gives them. objects: as `objects_of` does.
         key: hash of it all.
     """
 
     program: dspy.Module
     metric: Callable[..., Any]
     rows: tuple[Mapping[str, Any], ...]
+    objects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -153,11 +181,23 @@ class LiveProgram:
 
     def write(self, folder: Path) -> None:
         """Writes its files into the folder. Raises OSError."""
-        _kept[self.key] = Kept(program=self.program, metric=self.metric)
+        _kept[self.key] = Kept(program=self.program, metric=_given_objects(self.metric, self.objects))
         make_folder(folder)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
         replace_file(folder / ROWS, lines.encode())
         replace_file(folder / MODULE, _TEXT.format(key=self.key).encode())
+
+
+def _given_objects(metric: Callable[..., Any], objects: Mapping[str, Mapping[str, Any]]) -> Callable[..., Any]:
+    """The metric, which gets the values of a row as its example had them."""
+    if not objects or not inspect.isroutine(metric):
+        return metric
+
+    @functools.wraps(metric)
+    def given(example: Any, *others: Any) -> Any:
+        return metric(example.copy(**copy.deepcopy(dict(objects.get(example.get(ID), {})))), *others)
+
+    return given
 
 
 def _source(metric: Callable[..., Any]) -> Iterator[str]:

@@ -14,14 +14,19 @@ from offramp.program.run_log import Exchange
 from offramp.task.metrics.rows import Answer, readable
 
 
-def answer_of(outputs: Mapping[str, Any], outcome: Outcome | None = None, predictor: str | None = None) -> Answer:
+def answer_of(
+    outputs: Mapping[str, Any], outcome: Outcome | None = None, predictor: str | None = None, *,
+    objects: Mapping[str, Any] | None = None,
+) -> Answer:  # fmt: skip
     """The answer.
 
     Args:
         outputs: as JSON values.
         outcome: of the run; None for gold answers, and where no more than the outputs is stored.
         predictor: the one that feedback is asked for; None for the program as a whole.
+        objects: outputs as a module of the user's own gives them; None for those of the outcome.
     """
+    given_as = outcome.objects if objects is None and outcome is not None else objects or {}
     prediction = None if outcome is None else outcome.prediction
     given = {} if prediction is None else dict(prediction.items())
     beside = {name: value for name, value in given.items() if name not in outputs}
@@ -29,12 +34,16 @@ def answer_of(outputs: Mapping[str, Any], outcome: Outcome | None = None, predic
     def methods() -> dict[str, Any]:
         completions = None if prediction is None else prediction.completions
         if completions is None:  # it was asked for one
-            completions = Completions({name: [readable(value)] for name, value in {**beside, **outputs}.items()})
+            shown = {**beside, **outputs, **given_as}
+            completions = Completions({name: [readable(value)] for name, value in shown.items()})
         usage = {} if outcome is None else _usage_by_model(outcome.exchanges)
         return {"completions": completions, "get_lm_usage": lambda: readable(usage)}
 
     steps = () if outcome is None else outcome.trace
-    return Answer(outputs, beside=beside, methods=methods, steps=steps, predictor=predictor, calling=metric_calls)
+    return Answer(
+        outputs, objects=given_as, beside=beside, methods=methods, steps=steps, predictor=predictor,
+        calling=metric_calls,
+    )  # fmt: skip
 
 
 def _usage_by_model(exchanges: Sequence[Exchange]) -> dict[str, dict[str, int]]:

@@ -31,6 +31,7 @@ from offramp.program.forms.making import standard_module
 from offramp.program.inputs import declared_types
 from offramp.program.routing import Undeclared, building, making
 from offramp.program.signature import annotation_of
+from offramp.program.values import base_of
 from offramp.records import Candidate
 from offramp.space.forms import MAIN
 from offramp.task.fields import TaskFields
@@ -170,6 +171,25 @@ def refused_inputs(module: dspy.Module, inputs: Iterable[str]) -> str | None:
 def declared_inputs(module: dspy.Module) -> dict[str, Any]:
     """Type by input of a module, as its `forward` or a predictor declares it."""
     return declared_types(module, entry_of(module) or "forward", predictors_of(module))
+
+
+def declared_outputs(module: dspy.Module, names: Iterable[str]) -> dict[str, Any]:
+    """Type by output of a module, where all predictors that have an output of the name agree on it.
+
+    Of an output that the module's code is seen to compute from theirs, no more is known than whether it may be null.
+    """
+    from offramp.program.returned import computed_names
+
+    found: dict[str, Any] = {}
+    for name in names:
+        fields = [predictor.signature.output_fields.get(name) for predictor in predictors_of(module).values()]
+        kinds = [field.annotation for field in fields if field is not None]
+        if kinds and all(kind == kinds[0] for kind in kinds):
+            found[name] = kinds[0]
+    for name in computed_names(module) & found.keys():
+        _, nullable = base_of(found.pop(name))
+        found |= {name: Any | None} if nullable else {}
+    return found
 
 
 def predictors_of(module: dspy.Module) -> dict[str, dspy.Predict]:

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from offramp.program.plain import REASONING
 from offramp.program.processes import note_refused
 from offramp.program.routing import Routes, Undeclared, building
 from offramp.program.run_log import Checked, Exchange, NoRequest, RunLog, mean_logprob
+from offramp.program.saved import led, plain_model
 from offramp.program.threads import in_a_thread
 from offramp.program.tools import RunTools, ToolCall, ToolResults
 from offramp.program.values import cut, json_value, own_place, plain_text
@@ -74,6 +75,7 @@ class Outcome:
     Attributes:
         outputs: the predicted fields as JSON values; None unless the answer was parsed.
         prediction: what the program returned, its values of the types that it declares; None as `outputs`.
+        objects: the outputs as a module of the user's own gave them; empty for other programs.
         program_error: the program's own error in words; None when there was none.
         unreadable: whether the program error is an answer that could not be read.
         crash: the exception, where the program error is one of the user's own code that it does not raise on purpose,
@@ -88,6 +90,7 @@ class Outcome:
 
     outputs: Mapping[str, Any] | None = None
     prediction: dspy.Prediction | None = None
+    objects: Mapping[str, Any] = field(default_factory=dict)
     program_error: str | None = None
     unreadable: bool = False
     crash: BaseException | None = None
@@ -134,11 +137,12 @@ class Program:
         self._history = {"disable_history": not self._own} if strict or not self._own else {}  # an app says it itself
         self._adapter = adapter_of(candidate, strict=fields.strict)
         known = {**(models or {}), model.name: model}
-        self._predictor_models = {p: known[name] for p, name in candidate.models.items() if name in known}
+        own_models = {p: known[name] for p, name in candidate.models.items() if name in known}
+        self._known = known
+        self._predictor_models = {**dict.fromkeys(candidate.predictor_params, model), **own_models}
         for p, predictor in predictors_of(self._module).items():
-            if p in self._predictor_models or p in candidate.predictor_params:
-                asked, params = self._predictor_models.get(p, model), candidate.params_of(p)
-                predictor.lm = language_model(asked, params, send, constrained=candidate.constrained)
+            if (asked := self._predictor_models.get(p)) is not None:
+                predictor.lm = language_model(asked, candidate.params_of(p), send, constrained=candidate.constrained)
         files = class_files(self._module) if self._own else ()
         self._routes = Routes(
             known if self._own else {}, send, constrained=candidate.constrained, strict=strict, files=files
@@ -171,23 +175,39 @@ class Program:
     def for_dspy(self) -> dspy.Module:
         """The module as DSPy alone runs it, where predictors with a model of their own have it as a `dspy.LM`.
 
+        Each sends to the server that it is asked at here, with the same parameters; its key is not kept.
+
         Raises:
-            UsageError: it is a form of offramp's, whose class DSPy does not have.
+            UsageError: it is a form of offramp's, whose class DSPy does not have, or DSPy cannot reach such a model.
         """
         if isinstance(self._module, CompoundModule):
             what = f"the form {self.candidate.module!r} takes several requests, and DSPy has no module for it"
             raise UsageError(problem("save", what, do="Call it through `offramp.load`."))
-        if not self._predictor_models:
+        found = {name: self._plain_lm(name, predictor.lm) for name, predictor in predictors_of(self._module).items()}
+        if not any(found.values()):
             return self._module
         module = copy_for_run(self._module)
         for name, predictor in predictors_of(module).items():
-            if (model := self._predictor_models.get(name)) is not None:
-                predictor.lm = dspy.LM(model.route, **self.candidate.request_params)
+            predictor.lm = found[name] or predictor.lm
         return module
 
-    async def run(self, example: Example, *, purpose: Purpose = Purpose.PROGRAM, replicate: int = 0) -> Outcome:
-        """Runs the program on one example. Raises nothing but cancellation: every end is an outcome."""
-        log = RunLog(purpose=purpose, replicate=replicate, strict=self._routes.strict, task=asyncio.current_task())
+    def _plain_lm(self, predictor: str, lm: dspy.BaseLM | None) -> dspy.LM | None:
+        """The language model that DSPy alone asks for a predictor; None where it has the right one, or none."""
+        if (model := self._predictor_models.get(predictor)) is not None:
+            return plain_model(model, self.candidate.params_of(predictor), predictor)
+        return led(lm, self._known, predictor) if lm is not None and self._own else None
+
+    async def run(
+        self, example: Example, *, purpose: Purpose = Purpose.PROGRAM, replicate: int = 0, send: Send | None = None
+    ) -> Outcome:  # fmt: skip
+        """Runs the program on one example. Raises nothing but cancellation: every end is an outcome.
+
+        Args:
+            send: for the requests of this run, which counts for nothing; None for those that the program was made with.
+        """
+        log = RunLog(
+            purpose=purpose, replicate=replicate, send=send, strict=self._routes.strict, task=asyncio.current_task()
+        )
         tools = RunTools(self._tool_results, log) if self._tool_results is not None and self._own else None
         given: Outcome | None = None
         error: BaseException | None = None
@@ -231,11 +251,11 @@ class Program:
         if error is None and task is not None and task.cancelling():  # a TaskGroup may leave its own counted
             raise asyncio.CancelledError  # the program swallowed it
         free = given is not None and not log.exchanges and log.program_error is None
-        if free and self._routes.strict:
+        if free and self._routes.strict and send is None:
             why = NO_REQUEST if self._free is None else await self._free.refusal(self.candidate, example)
             if why is not None:
                 log.note_infrastructure_error(NoRequest(why))
-        elif log.exchanges and self._free is not None:
+        elif log.exchanges and self._free is not None and send is None:
             self._free.note(example)
         free = free and log.infrastructure_error is None
         latency_s = self._latency_s(log, tools, began, ended, free=free)
@@ -287,8 +307,9 @@ class Program:
         if missing:
             raise TypeError(f"the program gave {sorted(prediction.keys())}, and the task wants {missing}")
         whole = prediction if isinstance(prediction, dspy.Prediction) else dspy.Prediction(**prediction)
-        outputs = {name: json_value(prediction[name]) for name in self._fields.outputs}
-        return Outcome(outputs=outputs, prediction=whole, trace=trace)
+        objects = {name: prediction[name] for name in self._fields.outputs}
+        outputs = {name: json_value(value) for name, value in objects.items()}
+        return Outcome(outputs=outputs, prediction=whole, objects=objects if self._own else {}, trace=trace)
 
 
 def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:

@@ -44,6 +44,53 @@ def returned_names(module: dspy.Module) -> list[str]:
     return list(dict.fromkeys(name for value in found for name in _names_in(value) or () if name is not None))
 
 
+def computed_names(module: dspy.Module) -> set[str]:
+    """Names of the outputs that the module's own code is seen to make otherwise than by handing on one of the name."""
+    source = _source_of(module)
+    if source is None:
+        return set()
+    body, found = source.body, set()
+    for node in _own(body):
+        if isinstance(node, ast.Assign | ast.AugAssign):  # `found.answer = ...` before `return found`
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {name for target in targets if (name := _field_of(target)) and _field_of(node.value) != name}
+        elif isinstance(node, ast.Return) and node.value is not None:
+            found |= {name for name, value in _written_out(node.value) if not _hands_on(name, value, body)}
+    return found
+
+
+def _written_out(value: ast.expr) -> list[tuple[str, ast.expr]]:
+    """(name, value) of the fields of a prediction or dict that is written out."""
+    if isinstance(value, ast.Call) and _last_name(value.func) == "Prediction":
+        return [(keyword.arg, keyword.value) for keyword in value.keywords if keyword.arg is not None]
+    if isinstance(value, ast.Dict):
+        pairs = zip(value.keys, value.values, strict=True)
+        return [(str(key.value), inner) for key, inner in pairs if isinstance(key, ast.Constant)]
+    return []
+
+
+def _hands_on(name: str, value: ast.expr, body: ast.AST) -> bool:
+    """Whether a value is the field of this name of something else, also by way of a variable."""
+    if not isinstance(value, ast.Name):
+        return _field_of(value) == name
+    given = [
+        node.value
+        for node in _own(body)
+        if isinstance(node, ast.Assign)
+        and any(isinstance(target, ast.Name) and target.id == value.id for target in node.targets)
+    ]
+    return bool(given) and all(_field_of(each) == name for each in given)
+
+
+def _field_of(node: ast.expr) -> str | None:
+    """`answer` of `found.answer` and `found["answer"]`."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+        return node.slice.value
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
     """A module's `forward` or `aforward`: name of its file, its first line there, and its syntax."""

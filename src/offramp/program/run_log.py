@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -104,10 +104,12 @@ class RunLog:
         step: of a form of several requests, counted as it goes on.
         confidence: in the answer, where a form knows it; else None.
         checks: what a form's check of the user's own said, in order.
+        send: what its requests go through in place of the caller; None for the caller.
     """
 
     purpose: Purpose
     replicate: int
+    send: Callable[[CallRequest], Awaitable[CallReply]] | None = None
     exchanges: list[Exchange] = field(default_factory=list)
     infrastructure_error: BaseException | None = None
     program_error: str | None = None

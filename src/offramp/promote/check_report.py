@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
 
-from offramp.errors import StorageError, problem
+from offramp.errors import JobError, StorageError, problem
 from offramp.promote.evidence import answer_hash
 from offramp.promote.judge_noise import Noise
 from offramp.promote.promotion import Evidence, Promotion
@@ -409,22 +409,20 @@ def refuse_unwritable(path: Path) -> None:
         if not there:
             path.unlink()
     except OSError as error:
-        raise _cannot(path, error) from error
+        raise StorageError(_cannot(path, error)) from error
 
 
-def _cannot(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        problem(str(path), f"cannot be written: {error.strerror}", do="Name another file with --junit.")
-    )
+def _cannot(path: Path, error: OSError) -> str:
+    return problem(str(path), f"cannot be written: {error.strerror}", do="Name another file with --junit.")
 
 
 def write_junit(path: Path, report: CheckReport) -> None:
-    """Writes the file. Raises StorageError where that cannot be."""
+    """Writes the file. Raises JobError where that cannot be: the check is over and paid for."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(junit_text(report), encoding="utf-8")
     except OSError as error:
-        raise _cannot(path, error) from error
+        raise JobError(_cannot(path, error)) from error
 
 
 def _clean(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from offramp.calls.transports import Transport
-from offramp.errors import StorageError, UsageError, problem
+from offramp.errors import JobError, StorageError, UsageError, problem
 from offramp.files import make_folder, replace_file
 from offramp.job.check_here import check_runnable
 from offramp.job.checks import check_prices
@@ -267,7 +267,7 @@ def result_json(result: JobResult) -> dict[str, Any]:
 
 
 def write_report(folder: Path, result: JobResult) -> Path:
-    """Writes `<study>.json` as a whole or not at all."""
+    """Writes `<study>.json` as a whole or not at all. Raises JobError where it cannot: the run is over and paid for."""
     path = folder / f"{result.report.study}.json"
     text = json.dumps(result_json(result), indent=2, allow_nan=False) + "\n"
     try:
@@ -275,7 +275,7 @@ def write_report(folder: Path, result: JobResult) -> Path:
         replace_file(path, text.encode())
     except OSError as error:
         do = "The study itself is kept in the storage: see `offramp pareto`."
-        raise StorageError(problem(str(path), f"cannot be written: {error.strerror}", do=do)) from error
+        raise JobError(problem(str(path), f"cannot be written: {error.strerror}", do=do)) from error
     return path
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from offramp.calls.transports import Transport
-from offramp.errors import JobError, OfframpError
+from offramp.errors import JobError, OfframpError, in_a_run
 from offramp.ids import derived_seed
 from offramp.job.batching import runs_at_once
 from offramp.job.clock import Clock, Interrupted, Timing
@@ -83,7 +83,10 @@ class Job:
                     details = replace(state.study.details, run=reporter.run)
                     state.update(status=StudyStatus.RUNNING, stop_reason=None, details=details)
                     state.job = state.job.with_joined(texts_of(state.variants))
-                    with closing(open_study(state.job, options.seed, self._store)) as study:
+                    with (
+                        in_a_run(session.has_asked),
+                        closing(open_study(state.job, options.seed, self._store)) as study,
+                    ):
                         reason = await self._loop(session, state, study, reserve, reporter, effort).run()
                 except OfframpError as raised:
                     reason, error = reason_of(raised), raised
@@ -91,7 +94,9 @@ class Job:
                     try:
                         reserve.release()
                         session.caller.ask_directly()
-                        await HoldoutEvaluation(session=session, state=state, reserve=reserve, reporter=reporter).run()
+                        holdout = HoldoutEvaluation(session=session, state=state, reserve=reserve, reporter=reporter)
+                        with in_a_run(session.has_asked):
+                            await holdout.run()
                     except OfframpError as late:
                         if error is None or not is_cap(late):
                             reason, error = reason_of(late), late

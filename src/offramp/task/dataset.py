@@ -1,8 +1,9 @@
 """Examples from a dataset: columns renamed to fields, cells typed, gold values checked, ids, and a seeded `limit`.
 
-Everything that would become a silent zero later is refused here with the row: a missing column, a null, a label that no
-answer can equal, two rows with one id. Gold is checked against the labels of an enum in both directions, because
-`refund` in the file and `refunds` in the data make every candidate look worse than it is.
+Everything that would become a silent zero later is refused with the row: here a missing column, a null, a label that no
+answer can equal, two rows with one id; in `gold.py` a value that is not of its output's type. Gold is checked against
+the labels of an enum in both directions, because `refund` in the file and `refunds` in the data make every candidate
+look worse than it is.
 
 Invariant: an example's id and content hash depend on its own content (and on rows with equal content), never on its
 position in the file.
@@ -10,14 +11,12 @@ position in the file.
 
 from __future__ import annotations
 
-import json
-import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 from offramp import media
 from offramp.errors import DatasetError, nearest, problem
@@ -26,6 +25,7 @@ from offramp.records import Example
 from offramp.space.messages import shown
 from offramp.space.model import DatasetPart, OutputField
 from offramp.task.fields import TaskFields
+from offramp.task.gold import EXPECTED, is_blank, of_text, type_of_output
 from offramp.task.readers import Row, Source, read_source
 from offramp.task.readers.base import NotJson, rows_text
 
@@ -48,6 +48,8 @@ def load_examples(
         base: folder that a relative path starts from.
         seed: decides which rows `limit` keeps.
         nullable: further gold columns that may be null. Gold for an `optional` output may always be null.
+
+    Values are those of the dataset: what `gold.py` reads otherwise has no part in ids, order and splits.
     """
     source = read_source(part, base)
     may_be_null = {*nullable, *(name for name, output in fields.outputs.items() if output.optional)}
@@ -86,7 +88,10 @@ def _with_media(row: Row, part: DatasetPart, fields: TaskFields, source: Source,
     values = dict(row.values)
     for name, kind in fields.media.items():
         column = part.fields.get(name, name)
-        if (value := values.get(column)) is not None:
+        value = values.get(column)
+        if source.text_cells and name in fields.optional_inputs and is_blank(value):
+            values[column] = None
+        elif value is not None:
             held = value.value if isinstance(value, NotJson) else value
             where = f"{source.at(row.number)}: {column}"
             values[column] = (
@@ -211,38 +216,14 @@ def typed_cell(text: str, output: OutputField, where: str) -> Any:
     Raises:
         DatasetError: the text is not of the output's type.
     """
-    if not text.strip() and (output.optional or output.type not in ("str", "enum")):
+    kind = type_of_output(output).kind
+    if is_blank(text) and (output.optional or kind != "text"):
         return None
-    if output.type in ("str", "enum"):
-        return text
     try:
-        return _parsed(text.strip(), output.type)
-    except (ValueError, KeyError, RecursionError):
-        names = {"int": "a whole number", "float": "a number", "bool": "true or false", "object": "a JSON object"}
-        expected = names.get(output.type, "a JSON list")
-        raise DatasetError(problem(where, "the cell", got=text[:80], expected=expected)) from None
-
-
-def _parsed(text: str, kind: str) -> Any:
-    """Raises ValueError or KeyError for text that is not of the kind."""
-    match kind:
-        case "int":
-            return int(text)
-        case "float":
-            value: Any = float(text)
-            is_right = math.isfinite(value)
-        case "bool":
-            return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
-        case _:
-            value = json.loads(text, parse_constant=_refuse_constant)
-            is_right = isinstance(value, dict if kind == "object" else list)
-    if not is_right:
-        raise ValueError(text)
-    return value
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(text)
+        return text if kind == "text" else of_text(text, kind)
+    except ValueError:
+        do = "Correct the cell, or the output's type under `task`."
+        raise DatasetError(problem(where, "the cell", got=text[:80], expected=EXPECTED[kind], do=do)) from None
 
 
 # -------------------------------------------------------------------------------------------------- labels

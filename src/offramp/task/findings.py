@@ -52,10 +52,12 @@ def data_findings(task: Task, part: DatasetPart, base: Path, gold: Collection[st
         do = "Make them agree: no candidate can be right on both."
         found.append(problem(_where(source.name, differ[0][0], lines), what, do=do))
     for name in answers:
-        empty = [e for e in examples if name in e.values and _is_blank(e.values[name])]
+        empty = [e for e in examples if _is_blank(e.values.get(name))]  # JSON lines may leave the column out as well
         if empty and len(empty) < len(examples):
             what = f"{name} is empty in {_count(len(empty), 'row')}: {_some([at(e) for e in empty])}"
             do = "Fill in or drop those that are gaps: an empty answer counts as the right one."
+            if not all(name in e.values for e in empty):
+                do = "Fill in or drop those that are gaps: a metric that reads what a row lacks ends the job."
             found.append(problem(_where(source.name, empty[0], lines), what, do=do))
     return found
 

@@ -36,6 +36,9 @@ _INSTALLED = {"site-packages", "dist-packages"}
 _ONE_AT_A_TIME = threading.RLock()
 """Importing changes what all threads import from."""
 _users: ContextVar[bool] = ContextVar("offramp_users_code", default=False)
+_known: ContextVar[dict[Path, ModuleType] | None] = ContextVar("offramp_imported_files", default=None)
+_RUN = "_offramp_"
+"""How names of files that were run begin."""
 
 
 def project_of(base: Path) -> Path | None:
@@ -62,11 +65,27 @@ def import_folders(base: Path, file: Path | None = None) -> tuple[Path, ...]:
 def import_code(source: str, base: Path) -> ModuleType:
     """The module `package.module`, or the file `path.py` relative to `base`, which is run again.
 
+    Within `importing_once` a file is run once, unless code that ran before has imported it by its name.
+
     Raises:
         Exception: whatever the user's code raises.
     """
     with _ONE_AT_A_TIME, users_code():
         return _import_code(source, base)
+
+
+@contextlib.contextmanager
+def importing_once(known: dict[Path, ModuleType]) -> Iterator[None]:
+    """Whoever names a file in here gets the same module: a metric compares with the classes that the program gives.
+
+    Args:
+        known: by file, those that were run; more are added.
+    """
+    token = _known.set(known)
+    try:
+        yield
+    finally:
+        _known.reset(token)
 
 
 @contextlib.contextmanager
@@ -93,7 +112,7 @@ def _import_code(source: str, base: Path) -> ModuleType:
     with importable(*folders):
         try:
             sys.dont_write_bytecode = True  # a cache misses an edit of equal length within the same second
-            module = importlib.import_module(source) if file is None else run_file(file)
+            module = importlib.import_module(source) if file is None else _run_once(file)
         finally:
             sys.dont_write_bytecode = written
             _LATER.names.update(others)
@@ -102,6 +121,21 @@ def _import_code(source: str, base: Path) -> ModuleType:
     _foreign.update(name for name in names & before.keys() if name not in _imported)
     _LATER.add(names, folders)
     return module
+
+
+def _run_once(file: Path) -> ModuleType:
+    known = _known.get()
+    if known is None:
+        return run_file(file)
+    if file not in known:
+        named = (one.module for name, one in _imported.items() if one.place == file and _is_named(name, one.module))
+        known[file] = next(named, None) or run_file(file)
+    return known[file]
+
+
+def _is_named(name: str, module: ModuleType) -> bool:
+    """Whether code imports the module by a name of its own."""
+    return sys.modules.get(name) is module and not name.startswith(_RUN)
 
 
 def why_not_imported(error: BaseException, source: str, base: Path) -> str:
@@ -165,7 +199,7 @@ def run_file(file: Path) -> ModuleType:
     """
     package = _package_of(file)
     if package is None:
-        name = f"_offramp_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+        name = f"{_RUN}{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     else:
         name = ".".join((*file.relative_to(package).parent.parts, file.stem))
     spec = importlib.util.spec_from_file_location(name, file, loader=_Fresh(name, str(file)))

@@ -15,12 +15,12 @@ import dspy
 import yaml
 from dspy.teleprompt import Teleprompter
 
-from offramp.errors import JobError, StorageError, UsageError, nearest, problem
+from offramp.errors import JobError, StorageError, UsageError, in_a_run, nearest, problem
 from offramp.job.loaded import load_study
 from offramp.job.session import open_session
 from offramp.models.catalogue import resolve
 from offramp.program import live_program
-from offramp.program.live_program import LiveProgram, described_inputs, outputs_of, rows_of, without_models
+from offramp.program.live_program import LiveProgram, described_inputs, objects_of, outputs_of, rows_of, without_models
 from offramp.program.module import predictors_of
 from offramp.space.load import load_space
 from offramp.store.candidates import CandidateStore
@@ -131,7 +131,10 @@ class Optimizer(Teleprompter):  # type: ignore[misc]
         if not given or given[0] is None:
             do = "Pass models=[...], or call dspy.configure(lm=...)."
             raise UsageError(problem("offramp.Optimizer", "no model to run on", do=do))
-        live = LiveProgram(program=program, metric=self.metric, rows=tuple(rows_of(_splits(trainset, valset, testset))))
+        splits = _splits(trainset, valset, testset)
+        live = LiveProgram(
+            program=program, metric=self.metric, rows=tuple(rows_of(splits)), objects=objects_of(splits)
+        )  # fmt: skip
         folder = self.results / f"{self._name(student)}-{live.key}"
         with _keys_in_environment([*given, self.prompt_model, self.metric_model]) as parts:
             space = self._space(student, live, [*trainset, *(valset or ()), *(testset or ())], given, parts)
@@ -145,8 +148,9 @@ class Optimizer(Teleprompter):  # type: ignore[misc]
                 loaded, storage=self.storage, results=self.results, progress=self.progress, seed=self.seed,
                 transport=self.transport, observer=self.observer,
             )  # fmt: skip
-            self.study = self.run.report
-            compiled, model, params = apart(lambda: self._chosen(folder))
+            self.study, took = self.run.report, self.run
+            with in_a_run(lambda: took.calls + took.cached_calls):
+                compiled, model, params = apart(lambda: self._chosen(folder))
         _set_model(compiled, model, params, given)
         compiled.study, compiled._compiled = self.study, True
         _log.info("%s", self.study.headline())

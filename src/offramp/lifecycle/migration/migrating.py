@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offramp.calls.transports import Transport
-from offramp.errors import JobError, OfframpError, UsageError
+from offramp.errors import JobError, OfframpError, UsageError, in_a_run
 from offramp.job.clock import Interrupted, Timing
 from offramp.job.judges import JudgeNotFound
 from offramp.job.resolve import resolve_job
@@ -77,8 +77,9 @@ def run_migration(
         transport: what sends requests; LiteLLM and llama.cpp by route for None. timing: replaced in tests.
 
     Raises:
-        UsageError: nothing is promoted, a model of `to` is unknown, there is none to try, or an option is not valid.
-        JobError: no candidate could be measured.
+        UsageError: nothing is promoted, a model of `to` is unknown, there is none to try, or an option is not valid;
+            nothing was spent.
+        JobError: no candidate could be measured, or a later run cannot be run as it is.
     """
     places, caps = places or Places(), caps or Caps()
     refuse_impossible(trials=trials, seed=seed, usd=caps.usd, calls=caps.calls, minutes=caps.minutes)
@@ -90,22 +91,23 @@ def run_migration(
     say(f"{feature} ({label}) runs on {origin.promotion.model.name}; trying {', '.join(choice.names)}")
     regraded: str | None = None
     runs = Runs(places.url, places.results, caps, observer, transport=transport, timing=timing)
-    if reference is Reference.ANSWERS:
-        origin, baseline = by_answers(origin, places.results)
-    else:
-        folder = FeatureFolder(places.promotions, feature)
-        alive = _answers(notice)
-        regraded = new_judges(origin)
-        if regraded is not None:
-            say(regraded)
-        if places.space is not None or regraded is not None:
-            origin, alive = of_this_task(origin, alive=alive, say=say)
-        baseline = read_baseline(origin, runs, folder=folder, alive=alive, say=say)
-    work = _Progress(origin, runs, baseline, reference, say)
-    for name in choice.names:
-        work.drop_in(name)
-    work.search(choice.names, trials=trials, seed=seed)
-    return replace(work.migration(notice, day, choice.left_out), regraded=regraded)
+    with in_a_run(lambda: runs.spent.has_asked()):
+        if reference is Reference.ANSWERS:
+            origin, baseline = by_answers(origin, places.results)
+        else:
+            folder = FeatureFolder(places.promotions, feature)
+            alive = _answers(notice)
+            regraded = new_judges(origin)
+            if regraded is not None:
+                say(regraded)
+            if places.space is not None or regraded is not None:
+                origin, alive = of_this_task(origin, alive=alive, say=say)
+            baseline = read_baseline(origin, runs, folder=folder, alive=alive, say=say)
+        work = _Progress(origin, runs, baseline, reference, say)
+        for name in choice.names:
+            work.drop_in(name)
+        work.search(choice.names, trials=trials, seed=seed)
+        return replace(work.migration(notice, day, choice.left_out), regraded=regraded)
 
 
 def _answers(notice: Watched) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from offramp.errors import in_a_run
 from offramp.files import write_file
 from offramp.lifecycle.migration.record import Basis, Contender, Kind, Migration, Reference
 from offramp.models.retirement.dates import Basis as DateBasis
@@ -44,10 +45,15 @@ _BASIS = {
 
 
 def write_proposal(found: Migration, out: Path | None, *, promote_command: str) -> Path:
-    """Writes the page as a whole or not at all; `proposals/<feature>-<date>.md` unless a path is given."""
+    """Writes the page as a whole or not at all; `proposals/<feature>-<date>.md` unless a path is given.
+
+    Raises:
+        JobError: it cannot be written, and runs of the migration were paid for. StorageError: none was.
+    """
     path = out or FOLDER / f"{found.feature}-{found.today}.md"
     do = "Name another place with --out; what was measured is kept in the storage."
-    write_file(path, page(found, promote_command=promote_command), do=do)
+    with in_a_run(found.spent.has_asked):
+        write_file(path, page(found, promote_command=promote_command), do=do)
     return path
 
 

@@ -100,6 +100,10 @@ class Spent:
             elapsed_s=self.elapsed_s + other.elapsed_s,
         )
 
+    def has_asked(self) -> bool:
+        """Whether a model was asked, or answers of the ledger were used in its place."""
+        return self.calls + self.cached_calls > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Migration(Brief):

@@ -13,8 +13,9 @@ import json
 import re
 import unicodedata
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
@@ -24,11 +25,23 @@ from offramp.records import CallReply, CallRequest, Example, Score
 Ask = Callable[[CallRequest], Awaitable[CallReply]]
 """Makes one call, through ledger and budget. Raises an OfframpError when there is no reply."""
 
+How = Literal["exact", "json_fields", "token_f1", "number"]
+"""The kind of a metric that compares."""
+
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
 _LONGEST_SHOWN = 200
 
 VERSION = 1
 """Part of every fingerprint: raise it when the same definition starts to score differently."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A metric compares a gold column with an output."""
+
+    column: str
+    field: str
+    how: How
 
 
 class Metric(Protocol):

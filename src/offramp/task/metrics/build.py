@@ -30,7 +30,7 @@ from offramp.space.model import (
 )
 from offramp.space.model import Metric as MetricPart
 from offramp.task.fields import TaskFields
-from offramp.task.metrics._base import VERSION, Metric, earlier_fingerprint, part_fingerprint
+from offramp.task.metrics._base import VERSION, Comparison, Metric, earlier_fingerprint, part_fingerprint
 from offramp.task.metrics.contains import Contains, strings
 from offramp.task.metrics.exact import Exact
 from offramp.task.metrics.imports import load_metric
@@ -257,13 +257,18 @@ def gold_columns(part: MetricPart) -> set[str]:
 
 def gold_pairs(part: MetricPart) -> set[tuple[str, str]]:
     """(column, output field) for every gold column that is compared with an output."""
-    pairs: set[tuple[str, str]] = set()
+    return {(one.column, one.field) for one in comparisons(part)}
+
+
+def comparisons(part: MetricPart) -> set[Comparison]:
+    """Every gold column that is compared with an output, and how. What a Python metric compares is not known."""
+    found: set[Comparison] = set()
     for leaf in _leaves(part):
         if isinstance(leaf, ExactMetric | TokenF1Metric | NumberMetric):
-            pairs.add((leaf.gold or leaf.field, leaf.field))
+            found.add(Comparison(column=leaf.gold or leaf.field, field=leaf.field, how=leaf.kind))
         elif isinstance(leaf, JsonFieldsMetric):
-            pairs |= {(field, field) for field in leaf.fields}
-    return pairs
+            found |= {Comparison(column=field, field=field, how=leaf.kind) for field in leaf.fields}
+    return found
 
 
 def show_columns(part: MetricPart) -> set[str]:

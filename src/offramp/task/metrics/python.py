@@ -75,7 +75,7 @@ class Python:
         """What the function returns. Raises MetricError if it raises, or returns something that is not a score."""
         answer = outputs if isinstance(outputs, Answer) else Answer(outputs)
         row = Row(example.values, "the row", inputs=self.inputs)
-        prediction = Row(answer, PREDICTION, beside=answer.beside, methods=answer.methods())
+        prediction = Row(answer.as_given, PREDICTION, beside=answer.beside, methods=answer.methods())
         calling = nullcontext() if answer.calling is None else answer.calling(self.path, self.model, self.params, ask)
         async with calling:
             try:

@@ -1,12 +1,14 @@
 """What a metric of the user's is given: a row and a prediction that read like DSPy's, and that cannot be changed.
 
 Both are read-only mappings whose keys are attributes as well (`row["answer"]` is `row.answer`), with the methods of
-`dspy.Example` that only read. Objects inside read the same way: `prediction.invoice.vendor`. They are copies, so that
-a metric that changes a list of its own row changes nothing else.
+`dspy.Example` that only read. JSON objects inside read the same way: `prediction.invoice.vendor`. What a module of the
+user's own gives has the type that it gave it. They are copies, so that a metric that changes a list of its own row
+changes nothing else.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -19,6 +21,7 @@ class Answer(dict[str, Any]):
     """The outputs of one run as JSON values, with what else is known of it.
 
     Attributes:
+        objects: outputs as a module of the user's own gave them: an Enum, a date, a pydantic object.
         beside: what the program gave beside the outputs of the task, such as the passages it found; as it gave it.
         methods: gives the attributes of a `dspy.Prediction` that are not fields, such as `completions`.
         steps: (name of a predictor, its inputs, its outputs) in order.
@@ -27,14 +30,20 @@ class Answer(dict[str, Any]):
     """
 
     def __init__(
-        self, outputs: Mapping[str, Any], *, beside: Mapping[str, Any] | None = None,
-        methods: Callable[[], Mapping[str, Any]] = dict,
+        self, outputs: Mapping[str, Any], *, objects: Mapping[str, Any] | None = None,
+        beside: Mapping[str, Any] | None = None, methods: Callable[[], Mapping[str, Any]] = dict,
         steps: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = (), predictor: str | None = None,
         calling: Callable[..., AbstractAsyncContextManager[None]] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(outputs)
+        self.objects = dict(objects or {})
         self.beside, self.steps, self.predictor = dict(beside or {}), tuple(steps), predictor
         self.calling, self.methods = calling, methods
+
+    @property
+    def as_given(self) -> dict[str, Any]:
+        """The outputs as the program gave them: copies of objects, and JSON values, which are copied later."""
+        return {**self, **{n: value if is_json(value) else _copied(value) for n, value in self.objects.items()}}
 
 
 class Missing(AttributeError, KeyError):
@@ -162,3 +171,19 @@ def readable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(readable(item) for item in value) if type(value) in (list, tuple) else value
     return value
+
+
+def is_json(value: Any) -> bool:
+    """Whether it is what JSON has, through and through."""
+    if type(value) is dict:
+        return all(type(name) is str and is_json(inner) for name, inner in value.items())
+    if type(value) is list:
+        return all(map(is_json, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+def _copied(value: Any) -> Any:
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 (a class may refuse to be copied in any way)
+        return value
