@@ -59,7 +59,8 @@ def print_replay(found: Replay) -> None:
     for member in found.front:
         best = member is found.recommended
         cells = "".join(f"{cell:>10}" for cell in _cells(member, holdout))
-        params = plain(", ".join(f"{name}={value}" for name, value in member.params.items()))
+        shown = [f"{name}={value}" for name, value in member.params.items() if value is not None]
+        params = plain(", ".join(shown) or "(no params)")
         console.print(Text(cells, style="green" if best else ""))
         console.print(Text(f"  {'recommended: ' if best else ''}{params}", style="green" if best else "dim"))
 

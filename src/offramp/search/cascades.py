@@ -10,8 +10,9 @@ import numpy as np
 
 from offramp.errors import UsageError, problem
 from offramp.records import Objective, Split
+from offramp.search.replay.reading import OUTCOMES
 from offramp.search.replay.run import WEIGHTS
-from offramp.search.replay.table import OUTCOMES, RecordedTable, read_table
+from offramp.search.replay.table import RecordedTable, read_table
 from offramp.stats.pareto import Floats
 from offramp.study.domain.cascade_cells import Cells
 from offramp.study.domain.cascade_report import CascadeReport, cascade_report, rule_to_run

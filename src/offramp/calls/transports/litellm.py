@@ -15,9 +15,9 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -33,8 +33,17 @@ from offramp.calls.failures import (
     Unreachable,
 )
 from offramp.calls.retries import retry_after_s
+from offramp.calls.transports.aside import warnings_aside
 from offramp.calls.transports.headers import notice_in
-from offramp.calls.transports.replies import failure_for, read_reply, token_usage, upstream_failure
+from offramp.calls.transports.replies import (
+    failure_for,
+    misfit,
+    misfit_of,
+    read_reply,
+    token_usage,
+    upstream_failure,
+    with_text,
+)
 from offramp.calls.transports.wire import Arrived, Rendered, Watch, Wire, provider_of, watching
 from offramp.media import expanded
 from offramp.models.capabilities import allowed_openai_params
@@ -209,14 +218,19 @@ class LiteLLMTransport:
         self, request: CallRequest, key: str | None, client: Any, *, took_s: float | None = None
     ) -> CallReply:
         """One request by LiteLLM. `client`: what it sends with; its own where None. `took_s`: seconds that it took."""
-        arguments = self._arguments(request, key)
+        heard = _Heard()
+        arguments = {**self._arguments(request, key), "logger_fn": heard.logger()}
         if client is not None:
             arguments["client"] = client
         began = time.perf_counter()
         try:
-            reply = await _litellm().acompletion(**arguments)
+            with warnings_aside():
+                reply = await _litellm().acompletion(**arguments)
         except Exception as error:  # noqa: BLE001  the caller records each failure; LiteLLM raises anything at all
-            raise _failure(error, took_s if took_s is not None else time.perf_counter() - began) from None
+            failed = _failure(error, took_s if took_s is not None else time.perf_counter() - began)
+            if not isinstance(failed, BrokenReply):
+                raise failed from None
+            reply = _read_in_parts(heard, failed)
         latency_s = took_s if took_s is not None else time.perf_counter() - began
         answer = read_reply(reply, token_usage(getattr(reply, "usage", None)), latency_s)
         return replace(answer, notice=notice_in(reply))
@@ -284,6 +298,57 @@ def _litellm() -> Any:
     return litellm
 
 
+@dataclass(slots=True)
+class _Heard:
+    """What LiteLLM logs of one request: texts that came, of which the reply is one, and what else it knows."""
+
+    texts: list[Any] = field(default_factory=list)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def logger(self) -> Callable[[Mapping[str, Any]], None]:
+        """What LiteLLM calls. A function of its own, since LiteLLM copies its arguments, and all they hold."""
+
+        def hear(details: Mapping[str, Any]) -> None:
+            if details.get("log_event_type") == "post_api_call":
+                self.texts.append(details.get("original_response"))
+                self.details = details  # the headers come into it afterwards
+
+        return hear
+
+    def completion(self) -> dict[str, Any] | None:
+        """The chat completion that came; None where none did."""
+        for text in self.texts:
+            with suppress(ValueError, TypeError, RecursionError):
+                body = json.loads(text)
+                if isinstance(body, dict) and "choices" in body:
+                    return body
+        return None
+
+
+def _read_in_parts(heard: _Heard, failed: BrokenReply) -> Any:
+    """LiteLLM's reply of a chat completion whose content is parts of text, which it does not read by itself.
+
+    Raises:
+        BrokenReply: `failed`, or the same with the field that cannot be read.
+    """
+    if (body := heard.completion()) is None:
+        raise failed from None
+    if (wrong := misfit(body)) is not None:
+        raise BrokenReply(wrong, latency_s=failed.latency_s) from None
+    if (plain := with_text(body)) is None:
+        raise failed from None
+    from litellm.utils import ModelResponse, convert_to_model_response_object
+
+    headers = dict(heard.details.get("response_headers") or {})
+    try:
+        with warnings_aside():
+            return convert_to_model_response_object(
+                response_object=plain, model_response_object=ModelResponse(), _response_headers=headers
+            )
+    except Exception as error:  # noqa: BLE001  as above
+        raise _failure(error, failed.latency_s or 0.0) from None
+
+
 def _failure(error: Exception, latency_s: float) -> CallError:
     """Our error for LiteLLM's, by what it was raised from where that says more than its own class."""
     chain = _chain(error)
@@ -338,13 +403,25 @@ def _broken(chain: list[BaseException]) -> str | None:
     """What was wrong with a reply that arrived but could not be read; None where that was not it."""
     for link in chain:
         if isinstance(link, ValueError | KeyError | TypeError | AttributeError | IndexError):
-            return f"the reply cannot be read: {type(link).__name__}"
+            return f"the reply cannot be read: {_said_of(link)}"
         if "APIResponseValidationError" in (cls.__name__ for cls in type(link).__mro__):
             return "the reply is not what the protocol says"
     text = str(chain[0])
     if "Empty or invalid response from LLM endpoint" in text:
         return "the reply is not a JSON object"
     return "the reply has no choices" if "choices" in text and "status_code" not in text else None
+
+
+def _said_of(error: Exception) -> str:
+    """What an error of reading says: the field, what it got and what it expected, where it is one of Pydantic's."""
+    if isinstance(error, KeyError) and error.args:
+        return f"no field {error.args[0]!r}"
+    title, errors = getattr(error, "title", None), getattr(error, "errors", None)
+    if not callable(errors) or not isinstance(title, str):
+        return type(error).__name__
+    first = errors(include_url=False)[0]
+    expected = str(first["msg"]).replace("Input should be ", "")
+    return misfit_of(".".join(map(str, (title.lower(), *first["loc"]))), first["input"], expected)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

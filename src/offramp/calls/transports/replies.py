@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from offramp.calls.failures import (
@@ -59,6 +59,9 @@ _OF_A_PARAMETER = re.compile(
     r"[^.\n]{0,40}\b(?:deprecated|no longer|not supported|removed|unsupported|discontinued)",
     re.IGNORECASE,
 )
+_SHORT = 40  # characters of a text that an error shows whole
+_NO_TEXT = ("thinking", "redacted_thinking", "reasoning")
+"""Kinds of parts of content that are not part of the answer."""
 _OVERLOADED = re.compile(
     r"overloaded|over(?:_| )?capacity|at capacity|(?:out of|insufficient) capacity|capacity (?:exceeded|constraint)"
     r"|server (?:is )?(?:too )?busy|high demand|try again (?:later|in)|please retry|temporarily unavailable"
@@ -94,7 +97,7 @@ def read_reply(body: Any, usage: Usage, latency_s: float) -> CallReply:
         raise ServerFailed(f"the provider ended its answer with finish_reason {str(reason)!r}", latency_s=latency_s)
     if message is None:
         raise BrokenReply("the reply's first choice has no message", usage=billed, latency_s=latency_s)
-    content, tool_calls = _text(_get(message, "content")), _tool_calls(_get(message, "tool_calls"))
+    content, tool_calls = _text(message, billed, latency_s), _tool_calls(_get(message, "tool_calls"))
     refusal = _get(message, "refusal") or _get(own, "refusal")
     if not content and (refusal or reason == "content_filter"):
         raise Refused(str(refusal or "the provider's content filter"), usage=usage, latency_s=latency_s)
@@ -264,18 +267,99 @@ def says_retired(text: str) -> bool:
     return bool(_MODEL_ENDED.search(text)) and not _OF_A_PARAMETER.search(text)
 
 
-def _text(content: Any) -> str:
-    """Content as text; some servers send a list of parts."""
+def with_text(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A chat completion with text where its content is a list of parts; None where none is, or it cannot be read."""
+    choices, found = [], False
+    for choice in body["choices"]:
+        message = _get(choice, "message")
+        if isinstance(content := _get(message, "content"), list):
+            if (text := _joined(content)) is None:
+                return None
+            choice, found = {**choice, "message": {**message, "content": text}}, True
+        choices.append(choice)
+    return {**body, "choices": choices} if found else None
+
+
+def misfit(body: Mapping[str, Any]) -> str | None:
+    """What in a chat completion is not as the protocol says: the field, got and expected; None for nothing."""
+    for field, value, expected, fits in _fields(body):
+        if not fits:
+            return f"the reply cannot be read: {misfit_of(field, value, expected)}"
+    return None
+
+
+def misfit_of(field: str, value: Any, expected: str) -> str:
+    """A field with what it holds, by kind where that is long: no part of an answer stands in an error."""
+    kinds: dict[type, str] = {str: "text", list: "a list", dict: "an object"}
+    short = value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _SHORT)
+    return f"{field}: got {repr(value) if short else kinds.get(type(value), type(value).__name__)}, expected {expected}"
+
+
+def _fields(body: Mapping[str, Any]) -> Iterator[tuple[str, Any, str, bool]]:
+    """Of each field that is read: its name, its value, what the protocol says, and whether that is so."""
+    choices = body.get("choices")
+    yield "choices", choices, "a list", isinstance(choices, list)
+    for at, choice in enumerate(choices if isinstance(choices, list) else []):
+        yield f"choices[{at}]", choice, "an object", isinstance(choice, dict)
+        message = _get(choice, "message")
+        yield f"choices[{at}].message", message, "an object", isinstance(message, dict)
+        yield from _fields_of_message(f"choices[{at}].message", message)
+    usage = body.get("usage")
+    yield "usage", usage, "an object", isinstance(usage, dict | None)
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        count = _get(usage, name)
+        yield f"usage.{name}", count, "a whole number", count is None or _is_whole(count)
+
+
+def _fields_of_message(where: str, message: Any) -> Iterator[tuple[str, Any, str, bool]]:
+    content, calls = _get(message, "content"), _get(message, "tool_calls")
+    yield f"{where}.content", content, "text or a list of parts", isinstance(content, str | list | None)
+    for at, part in enumerate(content if isinstance(content, list) else []):
+        name = "text" if _get(part, "text") is not None else "type"
+        expected = "text" if name == "text" else "'text'"
+        yield f"{where}.content[{at}].{name}", _get(part, name), expected, _joined([part]) is not None
+    yield f"{where}.tool_calls", calls, "a list", isinstance(calls, list | None)
+
+
+def _is_whole(count: Any) -> bool:
+    """Whether it is a whole number, perhaps written as text."""
+    if isinstance(count, str):
+        return count.strip().isdecimal()
+    return isinstance(count, int) or (isinstance(count, float) and count.is_integer() and abs(count) < 2**63)
+
+
+def _text(message: Any, billed: Usage | None, latency_s: float) -> str:
+    """Content as text; some servers send a list of parts.
+
+    Raises:
+        BrokenReply: it is neither.
+    """
+    content = _get(message, "content")
     if isinstance(content, str):
         return content
-    if isinstance(content, list):
-        return "".join(str(_get(part, "text") or "") for part in content)
-    return ""
+    if content is None:
+        return ""
+    if isinstance(content, list) and (text := _joined(content)) is not None:
+        return text
+    said = next(misfit_of(f, v, e) for f, v, e, fits in _fields_of_message("choices[0].message", message) if not fits)
+    raise BrokenReply(f"the reply cannot be read: {said}", usage=billed, latency_s=latency_s)
+
+
+def _joined(parts: Sequence[Any]) -> str | None:
+    """The text in parts of content, without the thinking; None where one is neither."""
+    found = []
+    for part in parts:
+        text = part if isinstance(part, str) else _get(part, "text")
+        if isinstance(text, str):
+            found.append(text)
+        elif _get(part, "type") not in _NO_TEXT:
+            return None
+    return "".join(found)
 
 
 def _count(holder: Any, name: str) -> int:
     value = _get(holder, name)
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+    return int(value) if isinstance(value, int | float) and 0 < value < math.inf else 0
 
 
 def _get(holder: Any, name: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from offramp.calls.failures import ModelNotFound
+from offramp.calls.transports.aside import warnings_aside
 from offramp.calls.transports.litellm import LiteLLMTransport
 from offramp.calls.transports.local import LocalServers, LocalTransport
 from offramp.calls.transports.wire import Rendered
@@ -27,7 +28,8 @@ class RouteTransport:
 
     async def send(self, request: CallRequest, attempt: int = 1) -> CallReply:
         """Send by route."""
-        return await self._for(request.model).send(request, attempt)
+        with warnings_aside():
+            return await self._for(request.model).send(request, attempt)
 
     def batch_provider(self, model: Model) -> str | None:
         """Whose batch interface a model has; None where it has none."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from offramp.errors import UsageError, problem
+from offramp.errors import DatasetError, UsageError, problem
 from offramp.records import Objective, Scalar, Split
 from offramp.search.racing import (
     COST,
@@ -28,7 +28,8 @@ from offramp.search.racing import (
     Wave,
 )
 from offramp.search.racing.waves import run_waves
-from offramp.search.replay.table import OUTCOMES, PaidCells, RecordedTable, read_table
+from offramp.search.replay.reading import OUTCOMES
+from offramp.search.replay.table import PaidCells, RecordedTable, read_table
 from offramp.stats.pareto import Floats
 from offramp.study.domain.objectives import reweighted
 
@@ -119,8 +120,22 @@ def replay(
     """
     splits = read_table(Path(table))
     search = splits[Split.SEARCH]
+    _refuse_unmeasured(search, str(table))
     race = race_over_table(search, _objectives(search.outcomes, weights), _cap(search, cells, share), seed)
     return _report(race, search, splits.get(Split.HOLDOUT) if verify else None, seed)
+
+
+def _refuse_unmeasured(table: RecordedTable, where: str) -> None:
+    """Refuses a candidate without any value of an outcome that others have: its figure would be made up from theirs."""
+    for column, name in enumerate(table.outcomes):
+        unmeasured = np.flatnonzero(np.isnan(table.values[:, :, column]).all(axis=1))
+        if not len(unmeasured):
+            continue
+        params = ", ".join(f"{key}={value}" for key, value in table.pool[unmeasured[0]].items())
+        more = f" (and {len(unmeasured) - 1} more)" if len(unmeasured) > 1 else ""
+        what = f"candidate {params}{more}: no {name} in any search row, while other candidates have one"
+        do = "Fill it in (0 where a run was free), or remove the column." if name != "score" else "Remove its rows."
+        raise DatasetError(problem(where, what, do=do))
 
 
 def race_over_table(

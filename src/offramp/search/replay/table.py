@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +21,11 @@ from numpy.typing import NDArray
 
 from offramp.errors import DatasetError, problem
 from offramp.records import Scalar, Split
+from offramp.search.replay.reading import INPUT, OUTCOMES, PREFIX, read_frame
 from offramp.stats.pareto import Floats
 
 if TYPE_CHECKING:
     import pandas
-
-PREFIX = "param."
-INPUT = "input."
-OUTCOMES = ("score", "cost_usd", "latency_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +35,7 @@ class RecordedTable:
     Attributes:
         pool: params by candidate, named as the columns, without `param.`.
         examples: ids.
-        outcomes: the columns of OUTCOMES that exist, `score` first.
+        outcomes: the columns of OUTCOMES that have a value in a search row, `score` first.
         values: shape (candidates, examples, outcomes); NaN where the table has no value.
         answers: shape (candidates, examples), text or None; None without the column `answer`.
         confidence: shape (candidates, examples), NaN where it is not known; None without the column.
@@ -97,73 +93,18 @@ def read_table(path: Path) -> dict[Split, RecordedTable]:
     Raises:
         DatasetError: there is no such file, or it is not a table of outcomes.
     """
-    frame = _frame(path)
+    frame = read_frame(path)
     params = [name for name in frame.columns if str(name).startswith(PREFIX)]
-    _check(frame, params, path)
-    outcomes = tuple(name for name in OUTCOMES if name in frame.columns and frame[name].notna().any())
-    splits = frame["split"].astype(str) if "split" in frame.columns else None
-    parts = {s: frame if splits is None else frame[splits == s.value] for s in (Split.SEARCH, Split.HOLDOUT)}
-    if splits is None:
-        del parts[Split.HOLDOUT]
-    elif not len(parts[Split.SEARCH]):
-        found = sorted(set(splits))[:5]
-        raise DatasetError(problem(str(path), "column split", got=found, expected="rows with 'search'"))
+    parts = {Split.SEARCH: frame}
+    if "split" in frame.columns:
+        parts = {split: frame[frame["split"] == split.value] for split in (Split.SEARCH, Split.HOLDOUT)}
+    search = parts[Split.SEARCH]
+    if not len(search):
+        raise DatasetError(problem(str(path), "column split: got only 'holdout', expected rows with 'search'"))
+    outcomes = tuple(name for name in OUTCOMES if name in frame.columns and search[name].notna().any())
+    if "score" not in outcomes:
+        raise DatasetError(problem(str(path), "column score has no number in a search row"))
     return {split: _table(part, params, outcomes) for split, part in parts.items() if len(part)}
-
-
-def _frame(path: Path) -> pandas.DataFrame:
-    import pandas
-
-    if path.is_dir():
-        raise DatasetError(problem(str(path), "is a folder", expected="a Parquet or CSV table of outcomes"))
-    if not path.is_file():
-        raise DatasetError(problem(str(path), "no such file", expected="a Parquet or CSV table of outcomes"))
-    reader = pandas.read_csv if path.suffix.lower() == ".csv" else pandas.read_parquet
-    try:
-        return reader(path)
-    except Exception as error:  # noqa: BLE001 - pandas and pyarrow raise many kinds; the record is this message
-        reason = str(error).partition("\n")[0]
-        raise DatasetError(
-            problem(str(path), f"cannot be read as a table ({type(error).__name__}: {reason})")
-        ) from None
-
-
-def _check(frame: pandas.DataFrame, params: Sequence[str], path: Path) -> None:
-    do = "docs/replay.md lists the columns."
-    if not params:
-        raise DatasetError(problem(str(path), "no column begins with 'param.'", got=list(frame.columns)[:8], do=do))
-    for name in ("example_id", "score"):
-        if name not in frame.columns:
-            raise DatasetError(problem(str(path), f"no column {name!r}", got=list(frame.columns)[:8], do=do))
-    if not len(frame):
-        raise DatasetError(problem(str(path), "has no rows"))
-    for name in (n for n in OUTCOMES if n in frame.columns):
-        _check_numbers(frame, name, path)
-    if "confidence" in frame.columns:
-        frame["confidence"] = _numbers(frame["confidence"])
-
-
-def _check_numbers(frame: pandas.DataFrame, name: str, path: Path) -> None:
-    """Refuses values out of range, and makes the column one of floats."""
-    import pandas
-
-    numbers = pandas.to_numeric(frame[name], errors="coerce")
-    most = 1.0 if name == "score" else sys.float_info.max
-    wrong = frame[name].notna() & ~((numbers >= 0) & (numbers <= most))
-    if wrong.any():
-        expected = "a number in [0, 1]" if name == "score" else "a number of 0 or more"
-        row = int(np.flatnonzero(wrong.to_numpy())[0])
-        raise DatasetError(problem(f"{path}: row {row + 1}", name, got=frame[name].iloc[row], expected=expected))
-    if name == "score" and not numbers.notna().any():
-        raise DatasetError(problem(str(path), "column score has no number"))
-    frame[name] = numbers.astype(float)
-
-
-def _numbers(column: Any) -> Any:
-    """Floats, NaN for what is not a number."""
-    import pandas
-
-    return pandas.to_numeric(column, errors="coerce").astype(float)
 
 
 def _table(frame: pandas.DataFrame, params: Sequence[str], outcomes: tuple[str, ...]) -> RecordedTable:
@@ -171,7 +112,7 @@ def _table(frame: pandas.DataFrame, params: Sequence[str], outcomes: tuple[str, 
 
     columns = [[_plain_param(value) for value in frame[name].tolist()] for name in params]
     keys = [json.dumps(row) for row in zip(*columns, strict=True)]
-    examples = [str(value) for value in frame["example_id"].tolist()]
+    examples = frame["example_id"].tolist()
     names, ids = sorted(set(keys)), sorted(set(examples))
     rows, places = pandas.Index(names).get_indexer(keys), pandas.Index(ids).get_indexer(examples)
     values = np.stack([_means(frame[o].to_numpy(), rows, places, (len(names), len(ids))) for o in outcomes], axis=-1)
