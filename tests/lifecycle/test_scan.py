@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from offramp.cli.watch import print_scan
 from offramp.errors import UsageError
 from offramp.lifecycle.known_names import KnownNames
 from offramp.lifecycle.scan import MOST_BYTES, ScanReport, app_files, scan_files
@@ -174,3 +176,18 @@ def test_an_alias_is_known_and_says_what_it_stands_for(tmp_path: Path) -> None:
     assert found.standing is not Standing.VANISHED
     model = resolve("claude-sonnet-latest", "space.yaml")
     assert model.route == found.alias_of and model.price is not None
+
+
+def test_files_that_were_not_read_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It said "Not read: 1 files", and nobody knew which."""
+    (tmp_path / "a.py").write_text("")
+    (tmp_path / "0.json").write_bytes(b"\0")
+    print_scan(scanned(tmp_path), sys.stdout)
+    out = capsys.readouterr().out
+    assert (
+        "Not read (too large, not text, or no permission): 0.json.\n" in out and "models named in 1 file below" in out
+    )
+    for number in range(1, 5):
+        (tmp_path / f"{number}.json").write_bytes(b"\0")
+    print_scan(scanned(tmp_path), sys.stdout)
+    assert "permission): 0.json, 1.json, 2.json and 2 more.\n" in capsys.readouterr().out

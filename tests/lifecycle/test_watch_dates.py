@@ -239,6 +239,7 @@ def test_a_date_in_another_form_is_told_with_its_line_its_key_and_the_right_form
         ("schema_version: '1'\n", "expected 1. Remove the quotes."),
         ("# a comment\n", "the file is empty. Begin with `schema_version: 1` and `retirements:`"),
         ("---\n", "the file: got null, expected a mapping. Begin with .* `retirements:`"),
+        ("schema_version: 1\nmodels: []\n", "lifecycle.yaml:2: models: unknown key: expected one of `schema_version`"),
         ("[]\n", "lifecycle.yaml: the file: got an empty list"),
         ("schema_version: 1\nretirements: []\n".encode("utf-16"), "expected UTF-8"),
     ],

@@ -67,8 +67,15 @@ def test_without_an_incumbent_the_decision_shows_the_holdout_with_its_interval(j
     assert found.tiles[0].name == "Quality, holdout" and found.tiles[0].now == number(best.holdout.quality)
 
 
+def test_where_nothing_else_was_run_the_decision_does_not_say_to_keep_what_runs_today(job: Job, tmp_path: Path) -> None:
+    found = decision_of(tmp_path, job(**ONE))
+    assert found.kind == "none" and found.title.endswith("no other candidate could be compared (none was run).")
+    assert "nothing was compared with it" in found.why
+
+
 def test_what_is_kept_is_shown_as_it_did_on_the_holdout(job: Job, tmp_path: Path) -> None:
-    result = job(**ONE)
+    dear = {**ONE["models"][0], "name": "dear", "price": {"input_usd": 100.0, "output_usd": 200.0}}
+    result = job(**{**ONE, "models": [*ONE["models"], dear]})
     found = decision_of(tmp_path, result)
     assert found.kind == "keep" and found.tiles[0].now == number(result.report.incumbent.holdout.quality)
     assert found.tiles[0].name == "Quality, holdout"

@@ -1,9 +1,11 @@
 """What a dry run expects against what the real run does, on jobs that can be counted by hand."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
+from offramp.records import Usage
 from offramp.search import api
 from offramp.search.estimate import job_summary
 from offramp.space.forms import VERIFY_TEXT, verify_text
@@ -145,3 +147,36 @@ def test_the_most_requests_of_a_form_are_expected_and_paid_and_those_of_a_step_w
     paid = requests * plain.cost_usd + verifying * plain.calls * read * 1e-6
     assert found.cost_usd == pytest.approx(paid, abs=plain.calls * requests * 1e-6)  # tokens are whole
     assert ("requests of one run" in found.basis) is kind.startswith(("best_of", "verify"))
+
+
+def billing(more, per_byte=0.25):
+    """A provider that bills so many tokens with every prompt, beside those of its texts."""
+
+    def reply(request):
+        size = sum(len(message["content"].encode()) for message in request.messages)
+        return replace(reply_to(request), usage=Usage(input_tokens=round(more + per_byte * size), output_tokens=1))
+
+    return FunctionTransport(reply)
+
+
+@pytest.mark.parametrize(("more", "per_byte"), [(400, 0.25), (0, 0.6), (0, 0.15)])
+def test_after_a_run_the_cost_is_of_the_tokens_that_the_provider_bills(tmp_path, monkeypatch, more, per_byte):
+    """A server that billed 100 tokens more than the text cost 3.3 times what "past calls of these models" said."""
+    answered_by(monkeypatch, billing(more, per_byte))
+    space = job(tmp_path, program={"format": "plain"})
+    run_job(space, tmp_path)
+    _, found = expected(space, tmp_path)
+    other = tmp_path / "other"
+    spent = run_job(space, other).spent_usd
+    assert found.basis == "past calls of these models" and found.cost_usd == pytest.approx(spent, rel=0.25)
+
+
+def test_a_dry_run_says_what_of_it_is_not_from_past_calls(tmp_path):
+    space = job(tmp_path, store_text=False)
+    run_job(space, tmp_path)
+    assert "tokens of prompts by text lengths" in expected(space, tmp_path)[1].basis
+    more = job(tmp_path / "more", models=models(today=5.0), incumbent=OUTSIDE[3])
+    assert expected(more, tmp_path)[1].basis.startswith("past calls of small, large alone")
+    others = [{**one, "name": f"new-{one['name']}"} for one in models()]
+    new = job(tmp_path / "new", models=others, incumbent={"model": "new-small", "instruction": "vague"})
+    assert expected(new, tmp_path)[1].basis.startswith("text lengths")

@@ -228,3 +228,11 @@ def test_the_command_says_what_it_did_as_text_and_json(job):
     assert values["verification"]["calls"] > 0
     assert all(m["holdout"]["n"] == 8 and m["probe"]["n"] == 2 for m in values["front"])
     assert "Verification: complete." in command(folder, "verify", report.study, "--probe", "0")
+
+
+def test_a_verification_that_its_budget_ended_says_so_first(job):
+    """The first line said "finished" of a verification that had made no call."""
+    folder, report = job
+    out = command(folder, "verify", report.study, "--probe", "0", "--budget-usd", "0.000001")
+    assert out.startswith("Verification: not complete: the cap on money is reached") and "0 calls" in out.split("\n")[0]
+    assert out.count("Verification:") == 1

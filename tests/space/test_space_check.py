@@ -6,6 +6,7 @@ import pytest
 from space_files import GOOD, broken
 
 from offramp.space.check import check_space, find_problems
+from offramp.space.check_params import misspelt_params
 from offramp.space.load import load_space
 from offramp.space.messages import SpaceErrors
 
@@ -296,3 +297,36 @@ def test_one_run_may_not_cost_more_than_the_job(problems):
 def test_scales_say_worst_then_best(problems, old, new, key):
     (message,) = problems((old, new))
     assert message.startswith(f"{key}: ")
+
+
+# ---------------------------------------------------------------------------------------------- prices and caps
+
+
+def test_a_price_by_token_beside_one_by_the_hour_is_refused(problems):
+    """The prices of tokens were ignored without a word."""
+    price = "price: {compute_usd_per_hour: 3, input_usd: 1, output_usd: 2}"
+    own = f"  - {{name: own, route: openai/own, api_base: 'http://127.0.0.1:1/v1', {price}}}"
+    (message,) = problems(("  - openai/gpt-4o\n", f"{own}\n  - openai/gpt-4o\n"))
+    assert (
+        "models.0.price: a price of tokens (`input_usd` and `output_usd`) beside one of the machine by the hour"
+        in message
+    )
+
+
+def test_minutes_beyond_a_year_are_refused_in_a_few_digits(problems):
+    """1e300 minutes were taken, and shown with 300 digits."""
+    old = GOOD[GOOD.index("budget:") :].split("\n")[0]
+    (message,) = problems((old, "budget: {minutes: 1.0e+300}"))
+    assert "budget.minutes: got 1e+300, expected at most 525,600 minutes, which is a year" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("temprature", "temperature"), ("maxtokens", "max_tokens"), ("Top_P", "top_p"), ("mirostat", None),
+                       ("repetition_penalty", None), ("top_k", None)],
+)  # fmt: skip
+def test_a_param_that_is_nearly_a_well_known_one_is_a_warning(tmp_path, name, near):
+    """`temprature` went to a server of one's own and was searched without a word."""
+    path = tmp_path / "job.yaml"
+    path.write_text(broken(("  temperature: {low: 0, high: 1.5}", f"  {name}: {{low: 0, high: 1.5}}")))
+    told = misspelt_params(load_space(path))
+    assert len(told) == (near is not None) and all(f"params.{name}" in one and f"{near!r}" in one for one in told)

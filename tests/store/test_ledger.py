@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from offramp.records import Price, Purpose, Usage
 from offramp.store.engine import open_store
-from offramp.store.ledger import CallAttempt, CallStatus, Ledger, priced
+from offramp.store.ledger import ESTIMATED, CallAttempt, CallStatus, Ledger, priced, typical_calls
 
 USAGE = Usage(input_tokens=100, cached_input_tokens=40, cache_write_tokens=10, output_tokens=20, reasoning_tokens=5)
 OK = CallAttempt(
@@ -133,3 +133,40 @@ def test_an_attempt_joins_a_transaction_and_goes_with_it(store):
         ledger.record_many(conn, [OK])
         raise KeyError
     assert ledger.find("h") is None
+
+
+@pytest.mark.parametrize(
+    ("billed", "tokens"),
+    [
+        (lambda size: 100 + size / 4, 350.0),  # a prompt of its own
+        (lambda size: 0.6 * size, 600.0),  # another script
+        (lambda size: size / 10, 100.0),
+    ],
+)
+@pytest.mark.parametrize("sizes", [range(100, 800, 40), [400] * 9])
+def test_what_a_prompt_is_billed_at_is_read_from_those_of_the_ledger(store, billed, tokens, sizes):
+    for size in sizes:
+        request = {"messages": [{"role": "user", "content": "x" * size}]}
+        Ledger(store, "s").record(replace(OK, usage=Usage(input_tokens=round(billed(size))), request_json=request))
+    prompt = typical_calls(store)["m"].prompt
+    assert prompt is not None
+    if len(set(sizes)) > 1 or tokens != 600:
+        assert prompt.tokens(1000) == pytest.approx(tokens, rel=0.02)
+    assert prompt.tokens(400) == pytest.approx(billed(400), rel=0.02)
+
+
+def test_prompts_that_were_cut_or_not_kept_say_nothing_about_what_is_billed(store):
+    Ledger(store, "s", store_text=False).record(OK)
+    Ledger(store, "s", most_chars=50).record(
+        replace(OK, request_json={"messages": [{"role": "user", "content": [{"type": "text", "text": "x" * 900}]}]})
+    )
+    found = typical_calls(store)["m"]
+    assert found.n == 2 and found.prompt is None
+
+
+def test_answers_whose_tokens_nobody_counted_are_counted_by_model(store):
+    Ledger(store, "s").record(replace(OK, error=f"{ESTIMATED}: the reply named no tokens"))
+    Ledger(store, "s", store_text=False).record(replace(OK, error=f"{ESTIMATED}: the reply named no tokens"))
+    Ledger(store, "s").record(OK)
+    Ledger(store, "s").record(replace(OK, model="other"))
+    assert Ledger(store, "s").estimated_answers() == {"m": (2, 3)}

@@ -287,3 +287,14 @@ def test_compare_calls_better_whom_the_table_calls_better(job):
         assert (found.whole.better, found.whole.worse) == (seen.better, seen.worse)
     raw = sorted(seen.p_value for seen in against.values())
     assert min(seen.p_corrected for seen in against.values()) == min(1.0, raw[0] * (len(against) + 1))
+
+
+def test_one_comparison_is_not_called_corrected(tmp_path, monkeypatch):
+    """It said "both corrected for 1 candidates"."""
+    answered_by(monkeypatch, FunctionTransport(reply_to))
+    space = write_space(tmp_path / "space", search={"trials": 2, "race": None})
+    report = run_job(space, tmp_path).report
+    others = [m.candidate for m in report.members if not m.incumbent]
+    args = ["compare", report.study, others[0], "incumbent", "--results", str(tmp_path), "--split", "search"]
+    out = CliRunner().invoke(offramp, args, catch_exceptions=False).output
+    assert "p = " in out and "corrected for" not in out

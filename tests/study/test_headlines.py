@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from offramp.store.aggregates import AggregateStore, aggregate_of
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore
 from offramp.store.engine import open_store
 from offramp.store.results import ResultStore
-from offramp.store.studies import StudyDetails, StudyRow, StudyStore
+from offramp.store.studies import ParkedModel, StudyDetails, StudyRow, StudyStore
 
 SPACE = """{"schema_version": 1, "name": "heads", "task": {"signature": "text -> label: Literal['a', 'b']"},
 "dataset": {"path": "gone.jsonl"}, "metric": {"kind": "exact", "field": "label"},
@@ -39,14 +39,19 @@ class Side:
     failed: int = 0
     tokens: int = 1000
     first: int = 0  # the first example of the holdout that it gets right
+    state: CandidateState = CandidateState.COMPLETE
+    origin: dict = field(default_factory=dict)
+    params: dict = field(default_factory=dict)
+    searched: int = N  # examples of the search split with a score
+    lost: int = 0  # examples of the search split that failed
     id: str = field(default="", init=False)
 
 
 def study_of(folder: Path, sides: list[Side], *, incumbent: bool = True, size: int | None = N) -> str:
     """A stored study with these candidates, the incumbent first."""
     made = []
-    for i, _ in enumerate(sides):
-        params = {"model": "m", "temperature": i / 100}
+    for i, side in enumerate(sides):
+        params = {"model": "m", "temperature": i / 100, **side.params}
         made.append(
             Candidate(
                 params=params, model="m", module="predict", adapter="plain", constrained=False,
@@ -66,16 +71,15 @@ def study_of(folder: Path, sides: list[Side], *, incumbent: bool = True, size: i
         for number, (one, side) in enumerate(zip(made, sides, strict=True)):
             side.id = one.id
             CandidateStore(store).put(
-                "heads-1", CandidateRow(candidate=one, number=number, state=CandidateState.COMPLETE)
+                "heads-1", CandidateRow(candidate=one, number=number, state=side.state, origin=side.origin)
             )
-            found = {Split.SEARCH: [float(i < side.search) for i in range(N)]}
+            found = {Split.SEARCH: [float(i < side.search) for i in range(side.searched)]}
             if side.holdout is not None:
                 found[Split.HOLDOUT] = [float(side.first <= i < side.first + side.holdout) for i in range(side.scored)]
             for split, scores in found.items():
                 results = [result(one.id, f"{split}-{i:02}", score, side.tokens) for i, score in enumerate(scores)]
-                if split is Split.HOLDOUT:
-                    lost = range(side.scored, side.scored + side.failed)
-                    results += [result(one.id, f"{split}-{i:02}", None, side.tokens) for i in lost]
+                first, n = (side.scored, side.failed) if split is Split.HOLDOUT else (side.searched, side.lost)
+                results += [result(one.id, f"{split}-{i:02}", None, side.tokens) for i in range(first, first + n)]
                 ResultStore(store).put("heads-1", split, results)
                 AggregateStore(store).put("heads-1", split, one.id, aggregate_of(results))
     return "heads-1"
@@ -203,6 +207,68 @@ def test_what_runs_today_is_kept_where_nothing_has_a_higher_utility(tmp_path):
     text, found, _ = said(tmp_path, study_of(tmp_path, [Side(38, 30), Side(20, 20)]))
     assert found["headline"] == "Keep what runs today." and found["proven"] == "keep"
     assert "Keep what runs today." in text
+
+
+OPEN = {"state": CandidateState.STOPPED, "origin": {"open": True}}
+NOTHING = "Nothing to recommend: no other candidate could be compared"
+
+
+@pytest.mark.parametrize(
+    ("others", "why"),
+    [
+        ([], "none was run"),
+        ([Side(0, None, searched=0, lost=4, **OPEN)], "none has a score"),
+        ([Side(4, None, searched=4, **OPEN), Side(2, None, searched=3, **OPEN)], "for more than 4 search examples"),
+        ([Side(9, None, searched=9, lost=31)], "for more than 9 search examples"),
+    ],
+)
+@pytest.mark.parametrize("holdout", [30, None])
+def test_what_runs_today_is_not_called_the_one_to_keep_where_nothing_was_compared_with_it(
+    tmp_path, others, why, holdout
+):
+    text, found, html = said(tmp_path, study_of(tmp_path, [Side(38, holdout), *others]))
+    assert found["proven"] == "incomplete" and found["headline"].startswith(NOTHING) and why in found["headline"]
+    for shown in (text, plain_text(html)):
+        assert NOTHING in shown and why in shown and "Keep what runs today" not in shown
+    assert "recommended, incumbent" not in text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Side(10, None, searched=10, **OPEN),  # as many as a race needs
+        Side(2, None, searched=5, state=CandidateState.STOPPED),  # a race ended it
+        Side(9, None, searched=38, lost=2),
+    ],
+)
+def test_what_runs_today_is_kept_where_another_was_compared_on_part_of_the_examples(tmp_path, other):
+    _, found, _ = said(tmp_path, study_of(tmp_path, [Side(38, 30), other]))
+    assert found["headline"] == "Keep what runs today." and found["proven"] == "keep"
+
+
+def test_what_runs_today_is_not_kept_on_an_incomplete_holdout(tmp_path):
+    """A cap ended the job at 30 of 40 examples, and the headline was "Keep what runs today."."""
+    text, found, html = said(tmp_path, study_of(tmp_path, [Side(38, 30, scored=30), Side(20, None)]))
+    assert found["proven"] == "incomplete"
+    for shown in (text, found["headline"], plain_text(html)):
+        assert "Nothing to recommend: the holdout is incomplete." in shown and "Keep what" not in shown
+
+
+def test_what_runs_today_looks_best_where_it_was_not_evaluated_on_the_holdout(tmp_path):
+    text, found, html = said(tmp_path, study_of(tmp_path, [Side(38, None), Side(20, None)]))
+    assert found["proven"] == "unverified" and "offramp verify" in text
+    assert found["headline"].endswith("looks best; not evaluated on the holdout yet.")
+    assert "no candidate on the front has a higher utility" in plain_text(html)
+
+
+def test_candidates_of_a_model_that_no_longer_answers_are_not_compared(tmp_path):
+    gone = ParkedModel(model="m", retired=False, said="", used_by={"model.b": ("gone",)})
+    study = study_of(tmp_path, [Side(38, 30), Side(20, 20, params={"model.b": "gone"})])
+    with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
+        row = StudyStore(store).get(study)
+        StudyStore(store).update(study, details=replace(row.details, parked=(gone,)))
+    _, found, _ = said(tmp_path, study)
+    assert found["headline"] == f"{NOTHING} (their models no longer answer)."
 
 
 @pytest.mark.parametrize("holdouts", [[22, 24], [26, 30, 31, 33, 20, 12], [30, 4, 28, 27, 29, 21, 22, 23, 24, 25, 26]])

@@ -43,9 +43,12 @@ def check(
     from offramp.cli.live import RunsDone
     from offramp.promote.check_report import refuse_unwritable, report_lines, write_junit
     from offramp.promote.recheck import check as run
+    from offramp.search.api import refuse_impossible
     from offramp.study.lookup import default_storage
     from offramp.study.wording import counted, money
 
+    if options["budget_usd"] == 0:  # other impossible limits are refused where they are used
+        refuse_impossible(usd=0.0)
     known = storage or default_storage(results)
     url = known if cache else None
     if junit is not None:

@@ -133,9 +133,10 @@ def _summary(found: CandidateComparison) -> Iterator[Text]:
         yield Text(f"  {note}", style="yellow")
     yield Text(f"A wins {whole.wins}, loses {whole.losses}, ties {whole.ties}.")
     outcome = "A is better" if whole.better else "A is worse" if whole.worse else "not significant"
+    after = f", both corrected for {found.looked_at} candidates (p = {whole.p_value:.2g} alone)"
     yield Text(
         f"Difference {points(whole.difference)} points (95% interval {interval_words(whole.corrected)}): {outcome}, "
-        f"p = {whole.p_corrected:.2g}, both corrected for {found.looked_at} candidates (p = {whole.p_value:.2g} alone)."
+        f"p = {whole.p_corrected:.2g}{after if found.looked_at > 1 else ''}."
     )
     close = whole.not_inferior
     may = "is not worse than B by more than" if close.holds else "may be worse than B by more than"

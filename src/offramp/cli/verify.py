@@ -88,14 +88,23 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def print_verified(done: Verified) -> None:
-    """The report as it is now, and what the verification took."""
+    """The report as it is now, and what the verification took: that first where it did not get to its end."""
     from offramp.cli.study_tables import print_report
+
+    if done.stopped is not None:
+        click.echo(_took(done))
+    print_report(done.report)
+    if done.stopped is None:
+        click.echo(_took(done))
+
+
+def _took(done: Verified) -> str:
+    """How a verification ended, and what it took."""
     from offramp.study.wording import STOPPED, counted, money
 
-    print_report(done.report)
-    ended = "complete" if done.stopped is None else STOPPED.get(done.stopped, done.stopped)
+    ended = "complete" if done.stopped is None else f"not complete: {STOPPED.get(done.stopped, done.stopped)}"
     candidates, calls = counted(len(done.plan.members), "candidate"), counted(done.calls, "call")
-    click.echo(
+    return (
         f"Verification: {ended}. {candidates}, {calls}, {counted(done.cached_calls, 'cached answer')}, "
         f"{done.failed_calls} failed, {money(done.spent_usd)} spent, {done.elapsed_s:.0f} s."
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ALARM = 3
 PLACES = 3
-"""Places of one name that are shown; --json has all."""
+"""Places of one name, and files that were not read, that are shown; --json has all."""
 _COLOURS = {Standing.RETIRED: "red", Standing.VANISHED: "red", Standing.SOON: "yellow"}
 _WHOSE = {
     Basis.NOTICE: " (your own notice)",
@@ -142,9 +142,12 @@ def print_scan(report: ScanReport, out: TextIO) -> None:
         places = plain(", ".join(map(str, model.places[:PLACES]))) + more
         stands_for = [f"an alias: today {plain(model.alias_of)}"] if model.alias_of else []
         _print_details([*stands_for, places, *_candidates(model.successors)], out)
-    if report.unread:
-        click.echo(f"Not read: {len(report.unread)} files (too large, not text, or no permission).", file=out)
-    what = f"model named in {report.files} files below {plain(report.path)}"
+    if (n := len(report.unread)) > 0:
+        more = f" and {n - PLACES} more" if n > PLACES else ""
+        which = f"{plain(', '.join(report.unread[:PLACES]))}{more}"
+        click.echo(f"Not read (too large, not text, or no permission): {which}.", file=out)
+    files = f"{report.files:,} file{'' if report.files == 1 else 's'}"
+    what = f"model named in {files} below {plain(report.path)}"
     click.echo(_foot(len(report.alarming), len(report.models), what, report.within_days, report.table), file=out)
 
 

@@ -14,6 +14,7 @@ from offramp.program.module import predictors_of
 from offramp.program.routing import declared
 from offramp.program.tools import tools_of
 from offramp.records import Model
+from offramp.space.check_params import misspelt_params
 from offramp.space.forms import SAMPLING, spec_of
 from offramp.space.model import as_list, model_name
 from offramp.space.params import predictor_models
@@ -26,6 +27,7 @@ def job_warnings(job: ResolvedJob) -> list[str]:
     told = [
         *_retiring(job),
         *_incumbent_without(job),
+        *misspelt_params(job.loaded),
         *_fixed_models(job),
         *_tools_used(job),
         *_configured_adapter(job),

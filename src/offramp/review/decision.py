@@ -105,11 +105,19 @@ def decide(
     """
     chosen, named = proof.member, label(proof.member.candidate)
     caution = _caution(proof, evidence)
-    if proof.proven is Proven.KEEP:
+    same = incumbent is not None and incumbent.candidate == chosen.candidate
+    if proof.uncompared is not None:
+        why = f"{named} is what runs today, and nothing was compared with it that could replace it."
+        caution = " ".join(said for said in (_broken_limits(chosen), proof.gap) if said) or None
+    elif proof.proven is Proven.KEEP:
         why = f"At these weights, no candidate on the front has a higher utility than {named}."
         caution = " ".join(said for said in (_broken_limits(chosen), proof.gap) if said) or None
     elif proof.proven is Proven.INCOMPLETE:
         why = f"{named} has the highest utility on the search split. On the holdout, {proof.gap}"
+    elif same:
+        why = (
+            f"At these weights, no candidate on the front has a higher utility than {named}, which is what runs today."
+        )
     elif incumbent is None:
         p50_s, _ = latencies(chosen, None)
         why = (

@@ -1,7 +1,8 @@
 """What a job would take, before it takes anything: candidates, calls, dollars, minutes.
 
 Tokens are estimated from the real texts (a quarter token per UTF-8 byte) of each instruction, the demos it may carry
-and the inputs; what the storage knows of a model (seconds and output tokens of past calls) goes before a guess.
+and the inputs; what the storage knows of a model (seconds, tokens written, and what its prompts were billed at for
+their length) goes before a guess.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from offramp.study.wording import counted, money
 BYTES_PER_TOKEN = 4
 GUESSED_OUTPUT_TOKENS = 60
 GUESSED_LATENCY_S = {True: 0.3, False: 1.5}  # local, remote
+GUESSED_BASIS = "text lengths and typical speeds; a first run will know better"
 BATCHES_TOLD = (
     "; the search at the price of batches, each of which may take up to 24 hours, which the minutes leave out"
 )
@@ -197,7 +199,7 @@ def estimate(
         proposer_calls=proposer_calls,
         cost_usd=run.times(share * examples + proposing.observed).plus(writing.times(proposing.written)).usd,
         minutes=(seconds + run.seconds * proposing.observed + writing.seconds * proposing.written) / 60,
-        basis=f"{_basis(past)}{_forms_told(job)}{_replicates_told(job)}{BATCHES_TOLD if batched else ''}",
+        basis=f"{_basis(job, past)}{_forms_told(job)}{_replicates_told(job)}{BATCHES_TOLD if batched else ''}",
         reused=reused,
         started_from=None if warm is None else _start_in_words(warm),
         front_calls=round(len(job.task.splits.holdout) * _runs_each(job) * own.calls) if job.space.verify.front else 0,
@@ -226,8 +228,16 @@ def _runs_each(job: ResolvedJob) -> float:
     return 1 + (job.space.replicates - 1) * sampled
 
 
-def _basis(past: Mapping[str, TypicalCall]) -> str:
-    return "past calls of these models" if past else "text lengths and typical speeds; a first run will know better"
+def _basis(job: ResolvedJob, past: Mapping[str, TypicalCall]) -> str:
+    """What the numbers rest on: seconds and tokens of past calls, as far as the storage has such of these models."""
+    known = [name for name in job.models if name in past]
+    if not known:
+        return GUESSED_BASIS
+    of = "these models" if len(known) == len(job.models) else f"{', '.join(known)} alone"
+    unread = [name for name in known if past[name].prompt is None]
+    whose = "" if len(unread) == len(known) else f" of {', '.join(unread)}"
+    guessed = f"; tokens of prompts{whose} by text lengths, since the texts of those calls were not kept"
+    return f"past calls of {of}{guessed if unread else ''}"
 
 
 def _replicates_told(job: ResolvedJob) -> str:
@@ -340,9 +350,10 @@ def _writing(job: ResolvedJob, past: Mapping[str, TypicalCall]) -> Taken:
     shown = _row_bytes(job) * part.examples + part.max_chars + PROMPT_BYTES
     seconds = WRITING * _seconds(model, past)
     usage = Usage(
-        input_tokens=round(shown / BYTES_PER_TOKEN), output_tokens=round(part.max_chars / 2 / BYTES_PER_TOKEN),
+        input_tokens=_billed(model, shown / BYTES_PER_TOKEN, past),
+        output_tokens=round(part.max_chars / 2 / BYTES_PER_TOKEN),
         compute_s=seconds,
-    )  # fmt: skip
+    )
     price = None if model.price is None else model.price.for_request(part.params)
     return Taken(usd=None if price is None else price.reply_usd(usage), seconds=seconds)
 
@@ -382,14 +393,14 @@ def _run(job: ResolvedJob, candidate: Candidate, past: Mapping[str, TypicalCall]
 
 
 def _request(model: Model, params: Mapping[str, Any], prompt: float, past: Mapping[str, TypicalCall]) -> Taken:
-    """One request with so many tokens of a prompt."""
+    """One request with so many tokens of a prompt, by the length of its texts."""
     output, seconds = (
         past[model.name].output_tokens if model.name in past else GUESSED_OUTPUT_TOKENS,
         _seconds(model, past),
     )
     limit = params.get("max_tokens")
     output = min(output, limit) if isinstance(limit, int) else output
-    usage = Usage(input_tokens=round(prompt), output_tokens=round(output), compute_s=seconds)
+    usage = Usage(input_tokens=_billed(model, prompt, past), output_tokens=round(output), compute_s=seconds)
     price = None if model.price is None else model.price.for_request(params)
     return Taken(usd=None if price is None else price.reply_usd(usage), seconds=seconds, calls=1)
 
@@ -408,6 +419,12 @@ def _row_bytes(job: ResolvedJob) -> float:
     names = (*job.task.fields.inputs, *job.task.fields.outputs)
     examples = job.task.splits.search
     return fmean(sum(len(str(e.values.get(name, "")).encode()) for name in names) for e in examples)
+
+
+def _billed(model: Model, prompt: float, past: Mapping[str, TypicalCall]) -> int:
+    """Tokens that a model bills for a prompt that comes to so many by the length of its texts."""
+    known = past[model.name].prompt if model.name in past else None
+    return round(prompt if known is None else known.tokens(prompt * BYTES_PER_TOKEN))
 
 
 def _seconds(model: Model, past: Mapping[str, TypicalCall]) -> float:

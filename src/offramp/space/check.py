@@ -49,6 +49,8 @@ from offramp.space.signature import output_types
 
 MOST_USD = 100_000.0
 """An amount above this is taken for a mistake in the unit."""
+MOST_MINUTES = 525_600.0
+"""A year."""
 MOST_TRIALS = 100_000
 """No job runs more candidates."""
 
@@ -139,6 +141,11 @@ def _models(loaded: LoadedSpace) -> Iterator[Problem]:
                 unit = "hour" if field == "compute_usd_per_hour" else "million tokens"
                 expected = f"at most {MOST_USD:,.0f} USD per {unit}"
                 yield loaded.problem(f"{key}.price.{field}", got=shown(usd), expected=expected)
+        by_token = [field for field in prices if field != "compute_usd_per_hour"]
+        if by_token and "compute_usd_per_hour" in prices:
+            note = f"a price of tokens ({listing(by_token, 'and')}) beside one of the machine by the hour"
+            do = "Remove one of them: a machine by the hour is paid whatever it answers."
+            yield loaded.problem(f"{key}.price", note, do=do)
 
 
 def _keys(loaded: LoadedSpace) -> Iterator[Problem]:
@@ -459,6 +466,10 @@ def _caps(loaded: LoadedSpace) -> Iterator[Problem]:
     if budget.usd is not None and budget.usd > MOST_USD:
         expected = f"at most {MOST_USD:,.0f} USD"
         yield loaded.problem("budget.usd", got=shown(budget.usd), expected=expected, do="Leave it out for no cap.")
+    if budget.minutes is not None and budget.minutes > MOST_MINUTES:
+        expected = f"at most {MOST_MINUTES:,.0f} minutes, which is a year"
+        shortened = AsWritten(f"{budget.minutes:g}")
+        yield loaded.problem("budget.minutes", got=shortened, expected=expected, do="Leave it out for no cap.")
     if budget.usd is not None and constraints.cost_usd_max is not None and constraints.cost_usd_max > budget.usd:
         expected = f"at most {budget.usd:g}, the budget of the whole job (this is USD per run)"
         yield loaded.problem("constraints.cost_usd_max", got=shown(constraints.cost_usd_max), expected=expected)

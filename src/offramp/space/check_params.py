@@ -11,6 +11,7 @@ import fnmatch
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from offramp.errors import SpaceError, nearest
@@ -53,6 +54,11 @@ COMMON = (
     "temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "seed", "stop", "presence_penalty",
     "frequency_penalty", "repeat_penalty", "reasoning_effort", "verbosity", "logprobs", "service_tier",
 )  # fmt: skip
+
+KNOWN = ("top_a", "top_logprobs", "max_output_tokens", "repetition_penalty", "min_tokens", "logit_bias")
+"""Others that servers take, and that are near those."""
+NEARLY = 0.8
+"""From this likeness on (`difflib`), a name may be another one misspelt."""
 
 MOST_NUMBER = 10**15
 """Largest bound of a range: floats beyond it do not tell whole numbers apart."""
@@ -132,6 +138,22 @@ def check_known_params(loaded: LoadedSpace, key: str, params: Mapping[str, Any])
         if name not in known and not _place(name) and name not in NOT_SETTABLE:
             do = nearest(name, known) or "If it is right, list it under `params` or in a model's `supports`."
             yield loaded.problem(f"{key}.{name}", "unknown parameter", do=do)
+
+
+def misspelt_params(loaded: LoadedSpace) -> list[str]:
+    """Warnings: names of `params` that nearly are those of well-known parameters. A server of your own may take any."""
+    supported = [name for m in loaded.space.models if isinstance(m, ModelPart) for name in m.supports or ()]
+    known = {*COMMON, *NOT_SETTABLE, *KNOWN, *supported}
+    told = []
+    for name in loaded.space.params:
+        near = get_close_matches(name.lower(), COMMON, n=1, cutoff=NEARLY)
+        if near and name not in known and not _place(name):
+            where = loaded.where(f"params.{name}")
+            told.append(
+                f"{where}: params.{name}: no well-known parameter, and sent as it is. Did you mean {near[0]!r}? If it "
+                "is right, list it in a model's `supports`"
+            )
+    return told
 
 
 def _place(name: str) -> str:

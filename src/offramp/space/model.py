@@ -422,7 +422,7 @@ class PricePart(_Part):
         None, ge=0, description="Hidden reasoning tokens; as `output_usd` when left out."
     )
     compute_usd_per_hour: float | None = Field(
-        None, ge=0, description="Price of the machine, instead of prices of tokens."
+        None, ge=0, description="Price of the machine; then there are no prices of tokens."
     )
 
 
@@ -740,7 +740,7 @@ class BudgetPart(_Part):
 
     usd: float | None = Field(None, gt=0, description="Most USD.")
     calls: Count | None = Field(None, description="Most requests.")
-    minutes: float | None = Field(None, gt=0, description="Most minutes of wall clock.")
+    minutes: float | None = Field(None, gt=0, description="Most minutes of wall clock; at most a year.")
 
 
 class VerifyPart(_Part):

@@ -215,7 +215,7 @@ def _missing(key: str, name: str, expected: str) -> str:
 
 def _unknown(place: _Place) -> str:
     name, hint = place.name, ""
-    if place.key == name:
+    if place.key == name and place.part is SpaceFile:
         kinds = {part: kinds_of_field(field) for part, field in SpaceFile.model_fields.items() if part != "metric"}
         homes = [part for part, kind in kinds.items() if kind.is_model and name in kind.base.model_fields]
         hint = f"It belongs under `{homes[0]}`." if homes else ""

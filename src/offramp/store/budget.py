@@ -53,7 +53,7 @@ class BudgetExceeded(CapReached):
         unit = "USD" if which == "usd" else "calls"
         super().__init__(
             f"budget.{which}: the cap of {cap:g} {unit} has no room for the next request: {spent:g} spent, "
-            f"{reserved:g} reserved, {asked:g} asked{more}. Raise the cap and run the same command again: it resumes."
+            f"{reserved:g} reserved, {asked:g} asked{more}. Raise the cap and run the same command again."
         )
 
     @property

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
+from statistics import fmean, linear_regression
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +26,10 @@ from offramp.store.tables import calls, json_text
 
 _log = logging.getLogger("offramp")
 _USAGE = tuple(f.name for f in fields(Usage))
+
+
+ESTIMATED = "estimated usage"
+"""What the `error` of an answer whose tokens nobody counted begins with."""
 
 
 class CallStatus(enum.StrEnum):
@@ -274,6 +279,15 @@ class Ledger:
         with self._store.reading() as conn:
             return conn.execute(select).first() is not None
 
+    def estimated_answers(self) -> Mapping[str, tuple[int, int]]:
+        """Of models whose replies named no tokens, by name: how many of how many answers of this study."""
+        c = calls.c
+        estimated = sa.func.sum(sa.case((c.error.like(f"{ESTIMATED}%"), 1), else_=0))
+        select = sa.select(c.model, estimated, sa.func.count()).where(c.study == self.study, c.status == CallStatus.OK)
+        with self._store.reading() as conn:
+            rows = conn.execute(select.group_by(c.model).order_by(c.model)).all()
+        return {model: (int(n), int(of)) for model, n, of in rows if n}
+
     def longest_prompts(self) -> dict[str, int]:
         """Tokens of the longest prompt that this study has sent, by model."""
         c = calls.c
@@ -372,26 +386,98 @@ def _attempt(row: Any) -> CallAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TypicalPrompt:
+    """What a model bills for a prompt: `more` tokens and `per_byte` for each byte of its texts."""
+
+    per_byte: float
+    more: float = 0.0
+
+    def tokens(self, text_bytes: float) -> float:
+        """Of a prompt with so many bytes of UTF-8."""
+        return self.more + self.per_byte * text_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TypicalCall:
-    """Means over the answered calls of one model: seconds of a request, tokens written; `n` calls were answered."""
+    """Means over the answered calls of one model: seconds of a request, tokens written; `n` calls were answered.
+
+    Attributes:
+        prompt: what its latest prompts were billed at; None where their texts were not kept.
+    """
 
     latency_s: float
     output_tokens: float
     n: int
+    prompt: TypicalPrompt | None = None
+
+
+LATEST_PROMPTS = 200
+"""Of each model, so many of the latest prompts say what a prompt is billed at."""
+PER_BYTE = 0.25
+"""Tokens of a byte of English, for models whose prompts were all about as long: the rest comes with every prompt."""
+CUT = "[cut by offramp: "
+"""What is at the end of a text that is not kept whole (`long_texts`)."""
+LEAST_SPREAD = 0.2
+"""Prompts whose lengths differ by less than this share of their mean say nothing about what a byte is billed at."""
 
 
 def typical_calls(store: Store) -> Mapping[str, TypicalCall]:
     """By model name, over all studies of the storage; models that never answered are left out."""
+    prompts = _typical_prompts(store)
     written = calls.c.output_tokens + calls.c.reasoning_tokens
     columns = (calls.c.model, sa.func.avg(calls.c.latency_s), sa.func.avg(written), sa.func.count())
     query = sa.select(*columns).where(calls.c.status == CallStatus.OK.value).group_by(calls.c.model)
     with store.reading() as conn:
         rows = conn.execute(query).all()
     return {
-        model: TypicalCall(latency_s=float(latency), output_tokens=float(tokens), n=int(n))
+        model: TypicalCall(
+            latency_s=float(latency), output_tokens=float(tokens), n=int(n), prompt=prompts.get(model)
+        )
         for model, latency, tokens, n in rows
         if latency is not None
-    }
+    }  # fmt: skip
+
+
+def _typical_prompts(store: Store) -> Mapping[str, TypicalPrompt]:
+    """By model name, from the latest answered requests whose texts were kept whole."""
+    c = calls.c
+    place = sa.func.row_number().over(partition_by=c.model, order_by=c.id.desc()).label("place")
+    kept = (c.status == CallStatus.OK.value, c.request_json.is_not(None))
+    latest = sa.select(c.id, place).where(*kept).subquery()
+    billed = c.input_tokens + c.cached_input_tokens + c.cache_write_tokens
+    select = sa.select(c.model, billed, c.request_json).join(latest, c.id == latest.c.id)
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    with store.reading() as conn:
+        for model, tokens, request in conn.execute(select.where(latest.c.place <= LATEST_PROMPTS)):
+            if tokens and (size := _text_bytes(request)):
+                found[model].append((size, float(tokens)))
+    return {model: _fitted(pairs) for model, pairs in found.items()}
+
+
+def _text_bytes(request: Any) -> int:
+    """Bytes of the texts of a request's messages; 0 where some of them were cut or are not known."""
+    messages = request.get("messages") if isinstance(request, Mapping) else None
+    texts: list[str] = []
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content")
+        parts = content if isinstance(content, list) else [{"text": content}]
+        texts += [part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
+    if any(CUT in text[-120:] for text in texts):
+        return 0
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def _fitted(pairs: Sequence[tuple[float, float]]) -> TypicalPrompt:
+    """A line through bytes and billed tokens; where they do not say where it starts, from what English takes."""
+    sizes, tokens = zip(*pairs, strict=True)
+    size, billed = fmean(sizes), fmean(tokens)
+    if max(sizes) - min(sizes) >= LEAST_SPREAD * size:
+        slope, start = linear_regression(sizes, tokens)
+        if slope > 0 and start >= 0:
+            return TypicalPrompt(per_byte=slope, more=start)
+    elif billed >= PER_BYTE * size:
+        return TypicalPrompt(per_byte=PER_BYTE, more=billed - PER_BYTE * size)
+    return TypicalPrompt(per_byte=billed / size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What the holdout proves about choosing a candidate, and the headline that says so, the same everywhere.
 
-Invariant: a switch is recommended only where the holdout is complete and shows that the candidate is better.
+Invariant: a switch is recommended only where the holdout is complete and shows that the candidate is better, and
+keeping what runs today only where another candidate was compared with it and the holdout is complete.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ MOST_NAMED = 3
 class Proven(enum.StrEnum):
     """What is proven about one candidate."""
 
-    KEEP = "keep"  # it is what runs today
+    KEEP = "keep"  # it is what runs today, and ahead of the others that were compared with it
     ALONE = "alone"  # there is no incumbent to compare it with
     UNVERIFIED = "unverified"  # not evaluated on the holdout
-    INCOMPLETE = "incomplete"  # too many examples of the holdout have no score
+    INCOMPLETE = "incomplete"  # too much of the holdout has no score, or nothing was compared with the incumbent
     BETTER = "better"
     WORSE = "worse"
     CLOSE = "close"  # not better, but not worse by more than the margin
@@ -43,6 +44,8 @@ class Proof:
         better: other members of the front that are shown to be better than the incumbent, the largest gain first; empty
             where this one is.
         gains: what else is better about it, such as `12x cheaper`.
+        uncompared: where it is the incumbent, why no other candidate could be compared with it; else, and where one
+            could, None.
     """
 
     member: Member
@@ -52,6 +55,7 @@ class Proof:
     against: PairedComparison | None
     better: tuple[Member, ...]
     gains: tuple[str, ...]
+    uncompared: str | None = None
 
     def headline(self, label: str) -> str:
         """What to do, in one sentence. A switch is called for only where the candidate is shown to be better."""
@@ -66,6 +70,8 @@ class Proof:
             if self.proven is Proven.CLOSE:
                 return f"{label}{also}, and not worse by more than {MARGIN * 100:g} points."
             return f"{label}{also}; that it is as good is {after}."
+        if self.uncompared is not None:
+            return f"Nothing to recommend: no other candidate could be compared ({self.uncompared})."
         return {
             Proven.KEEP: "Keep what runs today.",
             Proven.ALONE: f"Choose {label}.",
@@ -106,16 +112,21 @@ def against_words(member: Member) -> str:
     return f"{gain}, {per_thousand(member.cost_usd)} per 1,000 runs"
 
 
-def prove(member: Member, incumbent: Member | None, front: Sequence[Member], size: int | None) -> Proof:
+def prove(
+    member: Member, incumbent: Member | None, front: Sequence[Member], size: int | None, uncompared: str | None = None
+) -> Proof:  # fmt: skip
     """What the holdout proves about a member.
 
     Args:
         front: among whom those that are better are looked for.
         size: examples of the holdout; None where nobody knows, and those that ran are taken for all.
+        uncompared: why no other candidate could be compared with the incumbent; None where one could.
     """
     against = member.against_incumbent
     n, missing = _counted(member, against, size)
-    proven = _proven(member, incumbent, n, missing)
+    is_incumbent = incumbent is not None and member.candidate == incumbent.candidate
+    uncompared = uncompared if is_incumbent else None
+    proven = Proven.INCOMPLETE if uncompared is not None else _proven(member, incumbent, n, missing)
     better: list[Member] = []
     if proven is not Proven.BETTER and incumbent is not None:
         others = [m for m in front if m.candidate not in (member.candidate, incumbent.candidate)]
@@ -131,7 +142,7 @@ def prove(member: Member, incumbent: Member | None, front: Sequence[Member], siz
             gains.append(ratio_words(new, old, words) if new is not None and old is not None and new < old else None)
     return Proof(
         member=member, proven=proven, n=n, missing=missing, against=against, better=tuple(better),
-        gains=tuple(gain for gain in gains if gain),
+        gains=tuple(gain for gain in gains if gain), uncompared=uncompared,
     )  # fmt: skip
 
 
@@ -154,12 +165,12 @@ def _counted(member: Member, against: PairedComparison | None, size: int | None)
 
 def _proven(member: Member, incumbent: Member | None, n: int, missing: int) -> Proven:
     against = member.against_incumbent
-    if incumbent is not None and member.candidate == incumbent.candidate:
-        return Proven.KEEP
     if member.holdout is None or member.holdout.quality is None:
         return Proven.UNVERIFIED
     if missing > MOST_MISSING * (n + missing):
         return Proven.INCOMPLETE
+    if incumbent is not None and member.candidate == incumbent.candidate:
+        return Proven.KEEP
     if against is None:
         return Proven.ALONE if incumbent is None else Proven.UNVERIFIED
     if against.better or against.worse:

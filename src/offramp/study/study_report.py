@@ -15,6 +15,7 @@ from offramp.records import Aggregate, Objective, Split, picked
 from offramp.store.candidates import CandidateRow, CandidateState, Variant
 from offramp.store.results import PairedCounts, ProbeRuns
 from offramp.store.studies import ParkedModel, StudyRow, WarmStart
+from offramp.study.domain.compared import why_uncompared
 from offramp.study.domain.likely import LikelyMember, likely_members, reweighed
 from offramp.study.domain.members import (
     Member,
@@ -37,8 +38,10 @@ from offramp.study.shown import ShownStudy
 from offramp.study.wording import (
     answer_counts,
     answer_notes,
+    assumed_words,
     cold_notes,
     estimate_notes,
+    estimated_words,
     limit_words,
     replicate_notes,
     short_params,
@@ -60,6 +63,7 @@ class StudyRows:
         search_counts: by id, wins and losses against the incumbent on the search split. May be empty without a
             regression budget, which alone asks for them.
         probes: timed runs by id.
+        estimated: as `StudyReport` has it.
     """
 
     study: StudyRow
@@ -72,6 +76,7 @@ class StudyRows:
     search_counts: Mapping[str, PairedCounts] = field(default_factory=dict)
     probes: Mapping[str, ProbeRuns] = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
+    estimated: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +121,8 @@ class StudyReport(ShownStudy):
             first; none of them is a member.
         unfinished: all that were not run on all examples and have an estimate, the recommended one included.
         replicates: runs of an example whose answers are sampled.
+        uncompared: why no other candidate could be compared with the incumbent; None where one could.
+        estimated: models whose replies named no tokens, by name: how many of how many answers.
     """
 
     study: str
@@ -139,6 +146,8 @@ class StudyReport(ShownStudy):
     estimates: tuple[LikelyMember, ...] = ()
     unfinished: tuple[Member, ...] = ()
     replicates: int = 1
+    uncompared: str | None = None
+    estimated: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def shown_report(self) -> StudyReport:
@@ -172,7 +181,7 @@ class StudyReport(ShownStudy):
 
     def proof(self, member: Member) -> Proof:
         """What the holdout proves about a member."""
-        return prove(member, self.incumbent, self.front, self.holdout_examples)
+        return prove(member, self.incumbent, self.front, self.holdout_examples, self.uncompared)
 
     def headline(self) -> str | None:
         """What to do, in one sentence; None where nothing can be recommended."""
@@ -183,6 +192,9 @@ class StudyReport(ShownStudy):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What makes the comparisons of the study doubtful; empty where nothing does."""
+        return (*self._unreadable_incumbent(), *self._estimated_costs())
+
+    def _unreadable_incumbent(self) -> tuple[str, ...]:
         today = self.incumbent
         if today is None or 2 * today.search.n_fault <= today.search.n:
             return ()
@@ -191,6 +203,12 @@ class StudyReport(ShownStudy):
             f"The incumbent has {said}: is this what runs today? Every candidate is compared with it. State its "
             "format, `constrained`, demos and params under `incumbent`.",
         )
+
+    def _estimated_costs(self) -> tuple[str, ...]:
+        """Costs that are not from the token counts of a server: by model where the ledger was read, else in money."""
+        if self.estimated or self.money is None or not self.money.assumed_usd:
+            return tuple(estimated_words(model, n, of) for model, (n, of) in self.estimated.items())
+        return (assumed_words(self.money.assumed_usd, self.money.spent_usd),)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; members other than front, incumbent and recommended are left out."""
@@ -346,7 +364,23 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         parked_models=parked,
         estimates=tuple(one for one in likely.values() if one.candidate not in {m.candidate for m in members}),
         unfinished=tuple(held.get(member.candidate, member) for member in unfinished),
+        uncompared=_uncompared(rows),
+        estimated=rows.estimated,
     )
+
+
+def _uncompared(rows: StudyRows) -> str | None:
+    """Why no other candidate could be compared with the incumbent; None where one could."""
+    parked = rows.study.details.parked
+    answering = [row for row in rows.candidates if not any(one.is_used(row.params) for one in parked)]
+    others = [row for row in answering if row.id != rows.scoring.incumbent]
+    unknown = {row.id for row in others if row.id in rows.search and not _all_known(rows.search[row.id], rows.scoring)}
+    return why_uncompared(others, rows.search, unknown=unknown, is_parked=bool(parked))
+
+
+def _all_known(seen: Aggregate, scoring: ScoringContext) -> bool:
+    values = {"quality": seen.quality, "cost": seen.cost_usd, "latency": seen.latency_mean_s}
+    return all(values[objective.name] is not None for objective in scoring.objectives)
 
 
 def _member(row: CandidateRow, rows: StudyRows, scoring: ScoringContext) -> Member:

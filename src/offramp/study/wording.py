@@ -219,6 +219,20 @@ def estimate_notes(likely: LikelyMember | None) -> list[str]:
     ]
 
 
+def estimated_words(model: str, n: int, of: int) -> str:
+    """That costs of a model are not from tokens that its server counted."""
+    answers = f"{n:,} of {counted(of, 'answer')} of {plain(model)}"
+    return f"The cost of {answers} is estimated from the length of texts: the server reports no tokens."
+
+
+def assumed_words(usd: float, spent_usd: float) -> str:
+    """That part of what was spent is not from tokens that a server counted."""
+    return (
+        f"{money(usd)} of {money(spent_usd)} spent is estimated: the server reported no tokens for an answer, or a "
+        "request was lost after it had been sent."
+    )
+
+
 def cold_notes(seen: Aggregate) -> list[str]:
     """What a run costs before the provider's prompt cache is warm, where that is more than 5 % above the measured."""
     measured, cold, used = seen.cost_usd, seen.cost_cold_usd, seen.usage

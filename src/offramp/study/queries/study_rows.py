@@ -11,6 +11,7 @@ from offramp.space.model import SpaceFile
 from offramp.store.aggregates import AggregateStore
 from offramp.store.candidates import CandidateStore, VariantStore
 from offramp.store.engine import Store
+from offramp.store.ledger import Ledger
 from offramp.store.results import PairedCounts, ProbeStore, ResultStore, counts_against
 from offramp.store.studies import StudyRow, StudyStore
 from offramp.study.domain.members import ScoringContext
@@ -43,7 +44,15 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
         search_counts=_search_counts(store, name, scoring, search_scores),
         probes=ProbeStore(store).all(name),
         variants=VariantStore(store).all(name),
+        estimated=_estimated(store, name, scoring.prices),
     )
+
+
+def _estimated(store: Store, study: str, prices: Mapping[str, Price | None]) -> Mapping[str, tuple[int, int]]:
+    """Models whose costs are of tokens that nobody counted; those of a machine by the hour are of its time."""
+    found = Ledger(store, study).estimated_answers()
+    by_token = {name for name, price in prices.items() if price is not None and price.compute_usd_per_hour is None}
+    return {name: counts for name, counts in found.items() if name in by_token}
 
 
 def _search_counts(
