@@ -85,3 +85,25 @@ def test_a_metric_gets_dates_enums_and_objects_as_the_examples_have_them(
         assert compiled(question="case 3", due=date(2026, 4, 3)).team is Team.BILLING
     (member,) = compiled.study.members
     assert (member.quality, member.holdout.quality) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("as_object", [False, True])
+def test_parameters_that_dspy_refuses_for_a_reasoning_model_are_sent_as_they_were_searched(
+    as_object: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    rows = [dspy.Example(question=f"case 2026-04-{n:02}", day=n).with_inputs("question") for n in range(1, 19)]
+    with ScriptedServer(answer) as server:
+        model: object = {"name": "o3-mini", "route": "openai/o3-mini", "api_base": server.url}
+        if as_object:
+            model = dspy.LM("openai/o3-mini", api_base=server.url, api_key="none", cache=False)
+        optimizer = offramp.Optimizer(
+            metric=lambda example, pred, trace=None: example.day == pred.day, models=[model], rounds=0, demos=(),
+            params={"max_tokens": 300}, objectives={"latency": None, "cost": None}, trials=1,
+        )  # fmt: skip
+        compiled = optimizer.compile(dspy.Predict("question -> day: int"), trainset=rows[:4], valset=rows[4:])
+        server.requests.clear()
+        assert compiled(question="case 2026-04-03").day == 3
+        (sent,) = [request.body for request in server.requests]
+    assert sent.get("max_completion_tokens", sent.get("max_tokens")) == 300

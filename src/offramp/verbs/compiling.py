@@ -346,12 +346,20 @@ def _set_model(compiled: dspy.Module, model: Model, params: Mapping[str, Any], g
     """Has the predictors run on the model that was chosen, where they have none of their own."""
     lm = next((lm for lm in given if isinstance(lm, dspy.LM) and lm.model == model.name), None)
     if lm is not None:
-        lm = lm.copy(**params)
+        lm = _with_params(lm, params)
     else:
         at = {} if model.api_base is None else {"api_base": model.api_base}
         secret = os.environ.get(model.api_key_env or "")
         key = {} if secret is None else {"api_key": secret}
-        lm = dspy.LM(model.route, **at, **key, **params)
+        lm = _with_params(dspy.LM(model.route, **at, **key), params)
     for predictor in predictors_of(compiled).values():
         if predictor.lm is None:
             predictor.lm = lm
+
+
+def _with_params(lm: dspy.LM, params: Mapping[str, Any]) -> dspy.LM:
+    """A copy that sends these, as the search did: `dspy.LM(...)` refuses some of them for OpenAI's reasoning models."""
+    named = dict(params)
+    if "max_tokens" in named and "max_completion_tokens" in lm.kwargs:
+        named["max_completion_tokens"] = named.pop("max_tokens")
+    return lm.copy(**named)
