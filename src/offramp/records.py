@@ -238,6 +238,8 @@ class Price:
 
 
 _CLASSES = ("input_usd", "cached_input_usd", "cache_write_usd", "output_usd", "reasoning_usd")
+PRICE_CLASSES = (*_CLASSES, "compute_usd_per_hour")
+"""Names of the prices in a `Price`."""
 
 
 def _or(value: float | None, other: float) -> float:

@@ -162,6 +162,26 @@ def test_ceilings_of_cost_and_latency_are_kept(tmp_path: Path, monkeypatch: pyte
     assert main([*command, "--max-p95-s", "0.3"]) == 0
 
 
+def test_a_check_is_at_the_prices_of_the_space_file_and_says_that_they_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch, space={"constraints": {"cost_usd_max": 1e-3}})
+    wired(monkeypatch, reply)
+    before = check("landscape", promotions=promotions)
+    assert before.holds and not any("price" in note for note in before.notes)
+    path = tmp_path / "space.yaml"
+    space = yaml.safe_load(path.read_text())
+    for model in space["models"]:
+        model["price"] = {name: 100 * usd for name, usd in model["price"].items()}
+    path.write_text(yaml.safe_dump(space))
+    after = check("landscape", promotions=promotions)  # no cap of its own ends it
+    assert after.spent_usd == pytest.approx(100 * before.spent_usd)
+    assert not after.holds
+    assert any("has changed since the promotion; costs here are at today's" in note for note in after.notes)
+    assert main(["check", "landscape", "--promotions", str(promotions)]) == 3
+    assert "cost_usd: 0.0056; the limit is 0.001" in capsys.readouterr().out
+
+
 def test_answers_of_the_study_are_reused_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     promotions = promoted_job(tmp_path, monkeypatch)
     wire = wired(monkeypatch, reply)

@@ -6,10 +6,13 @@ import asyncio
 import copy
 import json
 import logging
+import math
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ import offramp
 from offramp.calls.failures import InvalidRequest, ModelNotFound, ServerFailed
 from offramp.errors import PromotionError, UsageError
 from offramp.program.deployed import AnswerError
-from offramp.promote import promoting
+from offramp.promote import loading, promoting
 from offramp.promote.folder import FeatureFolder
 from offramp.records import CallRequest
 from offramp.testing.fakes import FunctionTransport
@@ -283,6 +286,54 @@ def test_a_running_app_follows_its_label_and_stays_where_it_is_when_a_file_is_br
     assert "stays at version" in caplog.text
     folder.labels_path.write_text(f"production: '{first}'\n")
     assert version() == first
+
+
+def test_a_promotion_that_arrives_in_parts_is_in_use_once_its_files_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    options = {"results": tmp_path / "results", "promotions": promotions, "pick": "incumbent"}
+    whole = FeatureFolder(promotions, "landscape")
+    first = whole.labels()["production"]
+    second = promoting.promote("latest", fallbacks=["large"], **options).promotion.version
+    parts = FeatureFolder(tmp_path / "parts", "landscape")
+
+    def arrives(version: str) -> None:
+        shutil.copy(whole.version_path(version), parts.path)
+
+    def version() -> str:
+        return offramp.load_messages("landscape", {"message": "case 001"}, promotions=parts.root).version
+
+    parts.path.mkdir(parents=True)
+    arrives(first)
+    parts.labels_path.write_text(f"production: '{first}'\n")
+    assert version() == first
+    parts.labels_path.write_text(f"production: '{second}'\n")
+    with caplog.at_level(logging.ERROR, "offramp"):
+        assert (version(), version()) == (first, first)
+    assert caplog.text.count("stays at version") == 1
+    parts.version_path(second).write_text("half of it")
+    assert version() == first
+    arrives(second)
+    assert version() == second
+
+
+def test_a_promotion_that_could_not_be_read_for_a_moment_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promotions = promoted_job(tmp_path, monkeypatch)
+    folder = FeatureFolder(promotions, "landscape")
+    followed = loading.FollowedLabel(folder, "production", lambda promotion, _: promotion.version)
+    first = followed.current()
+    options = {"results": tmp_path / "results", "promotions": promotions, "pick": "incumbent"}
+    second = promoting.promote("latest", fallbacks=["large"], **options).promotion.version
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "load", lambda version: (_ for _ in ()).throw(PromotionError("too many open files")))
+        assert followed.current() == first
+    assert followed._retry_at > time.monotonic() - loading.RETRY_S
+    followed._retry_at = time.monotonic()  # that time is over
+    assert followed.current() == second
+    assert followed._retry_at == math.inf
 
 
 def test_a_forked_worker_of_a_server_answers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 _log = logging.getLogger("offramp")
+RETRY_S = 1.0
+"""Seconds from one try to read a change to the next, where none of its files has changed."""
 
 
 class FollowedLabel(Generic[Made]):
@@ -48,46 +52,62 @@ class FollowedLabel(Generic[Made]):
     def __init__(self, folder: FeatureFolder, label: str, make: Callable[[Promotion, tuple[Any, ...]], Made]) -> None:
         self._folder, self._label, self._make = folder, label, make
         self._lock = threading.Lock()
-        self.promotion, self._made, self._seen = self._read()
+        self._watched: dict[Path, _State] = {}
+        self._pid, self._retry_at, self._said = os.getpid(), math.inf, ""
+        self.promotion, self._made = self._read()
 
     def current(self) -> Made:
         """What is made from the files as they are now.
 
-        A change that cannot be read is logged once, and what was read before stays in use.
+        While a change cannot be read, what was read before stays in use; why is logged once. It is tried again when one
+        of its files changes, and every second: whatever failed may be over though no file has changed.
         """
-        if self._look() != self._seen:
+        if self._is_due():
             with self._lock:
-                if self._look() != self._seen:
+                if self._is_due():
                     self._reload()
         return self._made
 
+    def _is_due(self) -> bool:
+        """Whether a file has changed, or this is a forked child, which has none of its parent's threads."""
+        changed = any(_state(path) != state for path, state in self._watched.items())
+        return changed or os.getpid() != self._pid or time.monotonic() >= self._retry_at
+
     def _reload(self) -> None:
-        seen = self._look()
         try:
-            self.promotion, self._made, self._seen = self._read()
+            self.promotion, self._made = self._read()
+            self._retry_at, self._said = math.inf, ""
         except OfframpError as error:
-            _log.error("%s stays at version %s: %s", self._folder.feature, self.promotion.version, error)
-            self._seen = seen
+            self._retry_at = time.monotonic() + RETRY_S
+            if str(error) != self._said:
+                self._said = str(error)
+                _log.error("%s stays at version %s: %s", self._folder.feature, self.promotion.version, error)
 
-    def _read(self) -> tuple[Promotion, Made, tuple[Any, ...]]:
-        """Promotion, what is made of it, and what the files looked like before they were read."""
-        labels = _state(self._folder.labels_path)
-        version = self._folder.resolve(self._label)
-        seen = (os.getpid(), labels, _state(self._folder.version_path(version)))
-        promotion = self._folder.load(version)
-        pool = promotion.demos.pool
-        return promotion, self._make(promotion, self._folder.rows(pool) if pool is not None else ()), seen
+    def _read(self) -> tuple[Promotion, Made]:
+        """The promotion and what is made of it. From here on each file is watched as it was before it was read."""
+        watched: dict[Path, _State] = {}
 
-    def _look(self) -> tuple[Any, ...]:
-        """What differs when files have changed, or when this is a forked child, which has none of its parent's threads.
+        def watch(path: Path) -> None:
+            watched[path] = _state(path)
 
-        A missing file is a state like any other.
-        """
-        version = self._folder.version_path(self.promotion.version)
-        return os.getpid(), _state(self._folder.labels_path), _state(version)
+        self._pid = os.getpid()
+        try:
+            watch(self._folder.labels_path)
+            version = self._folder.resolve(self._label)
+            watch(self._folder.version_path(version))
+            promotion = self._folder.load(version)
+            if (pool := promotion.demos.pool) is not None:
+                watch(self._folder.data_path(pool))
+            return promotion, self._make(promotion, () if pool is None else self._folder.rows(pool))
+        finally:
+            self._watched = watched
 
 
-def _state(path: Path) -> tuple[int, int, int] | None:
+_State = tuple[int, int, int] | None
+"""A missing file is a state like any other."""
+
+
+def _state(path: Path) -> _State:
     try:
         found = path.stat()
     except OSError:

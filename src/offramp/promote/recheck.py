@@ -30,11 +30,11 @@ from offramp.program.sent import Sent
 from offramp.promote.check_report import Before, CheckReport, Limits, Regraded, judge
 from offramp.promote.folder import DEFAULT_LABEL, FeatureFolder
 from offramp.promote.judge_noise import Noise, measure_noise
-from offramp.promote.promotion import Promotion
+from offramp.promote.promotion import PromotedModel, Promotion
 from offramp.promote.regrading import Recorded, another_task, answers_of_another_judge, graded_again
-from offramp.promote.running import Addresses, PerModel, candidate_of, model_of, runnable
+from offramp.promote.running import Addresses, PerModel, candidate_of, model_of, price_of, runnable
 from offramp.promote.sent_notes import sent_notes
-from offramp.records import CallRequest, Evaluation, Example, Result, Split
+from offramp.records import PRICE_CLASSES, CallRequest, Evaluation, Example, Price, Result, Split
 from offramp.space.load import load_space
 from offramp.store.engine import Store, open_store
 from offramp.store.long_texts import is_cut
@@ -127,7 +127,7 @@ def check(
         regraded=scored.regraded, spent_usd=scored.spent_usd, calls=scored.calls, cached_calls=scored.cached_calls,
     )  # fmt: skip
     sent = () if scored.sent is None else sent_notes(promotion, scored.sent)
-    return replace(report, notes=(*_code_notes(work), *sent, *_partial_notes(work), *report.notes))
+    return replace(report, notes=(*_code_notes(work), *_price_notes(work), *sent, *_partial_notes(work), *report.notes))
 
 
 # ------------------------------------------------------------------------------------------------ before the run
@@ -207,10 +207,11 @@ def _refuse_impossible(max_cost_usd: float | None, max_p95_s: float | None, budg
 def _addresses(promotion: Promotion, job: ResolvedJob, api_base: PerModel, api_key_env: PerModel) -> Addresses:
     """What is given, else what the space file says about the promotion's models.
 
-    A key that the file names goes to the address that the file names, and to no other.
+    A key that the file names goes to the address that the file names, and to no other. Prices are those of the file.
     """
+    prices = _prices(promotion, job)
     if isinstance(api_base, str):
-        return Addresses(api_base=api_base, api_key_env=api_key_env)
+        return Addresses(api_base=api_base, api_key_env=api_key_env, prices=prices)
     given = api_base or {}
     promoted = (promotion.model, *promotion.fallbacks, *promotion.others)
     named = [job.models.get(model.name) for model in promoted]
@@ -221,7 +222,48 @@ def _addresses(promotion: Promotion, job: ResolvedJob, api_base: PerModel, api_k
         keys = api_key_env
     elif isinstance(api_key_env, Mapping) and isinstance(keys, Mapping):
         keys = {**keys, **api_key_env}
-    return Addresses(api_base=bases or None, api_key_env=keys or None)
+    return Addresses(api_base=bases or None, api_key_env=keys or None, prices=prices)
+
+
+def _promoted_models(promotion: Promotion) -> Iterator[tuple[Promotion, PromotedModel]]:
+    """Each model with the part of the promotion that it is of."""
+    for part in promotion.parts:
+        yield from ((part, model) for model in (part.model, *part.fallbacks, *part.others))
+
+
+def _prices(promotion: Promotion, job: ResolvedJob) -> dict[str, Price]:
+    """Today's prices by model, as far as the job knows them, each at the service tier that is asked for."""
+    found: dict[str, Price] = {}
+    for part, promoted in _promoted_models(promotion):
+        model = job.models.get(promoted.name)
+        if model is not None and model.route == promoted.route and model.price is not None:
+            price = model.price.for_request(part.request_params)
+            found |= {} if price is None else {promoted.name: replace(price, any_tier=True)}
+    return found
+
+
+def _price_notes(work: Checked) -> list[str]:
+    """Which models have another price than the evidence is at."""
+    before = {model.name: price_of(model) for _, model in _promoted_models(work.promotion)}
+    changed = sorted(name for name, price in work.addresses.prices.items() if price != before[name])
+    if not changed:
+        return []
+    return [f"the price of {', '.join(changed)} has changed since the promotion; costs here are at today's"]
+
+
+def _price_ratio(work: Checked) -> float:
+    """By how much a price is higher than the evidence is at, for the class of tokens with the largest rise; 1 at least.
+
+    Infinite where something had no price or was free.
+    """
+    ratios = [1.0]
+    for _, promoted in _promoted_models(work.promotion):
+        old, new = price_of(promoted), work.addresses.prices.get(promoted.name)
+        if old is None or new is None or old == new:
+            continue
+        pairs = [(getattr(old, name), getattr(new, name)) for name in PRICE_CLASSES]
+        ratios += [now / before if before else math.inf for before, now in pairs if now]
+    return max(ratios)
 
 
 def _check_keys(work: Checked) -> None:
@@ -267,7 +309,8 @@ def _usual_cost(work: Checked) -> float | None:
     asks = [request for part in work.promotion.parts if (request := _first_request(work, part)) is not None]
     longest = max(worst_usd(request, work.job.space.calls.timeout_s) for request in (*bare, *asks))
     runs = (holdout.n + holdout.n_failed) * work.promotion.evidence.replicates
-    return max(_LEAST_USD, _ROOM * holdout.cost_usd * runs) + longest
+    usual = _price_ratio(work) * holdout.cost_usd
+    return max(_LEAST_USD, _ROOM * usual * runs) + longest if math.isfinite(usual) else None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from offramp.errors import ModelError, PromotionError, UsageError, problem
@@ -47,10 +47,15 @@ PerModel = str | Mapping[str, str] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """What an app states about servers of its own: addresses, and the environment variables that hold their keys."""
+    """What an app states about servers of its own: addresses, and the environment variables that hold their keys.
+
+    Attributes:
+        prices: of today by model, in place of those that were promoted; an app states none.
+    """
 
     api_base: PerModel = None
     api_key_env: PerModel = None
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
 
 def refuse_unsafe(promotion: Promotion) -> None:
@@ -144,10 +149,15 @@ def model_of(promoted: PromotedModel, addresses: Addresses) -> Model:
         _check_revision(promoted)
     model = Model(name=promoted.name, route=promoted.route, revision=promoted.revision, api_base=api_base)
     key = _stated(addresses.api_key_env, promoted) or usual_key(model.provider, api_base)
-    price = None if promoted.price is None else replace(Price.from_json(promoted.price), any_tier=True)
+    price = addresses.prices.get(promoted.name, price_of(promoted))
     if promoted.tools == "native":
         model = replace(model, supported_params=(supported_params(model) or frozenset()) | {"tools"})
     return replace(model, api_key_env=key, price=price, retirement_date=promoted.retirement_date)
+
+
+def price_of(promoted: PromotedModel) -> Price | None:
+    """The price that was promoted, which is that of the service tier asked for; None where none was known."""
+    return None if promoted.price is None else replace(Price.from_json(promoted.price), any_tier=True)
 
 
 def _stated(given: PerModel, promoted: PromotedModel) -> str | None:
