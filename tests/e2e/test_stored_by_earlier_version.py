@@ -1,7 +1,8 @@
 """What the version of commit eaaf39f has stored (tests/fixtures/v1) opens, continues and reports the same numbers.
 
 Numbers, names, states and keys have to be as that version printed them; sentences for people may be worded anew, and a
-later version may add keys. Exports of the promotion are the same byte for byte.
+later version may add keys. Exports of the promotion are the same byte for byte, but for what was wrong (a fallback had the
+quality of the main model in `export.litellm`).
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ def test_commands_that_look_print_the_same_and_make_no_call(folder: Path, models
         for plan in (found, before):
             del plan["version"], plan["path"], plan["changes"]["after"]
             del plan["promotion"]["version"], plan["promotion"]["sha256"]
-    if name.startswith("optimize"):  # an estimate, by now from what the stored prompts were billed at: more than guessed
+    if name.startswith(
+        "optimize"
+    ):  # an estimate, by now from what the stored prompts were billed at: more than guessed
         assert found["dry_run"].pop("cost_usd") > before["dry_run"].pop("cost_usd")
     same(found, before)
     assert models.requests == []

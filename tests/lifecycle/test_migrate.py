@@ -234,6 +234,19 @@ def test_a_worse_proposal_ends_with_3_and_is_written_all_the_same(
     assert "WORSE" in capsys.readouterr().out
 
 
+def test_a_lower_proposal_that_is_not_shown_to_be_worse_ends_with_0_and_both_pages_say_so(
+    tmp_path: Path, landscape: Counted
+) -> None:
+    """The rule of the gate of `promote`; the page called this "not worse"."""
+    places = promoted(tmp_path, incumbent={"model": "large", "instruction": "strict"},
+                      splits={"train": 6, "search": 20, "holdout": 3})  # fmt: skip
+    assert command(places, tmp_path, "--to", "small") == 0
+    text = (tmp_path / "proposal.md").read_text()
+    assert "not shown to be as good as what runs today: -" in text
+    page = (Path(__file__).parents[2] / "docs" / "lifecycle.md").read_text()
+    assert "Exit code 0: a proposal was written and is not shown to be worse than what runs today." in page
+
+
 def command(places: Places, tmp_path: Path, *more: str) -> int:
     args = ["--promotions", str(places.promotions), "--results", str(places.results), "--trials", "6"]
     return main(["migrate", "landscape", *args, "--out", str(tmp_path / "proposal.md"), *more])

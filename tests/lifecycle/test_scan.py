@@ -191,3 +191,66 @@ def test_files_that_were_not_read_are_named(tmp_path: Path, capsys: pytest.Captu
         (tmp_path / f"{number}.json").write_bytes(b"\0")
     print_scan(scanned(tmp_path), sys.stdout)
     assert "permission): 0.json, 1.json, 2.json and 2 more.\n" in capsys.readouterr().out
+
+
+TUNED = "ft:gpt-4o-mini-2024-07-18:acme::abc"
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "standing"),
+    [
+        (f'model="{TUNED}"', TUNED, Standing.SOON),
+        (f"  model: {TUNED}", TUNED, Standing.SOON),
+        ('model="ft:gpt-4-0314:acme::abc"', "ft:gpt-4-0314:acme::abc", Standing.VANISHED),
+        ('Agent("openai:gpt-4o-2024-05-13")', "openai:gpt-4o-2024-05-13", None),
+        ("  - openai:chat:gpt-4o-mini-2024-07-18", "openai:chat:gpt-4o-mini-2024-07-18", Standing.SOON),
+        (f"  - openai:{TUNED}", f"openai:{TUNED}", Standing.SOON),
+        ('model="anthropic:claude-3-opus-20240229"', "anthropic:claude-3-opus-20240229", None),
+        ("  - openai:o3", "openai:o3", None),
+        ('model: "openrouter/openai/gpt-4o-mini"', "openrouter/openai/gpt-4o-mini", Standing.SOON),
+        ("m = 'openrouter:openai/gpt-4o-mini:online'", "openrouter:openai/gpt-4o-mini:online", Standing.SOON),
+        ('model: "gateway/openai:gpt-4o-mini"', "gateway/openai:gpt-4o-mini", Standing.SOON),
+    ],
+)
+def test_names_as_other_tools_spell_them_are_found_and_dated_by_the_model_behind(
+    tmp_path: Path, line: str, name: str, standing: Standing | None
+) -> None:
+    """None of them was found, and a nightly job stayed green."""
+    own = tmp_path / "own.yaml"
+    text = "schema_version: 1\nretirements:\n  - {model: 'openai/gpt-4o-mini*', retires: 2027-01-14}\n"
+    own.write_text(text + "  - {model: 'gpt-4o-mini*', retires: 2027-01-14}\n")
+    (tmp_path / "app.py").write_text(line + "\n")
+    [found] = scan_files(tmp_path / "app.py", load_calendar(own), today=DAY).models
+    assert found.name == name
+    if standing is not None:
+        assert found.standing is standing
+    if standing is Standing.SOON:
+        assert found.days_left == 50 and found.successors
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'url = "http://host:8080/v1"',
+        'at = "12:30"',
+        "os.path:x1",
+        "image: mistral:7b",
+        'model: "mistral:7b"',
+        "uses: azure:login2",
+        'region = "azure:eastus2"',
+        'container: "deepseek:1.3"',
+        'key = "openai:file-123"',
+        "path = 'prompts/openai/gpt-4o-mini/system.txt'",
+        "ft:12 and ft:x:y",
+        'if "ft:gpt-4" in model:',
+    ],
+)
+def test_colons_and_slashes_alone_make_no_name(line: str) -> None:
+    assert named(line) == []
+
+
+def test_lines_are_counted_as_editors_count_them(tmp_path: Path) -> None:
+    """A form feed, a line separator and their like are no ends of lines."""
+    odd = "\x0b \x0c \x1c \x1d \x1e \x85 \u2028 \u2029"
+    (tmp_path / "a.py").write_bytes(f"# {odd}\r\n# old\r# {odd}\nA = 'gpt-4o' # {odd}\n".encode())
+    assert [str(place) for model in scanned(tmp_path).models for place in model.places] == ["a.py:4"]

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lifecycle_records import in_use
 from offramp.lifecycle.successors import MARGIN_DAYS, MOST, Needs, successors
+from offramp.lifecycle.watch_report import watch_models
 from offramp.models.names import SPECIAL, UNSETTLED, stem, without_region, words
 from offramp.models.retirement.dates import Basis, Calendar, Retirement, load_calendar
 
@@ -93,3 +95,44 @@ def test_an_embedded_model_is_followed_by_embedded_ones_the_named_first_and_none
     named = leaves("2026-11-01", "local/qwen2.5-coder-0.5b", basis=Basis.NOTICE)
     found = successors(Needs(route="local/smollm2-135m"), named, load_calendar(path), DAY)
     assert [(item.name, item.named_by) for item in found] == [("local/qwen2.5-coder-0.5b", "notice")]
+
+
+@pytest.mark.parametrize("leaving", ["openai/gpt-4o", "local/smollm2-135m"])
+def test_a_named_successor_that_the_table_lacks_is_shown_first_as_unknown(calendar: Calendar, leaving: str) -> None:
+    """It was left out without a word."""
+    first, *rest = successors(Needs(route=leaving), leaves("2027-01-14", "mid", basis=Basis.NOTICE), calendar, DAY)
+    assert (first.name, first.named_by, first.in_table, first.callable_now) == ("mid", "notice", False, False)
+    assert (first.price, first.price_ratio, first.context_tokens) == (None, None, None)
+    assert rest and len(rest) < MOST and all(item.in_table for item in rest)
+
+
+def test_an_embedded_model_named_for_a_vendors_and_the_other_way_round(calendar: Calendar) -> None:
+    named = leaves("2027-01-14", "local/smollm2-135m", basis=Basis.NOTICE)
+    first = successors(Needs(route="openai/gpt-4o"), named, calendar, DAY)[0]
+    assert (first.name, first.named_by, first.callable_now) == ("local/smollm2-135m", "notice", True)
+    row = calendar.table.aliases["claude-sonnet-latest"]
+    named = leaves("2027-01-14", row.route, basis=Basis.NOTICE)
+    first = successors(Needs(route="local/smollm2-135m"), named, calendar, DAY)[0]
+    assert (first.name, first.named_by) == (row.route, "notice")
+
+
+def test_a_named_successor_is_found_by_an_alias_or_another_spelling(calendar: Calendar) -> None:
+    row = calendar.table.aliases["claude-sonnet-latest"]
+    for spelled in ("claude-sonnet-latest", row.route.replace("/", ":"), f"openrouter/{row.route}"):
+        named = leaves("2027-01-14", spelled, basis=Basis.NOTICE)
+        first = successors(Needs(route="openai/gpt-4o"), named, calendar, DAY)[0]
+        assert (first.name, first.named_by) == (row.route, "notice")
+
+
+def test_no_row_for_tuned_models_is_offered_in_place_of_a_tuned_one(calendar: Calendar) -> None:
+    route = "openai/ft:gpt-4o-mini-2024-07-18"
+    assert all("ft:" not in item.name for item in successors(Needs(route=route), leaves(), calendar, DAY))
+
+
+def test_watch_names_unknown_successors_in_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "lifecycle.yaml"
+    path.write_text("schema_version: 1\nretirements:\n  - {model: gpt-4o, retires: 2026-12-01, successors: [mid]}\n")
+    report = watch_models([in_use("openai/gpt-4o")], load_calendar(path), today=DAY)
+    assert report.rows[0].successors[0].name == "mid" and not report.to_json()["models"][0]["successors"][0]["in_table"]
+    [note] = report.notes
+    assert note.startswith("mid, which your notice names in place of openai/gpt-4o, is not in the table")

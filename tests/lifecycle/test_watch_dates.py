@@ -283,3 +283,14 @@ def test_watching_imports_no_heavy_library(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]" and json.loads(done.stdout)["models"] == []
+
+
+def test_a_model_behind_a_router_has_the_date_of_the_model_behind_and_its_own_notice_first(tmp_path: Path) -> None:
+    """The table does not have the router: such a model was called vanished."""
+    text = "retirements:\n  - {model: openai/gpt-4o-mini, retires: 2027-01-14}\n"
+    used = in_use("openrouter/openai/gpt-4o-mini")
+    [row] = watch_models([used], load_calendar(notices(tmp_path, text)), today=DAY).rows
+    assert (row.standing, row.days_left, row.used.name) == (Standing.SOON, 50, "openrouter/openai/gpt-4o-mini")
+    text += "  - {model: 'openrouter/*', retires: 2028-01-14}\n"
+    [row] = watch_models([used], load_calendar(notices(tmp_path, text)), today=DAY).rows
+    assert (row.standing, row.retirement.date.year) == (Standing.LATER, 2028)

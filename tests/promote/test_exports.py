@@ -87,6 +87,8 @@ def test_an_entry_for_the_litellm_proxy_is_taken_by_litellm_and_sends_the_parame
     with ScriptedServer(lambda body: replace(answer(body), status=500 if body["model"] == "small" else 200)) as server:
         monkeypatch.setenv("OFFRAMP_API_BASE", server.url)
         monkeypatch.setenv("OFFRAMP_API_KEY", "unused")
+        monkeypatch.setenv("OFFRAMP_API_BASE_FALLBACK_1", server.url)
+        monkeypatch.setenv("OFFRAMP_API_KEY_FALLBACK_1", "unused")
         litellm = quiet_litellm()
         router = litellm.Router(model_list=config["model_list"], num_retries=0, **config["router_settings"])
         written = offramp.load_messages("landscape", {"message": "case 031"}, promotions=promotions)
@@ -96,6 +98,25 @@ def test_an_entry_for_the_litellm_proxy_is_taken_by_litellm_and_sends_the_parame
     assert [body["model"] for body in bodies][-1] == "large"
     assert all(body["messages"] == written.messages for body in bodies)
     assert all((body["temperature"], body["max_tokens"]) == (0.5, 16) for body in bodies)
+
+
+def test_a_fallback_in_the_proxys_config_has_no_numbers_of_the_model_and_a_server_of_its_own(tmp_path: Path) -> None:
+    fallbacks = (PromotedModel(name="haiku", route="anthropic/claude-haiku"),
+                 PromotedModel(name="ours", route="openai/ours", own_address=True))  # fmt: skip
+    model = PromotedModel(name="main", route="openai/main", own_address=True)
+    file = export(source_of("triage", promotions=stored(tmp_path, model=model, fallbacks=fallbacks)), "litellm")
+    main_entry, haiku, ours = yaml.safe_load(file.text)["model_list"]
+    assert {"holdout_quality", "holdout_n", "offramp_candidate"} <= main_entry["model_info"].keys()
+    for entry in (haiku, ours):
+        assert entry["model_info"].keys() == {"offramp_version", "offramp_study", "fallback_of"}
+        assert entry["model_info"]["fallback_of"] == "triage"
+    assert main_entry["litellm_params"]["api_base"] == "os.environ/OFFRAMP_API_BASE"
+    assert haiku["litellm_params"]["api_key"] == "os.environ/ANTHROPIC_API_KEY"
+    assert ours["litellm_params"]["api_base"] == "os.environ/OFFRAMP_API_BASE_FALLBACK_2"
+    assert ours["litellm_params"]["api_key"] == "os.environ/OFFRAMP_API_KEY_FALLBACK_2"
+    notes = " ".join(file.notes)
+    assert "main: the proxy reads the address of its server from OFFRAMP_API_BASE and" in notes
+    assert "ours: the proxy reads the address of its server from OFFRAMP_API_BASE_FALLBACK_2 and" in notes
 
 
 def test_a_vendors_model_gets_its_own_key_and_no_address(tmp_path: Path) -> None:

@@ -56,6 +56,22 @@ def test_rollbacks_walk_back_and_end_at_the_first(tmp_path: Path) -> None:
         rollback(tmp_path, to=three)
 
 
+def test_each_rollback_goes_one_promotion_further_back_where_a_version_came_twice(tmp_path: Path) -> None:
+    """A, B, A went back to B, A, B, A, without end."""
+    one, two, again = (promote(tmp_path, text) for text in ("one", "two", "one"))
+    assert one == again
+    assert [rollback(tmp_path), rollback(tmp_path)] == [two, one]
+    with pytest.raises(PromotionError, match="no version was production before"):
+        rollback(tmp_path)
+    assert promote(tmp_path, "two") == two and rollback(tmp_path) == one
+
+
+def test_after_a_rollback_to_a_later_version_the_next_goes_to_what_that_one_replaced(tmp_path: Path) -> None:
+    one, two, three = (promote(tmp_path, text) for text in ("one", "two", "three"))
+    assert rollback(tmp_path, to=one) == one and rollback(tmp_path, to=three) == three
+    assert [rollback(tmp_path), rollback(tmp_path)] == [two, one]
+
+
 def test_a_rollback_to_a_version_that_is_gone_or_changed_is_refused(tmp_path: Path) -> None:
     one, two = promote(tmp_path, "one"), promote(tmp_path, "two")
     folder = FeatureFolder(tmp_path, "triage")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from typing import Any
 import pytest
 from browser import chromium, served, watched
 
-from offramp.records import DemoKind
+from offramp.records import CallReply, CallRequest, DemoKind
 from offramp.review.report_file import report
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.study import lookup
-from offramp.study.wording import number
+from offramp.study.wording import number, seconds
+from offramp.testing.fakes import FunctionTransport
 from review_studies import HOSTILE
+from search_jobs import answered_by, reply_to, run_job, write_space
 
 pytest.importorskip("fastapi", reason="the extra web is not installed")
 Study = tuple[Path, str]
@@ -256,7 +259,7 @@ def test_what_was_set_by_hand_stays_when_the_page_takes_new_content_again_and_ag
     folder, name = study
     with watched(browser) as page, open_store(lookup.default_storage(folder)) as store:
         page.goto(live["study"])
-        for status, key, weight in ((StudyStatus.RUNNING, "cost", 90), (StudyStatus.STOPPED, "latency", 30)):
+        for status, key, weight in ((StudyStatus.RUNNING, "cost", 90), (StudyStatus.STOPPED, "p50", 30)):
             slide(page, quality=weight)
             page.locator("#tab-latency").click()
             page.locator("#only-front").check()
@@ -455,6 +458,31 @@ def test_pointing_at_a_point_shows_its_scores_prompt_and_demos_beside_the_pictur
             shown = card.inner_text()
             assert number(member.quality) in shown and f"{str(member.params['instruction']).title()}." in shown
             assert ("Demos" in shown) == (member.params["demos"] != "none")
+
+
+@pytest.mark.parametrize("statistic", ["mean", "p95"])
+def test_p50_on_the_card_is_p50_whatever_the_statistic(
+    statistic: str, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reply(request: CallRequest) -> CallReply:
+        return replace(reply_to(request), latency_s=2.0 if sum(map(ord, str(request.messages))) % 7 == 0 else 0.1)
+
+    answered_by(monkeypatch, FunctionTransport(reply))
+    latency = {"weight": 0.3, "scale": [5, 0], "statistic": statistic}
+    space = write_space(tmp_path / "space", objectives={"latency": latency})
+    with ThreadPoolExecutor() as beside:  # the browser's own event loop runs in this thread
+        found = beside.submit(run_job, space, tmp_path).result().report
+    best = found.recommended.search
+    assert best.latency_p50_s != best.latency_s(statistic)
+    with watched(browser) as page:
+        page.goto(report(found.study, results=tmp_path, out=tmp_path / "r.html").as_uri())
+        names = page.locator("#selected dt").all_inner_texts()
+        facts = dict(zip(names, page.locator("#selected dd").all_inner_texts(), strict=True))
+        for name in dict.fromkeys(("p50", statistic, "p95")):
+            assert facts[name] == seconds(best.latency_s(name))
+            page.locator(f"#table thead th[data-key={name}] button").click()
+            assert page.locator(f"#table thead th[data-key={name}]").get_attribute("aria-sort") == "ascending"
+        assert page.locator("#candidates .scroll").evaluate("e => e.scrollWidth <= e.clientWidth")
 
 
 def test_the_request_as_it_is_sent_is_copied(live: dict[str, str], study: Study, browser: Any) -> None:

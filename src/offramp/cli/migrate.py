@@ -1,6 +1,6 @@
 """`offramp migrate`: from a retirement notice to a proposal, in one command.
 
-Exit code 0 with a proposal that is not worse than today's config, 3 with one that is worse or whose holdout is
+Exit code 0 with a proposal that is not shown to be worse than today's config, 3 with one that is, or whose holdout is
 incomplete (it is written all the same), 1 and 2 as usual. Running the same command again continues where it stopped and
 pays for nothing that it already has.
 """

@@ -36,6 +36,7 @@ from offramp.study.wording import (
     seconds,
     shared_params,
     short_params,
+    shown_statistics,
     span,
     unreadable_words,
 )
@@ -54,12 +55,15 @@ def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, st
     """Members in three lines each: numbers, their 95% intervals, and the assignment, so that 80 columns are enough.
 
     `marks` puts a word beside a candidate. The holdout column is there when any member was evaluated on it; the second
-    line shows p50 and p95 as measured in isolation, where they were.
+    line shows p50 and p95 as measured in isolation, where they were. Where the study's latency is another statistic,
+    that one has a column of its own.
     """
     holdout = any(member.holdout is not None for member in members)
     shared = shared_params(members)
-    names = ("quality", *(("holdout",) if holdout else ()), "$/1k runs", "p50", "p95", "n", "utility")
-    lines: list[Text | Padding] = [Text(title, style="bold"), Text(_columns("candidate", names), style="dim")]
+    statistics = shown_statistics(members[0].latency_statistic if members else "p50")
+    names = ("quality", *(("holdout",) if holdout else ()), "$/1k runs", *statistics, "n", "utility")
+    widths = [_width(name, statistics) for name in names]
+    lines: list[Text | Padding] = [Text(title, style="bold"), Text(_columns("candidate", names, widths), style="dim")]
     for member in members:
         mark = (marks or {}).get(member.candidate, "")
         seen, held, probe = member.search, member.holdout, member.probe
@@ -67,32 +71,36 @@ def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, st
             number(member.quality),
             *((number(held.quality) if held else "",) if holdout else ()),
             per_thousand(member.cost_usd),
-            seconds(member.latency_s),
-            seconds(seen.latency_p95_s),
+            *(seconds(seen.latency_s(name)) for name in statistics),
             f"{seen.n} -{seen.n_failed}" if seen.n_failed else str(seen.n),
             number(member.utility),
         )
+        isolated = {} if probe is None else {"p50": seconds(probe.p50_s), "p95": seconds(probe.p95_s)}
         second = (
             span(seen.quality_low, seen.quality_high),
             *((span(held.quality_low, held.quality_high) if held else "",) if holdout else ()),
             "",
-            *(("", "") if probe is None else (seconds(probe.p50_s), seconds(probe.p95_s))),
+            *(isolated.get(name, "") for name in statistics),
             "",
             "",
         )
         style = "green" if "recommended" in mark or "highest" in mark else "yellow" if mark else ""
         params = Text(f"{f'{mark}: ' if mark else ''}{short_params(member.shown, shared)}", style=style or "dim")
-        lines.append(Text(_columns(member.candidate, cells), style=style))
-        lines.append(Text(_columns("", second).rstrip(), style="dim"))
+        lines.append(Text(_columns(member.candidate, cells, widths), style=style))
+        lines.append(Text(_columns("", second, widths).rstrip(), style="dim"))
         lines.append(Padding(params, (0, 0, 0, 2)))
         lines += [Padding(Text(note, style="yellow"), (0, 0, 0, 2)) for note in member_notes(member)]
     return Group(*lines)
 
 
-def _columns(first: str, cells: Sequence[str]) -> str:
-    """The line of one member; the cost is the fifth column from the end, and the widest."""
-    at = len(cells) - 5
-    return f"{first:<13}" + "".join(f"{cell:>{10 if i == at else 9}}" for i, cell in enumerate(cells))
+def _width(name: str, statistics: Sequence[str]) -> int:
+    """Of a column: the cost is the widest, and three of latency are narrow, so that all fit into 80."""
+    return 10 if name == "$/1k runs" else 7 if name in statistics and len(statistics) > 2 else 9
+
+
+def _columns(first: str, cells: Sequence[str], widths: Sequence[int]) -> str:
+    """The line of one member."""
+    return f"{first:<13}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def likely_table(likely: Sequence[LikelyMember]) -> Group:
@@ -276,7 +284,7 @@ def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
         plotext.xlim(0, 1)
     if shown and not any(y for _, y in shown):
         plotext.ylim(0, 1)
-    plotext.xlabel("$ per 1,000 runs" if axis == "cost" else "latency in s")
+    plotext.xlabel("$ per 1,000 runs" if axis == "cost" else f"latency in s, {report.latency_statistic}")
     plotext.ylabel("quality")
     return Text.from_ansi(f"{plotext.build().rstrip()}\n{'   '.join(legend):^{width}}".rstrip())
 

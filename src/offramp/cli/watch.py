@@ -201,6 +201,7 @@ def _candidates(found: Sequence[Successor]) -> Iterator[str]:
     shown = []
     for item in found:
         facts = [f"named by the {item.named_by}"] if item.named_by else []
+        facts += [] if item.in_table else ["not in the table of models"]
         if item.price_ratio is not None:
             facts.append(f"x{item.price_ratio:.2f} price")
         if item.retirement_date is not None:

@@ -6,6 +6,9 @@ dated names of large vendors that the table does not have (`gpt-4-0314`) are mod
 count where they are values. So are names behind a provider of the table (`groq/llama-3.3-70b-versatile`) that it does
 not have: as the value of something called model, or where the provider has a family of that name.
 
+Names are also read as other tools spell them (`openai:gpt-4o`, `openrouter/openai/gpt-4o`), and a tuned model by its
+base (`ft:gpt-4o-mini-2024-07-18:org::id`).
+
 Invariant: a name that is part of a longer word is not a name.
 """
 
@@ -15,7 +18,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from offramp.lifecycle.spellings import readings
 from offramp.models.gguf_files import BY_NAME
+from offramp.models.names import tuned_base
 from offramp.models.table import Table
 
 _TOKEN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:@+-]*")
@@ -37,12 +42,14 @@ class Mention:
     Attributes:
         name: as written, without what stands around it.
         column: 1-based.
-        known: whether the table (or the embedded models) has it.
+        known: whether the table (or the embedded models) has it, or the base that it was tuned from.
+        meant: the name by which the table knows it, for dates and prices; `name` itself in most cases.
     """
 
     name: str
     column: int
     known: bool
+    meant: str
 
 
 class KnownNames:
@@ -63,27 +70,35 @@ class KnownNames:
                 yield mention
 
     def _mention(self, line: str, start: int, text: str) -> Mention | None:
-        if text in self._known:
-            sure = self._distinct(text) or _is_value(line, start, text)
-            return Mention(name=text, column=start + 1, known=True) if sure else None
+        meanings = list(readings(text, self._families)) if ":" in text or "/" in text else [text]
+        for meant in meanings:
+            if meant in self._known or ("ft:" in meant and tuned_base(meant) in self._known):
+                sure = self._distinct(meant) or _is_value(line, start, text) or _says_provider(text, meant)
+                return Mention(name=text, column=start + 1, known=True, meant=meant) if sure else None
         if (inner := _MODELS_PATH.search(text)) is not None:
             return self._in_path(inner[1], start + inner.start(1))
-        if (_is_old(text) or self._is_of_provider(line, start, text)) and _is_value(line, start, text):
-            return Mention(name=text, column=start + 1, known=False)
+        for meant in meanings:
+            if (_is_old(meant) or self._is_of_provider(line, start, text, meant)) and _is_value(line, start, text):
+                return Mention(name=text, column=start + 1, known=False, meant=meant)
         return None
 
-    def _is_of_provider(self, line: str, start: int, text: str) -> bool:
-        """Whether it can only be a model of a provider: the value of a model, or of one of the provider's families."""
-        provider, _, rest = text.partition("/")
+    def _is_of_provider(self, line: str, start: int, text: str, meant: str) -> bool:
+        """Whether it can only be a model of a provider: the value of a model, or of one of the provider's families.
+
+        With a colon (`mistral:7b` may be a file of Ollama's) only the family tells.
+        """
+        provider, _, rest = meant.partition("/")
         if not rest or provider not in self._families or not re.search(r"\d", rest):
             return False
-        return bool(_MODEL_KEY.search(line[:start])) or _family(text) in self._families[provider]
+        if text == meant and _MODEL_KEY.search(line[:start]):
+            return True
+        return _family(meant) in self._families[provider]
 
     def _in_path(self, name: str, start: int) -> Mention | None:
         """`models/gemini-1.5-pro`, as Google's own interface writes it and as it stands in addresses."""
         for spelling in (name, f"gemini/{name}"):
             if spelling in self._known and _DISTINCT.fullmatch(name):
-                return Mention(name=spelling, column=start + 1, known=True)
+                return Mention(name=spelling, column=start + 1, known=True, meant=spelling)
         return None
 
     def _distinct(self, name: str) -> bool:
@@ -96,11 +111,17 @@ class KnownNames:
 
 def _family(route: str) -> str:
     """The first word of a model's own name, such as `llama` of `groq/llama-3.3-70b-versatile`."""
-    name = route.rpartition("/")[2]
+    name = (tuned_base(route) or route).rpartition("/")[2]
     return re.split(r"[^A-Za-z]", re.sub(r"^(us|eu|apac|global|au|jp)\.", "", name))[0].casefold()
 
 
+def _says_provider(text: str, meant: str) -> bool:
+    """Whether it is `provider:name` with a number in the name, which nothing else is."""
+    return ":" in text and meant != text and re.search(r"\d", meant.partition("/")[2]) is not None
+
+
 def _is_old(text: str) -> bool:
+    text = tuned_base(text) or text if "ft:" in text else text
     provider, _, rest = text.partition("/")
     if rest and provider in _VENDORS:
         return _OLD.fullmatch(rest) is not None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from offramp.models.retirement.dates import (
 
 IGNORE = "offramp: ignore"
 MOST_BYTES = 1_000_000
+_LINE_END = re.compile(r"\r\n|\r|\n")  # as editors count; `str.splitlines` cuts at form feeds and others, too
 
 _SKIPPED_FOLDERS = frozenset(
     {
@@ -156,7 +158,7 @@ def scan_files(root: Path, calendar: Calendar, *, today: datetime.date, within_d
     """The same with these dates."""
     if not root.exists():
         raise UsageError(problem(str(root), "there is no such file or folder", do="Check the path given with --scan."))
-    places: dict[tuple[str, bool], list[Place]] = {}
+    places: dict[tuple[str, bool, str], list[Place]] = {}
     unread: list[str] = []
     count = 0
     names = KnownNames(calendar.table)
@@ -165,11 +167,11 @@ def scan_files(root: Path, calendar: Calendar, *, today: datetime.date, within_d
             unread.append(file.path)
             continue
         count += 1
-        for number, line in enumerate(file.text.splitlines(), start=1):
+        for number, line in enumerate(_LINE_END.split(file.text), start=1):
             for mention in names.mentions(line) if IGNORE not in line else ():
                 place = Place(file=file.path, line=number, column=mention.column)
-                places.setdefault((mention.name, mention.known), []).append(place)
-    models = [_named(name, known, tuple(at), calendar, today, within_days) for (name, known), at in places.items()]
+                places.setdefault((mention.name, mention.known, mention.meant), []).append(place)
+    models = [_named(*named, tuple(at), calendar, today, within_days) for named, at in places.items()]
     return ScanReport(
         path=str(root),
         today=today,
@@ -182,9 +184,10 @@ def scan_files(root: Path, calendar: Calendar, *, today: datetime.date, within_d
 
 
 def _named(
-    name: str, known: bool, places: tuple[Place, ...], calendar: Calendar, today: datetime.date, within_days: int
-) -> Named:
-    retirement = calendar.retirement(name)
+    name: str, known: bool, meant: str, places: tuple[Place, ...], calendar: Calendar, today: datetime.date,
+    within_days: int,
+) -> Named:  # fmt: skip
+    retirement = calendar.retirement(name, meant)
     without = Standing.OWN if name in BY_NAME else Standing.UNKNOWN if known else Standing.VANISHED
     standing = standing_of(retirement, today, within_days, without=without)
     return Named(
@@ -193,8 +196,8 @@ def _named(
         retirement=retirement,
         days_left=None if retirement is None else retirement.days_left(today),
         places=places,
-        successors=_successors(name, retirement, calendar, today) if standing.alarming else (),
-        alias_of=calendar.table.aliases[name].route if name in calendar.table.aliases else None,
+        successors=_successors(meant, retirement, calendar, today) if standing.alarming else (),
+        alias_of=calendar.table.aliases[meant].route if meant in calendar.table.aliases else None,
     )
 
 

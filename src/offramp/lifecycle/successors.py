@@ -1,10 +1,11 @@
 """Models that could replace one that retires: the same abilities, enough context, a longer life.
 
-A few, ranked: what your own notice names, what the vendor names, then models of the same provider, then of others,
-each group by how near its price is. Only text models made for the same purpose, as far as a name tells, are considered.
+A few, ranked: what your own notice names (also where the table does not have it), what the vendor names, then models of
+the same provider, then of others, each group by how near its price is. Only text models made for the same purpose, as
+far as a name tells, are considered.
 
-Invariant: a successor can do what the promoted config asks for, and does not retire within `MARGIN_DAYS` after the one
-that leaves (or after today, where that is later).
+Invariant: a successor can do what the promoted config asks for, as far as the table says, and does not retire within
+`MARGIN_DAYS` after the one that leaves (or after today, where that is later).
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from offramp.lifecycle.in_use import cost_usd_1k
+from offramp.lifecycle.spellings import in_table
 from offramp.models import keys
 from offramp.models.acceptance import accepted
 from offramp.models.capabilities import supported_params
 from offramp.models.embedded import LOCAL_PRICE
-from offramp.models.gguf_files import EMBEDDED
+from offramp.models.gguf_files import BY_NAME, EMBEDDED, EmbeddedModel
 from offramp.models.names import SPECIAL, UNSETTLED, region, stem, without_region, words
 from offramp.models.retirement.dates import Basis, Calendar, Retirement
 from offramp.models.table import TableRow
@@ -73,6 +75,7 @@ class Successor:
         price_ratio: its cost over that of the model that leaves, for the same tokens; None where not known.
         callable_now: whether the environment holds what is needed to call it.
         not_sent: parameters of the model that leaves which it does not accept and would not be sent.
+        in_table: whether anything is known of it; if not, your own notice named it.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Successor:
     price_ratio: float | None
     callable_now: bool
     not_sent: tuple[str, ...] = ()
+    in_table: bool = True
 
 
 def successors(
@@ -95,13 +99,49 @@ def successors(
     Args:
         leaves: when the model goes, and what was named in its place; None where no date is known.
     """
-    if needs.provider == "local":
-        return tuple(_embedded(needs, leaves, calendar, today))
-    fits = [row for row in calendar.table.chat_rows() if _fits(row, needs)]
     until = _until(leaves, today)
-    found = [_successor(row, needs, leaves, calendar) for row in fits]
+    elsewhere = [item for item in _named_elsewhere(needs, leaves, calendar) if _lives(item, until)][:MOST]
+    if needs.provider == "local":
+        return (*elsewhere, *_embedded(needs, leaves, calendar, today))
+    fits = [row for row in calendar.table.chat_rows() if _fits(row, needs)]
+    named = _named(leaves, calendar)
+    found = [_successor(row, needs, calendar, named.get(row.route)) for row in fits]
     alive = [item for item in found if _lives(item, until)]
-    return tuple(_asked(item, needs) for item in _few(_one_each(alive, needs), needs))
+    asked = (_asked(item, needs) for item in _few(_one_each(alive, needs), needs))
+    return (*elsewhere, *asked)[:MOST]
+
+
+def _named_elsewhere(needs: Needs, leaves: Retirement | None, calendar: Calendar) -> Iterator[Successor]:
+    """Models that your own notice names and that are not among those that are ranked."""
+    if leaves is None or leaves.basis is not Basis.NOTICE:
+        return
+    for name in dict.fromkeys(leaves.successors):
+        meant = in_table(name, calendar)
+        row = None if meant is None else calendar.table.find(meant)
+        if name in BY_NAME:
+            if needs.provider != "local":
+                yield _own(BY_NAME[name], leaves, calendar)
+        elif row is None:
+            yield _unknown(name, calendar)
+        elif needs.provider == "local":
+            yield _successor(row, needs, calendar, "notice")
+
+
+def _unknown(name: str, calendar: Calendar) -> Successor:
+    own = calendar.retirement(name)
+    provider = name.partition("/")[0] if "/" in name else ""
+    return Successor(
+        name=name,
+        provider=provider,
+        named_by="notice",
+        retirement_date=None if own is None else own.date.isoformat(),
+        estimated=own is not None and own.basis is Basis.ESTIMATE,
+        context_tokens=None,
+        price=None,
+        price_ratio=None,
+        callable_now=bool(provider) and keys.has_key(provider),
+        in_table=False,
+    )
 
 
 def _asked(item: Successor, needs: Needs) -> Successor:
@@ -138,16 +178,17 @@ def _fits(row: TableRow, needs: Needs) -> bool:
 
 
 def _same_purpose(route: str, leaving: str) -> bool:
+    """A row for tuned models names no model that can be asked."""
     extra = words(route) - words(leaving)
-    return not route.startswith("ft:") and "ft" not in extra and not extra & (SPECIAL | UNSETTLED)
+    return "ft" not in words(route) and not extra & (SPECIAL | UNSETTLED)
 
 
-def _successor(row: TableRow, needs: Needs, leaves: Retirement | None, calendar: Calendar) -> Successor:
+def _successor(row: TableRow, needs: Needs, calendar: Calendar, named_by: str | None) -> Successor:
     own = calendar.retirement(row.route)
     return Successor(
         name=row.route,
         provider=row.provider,
-        named_by=_named_by(row, leaves),
+        named_by=named_by,
         retirement_date=None if own is None else own.date.isoformat(),
         estimated=own is not None and own.basis is Basis.ESTIMATE,
         context_tokens=row.context_tokens,
@@ -157,10 +198,13 @@ def _successor(row: TableRow, needs: Needs, leaves: Retirement | None, calendar:
     )
 
 
-def _named_by(row: TableRow, leaves: Retirement | None) -> str | None:
-    if leaves is None or not {row.key, row.route} & set(leaves.successors):
-        return None
-    return "notice" if leaves.basis is Basis.NOTICE else "vendor"
+def _named(leaves: Retirement | None, calendar: Calendar) -> dict[str, str]:
+    """Routes of the models that are named in its place, however they are spelt, each with who names them."""
+    if leaves is None:
+        return {}
+    rows = (calendar.table.find(in_table(name, calendar) or name) for name in leaves.successors)
+    by = "notice" if leaves.basis is Basis.NOTICE else "vendor"
+    return {row.route: by for row in rows if row is not None}
 
 
 def _ratio(price: Price | None, needs: Needs) -> float | None:
@@ -215,17 +259,21 @@ def _embedded(needs: Needs, leaves: Retirement | None, calendar: Calendar, today
     named = leaves.successors if leaves else ()
     until = _until(leaves, today)
     for known in sorted(EMBEDDED, key=lambda model: named.index(model.name) if model.name in named else len(named)):
-        own = calendar.retirement(known.name)
-        item = Successor(
-            name=known.name,
-            provider="local",
-            named_by="notice" if known.name in named else None,
-            retirement_date=None if own is None else own.date.isoformat(),
-            estimated=False,
-            context_tokens=known.context_tokens,
-            price=LOCAL_PRICE,
-            price_ratio=None,
-            callable_now=True,
-        )
+        item = _own(known, leaves, calendar)
         if known.name != needs.route and _lives(item, until):
             yield item
+
+
+def _own(known: EmbeddedModel, leaves: Retirement | None, calendar: Calendar) -> Successor:
+    own = calendar.retirement(known.name)
+    return Successor(
+        name=known.name,
+        provider="local",
+        named_by="notice" if leaves and known.name in leaves.successors else None,
+        retirement_date=None if own is None else own.date.isoformat(),
+        estimated=False,
+        context_tokens=known.context_tokens,
+        price=LOCAL_PRICE,
+        price_ratio=None,
+        callable_now=True,
+    )

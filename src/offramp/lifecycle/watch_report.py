@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from offramp.errors import StorageError
 from offramp.lifecycle.dependencies import DependencyReader
 from offramp.lifecycle.in_use import CostChange, ModelInUse, Role, cost_change, cost_usd_1k, models_in_use
+from offramp.lifecycle.spellings import in_table
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
 from offramp.models.retirement.dates import (
     WITHIN_DAYS,
+    Basis,
     Calendar,
     Retirement,
     Standing,
@@ -178,12 +180,22 @@ def watch(
         "nor its space file was found. Name the storage of its study with --storage"
         for feature, version in sorted(reader.unknown)
     )
-    report = replace(report, notes=tuple(notes))
+    report = replace(report, notes=(*notes, *report.notes))
     if ics is not None:
         from offramp.lifecycle.ics import write_calendar
 
         write_calendar(report, Path(ics))
     return report
+
+
+def _unknown_successors(rows: Iterable[Watched]) -> Iterator[str]:
+    """Named in place of a watched model, and not in the table."""
+    unknown = {item.name: row.used.name for row in rows for item in row.successors if not item.in_table}
+    for name, leaving in unknown.items():
+        yield (
+            f"{name}, which your notice names in place of {leaving}, is not in the table of models: what it costs, "
+            "what it can do and how long it will be served is unknown. Check how it is spelt"
+        )
 
 
 def _deprecated(store: Store, models: Iterable[ModelInUse]) -> Iterator[str]:
@@ -226,8 +238,13 @@ def watch_models(
     """The same for these models and these dates. A judge or proposer of one's own is listed once a notice names it."""
     looked_at = [look_at(used, calendar, today, within_days=within_days) for used in models]
     rows = [row for row in looked_at if row.used.role.answers or row.standing is not Standing.OWN]
+    rows.sort(key=_urgency)
     return WatchReport(
-        today=today, within_days=within_days, table=calendar.table.version, rows=tuple(sorted(rows, key=_urgency))
+        today=today,
+        within_days=within_days,
+        table=calendar.table.version,
+        rows=tuple(rows),
+        notes=tuple(_unknown_successors(rows)),
     )
 
 
@@ -239,8 +256,9 @@ def look_at(
     Args:
         always: look for successors whatever the standing.
     """
-    retirement = calendar.retirement(used.name, used.route, stated=used.stated)
-    without = Standing.UNKNOWN if calendar.knows(used.route) else Standing.VANISHED
+    meant = in_table(used.route, calendar)
+    retirement = _retirement(used, meant, calendar)
+    without = Standing.UNKNOWN if meant is not None else Standing.VANISHED
     standing = standing_of(retirement, today, within_days, without=Standing.OWN if used.own else without)
     wanted = standing.alarming or always
     return Watched(
@@ -251,6 +269,14 @@ def look_at(
         cost=cost_change(used, calendar.table),
         successors=successors(_needs(used, calendar), retirement, calendar, today) if wanted else (),
     )
+
+
+def _retirement(used: ModelInUse, meant: str | None, calendar: Calendar) -> Retirement | None:
+    """Its own date; where none is announced, that of the model behind a router (`openrouter/openai/gpt-4o`)."""
+    found = calendar.retirement(used.name, used.route, stated=used.stated)
+    if meant in (None, used.route) or used.own or (found is not None and found.basis is not Basis.ESTIMATE):
+        return found
+    return calendar.retirement(used.name, meant)
 
 
 def _needs(used: ModelInUse, calendar: Calendar) -> Needs:

@@ -115,8 +115,38 @@ def _move(values: Any) -> Move:
     return record_of(Move, values)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stay:
+    """A promotion that a label was at, and the one that it replaced."""
+
+    version: str
+    before: _Stay | None
+
+
 def undone_target(history: tuple[Move, ...], label: str, current: str) -> str | None:
-    """The version that was there before `current` was promoted: what a rollback goes back to. None for the first."""
-    made = [m for m in history if m.label == label and m.version == current and m.from_version != current]
-    promoted = [m for m in made if m.action == "promote"] or made
-    return promoted[-1].from_version if promoted else None
+    """The version that was there before `current` was promoted: what a rollback goes back to. None for the first.
+
+    Each rollback goes one promotion further back, also where a version was promoted more than once.
+    """
+    here: _Stay | None = None
+    stays: list[_Stay] = []
+    for move in history:
+        if move.label != label or move.version == move.from_version:
+            continue
+        if move.from_version is not None:  # someone may have edited the labels by hand
+            here = _stay_at(move.from_version, here, stays) or _Stay(version=move.from_version, before=None)
+        known = None if move.action == "promote" else _stay_at(move.version, here, stays)
+        here = known or _Stay(version=move.version, before=here)
+        stays.append(here)
+    last = _stay_at(current, here, stays)
+    return last.before.version if last is not None and last.before is not None else None
+
+
+def _stay_at(version: str, here: _Stay | None, stays: list[_Stay]) -> _Stay | None:
+    """The nearest promotion of a version, back from `here`; else its latest."""
+    back = here
+    while back is not None:
+        if back.version == version:
+            return back
+        back = back.before
+    return next((stay for stay in reversed(stays) if stay.version == version), None)

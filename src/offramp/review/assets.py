@@ -50,10 +50,6 @@ SCRIPTS = (
     "parallel.js",
     "start.js",
 )
-COLUMNS = (
-    ("quality", "quality"), ("holdout", "holdout"), ("against", "vs incumbent"), ("cost", "$/1k runs"),
-    ("latency", "p50"), ("p95", "p95"), ("n", "n"), ("utility", "utility"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +124,7 @@ def load_templates() -> None:
 
 def render(template: str, *, inline: bool, **values: Any) -> str:
     """A page as HTML; characters that UTF-8 cannot encode are replaced."""
-    text = environment().get_template(template).render(columns=COLUMNS, assets=assets(inline=inline), **values)
+    text = environment().get_template(template).render(assets=assets(inline=inline), **values)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -184,12 +184,13 @@ def _front_chart(report: StudyReport, key: str, frame: Frame) -> FrontChart:
     others = [m for m in known if m.candidate not in chosen]
     some = others[:: -(-len(others) // _MOST_OTHERS)] if others else []
     words = _dollars if key == "cost" else _seconds
+    statistic = f", {report.latency_statistic}" if key == "latency" else ""
     dots = tuple(_dots(report, special, key, x, y))
     held_steps = _steps([(d.held.x, d.held.y) for d in dots if d.held is not None and not d.off], x)
     return FrontChart(
         key=key,
         frame=frame,
-        x_label=AXES[key] + (" (log scale)" if x.log else ""),
+        x_label=AXES[key] + statistic + (" (log scale)" if x.log else ""),
         x_ticks=tuple(Tick(at=x.at(v), text=words(v)) for v in x.ticks(4 if frame is NARROW else 7)),
         y_ticks=tuple(Tick(at=y.at(v), text=f"{v:g}") for v in y.ticks(5)),
         steps=_steps([(x.at(_x(m, key)), y.at(m.quality or 0.0)) for m in known if m.candidate in front], x),

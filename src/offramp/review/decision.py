@@ -121,7 +121,7 @@ def decide(
     elif incumbent is None:
         p50_s, _ = latencies(chosen, None)
         why = (
-            f"{_quality_alone(chosen)}, {per_thousand(chosen.cost_usd)} per 1,000 runs, {seconds(p50_s)} per run. "
+            f"{_quality_alone(chosen)}, {per_thousand(chosen.cost_usd)} per 1,000 runs, p50 {seconds(p50_s)} per run. "
             "The study has no incumbent to compare it with."
         )
     else:
@@ -212,7 +212,7 @@ def _tiles(proof: Proof, incumbent: Member | None, evidence: CandidateComparison
     return (
         Tile(name=name, now=number(now), before=None if before is None else number(before), change=change, good=good),
         _less("Cost of 1,000 runs", chosen.cost_usd, old.cost_usd if old else None, per_thousand, CHEAPER),
-        _less(f"Latency, {how}", *latencies(chosen, old), seconds, FASTER),
+        _less(f"Latency p50, {how}", *latencies(chosen, old), seconds, FASTER),
     )
 
 

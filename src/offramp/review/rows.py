@@ -20,6 +20,7 @@ from offramp.study.wording import (
     seconds,
     shared_params,
     short_params,
+    shown_statistics,
 )
 
 MOST_OTHERS = 400
@@ -120,11 +121,19 @@ def _scaled(member: Member, objectives: Sequence[Objective]) -> tuple[float, ...
     return tuple(o.scaled(v) for o, v in zip(objectives, values, strict=True) if v is not None)
 
 
+def columns_for(statistic: str) -> tuple[tuple[str, str], ...]:
+    """Keys and titles of the table's numbers, where this is the statistic of the study's latency."""
+    times = tuple((name, name) for name in shown_statistics(statistic))
+    before = (("quality", "quality"), ("holdout", "holdout"), ("against", "vs incumbent"), ("cost", "$/1k runs"))
+    return (*before, *times, ("n", "n"), ("utility", "utility"))
+
+
 def script_data(report: StudyReport, rows: Sequence[Row], more: Mapping[str, Any]) -> dict[str, Any]:
     """What the page's script works with: numbers, marks, params and labels, no texts of data."""
     return {
         "objectives": [{"name": o.name, "weight": o.weight, "scale": o.scale} for o in report.objectives],
         "members": [_datum(row) for row in rows],
+        "statistics": shown_statistics(report.latency_statistic),
         "recommended": None if report.recommended is None else report.recommended.candidate,
         "incumbent": None if report.incumbent is None else report.incumbent.candidate,
         **more,
@@ -167,7 +176,7 @@ def words_of(row: Row) -> dict[str, str]:
         "against_interval": "" if against is None else interval_words(against.corrected),
         "cost": per_thousand(m.cost_usd),
         "latency": seconds(m.latency_s),
-        "p95": seconds(m.search.latency_p95_s),
+        **{name: seconds(m.search.latency_s(name)) for name in shown_statistics(m.latency_statistic)},
         "probe": "" if probe is None else probe_words(probe),
     }
 
@@ -185,9 +194,9 @@ def probe_words(probe: Probe) -> str:
 
 def spoken(row: Row) -> str:
     """The numbers of a row in a sentence."""
-    words = words_of(row)
-    numbers = f"quality {words['quality']} ({words['interval']}), {words['cost']} per 1,000 runs, {words['latency']}"
-    member = row.member
+    words, member = words_of(row), row.member
+    latency = f"{member.latency_statistic} {words['latency']}"
+    numbers = f"quality {words['quality']} ({words['interval']}), {words['cost']} per 1,000 runs, {latency}"
     found = ((row.best, row.recommended), ("incumbent", member.incumbent), ("estimate", member.estimate is not None))
     marks = [name for name, on in found if on]
     return ", ".join([numbers, *marks])

@@ -13,7 +13,7 @@ from offramp.review.charts import FrontChart, LineChart, front_charts
 from offramp.review.decision import Decision
 from offramp.review.likely_dots import likely_data
 from offramp.review.pictures.collected import Pictures
-from offramp.review.rows import MOST_OTHERS, Row, rows_of, script_data, shares_of, spoken
+from offramp.review.rows import MOST_OTHERS, Row, columns_for, rows_of, script_data, shares_of, spoken
 from offramp.review.study_source import StudySource
 from offramp.space.model import SpaceFile
 from offramp.store.studies import StudyRow
@@ -97,6 +97,11 @@ class StudyPage:
     def parked(self) -> tuple[str, ...]:
         """What is to be known of each model that no longer answers."""
         return tuple(parked_words(one) for one in self.report.parked_models)
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """Keys and titles of the table's numbers."""
+        return columns_for(self.report.latency_statistic)
 
     @property
     def front(self) -> tuple[Row, ...]:

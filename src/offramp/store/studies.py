@@ -74,6 +74,7 @@ class WarmStart:
         first: what goes first, the best first.
         prior: trials that the sampler learns from.
         reused: by candidate, how many of its results on the search split were taken over.
+        sent: by candidate all of whose results were, what its record says of its requests there.
     """
 
     study: str
@@ -83,11 +84,14 @@ class WarmStart:
     first: tuple[FirstCandidate, ...] = ()
     prior: tuple[PriorTrial, ...] = ()
     reused: Mapping[str, int] = field(default_factory=dict)
+    sent: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
         found = asdict(self)
         prior = [{"latency_s": one.pop("latencies_s"), **one} for one in found.pop("prior")]
+        if not self.sent:  # as before it was kept
+            del found["sent"]
         return {"prior": prior, "cells": found.pop("reused"), **found}
 
     @classmethod
@@ -103,6 +107,7 @@ class WarmStart:
                 PriorTrial(latencies_s=one.pop("latency_s"), **one) for one in map(dict, stored.get("prior", ()))
             ),
             reused=stored.get("cells", {}),
+            sent=stored.get("sent", {}),
         )
 
 

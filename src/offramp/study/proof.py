@@ -147,10 +147,10 @@ def prove(
 
 
 def latencies(chosen: Member, incumbent: Member | None) -> tuple[float | None, float | None]:
-    """Both p50 as measured in isolation where both were, else both as run."""
+    """Both p50 as measured in isolation where both were, else both as run; whatever the statistic of the objective."""
     if chosen.probe is not None and (incumbent is None or incumbent.probe is not None):
         return chosen.probe.p50_s, None if incumbent is None or incumbent.probe is None else incumbent.probe.p50_s
-    return chosen.latency_s, None if incumbent is None else incumbent.latency_s
+    return chosen.search.latency_p50_s, None if incumbent is None else incumbent.search.latency_p50_s
 
 
 def _counted(member: Member, against: PairedComparison | None, size: int | None) -> tuple[int, int]:

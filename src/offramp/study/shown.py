@@ -11,7 +11,17 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from offramp.printable import printable
-from offramp.study.wording import counted, money, number, parked_words, per_thousand, seconds, short_params, span
+from offramp.study.wording import (
+    counted,
+    money,
+    number,
+    parked_words,
+    per_thousand,
+    seconds,
+    short_params,
+    shown_statistics,
+    span,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +33,11 @@ MEMBER = (
     "candidate", "quality", "cost_usd", "latency_s", "latency_p95_s", "n", "n_fault", "n_failed", "utility", "feasible",
     "incumbent", "quality_low", "quality_high", "regressed_at_most", "n_cut", "n_cut_reasoning", "n_filtered",
     "n_refused", "n_empty", "n_unreadable", "n_other_model", "other_model",
-    "cost_cold_usd",
+    "cost_cold_usd", "latency_p50_s",
 )  # fmt: skip
-HOLDOUT = ("quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front", "n_fault")
+HOLDOUT = (
+    "quality", "quality_low", "quality_high", "cost_usd", "latency_s", "n", "on_front", "n_fault", "latency_p50_s",
+)  # fmt: skip
 AGAINST = (
     "difference", "low", "high", "wins", "losses", "ties", "p_value", "p_corrected", "better", "worse", "worse_at_most",
     "low_corrected", "high_corrected", "looked_at",
@@ -158,7 +170,8 @@ def _table(report: StudyReport, rows: Sequence[Member]) -> str:
     if not rows:
         return "No candidate has a full evaluation yet."
     best = None if report.recommended is None else report.recommended.candidate
-    names = ("quality (95%)", "holdout", "$ per 1,000 runs", "p50", "p95")
+    statistics = shown_statistics(report.latency_statistic)
+    names = ("quality (95%)", "holdout", "$ per 1,000 runs", *statistics)
     head = "".join(f'<th style="{_CELL}">{name}</th>' for name in names)
     body = ""
     for member in rows:
@@ -169,7 +182,7 @@ def _table(report: StudyReport, rows: Sequence[Member]) -> str:
         cells = (
             f"{number(member.quality)}{f' ({between})' if between else ''}",
             "" if held is None else number(held.quality),
-            per_thousand(member.cost_usd), seconds(member.latency_s), seconds(seen.latency_p95_s),
+            per_thousand(member.cost_usd), *(seconds(seen.latency_s(name)) for name in statistics),
         )  # fmt: skip
         name = f"<code>{member.candidate}</code> {_text(short_params(member.shown))}"
         name += f" <b>{', '.join(marks)}</b>" if marks else ""
@@ -207,7 +220,7 @@ def _plot(report: StudyReport) -> str:
 
     drawn = sorted(points, key=lambda point: list(_COLOURS).index(point[0]))
     dots = "".join(_dot(kind, label, *at(x, y)) for kind, label, x, y in drawn)
-    unit = "$ per 1,000 runs" if key == "cost" else "seconds per run"
+    unit = "$ per 1,000 runs" if key == "cost" else f"seconds per run, {report.latency_statistic}"
     words = [
         (_EDGE + 12, _HIGH - 26, "start", f"{min(xs):.3g}"), (_WIDE - 24, _HIGH - 26, "end", f"{max(xs):.3g}"),
         (_WIDE / 2, _HIGH - 8, "middle", f"{unit}{' (log scale)' if log else ''}"),

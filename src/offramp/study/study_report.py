@@ -24,6 +24,7 @@ from offramp.study.domain.members import (
     by_group,
     expected,
     front_of,
+    latency_statistic,
     member_of,
     on_common_rows,
     recommend,
@@ -183,6 +184,11 @@ class StudyReport(ShownStudy):
         """What the holdout proves about a member."""
         return prove(member, self.incumbent, self.front, self.holdout_examples, self.uncompared)
 
+    @property
+    def latency_statistic(self) -> str:
+        """How latencies become one number in this study, such as `p50`."""
+        return latency_statistic(self.objectives)
+
     def headline(self) -> str | None:
         """What to do, in one sentence; None where nothing can be recommended."""
         best = self.recommended
@@ -247,7 +253,7 @@ def member_json(member: Member | None) -> dict[str, Any] | None:
         "params": dict(member.params),
         **picked(search, "quality", "cost_usd"),
         "latency_s": member.latency_s,
-        **picked(search, "latency_p95_s", "n", "n_fault", "n_failed"),
+        **picked(search, "latency_p50_s", "latency_p95_s", "n", "n_fault", "n_failed"),
         **picked(member, "utility", "feasible", "incumbent"),
         "holdout": _holdout_json(member),
         **picked(search, "quality_low", "quality_high"),
@@ -290,7 +296,7 @@ def _holdout_json(member: Member) -> dict[str, Any] | None:
     return {
         **picked(seen, "quality", "cost_usd"),
         "latency_s": seen.latency_s(member.latency_statistic),
-        **picked(seen, "n", "quality_low", "quality_high"),
+        **picked(seen, "latency_p50_s", "n", "quality_low", "quality_high"),
         "on_front": member.on_holdout_front,
         "n_fault": seen.n_fault,
         **answer_counts(seen),

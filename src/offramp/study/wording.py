@@ -219,6 +219,11 @@ def estimate_notes(likely: LikelyMember | None) -> list[str]:
     ]
 
 
+def shown_statistics(statistic: str) -> tuple[str, ...]:
+    """What tables show of latency: p50, p95, and between them the statistic of the objective where it is another."""
+    return tuple(dict.fromkeys(("p50", statistic, "p95")))
+
+
 def estimated_words(model: str, n: int, of: int) -> str:
     """That costs of a model are not from tokens that its server counted."""
     answers = f"{n:,} of {counted(of, 'answer')} of {plain(model)}"

@@ -73,7 +73,9 @@ def _usable(
 ) -> Iterator[str]:
     """What your own notice names, the other models of the old space, then what the table offers."""
     named = notice.retirement.successors if notice.retirement is not None else ()
-    for part in _others(origin, named):
+    others = _others(origin, named)
+    ours = {part.name for part in others} | {part.route for part in others}
+    for part in others:
         retirement = calendar.retirement(part.name, part.route, stated=part.retirement_date)
         standing = standing_of(retirement, today, WITHIN_DAYS, without=Standing.UNKNOWN)
         if standing.alarming:
@@ -81,7 +83,10 @@ def _usable(
         else:
             yield part.name
     for item in notice.successors:
-        if item.callable_now:
+        if not item.in_table:
+            if item.name not in ours:
+                left_out.append(NotTried(name=item.name, why="the table of models does not have it; name it with --to"))
+        elif item.callable_now:
             yield item.name
         else:
             left_out.append(NotTried(name=item.name, why="its key is not in the environment"))

@@ -153,14 +153,15 @@ def texts_of(value: Any, *, keys: bool = False) -> Iterator[str]:
             yield from texts_of(item, keys=keys)
 
 
+def origin_tags(source: Source) -> dict[str, str]:
+    """Which promotion it belongs to: true of fallbacks, too, of which nothing was measured."""
+    return {"offramp_version": source.promotion.version, "offramp_study": source.promotion.evidence.study}
+
+
 def tags(source: Source) -> dict[str, str]:
-    """Where it came from, as short texts."""
+    """Where it came from and what was measured of it, as short texts."""
     evidence = source.promotion.evidence
-    found = {
-        "offramp_version": source.promotion.version,
-        "offramp_study": evidence.study,
-        "offramp_candidate": evidence.candidate,
-    }
+    found = {**origin_tags(source), "offramp_candidate": evidence.candidate}
     if evidence.holdout is not None and evidence.holdout.quality is not None:
         found["holdout_quality"] = f"{evidence.holdout.quality:.4f}"
         found["holdout_n"] = str(evidence.holdout.n)

@@ -22,7 +22,7 @@ Offramp.showCard = (state, member) => {
   if (card.dataset.shown === key) return; // it may be clicked in just now
   card.dataset.shown = key;
   const rows = [["quality", `${words.quality} (${words.interval})`], ["holdout", words.holdout && `${words.holdout} (${words.holdout_interval})`], ["vs incumbent", words.against && `${words.against} (${words.against_interval})`], ["1,000 runs", words.cost],
-    ["p50", words.latency], ["p95", words.p95], ["isolated", words.probe], ["on the holdout", member.off && (member.ahead.length ? ["dominated by ", ...Offramp.links(member.ahead.slice(0, 1)), member.ahead.length > 1 ? ` and ${member.ahead.length - 1} more` : ""] : "off the front")], ["limits", member.breaks.join("; ")], ["answers", member.notes.length && `${member.notes.length} ${member.notes.length === 1 ? "note" : "notes"} in the details`]].filter(([, value]) => value);
+    ...state.data.statistics.map((name) => [name, words[name]]), ["isolated", words.probe], ["on the holdout", member.off && (member.ahead.length ? ["dominated by ", ...Offramp.links(member.ahead.slice(0, 1)), member.ahead.length > 1 ? ` and ${member.ahead.length - 1} more` : ""] : "off the front")], ["limits", member.breaks.join("; ")], ["answers", member.notes.length && `${member.notes.length} ${member.notes.length === 1 ? "note" : "notes"} in the details`]].filter(([, value]) => value);
   const facts = Offramp.node("dl", {}, ...rows.flatMap(([name, value]) => [Offramp.node("dt", {}, name), Offramp.node("dd", {}, ...[value].flat())]));
   const links = Offramp.node("p", { class: "links" }, ...Offramp.cardLinks(state, member));
   const seen = document.querySelector(`#peeks template[data-peek="${CSS.escape(member.id)}"]`);

@@ -20,7 +20,7 @@ Offramp.sortable = (table, head, index) => {
   const button = Offramp.node("button", { type: "button" }, head.textContent);
   head.replaceChildren(button);
   button.addEventListener("click", () => {
-    const small = ["cost", "latency", "p95"].includes(head.dataset.key) ? "ascending" : "descending";
+    const small = ["cost", "mean", "p50", "p90", "p95"].includes(head.dataset.key) ? "ascending" : "descending";
     const other = small === "ascending" ? "descending" : "ascending";
     Offramp.sortRows(table, head, index, head.getAttribute("aria-sort") === small ? other : small);
   });

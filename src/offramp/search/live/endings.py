@@ -195,14 +195,14 @@ class Endings:
     ) -> None:
         """Keeps a candidate as it ended, and tells Optuna; `paused`: what its record says if a later run goes on."""
         state, candidate = self.state, self.cells.candidates[index]
-        sent = as_sent(self.sent(candidate.id), evaluation)
+        origin = {**self.queue.origin(candidate), **as_sent(self.sent(candidate.id), evaluation)}
         ended = CandidateState.COMPLETE if stopped is None else CandidateState.STOPPED
-        twin = None if paused else state.twin_of(sent.get("requests"), ended)
+        twin = None if paused else state.twin_of(origin.get("requests"), ended)
         if twin is not None:
             self._twin(index, twin)
             return
         before = state.paused.get(candidate.id)
-        origin = {**self.queue.origin(candidate), **sent, **(paused or {})}
+        origin |= paused or {}
         number = self.study.next_number if before is None or stopped is None else before.number
         if stopped is not None:
             state.keep(candidate, evaluation, number, origin=origin, stopped_because=stopped)

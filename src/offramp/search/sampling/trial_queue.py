@@ -44,11 +44,15 @@ class TrialQueue:
                 yield self._state.job.candidate(row.params).id, row.params
 
     def origin(self, candidate: Candidate, *, incumbent: bool = False) -> dict[str, Any]:
-        """Where a candidate comes from, for its record; with `cells`, how many results are the other study's."""
+        """Where a candidate comes from, for its record; with `cells`, how many results are the other study's.
+
+        Of a candidate all of whose results are, it says what was sent there.
+        """
         found = {"kind": "incumbent"} if incumbent else self._origin(candidate)
         if self._warm is None or not (reused := self._warm.reused.get(candidate.id)):
             return found
-        return {**found, "cells": {"study": self._warm.study, "n": reused}}
+        sent = self._warm.sent.get(candidate.id, {})
+        return {**found, **sent, "cells": {"study": self._warm.study, "n": reused}}
 
     def _origin(self, candidate: Candidate) -> dict[str, Any]:
         parents = {} if self._warm is None else {first.candidate: first.parent for first in self._warm.first}

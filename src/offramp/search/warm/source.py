@@ -6,7 +6,7 @@ the old front is still the best place to begin, but none of its scores is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from offramp.errors import UsageError, nearest, problem
@@ -59,11 +59,13 @@ class Source:
         members = sorted(self.report.front, key=lambda m: (-(m.utility or 0.0), -(m.quality or 0.0), m.candidate))
         return tuple(rows[member.candidate] for member in members)
 
-    def has_results_for(self, candidate: Candidate, job: ResolvedJob) -> bool:
-        """Whether its results for this candidate are what this job would get: same model, demos and task."""
-        model = job.models.get(candidate.model)
-        stored = self.row.details.models.get(candidate.model)
-        if not self.same_task or model is None or stored != model.identity:
+    def has_results_for(self, candidate: Candidate, job: ResolvedJob, asked: Collection[str]) -> bool:
+        """Whether its results for this candidate are what this job would get: same models, demos and task.
+
+        Args:
+            asked: names of the models that the candidate asks.
+        """
+        if not self.same_task or not all(self._is_same_model(name, job) for name in asked):
             return False
         if self.space.replicates != job.space.replicates:  # the first runs are in the ledger
             return False
@@ -71,6 +73,9 @@ class Source:
         if candidate.demo_kind is DemoKind.BALANCED:
             return old.balance_by == new.balance_by
         return candidate.demo_kind is not DemoKind.BOOTSTRAPPED or old.min_score == new.min_score
+
+    def _is_same_model(self, name: str, job: ResolvedJob) -> bool:
+        return name in job.models and self.row.details.models.get(name) == job.models[name].identity
 
 
 def full_source_name(store: Store, name: str, job: ResolvedJob, seed: int) -> str:

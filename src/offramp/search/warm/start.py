@@ -23,6 +23,7 @@ from offramp.search.fitting import fitted, searched_params
 from offramp.search.outcome import Options
 from offramp.search.proposals.screening import leak_check
 from offramp.search.sampling.optuna_study import OptunaStudy
+from offramp.search.warm.prices import price_changes
 from offramp.search.warm.source import Source, full_source_name, read_source
 from offramp.space.model import ConstraintsPart
 from offramp.space.params import instruction_param, proposal_names
@@ -79,6 +80,7 @@ def plan_start(named: ResolvedJob, source_store: Store) -> Start:
     job = named.with_joined(texts_of(variants))
     first = tuple(_first_candidates(source, job))
     results = {split: list(_reused_results(source, job, split)) for split in (Split.SEARCH, Split.HOLDOUT)}
+    reused = Counter(result.candidate for result in results[Split.SEARCH])
     record = WarmStart(
         study=source.row.name,
         storage=source_store.url,
@@ -86,7 +88,8 @@ def plan_start(named: ResolvedJob, source_store: Store) -> Start:
         notes=source.notes,
         first=first,
         prior=tuple(_prior_trials(source, job, {one.candidate for one in first})),
-        reused=dict(Counter(result.candidate for result in results[Split.SEARCH])),
+        reused=dict(reused),
+        sent=_sent(source, [name for name, n in reused.items() if n == len(job.task.splits.search)]),
     )
     return Start(job=job, variants=variants, results=results, record=record)
 
@@ -142,22 +145,34 @@ def _first_candidates(source: Source, job: ResolvedJob) -> Iterator[FirstCandida
 
 
 def _reused_results(source: Source, job: ResolvedJob, split: Split) -> Iterator[Result]:
-    """Results that are this job's as well, at today's prices; requests sent there count as cached answers here."""
+    """Results that are this job's as well, at today's prices; requests sent there count as cached answers here.
+
+    Those whose cost at today's prices cannot be told are left out.
+    """
     results = ResultStore(source.store).all(source.row.name, split)
     ids = {example.id for example in job.task.splits.of(split)}
-    prices = {name: model.price for name, model in job.models.items()}
+    changes = price_changes(source.row, job)
     for row in source.rows:
-        if not _is_of_this_space(row.candidate, job) or not source.has_results_for(row.candidate, job):
+        asked = changes.models_of(row.candidate)
+        if not _is_of_this_space(row.candidate, job) or not source.has_results_for(row.candidate, job, asked):
             continue
-        price = price_of(row.candidate, prices)
+        price = price_of(row.candidate, changes.new)
         for result in results.get(row.id, {}).values():
-            if result.state is not ResultState.INFRASTRUCTURE_ERROR and result.example in ids:
+            known = result.state is not ResultState.INFRASTRUCTURE_ERROR and result.example in ids
+            if known and changes.leave(row.candidate, [result]):
                 runs = result.replicates and tuple(replace(run, **_reused(run, price)) for run in result.replicates)
                 yield replace(result, **_reused(result, price), replicates=runs)
 
 
 def _reused(run: Result | Replicate, price: Price | None) -> dict[str, Any]:
     return {"cost_usd": result_usd(run, price), "calls": 0, "cached_calls": run.calls + run.cached_calls}
+
+
+def _sent(source: Source, candidates: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What the records of these candidates say of their requests, where each ran on the whole search split there."""
+    rows = [row for row in source.rows if row.id in candidates and row.state is CandidateState.COMPLETE]
+    found = {row.id: {name: row.origin[name] for name in ("requests", "sent") if name in row.origin} for row in rows}
+    return {name: sent for name, sent in found.items() if sent}
 
 
 def _is_of_this_space(candidate: Candidate, job: ResolvedJob) -> bool:
@@ -168,23 +183,29 @@ def _is_of_this_space(candidate: Candidate, job: ResolvedJob) -> bool:
 
 
 def _prior_trials(source: Source, job: ResolvedJob, first: set[str]) -> Iterator[PriorTrial]:
-    """Finished trials of that study that this one does not run itself, as far as their params are searched here."""
+    """Finished trials of that study that this one does not run itself, as far as their params are searched here.
+
+    One whose cost at today's prices cannot be told has none.
+    """
     if not source.same_task:
         return
     old_costs = {member.candidate: member.cost_usd for member in source.report.members}
-    known = {name: model.price for name, model in job.models.items()}
-    prices = {row.id: price_of(row.candidate, known) for row in source.rows}
+    changes = price_changes(source.row, job)
+    results = ResultStore(source.store).all(source.row.name, Split.SEARCH) if changes.changed else {}
+    prices = {row.id: price_of(row.candidate, changes.new) for row in source.rows}
     aggregates = AggregateStore(source.store).priced(source.row.name, Split.SEARCH, prices)
     for row in source.rows:
         params = searched_params(row.candidate, job)
         if row.state is not CandidateState.COMPLETE or row.id in first or not params or row.id not in aggregates:
             continue
-        price, priced = prices[row.id], aggregates[row.id]
+        priced = aggregates[row.id]
+        cost_usd = old_costs.get(row.id) if prices[row.id] is None else priced.cost_usd
+        known = changes.leave(row.candidate, results.get(row.id, {}).values())
         yield PriorTrial(
             candidate=row.id,
             params=params,
             quality=priced.quality,
-            cost_usd=old_costs.get(row.id) if price is None else priced.cost_usd,
+            cost_usd=cost_usd if known else None,
             latencies_s={name: priced.latency_s(name) for name in STATISTICS},
         )
 

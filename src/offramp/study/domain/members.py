@@ -140,6 +140,11 @@ class Member:
         ]
 
 
+def latency_statistic(objectives: Sequence[Objective]) -> str:
+    """How latencies become one number: the statistic of the objective; `p50` where latency is not one."""
+    return next((o.statistic for o in objectives if o.name == "latency"), "p50")
+
+
 def member_of(
     candidate: str, params: Mapping[str, Scalar], search: Aggregate, scoring: ScoringContext, *,
     holdout: Aggregate | None = None, regressed_at_most: float | None = None, runs: ProbeRuns | None = None,
@@ -159,7 +164,7 @@ def member_of(
         params=params,
         search=search,
         holdout=holdout if holdout is not None and holdout.n else None,
-        latency_statistic=next((o.statistic for o in scoring.objectives if o.name == "latency"), "p50"),
+        latency_statistic=latency_statistic(scoring.objectives),
         utility=utility_of(scoring.objectives, search),
         feasible=not breaks,
         breaks=breaks,
