@@ -159,7 +159,7 @@ def same_find(result, clean):
 
 def timeless(value):
     if isinstance(value, dict):
-        return {k: timeless(v) for k, v in value.items() if k not in ("study", "latency_s", "latency_p95_s")}
+        return {k: timeless(v) for k, v in value.items() if k != "study" and not k.startswith("latency_")}
     return [timeless(v) for v in value] if isinstance(value, list | tuple) else value
 
 
