@@ -330,7 +330,7 @@ def test_a_promotion_that_could_not_be_read_for_a_moment_is_read_again(
     with monkeypatch.context() as patched:
         patched.setattr(folder, "load", lambda version: (_ for _ in ()).throw(PromotionError("too many open files")))
         assert followed.current() == first
-    assert followed._retry_at > time.monotonic() - loading.RETRY_S
+    assert math.isfinite(followed._retry_at)
     followed._retry_at = time.monotonic()  # that time is over
     assert followed.current() == second
     assert followed._retry_at == math.inf

@@ -161,7 +161,7 @@ def leaves(old, new, *results, own=False, candidate=CANDIDATE):
     before, now = ({"a": a, "b": b} for a, b in (old, new))
     odd = frozenset(name for name in before if before[name] != now[name])
     changes = PriceChanges(old=before, new=now, changed=odd, own=own, held={}, by_itself=frozenset())
-    return changes.leave(candidate, results)
+    return changes.cost_is_known(candidate, results)
 
 
 DEARER = Price(input_usd=3.0, output_usd=2.0)

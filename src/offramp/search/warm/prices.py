@@ -40,15 +40,15 @@ class PriceChanges:
         held = (model for predictor, model in self.held.items() if predictor not in candidate.models)
         return frozenset({candidate.model, *candidate.models.values(), *held}) | self.by_itself
 
-    def leave(self, candidate: Candidate, results: Iterable[Result]) -> bool:
+    def cost_is_known(self, candidate: Candidate, results: Iterable[Result]) -> bool:
         """Whether the cost of each of these results of the candidate can be told at the new prices."""
         if not self.changed:
             return True
         if (self.models_of(candidate) - {candidate.model}) & self.changed:
             return False
-        return all(self._leaves(candidate, run) for result in results for run in (result, *result.runs))
+        return all(self._is_known(candidate, run) for result in results for run in (result, *result.runs))
 
-    def _leaves(self, candidate: Candidate, run: Result | Replicate) -> bool:
+    def _is_known(self, candidate: Candidate, run: Result | Replicate) -> bool:
         rest = run.others_usd != 0
         if self.own and rest and self.changed - {candidate.model}:
             return False

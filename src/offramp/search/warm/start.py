@@ -23,7 +23,7 @@ from offramp.search.fitting import fitted, searched_params
 from offramp.search.outcome import Options
 from offramp.search.proposals.screening import leak_check
 from offramp.search.sampling.optuna_study import OptunaStudy
-from offramp.search.warm.prices import price_changes
+from offramp.search.warm.prices import PriceChanges, price_changes
 from offramp.search.warm.source import Source, full_source_name, read_source
 from offramp.space.model import ConstraintsPart
 from offramp.space.params import instruction_param, proposal_names
@@ -78,8 +78,8 @@ def plan_start(named: ResolvedJob, source_store: Store) -> Start:
     source = read_source(source_store, str(named.started_from), named)
     variants = tuple(_missing_texts(source, named))
     job = named.with_joined(texts_of(variants))
-    first = tuple(_first_candidates(source, job))
-    results = {split: list(_reused_results(source, job, split)) for split in (Split.SEARCH, Split.HOLDOUT)}
+    first, changes = tuple(_first_candidates(source, job)), price_changes(source.row, job)
+    results = {split: list(_reused_results(source, job, split, changes)) for split in (Split.SEARCH, Split.HOLDOUT)}
     reused = Counter(result.candidate for result in results[Split.SEARCH])
     record = WarmStart(
         study=source.row.name,
@@ -87,7 +87,7 @@ def plan_start(named: ResolvedJob, source_store: Store) -> Start:
         same_task=source.same_task,
         notes=source.notes,
         first=first,
-        prior=tuple(_prior_trials(source, job, {one.candidate for one in first})),
+        prior=tuple(_prior_trials(source, job, {one.candidate for one in first}, changes)),
         reused=dict(reused),
         sent=_sent(source, [name for name, n in reused.items() if n == len(job.task.splits.search)]),
     )
@@ -144,14 +144,13 @@ def _first_candidates(source: Source, job: ResolvedJob) -> Iterator[FirstCandida
             yield FirstCandidate(params=dict(params), candidate=candidate.id, parent=row.id, same=same)
 
 
-def _reused_results(source: Source, job: ResolvedJob, split: Split) -> Iterator[Result]:
+def _reused_results(source: Source, job: ResolvedJob, split: Split, changes: PriceChanges) -> Iterator[Result]:
     """Results that are this job's as well, at today's prices; requests sent there count as cached answers here.
 
     Those whose cost at today's prices cannot be told are left out.
     """
     results = ResultStore(source.store).all(source.row.name, split)
     ids = {example.id for example in job.task.splits.of(split)}
-    changes = price_changes(source.row, job)
     for row in source.rows:
         asked = changes.models_of(row.candidate)
         if not _is_of_this_space(row.candidate, job) or not source.has_results_for(row.candidate, job, asked):
@@ -159,7 +158,7 @@ def _reused_results(source: Source, job: ResolvedJob, split: Split) -> Iterator[
         price = price_of(row.candidate, changes.new)
         for result in results.get(row.id, {}).values():
             known = result.state is not ResultState.INFRASTRUCTURE_ERROR and result.example in ids
-            if known and changes.leave(row.candidate, [result]):
+            if known and changes.cost_is_known(row.candidate, [result]):
                 runs = result.replicates and tuple(replace(run, **_reused(run, price)) for run in result.replicates)
                 yield replace(result, **_reused(result, price), replicates=runs)
 
@@ -182,7 +181,7 @@ def _is_of_this_space(candidate: Candidate, job: ResolvedJob) -> bool:
     )
 
 
-def _prior_trials(source: Source, job: ResolvedJob, first: set[str]) -> Iterator[PriorTrial]:
+def _prior_trials(source: Source, job: ResolvedJob, first: set[str], changes: PriceChanges) -> Iterator[PriorTrial]:
     """Finished trials of that study that this one does not run itself, as far as their params are searched here.
 
     One whose cost at today's prices cannot be told has none.
@@ -190,7 +189,6 @@ def _prior_trials(source: Source, job: ResolvedJob, first: set[str]) -> Iterator
     if not source.same_task:
         return
     old_costs = {member.candidate: member.cost_usd for member in source.report.members}
-    changes = price_changes(source.row, job)
     results = ResultStore(source.store).all(source.row.name, Split.SEARCH) if changes.changed else {}
     prices = {row.id: price_of(row.candidate, changes.new) for row in source.rows}
     aggregates = AggregateStore(source.store).priced(source.row.name, Split.SEARCH, prices)
@@ -200,7 +198,7 @@ def _prior_trials(source: Source, job: ResolvedJob, first: set[str]) -> Iterator
             continue
         priced = aggregates[row.id]
         cost_usd = old_costs.get(row.id) if prices[row.id] is None else priced.cost_usd
-        known = changes.leave(row.candidate, results.get(row.id, {}).values())
+        known = changes.cost_is_known(row.candidate, results.get(row.id, {}).values())
         yield PriorTrial(
             candidate=row.id,
             params=params,
