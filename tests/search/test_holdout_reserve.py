@@ -63,6 +63,15 @@ def of(requests, purpose):
     return [bill(request) for request in requests if request.purpose is purpose]
 
 
+def of_program(requests):
+    return [request for request in requests if request.purpose is Purpose.PROGRAM]
+
+
+def by_large(request):
+    """What a request is expected to cost of the most expensive model, before that was asked."""
+    return bill(replace(request, model=replace(request.model, name="large")))
+
+
 # ----------------------------------------------------------------------------------------------------------- money
 
 
@@ -84,7 +93,7 @@ def test_what_is_reserved_is_the_holdout_evaluation_with_its_judge_a_fifth_more_
     a_run, grading = (fmean(of(first, purpose)) for purpose in (Purpose.PROGRAM, Purpose.JUDGE))
     graded = [r for r in first if r.purpose is Purpose.JUDGE and is_right(r.messages[-1]["content"])]
     reservation = max(worst_usd(request, 60.0) for request in graded)
-    kept = 1.2 * 2 * 6 * (a_run + grading) + reservation
+    kept = 1.2 * 6 * (a_run + fmean(map(by_large, of_program(first))) + 2 * grading) + reservation
     assert caps.usd["search", 0] == [1.0] * 10
     assert caps.usd["search", 1][1] == pytest.approx(1.0 - kept, abs=1e-8)
     assert set(caps.usd["holdout", 13]) == {1.0}
@@ -95,9 +104,10 @@ def test_a_judge_that_was_never_asked_is_reserved_by_its_bound(tmp_path, transpo
     caps = Caps(tmp_path)
     run_job(judged_space(tmp_path), tmp_path, usd=1.0, seed=5, observer=caps)  # every answer is in the ledger
     judged = [r for r in transport.requests if r.purpose is Purpose.JUDGE and is_right(r.messages[-1]["content"])]
-    program = fmean(of(transport.requests[:20], Purpose.PROGRAM))
+    programs = of_program(transport.requests[:20])
+    both = fmean(map(bill, programs)) + fmean(map(by_large, programs))
     bound = max(worst_usd(request, 60.0) for request in judged)
-    assert caps.usd["search", 1][1] == pytest.approx(1.0 - 1.2 * 12 * (program + bound) - bound, abs=1e-4)
+    assert caps.usd["search", 1][1] == pytest.approx(1.0 - 1.2 * 6 * (both + 2 * bound) - bound, abs=1e-4)
 
 
 def test_two_judges_on_one_model_are_two_requests(tmp_path, transport):

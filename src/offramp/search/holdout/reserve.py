@@ -1,31 +1,34 @@
 """What a search leaves of its caps, so that the evaluation on the holdout can still be paid and waited for.
 
 That evaluation runs two candidates, the incumbent and the recommended one, and has a judge grade them where the metric
-has one. What it takes is estimated from the runs so far: of the incumbent, and of whichever other complete candidate
-took most. Time is also that of whoever is expected to be best beside the incumbent. Before a candidate is complete
-there is nothing to evaluate, and nothing is reserved.
+has one. What it takes is estimated from the runs so far: of the incumbent, and of whichever of those that may be
+recommended takes most. Before a candidate is complete there is nothing to evaluate, and nothing is reserved.
 
-Invariant: what is reserved covers the judge, and the bound that the last request is reserved with.
+Invariants: money and calls are reserved by observed runs, whichever reply came first; what is reserved covers the
+judge, and the bound that the last request is reserved with.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from statistics import fmean, median
 
 from offramp.calls.estimate import worst_usd
-from offramp.evaluate.replicates import lacking
+from offramp.evaluate.replicates import lacking, may_vary
 from offramp.job.clock import MOST_RESERVED, Clock
 from offramp.job.resolved import ResolvedJob
 from offramp.job.session import Session
 from offramp.records import CallRequest, Candidate, Example, Purpose, Replicate, Result, ResultState, Split, Usage
 from offramp.search.judging import Judges, Judging
 from offramp.search.outcome import Options
+from offramp.search.racing.waves import UNDER_WAY
 from offramp.search.state import StudyState
 from offramp.store.ledger import Effort, StudyEffort
 from offramp.study.domain.members import Member
+from offramp.study.study_report import StudyReport
 
 FEWEST = 5
 """Runs of a candidate that say what one takes, after its first, whose prompt is in no cache yet."""
@@ -78,6 +81,19 @@ class Runs:
             self.latencies_s.append(run.latency_s or 0.0)
             self.warm.add(run)
             self.prompt_tokens = max(self.prompt_tokens, run.usage.prompt_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """A candidate that may be recommended.
+
+    Attributes:
+        results: of its observed cells. usd: what a run is expected to cost where these are few.
+    """
+
+    candidate: Candidate
+    results: Sequence[Result]
+    usd: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,35 +164,47 @@ class HoldoutReserve:
         self._begun: dict[str, Runs] = {}
         self._incumbent: Need | None = None
         self._incumbent_todo = 0
-        self._others = Need()
+        self._other = Need()
         self._measured = Measured()
-        self._searching, self._usd, self._calls = False, 0.0, 0.0
+        self._searching, self.kept = False, (0.0, 0.0)
+        self._recent: deque[tuple[float, float]] = deque(maxlen=UNDER_WAY)
         self._incumbent_s, self._recommended_s = 0.0, 0.0
         self._warm: defaultdict[str, Warm] = defaultdict(Warm)
 
-    def reserve(self, rival: Candidate | None = None) -> None:
-        """Reserves enough of the caps for the holdout, by all runs so far; called before every wave.
+    def reserve(self, rivals: Sequence[Rival] = (), *, running: bool = False) -> None:
+        """Reserves enough of the caps for the holdout, by the observed runs; called before every wave.
 
         Args:
-            rival: the candidate that is expected to be best beside the incumbent; None before there is one.
+            rivals: who may be recommended beside the incumbent, first the one that is expected to be best.
+            running: whether cells that were decided on before may still be running; the budget does not refuse them.
         """
         if (self._o.usd, self._o.calls, self._o.minutes) == (None, None, None):
             return
-        self._learn()
+        report = self._learn()
         self._begun = {name: runs for name, runs in self._begun.items() if name not in self._state.known}
-        self._searching, self._usd, self._calls = True, 0.0, 0.0
+        today = None if report.incumbent is None else report.incumbent.candidate
+        needs = [self._need_of(rival) for rival in rivals]
+        if report.recommended is not None and report.recommended.candidate != today:
+            needs.append(need_of(self._p, self._runs[report.recommended.candidate]))
+        self._other = reduce(Need.most, needs, Need())
+        self._searching, self.kept = True, self._needed(self._other)
+        if not running:
+            self._recent.clear()
+        self._recent.append(self.kept)
+        usd, calls = (min(kept) for kept in zip(*self._recent, strict=True))
+        left = search_share(self._o.calls, calls)
+        self._budget.set_caps(search_share(self._o.usd, usd), None if left is None else int(left))
         if self._o.minutes is not None:
-            report = self._state.report()
             self._incumbent_s, self._recommended_s = (self._member_s(m) for m in (report.incumbent, report.recommended))
             if report.incumbent == report.recommended:
                 self._recommended_s = 0.0
-            if rival is not None:
-                found = self._state.results.of(Split.SEARCH, rival.id)
-                self._recommended_s = max(self._recommended_s, self._run_s(runs_of(rival, found.values())))
+            for rival in rivals[:1]:  # one without a run takes no time
+                found = self._state.results.of(Split.SEARCH, rival.candidate.id)
+                self._recommended_s = max(self._recommended_s, self._run_s(runs_of(rival.candidate, found.values())))
         self._narrow()
 
     def on_result(self, result: Result) -> None:
-        """One more run of the search: a candidate that takes much has to leave more, as it may be recommended."""
+        """One more run of the search: a candidate that takes long has to leave more time, as it may be recommended."""
         self._warm[self._state.candidates[result.candidate].model].add(result)
         if not self._searching or not self._runs or result.candidate in self._runs or len(result.runs) > 1:
             return
@@ -188,14 +216,9 @@ class HoldoutReserve:
         if runs.n >= FEWEST:
             self._narrow()
 
-    @property
-    def kept(self) -> tuple[float, float]:
-        """USD and calls that are reserved."""
-        return self._usd, self._calls
-
     def beyond_usd(self, usd: float) -> float:
         """What a candidate with such a cost of one run takes on the holdout beyond what is reserved for another."""
-        return max(0.0, SAFETY * (usd - self._others.usd) * self._p.space.replicates * len(self._p.task.splits.holdout))
+        return max(0.0, SAFETY * (usd - self._other.usd) * self._p.space.replicates * len(self._p.task.splits.holdout))
 
     def release(self) -> None:
         """The holdout evaluation begins: nothing is reserved any more."""
@@ -225,7 +248,7 @@ class HoldoutReserve:
         """Runs that a member still takes at most on the holdout, with these results of it."""
         return runs_lacking(self._p.task.splits.holdout, known, need_of(self._p, self._runs[member.candidate]).runs)
 
-    def _learn(self) -> None:
+    def _learn(self) -> StudyReport:
         incumbent = None if self._p.incumbent is None else self._p.incumbent.id
         for name, evaluation in self._state.finished.items():
             if name not in self._runs:
@@ -234,13 +257,13 @@ class HoldoutReserve:
                     self._incumbent = need = need_of(self._p, runs)
                     known = self._state.results.of(Split.HOLDOUT, name)  # of an earlier run
                     self._incumbent_todo = runs_lacking(self._p.task.splits.holdout, known, need.runs)
-                else:
-                    self._others = self._others.most(need_of(self._p, runs))
-        best = self._state.report().recommended
+        report = self._state.report()
+        best = report.recommended
         if best is not None and best.candidate in self._state.stopped:  # an estimate
             found = self._state.stopped[best.candidate].results
             self._runs[best.candidate] = runs_of(self._state.candidates[best.candidate], found)
         self._measure()
+        return report
 
     def _measure(self) -> None:
         effort = self._effort.by_purpose
@@ -253,38 +276,41 @@ class HoldoutReserve:
         )
 
     def _narrow(self) -> None:
-        """Leaves the search what the holdout does not need; in one trial never more money or calls than before."""
-        usd, calls = self._needed()
-        if usd > self._usd or calls > self._calls:
-            self._usd, self._calls = max(usd, self._usd), max(calls, self._calls)
-            left = search_share(self._o.calls, self._calls)
-            whole = None if left is None else int(left)
-            self._budget.set_caps(search_share(self._o.usd, self._usd), whole)
+        """Leaves the search the time that the holdout does not need."""
         begun_s = max((self._run_s(runs) for runs in self._known_begun()), default=0.0)
         others = len(self._p.task.splits.holdout) * self._p.space.replicates * max(self._recommended_s, begun_s)
         self._clock.reserve(SAFETY * (self._incumbent_todo * self._incumbent_s + others))
 
-    def _needed(self) -> tuple[float, float]:
-        """USD and calls of the holdout evaluation: the incumbent's runs, and those of whichever other takes most."""
-        needs, judging = self._needs(), self._measured.judging
+    @property
+    def last_usd(self) -> float:
+        """What the last request of the search has to find in the budget, beyond what the others paid."""
+        needs = [need for need, _ in self._needs(self._other)]
+        return self._reservation_usd(needs, self._measured.judging) if needs else 0.0
+
+    def _needed(self, other: Need) -> tuple[float, float]:
+        """USD and calls of the holdout evaluation: the incumbent's runs, and those of the other."""
+        needs, judging = self._needs(other), self._measured.judging
         if not needs:
             return 0.0, 0.0
         usd = sum(runs * self._usd_per_run(need, judging) for need, runs in needs)
         calls = sum(runs * self._calls_per_run(need, judging) for need, runs in needs)
         return usd + self._reservation_usd([need for need, _ in needs], judging), calls
 
-    def _needs(self) -> list[tuple[Need, int]]:
+    def _needs(self, other: Need) -> list[tuple[Need, int]]:
         """What a run takes and how many are to come: of the incumbent, and of the other.
 
         Before there is another it is taken to be as expensive as the incumbent.
         """
-        other = self._others
-        for runs in self._known_begun():
-            other = other.most(need_of(self._p, runs))
         if self._incumbent is not None and other == Need():
             other = self._incumbent
         incumbent = [] if self._incumbent is None else [(self._incumbent, self._incumbent_todo)]
         return [*incumbent, *([] if other == Need() else [(other, other.runs * len(self._p.task.splits.holdout))])]
+
+    def _need_of(self, rival: Rival) -> Need:
+        runs = runs_of(rival.candidate, rival.results)
+        runs.sampled = runs.sampled or may_vary(rival.candidate)
+        need = need_of(self._p, runs)
+        return need if runs.n >= FEWEST else replace(need, usd=rival.usd)
 
     def _known_begun(self) -> list[Runs]:
         """Of the candidates that have not ended those with most runs, as far as these say what one takes.

@@ -6,6 +6,7 @@ that it does not matter which reply came first. Only time is read from the clock
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,14 +14,14 @@ import numpy as np
 
 from offramp.job.batching import paid_share
 from offramp.job.clock import Clock
-from offramp.records import Candidate, Purpose, Replicate, Result, ResultState
+from offramp.records import Candidate, Purpose, Replicate, Result, ResultState, Usage
 from offramp.search.holdout.reserve import HoldoutReserve
 from offramp.search.judging import Judges
 from offramp.search.live.seconds import Seconds
 from offramp.search.outcome import Options
 from offramp.search.racing import Allowance, Race
 from offramp.search.state import StudyState
-from offramp.stats.pareto import Floats
+from offramp.stats.pareto import Floats, Ints
 from offramp.store.ledger import Effort, StudyEffort
 
 MOST_CELLS = 1e9
@@ -36,9 +37,11 @@ class _Sums:
     usd: float = 0.0
     priced: int = 0
     answers: int = 0
+    usage: Usage = field(default_factory=Usage)
 
     def add(self, result: Result | Replicate) -> None:
         self.n += 1
+        self.usage += result.usage
         self.answers += result.calls + result.cached_calls
         if result.cost_usd is not None:
             self.usd += result.cost_usd
@@ -52,7 +55,7 @@ class SearchAllowance:
     Attributes:
         candidates: by index in the race.
         again: runs that a candidate takes at most beyond its cells, before it is complete.
-        again_pending: runs on their way of cells that were run before.
+        again_pending: runs on their way of cells that were run before, by index.
         runs: that this run of the job has made so far, the incumbent's included.
     """
 
@@ -64,7 +67,7 @@ class SearchAllowance:
     race: Race
     candidates: Sequence[Candidate]
     again: Callable[[int], int]
-    again_pending: int = 0
+    again_pending: Counter[int] = field(default_factory=Counter)
     runs: int = 0
     _judges: Judges = field(init=False)
     _seconds: Seconds = field(init=False)
@@ -73,7 +76,7 @@ class SearchAllowance:
     _by_model: dict[str, _Sums] = field(init=False, default_factory=dict)
     _calls: float = field(init=False, default=0.0)
     _usd: float = field(init=False, default=0.0)
-    _observed: int = field(init=False, default=0)
+    _observed: Counter[int] = field(init=False, default_factory=Counter)
 
     def __post_init__(self) -> None:
         self._judges = Judges(self.state.job)
@@ -97,9 +100,9 @@ class SearchAllowance:
             self._calls += result.calls + (judging.judges if asked else 0)
             self._usd += asked * (paid_share(self.state.job, candidate.model) * (result.cost_usd or 0.0) + judging.usd)
 
-    def observed(self, cells: int) -> None:
-        """So many cells more have come back."""
-        self._observed += cells
+    def observed(self, index: int, cells: int) -> None:
+        """So many cells more of a candidate have come back."""
+        self._observed[index] += cells
 
     def ran(self, runs: int) -> None:
         """So many runs more were made now."""
@@ -108,7 +111,16 @@ class SearchAllowance:
     @property
     def pending(self) -> int:
         """Cells that were requested and have not come back."""
-        return int(self.race.cells.count.sum()) - self._observed
+        return int(self._pending_each().sum())
+
+    def _pending_each(self) -> Ints:
+        """Shape (n,): those of each candidate."""
+        count = self.race.cells.count
+        return count - np.array([self._observed[i] for i in range(len(count))], dtype=np.int64)
+
+    def usd_of(self, index: int) -> float:
+        """What a run of a candidate is expected to cost when it is asked directly, its judge left out."""
+        return self._usd_of(self.candidates[index])
 
     def __call__(self) -> Allowance:
         """What may still be used now: of the cap that is nearest."""
@@ -129,7 +141,7 @@ class SearchAllowance:
     def _by_cap(self) -> dict[str, Allowance]:
         options, found = self.options, dict[str, Allowance]()
         kept_usd, kept_calls = self.reserve.kept
-        pending = self.pending + self.again_pending
+        pending = self.pending + self.again_pending.total()
         judging = self._judges.take(self.effort.by_purpose.get(Purpose.JUDGE, Effort()))
         if options.calls is not None:
             each = self._answers_each() + judging.judges
@@ -138,8 +150,9 @@ class SearchAllowance:
         if options.usd is not None:
             unit = self._usd_each(judging.usd)
             typical = float(np.median(unit)) if len(unit) else 0.0
-            total = options.usd - kept_usd - self._other_usd()
-            left = total - self._usd - pending * typical
+            total = options.usd - kept_usd - self.reserve.last_usd - self._other_usd()
+            under_way = float(self._pending_each() @ unit) + sum(n * unit[i] for i, n in self.again_pending.items())
+            left = total - self._usd - under_way
             found["budget_usd"] = Allowance(total=total, left=left, unit=unit if typical > 0 else None)
         if options.minutes is not None:
             found["minutes"] = self._of_time(pending)
@@ -152,7 +165,7 @@ class SearchAllowance:
         if each_s <= 0 or (left := left_s / each_s - pending) >= MOST_CELLS:
             return Allowance(left=MOST_CELLS)
         if not self._seconds.known:
-            return Allowance(total=self._observed + pending + max(0.0, left), left=left)
+            return Allowance(total=self._observed.total() + pending + max(0.0, left), left=left)
         unit, reading = self._seconds.each(self.candidates, each_s)
         total = self.clock.elapsed_s + left_s
         return Allowance(total=total, left=left_s - pending * each_s, unit=unit, reading=reading)
@@ -172,16 +185,22 @@ class SearchAllowance:
 
     def _usd_each(self, judging_usd: float) -> Floats:
         """Shape (n,): USD of a cell of each candidate, its judge included."""
-        overall = self._all.usd / self._all.priced if self._all.priced else 0.0
         shares = {name: paid_share(self.state.job, name) for name in {c.model for c in self.candidates}}
-        return np.array([shares[c.model] * self._usd_of(c, overall) + judging_usd for c in self.candidates])
+        return np.array([shares[c.model] * self._usd_of(c) + judging_usd for c in self.candidates])
 
-    def _usd_of(self, candidate: Candidate, overall: float) -> float:
+    def _usd_of(self, candidate: Candidate) -> float:
+        """By its own runs; else by those of its model; else by all, at the price of its model."""
         own, model = self._by_candidate.get(candidate.id), self._by_model.get(candidate.model)
         for sums in (own if own is not None and own.priced >= FEWEST else None, model):
             if sums is not None and sums.priced:
                 return sums.usd / sums.priced
-        return overall
+        if not self._all.n:
+            return 0.0
+        price = self.state.job.models[candidate.model].price
+        usd = None if price is None else price.cost_usd(self._all.usage)
+        if usd is not None:
+            return usd / self._all.n
+        return self._all.usd / self._all.priced if self._all.priced else 0.0
 
     def _other_calls(self) -> float:
         """Attempts that were neither a candidate's nor its judge's: proposals."""

@@ -92,6 +92,12 @@ class LiveCells:
         """Whether some of a candidate's cells are on their way."""
         return bool((self.race.cells.requested[index] & ~self.observed[index]).any())
 
+    def came_back(self, index: int) -> Block:
+        """The cells of a candidate that were requested and have a result that the race does not know."""
+        known, unknown = self.stored(index), self.race.cells.requested[index] & ~self.observed[index]
+        found = (p for p in np.flatnonzero(unknown).tolist() if self.examples[p].id in known)
+        return Block(index=index, positions=tuple(found))
+
     def forget_failed(self, index: int) -> None:
         """Lets the cells be run that came back without a value."""
         self.race.cells.forget(index)

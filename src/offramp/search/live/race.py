@@ -11,18 +11,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from offramp.calls.failures import ModelNotFound
+from offramp.errors import OfframpError
 from offramp.evaluate.replicates import lacking
 from offramp.ids import derived_seed
 from offramp.job.batching import runs_at_once, usual_wave
 from offramp.job.session import Session
 from offramp.records import Candidate, Objective, Result, Split
-from offramp.search.holdout.reserve import HoldoutReserve
+from offramp.search.holdout.reserve import HoldoutReserve, Rival
 from offramp.search.live.allowance import SearchAllowance
 from offramp.search.live.asking_again import AGAIN, wave_again
 from offramp.search.live.behind import OBJECTIVES, StoppingRule
@@ -122,7 +124,6 @@ class LiveRace:
         if self._stored:
             return self._restored(self._stored.popleft())
         self.session.clock.check()
-        self._reserve()
         await self.before_next()
         self.pool.fill()
         self._observe_known()
@@ -132,6 +133,7 @@ class LiveRace:
             self._observe_known()
         if not self.planner.number:
             self.race.begin()
+        self._reserve()
         self._plan()
         wave = self._wave_again(self.allowance().left is None) or self.planner.next()
         self._observe_known()
@@ -146,11 +148,20 @@ class LiveRace:
 
     def _reserve(self) -> None:
         """What the holdout needs, also where the candidate that may be recommended is not complete yet."""
-        rival, incumbent = None, self.state.job.incumbent
-        if self.options.minutes is not None:
-            today = -1 if incumbent is None else self.pool.places.get(incumbent.id, -1)
-            rival = self.race.leader(without=(today,))
-        self.reserve.reserve(None if rival is None else self.pool.candidates[rival])
+        if (self.options.usd, self.options.calls, self.options.minutes) == (None, None, None):
+            return
+        incumbent = self.state.job.incumbent
+        today = -1 if incumbent is None else self.pool.places.get(incumbent.id, -1)
+        self.reserve.reserve(
+            [
+                Rival(
+                    candidate=self.pool.candidates[index], results=self._cells.results(index),
+                    usd=self.allowance.usd_of(index),
+                )
+                for index in self.race.rivals(without=(today,))
+            ],
+            running=self.planner.number > 0,
+        )  # fmt: skip
 
     def _wave_again(self, everyone: bool) -> Wave | None:
         """Cells that are run again, as far as they can be; `everyone`: also off the declared front."""
@@ -286,8 +297,17 @@ class LiveRace:
 
     # --------------------------------------------------------------------------------------------------- cells
 
-    async def run(self, wave: Wave) -> list[Floats]:
+    def run(self, wave: Wave) -> Awaitable[list[Floats]]:
         """The values of a wave's cells, once those without a result were run."""
+        return self._run(wave, self._to_run(wave))
+
+    async def _run(self, wave: Wave, cells: Sequence[Cell]) -> list[Floats]:
+        again = wave.purpose == AGAIN
+        await self._scheduler.run(cells, again=again)
+        return [self._cells.values(block, again=again) for block in wave.blocks]
+
+    def _to_run(self, wave: Wave) -> list[Cell]:
+        """The cells of a wave without a result, but for those of candidates that are closed when it is decided."""
         cells, again = list[Cell](), wave.purpose == AGAIN
         for block in wave.blocks:
             candidate, known = self.pool.candidates[block.index], self._cells.stored(block.index)
@@ -302,8 +322,7 @@ class LiveRace:
                     cells.append((candidate, example))
                 else:
                     self.state.count_reused(Split.SEARCH, [result])
-        await self._scheduler.run(cells, again=again)
-        return [self._cells.values(block, again=again) for block in wave.blocks]
+        return cells
 
     def observed(self, wave: Wave) -> None:
         """What a wave's results mean for its candidates."""
@@ -313,7 +332,7 @@ class LiveRace:
             answers = index not in self.pool.lost
             if again:
                 cells.again.end(index, positions, ran=answers)
-                self.allowance.again_pending -= len(positions) * (cells.again.replicates - 1)
+                self.allowance.again_pending[index] -= len(positions) * (cells.again.replicates - 1)
             cells.observed[index][positions] = True
             results = cells.results_at(index, positions)
             if results and answers:
@@ -321,20 +340,33 @@ class LiveRace:
                 self._endings.reopen()
             runs = (run for result in results for run in (result.runs[1:] if again else result.runs))
             self.allowance.observe(self.pool.candidates[index], runs)
-            self.allowance.observed(0 if again else len(positions))
+            self.allowance.observed(index, 0 if again else len(positions))
             self._endings.look(index)
         self.reporter.publish()
 
     def pause(self) -> None:
         """Keeps what is known of candidates that have not ended, so that a study shows them and a later run goes on."""
+        self._observe_rest()
         self._endings.pause()
+
+    def _observe_rest(self) -> None:
+        """What came back of waves that were cut off: it was paid for, and counts in what a candidate came to."""
+        for index in range(len(self.pool.candidates)):
+            block = self._cells.came_back(index)
+            if index in self.race.closed or not block.positions:
+                continue
+            self.race.observe(index, block.positions, self._cells.values(block))
+            self._cells.observed[index][list(block.positions)] = True
+            if not self._cells.waiting(index) and self.race.complete(index):
+                with suppress(OfframpError):
+                    self._endings.look(index)
 
     def _begin(self, wave: Wave) -> None:
         self.state.begun |= {self.pool.candidates[block.index].id for block in wave.blocks}
         if wave.purpose == AGAIN:
-            self.allowance.again_pending += wave.size * (self._cells.again.replicates - 1)
             self._cells_again += wave.size
             for block in wave.blocks:
+                self.allowance.again_pending[block.index] += len(block.positions) * (self._cells.again.replicates - 1)
                 self._cells.again.begin(block.index)
         cells = int(self.race.cells.count.sum()) + self._cells_again
         self.reporter.racing(len(self.state.begun), cells, self._runs_left())
@@ -358,7 +390,7 @@ class LiveRace:
         cells.observed[index][list(block.positions)] = True
         results = cells.results_at(index, block.positions)
         self.allowance.observe(self.pool.candidates[index], (run for result in results for run in result.runs))
-        self.allowance.observed(len(ids))
+        self.allowance.observed(index, len(ids))
         if name not in self.state.tried:
             self.state.count_reused(Split.SEARCH, results)
 

@@ -46,6 +46,8 @@ from offramp.stats.pareto import Bools, Floats, Ints, non_dominated
 
 REFIT = 1.25
 """The kernels are fitted again when the number of cells has grown by this factor."""
+MAY_BE_BEST = 0.05
+"""Share of the draws in which a candidate is best that makes it one to reckon with."""
 
 
 class Race:
@@ -235,6 +237,20 @@ class Race:
         with _one_thread():
             utility = self._utility(self._posteriors(refit=False))
         return min(known, key=lambda i: (-utility[i], i))
+
+    def rivals(self, without: Container[int] = ()) -> list[int]:
+        """Who may turn out to be best by utility: the leader, then whoever is in `MAY_BE_BEST` of the draws.
+
+        Candidates without a cell count too, by their predictions; nobody does before any cell is known.
+        """
+        able = np.array([i for i in range(len(self.pool)) if i not in self.closed and i not in without], dtype=np.int64)
+        if not len(able) or not self.cells.known.any():
+            return []
+        with _one_thread():
+            utilities = self._utilities(self._draws(self._posteriors(refit=False)).values)[:, able]
+        best = np.bincount(utilities.argmax(axis=1), minlength=len(able)) / len(utilities)
+        leader, found = self.leader(without), [int(i) for i in able[best >= MAY_BE_BEST]]
+        return list(dict.fromkeys([*([] if leader is None else [leader]), *found]))
 
     def expected(self) -> Floats:
         """Shape (n, objectives): what each candidate's means are expected to be, in the objectives' units."""

@@ -34,8 +34,12 @@ class Deciding(Protocol):
 class CellSource(Protocol):
     """Where the values of cells come from."""
 
-    async def run(self, wave: Wave) -> Sequence[Floats]:
-        """Values of each block of a wave, shape (cells, objectives); NaN for a cell without a value."""
+    def run(self, wave: Wave) -> Awaitable[Sequence[Floats]]:
+        """Values of each block of a wave, shape (cells, objectives); NaN for a cell without a value.
+
+        Called as soon as the wave is decided. What is to be run has to be settled in the call, not once it is awaited:
+        by then another wave may have been observed, or not, depending on which reply came first.
+        """
 
     def observed(self, wave: Wave) -> None:
         """The race knows the values of a wave from here on."""
@@ -43,7 +47,7 @@ class CellSource(Protocol):
 
 async def run_waves(deciding: Deciding, source: CellSource) -> None:
     """Runs waves until there is none left. What a decision or a run raises is raised once nothing runs any more."""
-    running: deque[tuple[Wave, asyncio.Task[Sequence[Floats]]]] = deque()
+    running: deque[tuple[Wave, asyncio.Future[Sequence[Floats]]]] = deque()
     try:
         while True:
             while len(running) < UNDER_WAY and (wave := await _next(deciding)) is not None:
