@@ -83,13 +83,22 @@ def write_file(path: Path, content: str, *, do: str | None = None) -> None:
         raise StorageError(problem(str(path), f"cannot be written: {error.strerror}", do=do)) from error
 
 
+def remedy(error: OSError, *, elsewhere: str) -> str:
+    """What to do where a file cannot be written: what the system says is missing, or `elsewhere`, to write it there."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"Free space on its disk, or {elsewhere}."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"Get write permission, or {elsewhere}."
+    return f"{elsewhere[0].upper()}{elsewhere[1:]}."
+
+
 def append_line(path: Path, line: bytes, *, like_folder: bool = False) -> None:
-    """Adds one line in one write; `like_folder` as for `replace_file`."""
+    """Adds one line, in one write where the disk takes it whole; `like_folder` as for `replace_file`."""
     mode = _mode_for(path, like_folder)
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
     try:
         _set_mode(handle, mode)
-        os.write(handle, line + b"\n")
+        _write_all(handle, line + b"\n")
         os.fsync(handle)
     finally:
         os.close(handle)

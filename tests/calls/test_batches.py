@@ -3,18 +3,23 @@
 import asyncio
 import json
 import random
+import threading
 
 import pytest
 import sqlalchemy as sa
 from support_calls import PRICE, make_model
 
 from offramp.calls.batches import collector
+from offramp.calls.batches.interfaces import OpenAIBatches
 from offramp.calls.caller import open_caller
+from offramp.calls.estimate import worst_usd
 from offramp.calls.failures import BrokenReply, CallError, InvalidRequest, Refused
+from offramp.calls.transports.litellm import LiteLLMTransport
 from offramp.job.clock import Interrupted
 from offramp.records import CallRequest, Price, Purpose
 from offramp.space.model import CallsPart
 from offramp.store import tables
+from offramp.store.batches import BatchLines
 from offramp.store.budget import Budget, BudgetExceeded
 from offramp.store.ledger import Ledger
 from offramp.testing.batches import ScriptedBatches
@@ -473,3 +478,195 @@ def test_what_cannot_be_written_is_refused_before_anything_leaves(store, server,
     )  # fmt: skip
     replies = send_all(opened(), [request])
     assert isinstance(replies[0], InvalidRequest) and not batches.seen
+
+
+# ------------------------------------------------------------------------------- who asks while something is awaited
+
+
+def _counted(monkeypatch):
+    """The list of requests that have been asked of a collector so far."""
+    asked, render = [], LiteLLMTransport.render
+
+    async def rendered(self, request):
+        found = await render(self, request)
+        asked.append(request.hash)  # the rest of `ask` runs before anything else does
+        return found
+
+    monkeypatch.setattr(LiteLLMTransport, "render", rendered)
+    return asked
+
+
+async def _until(holds):
+    while not holds():
+        await asyncio.sleep(0.001)
+
+
+def _left_by_a_killed_job(store, requests):
+    """Lines that were written down and never submitted."""
+    bounds = [(one.hash, worst_usd(one, 30.0)) for one in requests]
+    BatchLines(store, "s").write("c" * 24, bounds, Budget(store, "p"))
+
+
+def _slow(monkeypatch, method):
+    """Makes a method of the storage of lines wait for the second event, after it has set the first."""
+    began, go, real = threading.Event(), threading.Event(), getattr(BatchLines, method)
+
+    def slow(self, *arguments):
+        began.set()
+        assert go.wait(60)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(BatchLines, method, slow)
+    return began, go
+
+
+def test_requests_that_come_while_a_lost_batch_is_withdrawn_are_answered(store, server, opened, monkeypatch):
+    requests = ask_for(model_of(server), *(f"q{i}" for i in range(6)))
+    _left_by_a_killed_job(store, requests)
+    asked, (began, go), caller = _counted(monkeypatch), _slow(monkeypatch, "withdraw"), opened()
+
+    async def run():
+        first = [asyncio.ensure_future(caller.send(one)) for one in requests[:3]]
+        await _until(began.is_set)
+        late = [asyncio.ensure_future(caller.send(one)) for one in requests[3:]]
+        await _until(lambda: len(asked) == 6)
+        go.set()
+        try:
+            return await asyncio.wait_for(asyncio.gather(*first, *late), 60)
+        finally:
+            await caller.aclose()
+
+    assert [reply.text for reply in asyncio.run(run())] == [f"echo q{i}" for i in range(6)]
+    assert (state(store).calls, state(store).reserved_calls, out(store)) == (6, 0, 0)
+
+
+def test_who_asks_again_for_a_request_whose_batch_is_being_refused_is_answered(
+    store, server, batches, opened, monkeypatch
+):
+    """Its first asker went away meanwhile, as a program with a time limit of its own does."""
+    full = json.dumps({"error": {"message": "no", "code": "rate_limit_exceeded"}}).encode()
+    batches.refuse = lambda number: (429, full) if number == 0 else None
+    asked, (began, go), caller = _counted(monkeypatch), _slow(monkeypatch, "withdraw"), opened()
+    [request] = ask_for(model_of(server), "a")
+
+    async def run():
+        first = asyncio.ensure_future(caller.send(request))
+        await _until(began.is_set)
+        first.cancel()
+        again = asyncio.ensure_future(caller.send(request))
+        await _until(lambda: len(asked) == 2)
+        go.set()
+        try:
+            return await asyncio.wait_for(again, 60)
+        finally:
+            await caller.aclose()
+
+    assert asyncio.run(run()).text == "echo a"
+    assert (state(store).calls, state(store).reserved_calls, out(store)) == (1, 0, 0)
+
+
+def _slow_submit(monkeypatch):
+    """As `_slow`, for what submits a batch."""
+    began, go, submit = threading.Event(), threading.Event(), OpenAIBatches.submit
+
+    async def slow(self, batch, lines):
+        began.set()
+        await _until(go.is_set)
+        return await submit(self, batch, lines)
+
+    monkeypatch.setattr(OpenAIBatches, "submit", slow)
+    return began, go
+
+
+@pytest.mark.parametrize("step", ["write", "submit"])
+def test_a_request_is_sent_once_whoever_asks_for_it_while_its_batch_goes_off(
+    store, server, batches, opened, monkeypatch, step
+):
+    began, go = _slow(monkeypatch, step) if step == "write" else _slow_submit(monkeypatch)
+    asked, caller = _counted(monkeypatch), opened()
+    one, other = ask_for(model_of(server), "a", "b")
+
+    async def run():
+        first, beside = asyncio.ensure_future(caller.send(one)), asyncio.ensure_future(caller.send(other))
+        await _until(began.is_set)
+        first.cancel()
+        again = asyncio.ensure_future(caller.send(one))
+        await _until(lambda: len(asked) == 3)
+        for _ in range(100):  # whatever would follow a batch that is not out yet has its turn
+            await asyncio.sleep(0.001)
+        go.set()
+        try:
+            return await asyncio.wait_for(asyncio.gather(again, beside), 60)
+        finally:
+            await caller.aclose()
+
+    assert [reply.text for reply in asyncio.run(run())] == ["echo a", "echo b"]
+    assert [len(batch.lines) for batch in batches.batches] == [2]
+    assert (state(store).calls, state(store).reserved_calls, out(store)) == (2, 0, 0)
+
+
+def test_an_answer_that_was_handed_to_who_just_went_away_is_handed_out_again(store, server, batches, opened):
+    caller = opened()
+    [request] = ask_for(model_of(server), "a")
+    collector_ = caller._batches
+    handed = collector_._deliver
+
+    async def run():
+        first = asyncio.ensure_future(caller.send(request))
+
+        async def deliver(out, name):
+            await handed(out, name)
+            first.cancel()  # its answer is there, and it has not seen it
+
+        collector_._deliver = deliver
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        collector_._deliver = handed
+        try:
+            return await asyncio.wait_for(caller.send(request), 60)
+        finally:
+            await caller.aclose()
+
+    assert asyncio.run(run()).text == "echo a" and len(batches.batches) == 1
+    assert (state(store).calls, state(store).reserved_calls, out(store)) == (1, 0, 0)
+
+
+def test_an_error_of_reading_one_line_reaches_whoever_waits(store, server, opened, monkeypatch):
+    async def broken(self, request, status, content):
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(LiteLLMTransport, "read", broken)
+    caller = opened()
+
+    async def run():
+        sent = [asyncio.ensure_future(caller.send(one)) for one in ask_for(model_of(server), "a", "b")]
+        done, waiting = await asyncio.wait(sent, timeout=60)
+        await caller.aclose()
+        return [type(task.exception()) for task in done], waiting
+
+    assert asyncio.run(run()) == ([KeyError, KeyError], set())
+
+
+@pytest.mark.parametrize("moment", ["gathered", "waiting"])
+def test_nobody_waits_for_a_caller_that_was_closed_and_another_loop_goes_on(
+    store, server, batches, opened, monkeypatch, moment
+):
+    batches.looks = 10**9
+    asked, caller, requests = _counted(monkeypatch), opened(), ask_for(model_of(server), "a", "b")
+
+    async def closed():
+        tasks = [asyncio.ensure_future(caller.send(one)) for one in requests]
+        if moment == "waiting":
+            await _until(lambda: bool(batches.batches) and batches.batches[0].looks < 10**9)
+        else:
+            await _until(lambda: len(asked) == 2)
+        await caller.aclose()
+        done, waiting = await asyncio.wait(tasks, timeout=60)
+        return waiting or all(task.cancelled() for task in done)
+
+    assert asyncio.run(closed()) is True
+    batches.looks = 1
+    for batch in batches.batches:
+        batch.looks = 1
+    assert [reply.text for reply in send_all(caller, requests)] == ["echo a", "echo b"]
+    assert len(batches.batches) == 1 and state(store).calls == 2

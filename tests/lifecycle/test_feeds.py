@@ -81,7 +81,7 @@ def written(folder: Path, feed: Any, name: str = "feed.json") -> Path:
         ("openai", LUNA, "azure/gpt-6-luna", "2027-06-01"),
         ("openai", LUNA, "azure_ai/gpt-6-luna", "2027-06-01"),
         ("openai", LUNA, "bedrock/openai.gpt-6-luna-2026-06-01-v1:0", "2026-11-20"),
-        ("openai", LUNA, "openrouter/openai/gpt-6-luna", None),
+        ("openai", LUNA, "openrouter/openai/gpt-6-luna", "2027-02-01"),
         ("openai", LUNA, "openai/gpt-6-luna-mini", None),
         ("anthropic", CLAUDE, "anthropic/claude-sonnet-5-5-20260801", "2027-03-01"),
         ("anthropic", CLAUDE, "bedrock/us.anthropic.claude-sonnet-5-5-20260801-v1:0", "2027-04-01"),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import offramp
 from offramp.calls.failures import ModelNotFound
-from offramp.errors import JobError, PromotionError, SpaceError
+from offramp.errors import JobError, PromotionError, SpaceError, StorageError
 from offramp.lifecycle.migration import spaces
 from offramp.lifecycle.migration.migrating import Places, run_migration
 from offramp.lifecycle.migration.origin import read_origin
@@ -486,3 +486,50 @@ def test_a_recorded_holdout_of_todays_config_that_is_incomplete_proposes_nothing
     told = migration_json(found)
     assert not told["complete"] and "only 2 of 6 examples" in told["verdict"]
     assert "offramp promote" not in page(found, promote_command="offramp promote X")
+
+
+def test_the_same_command_again_has_only_what_is_left_of_its_caps(tmp_path: Path, landscape: Counted) -> None:
+    """Each command spent the caps again: 260 calls under a cap of 150."""
+    places = promoted(tmp_path, search={"sampler": "random", "trials": 1, "concurrency": 2})
+    cap = SEARCH + HOLDOUT + 5
+    first = migrated(places, to=["large"], caps=Caps(calls=SEARCH + 2))
+    assert landscape.calls["large"] == first.spent.calls == SEARCH + 2
+    second = migrated(places, to=["large"], caps=Caps(calls=cap))
+    assert landscape.calls["large"] <= cap
+    assert second.in_all.calls == landscape.calls["large"] == first.spent.calls + second.spent.calls
+    text = page(second, promote_command="x")
+    assert f"The migration took {second.in_all.calls} calls and " in text
+    assert f"this one took {second.spent.calls} calls (" in text
+    asked = Counter(landscape.calls)
+    for calls in (cap, SEARCH):
+        again = migrated(places, to=["large"], caps=Caps(calls=calls))
+        assert landscape.calls == asked and again.spent.calls == 0
+        assert again.chosen.candidate == second.chosen.candidate and again.in_all.calls == second.in_all.calls
+    assert "spent_in_all" in migration_json(again)
+
+
+def test_money_counts_for_the_same_migration_and_not_for_another(tmp_path: Path, landscape: Counted) -> None:
+    places = promoted(tmp_path, search={"sampler": "random", "trials": 2, "concurrency": 2})
+    first = migrated(places, to=["large"], trials=2)
+    assert first.in_all == first.spent and first.in_all.usd > 0
+    asked = Counter(landscape.calls)
+    again = migrated(places, to=["large"], trials=6, caps=Caps(usd=first.in_all.usd))
+    assert landscape.calls == asked and again.in_all.usd == pytest.approx(first.in_all.usd)
+    other = migrated(places, to=["large"], trials=2, reference=Reference.ANSWERS)
+    assert other.in_all.calls == other.spent.calls
+
+
+def test_a_cap_on_minutes_is_that_of_one_command(tmp_path: Path) -> None:
+    places, first = to_large(tmp_path)
+    minutes = max(first.spent.elapsed_s / 60, 0.1)
+    assert migrated(places, to=["large"], caps=Caps(minutes=minutes + 1)).chosen.candidate == first.chosen.candidate
+
+
+def test_a_broken_list_of_studies_is_one_message(tmp_path: Path) -> None:
+    places, _ = to_large(tmp_path)
+    [kept] = (places.results / "migrations").glob("landscape-*.json")
+    kept.write_text("{")
+    with pytest.raises(StorageError, match=r"cannot be read: it is not JSON\. Remove it"):
+        migrated(places, to=["large"])
+    kept.unlink()
+    assert migrated(places, to=["large"]).spent.calls == 0

@@ -139,16 +139,29 @@ def test_a_path_that_is_not_there_is_one_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["gemini/gemini-2.0-flash", "xai/grok-4", "groq/llama-3.3-70b-versatile", "bedrock/anthropic.claude-v2", "mistral/mistral-small-2312",
-     "openai/gpt-9-nano", "anthropic/claude-3-haiku-20240307x"],
-)  # fmt: skip
-def test_a_model_of_a_known_provider_that_the_table_lacks_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    ("name", "standing"),
+    [
+        ("gemini/gemini-2.0-flash", Standing.VANISHED),
+        ("xai/grok-4", Standing.VANISHED),
+        ("groq/llama-3.3-70b-versatile", Standing.VANISHED),
+        ("bedrock/anthropic.claude-v2", Standing.VANISHED),
+        ("openrouter/anthropic/claude-opus-4.1", Standing.VANISHED),
+        ("anthropic/claude-3.5-haiku", Standing.VANISHED),
+        ("claude-opus-4-1", Standing.VANISHED),
+        ("mistral/mistral-small-2312", Standing.UNKNOWN),
+        ("openai/gpt-9-nano", Standing.UNKNOWN),
+        ("azure/gpt-4o-of-ours", Standing.UNKNOWN),
+    ],
+)
+def test_a_model_of_a_known_provider_that_the_table_lacks_is_not_passed_over(
+    tmp_path: Path, name: str, standing: Standing
+) -> None:
+    """One that a table is known to have had is gone; any other may be new, a deployment or misspelt."""
     if load_table().find(name) is not None:
         pytest.skip("the installed table has it")
     (tmp_path / "app.py").write_text(f'client.chat(model="{name}")\nllm = "{name}"\n')
     (found,) = scanned(tmp_path).models
-    assert (found.name, found.standing) == (name, Standing.VANISHED)
+    assert (found.name, found.standing, found.in_table) == (name, standing, False)
     assert [place.line for place in found.places] == [1, 2]
 
 
@@ -254,3 +267,64 @@ def test_lines_are_counted_as_editors_count_them(tmp_path: Path) -> None:
     odd = "\x0b \x0c \x1c \x1d \x1e \x85 \u2028 \u2029"
     (tmp_path / "a.py").write_bytes(f"# {odd}\r\n# old\r# {odd}\nA = 'gpt-4o' # {odd}\n".encode())
     assert [str(place) for model in scanned(tmp_path).models for place in model.places] == ["a.py:4"]
+
+
+GONE = "2026-12-20"
+
+
+@pytest.mark.parametrize(
+    ("name", "behind"),
+    [
+        ("openrouter/google/gemini-2.5-flash", "gemini/gemini-2.5-flash"),
+        ("openrouter:google/gemini-2.5-flash:online", "gemini/gemini-2.5-flash"),
+        ("google/gemini-2.5-flash", "gemini/gemini-2.5-flash"),
+        ("google:gemini-2.5-flash", "gemini/gemini-2.5-flash"),
+        ("GPT-4o", "gpt-4o"),
+        ("OpenAI/GPT-4o", "openai/gpt-4o"),
+        ("OPENAI:GPT-4o", "openai/gpt-4o"),
+        ("openai/responses/gpt-4o", "openai/gpt-4o"),
+        ("azure/responses/gpt-4o", "azure/gpt-4o"),
+        ("vertex_ai_beta/gemini-2.5-flash", "vertex_ai/gemini-2.5-flash"),
+        ("bedrock/converse/anthropic.claude-sonnet-5", "bedrock/anthropic.claude-sonnet-5"),
+        ("bedrock_converse/anthropic.claude-sonnet-5", "bedrock/anthropic.claude-sonnet-5"),
+        ("bedrock/eu-west-1/anthropic.claude-sonnet-5", "bedrock/anthropic.claude-sonnet-5"),
+        ("arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-sonnet-5", "bedrock/anthropic.claude-sonnet-5"),
+        ("bedrock/arn:aws:bedrock:us-east-1:1:inference-profile/eu.anthropic.claude-sonnet-5",
+         "bedrock/eu.anthropic.claude-sonnet-5"),
+        ("github_copilot/gpt-4o", "openai/gpt-4o"),
+        ("replicate/openai/gpt-4o", "openai/gpt-4o"),
+    ],
+)  # fmt: skip
+def test_a_spelling_of_a_router_a_cloud_or_a_person_has_the_date_of_the_model(
+    tmp_path: Path, name: str, behind: str
+) -> None:
+    """0 of 0 models, exit code 0, although the model retired the next day; or vanished, although it lived."""
+    own = tmp_path / "own.yaml"
+    own.write_text(f"schema_version: 1\nretirements:\n  - {{model: '{behind}', retires: {GONE}}}\n")
+    (tmp_path / "app.py").write_text(f'llm = "{name}"\n')
+    [found] = scan_files(tmp_path / "app.py", load_calendar(own), today=DAY).models
+    assert (found.name, found.standing, str(found.retirement.date)) == (name, Standing.SOON, GONE)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# GPT-4o answers better than Claude-3.5-Sonnet did",
+        'repo = "mistralai/Mistral-7B-Instruct-v0.3"',
+        'repo = "deepseek-ai/DeepSeek-V3"',
+        'repo = "google/gemma-3-27b-it"',
+        'url = "https://openrouter.ai/google/gemini-2.5-flash"',
+        'path = "google/cloud-sdk-2"',
+        'role = "arn:aws:iam::123456789012:role/app-2"',
+        'profile = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"',
+        "x = '" + "openrouter/" * 2000 + "gpt-4o'",
+    ],
+)
+def test_other_spellings_do_not_make_names_of_what_is_none(line: str) -> None:
+    assert named(line) == []
+
+
+def test_what_may_replace_a_bare_name_that_has_gone_is_of_its_vendor_first(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text('llm = "claude-opus-4-1"\n')
+    [found] = scanned(tmp_path).models
+    assert found.successors[0].provider == "anthropic"

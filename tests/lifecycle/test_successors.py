@@ -10,9 +10,10 @@ import pytest
 
 from lifecycle_records import in_use
 from offramp.lifecycle.successors import MARGIN_DAYS, MOST, Needs, successors
-from offramp.lifecycle.watch_report import watch_models
-from offramp.models.names import SPECIAL, UNSETTLED, stem, without_region, words
+from offramp.lifecycle.watch_report import look_at, watch_models
+from offramp.models.names import SPECIAL, UNSETTLED, family, generation, stem, without_region, words
 from offramp.models.retirement.dates import Basis, Calendar, Retirement, load_calendar
+from offramp.records import Price
 
 DAY = datetime.date(2026, 11, 25)
 
@@ -136,3 +137,28 @@ def test_watch_names_unknown_successors_in_a_note(tmp_path: Path) -> None:
     assert report.rows[0].successors[0].name == "mid" and not report.to_json()["models"][0]["successors"][0]["in_table"]
     [note] = report.notes
     assert note.startswith("mid, which your notice names in place of openai/gpt-4o, is not in the table")
+
+
+@pytest.mark.parametrize(
+    "route", ["bedrock/converse/anthropic.claude-sonnet-5", "bedrock/eu-central-1/anthropic.claude-sonnet-5"]
+)
+def test_models_of_the_same_family_that_are_not_older_come_first(calendar: Calendar, route: str) -> None:
+    """In place of a Claude on Bedrock, `ai21.j2-mid-v1` was offered first."""
+    used = in_use(route, price_then=Price(input_usd=1.0, output_usd=2.0))
+    found = look_at(used, calendar, DAY, always=True).successors
+    follows = [family(item.name) == "claude" and generation(item.name) >= (5,) for item in found]
+    assert follows[0] and follows == sorted(follows, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("route", "word", "numbers"),
+    [
+        ("bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude", (4, 5)),
+        ("openrouter/anthropic/claude-3.5-haiku", "claude", (3, 5)),
+        ("openai/gpt-4o-2024-08-06", "gpt", (4,)),
+        ("groq/llama-3.3-70b-versatile", "llama", (3, 3)),
+        ("mistral/mistral-large-latest", "mistral", ()),
+    ],
+)
+def test_family_and_version_are_read_from_a_name(route: str, word: str, numbers: tuple[int, ...]) -> None:
+    assert (family(route), generation(route)) == (word, numbers)

@@ -6,6 +6,7 @@ import datetime
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lifecycle_records import in_use
 from offramp.errors import UsageError
 from offramp.lifecycle.watch_report import watch_models
 from offramp.models.names import region, stem, without_region
-from offramp.models.retirement.dates import Basis, Standing, load_calendar
+from offramp.models.retirement.dates import Basis, Calendar, Standing, load_calendar
 from offramp.models.retirement.notices import lifecycle_schema, read_notices, schema_text
 from offramp.models.retirement.policies import PUBLISHED, release_date
 from offramp.models.table import load_table
@@ -154,9 +155,58 @@ def test_regions_are_told_from_names() -> None:
 
 
 def test_a_model_that_left_the_table_has_vanished_whatever_was_estimated() -> None:
-    names = ["openai/gpt-4-0314", "anthropic/claude-none-20250101"]
-    rows = watch_models([in_use(name) for name in names], load_calendar(), today=DAY).rows
+    used = [in_use("openai/gpt-4-0314"), in_use("anthropic/claude-none-20250101", listed=True)]
+    rows = watch_models(used, load_calendar(), today=DAY).rows
     assert [row.standing for row in rows] == [Standing.VANISHED, Standing.VANISHED]
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["azure/my-deployment", "openai/gpt-99", "sagemaker/mine", "vertex_ai/gemini/123",
+     "bedrock/arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"],
+)  # fmt: skip
+def test_a_name_that_no_table_is_known_to_have_had_has_not_vanished(route: str) -> None:
+    """Deployments that lived were called vanished, with exit code 3."""
+    report = watch_models([in_use(route)], load_calendar(), today=DAY)
+    assert [row.standing for row in report.rows] == [Standing.UNKNOWN] and not report.alarming
+    assert report.notes == (
+        f"{route} is not in the table of models, and nothing tells that it ever was: when it retires is not known. If "
+        "you know, write a notice",
+    )
+
+
+def routed(calendar: Calendar) -> Iterator[tuple[str, str]]:
+    """Rows of routers without a date, each with the row of the vendor that has one."""
+    for row in calendar.table.chat_rows():
+        host, _, name = row.route.partition("/")
+        behind = calendar.table.by_route.get(name if "/" in name else f"openai/{name}")
+        if host not in ("vercel_ai_gateway", "github_copilot", "replicate", "gmi") or row.retirement_date is not None:
+            continue
+        if behind is not None and behind.retirement_date is not None and behind.provider == "openai":
+            yield row.route, behind.retirement_date
+
+
+def test_a_row_of_a_router_without_a_date_has_that_of_the_vendors_row() -> None:
+    """The table has a row for the router, without a date: "no date known", although the model had retired."""
+    calendar = load_calendar()
+    found = list(routed(calendar))
+    assert len({route.partition("/")[0] for route, _ in found}) >= 3
+    for route, date in found:
+        told = calendar.retirement(route)
+        assert told is not None and (told.date.isoformat(), told.basis) == (date, Basis.TABLE), route
+        [row] = watch_models([in_use(route)], calendar, today=DAY).rows
+        assert row.retirement == told
+
+
+@pytest.mark.parametrize("route", ["azure/gpt-99", "bedrock/anthropic.claude-99", "hosted_vllm/openai/gpt-4o"])
+def test_a_cloud_or_a_server_of_ones_own_has_no_date_of_a_vendor(route: str) -> None:
+    assert load_calendar().retirement(route) is None
+
+
+def test_a_server_of_ones_own_is_not_the_vendor_that_its_model_is_called_after() -> None:
+    used = in_use("openrouter/openai/gpt-4o", own=True)
+    [row] = watch_models([used], load_calendar(), today=DAY).rows
+    assert (row.standing, row.retirement) == (Standing.OWN, None)
 
 
 def test_own_models_never_vanish_but_ones_own_notice_retires_them(tmp_path: Path) -> None:

@@ -218,3 +218,17 @@ def test_another_model_that_the_program_asks_is_watched_like_one_that_answers(
     assert found == code and ("program", other.name, standing) in roles(rows)
     main(["watch", "--promotions", str(tmp_path / "promotions"), "--today", TODAY])
     assert f"{other.name}, asked by the program as well" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("stated", "standing"), [({}, "vanished"), ({"price": {"input_usd": 1.0, "output_usd": 2.0}}, "no date")]
+)
+def test_a_model_that_its_space_gives_no_price_was_in_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stated: dict[str, Any], standing: str
+) -> None:
+    """A deployment with a price of its own was called vanished."""
+    write_space(tmp_path, models=[{"name": "azure/ours", **stated}])
+    used = PromotedModel(name="azure/ours", route="azure/ours", price={"input_usd": 1.0, "output_usd": 2.0})
+    promote(tmp_path, fallbacks=(used,), dependencies=())
+    code, rows = watch(tmp_path, capsys)
+    assert ("fallback", "azure/ours", standing) in roles(rows) and code == (3 if standing == "vanished" else 0)

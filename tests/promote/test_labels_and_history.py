@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import multiprocessing
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from offramp import files
 from offramp.errors import PromotionError
+from offramp.promote import promotion_store
 from offramp.promote.folder import FeatureFolder
 from offramp.promote.history import moves
 from offramp.promote.promotion_store import PromotionStore, rows_of
@@ -241,3 +245,79 @@ def test_a_history_line_that_somebody_changed_is_named(tmp_path: Path) -> None:
     folder.history_path.write_text("{}\n")
     with pytest.raises(PromotionError, match=r"history\.jsonl:1"):
         moves(folder)
+
+
+def failing(number: int) -> Any:
+    def fail(path: Path, *rest: Any, **options: Any) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("number", "do"),
+    [
+        (errno.ENOSPC, "Free space on its disk, or name another folder with --promotions."),
+        (errno.EDQUOT, "Free space on its disk, or name another folder with --promotions."),
+        (errno.EACCES, "Get write permission, or name another folder with --promotions."),
+        (errno.EROFS, "Get write permission, or name another folder with --promotions."),
+        (errno.EIO, "Name another folder with --promotions."),
+    ],
+)
+def test_what_cannot_be_written_says_why_and_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, do: str
+) -> None:
+    """A full disk said "Get write permission"."""
+    one = promote(tmp_path, "one")
+    monkeypatch.setattr(promotion_store, "_replace", failing(number))
+    with pytest.raises(PromotionError) as told:
+        promote(tmp_path, "two")
+    assert f"cannot be written: {os.strerror(number)}; no label was moved. {do}" in str(told.value)
+    assert FeatureFolder(tmp_path, "triage").labels() == {"production": one}
+
+
+def test_a_label_that_moved_before_the_disk_was_full_is_said_to_have_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message said that nothing could be written, and apps ran on the new version."""
+    one = promote(tmp_path, "one")
+    with monkeypatch.context() as full:
+        full.setattr(promotion_store, "append_line", failing(errno.ENOSPC))
+        with pytest.raises(PromotionError) as told:
+            promote(tmp_path, "two")
+    folder = FeatureFolder(tmp_path, "triage")
+    two = folder.labels()["production"]
+    assert two != one and f"production points at {two} now, but the move could not be completed" in str(told.value)
+    assert "Free space" in str(told.value) and "permission" not in str(told.value)
+    assert [move.version for move in moves(folder)] == [one, two]
+    with monkeypatch.context() as full:
+        full.setattr(promotion_store, "append_line", failing(errno.ENOSPC))
+        with pytest.raises(PromotionError, match="no label was moved"):
+            rollback(tmp_path)
+    assert rollback(tmp_path) == one
+    assert [move.version for move in moves(folder)] == [one, two, one]
+
+
+def test_a_line_of_which_the_disk_took_half_is_not_taken_for_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The move had no line in the history, and nothing said so."""
+    one = promote(tmp_path, "one")
+    write, short = os.write, [True]
+
+    def half(handle: int, content: bytes) -> int:
+        if not bytes(content).startswith(b'{"action"') or not bytes(content).endswith(b"\n"):
+            if not short:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(handle, content)
+        short.clear()
+        return write(handle, content[: len(content) // 2])
+
+    with monkeypatch.context() as full:
+        full.setattr(files.os, "write", half)
+        with pytest.raises(PromotionError, match="points at"):
+            promote(tmp_path, "two")
+    folder = FeatureFolder(tmp_path, "triage")
+    two = folder.labels()["production"]
+    three = promote(tmp_path, "three")
+    assert [move.version for move in moves(folder)] == [one, two, three]

@@ -6,6 +6,7 @@ import math
 import random
 import sys
 import types
+import unicodedata
 
 import numpy
 import pyarrow
@@ -223,6 +224,30 @@ def test_columns_are_renamed_and_others_kept(tmp_path):
     assert dict(examples[0].values) == {"text": "a", "label": "NA", "tone": "x"}
     with pytest.raises(DatasetError, match=r"no such column for 'text': got 'bdy'.*Did you mean 'body'"):
         load_examples(DatasetPart(path="d.jsonl", fields={"text": "bdy"}), FIELDS, ["label"], tmp_path)
+
+
+@pytest.mark.parametrize(("in_file", "in_space"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_column_is_found_whichever_way_its_accents_are_written(tmp_path, in_file, in_space):
+    """An editor of macOS writes `fräge` with two characters for its second letter."""
+    there, here = (unicodedata.normalize(form, "fräge") for form in (in_file, in_space))
+    rows = _jsonl([{there: f"q{i}", "label": "no", there + "_id": f"k{i}"} for i in range(2)])
+    (tmp_path / "d.jsonl").write_text(rows)
+    part = DatasetPart(path="d.jsonl", id=here + "_id", fields={"text": here})
+    examples = load_examples(part, FIELDS, ("label",), tmp_path)
+    assert [(example.id, example.values["text"]) for example in examples] == [("k0", "q0"), ("k1", "q1")]
+
+
+def test_two_columns_that_look_alike_are_not_chosen_between(tmp_path):
+    forms = [unicodedata.normalize(form, "\u1e69") for form in ("NFC", "NFD")]
+    (tmp_path / "d.jsonl").write_text(_jsonl([{forms[0]: "x", forms[1]: "y", "label": "no"}]))
+
+    def text_of(column):
+        part = DatasetPart(path="d.jsonl", fields={"text": column})
+        return load_examples(part, FIELDS, ("label",), tmp_path)[0].values["text"]
+
+    assert [text_of(form) for form in forms] == ["x", "y"]
+    with pytest.raises(DatasetError, match=r"no such column for 'text'.*differ in Unicode form alone: rename all but"):
+        text_of("s\u0307\u0323")
 
 
 def test_ids_come_from_the_data_and_duplicates_are_an_error(tmp_path):

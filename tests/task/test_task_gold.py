@@ -235,6 +235,25 @@ def test_numbers_in_text_and_lists_of_accepted_answers_stay_gold(tmp_path):
     assert quality(task, ['["a"]'] * N) == [1.0] * N
 
 
+@pytest.mark.parametrize("value", ["10,50", "1 000", "1_000", "3/4", "12:30", "2026-01-31", "0x10", "(5)", "many", ""])
+@pytest.mark.parametrize("output", [{"type": "str"}, {"type": "float"}])
+def test_gold_that_is_not_one_plain_number_is_refused_with_the_row(tmp_path, value, output):
+    number = {"kind": "number", "field": "out"}
+    with pytest.raises(DatasetError) as caught:
+        load(tmp_path, ["10.50", value] * N, output, number)
+    expected = "expected a number with a decimal point, and commas only between groups of three digits. Correct the row"
+    assert f"d.jsonl:2: out: got {json.dumps(value).replace(chr(34), chr(39))}, {expected}" in str(caught.value)
+    module_task(tmp_path, ["1", "2"] * N, None, metric=number)
+    with pytest.raises(DatasetError, match=r"out: got '10,50'"):
+        module_task(tmp_path, ["10,50"] * 2 * N, None, metric=number)
+
+
+def test_a_study_that_ran_on_gold_which_is_refused_now_can_be_opened(tmp_path):
+    write(tmp_path, ["10,50"] * N)
+    part = space({"type": "str"}, {"kind": "number", "field": "out"})
+    assert gold(load_task(part, base=tmp_path, models={}, stored=True)) == ["10,50"] * N
+
+
 def test_an_input_that_is_gold_as_well_goes_to_the_program_as_it_is(tmp_path):
     values = [str(i) for i in range(N)]
     task = load(tmp_path, values, {"type": "int"}, {"kind": "exact", "field": "out", "gold": "text"}, column="text")

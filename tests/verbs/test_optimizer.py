@@ -418,9 +418,9 @@ def test_examples_that_cannot_be_used_are_named(server, change: dict, said: str)
         ({"models": [3]}, "models: got 'int'"),
         ({"models": []}, "no model to run on"),
         ({"instructions": {"answr": ["x"]}}, "instructions: got 'answr'"),
-        ({"trials": 0}, "search.trials"),
-        ({"budget": -1}, "budget.usd"),
-        ({"objectives": {"latencey": None}}, "latencey"),
+        ({"trials": 0}, "^offramp.Optimizer: trials: got 0"),
+        ({"budget": -1}, "^offramp.Optimizer: budget: got -1"),
+        ({"objectives": {"latencey": None}}, "^offramp.Optimizer: objectives.latencey"),
     ],
 )
 def test_options_that_cannot_be_used_are_named(server, options: dict, said: str):

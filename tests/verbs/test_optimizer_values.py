@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import re
 from datetime import date
 from decimal import Decimal
@@ -57,6 +58,33 @@ def metric(example: dspy.Example, pred: dspy.Prediction, trace: object = None) -
     return bool(pred.team == example.team and pred.day == example.due.day)
 
 
+class AsObject:
+    """A metric that is an object."""
+
+    def __call__(self, example: dspy.Example, pred: dspy.Prediction, trace: object = None) -> bool:
+        return metric(example, pred, trace)
+
+
+class Awaited(AsObject):
+    """A metric that is awaited."""
+
+    async def __call__(self, example: dspy.Example, pred: dspy.Prediction, trace: object = None) -> bool:  # type: ignore[override]
+        return metric(example, pred, trace)
+
+
+class AsModule(dspy.Module):
+    """A metric that is a module of DSPy."""
+
+    def forward(self, example: dspy.Example, pred: dspy.Prediction, trace: object) -> bool:
+        return metric(example, pred, trace)
+
+
+METRICS = {
+    "function": metric, "partial": functools.partial(metric, trace=None), "object": AsObject(), "awaited": Awaited(),
+    "method": AsObject().__call__, "module": AsModule(),
+}  # fmt: skip
+
+
 def answer(body: dict[str, object]) -> ServerReply:
     messages = body["messages"]
     assert isinstance(messages, list)
@@ -67,8 +95,9 @@ def answer(body: dict[str, object]) -> ServerReply:
     return ServerReply(text=text, usage={"prompt_tokens": 10, "completion_tokens": 5})
 
 
+@pytest.mark.parametrize("kind", METRICS)
 def test_a_metric_gets_dates_enums_and_objects_as_the_examples_have_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [
@@ -80,7 +109,7 @@ def test_a_metric_gets_dates_enums_and_objects_as_the_examples_have_them(
     ]  # fmt: skip
     with ScriptedServer(answer) as server, dspy.context(lm=dspy.LM("openai/m", api_base=server.url, api_key="none")):
         optimizer = offramp.Optimizer(
-            metric=metric, objectives={"latency": None, "cost": None}, rounds=0, demos=(), trials=1
+            metric=METRICS[kind], objectives={"latency": None, "cost": None}, rounds=0, demos=(), trials=1
         )
         compiled = optimizer.compile(Own(), trainset=rows[:4], valset=rows[4:11], testset=rows[11:])
         assert compiled(question="case 3", due=date(2026, 4, 3)).team is Team.BILLING

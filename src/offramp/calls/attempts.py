@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from offramp.calls.estimate import input_usd
 from offramp.calls.failures import CallError, certainly_unbilled, never_left, scrubbed
-from offramp.records import CallReply, CallRequest, Usage
+from offramp.records import BATCH, CallReply, CallRequest, Usage
 from offramp.store.ledger import CallAttempt, CallStatus, kept_text
 
 _NO_ANSWER = frozenset(CallStatus) - {CallStatus.OK, CallStatus.REFUSED, CallStatus.TOO_LONG}
@@ -55,22 +55,28 @@ def bill_of_reply(attempt: CallAttempt, request: CallRequest, reply: CallReply, 
 
 
 def bill_of_failure(attempt: CallAttempt, request: CallRequest, error: BaseException, elapsed_s: float) -> Bill:
-    """The bill of an attempt that raised, cancellation included."""
+    """The bill of an attempt that raised, cancellation included. What was counted has the price of its tier."""
     attempt = replace(attempt, latency_s=elapsed_s, error=scrubbed(f"{type(error).__name__}: {error}"))
     if not isinstance(error, CallError):
         cancelled = isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit)
         status = CallStatus.CANCELLED if cancelled else CallStatus.CRASHED
         return Bill(attempt=replace(attempt, status=status), usd=input_usd(request), assumed=True)
     latency_s = elapsed_s if error.latency_s is None and not never_left(error) else error.latency_s
-    attempt = replace(attempt, status=error.status, latency_s=latency_s, usage=error.usage or Usage())
+    attempt = replace(
+        attempt,
+        status=error.status,
+        latency_s=None if error.service_tier == BATCH else latency_s,
+        usage=error.usage or Usage(),
+        service_tier=error.service_tier,
+    )
     if error.usage is not None:
-        return Bill(attempt=attempt, usd=_usd(request, error.usage))
+        return Bill(attempt=attempt, usd=_usd(request, error.usage, error.service_tier))
     if certainly_unbilled(error):
         return Bill(attempt=attempt, usd=None if never_left(error) else 0.0)
     return Bill(attempt=attempt, usd=input_usd(request), assumed=True)
 
 
-def _usd(request: CallRequest, usage: Usage, tier: str | None = None) -> float:
+def _usd(request: CallRequest, usage: Usage, tier: str | None) -> float:
     """Cost of the usage; 0.0 where the price is unknown, which only happens without a cap in USD."""
     price = request.price_served(tier)
     return (None if price is None else price.reply_usd(usage)) or 0.0

@@ -189,7 +189,8 @@ class Caller:
         if isinstance(found, CallReply):
             return found
         text = (found.error or "refused").removeprefix("Refused: ")
-        raise Refused(text, usage=found.usage, latency_s=found.latency_s, cached=True)
+        latency_s, tier = found.latency_s or 0.0, found.service_tier  # as `Ledger` reads a reply
+        raise Refused(text, usage=found.usage, latency_s=latency_s, service_tier=tier, cached=True)
 
     async def _attempt(self, request: CallRequest, number: int, deadline: Deadline) -> CallReply:
         """One physical attempt: a slot, money reserved, the request, bill and record."""
@@ -220,7 +221,9 @@ class Caller:
                     reply = await self._transport.send(request, number)
                 self._answering.add(request.model.name)
             except BaseException as error:
-                await self._book(reservation, bill_of_failure(row, request, error, time.perf_counter() - began))
+                bill = bill_of_failure(row, request, error, time.perf_counter() - began)
+                await self._book(reservation, bill)
+                self._say_tier(request, bill.attempt.service_tier)
                 raise
             finally:
                 self._in_flight[request.model.name] -= 1

@@ -54,6 +54,7 @@ class CallError(OfframpError):
         may_be_billed: whether the provider may have counted the request although no usage came back.
         usage: what the provider counted, where it said so (a refusal may be billed).
         latency_s: wall clock of the attempt; None where it never left.
+        service_tier: the tier that served it, as in `CallReply`: what was counted is billed at its price.
         cached: whether the ledger knew of it already; then nothing was sent.
     """
 
@@ -61,10 +62,11 @@ class CallError(OfframpError):
     may_be_billed: ClassVar[bool] = False
 
     def __init__(
-        self, text: str, *, usage: Usage | None = None, latency_s: float | None = None, cached: bool = False
-    ) -> None:
+        self, text: str, *, usage: Usage | None = None, latency_s: float | None = None,
+        service_tier: str | None = None, cached: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(scrubbed(text))
-        self.usage, self.latency_s, self.cached = usage, latency_s, cached
+        self.usage, self.latency_s, self.service_tier, self.cached = usage, latency_s, service_tier, cached
 
 
 class ProgramError(CallError):
@@ -76,8 +78,9 @@ class ProgramError(CallError):
         """What stands for the answer that there is none of, with the time and money that it took."""
         usage, latency_s = self.usage or Usage(), self.latency_s or 0.0
         return CallReply(
-            text="", finish_reason=self.finish_reason, usage=usage, latency_s=latency_s, cached=self.cached
-        )
+            text="", finish_reason=self.finish_reason, usage=usage, latency_s=latency_s, cached=self.cached,
+            service_tier=self.service_tier,
+        )  # fmt: skip
 
 
 class Refused(ProgramError):

@@ -32,9 +32,9 @@ WORSE = 3
 @click.option("--reference", type=click.Choice(["labels", "answers"]), default="labels", show_default=True,
               help="Judge by the data's labels, or by the recorded answers of today's config.")  # fmt: skip
 @click.option("--trials", type=int, help="Different candidates to search. [default: the space file's number]")
-@click.option("--budget-usd", type=float, help="Cap on money for all runs together.")
-@click.option("--budget-calls", type=int, help="Cap on requests for all runs together.")
-@click.option("--minutes", type=float, help="Cap on wall clock time for all runs together.")
+@click.option("--budget-usd", type=float, help="Cap on money for all runs together, earlier commands included.")
+@click.option("--budget-calls", type=int, help="Cap on requests for all runs together, earlier commands included.")
+@click.option("--minutes", type=float, help="Cap on the wall clock time of this command, for all runs together.")
 @click.option("--seed", type=int, help="Seed of the search.")
 @click.option("--out", type=FILE, metavar="FILE",
               help="File for the proposal. [default: proposals/FEATURE-DATE.md]")  # fmt: skip
@@ -123,8 +123,8 @@ def _named(item: Contender) -> str:
 
 
 def _print_row(name: str, seen: Aggregate, difference: float | None) -> None:
-    from offramp.study.wording import number, per_thousand, plain, seconds
+    from offramp.study.wording import number, per_thousand, plain, points, seconds
 
-    against = "" if difference is None else f"{difference * 100:+.1f} points"
+    against = "" if difference is None else f"{points(difference)} points"
     cells = f"{number(seen.quality):>9}{per_thousand(seen.cost_usd):>11}{seconds(seen.latency_p50_s):>9}{against:>15}"
     click.echo(f"{plain(name):<46}{cells}")

@@ -40,13 +40,17 @@ class DependencyReader:
         """The judges and proposers of one promotion."""
         if promotion.dependencies is not None:
             return promotion.dependencies
-        space = self._of_study(promotion) or self._of_file(promotion)
+        space = self.space_of(promotion)
         if space is None:
             self.unknown.add((promotion.feature, promotion.version))
             return ()
         from offramp.promote.dependencies import dependencies_of
 
         return dependencies_of(space)
+
+    def space_of(self, promotion: Promotion) -> SpaceFile | None:
+        """Its space as the study ran it, else as the file says now; None where neither is found."""
+        return self._of_study(promotion) or self._of_file(promotion)
 
     def _of_study(self, promotion: Promotion) -> SpaceFile | None:
         if self._store is None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from offramp.errors import PromotionError, problem
 from offramp.models import keys
 from offramp.models.names import tuned_base
-from offramp.models.table import Table
+from offramp.models.table import Table, load_table
 from offramp.promote.folder import USUAL_FOLDER, FeatureFolder, checked_name, default_folder
 from offramp.promote.promotion import Dependency, PromotedCascade, PromotedModel, Promotion
 from offramp.records import Price, Usage
 from offramp.space.forms import spec_of
+from offramp.space.model import ModelPart, SpaceFile
 
 REASONING = frozenset({"reasoning_effort", "thinking"})
 
@@ -57,6 +59,7 @@ class ModelInUse:
         requests_per_run: requests that a run makes, as far as the promotion tells: one for each predictor.
         stated: ISO date of retirement that was known of an own model when it was promoted; None without one.
         service_tier: that its requests name; None where they name none.
+        listed: whether its space shows that the table had it then, as one that it lacks needs a price or an address.
     """
 
     feature: str
@@ -76,6 +79,7 @@ class ModelInUse:
     service_tier: str | None = None
     measured_usd_1k: float | None = None
     requests_per_run: int = 1
+    listed: bool = False
 
     @property
     def fallback(self) -> bool:
@@ -89,6 +93,7 @@ class ModelInUse:
 
 
 Dependencies = Callable[[Promotion], Iterable[Dependency]]
+Spaces = Callable[[Promotion], SpaceFile | None]
 
 
 def recorded_dependencies(promotion: Promotion) -> Iterable[Dependency]:
@@ -97,12 +102,13 @@ def recorded_dependencies(promotion: Promotion) -> Iterable[Dependency]:
 
 
 def models_in_use(
-    promotions: Path | None = None, dependencies: Dependencies = recorded_dependencies
+    promotions: Path | None = None, dependencies: Dependencies = recorded_dependencies, spaces: Spaces | None = None
 ) -> Iterator[ModelInUse]:
     """The models that promoted features depend on, by feature and label.
 
     Args:
         dependencies: the judges and proposers of a promotion.
+        spaces: its space; asked for where the table lacks a model.
 
     Raises:
         PromotionError: a promotion that is missing, changed or unreadable, or a folder that does not exist.
@@ -121,20 +127,44 @@ def models_in_use(
             raise PromotionError(problem(str(folder.labels_path), "no label points at the versions here", do=do))
         for label, version in sorted(labels.items()):
             promotion = folder.load(version)
-            yield from models_of(promotion, label, dependencies(promotion))
+            space = None if spaces is None else partial(spaces, promotion)
+            yield from models_of(promotion, label, dependencies(promotion), space)
 
 
-def models_of(promotion: Promotion, label: str, dependencies: Iterable[Dependency] = ()) -> Iterator[ModelInUse]:
-    """The model of one promotion, its fallbacks and dependencies; behind each tuned model its base."""
+def models_of(
+    promotion: Promotion,
+    label: str,
+    dependencies: Iterable[Dependency] = (),
+    space: Callable[[], SpaceFile | None] | None = None,
+) -> Iterator[ModelInUse]:
+    """The model of one promotion, its fallbacks and dependencies; behind each tuned model its base.
+
+    Args:
+        space: gives its space, None where that is not known; asked where the table lacks a model.
+    """
     found = [_in_use(promotion, label, role, model) for role, model in _needed(promotion)]
     if promotion.cascade is not None:
         found = list(_of_members(promotion, promotion.cascade, label))
     found += [_in_use(promotion, label, Role(item.role), item.model) for item in dependencies]
-    for used in found:
+    unknown = {used.name for used in found if not used.own and load_table().find(used.route) is None}
+    known = space() if unknown and space is not None else None
+    listed = unknown & _listed_in(known) if known is not None else frozenset()
+    for each in found:
+        used = replace(each, listed=each.name in listed)
         yield used
         base = None if used.own else tuned_base(used.name) or tuned_base(used.route)
         if base is not None:
             yield replace(used, role=Role.BASE, tuned=used.name, name=base, route=base, usage_1k=None, price_then=None)
+
+
+def _listed_in(space: SpaceFile) -> frozenset[str]:
+    """Names to which a space adds neither price nor address: it could not run unless the table had them."""
+    from offramp.job.judges import judges_in
+
+    proposer = () if space.propose is None else (space.propose.model,)
+    parts = [ModelPart(name=part) if isinstance(part, str) else part for part in (*space.models, *proposer)]
+    stated = {part.name for part in parts if part.price is not None or part.api_base is not None}
+    return frozenset({part.name for part in parts} | set(judges_in(space))) - stated
 
 
 def _needed(promotion: Promotion) -> list[tuple[Role, PromotedModel]]:

@@ -2,12 +2,12 @@
 
 A name with a number in it such as `gpt-4o-mini` stands for a model wherever it stands alone. A short or plain one
 (`o1`, `deepseek-chat`) counts only as the whole of a quoted text or as the value of something called model. Old or
-dated names of large vendors that the table does not have (`gpt-4-0314`) are models that are gone, or misspelt; they
-count where they are values. So are names behind a provider of the table (`groq/llama-3.3-70b-versatile`) that it does
-not have: as the value of something called model, or where the provider has a family of that name.
+dated names of large vendors that the table does not have (`gpt-4-0314`) are models that are gone, new, or misspelt;
+they count where they are values. So are names behind a provider of the table (`groq/llama-3.3-70b-versatile`) that it
+does not have: as the value of something called model, or where the provider has a family of that name.
 
-Names are also read as other tools spell them (`openai:gpt-4o`, `openrouter/openai/gpt-4o`), and a tuned model by its
-base (`ft:gpt-4o-mini-2024-07-18:org::id`).
+Names are also read as other tools and hosts spell them (`models/spellings.py`). What differs from the table in case, or
+in a dot for a dash, counts where it is a value: `GPT-4o` in a sentence is a product.
 
 Invariant: a name that is part of a longer word is not a name.
 """
@@ -18,12 +18,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from offramp.lifecycle.spellings import readings
 from offramp.models.gguf_files import BY_NAME
-from offramp.models.names import tuned_base
+from offramp.models.names import family, tuned_base
+from offramp.models.retirement.listed import was_listed
+from offramp.models.spellings import may_be_read, readings
 from offramp.models.table import Table
 
 _TOKEN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:@+-]*")
+_DIGIT = re.compile(r"\d")
 _MODELS_PATH = re.compile(r"(?:^|/)models/([A-Za-z0-9][\w.@-]*)")
 _DISTINCT = re.compile(r"(?=.*\d)(?=.*[A-Za-z])(?=.*-).{6,}")
 _MODEL_KEY = re.compile(r"model(s|_?name|_?id)?[\w.\])-]*[\"'`]?\s*(:=|=>|[:=(,])\s*[\"'`\[{]*\s*$", re.IGNORECASE)
@@ -56,10 +58,11 @@ class KnownNames:
     """The names of a table, ready to be looked for."""
 
     def __init__(self, table: Table) -> None:
+        self._table = table
         self._known = {*table.by_key, *table.by_route, *table.aliases, *BY_NAME}
         self._families: dict[str, set[str]] = {}
         for row in table.chat_rows():
-            self._families.setdefault(row.provider, set()).add(_family(row.route))
+            self._families.setdefault(row.provider, set()).add(family(row.route))
 
     def mentions(self, line: str) -> Iterator[Mention]:
         """The models named on one line, from left to right."""
@@ -70,15 +73,22 @@ class KnownNames:
                 yield mention
 
     def _mention(self, line: str, start: int, text: str) -> Mention | None:
-        meanings = list(readings(text, self._families)) if ":" in text or "/" in text else [text]
+        if text.isidentifier() and text not in self._known:  # most of a program
+            return None
+        spelled = ":" in text or "/" in text
+        other = spelled or ("-" in text and ("." in text or "@" in text or not text.islower()))
+        meanings = list(readings(text, self._table)) if other and may_be_read(text, self._table) else [text]
         for meant in meanings:
             if meant in self._known or ("ft:" in meant and tuned_base(meant) in self._known):
-                sure = self._distinct(meant) or _is_value(line, start, text) or _says_provider(text, meant)
+                plain = meant in text or (spelled and text == text.casefold())
+                distinct = plain and (self._distinct(meant) or _says_provider(text, meant))
+                sure = distinct or _is_value(line, start, text)
                 return Mention(name=text, column=start + 1, known=True, meant=meant) if sure else None
         if (inner := _MODELS_PATH.search(text)) is not None:
             return self._in_path(inner[1], start + inner.start(1))
         for meant in meanings:
-            if (_is_old(meant) or self._is_of_provider(line, start, text, meant)) and _is_value(line, start, text):
+            old = _is_old(meant) or (_DIGIT.search(meant) is not None and was_listed(meant))
+            if (old or self._is_of_provider(line, start, text, meant)) and _is_value(line, start, text):
                 return Mention(name=text, column=start + 1, known=False, meant=meant)
         return None
 
@@ -92,7 +102,7 @@ class KnownNames:
             return False
         if text == meant and _MODEL_KEY.search(line[:start]):
             return True
-        return _family(meant) in self._families[provider]
+        return family(meant) in self._families[provider]
 
     def _in_path(self, name: str, start: int) -> Mention | None:
         """`models/gemini-1.5-pro`, as Google's own interface writes it and as it stands in addresses."""
@@ -107,12 +117,6 @@ class KnownNames:
         if rest and provider in _VENDORS and (("-" in rest and len(rest) > 5) or _DISTINCT.fullmatch(rest)):
             return True
         return _DISTINCT.fullmatch(rest or provider) is not None and not re.match(r"\d", rest or provider)
-
-
-def _family(route: str) -> str:
-    """The first word of a model's own name, such as `llama` of `groq/llama-3.3-70b-versatile`."""
-    name = (tuned_base(route) or route).rpartition("/")[2]
-    return re.split(r"[^A-Za-z]", re.sub(r"^(us|eu|apac|global|au|jp)\.", "", name))[0].casefold()
 
 
 def _says_provider(text: str, meant: str) -> bool:

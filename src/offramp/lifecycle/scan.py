@@ -31,6 +31,7 @@ from offramp.models.retirement.dates import (
     standing_of,
     utc_today,
 )
+from offramp.models.spellings import readings
 
 IGNORE = "offramp: ignore"
 MOST_BYTES = 1_000_000
@@ -75,10 +76,11 @@ class Named:
 
     Attributes:
         name: as written.
-        standing: `vanished` for an old name that the table no longer has: retired, or misspelt.
+        standing: `vanished` for a name that the table no longer has.
         retirement, days_left: None where nobody says when.
         places: all of them, in the order of files and lines.
         alias_of: the model that the name stands for today; None for a model's own name.
+        in_table: whether anything is known of it. What no table is known to have had is new or misspelt.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Named:
     places: tuple[Place, ...]
     successors: tuple[Successor, ...]
     alias_of: str | None = None
+    in_table: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -95,6 +98,7 @@ class Named:
             "model": self.name,
             "alias_of": self.alias_of,
             "standing": self.standing.value,
+            "in_table": self.in_table,
             "days_left": self.days_left,
             **retirement_json(self.retirement),
             "places": [asdict(place) for place in self.places],
@@ -188,7 +192,7 @@ def _named(
     within_days: int,
 ) -> Named:  # fmt: skip
     retirement = calendar.retirement(name, meant)
-    without = Standing.OWN if name in BY_NAME else Standing.UNKNOWN if known else Standing.VANISHED
+    without = Standing.OWN if name in BY_NAME else calendar.undated(meant)
     standing = standing_of(retirement, today, within_days, without=without)
     return Named(
         name=name,
@@ -198,6 +202,7 @@ def _named(
         places=places,
         successors=_successors(meant, retirement, calendar, today) if standing.alarming else (),
         alias_of=calendar.table.aliases[meant].route if meant in calendar.table.aliases else None,
+        in_table=known,
     )
 
 
@@ -208,7 +213,8 @@ def _successors(
     row = calendar.table.find(name)
     if row is not None and not row.chat:
         return ()
-    route = row.route if row is not None else name if "/" in name else f"openai/{name}"
+    routes = (spelled for spelled in readings(name, calendar.table) if "/" in spelled)
+    route = row.route if row is not None else next(routes, f"openai/{name}")
     cost = row.price.cost_usd(TYPICAL_1K) if row is not None and row.price is not None else None
     return successors(Needs(route=route, cost_usd_1k=cost), retirement, calendar, today)
 

@@ -1,8 +1,8 @@
 """Models that could replace one that retires: the same abilities, enough context, a longer life.
 
 A few, ranked: what your own notice names (also where the table does not have it), what the vendor names, then models of
-the same provider, then of others, each group by how near its price is. Only text models made for the same purpose, as
-far as a name tells, are considered.
+the same provider, then of others; of each, those of the same family that are not older come first, then by how near the
+price is. Only text models made for the same purpose, as far as a name tells, are considered.
 
 Invariant: a successor can do what the promoted config asks for, as far as the table says, and does not retire within
 `MARGIN_DAYS` after the one that leaves (or after today, where that is later).
@@ -17,13 +17,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from offramp.lifecycle.in_use import cost_usd_1k
-from offramp.lifecycle.spellings import in_table
 from offramp.models import keys
 from offramp.models.acceptance import accepted
 from offramp.models.capabilities import supported_params
 from offramp.models.embedded import LOCAL_PRICE
 from offramp.models.gguf_files import BY_NAME, EMBEDDED, EmbeddedModel
-from offramp.models.names import SPECIAL, UNSETTLED, region, stem, without_region, words
+from offramp.models.names import SPECIAL, UNSETTLED, family, generation, region, stem, without_region, words
 from offramp.models.retirement.dates import Basis, Calendar, Retirement
 from offramp.models.table import TableRow
 from offramp.records import Model, Price, Usage
@@ -116,7 +115,7 @@ def _named_elsewhere(needs: Needs, leaves: Retirement | None, calendar: Calendar
     if leaves is None or leaves.basis is not Basis.NOTICE:
         return
     for name in dict.fromkeys(leaves.successors):
-        meant = in_table(name, calendar)
+        meant = calendar.meant(name)
         row = None if meant is None else calendar.table.find(meant)
         if name in BY_NAME:
             if needs.provider != "local":
@@ -202,7 +201,7 @@ def _named(leaves: Retirement | None, calendar: Calendar) -> dict[str, str]:
     """Routes of the models that are named in its place, however they are spelt, each with who names them."""
     if leaves is None:
         return {}
-    rows = (calendar.table.find(in_table(name, calendar) or name) for name in leaves.successors)
+    rows = (calendar.table.find(calendar.meant(name) or name) for name in leaves.successors)
     by = "notice" if leaves.basis is Basis.NOTICE else "vendor"
     return {row.route: by for row in rows if row is not None}
 
@@ -233,7 +232,7 @@ def _spelling_rank(item: Successor, wanted_region: str) -> tuple[bool, bool, boo
 
 def _few(found: Sequence[Successor], needs: Needs) -> Iterator[Successor]:
     """Named ones and those of the provider, with room kept for some of others."""
-    ordered = sorted(found, key=lambda item: (*_rank(item), item.name))
+    ordered = sorted(found, key=lambda item: (*_rank(item, needs), item.name))
     same = [item for item in ordered if item.named_by or item.provider == needs.provider]
     others = [item for item in ordered if item not in same and _worth_showing(item, found)]
     room = min(_FROM_OTHERS, len(others))
@@ -248,10 +247,11 @@ def _worth_showing(item: Successor, found: Sequence[Successor]) -> bool:
     return item.provider in _VENDORS
 
 
-def _rank(item: Successor) -> tuple[bool, bool, float]:
-    """Named first; then the nearest price: a model of the same class is the likeliest drop-in."""
+def _rank(item: Successor, needs: Needs) -> tuple[bool, bool, bool, float]:
+    """Named first; then of its family and not older; then the nearest price: one of its class is the likeliest."""
     distance = abs(math.log(item.price_ratio)) if item.price_ratio else math.inf
-    return (item.named_by != "notice", item.named_by != "vendor", distance)
+    follows = family(item.name) == family(needs.route) and generation(item.name) >= generation(needs.route)
+    return (item.named_by != "notice", item.named_by != "vendor", not follows, distance)
 
 
 def _embedded(needs: Needs, leaves: Retirement | None, calendar: Calendar, today: datetime.date) -> Iterator[Successor]:

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 from offramp.errors import StorageError
 from offramp.lifecycle.dependencies import DependencyReader
 from offramp.lifecycle.in_use import CostChange, ModelInUse, Role, cost_change, cost_usd_1k, models_in_use
-from offramp.lifecycle.spellings import in_table
 from offramp.lifecycle.successors import TYPICAL_1K, Needs, Successor, successors
 from offramp.models.retirement.dates import (
     WITHIN_DAYS,
-    Basis,
     Calendar,
     Retirement,
     Standing,
@@ -170,7 +168,7 @@ def watch(
     notes: list[str] = []
     with _studies(storage, Path(results), notes) as store:
         reader = DependencyReader(folder, store)
-        models = list(models_in_use(folder, reader))
+        models = list(models_in_use(folder, reader, reader.space_of))
         if store is not None:
             calendar = replace(calendar, announced=(*calendar.announced, *announced_in_replies(store)))
             notes += _deprecated(store, models)
@@ -186,6 +184,17 @@ def watch(
 
         write_calendar(report, Path(ics))
     return report
+
+
+def _unknown_names(rows: Iterable[Watched], calendar: Calendar) -> Iterator[str]:
+    """Of models without a date: which ones no table is known to have had."""
+    asked = {row.used.name: row.used.route for row in rows if row.standing is Standing.UNKNOWN}
+    for name, route in asked.items():
+        if calendar.meant(route) is None:
+            yield (
+                f"{name} is not in the table of models, and nothing tells that it ever was: when it retires is not "
+                "known. If you know, write a notice"
+            )
 
 
 def _unknown_successors(rows: Iterable[Watched]) -> Iterator[str]:
@@ -244,7 +253,7 @@ def watch_models(
         within_days=within_days,
         table=calendar.table.version,
         rows=tuple(rows),
-        notes=tuple(_unknown_successors(rows)),
+        notes=(*_unknown_names(rows, calendar), *_unknown_successors(rows)),
     )
 
 
@@ -256,10 +265,9 @@ def look_at(
     Args:
         always: look for successors whatever the standing.
     """
-    meant = in_table(used.route, calendar)
-    retirement = _retirement(used, meant, calendar)
-    without = Standing.UNKNOWN if meant is not None else Standing.VANISHED
-    standing = standing_of(retirement, today, within_days, without=Standing.OWN if used.own else without)
+    retirement = calendar.retirement(used.name, used.route, stated=used.stated, own=used.own)
+    without = Standing.OWN if used.own else calendar.undated(used.route, listed=used.listed)
+    standing = standing_of(retirement, today, within_days, without=without)
     wanted = standing.alarming or always
     return Watched(
         used=used,
@@ -271,16 +279,8 @@ def look_at(
     )
 
 
-def _retirement(used: ModelInUse, meant: str | None, calendar: Calendar) -> Retirement | None:
-    """Its own date; where none is announced, that of the model behind a router (`openrouter/openai/gpt-4o`)."""
-    found = calendar.retirement(used.name, used.route, stated=used.stated)
-    if meant in (None, used.route) or used.own or (found is not None and found.basis is not Basis.ESTIMATE):
-        return found
-    return calendar.retirement(used.name, meant)
-
-
 def _needs(used: ModelInUse, calendar: Calendar) -> Needs:
-    row = calendar.table.find(used.route)
+    row = calendar.table.find((None if used.own else calendar.meant(used.route)) or used.route)
     usage, context = used.usage_1k or TYPICAL_1K, None
     if used.usage_1k is not None:  # room for a run four times as long as the mean one: the longest is not recorded
         read = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens

@@ -30,6 +30,14 @@ UNSETTLED = frozenset({"preview", "beta", "exp", "experimental", "latest", "alph
 """Words in a name of a model that may change or retire on short notice."""
 
 
+_AS_DASH = str.maketrans(".@", "--")
+
+
+def folded(name: str) -> str:
+    """One form for spellings that differ in case, or in a dot or an at sign for a dash: `claude-3.5-haiku`."""
+    return name.casefold().translate(_AS_DASH)
+
+
 def stem(name: str) -> str:
     """A name without its snapshot date or version: `openai/gpt-4o-2024-08-06` is `openai/gpt-4o`."""
     return _SNAPSHOT.sub("", name)
@@ -83,6 +91,27 @@ def region(route: str) -> str:
 def without_region(route: str) -> str:
     """The name without the part that says where the model runs."""
     return _REGION.sub("", route, count=1)
+
+
+_PLACE = re.compile(r"^(us-gov|us|eu|apac|global|au|jp)\.(?=[a-z])")
+_MAKER = re.compile(r"^[a-z0-9]+\.(?=[a-z])")
+_NUMBER = re.compile(r"(?<!\d)\d{1,2}(?![\d]*[bBkK\d])")
+
+
+def own_name(route: str) -> str:
+    """A model's name without provider, folders, region and the vendor before a dot."""
+    last = (tuned_base(route) or route).rpartition("/")[2]
+    return _MAKER.sub("", _PLACE.sub("", last))
+
+
+def family(route: str) -> str:
+    """The first word of a model's own name: `claude` of `bedrock/us.anthropic.claude-sonnet-5`; empty without one."""
+    return re.split(r"[^A-Za-z]", own_name(route))[0].casefold()
+
+
+def generation(route: str) -> tuple[int, ...]:
+    """The numbers of a version in a name, to compare models of one family: (4, 5) of `claude-sonnet-4-5-20250929`."""
+    return tuple(map(int, _NUMBER.findall(stem(own_name(route)))))
 
 
 def words(name: str) -> frozenset[str]:

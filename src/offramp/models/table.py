@@ -82,9 +82,9 @@ class TableRow:
         return self.mode in CHAT_MODES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Table:
-    """The whole table by key and by route, and which version of it this is.
+    """The whole table by key and by route, and which version of it this is. One table equals itself alone.
 
     Attributes:
         aliases: rows by names that stand for them, such as `claude-sonnet-latest`.

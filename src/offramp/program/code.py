@@ -44,24 +44,6 @@ def code_of(path: str, base: Path, made: Sequence[dspy.Module]) -> dict[str, str
     return code
 
 
-def live_code(made: Sequence[dspy.Module]) -> list[str]:
-    """Texts that say what a module of this process is: source of its classes, its state and its plain values.
-
-    Args:
-        made: the module, made or copied twice, as for `code_of`.
-    """
-    found = []
-    for _, part in _parts(made[0]):
-        with contextlib.suppress(TypeError, OSError):
-            if not is_installed(Path(inspect.getsourcefile(type(part)) or "")):
-                found.append(inspect.getsource(type(part)))
-    for read in (_state, _values):
-        with contextlib.suppress(Exception):  # a state that DSPy itself could not save says nothing either
-            texts = [_text(read(module)) for module in made]
-            found += texts[:1] if texts[0] == texts[-1] else []
-    return list(dict.fromkeys(found))
-
-
 def changed_code(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Names of what is different, was added or was removed; plain values may differ from machine to machine."""
     known, new = set(before.values()), set(after.values())

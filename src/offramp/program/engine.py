@@ -108,6 +108,11 @@ class CallerEngine:
         self.supports_function_calling = TOOLS in (model.supported_params or ())
         self.supports_reasoning = False
 
+    def set_abilities(self, abilities: Mapping[str, Any] | None) -> None:
+        """Has adapters find this of the model in place of what is known of it; None changes nothing."""
+        for name, value in (abilities or {}).items():
+            setattr(self, name, value)
+
     async def complete(self, request: Request) -> Response:
         """One canonical response. Errors of the caller are noted on the run and re-raised."""
         if asyncio.get_running_loop() is not self._loop:

@@ -94,9 +94,17 @@ class CandidateLM(dspy.LM):  # type: ignore[misc]
         return {name: value for name, value in written.items() if name != "messages"}
 
 
-def language_model(model: Model, request_params: Mapping[str, Any], send: Send, *, constrained: bool) -> dspy.LM:
-    """A `dspy.LM` over the caller. To be called on the event loop that the caller runs on."""
+def language_model(
+    model: Model, request_params: Mapping[str, Any], send: Send, *, constrained: bool,
+    abilities: Mapping[str, Any] | None = None,
+) -> dspy.LM:  # fmt: skip
+    """A `dspy.LM` over the caller. To be called on the event loop that the caller runs on.
+
+    Args:
+        abilities: what adapters find that it can do, in place of what is known of the model.
+    """
     engine = CallerEngine(model, request_params, send, constrained=constrained)
+    engine.set_abilities(abilities)
     temperature = request_params.get("temperature")  # DSPy looks at it where a program asks for several completions
     return CandidateLM(engine, temperature if isinstance(temperature, int | float) else None)
 

@@ -8,6 +8,7 @@ Invariant: the same program, metric and code have the same name, in every proces
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import datetime
@@ -28,12 +29,11 @@ from pydantic import BaseModel
 from offramp.errors import SpaceError, UsageError, problem
 from offramp.files import make_folder, replace_file
 from offramp.ids import content_hash
-from offramp.program.code import live_code
 from offramp.program.copies import copy_for_run
+from offramp.program.fingerprint import fingerprint
 from offramp.program.inputs import MEDIA_TYPES
 from offramp.program.module import predictors_of
 from offramp.program.returned import returned_names
-from offramp.program.routing import making
 from offramp.task.metrics.rows import is_json
 
 SPACE, MODULE, ROWS = "space.yaml", "program.py", "examples.jsonl"
@@ -165,7 +165,7 @@ class LiveProgram:
     Attributes:
         program: without the language model that it runs on.
         rows: as `rows_of` gives them. objects: as `objects_of` does.
-        key: hash of it all.
+        key: hash of it all, and of what program and metric depend on (`fingerprint.py`).
     """
 
     program: dspy.Module
@@ -175,9 +175,8 @@ class LiveProgram:
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        made = [self.program, copy_for_run(self.program)]
-        code = [*live_code(made), *_source(self.metric)]
-        object.__setattr__(self, "key", content_hash([code, list(self.rows)])[:12])
+        parts = [fingerprint(self.program), fingerprint(self.metric), list(self.rows)]
+        object.__setattr__(self, "key", content_hash(parts)[:12])
 
     def write(self, folder: Path) -> None:
         """Writes its files into the folder. Raises OSError."""
@@ -190,27 +189,32 @@ class LiveProgram:
 
 def _given_objects(metric: Callable[..., Any], objects: Mapping[str, Mapping[str, Any]]) -> Callable[..., Any]:
     """The metric, which gets the values of a row as its example had them."""
-    if not objects or not inspect.isroutine(metric):
+    if not objects:
         return metric
+    asked, called = _as_called(metric)
 
-    @functools.wraps(metric)
+    def with_objects(example: Any) -> Any:
+        return example.copy(**copy.deepcopy(dict(objects.get(example.get(ID), {}))))
+
     def given(example: Any, *others: Any) -> Any:
-        return metric(example.copy(**copy.deepcopy(dict(objects.get(example.get(ID), {})))), *others)
+        return asked(with_objects(example), *others)
 
-    return given
+    async def awaited(example: Any, *others: Any) -> Any:
+        return await asked(with_objects(example), *others)
+
+    waits = inspect.iscoroutinefunction(asked) or inspect.iscoroutinefunction(getattr(asked, "__call__", None))  # noqa: B004
+    wrapped: Any = functools.wraps(metric, updated=())(awaited if waits else given)
+    with contextlib.suppress(TypeError, ValueError):  # a function in C may not say
+        wrapped.__signature__ = inspect.signature(called)
+    return wrapped  # type: ignore[no-any-return]
 
 
-def _source(metric: Callable[..., Any]) -> Iterator[str]:
-    """Source of a metric, and its state where it is a module."""
-    target = inspect.unwrap(metric)
-    target = target if inspect.isroutine(target) else type(target)
-    try:
-        yield inspect.getsource(target)
-    except (OSError, TypeError):
-        yield f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', '')}"
-    if isinstance(metric, dspy.Module):
-        with making():
-            yield from live_code([metric, metric])
+def _as_called(metric: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What is called for a metric, and what has its arguments: of a module of DSPy, `forward` or `aforward`."""
+    if not isinstance(metric, dspy.Module):
+        return metric, metric
+    name = "forward" if hasattr(type(metric), "forward") else "aforward"
+    return metric if name == "forward" else metric.acall, getattr(type(metric), name).__get__(metric)
 
 
 _TEXT = '''"""The program that `offramp.Optimizer` compiled; written by it, as are the other files of this folder."""

@@ -26,6 +26,7 @@ from dspy.utils.exceptions import AdapterParseError
 from offramp import media
 from offramp.errors import OfframpError, UsageError, problem
 from offramp.program.adapters import adapter_of
+from offramp.program.as_given import as_given
 from offramp.program.code import class_files
 from offramp.program.copies import copy_for_run
 from offramp.program.critical_path import Span, critical_path_s, steps_s
@@ -133,9 +134,13 @@ class Program:
         self._names = _names_in(self._module)
         self._declared = declared_inputs(self._module) if self._own else None
         self._defaults = defaulted(self._module, entry_of(self._module) or "forward") if self._own else frozenset()
-        self._lm = language_model(model, candidate.request_params, send, constrained=candidate.constrained)
+        given = as_given(self._module)
+        params = {**given.params.get(model.name, {}), **candidate.request_params}
+        able = given.abilities.get(model.name)
+        self._lm = language_model(model, params, send, constrained=candidate.constrained, abilities=able)
         self._history = {"disable_history": not self._own} if strict or not self._own else {}  # an app says it itself
         self._adapter = adapter_of(candidate, strict=fields.strict)
+        self._runs_under = given.adapter or self._adapter
         known = {**(models or {}), model.name: model}
         own_models = {p: known[name] for p, name in candidate.models.items() if name in known}
         self._known = known
@@ -145,8 +150,9 @@ class Program:
                 predictor.lm = language_model(asked, candidate.params_of(p), send, constrained=candidate.constrained)
         files = class_files(self._module) if self._own else ()
         self._routes = Routes(
-            known if self._own else {}, send, constrained=candidate.constrained, strict=strict, files=files
-        )
+            known if self._own else {}, send, constrained=candidate.constrained, strict=strict, files=files,
+            abilities=given.abilities,
+        )  # fmt: skip
 
     def set_free_runs(self, free: FreeRuns) -> None:
         """Has a job say which runs without a request count; without it none does where runs are strict."""
@@ -222,7 +228,7 @@ class Program:
             with (
                 recording(log),
                 self._routes.followed(),
-                dspy.context(lm=lm, adapter=self._adapter, trace=trace, **_SETTINGS, **self._history),
+                dspy.context(lm=lm, adapter=self._runs_under, trace=trace, **_SETTINGS, **self._history),
             ):
                 began = time.perf_counter()
                 if entry_of(module) != "aforward":

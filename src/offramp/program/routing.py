@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dspy
@@ -87,11 +88,13 @@ class Routes:
         constrained: whether the candidate's decoder is held to the output schema; so are those on this machine.
         strict: whether a call of any other model is refused; else it goes its own way, as in an app of one's own.
         files: source of the module.
+        abilities: by name of the model, what adapters find that it can do, in place of what is known of it.
     """
 
     def __init__(
-        self, models: Mapping[str, Model], send: Send, *, constrained: bool, strict: bool, files: Iterable[Path] = ()
-    ) -> None:
+        self, models: Mapping[str, Model], send: Send, *, constrained: bool, strict: bool, files: Iterable[Path] = (),
+        abilities: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         install()
         threads.install()
         self.strict, self._models, self._pid = strict, models, os.getpid()
@@ -99,6 +102,7 @@ class Routes:
         self._engines: dict[str, tuple[SyncCallerEngine, CallerEngine]] = {}
         for name, model in models.items():
             engine = CallerEngine(model, {}, send, constrained=constrained and model.local, grammars=model.local)
+            engine.set_abilities(abilities.get(name))
             self._engines[name] = SyncCallerEngine(engine), engine
 
     def lm_for(self, lm: Any) -> Any:

@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock
 
 from offramp.errors import PromotionError, problem
-from offramp.files import append_line, make_folder, remove_file, replace_file
+from offramp.files import append_line, make_folder, remedy, remove_file, replace_file
 from offramp.ids import canonical_json, content_hash
 from offramp.promote.folder import SHORT, FeatureFolder, checked_name, content_of, labels_in
 from offramp.promote.history import MOVING, Move, happened, moves, undone_target, unfinished, written
@@ -166,9 +166,25 @@ class PromotionStore:
             forced=forced,
         )
         _replace(self._moving, canonical_json(values_of(move)).encode())
-        self._point(label, promotion.version)
-        self._finish()
+        try:
+            self._point(label, promotion.version)
+            self._finish()
+        except OSError as error:
+            if not happened(self.folder, move):
+                raise
+            raise self._moved_all_the_same(move, error) from error
         return move
+
+    def _moved_all_the_same(self, move: Move, error: OSError) -> PromotionError:
+        """For an error after the label was moved, which apps see from then on."""
+        what = (
+            f"{move.label} points at {move.version} now, but the move could not be completed: {error.strerror}. The "
+            "next promote or rollback writes what is missing of the history"
+        )
+        return PromotionError(problem(self._place(error), what, do=remedy(error, elsewhere="check the folder")))
+
+    def _place(self, error: OSError) -> str:
+        return str(error.filename or self.folder.path)
 
     def _point(self, label: str, version: str) -> None:
         path = self.folder.labels_path
@@ -214,9 +230,9 @@ class PromotionStore:
                 self._finish()
                 yield
         except OSError as error:
-            where = str(error.filename or self.folder.path)
-            do = "Get write permission, or name another folder with --promotions."
-            raise PromotionError(problem(where, f"cannot be written: {error.strerror}", do=do)) from error
+            do = remedy(error, elsewhere="name another folder with --promotions")
+            what = f"cannot be written: {error.strerror}; no label was moved"
+            raise PromotionError(problem(self._place(error), what, do=do)) from error
 
 
 def _leave_scratch_out_of_git(root: Path) -> None:

@@ -314,7 +314,11 @@ class RegexMetric(_MetricPart):
 
 
 class NumberMetric(_MetricPart):
-    """1 when the last number in the answer is within tolerance of the gold number."""
+    """1 when the last number in the answer is within tolerance of the gold number.
+
+    A number has a decimal point, and commas only between groups of three digits. Anything else, such as `10,50` or
+    `1 000`, is refused as gold and scores 0 as an answer.
+    """
 
     kind: Literal["number"] = Field(description="Kind of metric.")
     field: FieldName = Field(description="Output that is scored.")

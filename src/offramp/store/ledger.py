@@ -63,14 +63,14 @@ class CallAttempt:
 
     Attributes:
         attempt: 1 for the first try of a request.
-        latency_s: wall clock until the reply or the failure; None where it never left.
+        latency_s: wall clock until the reply or the failure; None where it never left, and in a batch.
         queue_s: seconds it waited for its turn.
         started_at: UTC, ISO 8601.
         request_json: messages and params; None where texts are not kept.
         reply_text: None where there is no answer, or texts are not kept; with tool calls, an object of both. Read from
             the storage it has `cut` (characters and sha256 of the whole) where it was too long to keep.
         error: short class and scrubbed text; None for a plain success.
-        answered_by, fingerprint, service_tier, logprob: as in `CallReply`.
+        answered_by, fingerprint, logprob: as in `CallReply`. service_tier: likewise, also of a request that failed.
     """
 
     request_hash: str
@@ -147,7 +147,8 @@ class Ledger:
     ) -> None:
         self._store, self.study, self._store_text, self._most_chars = store, study, store_text, most_chars
         self._kept = (*_KEPT_ANSWER, _NOT_BATCHED) if timed else _KEPT_ANSWER
-        known = sa.or_(sa.and_(*self._kept), sa.and_(*_BILLED_REFUSAL))
+        self._refused = (*_BILLED_REFUSAL, _NOT_BATCHED) if timed else _BILLED_REFUSAL
+        known = sa.or_(sa.and_(*self._kept), sa.and_(*self._refused))
         asked = calls.c.request_hash.in_(sa.bindparam("hashes", expanding=True))
         self._find = sa.select(calls).where(asked, known).order_by(calls.c.id)
         self._said = False
@@ -159,7 +160,7 @@ class Ledger:
 
     def find_refusal(self, request_hash: str) -> CallAttempt | None:
         """The earliest refusal of this request that was billed; asking again would pay for it again."""
-        row = self._first(request_hash, *_BILLED_REFUSAL)
+        row = self._first(request_hash, *self._refused)
         return None if row is None else _attempt(row)
 
     def find_many(
@@ -265,7 +266,7 @@ class Ledger:
         return _priced_totals({key: _sum(found) for key, found in costs.items()})
 
     def has_batches(self) -> bool:
-        """Whether some request of this study was answered in a batch."""
+        """Whether some request of this study went in a batch, answered or not."""
         c = calls.c
         select = sa.select(sa.literal(1)).where(c.study == self.study, c.service_tier == BATCH).limit(1)
         with self._store.reading() as conn:

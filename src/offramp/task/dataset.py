@@ -11,6 +11,7 @@ position in the file.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -52,6 +53,8 @@ def load_examples(
     Values are those of the dataset: what `gold.py` reads otherwise has no part in ids, order and splits.
     """
     source = read_source(part, base)
+    wanted = [part.fields.get(name, name) for name in (*fields.inputs, *sorted(gold), *part.fields)]
+    source = _as_named(source, [*wanted, *(name for name in (part.id, part.group) if name)])
     may_be_null = {*nullable, *(name for name, output in fields.outputs.items() if output.optional)}
     needed = [*fields.inputs, *sorted(gold)]
     _refuse_missing_columns(source, part, needed)
@@ -71,6 +74,29 @@ def load_examples(
 # ------------------------------------------------------------------------------------------------ columns
 
 
+def _as_named(source: Source, wanted: Iterable[str]) -> Source:
+    """With columns under the names that are wanted, where those of the file differ in Unicode form alone.
+
+    A letter with an accent may be one character or two, which look alike. A name that two columns may mean stays.
+    """
+    columns = source.columns()
+    alike: dict[str, list[str]] = defaultdict(list)
+    for column in columns:
+        alike[_composed(column)].append(column)
+    found = {name: alike[_composed(name)] for name in wanted if name not in columns}
+    names = {held[0]: name for name, held in found.items() if len(held) == 1}
+    if not names:
+        return source
+    rows = (
+        replace(row, values={names.get(name, name): value for name, value in row.values.items()}) for row in source.rows
+    )
+    return replace(source, rows=tuple(rows))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
 def _refuse_missing_columns(source: Source, part: DatasetPart, needed: Sequence[str]) -> None:
     columns = source.columns()
     wanted = {name: part.fields.get(name, name) for name in (*needed, *part.fields)}
@@ -78,7 +104,10 @@ def _refuse_missing_columns(source: Source, part: DatasetPart, needed: Sequence[
         if column not in columns:
             for_field = f" for {name!r}" if name != column else ""
             known = f"one of {', '.join(map(repr, columns[:20]))}"
-            do = nearest(column, columns) or "Rename it, or map the field to a column under `dataset.fields`."
+            if sum(_composed(one) == _composed(column) for one in columns) > 1:
+                do = "Several columns look like it and differ in Unicode form alone: rename all but one."
+            else:
+                do = nearest(column, columns) or "Rename it, or map the field to a column under `dataset.fields`."
             where = source.at(source.rows[0].number)
             raise DatasetError(problem(where, f"no such column{for_field}", got=column, expected=known, do=do))
 

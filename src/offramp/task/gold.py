@@ -30,6 +30,8 @@ from offramp.records import Example
 from offramp.space.messages import shown
 from offramp.space.model import OutputField
 from offramp.task.metrics._base import Comparison, How, is_empty
+from offramp.task.metrics.number import EXPECTED as NUMBER
+from offramp.task.metrics.number import last_number
 
 Kind = Literal["text", "int", "float", "bool", "list", "object"]
 
@@ -158,7 +160,7 @@ def _column(
             read.append(read_gold(value, of, one.how))
         except Unreadable as unreadable:
             wrong.append((example, unreadable))
-    if refuse and wrong and (of.is_sure or any(value is not None for value in read)):
+    if refuse and wrong and (of.is_sure or one.how == "number" or any(value is not None for value in read)):
         example, error = wrong[0]
         what = f"{one.column}{error.path}"
         raise DatasetError(
@@ -175,6 +177,8 @@ def _column(
 
 
 def _do(one: Comparison, of: GoldType) -> str:
+    if one.how == "number":
+        return "Correct the row: write the number so, with nothing else joined to its digits."
     if of.is_sure:
         return f"No answer of output {one.field!r} can equal it: correct the row, or the output's type under `task`."
     return f"The module's signature declares output {one.field!r} so: correct the row, or the signature."
@@ -201,7 +205,11 @@ def read_gold(value: Any, of: GoldType, how: How = "exact") -> Any:
     Raises:
         Unreadable: no answer of the type can equal it.
     """
-    if value is None or how == "number":
+    if value is None:
+        return None
+    if how == "number":  # an answer of any type is compared by the number that its text ends with
+        if last_number(value) is None:
+            raise Unreadable(value, NUMBER)
         return value
     if of.kind == "text":
         if how == "exact" and of.is_sure and isinstance(value, list | Mapping):

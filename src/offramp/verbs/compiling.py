@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import dspy
 import yaml
 from dspy.teleprompt import Teleprompter
 
-from offramp.errors import JobError, StorageError, UsageError, in_a_run, nearest, problem
+from offramp.errors import JobError, OfframpError, StorageError, UsageError, in_a_run, nearest, problem
+from offramp.files import replace_file
+from offramp.ids import content_hash
 from offramp.job.loaded import load_study
 from offramp.job.session import open_session
 from offramp.models.catalogue import resolve
 from offramp.program import live_program
+from offramp.program.as_given import AsGiven, forget_as_given, keep_as_given
+from offramp.program.fingerprint import fingerprint
+from offramp.program.given_models import (
+    WHERE,
+    AnyModel,
+    Given,
+    GivenModels,
+    abilities,
+    keys_in_environment,
+    refuse_unlike,
+    request_params,
+    returned_lm,
+    sending_alike,
+    takes_schema,
+)
 from offramp.program.live_program import LiveProgram, described_inputs, objects_of, outputs_of, rows_of, without_models
 from offramp.program.module import predictors_of
-from offramp.space.load import load_space
+from offramp.space.load import LoadedSpace, load_space
+from offramp.space.model import ModelPart, ProposePart
 from offramp.store.candidates import CandidateStore
 from offramp.store.engine import open_store
 from offramp.study.lookup import default_storage, find_candidate
@@ -47,9 +65,12 @@ _OTHERS = frozenset(
     }
 )  # fmt: skip
 """What `compile` of DSPy's own optimizers takes: it has no effect here, so that one line is all that changes."""
-_FORMATS = {"ChatAdapter": "chat", "JSONAdapter": "json", "XMLAdapter": "xml"}
-_PARAMS = ("temperature", "max_tokens", "top_p")
-AnyModel: TypeAlias = str | dspy.LM | Mapping[str, Any]
+_OWN_NAMES = {
+    "search.trials": "trials", "search.seed": "seed", "search.concurrency": "concurrency", "budget.usd": "budget",
+    "budget.calls": "calls", "budget.minutes": "minutes", "propose.rounds": "rounds", "propose.model": "prompt_model",
+    "metric.model": "metric_model", "demos.count": "demos", "task.outputs": "outputs", "program.format": "adapter",
+}  # fmt: skip
+"""By key of a space file, the argument that says it here."""
 
 
 class Optimizer(Teleprompter):  # type: ignore[misc]
@@ -65,8 +86,8 @@ class Optimizer(Teleprompter):  # type: ignore[misc]
         prompt_model: writes instructions; the first of `models` for None.
         rounds: of new instructions; 0 for none. instructions: texts of your own to try, by predictor.
         demos: numbers of bootstrapped demos to try beside those that the program has; `()` for none.
-        params: request parameters in the form of a space file, such as `{"temperature": {"choices": [0, 1]}}`; those of
-            the first `dspy.LM` for None.
+        params: request parameters in the form of a space file, such as `{"temperature": {"choices": [0, 1]}}`. A
+            `dspy.LM` is sent its own where these do not state them.
         objectives: as in a space file, such as `{"latency": None}`; cost is left out where a price is not known.
         outputs: names of what the program gives; read from its predictors and the examples for None.
         metric_model: that the metric asks, where it asks one.
@@ -131,27 +152,51 @@ class Optimizer(Teleprompter):  # type: ignore[misc]
         if not given or given[0] is None:
             do = "Pass models=[...], or call dspy.configure(lm=...)."
             raise UsageError(problem("offramp.Optimizer", "no model to run on", do=do))
+        models = GivenModels(given, prompt_model=self.prompt_model, metric_model=self.metric_model)
+        own_lms = {name: each.lm for name, each in predictors_of(program).items() if isinstance(each.lm, dspy.LM)}
+        for name, lm in own_lms.items():
+            refuse_unlike(lm, f"the language model of {name!r}")
         splits = _splits(trainset, valset, testset)
+        params, by_model = request_params(models.searched, self.params)
+        format_, adapter = _format()
+        _keep_as_given(program, models.searched, by_model, format_, adapter)
         live = LiveProgram(
             program=program, metric=self.metric, rows=tuple(rows_of(splits)), objects=objects_of(splits)
         )  # fmt: skip
-        folder = self.results / f"{self._name(student)}-{live.key}"
-        with _keys_in_environment([*given, self.prompt_model, self.metric_model]) as parts:
-            space = self._space(student, live, [*trainset, *(valset or ()), *(testset or ())], given, parts)
+        space = self._space(student, live, [*trainset, *(valset or ()), *(testset or ())], models)
+        space["program"] = {"format": format_}
+        if format_ == "json" and adapter is None:  # DSPy's asks for a schema where the model takes one
+            space["program"]["constrained"] = space["incumbent"]["constrained"] = True
+            for part, model in zip(space["models"], models.searched, strict=False):
+                part["json_schema_output"] = takes_schema(model)
+        if params:
+            space["params"] = params
+        of_study = {name: part for name, part in space.items() if name not in ("budget", "search")}
+        folder = self.results / f"{self._name(student)}-{content_hash([live.key, of_study])[:12]}"
+        with keys_in_environment(models.all, live.key) as keys, _in_own_words(folder / live_program.SPACE):
+            for part in (*space["models"], space.get("propose", {}).get("model")):
+                if isinstance(part, dict) and (variable := keys.get(part["name"])) is not None:
+                    part["api_key_env"] = variable
             try:
                 live.write(folder)
-                (folder / live_program.SPACE).write_text(yaml.safe_dump(space, sort_keys=False, allow_unicode=True))
+                text = yaml.safe_dump(space, sort_keys=False, allow_unicode=True)
+                replace_file(folder / live_program.SPACE, text.encode())
             except OSError as error:
                 raise StorageError(problem(str(folder), f"cannot be written: {error.strerror}")) from error
-            loaded = replace(load_space(folder / live_program.SPACE), trusted=True)
-            self.run = optimize(
-                loaded, storage=self.storage, results=self.results, progress=self.progress, seed=self.seed,
-                transport=self.transport, observer=self.observer,
-            )  # fmt: skip
+            loaded = _Unfiled.of(load_space(folder / live_program.SPACE))
+            with dspy.context(adapter=None) if adapter is not None else nullcontext():  # each run has it
+                self.run = optimize(
+                    loaded, storage=self.storage, results=self.results, progress=self.progress, seed=self.seed,
+                    transport=self.transport, observer=self.observer,
+                )  # fmt: skip
             self.study, took = self.run.report, self.run
             with in_a_run(lambda: took.calls + took.cached_calls):
-                compiled, model, params = apart(lambda: self._chosen(folder))
-        _set_model(compiled, model, params, given)
+                compiled, asked, chosen = apart(lambda: self._chosen(folder))
+            named = {model.name: model for model in models.searched}
+            lm = returned_lm(named.get(asked.name), asked, {**by_model.get(asked.name, {}), **chosen})
+        for predictor in predictors_of(compiled).values():
+            own = predictor.lm
+            predictor.lm = lm if own is None else sending_alike(own) if isinstance(own, dspy.LM) else own
         compiled.study, compiled._compiled = self.study, True
         _log.info("%s", self.study.headline())
         return compiled
@@ -160,12 +205,11 @@ class Optimizer(Teleprompter):  # type: ignore[misc]
         return self.name or type(student).__name__.lower()
 
     def _space(
-        self, student: dspy.Module, live: LiveProgram, examples: Sequence[dspy.Example], given: Sequence[AnyModel],
-        parts: Callable[[AnyModel], dict[str, Any]],
-    ) -> dict[str, Any]:  # fmt: skip
-        """The job as a space file."""
+        self, student: dspy.Module, live: LiveProgram, examples: Sequence[dspy.Example], given: GivenModels
+    ) -> dict[str, Any]:
+        """The job as a space file, without its keys and request parameters."""
         inputs, labels = _fields(examples)
-        models = [parts(model) for model in given]
+        models = [dict(model.part) for model in given.searched]
         priced = all(_price(part) for part in models)
         objectives = dict(self.objectives or {})
         if not priced:
@@ -186,24 +230,23 @@ class Optimizer(Teleprompter):  # type: ignore[misc]
             "metric": {"kind": "python", "path": f"{live_program.MODULE}:metric"},
             "models": models,
             "incumbent": {"model": models[0]["name"]},
-            "program": {"format": _FORMATS.get(type(dspy.settings.adapter).__name__, "chat")},
             "instructions": self._texts(student),
             "objectives": objectives,
             "budget": {"usd": self.budget, "calls": self.calls, "minutes": self.minutes},
             "search": {"trials": self.trials, "seed": self.seed, "concurrency": self.concurrency},
         }
-        if params := _params(given[0]) if self.params is None else dict(self.params):
-            space["params"] = params
         if self.demos:
             space["demos"] = {"kind": ["own", "bootstrapped"], "count": list(self.demos)}
         if self.rounds:
-            writer = models[0]["name"] if self.prompt_model is None else parts(self.prompt_model)
-            space["propose"] = {"model": writer, "rounds": self.rounds}
-        if self.metric_model is not None:
-            asked = parts(self.metric_model)
-            space["metric"]["model"] = asked["name"]
-            if asked["name"] not in {model["name"] for model in models}:
-                models.append({**asked, "searched": False})
+            space["propose"] = {"model": models[0]["name"], "rounds": self.rounds}
+            if (writer := given.others.get("prompt_model")) is not None:
+                space["propose"]["model"] = dict(writer.part)
+                if scalars := {n: v for n, v in writer.params.items() if isinstance(v, str | int | float)}:
+                    space["propose"]["params"] = {**ProposePart.model_fields["params"].default, **scalars}
+        if (asked := given.others.get("metric_model")) is not None:
+            space["metric"] |= {"model": asked.name, **({"params": dict(asked.params)} if asked.params else {})}
+            if asked.name not in {model["name"] for model in models}:
+                models.append({**asked.part, "searched": False})
         return space
 
     def _texts(self, student: dspy.Module) -> dict[str, Any]:
@@ -266,7 +309,82 @@ def _splits(
         return {"all": trainset}
     if len(valset) < 2:
         raise UsageError(problem("Optimizer.compile", "valset", got=len(valset), expected="2 examples or more"))
-    return {"train": trainset, "search": valset[::2], "holdout": valset[1::2]}
+    return {"train": trainset, **_halves(valset)}
+
+
+def _halves(valset: Sequence[dspy.Example]) -> dict[str, Sequence[dspy.Example]]:
+    """Two halves in which each label has as nearly as can be the same share, whatever the order of the examples."""
+    whole = [{name: fingerprint(value) for name, value in example.toDict().items()} for example in valset]
+    _, labels = _fields(valset)
+    different = {name: len({row.get(name) for row in whole}) for name in labels}
+    shared = sorted((count, name) for name, count in different.items() if count <= len(valset) / 2)
+
+    def place(number: int) -> tuple[list[str], str]:
+        return [whole[number].get(name, "") for _, name in shared], content_hash(whole[number])
+
+    order = sorted(range(len(valset)), key=place)
+    return {
+        "search": [valset[number] for number in sorted(order[::2])],
+        "holdout": [valset[number] for number in sorted(order[1::2])],
+    }
+
+
+def _format() -> tuple[str, dspy.Adapter | None]:
+    """The `format` that DSPy is configured with, and its adapter where no format is the same."""
+    adapter = dspy.settings.adapter
+    for format_, kind in (("chat", dspy.ChatAdapter), ("json", dspy.JSONAdapter)):
+        if type(adapter) is kind and fingerprint(adapter) == fingerprint(kind()):
+            return format_, None
+    return ("json" if isinstance(adapter, dspy.JSONAdapter) else "chat"), adapter
+
+
+def _keep_as_given(
+    program: dspy.Module, models: Sequence[Given], params: Mapping[str, Mapping[str, Any]], format_: str,
+    adapter: dspy.Adapter | None,
+) -> None:  # fmt: skip
+    """Has the program send what no space file can state, and no more than that."""
+    forget_as_given(program)
+    asks = adapter is not None or format_ == "json"
+    if params or asks:
+        able = {model.name: abilities(model) for model in models if asks}
+        keep_as_given(program, AsGiven(params=params, adapter=adapter, abilities=able))
+    if params or adapter is not None:
+        own = sorted({name for each in params.values() for name in each})
+        what = [*([type(adapter).__name__] if adapter is not None else []), *(f"{name} by model" for name in own)]
+        do = "load a promotion of it with the compiled program, offramp.load(NAME, module=lambda: compiled)"
+        _log.warning("note: %s cannot be part of a promotion: %s", ", ".join(what), do)
+
+
+class _Unfiled(LoadedSpace):
+    """A space that was given as arguments: messages name those, and not the file that was written from them."""
+
+    @classmethod
+    def of(cls, loaded: LoadedSpace) -> _Unfiled:
+        """A space of the user's own process, which may reach what that reaches."""
+        named = {each.name: getattr(loaded, each.name) for each in fields(loaded)}
+        return cls(**{**named, "trusted": True})
+
+    def where(self, key: str) -> str:
+        """For messages."""
+        return WHERE
+
+
+@contextmanager
+def _in_own_words(file: Path) -> Iterator[None]:
+    """Errors in here name the arguments of `Optimizer` in place of the file that was written from them."""
+    try:
+        yield
+    except OfframpError as error:
+        error.args = tuple(_reworded(arg, file) if isinstance(arg, str) else arg for arg in error.args)
+        raise
+
+
+def _reworded(text: str, file: Path) -> str:
+    text = re.sub(rf"(?:{re.escape(str(file))}|{re.escape(str(file.resolve()))})(?::\d+)?", WHERE, text)
+    text = re.sub(rf"({WHERE}: )models\.(\d+)", r"\1models[\2]", text)
+    for key, own in _OWN_NAMES.items():
+        text = re.sub(rf"({WHERE}: ){re.escape(key)}\b", rf"\1{own}", text)
+    return text
 
 
 def _split_part(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -288,78 +406,6 @@ def _fields(examples: Sequence[dspy.Example]) -> tuple[list[str], list[str]]:
     return inputs, [name for name in dict.fromkeys(name for e in examples for name in e.toDict()) if name not in inputs]
 
 
-# ---------------------------------------------------------------------------------------------------------- models
-
-
-@contextmanager
-def _keys_in_environment(models: Sequence[AnyModel | None]) -> Iterator[Callable[[AnyModel], dict[str, Any]]]:
-    """Gives the part of a space file for a model; keys that a `dspy.LM` was given are variables within the block."""
-    added: list[str] = []
-
-    def variable(key: str) -> str:
-        for name, value in os.environ.items():
-            if value == key:
-                return name
-        added.append(f"OFFRAMP_OPTIMIZER_{len(added) + 1}_API_KEY")
-        os.environ[added[-1]] = key
-        return added[-1]
-
-    parts: dict[int, dict[str, Any]] = {}
-    for model in models:
-        if isinstance(model, dspy.LM) and id(model) not in parts:
-            part: dict[str, Any] = {"name": model.model}
-            if (base := model.kwargs.get("api_base") or model.kwargs.get("base_url")) is not None:
-                part["api_base"] = str(base)
-            if key := model.kwargs.get("api_key"):
-                part["api_key_env"] = variable(str(key))
-            parts[id(model)] = part
-
-    def part_of(model: AnyModel) -> dict[str, Any]:
-        if isinstance(model, str):
-            return {"name": model}
-        if isinstance(model, Mapping):
-            return dict(model)
-        if id(model) in parts:
-            return dict(parts[id(model)])
-        expected = "a name, a dspy.LM, or a mapping with `name`"
-        raise UsageError(problem("offramp.Optimizer", "models", got=type(model).__name__, expected=expected))
-
-    try:
-        yield part_of
-    finally:
-        for name in added:
-            del os.environ[name]
-
-
 def _price(part: Mapping[str, Any]) -> bool:
-    from offramp.space.model import ModelPart
-
-    return part.get("price") is not None or resolve(ModelPart.model_validate(part), "models").price is not None
-
-
-def _params(model: AnyModel) -> dict[str, Any]:
-    kwargs = model.kwargs if isinstance(model, dspy.LM) else {}
-    return {name: kwargs[name] for name in _PARAMS if isinstance(kwargs.get(name), int | float)}
-
-
-def _set_model(compiled: dspy.Module, model: Model, params: Mapping[str, Any], given: Sequence[AnyModel]) -> None:
-    """Has the predictors run on the model that was chosen, where they have none of their own."""
-    lm = next((lm for lm in given if isinstance(lm, dspy.LM) and lm.model == model.name), None)
-    if lm is not None:
-        lm = _with_params(lm, params)
-    else:
-        at = {} if model.api_base is None else {"api_base": model.api_base}
-        secret = os.environ.get(model.api_key_env or "")
-        key = {} if secret is None else {"api_key": secret}
-        lm = _with_params(dspy.LM(model.route, **at, **key), params)
-    for predictor in predictors_of(compiled).values():
-        if predictor.lm is None:
-            predictor.lm = lm
-
-
-def _with_params(lm: dspy.LM, params: Mapping[str, Any]) -> dspy.LM:
-    """A copy that sends these, as the search did: `dspy.LM(...)` refuses some of them for OpenAI's reasoning models."""
-    named = dict(params)
-    if "max_tokens" in named and "max_completion_tokens" in lm.kwargs:
-        named["max_completion_tokens"] = named.pop("max_tokens")
-    return lm.copy(**named)
+    where = f"{WHERE}: models"
+    return part.get("price") is not None or resolve(ModelPart.model_validate(part), where).price is not None

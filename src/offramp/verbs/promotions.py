@@ -124,7 +124,7 @@ def migrate(
         to: models to try; up to 3 successors by default.
         reference: judge by the data's `labels`, or by the recorded `answers` of today's config.
         trials: different candidates to search; the space file's number for None.
-        usd, calls, minutes: caps for all runs together. seed: of the search.
+        usd, calls: caps for all runs together, earlier calls included. minutes: of this call. seed: of the search.
         out: a file to write the proposal to; it is not written for None.
         today: the UTC date for None.
         promotions, space, lifecycle, feeds: as for `promote`.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -114,11 +114,12 @@ class _Group:
     """Requests that are gathered for a batch."""
 
     asked: list[_Asked] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True)
 class _Out:
-    """A batch that is out."""
+    """A batch that is out; `leaving`: it is being submitted, and `_submit` follows it afterwards."""
 
     batch: str
     lines: list[BatchLine]
@@ -126,6 +127,7 @@ class _Out:
     waiting: dict[str, _Asked] = field(default_factory=dict)
     ended: Ended | None = None
     task: asyncio.Task[None] | None = None
+    leaving: bool = False
 
 
 class Collector:
@@ -150,6 +152,7 @@ class Collector:
             out.lines.append(line)
             self._known[line.request_hash] = line
         self._groups: dict[tuple[object, ...], _Group] = {}
+        self._writing: dict[str, _Asked] = {}
         self._held: list[_Asked] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
@@ -181,13 +184,21 @@ class Collector:
         with self.busy():
             rendered = await self._transport.render(request)
         asked = _Asked(request, rendered, asyncio.get_running_loop().create_future())
-        if (line := self._known.get(request.hash)) is None:
+        if (writing := self._writing.get(request.hash)) is not None:  # who asked before has gone away meanwhile
+            writing.future = asked.future
+        elif (line := self._known.get(request.hash)) is None:
             self._gather(asked)
         else:
             out = self._outs[line.batch]
             out.waiting[line.id] = asked
-            self._follow(out)
-        return await asked.future
+            if not out.leaving:
+                self._follow(out)
+        try:
+            return await asked.future
+        except asyncio.CancelledError:
+            if asked.future.done() and not asked.future.cancelled() and asked.future.exception() is None:
+                self._put_back(asked.future.result().line)
+            raise
 
     async def aclose(self) -> None:
         """Stop waiting. What is out stays out, and is said."""
@@ -195,6 +206,11 @@ class Collector:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for waiting in [*(out.waiting.values() for out in self._outs.values()), self._held]:
+            _fail(waiting, asyncio.CancelledError())
+        for group in self._groups.values():
+            _fail(group.asked, asyncio.CancelledError())
+        self._groups.clear()
         if self._known:
             _log.warning(
                 "%d requests are out in batches; run the same command again: it waits for them and sends none twice",
@@ -213,33 +229,57 @@ class Collector:
         key = (asked.request.model.name, *group_of_rendered(asked.rendered))
         group = self._groups.setdefault(key, _Group())
         group.asked.append(asked)
-        if len(group.asked) == 1:
-            self._begin(self._collect(key, group))
+        if not _runs(group.task):
+            group.task = self._begin(self._collect(key, group))
 
     async def _collect(self, key: tuple[object, ...], group: _Group) -> None:
         """Submits a group once no more requests come."""
         count = 0
         try:
-            while len(group.asked) > count or self._busy:
-                count = len(group.asked)
-                await self._pause(QUIET_S)
-        except Exception as error:  # noqa: BLE001 (raised where it is waited for)
-            del self._groups[key]
-            _fail(group.asked, error)
-            return
-        del self._groups[key]
-        for chunk in _chunks([one for one in group.asked if not one.future.done()]):
             try:
-                await self._submit(chunk)
-            except Exception as error:  # noqa: BLE001 (raised where it is waited for)
-                _fail(chunk, error)
+                while len(group.asked) > count or self._busy:
+                    count = len(group.asked)
+                    await self._pause(QUIET_S)
+            finally:
+                self._groups.pop(key, None)  # who asks from here on begins another group
+            for chunk in _chunks(group.asked):
+                try:
+                    await self._submit([one for one in chunk if not one.future.done()])
+                except Exception as error:  # noqa: BLE001 (raised where it is waited for)
+                    _fail(chunk, error)
+        except BaseException as error:  # raised where it is waited for
+            _fail(group.asked, error)
+            if not isinstance(error, Exception):
+                raise
 
     async def _submit(self, asked: Sequence[_Asked]) -> None:
         """Writes a batch down and sends it off."""
-        batch = uuid.uuid4().hex[:24]
+        if not asked:
+            return
+        out = _Out(uuid.uuid4().hex[:24], [], None, leaving=True)
+        try:
+            await self._write(out, asked)
+            if out.lines:
+                await self._send(out)
+        except BaseException as error:
+            _fail(out.waiting.values(), error)
+            out.waiting.clear()
+            self._regather(error)
+            raise
+        finally:
+            out.leaving = False
+        if out.waiting:
+            self._follow(out)
+
+    async def _write(self, out: _Out, asked: Sequence[_Asked]) -> None:
+        """Stores the lines of a batch with the money reserved for them: from then on its requests are known."""
         bounds = [(one.request.hash, worst_usd(one.request, self._timeout_s)) for one in asked]
-        written = await asyncio.to_thread(self._lines.write, batch, bounds, self._budget)
-        out = _Out(batch, [], None)
+        self._writing |= {one.request.hash: one for one in asked}
+        try:
+            written = await asyncio.to_thread(self._lines.write, out.batch, bounds, self._budget)
+        finally:
+            for one in asked:
+                del self._writing[one.request.hash]
         for one, line in zip(asked, written, strict=True):
             if isinstance(line, BudgetExceeded):
                 self._hold(one, line, others=any(isinstance(other, BatchLine) for other in written))
@@ -247,13 +287,15 @@ class Collector:
             out.lines.append(line)
             out.waiting[line.id] = one
             self._known[line.request_hash] = line
-        if not out.lines:
-            return
-        self._outs[batch] = out
+        if out.lines:
+            self._outs[out.batch] = out
+
+    async def _send(self, out: _Out) -> None:
+        """Submits a batch that is written down."""
         bodies = [(line.id, out.waiting[line.id].rendered.body) for line in out.lines]
         interface = self._interface(out)
         try:
-            out.remote = await interface.submit(batch, bodies)
+            out.remote = await interface.submit(out.batch, bodies)
         except Unclear as unclear:
             out.remote = await self._find(out, interface)
             if out.remote is None:
@@ -262,13 +304,12 @@ class Collector:
             await self._withdraw(out)
             raise
         if out.remote is not None:
-            await asyncio.to_thread(self._lines.submitted, batch, out.remote)
+            await asyncio.to_thread(self._lines.submitted, out.batch, out.remote)
             _log.info("a batch of %d requests is out: %s", len(out.lines), out.remote)
-        self._follow(out)
 
     def _hold(self, asked: _Asked, error: BudgetExceeded, *, others: bool) -> None:
         """A request that the cap has no room for now waits until a batch has been booked, where that may make room."""
-        running = others or any(out.task is not None for out in self._outs.values())
+        running = others or any(out.leaving or _runs(out.task) for out in self._outs.values())
         asked.tries += not running
         if not error.may_free_up or (not running and asked.tries > _TRIES):
             _fail([asked], error)
@@ -280,27 +321,36 @@ class Collector:
     # ------------------------------------------------------------------------------------------------ waiting
 
     def _follow(self, out: _Out) -> None:
-        if out.task is None:
+        if not _runs(out.task):
             out.task = self._begin(self._wait(out))
 
     async def _wait(self, out: _Out) -> None:
         """Looks at a batch until it has ended, then hands out what it has."""
+        ended: BaseException | None = None
         try:
             if out.ended is None and out.remote is None and not await self._found(out):
                 return
             await self._look(out)
             while out.waiting:
-                name = next(iter(out.waiting))
-                await self._deliver(out, name, out.waiting.pop(name))
-        except Exception as error:  # noqa: BLE001 (raised where it is waited for)
-            _fail(list(out.waiting.values()), error)
+                await self._deliver(out, next(iter(out.waiting)))
+        except BaseException as error:  # raised where it is waited for
+            ended = error
+            _fail(out.waiting.values(), error)
             out.waiting.clear()
+            if not isinstance(error, Exception):
+                raise
         finally:
             out.task = None
-            held, self._held = self._held, []
-            for asked in held:
-                if not asked.future.done():
-                    self._gather(asked)
+            self._regather(ended)
+
+    def _regather(self, ended: BaseException | None) -> None:
+        """What the cap had no room for is gathered again, unless `ended` says that nobody waits any more."""
+        held, self._held = self._held, []
+        if ended is not None and not isinstance(ended, Exception):
+            _fail(held, ended)
+        for asked in held:
+            if not asked.future.done():
+                self._gather(asked)
 
     async def _look(self, out: _Out) -> None:
         pause_s, failed, interface = FIRST_S, 0, self._interface(out)
@@ -320,24 +370,33 @@ class Collector:
                 await self._pause(pause_s)
                 pause_s = min(LONGEST_S, GROWTH * pause_s)
 
-    async def _deliver(self, out: _Out, name: str, asked: _Asked) -> None:
+    async def _deliver(self, out: _Out, name: str) -> None:
         """Hands a request what its batch has for it."""
         assert out.ended is not None
+        asked = out.waiting[name]
         line = next(line for line in out.lines if line.id == name)
         found = out.ended.lines.get(name, out.ended.other)
+        outcome: CallReply | CallError
         if isinstance(found, Unanswered):
-            landed = Landed(line, found.error, found.left)
+            outcome = found.error
         else:
             try:
-                reply = await self._transport.read(asked.request, found.status, found.content)
-                landed = Landed(line, replace(reply, service_tier=BATCH, latency_s=0.0))
+                outcome = replace(await self._transport.read(asked.request, found.status, found.content), latency_s=0.0)
             except CallError as error:
-                landed = Landed(line, error)
+                outcome = error
+        if out.waiting[name] is not asked:  # it went away, and another asks now
+            return
+        del out.waiting[name]
         if asked.future.done():  # nobody waits any more; a later run finds it
             return
         self._known.pop(asked.request.hash, None)
         out.lines.remove(line)
-        asked.future.set_result(landed)
+        asked.future.set_result(Landed(line, _of_batch(outcome), found.left if isinstance(found, Unanswered) else True))
+
+    def _put_back(self, line: BatchLine) -> None:
+        """A line whose answer was handed to somebody who went away before it was booked."""
+        self._known[line.request_hash] = line
+        self._outs[line.batch].lines.append(line)
 
     async def _found(self, out: _Out) -> bool:
         """Whether the provider has a batch that a killed job was submitting; else its requests are gathered again."""
@@ -345,10 +404,10 @@ class Collector:
         if out.remote is not None:
             await asyncio.to_thread(self._lines.submitted, out.batch, out.remote)
             return True
-        asked = list(out.waiting.values())
         await self._withdraw(out)
-        for one in asked:
+        for one in out.waiting.values():
             self._gather(one)
+        out.waiting.clear()
         return False
 
     async def _find(self, out: _Out, interface: Interface) -> str | None:
@@ -356,12 +415,11 @@ class Collector:
         return await interface.find(out.batch, len(out.lines), out.lines[0].written_at, known)
 
     async def _withdraw(self, out: _Out) -> None:
-        """A batch that the provider certainly does not have."""
-        await asyncio.to_thread(self._lines.withdraw, out.lines, self._budget)
+        """A batch that the provider certainly does not have. Nobody joins it any more, and whoever waits still does."""
         for line in out.lines:
             self._known.pop(line.request_hash, None)
-        out.waiting.clear()
         self._outs.pop(out.batch, None)
+        await asyncio.to_thread(self._lines.withdraw, out.lines, self._budget)
 
     def _interface(self, out: _Out) -> Interface:
         return interface_of(next(iter(out.waiting.values())).rendered, self._transport.fetch)
@@ -389,7 +447,24 @@ def _chunks(asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
         yield chunk
 
 
-def _fail(asked: Sequence[_Asked], error: Exception) -> None:
+def _runs(task: asyncio.Task[None] | None) -> bool:
+    return task is not None and not task.done()
+
+
+def _of_batch(outcome: CallReply | CallError) -> CallReply | CallError:
+    """What came in a batch, marked as that: it was billed at the price of a batch."""
+    if isinstance(outcome, CallReply):
+        return replace(outcome, service_tier=BATCH)
+    outcome.service_tier = BATCH
+    return outcome
+
+
+def _fail(asked: Iterable[_Asked], error: BaseException) -> None:
+    """Those that wait get the error; they are cancelled by one that is not theirs to handle."""
     for one in asked:
-        if not one.future.done():
+        if one.future.done():
+            continue
+        if isinstance(error, Exception):
             one.future.set_exception(error)
+        else:
+            one.future.cancel()

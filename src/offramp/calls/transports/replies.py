@@ -21,7 +21,7 @@ from offramp.calls.failures import (
     TooLong,
     Unauthorized,
 )
-from offramp.records import CallReply, Usage
+from offramp.records import BATCH, CallReply, Usage
 
 _TOO_LONG = re.compile(
     r"context.?length|context.?window|context.?size|maximum context|exceeds? the (available|maximum) context|"
@@ -83,10 +83,12 @@ def read_reply(body: Any, usage: Usage, latency_s: float) -> CallReply:
         Refused: the model refused, or a filter took the answer away; with its usage, which is billed.
     """
     choices, billed = _get(body, "choices"), None if usage == Usage(compute_s=usage.compute_s) else usage
+    tier = _served_tier(body)
+    counted: dict[str, Any] = {"usage": billed, "latency_s": latency_s, "service_tier": tier}
     if not isinstance(choices, list) or not choices:
         if (error := _get(body, "error")) is not None:
             raise upstream_failure(error, latency_s)
-        raise BrokenReply("the reply has no choices", usage=billed, latency_s=latency_s)
+        raise BrokenReply("the reply has no choices", **counted)
     choice = choices[0]
     message, beside = _get(choice, "message"), _get(choice, "provider_specific_fields")
     reason = _get(beside, "native_finish_reason") or _get(choice, "finish_reason")
@@ -96,11 +98,11 @@ def read_reply(body: Any, usage: Usage, latency_s: float) -> CallReply:
     if str(reason).casefold() in ("error", "failed", "malformed_function_call"):
         raise ServerFailed(f"the provider ended its answer with finish_reason {str(reason)!r}", latency_s=latency_s)
     if message is None:
-        raise BrokenReply("the reply's first choice has no message", usage=billed, latency_s=latency_s)
-    content, tool_calls = _text(message, billed, latency_s), _tool_calls(_get(message, "tool_calls"))
+        raise BrokenReply("the reply's first choice has no message", **counted)
+    content, tool_calls = _text(message, counted), _tool_calls(_get(message, "tool_calls"))
     refusal = _get(message, "refusal") or _get(own, "refusal")
     if not content and (refusal or reason == "content_filter"):
-        raise Refused(str(refusal or "the provider's content filter"), usage=usage, latency_s=latency_s)
+        raise Refused(str(refusal or "the provider's content filter"), **{**counted, "usage": usage})
     if not content and billed is None and usage.compute_s is None and not tool_calls:
         raise BrokenReply("the reply is empty and names no tokens", latency_s=latency_s)
     return CallReply(
@@ -111,7 +113,7 @@ def read_reply(body: Any, usage: Usage, latency_s: float) -> CallReply:
         tool_calls=tool_calls,
         answered_by=_name(_get(body, "model")),
         fingerprint=_name(_get(body, "system_fingerprint")),
-        service_tier=_served_tier(body),
+        service_tier=tier,
         logprob=_mean_logprob(choice),
     )
 
@@ -132,7 +134,15 @@ _TRAFFIC = {
 
 
 def _served_tier(body: Any) -> str | None:
-    """The tier that served a reply: of the reply itself, of its usage (Anthropic), or Vertex AI's kind of traffic."""
+    """The tier that served a reply: of the reply itself, of its usage (Anthropic), or Vertex AI's kind of traffic.
+
+    None for a batch: what comes in one is marked by who sent it, whatever its lines say.
+    """
+    found = _named_tier(body)
+    return None if found == BATCH else found
+
+
+def _named_tier(body: Any) -> str | None:
     for part in (body, _get(body, "usage")):
         if (tier := _name(_get(part, "service_tier"))) is not None:
             return tier.lower()
@@ -328,8 +338,8 @@ def _is_whole(count: Any) -> bool:
     return isinstance(count, int) or (isinstance(count, float) and count.is_integer() and abs(count) < 2**63)
 
 
-def _text(message: Any, billed: Usage | None, latency_s: float) -> str:
-    """Content as text; some servers send a list of parts.
+def _text(message: Any, counted: Mapping[str, Any]) -> str:
+    """Content as text; some servers send a list of parts. `counted`: usage, latency and tier, for an error.
 
     Raises:
         BrokenReply: it is neither.
@@ -342,7 +352,7 @@ def _text(message: Any, billed: Usage | None, latency_s: float) -> str:
     if isinstance(content, list) and (text := _joined(content)) is not None:
         return text
     said = next(misfit_of(f, v, e) for f, v, e, fits in _fields_of_message("choices[0].message", message) if not fits)
-    raise BrokenReply(f"the reply cannot be read: {said}", usage=billed, latency_s=latency_s)
+    raise BrokenReply(f"the reply cannot be read: {said}", **counted)
 
 
 def _joined(parts: Sequence[Any]) -> str | None:

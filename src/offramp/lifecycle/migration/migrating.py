@@ -26,6 +26,7 @@ from offramp.lifecycle.migration.model_choice import NotTried, choose, notice_of
 from offramp.lifecycle.migration.origin import Origin, counted, read_origin
 from offramp.lifecycle.migration.record import Baseline, Basis, Contender, Kind, Migration, Reference, Shown
 from offramp.lifecycle.migration.runs import CapReached, Caps, Observer, Runs
+from offramp.lifecycle.migration.studies import studies_of
 from offramp.lifecycle.watch_report import Watched
 from offramp.models.catalogue import resolve
 from offramp.models.retirement.dates import Standing, load_calendar, utc_today
@@ -69,7 +70,7 @@ def run_migration(
 
     Args:
         to: models to try; a few that can be called by default.
-        caps: for all runs together.
+        caps: money and calls for all runs together, those of the same migration before included; minutes of this one.
         trials: different candidates of the search; as the space file says by default.
         reference: what answers are judged by.
         today: the UTC date by default.
@@ -90,7 +91,10 @@ def run_migration(
     choice = choose(origin, notice, calendar, day, to)
     say(f"{feature} ({label}) runs on {origin.promotion.model.name}; trying {', '.join(choice.names)}")
     regraded: str | None = None
-    runs = Runs(places.url, places.results, caps, observer, transport=transport, timing=timing)
+    runs = Runs(
+        storage=places.url, results_folder=places.results, caps=caps, observer=observer, transport=transport,
+        timing=timing, studies=studies_of(origin, choice.names, reference, places.results),
+    )  # fmt: skip
     with in_a_run(lambda: runs.spent.has_asked()):
         if reference is Reference.ANSWERS:
             origin, baseline = by_answers(origin, places.results)
@@ -253,6 +257,7 @@ class _Progress:
             examples=shown(job),
             reference=self._reference,
             spent=self._runs.spent,
+            in_all=self._runs.in_all(),
         )
         return replace(found, chosen=chosen_of([item for item in contenders if found.complete(item)]) or chosen)
 

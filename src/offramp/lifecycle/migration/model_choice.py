@@ -37,7 +37,7 @@ class Choice:
 
 def notice_of(origin: Origin, calendar: Calendar, today: datetime.date) -> Watched:
     """The standing of the promoted model, with its successors whatever its standing."""
-    used = next(models_of(origin.promotion, origin.label))
+    used = next(models_of(origin.promotion, origin.label, space=lambda: origin.space.space))
     return look_at(used, calendar, today, always=True)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from offramp.errors import in_a_run
 from offramp.files import write_file
-from offramp.lifecycle.migration.record import Basis, Contender, Kind, Migration, Reference
+from offramp.lifecycle.migration.record import Basis, Contender, Kind, Migration, Reference, Spent
 from offramp.models.retirement.dates import Basis as DateBasis
 from offramp.models.retirement.dates import Standing
 from offramp.records import SAME_SCORE, Aggregate, Candidate, DemoKind, Result, picked
@@ -320,12 +320,16 @@ def _confidence(found: Migration) -> str:
     )
     if found.stopped not in (None, "trials", "space_exhausted"):
         lines.append(f"- The search ended early: {plain(found.stopped)}.")
-    spent = found.spent
-    lines.append(
-        f"- The migration took {spent.calls:,} calls ({spent.cached_calls:,} cached answers), {money(spent.usd)} and "
-        f"{spent.elapsed_s / 60:.1f} minutes."
-    )
+    lines.append(f"- {_took(found.spent, found.in_all)}")
     return "\n".join(lines)
+
+
+def _took(spent: Spent, in_all: Spent) -> str:
+    took = f"{spent.calls:,} calls ({spent.cached_calls:,} cached answers), {money(spent.usd)} and "
+    took += f"{spent.elapsed_s / 60:.1f} minutes"
+    if in_all.calls <= spent.calls:
+        return f"The migration took {took}."
+    return f"The migration took {in_all.calls:,} calls and {money(in_all.usd)} over all its runs; this one took {took}."
 
 
 def _config(found: Migration) -> str:
@@ -400,6 +404,7 @@ def migration_json(found: Migration) -> dict[str, Any]:
         "reference": str(found.reference),
         "regraded": found.regraded,
         "spent": asdict(found.spent),
+        "spent_in_all": picked(found.in_all, "calls", "usd"),
     }
 
 

@@ -84,7 +84,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What the migration took, over all its runs; `cached_calls` were answered by the ledger."""
+    """What runs of a migration took; `cached_calls` were answered by the ledger."""
 
     calls: int = 0
     cached_calls: int = 0
@@ -116,6 +116,7 @@ class Migration(Brief):
         trials: different candidates that the search tried, 0 where it did not run.
         examples: those of the holdout, by id.
         stopped: why the search ended; None where it did not run.
+        spent: by this command. in_all: calls and money of the whole migration, the same command before included.
         regraded: which judge replaced which, where that is so: it graded the recorded answers again; else None.
     """
 
@@ -135,6 +136,7 @@ class Migration(Brief):
     examples: Mapping[str, Shown]
     reference: Reference
     spent: Spent
+    in_all: Spent
     regraded: str | None = None
 
     @property

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from offramp.models.names import stem, tuned_base
 from offramp.models.retirement.feeds import Announced, read_feeds
+from offramp.models.retirement.listed import was_listed
 from offramp.models.retirement.notices import DEFAULT_FILE, Notice, is_link, read_notices
 from offramp.models.retirement.policies import PUBLISHED, Policy, estimate, release_date
+from offramp.models.spellings import readings
 from offramp.models.table import Table, TableRow, load_table
 
 
@@ -78,14 +80,53 @@ class Calendar:
         base = tuned_base(route)
         return self.table.find(route) is not None or (base is not None and self.table.find(base) is not None)
 
-    def retirement(self, name: str, route: str | None = None, *, stated: str | None = None) -> Retirement | None:
-        """When a model retires; None if nobody says. A tuned model retires with its base, at the latest.
+    def meant(self, name: str) -> str | None:
+        """The first reading of a name that the table has, itself or as the base of a tuned one; None without any."""
+        return next((reading for reading in readings(name, self.table) if self.knows(reading)), None)
+
+    def undated(self, name: str, *, listed: bool = False) -> Standing:
+        """How a vendor's model stands without a date: VANISHED where it has left the table, else UNKNOWN.
+
+        A name that no table is known to have had may be a deployment, newer than the table, or misspelt.
+
+        Args:
+            listed: whether the table had it when it was promoted, as far as is known.
+        """
+        if self.meant(name) is not None:
+            return Standing.UNKNOWN
+        return Standing.VANISHED if listed or any(map(was_listed, self._bases(name))) else Standing.UNKNOWN
+
+    def _bases(self, name: str) -> Iterator[str]:
+        for reading in readings(name, self.table):
+            yield tuned_base(reading) or reading
+
+    def retirement(
+        self, name: str, route: str | None = None, *, stated: str | None = None, own: bool = False
+    ) -> Retirement | None:
+        """When a model retires; None if nobody says.
+
+        Where no date of its own is announced, it is that of the model which its name means in another spelling or
+        behind a router (`openrouter/openai/gpt-4o`). A tuned model retires with its base, at the latest.
 
         Args:
             name: as people write it.
             route: as requests are sent; None if that is the same.
             stated: ISO date that its space file gives; None if it gives none.
+            own: whether a server of the user's answers, whatever its model is called.
         """
+        found = self._dated(name, route, stated)
+        if own or (found is not None and found.basis is not Basis.ESTIMATE):
+            return found
+        asked = route or name
+        for reading in readings(asked, self.table):
+            behind = None if reading == asked else self._dated(name, reading, None)
+            if behind is not None and behind.basis is not Basis.ESTIMATE:
+                return behind
+            found = found or behind
+        return found
+
+    def _dated(self, name: str, route: str | None, stated: str | None) -> Retirement | None:
+        """Its own date, or that of the base that it was tuned from."""
         found = self._own_date(name, route, stated)
         base = tuned_base(name) or tuned_base(route or "")
         if base is None or (found is not None and found.basis in (Basis.NOTICE, Basis.STATED)):
@@ -203,7 +244,7 @@ class Standing(enum.StrEnum):
     """How a model stands, the most urgent first."""
 
     RETIRED = "retired"  # the date has passed
-    VANISHED = "vanished"  # it was in the table when it was promoted, and no longer is
+    VANISHED = "vanished"  # it is known to have been in the table, and no longer is
     SOON = "soon"  # it retires within the window
     LATER = "later"
     UNKNOWN = "no date"  # nobody says when

@@ -18,7 +18,7 @@ from offramp.promote.exports.nunjucks import inert
 from offramp.promote.promotion import Promotion
 from offramp.records import Example
 from offramp.space.model import ContainsMetric, ExactMetric, JudgeMetric, MixMetric, NumberMetric, RegexMetric
-from offramp.task.metrics.number import last_number
+from offramp.task.metrics.number import BOOKED, NUMBER_LIKE, PLAIN, SIGNS, last_number
 
 Assertion = Callable[[Example], dict[str, Any] | None]
 
@@ -36,14 +36,15 @@ _BARE = (
     "const bare = t => n(String(t ?? '').normalize('NFKC').replace(/\\p{Cf}/gu, ''))"
     ".replace(/^[\\p{P}\\p{S}\\s]+|[\\p{P}\\p{S}\\s]+$/gu, ''); "
 )
-_NUMBERS = (
-    "(?<![\\d.])(?:(?<!\\w)[+\\-\\u2212])?[$\\u20ac\\u00a3\\u00a5]?"
-    "(?:(?:\\d{1,3}(?:,\\d{3})+(?!\\d)|\\d+)(?:\\.\\d+)?|\\.\\d+)(?:[eE][+-]?\\d{1,3})?"
-)
 _LAST = (
-    f"const last = t => ((t === null ? '' : String(t)).match(/{_NUMBERS}/g) || [])"
-    ".map(x => Number(x.replace(/[$\\u20ac\\u00a3\\u00a5,]/g, '').replace('\\u2212', '-'))).pop(); "
+    "const last = v => { const t = Array.isArray(v) ? v.flat(Infinity).join('\\n') : String(v ?? ''); "
+    f"const found = [...t.matchAll(/{NUMBER_LIKE}/g)].pop(); "
+    f"if (!found || found[3] || !'{SIGNS}'.includes(found[1] ?? '') || /{BOOKED}/.test(t)) return NaN; "
+    f"if (!/{PLAIN}/.test(found[2])) return NaN; "
+    "const size = Number(found[2].replaceAll(',', '')); "
+    "return !Number.isFinite(size) ? NaN : ['', '+'].includes(found[1] ?? '') ? size : -size; }; "
 )
+"""`last_number` in JavaScript; NaN in place of None."""
 _FENCE = "/^\\s*(?:```|~~~)\\w*\\s*|\\s*(?:```|~~~)\\s*$/g"
 _NOT_JAVASCRIPT = re.compile(r"\(\?(?![:=!]|<[=!A-Za-z_]|P<)|\\[AZzGKXRhHNmMQL]|(?<!\\)[*+?}]\+|\[\[:")
 

@@ -38,7 +38,7 @@ from offramp.task.metrics.json_fields import JsonFields
 from offramp.task.metrics.judge import PROMPT_VERSION, Judge, judge_params, steady_params
 from offramp.task.metrics.length import Length, word_limit
 from offramp.task.metrics.mix import Mix
-from offramp.task.metrics.number import Number, last_number
+from offramp.task.metrics.number import READING, Number
 from offramp.task.metrics.python import MOST_AT_ONCE, Python
 from offramp.task.metrics.regex import Regex, compiled
 from offramp.task.metrics.token_f1 import TokenF1
@@ -130,8 +130,15 @@ def _of_field(
         case TokenF1Metric():
             return TokenF1(name=name, fingerprint=mark, field=field, gold=part.gold or field)
         case NumberMetric():
-            gold, absolute, relative = part.gold or field, part.absolute, part.relative
-            return Number(name=name, fingerprint=mark, field=field, gold=gold, absolute=absolute, relative=relative)
+            return Number(
+                name=name,
+                fingerprint=part_fingerprint(part, READING),
+                earlier_fingerprint=mark,
+                field=field,
+                gold=part.gold or field,
+                absolute=part.absolute,
+                relative=part.relative,
+            )
         case ContainsMetric():
             values = None if part.values is None else tuple(part.values)
             if values is not None and (not values or not all(value.strip() for value in values)):
@@ -278,7 +285,10 @@ def show_columns(part: MetricPart) -> set[str]:
 
 
 def refuse_bad_gold(part: MetricPart, examples: Iterable[Example], at: Callable[[int], str]) -> None:
-    """Raises DatasetError with the row for gold that the metric cannot compare with."""
+    """Raises DatasetError with the row for gold that no output is compared with and that the metric cannot use.
+
+    What an output is compared with is for `gold.read_columns`.
+    """
     checks = [check for leaf in _leaves(part) if (check := _check(leaf)) is not None]
     for example in examples:
         for column, is_good, expected in checks:
@@ -288,9 +298,6 @@ def refuse_bad_gold(part: MetricPart, examples: Iterable[Example], at: Callable[
 
 
 def _check(leaf: MetricPart) -> tuple[str, Callable[[object], bool], str] | None:
-    if isinstance(leaf, NumberMetric):
-        column = leaf.gold or leaf.field
-        return column, lambda value: value is None or last_number(value) is not None, "a number"
     if isinstance(leaf, LengthMetric) and leaf.max_words_from:
         return leaf.max_words_from, lambda value: word_limit(value) is not None, "a whole number from 1"
     if isinstance(leaf, ContainsMetric) and leaf.values_from:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +36,21 @@ _ASK = "Grade the answer by the rubric. Reply with the JSON object only."
 _MARKS = re.compile(
     r"[\[\uff3b](?:[\u200b-\u200f\u2060\ufeff]*[\[\uff3b])+|[\]\uff3d](?:[\u200b-\u200f\u2060\ufeff]*[\]\uff3d])+"
 )
-_GRADE = re.compile(r"[\"']?grade[\"']?\s*[:=]\s*[\"']?(\d+(?:\.\d+)?)(?=\s*(?:[\"',}/\s]|$))", re.IGNORECASE)
+_WRITTEN = r"(\d+(?:\.\d+)?)(?:\s*(?:/|out of)\s*(\d+))?"
+"""A grade, perhaps with the best one: `4`, `4/5`."""
+_WHOLE = re.compile(rf"{_WRITTEN}", re.IGNORECASE)
+_OF_LINE = re.compile(
+    rf"^[ \t]*(?:[-+\u2022][ \t]+)?(?:#+[ \t]*)?[*_`]*(?:(?:my|the|final|overall)[ \t]+)?[\"']?grade[\"']?[*_` \t]*[:=]"
+    rf"[*_`\"' \t]*{_WRITTEN}(?!\s*(?:\d|[.,]\d|/|%|[-\u2013]\s*\d|(?:to|or|and|out)\b))",
+    re.IGNORECASE,
+)
+"""A line that states a grade and neither a range nor another scale."""
+_OF_OBJECT = re.compile(
+    rf"^\{{\s*[\"']?grade[\"']?\s*[:=]\s*[\"']?{_WRITTEN}[\"']?(?=\s*(?:[,;}}]|\n|$))", re.IGNORECASE
+)
+"""What begins like an object whose first key is the grade."""
+_FENCE = re.compile(r"^```\w*\s*|\s*```$")
+_BEFORE, _AFTER = re.compile(r"[\s\[]*(?:```\w*)?[\s\[]*"), re.compile(r"[\s\].]*(?:```)?[\s\].]*")
 _LONGEST_WHY = 500
 _WORTH_ASKING_AGAIN = (Ending.CUT, Ending.EMPTY, Ending.UNREADABLE)
 
@@ -181,37 +195,91 @@ def _mark(edge: str, label: str) -> str:
 
 
 def read_grading(text: str, points: int) -> tuple[float, str | None] | None:
-    """(grade, why) from a reply, or None. The last object with a grade counts; of a cut-off one, the grade alone."""
-    last = next((found for found in reversed([*_objects(text)]) if "grade" in found), None)
-    if last is not None:
-        grade, why = _grade(last["grade"], points), last.get("why")
-        return None if grade is None else (grade, why[:_LONGEST_WHY] if isinstance(why, str) and why else None)
-    loose = _GRADE.findall(text)
-    grade = _grade(loose[-1], points) if loose else None
-    return None if grade is None else (grade, None)
+    """(grade, why) from a reply; None where it states none, or does not say which of several is meant.
+
+    A judge quotes what it grades, and that may hold a grade. So what is not JSON counts only where no quotation stands:
+    as the first key of the object that the reply is, or as a line that begins or ends it.
+    """
+    text = text.strip()
+    bare = _FENCE.sub("", text)
+    objects = [*_objects(text)]
+    if bare.startswith("{") and not (objects and objects[0][0] == text.find("{")):  # an object that is not JSON
+        found = _OF_OBJECT.search(bare)
+        grade = None if found is None else _of_scale(found, points)
+        return None if grade is None else (grade, None)
+    held = [one for one in objects if _grades_in(one[2])]
+    if not held:
+        grade = _of_lines(bare, points)
+        return None if grade is None else (grade, None)
+    (begin, _, _), (_, end, last) = held[0], held[-1]
+    at_edge = _BEFORE.fullmatch(text[:begin]) or _AFTER.fullmatch(text[end:])
+    if not at_edge and not all(_key(each, "why") for *_, each in held):
+        return None
+    beside = [found for line in (text[:begin] + text[end:]).splitlines() if (found := _OF_LINE.search(line))]
+    grades = [_grade(value, points) for *_, each in held for value in _grades_in(each)]
+    grade = _only([*grades, *(_of_scale(found, points) for found in beside)])
+    why = next(iter(_key(last, "why")), None)
+    return None if grade is None else (grade, why[:_LONGEST_WHY] if isinstance(why, str) and why else None)
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every outermost JSON object in a text, in order."""
-    decoder, at = json.JSONDecoder(), text.find("{")
+def _of_lines(text: str, points: int) -> float | None:
+    """The grade that a line at an edge of a text states, headings apart, where no other line states another."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    stated = [_OF_LINE.search(line) for line in lines]
+    first = next((i for i, line in enumerate(lines) if stated[i] or not line.lstrip().startswith("#")), None)
+    quoted = len(lines) > 1 and lines[-2].rstrip().endswith(":")
+    if first is None or not (stated[first] or (stated[-1] and not quoted)):
+        return None
+    return _only(_of_scale(each, points) for each in stated if each)
+
+
+def _only(grades: Iterable[float | None]) -> float | None:
+    """The grade that all of them are."""
+    found = set(grades)
+    return found.pop() if len(found) == 1 else None
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object as it is written: a quotation that is not escaped may repeat a key."""
+
+
+def _objects(text: str) -> Iterator[tuple[int, int, _Pairs]]:
+    """Every outermost JSON object in a text, in order, with its place."""
+    decoder, at = json.JSONDecoder(object_pairs_hook=_Pairs), text.find("{")
     while at >= 0:
         try:
             value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
             end = at + 1
         else:
-            if isinstance(value, dict):
-                yield value
+            if isinstance(value, _Pairs):
+                yield at, end, value
         at = text.find("{", end)
+
+
+def _key(pairs: _Pairs, name: str) -> list[Any]:
+    """The values of a key, in any case."""
+    return [value for key, value in pairs if key.strip().casefold() == name]
+
+
+def _grades_in(value: Any) -> list[Any]:
+    """The values of `grade` in an object; of one without that key, those of the objects inside."""
+    if isinstance(value, _Pairs):
+        return _key(value, "grade") or [grade for _, inner in value for grade in _grades_in(inner)]
+    return [grade for inner in value for grade in _grades_in(inner)] if isinstance(value, list) else []
 
 
 def _grade(value: Any, points: int) -> float | None:
     """A grade in [1, points], also as text such as '4' or '4/5'; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    text = str(value).strip().removesuffix(f"/{points}").strip()
-    try:
-        grade = float(text)
-    except ValueError:
-        return None
-    return grade if math.isfinite(grade) and 1 <= grade <= points else None
+    if isinstance(value, str):
+        found = _WHOLE.fullmatch(value.strip())
+        return None if found is None else _of_scale(found, points)
+    return float(value) if math.isfinite(value) and 1 <= value <= points else None
+
+
+def _of_scale(found: re.Match[str], points: int) -> float | None:
+    """The grade that `_WRITTEN` found, where it is one of this scale."""
+    grade = float(found[1])
+    return grade if 1 <= grade <= points and int(found[2] or points) == points else None
