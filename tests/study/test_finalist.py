@@ -28,9 +28,9 @@ def complete(name, quality, *, n_fault=0, scoring=SCORING):
 
 
 def unfinished(name, mean, *, own=0.5, n_fault=0, scoring=SCORING):
-    (likely,) = likely_members([Row(name, mean)], OBJECTIVES)
+    (likely,) = likely_members([Row(name, mean)], scoring.objectives)
     search = Aggregate(n=24, n_fault=n_fault, n_failed=0, quality=own, quality_low=0.1, quality_high=0.9)
-    return expected(member_of(name, {"model": name}, search, scoring), likely)
+    return expected(member_of(name, {"model": name}, search, scoring), likely, scoring)
 
 
 def test_the_one_expected_ahead_of_all_complete_members_is_recommended():
@@ -41,7 +41,7 @@ def test_the_one_expected_ahead_of_all_complete_members_is_recommended():
     best = recommend(front_of(found, OBJECTIVES))
     assert best.candidate == "y" and best.estimate.n == 24
     assert best.quality == best.value("quality") == best.utility == 0.5  # expected, not the mean of its own 24 runs
-    assert (best.search.quality_low, best.search.quality_high) == pytest.approx((0.5 - 1.96 * 0.05, 0.5 + 1.96 * 0.05))
+    assert (best.ranked.quality_low, best.ranked.quality_high) == pytest.approx((0.5 - 1.96 * 0.05, 0.5 + 1.96 * 0.05))
 
 
 @pytest.mark.parametrize("mean", [0.2, 0.4])
@@ -53,7 +53,7 @@ def test_a_complete_member_that_is_as_good_is_recommended(mean):
 def test_an_infeasible_complete_member_keeps_nobody_out():
     scoring = replace(SCORING, constraints=ConstraintsPart(quality_min=0.35))
     found = with_finalist(
-        [complete("b", 0.3, scoring=scoring)], [unfinished("x", 0.2, own=0.4, scoring=scoring)], OBJECTIVES
+        [complete("b", 0.3, scoring=scoring)], [unfinished("x", 0.4, own=0.2, scoring=scoring)], OBJECTIVES
     )
     assert [m.candidate for m in found] == ["b", "x"]
 
@@ -61,7 +61,7 @@ def test_an_infeasible_complete_member_keeps_nobody_out():
 @pytest.mark.parametrize("broken", ["limit", "unreadable"])
 def test_one_that_breaks_a_limit_or_cannot_be_read_is_not_recommended(broken):
     scoring = replace(SCORING, constraints=ConstraintsPart(quality_min=0.45 if broken == "limit" else None))
-    one = unfinished("x", 0.9, own=0.4, n_fault=24 if broken == "unreadable" else 0, scoring=scoring)
+    one = unfinished("x", 0.4, own=0.9, n_fault=24 if broken == "unreadable" else 0, scoring=scoring)
     assert [m.candidate for m in with_finalist([complete("today", 0.3)], [one], OBJECTIVES)] == ["today"]
 
 

@@ -151,13 +151,13 @@ def _print_table(console: object, results: Sequence[KindResult]) -> None:
 
 
 def _cells(one: KindResult) -> tuple[str, ...]:
-    from offramp.study.wording import number, per_thousand, seconds
+    from offramp.study.wording import number, per_thousand, seconds, signed
 
     ahead = one.difference is not None
     return (
         number(one.utility),
-        f"{one.difference:+.3f}" if ahead else "",
-        f"{one.low:+.2f} to {one.high:+.2f}" if ahead else "",
+        signed(one.difference or 0.0) if ahead else "",
+        f"{signed(one.low or 0.0, 2)} to {signed(one.high or 0.0, 2)}" if ahead else "",
         number(one.quality),
         per_thousand(one.cost_usd),
         seconds(one.latency_s),
@@ -166,19 +166,21 @@ def _cells(one: KindResult) -> tuple[str, ...]:
 
 
 def _verdict(found: CascadeReport) -> Iterator[str]:
+    from offramp.study.wording import number, signed
+
     chosen = found.chosen
     gain, low, p = chosen.difference or 0.0, chosen.low or 0.0, chosen.p_value
     where = "the holdout" if found.holdout is not None else "rows that chose nothing"
     if gain > 0:
         sure = "significant" if low > 0 and (p or 1.0) <= 0.05 else "not significant: it may be luck"
-        yield f"Ahead of the best single candidate by {gain:.3f} of utility on {where} ({sure}, p = {p:.2g})."
+        yield f"Ahead of the best single candidate by {number(gain)} of utility on {where} ({sure}, p = {p:.2g})."
     else:
-        yield f"Not ahead of the best single candidate on {where} ({gain:+.3f} of utility): keep one model."
+        yield f"Not ahead of the best single candidate on {where} ({signed(gain)} of utility): keep one model."
     better = [one for one in (found.holdout or found.crossed) if one.kind not in ("chosen", "single")]
     if better:
         best = max(better, key=lambda one: one.utility)
     if better and (best.difference or 0.0) > 0:
-        yield f"The best kind, known only by looking: {KINDS[best.kind]}, {best.difference or 0.0:+.3f}."
+        yield f"The best kind, known only by looking: {KINDS[best.kind]}, {signed(best.difference or 0.0)}."
 
 
 def params_text(params: Mapping[str, Scalar]) -> str:

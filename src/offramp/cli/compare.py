@@ -20,7 +20,7 @@ from offramp.errors import UsageError, problem
 from offramp.printable import safe_cell
 from offramp.records import picked
 from offramp.study.domain.sent_values import as_sent
-from offramp.study.wording import answer_notes, interval_words, number, plain, points, short_params
+from offramp.study.wording import answer_notes, interval_words, number, percent, plain, points, short_params
 
 if TYPE_CHECKING:
     from offramp.job.steps import RunSteps
@@ -141,11 +141,11 @@ def _summary(found: CandidateComparison) -> Iterator[Text]:
     close = whole.not_inferior
     may = "is not worse than B by more than" if close.holds else "may be worse than B by more than"
     yield Text(f"A {may} {close.margin * 100:g} points (lower bound {points(close.lower)}).")
-    yield Text(f"At most {whole.worse_at_most:.1%} of examples get worse, with 95% confidence.")
+    yield Text(f"At most {percent(whole.worse_at_most, 1)} of examples get worse, with 95% confidence.")
     if (check := found.regressions) is not None:
         yield Text(
-            f"Regression limit {check.max:.1%} at {check.confidence:.0%} confidence: "
-            f"{'kept' if check.holds else 'exceeded'} (at most {check.share_at_most:.1%}).",
+            f"Regression limit {percent(check.max, 1)} at {percent(check.confidence)} confidence: "
+            f"{'kept' if check.holds else 'exceeded'} (at most {percent(check.share_at_most, 1)}).",
             style="" if check.holds else "red",
         )
     if found.unpaired:

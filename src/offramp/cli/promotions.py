@@ -145,7 +145,7 @@ def print_changes(found: Changes) -> None:
 def print_promoted(done: Promoted, *, as_json: bool) -> None:
     """What a promote or a rollback did, or would do."""
     from offramp.promote.serialization import values_of
-    from offramp.study.wording import plain
+    from offramp.study.wording import plain, signed
 
     promotion, move = done.promotion, done.move
     if as_json:
@@ -175,7 +175,8 @@ def print_promoted(done: Promoted, *, as_json: bool) -> None:
     click.echo(f"{promotion.feature}: {move.label} is {promotion.version} ({plain(models)})")
     click.echo(f"  {_holdout_line(promotion.evidence.holdout)}")
     if promotion.cascade is not None and (gain := promotion.cascade.holdout) is not None:
-        ahead = f"{gain.difference:+.3f} of utility to the best single candidate ({gain.low:+.3f} to {gain.high:+.3f})"
+        ahead = f"{signed(gain.difference)} of utility to the best single candidate"
+        ahead += f" ({signed(gain.low)} to {signed(gain.high)})"
         click.echo(f"  {promotion.cascade.kind} cascade on the holdout: {ahead}, n={gain.n}")
     click.echo(f"  {done.path}")
     for note in notes:
@@ -183,15 +184,16 @@ def print_promoted(done: Promoted, *, as_json: bool) -> None:
 
 
 def _holdout_line(found: SplitEvidence | None) -> str:
-    from offramp.study.wording import unreadable_words
+    from offramp.study.wording import number, per_thousand, seconds, unreadable_words
 
     if found is None or found.quality is None:
         return "holdout: not evaluated"
-    text = f"holdout: quality {found.quality:.3f} ({found.quality_low:.3f} to {found.quality_high:.3f}), n={found.n}"
+    interval = f"{number(found.quality_low)} to {number(found.quality_high)}"
+    text = f"holdout: quality {number(found.quality)} ({interval}), n={found.n}"
+    if found.n_failed:
+        text += f" ({found.n_failed} more have no score; these numbers are as on all)"
     if found.n_runs is not None:
         text += f" in {found.n_runs} runs"
     if found.n_fault:
         text += f", {unreadable_words(found.n_fault, found.n)}"
-    cost = "?" if found.cost_usd is None else f"${found.cost_usd * 1000:.4g}"
-    p95 = "?" if found.latency_p95_s is None else f"{found.latency_p95_s:.2f} s"
-    return f"{text}, {cost} per 1,000 runs, p95 {p95}"
+    return f"{text}, {per_thousand(found.cost_usd)} per 1,000 runs, p95 {seconds(found.latency_p95_s)}"

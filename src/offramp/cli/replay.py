@@ -45,13 +45,13 @@ def print_replay(found: Replay) -> None:
     from rich.text import Text
 
     from offramp.cli.console import PlainConsole
-    from offramp.study.wording import plain
+    from offramp.study.wording import percent, plain
 
     console = PlainConsole()
     share = found.cells_used / found.cells_total
     console.print(
         f"{found.candidates} candidates x {found.examples} examples: {found.cells_used} of {found.cells_total} cells "
-        f"read ({share:.1%}), of {found.candidates_read} candidates; {len(found.front)} on the declared front"
+        f"read ({percent(share, 1)}), of {found.candidates_read} candidates; {len(found.front)} on the declared front"
     )
     holdout = any(member.holdout is not None for member in found.front)
     heads = ("quality", "+-", *(("holdout",) if holdout else ()), "$/1k runs", "latency", "cells", "trust")
@@ -66,7 +66,7 @@ def print_replay(found: Replay) -> None:
 
 
 def _cells(member: ReplayMember, holdout: bool) -> tuple[str, ...]:
-    from offramp.study.wording import number, per_thousand, seconds
+    from offramp.study.wording import fraction, number, per_thousand, seconds
 
     return (
         number(member.estimates["quality"]),
@@ -75,5 +75,5 @@ def _cells(member: ReplayMember, holdout: bool) -> tuple[str, ...]:
         per_thousand(member.estimates["cost_usd"]),
         seconds(member.estimates["latency_s"]),
         str(member.cells),
-        f"{member.trust:.2f}",
+        fraction(member.trust, 2),
     )

@@ -32,6 +32,7 @@ from offramp.study.wording import (
     parked_words,
     per_thousand,
     plain,
+    plotted,
     points,
     seconds,
     shared_params,
@@ -66,18 +67,18 @@ def front_table(members: Sequence[Member], *, title: str, marks: Mapping[str, st
     lines: list[Text | Padding] = [Text(title, style="bold"), Text(_columns("candidate", names, widths), style="dim")]
     for member in members:
         mark = (marks or {}).get(member.candidate, "")
-        seen, held, probe = member.search, member.holdout, member.probe
+        seen, ranked, held, probe = member.search, member.ranked, member.held, member.probe
         cells = (
             number(member.quality),
             *((number(held.quality) if held else "",) if holdout else ()),
             per_thousand(member.cost_usd),
-            *(seconds(seen.latency_s(name)) for name in statistics),
+            *(seconds(ranked.latency_s(name)) for name in statistics),
             f"{seen.n} -{seen.n_failed}" if seen.n_failed else str(seen.n),
             number(member.utility),
         )
         isolated = {} if probe is None else {"p50": seconds(probe.p50_s), "p95": seconds(probe.p95_s)}
         second = (
-            span(seen.quality_low, seen.quality_high),
+            span(ranked.quality_low, ranked.quality_high),
             *((span(held.quality_low, held.quality_high) if held else "",) if holdout else ()),
             "",
             *(isolated.get(name, "") for name in statistics),
@@ -231,15 +232,19 @@ def _recommendation(report: StudyReport) -> str:
     elif best.holdout is None or best.holdout.quality is None:
         text += f"\nTo evaluate it on the holdout: `offramp verify {report.study}{same_place()}`."
     else:
-        seen = f"quality {best.holdout.quality:.3f} on {counted(best.holdout.n, 'example')}"
-        text += f"\nHoldout: {seen} the search never saw"
+        found, held = best.against_incumbent, best.holdout
+        n, quality = (held.n, held.quality) if found is None else (found.n, found.quality_a)
+        sides = [side.holdout.n for side in (best, today) if side is not None and side.holdout is not None]
+        both = found is not None and n < max(sides)
+        text += f"\nHoldout: quality {number(quality)} on {counted(n, 'example')} the search never saw"
+        text += " and both have a score for" if both else ""
         if best.holdout.n_runs is not None:
             text += f", run {best.holdout.n_runs} times in all"
         if best.holdout.n_fault:
             text += f", {unreadable_words(best.holdout.n_fault, best.holdout.n)}"
         if today is not None and today.holdout is not None and today.holdout.quality is not None and today != best:
-            text += f"; the incumbent has {today.holdout.quality:.3f}"
-        if (found := best.against_incumbent) is not None:
+            text += f"; the incumbent has {number(today.holdout.quality if found is None else found.quality_b)}"
+        if found is not None:
             sure = "better" if found.better else "worse" if found.worse else "not significant"
             after = f", corrected for {found.looked_at} candidates" if found.looked_at > 1 else ""
             text += f" ({points(found.difference)} points, {interval_words(found.corrected)}{after}: {sure})"
@@ -270,7 +275,7 @@ def plot(report: StudyReport, *, width: int = 76, height: int = 16) -> Text:
             group = "recommended"
         else:
             group = "incumbent" if member.incumbent else "front" if member.candidate in front else "others"
-        groups[group].append((x, member.quality))
+        groups[group].append((plotted(x), plotted(member.quality)))
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plot_size(width, height)

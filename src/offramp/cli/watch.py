@@ -191,19 +191,23 @@ def _source(found: Retirement | None) -> Iterator[str]:
 
 
 def _price_change(row: Watched) -> Iterator[str]:
+    from offramp.study.wording import ratio_of
+
     cost = row.cost
     if cost.changed and cost.then_usd_1k is not None and cost.now_usd_1k is not None:
         was, now = f"${cost.then_usd_1k:.4g}", f"${cost.now_usd_1k:.4g}"
-        yield f"price: {now} for 1k runs, {was} when it was promoted (x{cost.ratio:.2f})"
+        yield f"price: {now} for 1k runs, {was} when it was promoted ({ratio_of(cost.ratio or 0.0)})"
 
 
 def _candidates(found: Sequence[Successor]) -> Iterator[str]:
+    from offramp.study.wording import ratio_of
+
     shown = []
     for item in found:
         facts = [f"named by the {item.named_by}"] if item.named_by else []
         facts += [] if item.in_table else ["not in the table of models"]
         if item.price_ratio is not None:
-            facts.append(f"x{item.price_ratio:.2f} price")
+            facts.append(f"{ratio_of(item.price_ratio)} price")
         if item.retirement_date is not None:
             facts.append(f"{'may retire' if item.estimated else 'retires'} {item.retirement_date}")
         if item.not_sent:

@@ -45,15 +45,17 @@ from offramp.promote.promotion import (
     PromotedModel,
     PromotedProgram,
     Promotion,
+    SplitEvidence,
 )
 from offramp.promote.promotion_store import Rows, now, rows_of
 from offramp.promote.render import Renderer
 from offramp.promote.running import refuse_unsafe
-from offramp.records import CallRequest, Candidate, DemoKind, Model, Price, Split, price_of
+from offramp.records import Aggregate, CallRequest, Candidate, DemoKind, Model, Price, Split, picked, price_of
 from offramp.store.candidates import CandidateRow
 from offramp.store.engine import Store
 from offramp.store.results import ResultStore
-from offramp.study.queries.study_rows import current_prices
+from offramp.study.proof import MOST_MISSING
+from offramp.study.queries.study_rows import current_prices, read_report
 
 _TRIED = 200
 """Examples of the holdout that a template is tried on."""
@@ -104,6 +106,7 @@ def build_promotion(
     holdout = ResultStore(store).get(opened.row.name, Split.HOLDOUT, row.id)
     parts, matched, others, sent = asyncio.run(_replayed(store, opened, row.candidate, holdout))
     evidence = evidence_of(store, opened, row, requests_matched=matched, root=request.root, trials=trials)
+    evidence = _as_on_all(evidence, store, opened.row.name)
     evidence = replace(evidence, sent=sent.other_than_stated() or row.sent or None, prompts=sent.prompts() or None)
     fallbacks = fallback_models(request.fallbacks, opened, row.candidate)
     dates = {
@@ -117,6 +120,32 @@ def build_promotion(
     kept = result_rows(holdout, judged=bool(opened.job.task.metric.judge_models))
     rows = tuple(rows for rows in (kept, pool) if rows is not None)
     return BuiltPromotion(promotion=promotion, rows=rows, retirements=retirements)
+
+
+def _as_on_all(evidence: Evidence, store: Store, study: str) -> Evidence:
+    """The evidence with quality, cost and latency as on all examples, as the report has them, where some lack a score.
+
+    So the gate holds its limits against them. Where too many lack one, nothing is changed: the gate refuses that.
+    """
+    sides = [evidence.search, evidence.holdout, None if evidence.incumbent is None else evidence.incumbent.holdout]
+    held = [side for side in sides[1:] if side is not None]
+    if not any(side.n_failed for side in sides if side is not None) and len({side.n for side in held}) < 2:
+        return evidence
+    members = {member.candidate: member for member in read_report(store, study).members}
+    own, incumbent = members.get(evidence.candidate), evidence.incumbent
+    if own is not None:
+        search = _changed(evidence.search, own.ranked)
+        evidence = replace(evidence, search=search or evidence.search, holdout=_changed(evidence.holdout, own.held))
+    if incumbent is not None and (today := members.get(incumbent.candidate)) is not None:
+        evidence = replace(evidence, incumbent=replace(incumbent, holdout=_changed(incumbent.holdout, today.held)))
+    return evidence
+
+
+def _changed(seen: SplitEvidence | None, common: Aggregate | None) -> SplitEvidence | None:
+    if seen is None or common is None or seen.n_failed > MOST_MISSING * (seen.n + seen.n_failed):
+        return seen
+    names = ("quality", "quality_low", "quality_high", "cost_usd", "latency_p50_s", "latency_p95_s")
+    return replace(seen, **picked(common, *names))
 
 
 def _draft(

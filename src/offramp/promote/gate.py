@@ -14,7 +14,7 @@ from offramp.promote.promotion import Comparison, Evidence, PromotedCascade, Pro
 from offramp.space.model import ConstraintsPart
 from offramp.stats import share_at_most
 from offramp.study.proof import MOST_MISSING
-from offramp.study.wording import unreadable_words
+from offramp.study.wording import number, percent, signed, unreadable_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +74,14 @@ def _against_single(cascade: PromotedCascade) -> Iterator[str]:
         )
     elif gain.difference <= 0:
         yield (
-            f"it is not ahead of the best single candidate on the holdout: {gain.difference:+.3f} of utility "
-            f"({gain.low:+.3f} to {gain.high:+.3f}). Promote that one: `--pick {cascade.single}`"
+            f"it is not ahead of the best single candidate on the holdout: {signed(gain.difference)} of utility "
+            f"({signed(gain.low)} to {signed(gain.high)}). Promote that one: `--pick {cascade.single}`"
         )
     own, rival = cascade.utility, cascade.recommended_utility
     if own is not None and rival is not None and own <= rival and cascade.recommended != cascade.single:
         yield (
-            f"its utility on the holdout is {own:.3f}, and that of the recommended candidate {rival:.3f}. Promote that "
-            f"one: `--pick {cascade.recommended}`"
+            f"its utility on the holdout is {number(own)}, and that of the recommended candidate {number(rival)}. "
+            f"Promote that one: `--pick {cascade.recommended}`"
         )
 
 
@@ -91,7 +91,7 @@ def _on_holdout(evidence: Evidence, holdout: SplitEvidence, rules: GateRules) ->
         least = 0.0 if holdout.quality is None else holdout.quality * holdout.n / size
         yield (
             f"the holdout is not complete: {missing} of {size} examples have no score ({holdout.n_failed} of them "
-            f"because of infrastructure errors), and at most {MOST_MISSING:.0%} may; its quality is {least:.3f} if "
+            f"because of infrastructure errors), and at most {MOST_MISSING:.0%} may; its quality is {number(least)} if "
             "those are lost. `offramp verify` completes it"
         )
     if evidence.requests_matched < holdout.n:
@@ -130,8 +130,8 @@ def _against(comparison: Comparison | None, rules: GateRules) -> Iterator[str]:
         return
     if comparison.high < 0:
         yield (
-            f"it is worse than the incumbent on the holdout: {comparison.difference:+.3f} "
-            f"({comparison.low:+.3f} to {comparison.high:+.3f})"
+            f"it is worse than the incumbent on the holdout: {signed(comparison.difference)} "
+            f"({signed(comparison.low)} to {signed(comparison.high)})"
         )
     budget = rules.constraints.regressions
     if budget is not None:
@@ -141,7 +141,8 @@ def _against(comparison: Comparison | None, rules: GateRules) -> Iterator[str]:
         if bound > budget.max:
             yield (
                 f"{comparison.losses} of {n} examples of the holdout got worse than with the incumbent: up to "
-                f"{bound:.1%} with {budget.confidence:.0%} confidence, and the limit is {budget.max:.1%}"
+                f"{percent(bound, 1)} with {percent(budget.confidence)} confidence, and the limit is "
+                f"{percent(budget.max, 1)}"
             )
 
 

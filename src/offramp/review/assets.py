@@ -23,9 +23,11 @@ from offramp.store.studies import StudyRow, StudyStatus
 from offramp.study.wording import (
     LIKELY,
     counted,
+    fraction,
     interval_words,
     likely_words,
     money,
+    number,
     points,
     shared_params,
     short_params,
@@ -109,7 +111,8 @@ def environment() -> Environment:
     made.filters.update(
         shown=shown, embedded=embedded, money=money, points=points, interval_words=interval_words, words=words_of,
         as_text=as_text, request_json=_request_json,
-        utility=_utility, plain_number=_plain_number, status_words=status_words, likely_words=likely_words,
+        utility=number, fraction=fraction,
+        plain_number=_plain_number, status_words=status_words, likely_words=likely_words,
         counted=counted, shared_params=shared_params, short_params=short_params,
     )  # fmt: skip
     made.globals["likely_title"] = LIKELY
@@ -126,10 +129,6 @@ def render(template: str, *, inline: bool, **values: Any) -> str:
     """A page as HTML; characters that UTF-8 cannot encode are replaced."""
     text = environment().get_template(template).render(assets=assets(inline=inline), **values)
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _utility(value: float | None) -> str:
-    return "?" if value is None else f"{value:.3f}"
 
 
 def _request_json(found: ShownRequest) -> str:

@@ -15,7 +15,7 @@ from offramp.review.likely_dots import LikelyDot, drawn, likely_dots, position
 from offramp.study.domain.members import Member
 from offramp.study.domain.trajectory import Step
 from offramp.study.study_report import StudyReport
-from offramp.study.wording import money
+from offramp.study.wording import money, plotted
 
 AXES: Mapping[str, str] = {"cost": "cost of 1,000 runs", "latency": "seconds per run"}
 _MOST_BARS = 60  # on larger fronts, intervals would cover each other and are not drawn
@@ -169,9 +169,9 @@ def _front_chart(report: StudyReport, key: str, frame: Frame) -> FrontChart:
     front = {m.candidate for m in report.front}
     special = [m for m in known if m.candidate in front or m.incumbent]
     held = [m for m in special if m.value(key, Split.HOLDOUT) is not None]
-    heights = [m.quality or 0.0 for m in known] + [m.value("quality", Split.HOLDOUT) or 0.0 for m in held]
+    heights = [_y(m.ranked) for m in known] + [_y(m.held) for m in held if m.held is not None]
     if len(report.front) <= _MOST_BARS:
-        seen = [*(m.search for m in report.front), *(m.holdout for m in held)]
+        seen = [*(m.ranked for m in report.front), *(m.held for m in held)]
         ends = (end for one in seen if one is not None for end in (one.quality_low, one.quality_high))
         heights += [end for end in ends if end is not None]
     expected = drawn(report.estimates, key)
@@ -193,9 +193,9 @@ def _front_chart(report: StudyReport, key: str, frame: Frame) -> FrontChart:
         x_label=AXES[key] + statistic + (" (log scale)" if x.log else ""),
         x_ticks=tuple(Tick(at=x.at(v), text=words(v)) for v in x.ticks(4 if frame is NARROW else 7)),
         y_ticks=tuple(Tick(at=y.at(v), text=f"{v:g}") for v in y.ticks(5)),
-        steps=_steps([(x.at(_x(m, key)), y.at(m.quality or 0.0)) for m in known if m.candidate in front], x),
+        steps=_steps([(x.at(_x(m, key)), y.at(_y(m.ranked))) for m in known if m.candidate in front], x),
         held_steps=held_steps,
-        others="".join(f"M{x.at(_x(m, key)):g} {y.at(m.quality or 0.0):g}h0" for m in some),
+        others="".join(f"M{x.at(_x(m, key)):g} {y.at(_y(m.ranked)):g}h0" for m in some),
         dots=dots,
         likely=likely_dots(report.estimates, key, x, y),
     )
@@ -203,7 +203,11 @@ def _front_chart(report: StudyReport, key: str, frame: Frame) -> FrontChart:
 
 def _x(member: Member, key: str, split: Split = Split.SEARCH) -> float:
     value = member.value(key, split) or 0.0
-    return value * 1000 if key == "cost" else value
+    return plotted(value * 1000 if key == "cost" else value)
+
+
+def _y(seen: Aggregate) -> float:
+    return plotted(seen.quality or 0.0)
 
 
 def _dots(report: StudyReport, members: Sequence[Member], key: str, x: Axis, y: Axis) -> list[Dot]:
@@ -212,10 +216,10 @@ def _dots(report: StudyReport, members: Sequence[Member], key: str, x: Axis, y: 
     found = []
     for m in members:
         bars = few or m.incumbent
-        search = _spot(x.at(_x(m, key)), m.search, y, bars=bars)
+        search = _spot(x.at(_x(m, key)), m.ranked, y, bars=bars)
         held = None
-        if m.holdout is not None and m.value(key, Split.HOLDOUT) is not None:
-            held = _spot(x.at(_x(m, key, Split.HOLDOUT)), m.holdout, y, bars=bars)
+        if m.held is not None and m.value(key, Split.HOLDOUT) is not None:
+            held = _spot(x.at(_x(m, key, Split.HOLDOUT)), m.held, y, bars=bars)
         kinds = (
             ("front", m.candidate in front), ("incumbent", m.incumbent), ("held", held is not None),
             ("estimate", m.estimate is not None),
@@ -237,7 +241,7 @@ def _dots(report: StudyReport, members: Sequence[Member], key: str, x: Axis, y: 
 
 def _spot(x: float, seen: Aggregate, y: Axis, *, bars: bool) -> Spot:
     low, high = (y.at(end) if bars and end is not None else None for end in (seen.quality_low, seen.quality_high))
-    return Spot(x=x, y=y.at(seen.quality or 0.0), low=low, high=high)
+    return Spot(x=x, y=y.at(_y(seen)), low=low, high=high)
 
 
 def _arrow(start: Spot, end: Spot) -> str:

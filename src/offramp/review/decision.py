@@ -9,18 +9,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from offramp.records import Split
+from offramp.records import SAME_SCORE, Split
 from offramp.study.domain.members import Member
-from offramp.study.proof import MOST_NAMED, Proof, Proven, against_words, latencies
+from offramp.study.proof import MOST_NAMED, Proof, Proven, against_words, costs, latencies
 from offramp.study.queries.example_pairs import CandidateComparison
 from offramp.study.study_report import member_notes
 from offramp.study.wording import (
     CHEAPER,
     FASTER,
+    between,
     interval_words,
     limit_words,
     number,
     per_thousand,
+    percent,
+    points,
     ratio_words,
     seconds,
 )
@@ -143,9 +146,9 @@ def decide(
 def _quality_alone(chosen: Member) -> str:
     """The quality with its interval, on the holdout if it is known there."""
     held = chosen.holdout
-    split, seen = (Split.SEARCH, chosen.search) if held is None or held.quality is None else (Split.HOLDOUT, held)
-    low, high = seen.quality_low, seen.quality_high
-    interval = "no interval" if low is None or high is None else f"95% interval {low:.2f} to {high:.2f}"
+    split, seen = (Split.SEARCH, chosen.ranked) if held is None or held.quality is None else (Split.HOLDOUT, held)
+    ends = between(seen.quality_low, seen.quality_high)
+    interval = f"95% interval {ends}" if ends else "no interval"
     return f"Quality {number(seen.quality)} on {seen.n} {split} examples ({interval})"
 
 
@@ -155,10 +158,11 @@ def _changes(chosen: Member, incumbent: Member, evidence: CandidateComparison | 
         whole, interval = evidence.whole, evidence.whole.corrected
         after = f", corrected for {whole.looked_at} candidates" if whole.looked_at > 1 else ""
         sure = f"{interval.confidence * 100:.0f}% interval {interval_words(interval)}{after}"
-        gain = (whole.difference or 0.0) * 100
-        size = "No difference" if abs(gain) < 0.05 else f"{abs(gain):.1f} points {'better' if gain > 0 else 'worse'}"
+        gain = whole.difference or 0.0
+        size = f"{points(gain)[1:]} points {'better' if gain > 0 else 'worse'}"
+        size = "No difference" if abs(gain) <= SAME_SCORE else size
         parts.append(f"{size} on {whole.n} {evidence.split} examples ({sure})")
-    parts.append(ratio_words(chosen.cost_usd, incumbent.cost_usd, CHEAPER))
+    parts.append(ratio_words(*costs(chosen, incumbent), CHEAPER))
     parts.append(ratio_words(*latencies(chosen, incumbent), FASTER))
     said = [part for part in parts if part] or ["No numbers to compare"]
     text = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
@@ -186,8 +190,8 @@ def _caution(proof: Proof, evidence: CandidateComparison | None) -> str | None:
         check = evidence.regressions  # on the search split, this is one of the limits above
         if not check.holds:
             said.append(
-                f"The regression limit is exceeded on the holdout: up to {check.share_at_most:.1%} of examples may get "
-                f"worse, and {check.max:.1%} are allowed."
+                f"The regression limit is exceeded on the holdout: up to {percent(check.share_at_most, 1)} of "
+                f"examples may get worse, and {percent(check.max, 1)} are allowed."
             )
     return " ".join(said) or None
 
@@ -205,15 +209,30 @@ def _tiles(proof: Proof, incumbent: Member | None, evidence: CandidateComparison
     held = both and proof.complete and chosen.holdout is not None and chosen.holdout.quality is not None
     now = chosen.holdout.quality if held and chosen.holdout else chosen.quality
     before = None if old is None else old.holdout.quality if held and old.holdout else old.quality
-    change = None if before is None or now is None else f"{(now - before) * 100:+.1f} points"
-    good = None if before is None or now is None or before == now else now > before
+    gain, name = None, "Quality, holdout" if held else "Quality, search split"
+    if old is not None and evidence is not None and held is (evidence.split is Split.HOLDOUT):
+        whole = evidence.whole
+        now, before, gain = whole.quality_a, whole.quality_b, whole.difference
+        name += f", {whole.n} examples of both" if whole.n < _most_rows(evidence.split, chosen, old) else ""
+    elif now is not None and before is not None:
+        gain = now - before
+    change = None if gain is None else f"{points(gain)} points"
+    good = None if gain is None or abs(gain) <= SAME_SCORE else gain > 0
     how = "in isolation" if chosen.probe is not None and (old is None or old.probe is not None) else "as run"
-    name = "Quality, holdout" if held else "Quality, search split"
+    pair = None if old is None else chosen.beside_incumbent
+    some = "" if pair is None else f", {pair.n} examples of both"
+    timed = "" if how == "in isolation" else some
     return (
         Tile(name=name, now=number(now), before=None if before is None else number(before), change=change, good=good),
-        _less("Cost of 1,000 runs", chosen.cost_usd, old.cost_usd if old else None, per_thousand, CHEAPER),
-        _less(f"Latency p50, {how}", *latencies(chosen, old), seconds, FASTER),
+        _less(f"Cost of 1,000 runs{some}", *costs(chosen, old), per_thousand, CHEAPER),
+        _less(f"Latency p50, {how}{timed}", *latencies(chosen, old), seconds, FASTER),
     )
+
+
+def _most_rows(split: Split, *sides: Member) -> int:
+    """How many examples of a split the side with more of them has a score for."""
+    seen = (side.search if split is Split.SEARCH else side.holdout for side in sides)
+    return max((one.n for one in seen if one is not None), default=0)
 
 
 def _less(name: str, now: float | None, before: float | None, words: Words, change: tuple[str, str]) -> Tile:

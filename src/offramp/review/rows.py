@@ -11,6 +11,7 @@ from offramp.study.domain.members import Member, Probe
 from offramp.study.proof import Proven
 from offramp.study.study_report import StudyReport, member_notes
 from offramp.study.wording import (
+    between,
     interval_words,
     limit_words,
     number,
@@ -142,7 +143,7 @@ def script_data(report: StudyReport, rows: Sequence[Row], more: Mapping[str, Any
 
 def _datum(row: Row) -> dict[str, Any]:
     m = row.member
-    low, high = m.search.quality_low, m.search.quality_high
+    low, high = m.ranked.quality_low, m.ranked.quality_high
     return {
         "id": m.candidate,
         "label": row.label,
@@ -166,17 +167,17 @@ def _datum(row: Row) -> dict[str, Any]:
 
 def words_of(row: Row) -> dict[str, str]:
     """The numbers of a row as they are written everywhere; empty where there is nothing to say."""
-    m, held, against, probe = row.member, row.member.holdout, row.member.against_incumbent, row.member.probe
+    m, held, against, probe = row.member, row.member.held, row.member.against_incumbent, row.member.probe
     return {
         "quality": number(m.quality),
-        "interval": _between(m.search.quality_low, m.search.quality_high),
+        "interval": between(m.ranked.quality_low, m.ranked.quality_high),
         "holdout": "" if held is None else number(held.quality),
-        "holdout_interval": "" if held is None else _between(held.quality_low, held.quality_high),
+        "holdout_interval": "" if held is None else between(held.quality_low, held.quality_high),
         "against": "" if against is None else points(against.difference),
         "against_interval": "" if against is None else interval_words(against.corrected),
         "cost": per_thousand(m.cost_usd),
         "latency": seconds(m.latency_s),
-        **{name: seconds(m.search.latency_s(name)) for name in shown_statistics(m.latency_statistic)},
+        **{name: seconds(m.ranked.latency_s(name)) for name in shown_statistics(m.latency_statistic)},
         "probe": "" if probe is None else probe_words(probe),
     }
 
@@ -206,7 +207,3 @@ def shares_of(objectives: Sequence[Objective]) -> tuple[int, ...]:
     """The weights in percent of their sum, rounded."""
     total = sum(objective.weight for objective in objectives) or 1.0
     return tuple(round(100 * objective.weight / total) for objective in objectives)
-
-
-def _between(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{low:.2f} to {high:.2f}"

@@ -14,7 +14,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -203,6 +203,30 @@ def priced_by_results(seen: Aggregate, price: Price | None, results: Iterable[Re
     return replace(seen, cost_usd=measured, cost_cold_usd=uncached)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowNumbers:
+    """What one candidate came to on one example that it has a score for.
+
+    Attributes:
+        score: in 0..1.
+        cost_usd: virtual USD of one run; None where a price is not known.
+        latency_s: seconds of one run; None where they are not known.
+    """
+
+    score: float
+    cost_usd: float | None
+    latency_s: float | None
+
+
+def numbers_of(results: Iterable[Result], price: Price | None) -> dict[str, RowNumbers]:
+    """One candidate by example at the price of its tier; examples without a score are left out."""
+    return {
+        r.example: RowNumbers(score=r.score, cost_usd=result_usd(r, price), latency_s=r.latency_s)
+        for r in results
+        if r.score is not None
+    }
+
+
 def _may_step(seen: Aggregate, price: Price | None) -> bool:
     """Whether the prompts together are long enough for a step; else none of them is."""
     return price is not None and seen.usage is not None and len(price.up_to(seen.usage.prompt_tokens)) > 1
@@ -271,6 +295,36 @@ class AggregateStore:
             else seen.priced(prices.get(name))
             for name, seen in found.items()
         }
+
+    def numbers(
+        self, study: str, split: Split | str, prices: Mapping[str, Price | None]
+    ) -> dict[str, dict[str, RowNumbers]]:
+        """These candidates example by example: by id, then by example, those without a score left out.
+
+        Args:
+            prices: as for `priced`; of the candidates that are wanted.
+        """
+        c = results.c
+        wanted = (c.candidate, c.example, c.score, c.cost_usd, c.others_usd, c.latency_s, c.calls, c.cached_calls)
+        where = (c.study == study, c.split == str(split), c.candidate.in_(list(prices)), c.score.is_not(None))
+        select = sa.select(*wanted, *(c[name] for name in _USAGE)).where(*where).order_by(c.candidate, c.example)
+        found: dict[str, dict[str, RowNumbers]] = {name: {} for name in prices}
+        with self._store.reading() as conn:
+            for row in conn.execute(select):
+                usd = result_usd(_as_run(row), prices[row.candidate])
+                found[row.candidate][row.example] = RowNumbers(
+                    score=row.score, cost_usd=usd, latency_s=row.latency_s
+                )  # fmt: skip
+        return found
+
+
+def _as_run(row: Any) -> Replicate:
+    """A stored result without its texts."""
+    return Replicate(
+        number=0, state=ResultState.SCORED, score=row.score, cost_usd=row.cost_usd, others_usd=row.others_usd,
+        latency_s=row.latency_s, usage=Usage(**{name: getattr(row, name) for name in _USAGE}), calls=row.calls,
+        cached_calls=row.cached_calls,
+    )  # fmt: skip
 
 
 def _aggregate(row: Any) -> Aggregate:

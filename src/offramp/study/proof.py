@@ -137,7 +137,7 @@ def prove(
     gains: list[str | None] = []
     if incumbent is not None:
         for new, old, words in (
-            (member.cost_usd, incumbent.cost_usd, CHEAPER), (*latencies(member, incumbent), FASTER),
+            (*costs(member, incumbent), CHEAPER), (*latencies(member, incumbent), FASTER),
         ):  # fmt: skip
             gains.append(ratio_words(new, old, words) if new is not None and old is not None and new < old else None)
     return Proof(
@@ -146,11 +146,23 @@ def prove(
     )  # fmt: skip
 
 
+def costs(chosen: Member, incumbent: Member | None) -> tuple[float | None, float | None]:
+    """Mean USD of one run of both, on the search examples that both have a score for."""
+    if incumbent is not None and (both := chosen.beside_incumbent) is not None:
+        return both.cost_usd, both.today_cost_usd
+    return chosen.cost_usd, None if incumbent is None else incumbent.cost_usd
+
+
 def latencies(chosen: Member, incumbent: Member | None) -> tuple[float | None, float | None]:
-    """Both p50 as measured in isolation where both were, else both as run; whatever the statistic of the objective."""
+    """Both p50 as measured in isolation where both were, else both as run; whatever the statistic of the objective.
+
+    As run, they are on the search examples that both have a score for.
+    """
     if chosen.probe is not None and (incumbent is None or incumbent.probe is not None):
         return chosen.probe.p50_s, None if incumbent is None or incumbent.probe is None else incumbent.probe.p50_s
-    return chosen.search.latency_p50_s, None if incumbent is None else incumbent.search.latency_p50_s
+    if incumbent is not None and (both := chosen.beside_incumbent) is not None:
+        return both.p50_s, both.today_p50_s
+    return chosen.ranked.latency_p50_s, None if incumbent is None else incumbent.ranked.latency_p50_s
 
 
 def _counted(member: Member, against: PairedComparison | None, size: int | None) -> tuple[int, int]:

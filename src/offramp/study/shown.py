@@ -17,6 +17,7 @@ from offramp.study.wording import (
     number,
     parked_words,
     per_thousand,
+    plotted,
     seconds,
     short_params,
     shown_statistics,
@@ -177,7 +178,7 @@ def _table(report: StudyReport, rows: Sequence[Member]) -> str:
     for member in rows:
         marks = [word for word, holds in (("recommended", member.candidate == best), ("incumbent", member.incumbent))
                  if holds]  # fmt: skip
-        seen, held = member.search, member.holdout
+        seen, held = member.ranked, member.held
         between = span(seen.quality_low, seen.quality_high)
         cells = (
             f"{number(member.quality)}{f' ({between})' if between else ''}",
@@ -224,7 +225,7 @@ def _plot(report: StudyReport) -> str:
     words = [
         (_EDGE + 12, _HIGH - 26, "start", f"{min(xs):.3g}"), (_WIDE - 24, _HIGH - 26, "end", f"{max(xs):.3g}"),
         (_WIDE / 2, _HIGH - 8, "middle", f"{unit}{' (log scale)' if log else ''}"),
-        (_EDGE - 4, _HIGH - _EDGE - 10, "end", f"{low:.3f}"), (_EDGE - 4, 30, "end", f"{high:.3f}"),
+        (_EDGE - 4, _HIGH - _EDGE - 10, "end", _text(number(low))), (_EDGE - 4, 30, "end", _text(number(high))),
         (_EDGE - 4, 12, "end", "quality"),
     ]  # fmt: skip
     texts = "".join(f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{word}</text>' for x, y, anchor, word in words)
@@ -245,7 +246,8 @@ def _points(report: StudyReport, key: str) -> Iterator[tuple[str, str, float, fl
     for m in report.members:
         x = m.value(key)
         if x is not None and m.quality is not None:
-            yield _kind(report, m), f"{m.candidate} {_text(short_params(m.shown))}", x * factor, m.quality
+            label = f"{m.candidate} {_text(short_params(m.shown))}"
+            yield _kind(report, m), label, plotted(x * factor), plotted(m.quality)
     for one in report.estimates:
         if key in one.values:
             label = f"{one.candidate} {_text(short_params(one.shown))}, {one.n} of {one.of} examples"

@@ -15,12 +15,14 @@ from offramp.records import Aggregate, Objective, Split, picked
 from offramp.store.candidates import CandidateRow, CandidateState, Variant
 from offramp.store.results import PairedCounts, ProbeRuns
 from offramp.store.studies import ParkedModel, StudyRow, WarmStart
+from offramp.study.domain.common_rows import CommonRows, Numbers, is_uneven
 from offramp.study.domain.compared import why_uncompared
 from offramp.study.domain.likely import LikelyMember, likely_members, reweighed
 from offramp.study.domain.members import (
     Member,
     ScoringContext,
     ahead_on_holdout,
+    beside,
     by_group,
     expected,
     front_of,
@@ -31,7 +33,7 @@ from offramp.study.domain.members import (
     with_finalist,
     with_holdout,
 )
-from offramp.study.domain.objectives import reweighted, utility_of
+from offramp.study.domain.objectives import coarse_scales, reweighted, utility_of
 from offramp.study.domain.paired_comparison import PairedComparison, Scores
 from offramp.study.domain.regressions import regressed_at_most
 from offramp.study.proof import Proof, prove
@@ -40,7 +42,9 @@ from offramp.study.wording import (
     answer_counts,
     answer_notes,
     assumed_words,
+    coarse_words,
     cold_notes,
+    common_notes,
     estimate_notes,
     estimated_words,
     limit_words,
@@ -60,7 +64,9 @@ class StudyRows:
         holdout_scores: for each candidate of `holdout`, the score of each example that has one. May be empty while the
             incumbent is not among them, since they are compared with it.
         search_scores: by id, the score of each example of the search split that has one. May be empty while no
-            candidate lacks a score, since all are then ranked by all rows, and examples have no groups.
+            candidate lacks a score, and examples have no groups.
+        search_numbers, holdout_numbers: by id, what each example that has a score came to. May be empty while none of
+            those compared lacks a score (`uneven_on_search`, `uneven_on_holdout`), since all then have the same rows.
         search_counts: by id, wins and losses against the incumbent on the search split. May be empty without a
             regression budget, which alone asks for them.
         probes: timed runs by id.
@@ -74,6 +80,8 @@ class StudyRows:
     holdout: Mapping[str, Aggregate]
     holdout_scores: Mapping[str, Scores] = field(default_factory=dict)
     search_scores: Mapping[str, Scores] = field(default_factory=dict)
+    search_numbers: Numbers = field(default_factory=dict)
+    holdout_numbers: Numbers = field(default_factory=dict)
     search_counts: Mapping[str, PairedCounts] = field(default_factory=dict)
     probes: Mapping[str, ProbeRuns] = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
@@ -124,6 +132,7 @@ class StudyReport(ShownStudy):
         replicates: runs of an example whose answers are sampled.
         uncompared: why no other candidate could be compared with the incumbent; None where one could.
         estimated: models whose replies named no tokens, by name: how many of how many answers.
+        stated_scales: objectives whose scale the space file states.
     """
 
     study: str
@@ -149,6 +158,7 @@ class StudyReport(ShownStudy):
     replicates: int = 1
     uncompared: str | None = None
     estimated: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    stated_scales: frozenset[str] = frozenset()
 
     @property
     def shown_report(self) -> StudyReport:
@@ -198,7 +208,15 @@ class StudyReport(ShownStudy):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What makes the comparisons of the study doubtful; empty where nothing does."""
-        return (*self._unreadable_incumbent(), *self._estimated_costs())
+        return (*self._unreadable_incumbent(), *self._coarse_scales(), *self._estimated_costs())
+
+    def _coarse_scales(self) -> tuple[str, ...]:
+        """Of costs and latencies, where the scale is taken from an incumbent that costs or takes nothing."""
+        if self.incumbent is None:
+            return ()
+        others = [m.ranked for m in self.members if not m.incumbent]
+        open_ones = [o for o in self.objectives if o.name not in self.stated_scales]
+        return tuple(map(coarse_words, coarse_scales(open_ones, self.incumbent.ranked, others)))
 
     def _unreadable_incumbent(self) -> tuple[str, ...]:
         today = self.incumbent
@@ -247,25 +265,34 @@ def member_json(member: Member | None) -> dict[str, Any] | None:
     """A member as JSON values."""
     if member is None:
         return None
-    search = member.search
+    search, ranked = member.search, member.ranked
     return {
         "candidate": member.candidate,
         "params": dict(member.params),
-        **picked(search, "quality", "cost_usd"),
-        "latency_s": member.latency_s,
-        **picked(search, "latency_p50_s", "latency_p95_s", "n", "n_fault", "n_failed"),
+        **picked(member, "quality", "cost_usd", "latency_s"),
+        **picked(ranked, "latency_p50_s", "latency_p95_s", "n", "n_fault", "n_failed"),
         **picked(member, "utility", "feasible", "incumbent"),
         "holdout": _holdout_json(member),
-        **picked(search, "quality_low", "quality_high"),
+        **picked(ranked, "quality_low", "quality_high"),
         "probe": None if member.probe is None else asdict(member.probe),
         "regressed_at_most": member.regressed_at_most,
         "breaks": [limit_words(broken) for broken in member.breaks],
         **answer_counts(search),
-        "cost_cold_usd": search.cost_cold_usd,
+        "cost_cold_usd": ranked.cost_cold_usd,
         "notes": member_notes(member),
         **({"sent": dict(member.sent)} if member.sent else {}),
         **({} if member.estimate is None else {"estimate": {"n": member.estimate.n, "of": member.estimate.of}}),
+        **({} if member.common is None else {"own_rows": _own_json(search, member.latency_statistic)}),
         **_replicates_json(search),
+    }
+
+
+def _own_json(seen: Aggregate, statistic: str) -> dict[str, Any]:
+    """What a candidate that lacks scores came to on the rows that it has."""
+    return {
+        **picked(seen, "quality", "cost_usd"),
+        "latency_s": seen.latency_s(statistic),
+        **picked(seen, "latency_p50_s", "latency_p95_s", "quality_low", "quality_high"),
     }
 
 
@@ -281,7 +308,8 @@ def member_notes(member: Member) -> list[str]:
     held = [] if member.holdout is None else answer_notes(member.holdout, member.params, where="holdout")
     seen = member.search
     return [
-        *estimate_notes(member.estimate),
+        *estimate_notes(member.estimate, member.latency_statistic),
+        *common_notes(member),
         *answer_notes(seen, member.params),
         *held,
         *cold_notes(seen),
@@ -290,18 +318,19 @@ def member_notes(member: Member) -> list[str]:
 
 
 def _holdout_json(member: Member) -> dict[str, Any] | None:
-    seen = member.holdout
-    if seen is None:
+    seen, statistic = member.held, member.latency_statistic
+    if seen is None or member.holdout is None:
         return None
     return {
         **picked(seen, "quality", "cost_usd"),
-        "latency_s": seen.latency_s(member.latency_statistic),
+        "latency_s": seen.latency_s(statistic),
         **picked(seen, "latency_p50_s", "n", "quality_low", "quality_high"),
         "on_front": member.on_holdout_front,
         "n_fault": seen.n_fault,
         **answer_counts(seen),
         "cost_cold_usd": seen.cost_cold_usd,
         "against": None if member.against_incumbent is None else _against_json(member.against_incumbent),
+        **({} if member.held_common is None else {"own_rows": _own_json(member.holdout, statistic)}),
         **_replicates_json(seen),
     }
 
@@ -333,21 +362,26 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         for row in rows.candidates
         if row.state is CandidateState.COMPLETE and row.id in rows.search
     ]
-    complete = on_common_rows(complete, rows.search_scores, scoring.objectives)
+    searched = _common_rows(rows.search_numbers, [m.search for m in complete])
+    if searched is not None:
+        complete = on_common_rows(complete, searched, scoring)
     parked = study.details.parked
     running = [row for row in rows.candidates if not any(one.is_used(row.params) for one in parked)]
     likely = {one.candidate: one for one in likely_members(running, scoring.objectives)}
     unfinished = [
-        expected(_member(row, rows, scoring), likely[row.id])
+        expected(_member(row, rows, scoring), likely[row.id], scoring)
         for row in running
         if row.id in likely and row.id in rows.search
     ]
+    if searched is not None:
+        complete, unfinished = (beside(some, searched, scoring.incumbent) for some in (complete, unfinished))
     standing = [m for m in complete if not any(one.is_used(m.params) for one in parked)]
     ranked = with_finalist(standing, unfinished, scoring.objectives)
     front = front_of(ranked, scoring.objectives)
     incumbents = [member for member in complete if member.incumbent]
     asked = {m.candidate: m for m in (*front, *incumbents, *unfinished)}
-    held = with_holdout(list(asked.values()), scoring, rows.holdout_scores)
+    examined = _common_rows(rows.holdout_numbers, [m.holdout for m in asked.values() if m.holdout is not None])
+    held = with_holdout(list(asked.values()), scoring, rows.holdout_scores, examined)
     members = [held.get(m.candidate, m) for m in (*complete, *(m for m in ranked if m.estimate is not None))]
     front = tuple(held.get(member.candidate, member) for member in front)
     return StudyReport(
@@ -372,7 +406,32 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         unfinished=tuple(held.get(member.candidate, member) for member in unfinished),
         uncompared=_uncompared(rows),
         estimated=rows.estimated,
+        stated_scales=scoring.stated_scales,
     )
+
+
+def uneven_on_search(candidates: Sequence[CandidateRow], search: Mapping[str, Aggregate]) -> tuple[str, ...]:
+    """The candidates whose numbers example by example the report needs (`StudyRows.search_numbers`), by id.
+
+    Empty where all that are compared have the same rows.
+    """
+    compared = (row for row in candidates if row.state is CandidateState.COMPLETE or row.origin.get("estimate"))
+    seen = {row.id: search[row.id] for row in compared if row.id in search}
+    return tuple(seen) if is_uneven(seen) else ()
+
+
+def uneven_on_holdout(holdout: Mapping[str, Aggregate]) -> tuple[str, ...]:
+    """The same for `StudyRows.holdout_numbers`."""
+    return tuple(holdout) if is_uneven(holdout) else ()
+
+
+def _common_rows(numbers: Numbers, seen: Sequence[Aggregate]) -> CommonRows | None:
+    """The candidates example by example; None where there are no numbers, since all then have the same rows.
+
+    Args:
+        seen: what those that are compared came to on their own rows.
+    """
+    return CommonRows(numbers, max((one.n + one.n_failed for one in seen), default=0)) if numbers else None
 
 
 def _uncompared(rows: StudyRows) -> str | None:
@@ -439,7 +498,7 @@ def reweigh(report: StudyReport, weights: Mapping[str, float]) -> StudyReport:
     objectives = reweighted(report.objectives, weights)
     likely = reweighed([m.estimate for m in report.unfinished if m.estimate is not None], objectives)
     by_id = {m.candidate: m for m in report.unfinished}
-    unfinished = tuple(expected(by_id[one.candidate], one) for one in likely)
+    unfinished = tuple(replace(by_id[one.candidate], utility=one.utility, estimate=one) for one in likely)
     complete = tuple(
         replace(m, utility=utility_of(objectives, m.ranked)) for m in report.members if m.estimate is None
     )  # fmt: skip

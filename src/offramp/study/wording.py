@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from offramp.printable import printable
+from offramp.records import SAME_SCORE
 from offramp.space.forms import spec_of
 
 if TYPE_CHECKING:
-    from offramp.records import Aggregate, Scalar
+    from offramp.records import Aggregate, Objective, Scalar
     from offramp.stats import Interval
     from offramp.store.studies import ParkedModel
     from offramp.study.domain.likely import LikelyMember
@@ -51,7 +52,7 @@ def money(usd: float | None) -> str:
         return "?"
     if usd == 0:
         return "$0"
-    return f"${usd:,.2f}" if usd >= 1 else f"${usd:.4f}" if usd >= 0.01 else f"${usd:.2g}"
+    return f"${usd:,.2f}" if usd >= 0.99995 else f"${usd:.4f}" if usd >= 0.00995 else f"${usd:.2g}"
 
 
 def counted(n: int, one: str, more: str | None = None) -> str:
@@ -65,45 +66,112 @@ def per_thousand(usd: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Seconds, or milliseconds below one."""
+    """Seconds, or milliseconds below one; what took time is never `0 ms`."""
     if value is None:
         return "?"
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+    ms = value * 1000
+    if ms >= 999.5:
+        return f"{value:.2f} s"
+    if ms == 0 or ms >= 0.95:
+        return f"{ms:.0f} ms"
+    return f"{ms:.1f} ms" if ms >= 0.05 else "<.1 ms"
+
+
+_MOST_DIGITS = 4
+
+
+def fraction(value: float, digits: int) -> str:
+    """A value in 0..1 with so many digits, and four where it would read as 0 or 1 and is not; then `>0.9999`.
+
+    `Offramp.fraction` in `review/static/base.js` is the same.
+    """
+    for end in (0.0, 1.0):
+        if abs(value - end) <= SAME_SCORE:
+            return f"{end:.{digits}f}"
+    for shown in (digits, _MOST_DIGITS):
+        text = f"{value:.{shown}f}"
+        if float(text) not in (0.0, 1.0):
+            return text
+    step = 10.0**-_MOST_DIGITS
+    return f"<{step:.{_MOST_DIGITS}f}" if value < 0.5 else f">{1 - step:.{_MOST_DIGITS}f}"
 
 
 def number(value: float | None) -> str:
-    """A value in 0..1 with three digits."""
-    return "?" if value is None else f"{value:.3f}"
+    """A value in 0..1 with three digits; what is not 0 or 1 is never written so."""
+    return "?" if value is None else fraction(value, 3)
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share in percent; what is not nothing or all is never written so: `<1%`, `>99.9%`."""
+    text = f"{share:.{digits}%}"
+    if float(text[:-1]) not in (0.0, 100.0) or any(abs(share - end) <= SAME_SCORE for end in (0.0, 1.0)):
+        return text
+    step = 10.0**-digits
+    return f"<{step:.{digits}f}%" if share < 0.5 else f">{100 - step:.{digits}f}%"
 
 
 def span(low: float | None, high: float | None) -> str:
-    """An interval of values in 0..1 in seven characters; empty where it is not known."""
-    return "" if low is None or high is None else f"{_two(low)}-{_two(high)}"
+    """An interval of values in 0..1 in eight characters, two digits each; empty where it is not known.
+
+    An end beside 0 or 1 has three digits, as far as there is room.
+    """
+    if low is None or high is None:
+        return ""
+    text = f"{_two(low)}-{_two(high)}"
+    if len(text) > _WIDEST:
+        text = f"{_two(low)}-1" if high >= 1 - SAME_SCORE else f"{max(0.01, low):.2f}-{_two(high)}"[1:]
+    return text
+
+
+_WIDEST = 8
 
 
 def _two(value: float) -> str:
+    if min(abs(value), abs(1 - value)) <= SAME_SCORE:
+        return f"{value:.2f}" if value > 0.5 else ".00"
     text = f"{value:.2f}"
-    return text if value >= 0.995 else text.removeprefix("0")
+    if float(text) in (0.0, 1.0):
+        text = f"{min(0.999, max(0.001, value)):.3f}"
+    return text.removeprefix("0")
+
+
+def between(low: float | None, high: float | None) -> str:
+    """An interval of values in 0..1 in words; empty where it is not known."""
+    return "" if low is None or high is None else f"{fraction(low, 2)} to {fraction(high, 2)}"
 
 
 def points(value: float | None) -> str:
-    """A difference of scores in points of a hundred, with its sign."""
-    return "?" if value is None else f"{value * 100:+.1f}"
+    """A difference of scores in points of a hundred, with its sign; one that is not 0 is never written so."""
+    if value is None:
+        return "?"
+    return signed(0.0 if abs(value) <= SAME_SCORE else value * 100, 1)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference with its sign and so many digits; one that is not 0 is never written so."""
+    text = f"{value + 0.0:+.{digits}f}"  # without the sign of -0.0
+    return text if value == 0 or float(text) else f"{value:+.2g}"
 
 
 def interval_words(of: Interval) -> str:
     """An interval of a difference in points. An end beside 0 is never rounded to 0, which would hide on which side."""
-    return f"{_end(of.low)} to {_end(of.high)}"
+    return f"{points(of.low)} to {points(of.high)}"
 
 
-def _end(value: float) -> str:
-    text = points(value + 0.0)  # without the sign of -0.0
-    return text if value == 0 or text not in ("+0.0", "-0.0") else f"{value * 100:+.2g}"
+def plotted(value: float) -> float:
+    """A value for a plot: what differs by no more than the last digits of sums is at one place."""
+    return float(f"{value:.9g}")
+
+
+def ratio_of(ratio: float) -> str:
+    """A ratio to what was before, `x1.25`; one that is not 1 or 0 is never written so."""
+    text = f"{ratio:.2f}"
+    return f"x{text if ratio in (0, 1) or float(text) not in (0.0, 1.0) else f'{ratio:.4g}'}"
 
 
 def times(ratio: float) -> str:
     """A ratio above 1 with two significant digits."""
-    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
+    return f"{ratio:.0f}×" if ratio >= 9.95 else f"{ratio:.1f}×"
 
 
 def ratio_words(new: float | None, old: float | None, words: tuple[str, str]) -> str | None:
@@ -125,14 +193,14 @@ def limit_words(broken: BrokenLimit) -> str:
         return f"p95 {seconds(value)} is above {seconds(bound)}"
     if value is None:
         return "how many examples get worse than with the incumbent is not known"
-    return f"up to {value:.1%} of examples may get worse, and {bound:.1%} are allowed"
+    return f"up to {percent(value, 1)} of examples may get worse, and {percent(bound, 1)} are allowed"
 
 
 def replicate_notes(seen: Aggregate) -> list[str]:
     """How often examples were run, and how far the runs of one differ; empty where each was run once."""
     if seen.n_runs is None or seen.within_variance is None:
         return []
-    spread = "agree" if seen.within_variance == 0 else f"differ by {math.sqrt(seen.within_variance):.2f} (sd)"
+    spread = "agree" if seen.within_variance == 0 else f"differ by {fraction(math.sqrt(seen.within_variance), 2)} (sd)"
     return [f"{seen.n} examples run {seen.n_runs} times in all; the scores of one example {spread}"]
 
 
@@ -210,13 +278,51 @@ def ended_words(parked: ParkedModel) -> str:
     return f"{plain(parked.model)} {state}{said}.{successors}"
 
 
-def estimate_notes(likely: LikelyMember | None) -> list[str]:
-    """That the numbers of the search split are estimates; empty for None."""
+def estimate_notes(likely: LikelyMember | None, statistic: str) -> list[str]:
+    """That the numbers of the search split are estimates; empty for None.
+
+    Args:
+        statistic: of the study's latency.
+    """
     if likely is None:
         return []
-    return [
-        f"estimate: run on {likely.n} of {likely.of} search examples; its quality is what it is expected to have on all"
-    ]
+    names = {"quality": "quality", "cost": "cost", "latency": f"{statistic} of latency"}
+    *most, last = [word for name, word in names.items() if name in likely.values]
+    what = f"{', '.join(most)} and {last} are what they are" if most else f"{last} is what it is"
+    return [f"estimate: run on {likely.n} of {likely.of} search examples; its {what} expected to be on all"]
+
+
+def common_notes(member: Member) -> list[str]:
+    """That a candidate lacks scores and its numbers are not of its own rows alone; empty where they are."""
+    found, statistic = [], member.latency_statistic
+    common = member.common if member.estimate is None else None
+    for split, changed, seen in (
+        ("search", common, member.search), ("holdout", member.held_common, member.holdout),
+    ):  # fmt: skip
+        if changed is None or seen is None:
+            continue
+        size = seen.n + seen.n_failed
+        lacks = f"{seen.n_failed} of {size} {split} examples have no score"
+        lacks = lacks if seen.n_failed else f"only {seen.n} {split} examples were run"
+        own = f"quality {number(seen.quality)}, {per_thousand(seen.cost_usd)} per 1,000 runs, {statistic}"
+        found.append(
+            f"{lacks}: its numbers are as on all, by what the others came to on those. On its own {seen.n}: {own} "
+            f"{seconds(seen.latency_s(statistic))}"
+        )
+    return found
+
+
+def coarse_words(objective: Objective) -> str:
+    """That the scale of an objective, taken from the incumbent, says little about the others."""
+    worst = 0.0 if objective.scale is None else objective.scale[0]
+    cost = objective.name == "cost"
+    end = f"{money(worst)} a run" if cost else f"{seconds(worst)} a run"
+    does = "costs" if cost else "takes"
+    return (
+        f"The incumbent {does} nothing, or next to nothing, so {objective.name} is scaled to {end}, which counts as "
+        f"worst. State `scale` under `objectives.{objective.name}`, as [worst, best] of one run, so that its weight "
+        "tells candidates apart."
+    )
 
 
 def shown_statistics(statistic: str) -> tuple[str, ...]:
@@ -243,9 +349,9 @@ def cold_notes(seen: Aggregate) -> list[str]:
     measured, cold, used = seen.cost_usd, seen.cost_cold_usd, seen.usage
     if not measured or cold is None or used is None or cold <= 1.05 * measured:
         return []
-    share, more = used.cached_input_tokens / max(1, used.prompt_tokens), times(cold / measured)
+    share, more = percent(used.cached_input_tokens / max(1, used.prompt_tokens)), times(cold / measured)
     return [
-        f"cold cost {per_thousand(cold)} per 1,000 runs ({more} the measured {per_thousand(measured)}): {share:.0%} of "
+        f"cold cost {per_thousand(cold)} per 1,000 runs ({more} the measured {per_thousand(measured)}): {share} of "
         "the prompt was read from the provider's cache"
     ]
 
@@ -309,7 +415,7 @@ def likely_words(likely: LikelyMember) -> LikelyWords:
         latency="" if latency is None else seconds(latency.mean),
         latency_interval="" if latency is None else f"{seconds(latency.low)}-{seconds(latency.high)}",
         n=f"{likely.n}/{likely.of}",
-        trust=f"{likely.trust:.0%}",
+        trust=percent(likely.trust),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from offramp.records import Aggregate, Price, Usage
 from offramp.review.rows import Row
+from offramp.study.domain.members import Member
 from offramp.study.wording import per_thousand
 
 WIDTH = 600.0
@@ -46,7 +47,7 @@ def token_costs(rows: Sequence[Row], prices: Mapping[str, Price | None]) -> Toke
     Args:
         prices: by candidate, at the tier that it asks for.
     """
-    parts = {row.id: cost_parts(row.member.search, prices.get(row.id)) for row in rows}
+    parts = {row.id: _as_shown(row.member, prices.get(row.id)) for row in rows}
     most = max((sum(found) for found in parts.values()), default=0.0)
     if most <= 0:
         return None
@@ -62,6 +63,13 @@ def token_costs(rows: Sequence[Row], prices: Mapping[str, Price | None]) -> Toke
             bars.append(CostBar(row=row, parts=tuple(drawn)))
     used = sorted({part.number for bar in bars for part in bar.parts})
     return TokenCosts(bars=tuple(bars), used=tuple((number, CLASSES[number]) for number in used))
+
+
+def _as_shown(member: Member, price: Price | None) -> list[float]:
+    """The parts in the proportions of its own rows; their sum is the cost that is shown, which is as on all rows."""
+    own = member.search.cost_usd
+    factor = member.cost_usd / own if own and member.cost_usd else 1.0
+    return [factor * usd for usd in cost_parts(member.search, price)]
 
 
 def cost_parts(seen: Aggregate, price: Price | None) -> list[float]:

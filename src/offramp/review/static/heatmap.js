@@ -52,7 +52,7 @@ Offramp.drawMap = (map) => {
     const word = (x, text, kind) => { const made = Offramp.svg("text", { x, y: y * height + 13, class: kind }); made.textContent = text; parts.push(made); };
     const fits = Math.floor((names - 6) / 6.8), name = map.candidates[row].label;
     word(0, name.length > fits ? name.slice(0, fits - 1) + "\u2026" : name, "map-name");
-    word(map.left - 8, map.score[row].toFixed(2), "map-mean");
+    word(map.left - 8, Offramp.fraction(map.score[row], 2), "map-mean");
     for (const [code, d] of Object.entries(paths)) parts.push(Offramp.svg("path", { class: "c" + code, d }));
   });
   map.cursor = Offramp.svg("rect", { class: "map-cursor", width: map.cell, height });
@@ -70,15 +70,15 @@ Offramp.pointMap = (map, [y, x]) => {
   map.cursor.setAttribute("x", map.left + x * map.cell);
   map.cursor.setAttribute("y", y * Offramp.MAP.height);
   const row = map.rows[y], column = map.columns[x], score = map.value(row, column);
-  const words = score === null ? "no score" : map.cells[row][column] === "x" ? "no usable answer" : "score " + score.toFixed(2);
-  document.getElementById("map-says").replaceChildren(Offramp.text(map.candidates[row].label), ", example ", Offramp.text(map.examples[column].id), `: ${words}; ${(100 * map.right[column]).toFixed(0)}% right over all candidates`);
+  const words = score === null ? "no score" : map.cells[row][column] === "x" ? "no usable answer" : "score " + Offramp.fraction(score, 2);
+  document.getElementById("map-says").replaceChildren(Offramp.text(map.candidates[row].label), ", example ", Offramp.text(map.examples[column].id), `: ${words}; ${Offramp.percent(map.right[column])} right over all candidates`);
 };
 
 // Everybody's answers to one example, each with who gave it.
 Offramp.showAnswers = (map) => {
   const place = document.getElementById("map-answers"), column = map.columns[map.at[1]], example = map.examples[column], chosen = map.rows[map.at[0]];
   const rows = example.answers.map(([answer, who]) => {
-    const score = map.value(who[0], column), mark = score === null ? "" : map.cells[who[0]][column] === "x" ? " \u2717" : score > 0.99 ? " \u2713" : score < 0.01 ? " \u2717" : ` ${score.toFixed(2)}`;
+    const score = map.value(who[0], column), mark = score === null ? "" : map.cells[who[0]][column] === "x" ? " \u2717" : score > 1 - 1e-9 ? " \u2713" : score < 1e-9 ? " \u2717" : ` ${Offramp.fraction(score, 2)}`;
     const links = who.flatMap((number, i) => [i ? "; " : "", Offramp.node("a", { href: Offramp.address(map.candidates[number].id), ...(number === chosen ? { class: "this" } : {}) }, Offramp.text(map.candidates[number].label))]);
     return Offramp.node("tr", {}, Offramp.node("td", { dir: "auto", class: score > 0.99 ? "good" : "bad" }, answer + mark), Offramp.node("td", {}, ...links));
   });

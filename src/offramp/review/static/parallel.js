@@ -53,13 +53,14 @@ Offramp.drawParallel = (state, picture) => {
     parts.push(Offramp.svg("line", { class: "axis", x1: axis.x, x2: axis.x, y1: top, y2: height - bottom }));
     word(axis.x, 14, axis.title, "axis-title");
     if (axis.values) for (const value of axis.values) word(axis.x + 6, axis.at(value) + 4, value, "axis-value");
-    else { word(axis.x, height - 8, Offramp.short(axis.ends[0]), "axis-end"); word(axis.x, top - 6, Offramp.short(axis.ends[1]), "axis-end"); }
+    else { word(axis.x, height - 8, Offramp.end(axis, 0), "axis-end"); word(axis.x, top - 6, Offramp.end(axis, 1), "axis-end"); }
     axis.mark = Offramp.svg("rect", { class: "brush", x: axis.x - 7, width: 14, y: 0, height: 0 });
     parts.push(axis.mark);
   }
   picture.replaceChildren(...parts);
 };
 
+Offramp.end = (axis, at) => (axis.name === "quality" ? Offramp.fraction(axis.ends[at], 2) : Offramp.short(axis.ends[at]));
 Offramp.short = (value) => (value >= 100 ? value.toFixed(0) : Number(value.toPrecision(2)).toString());
 
 // Dragging along an axis keeps what is between both ends; a click on an axis takes the brush away.

@@ -15,7 +15,7 @@ Offramp.spacePoints = (state) => {
   const linear = (value) => (2 * (value - scales.z.low)) / (scales.z.high - scales.z.low || 1) - 1;
   const points = known.map((m) => ({ member: m, at: [scales.x.at(m.cost), scales.y.at(m.latency), linear(m.quality)], bar: m.interval && (m.front || m.incumbent) ? m.interval.map(linear) : null }));
   const ends = (key, by) => { const sorted = [...known].sort((a, b) => by(a) - by(b)); return [sorted[0], sorted[sorted.length - 1]].map((m) => m.words[key]); };
-  state.space = { points, cost: ends("cost", (m) => m.cost), latency: ends("latency", (m) => m.latency), quality: [scales.z.low, scales.z.high].map((v) => v.toFixed(2)) };
+  state.space = { points, cost: ends("cost", (m) => m.cost), latency: ends("latency", (m) => m.latency), quality: [scales.z.low, scales.z.high].map((v) => Offramp.fraction(v, 2)) };
   return state.space;
 };
 

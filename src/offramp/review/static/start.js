@@ -19,7 +19,7 @@ Offramp.rank = (state) => {
 Offramp.showUtility = (row, state, weights) => {
   const utility = Offramp.utility(state.byId.get(row.dataset.id), weights), cell = row.querySelector(".utility");
   cell.dataset.v = utility === null ? "" : utility;
-  cell.textContent = utility === null ? "?" : utility.toFixed(3);
+  cell.textContent = Offramp.number(utility);
 };
 
 Offramp.orderByUtility = (table, state, weights) => {
@@ -33,7 +33,7 @@ Offramp.showRanking = (state, weights) => {
   document.getElementById("ranking").replaceChildren(...front.map(({ member, utility }) => {
     const pick = Offramp.node("button", { type: "button", class: "pick", title: member.label }, Offramp.text(member.label));
     pick.addEventListener("click", () => Offramp.choose(state, member.id));
-    return Offramp.node("li", { "data-id": member.id }, pick, Offramp.node("span", { class: "num" }, utility === null ? "?" : utility.toFixed(3)));
+    return Offramp.node("li", { "data-id": member.id }, pick, Offramp.node("span", { class: "num" }, Offramp.number(utility)));
   }));
 };
 

@@ -16,6 +16,7 @@ from offramp.records import Aggregate, Objective, Price, Scalar, Split, percenti
 from offramp.space.model import ConstraintsPart
 from offramp.stats import effective_n, knee, mean_interval_of, non_dominated, quantile
 from offramp.store.results import ProbeRuns
+from offramp.study.domain.common_rows import CommonRows, Paired
 from offramp.study.domain.likely import LikelyMember
 from offramp.study.domain.objectives import BrokenLimit, broken_limits, utility_of
 from offramp.study.domain.paired_comparison import Groups, PairedComparison, Scores, compare_all, groups_of
@@ -29,6 +30,7 @@ class ScoringContext:
     Attributes:
         groups: of examples that belong together, which intervals and tests take as one.
         replicates: runs of an example whose answers are sampled.
+        stated_scales: objectives whose scale the space file states, and does not leave to the incumbent.
     """
 
     objectives: tuple[Objective, ...]
@@ -37,6 +39,7 @@ class ScoringContext:
     incumbent: str | None
     groups: Groups = field(default_factory=dict)
     replicates: int = 1
+    stated_scales: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +82,13 @@ class Member:
         probe: latency measured in isolation; None where it was not.
         regressed_at_most: upper bound of the share of examples that got worse than with the incumbent, at the
             confidence of the regression budget; None without one.
-        common_quality: what it is ranked by where it lacks scores: its quality as on the rows of the others. None where
-            it has a score for every example, and the mean score itself ranks.
+        common, held_common: its numbers on the search split and on the holdout as on all examples, where it lacks
+            scores (`common_rows`). None where it has a score for each example.
         estimate: what it is expected to come to over all search examples, where the search ended before they were run.
-            Quality with its interval, and the values that it is ranked by, are then those; the rest is of its own runs.
+            `common` then has the expected quality with its interval, the expected cost, and the expected latency by the
+            study's statistic.
+        beside_incumbent: it and the incumbent on the search examples that both have a score for; None for the incumbent
+            itself, and where both have the same.
     """
 
     candidate: str
@@ -98,9 +104,11 @@ class Member:
     against_incumbent: PairedComparison | None = None
     probe: Probe | None = None
     regressed_at_most: float | None = None
-    common_quality: float | None = None
+    common: Aggregate | None = None
+    held_common: Aggregate | None = None
     sent: Mapping[str, Any] = field(default_factory=dict)
     estimate: LikelyMember | None = None
+    beside_incumbent: Paired | None = None
 
     @property
     def shown(self) -> dict[str, Scalar]:
@@ -109,30 +117,32 @@ class Member:
 
     @property
     def quality(self) -> float | None:
-        """Mean score on the search split, in 0..1."""
-        return self.search.quality
+        """Mean score on the search split, in 0..1, as on all examples."""
+        return self.ranked.quality
 
     @property
     def cost_usd(self) -> float | None:
-        """Mean virtual USD of one run on the search split."""
-        return self.search.cost_usd
+        """Mean virtual USD of one run on the search split, as on all examples."""
+        return self.ranked.cost_usd
 
     @property
     def latency_s(self) -> float | None:
-        """Seconds of one run on the search split, by the study's statistic, as run."""
-        return self.search.latency_s(self.latency_statistic)
+        """Seconds of one run on the search split, by the study's statistic, as run and as on all examples."""
+        return self.ranked.latency_s(self.latency_statistic)
 
     @property
     def ranked(self) -> Aggregate:
-        """What it is ranked by on the search split: its own numbers, the quality on rows that all members have."""
-        return self.search if self.common_quality is None else replace(self.search, quality=self.common_quality)
+        """What it is ranked, limited and shown by on the search split: `search`, as on all examples."""
+        return self.common or self.search
+
+    @property
+    def held(self) -> Aggregate | None:
+        """What it is compared and shown by on the holdout: `holdout`, as on all examples; None without a score."""
+        return self.held_common or self.holdout
 
     def value(self, objective: str, split: Split = Split.SEARCH) -> float | None:
-        """The value of one objective, in its unit; None where it is not known."""
-        if self.estimate is not None and split is Split.SEARCH:
-            found = self.estimate.values.get(objective)
-            return None if found is None else found.mean
-        seen = self.ranked if split is Split.SEARCH else self.holdout
+        """The value of one objective, in its unit, as on all examples; None where it is not known."""
+        seen = self.ranked if split is Split.SEARCH else self.held
         if seen is None:
             return None
         return {"quality": seen.quality, "cost": seen.cost_usd, "latency": seen.latency_s(self.latency_statistic)}[
@@ -158,30 +168,43 @@ def member_of(
         runs: its timed runs; None where there are none.
         sent: what was sent that the params do not say.
     """
-    breaks = broken_limits(scoring.constraints, search, regressed_at_most)
-    return Member(
+    found = Member(
         candidate=candidate,
         params=params,
         search=search,
         holdout=holdout if holdout is not None and holdout.n else None,
         latency_statistic=latency_statistic(scoring.objectives),
-        utility=utility_of(scoring.objectives, search),
-        feasible=not breaks,
-        breaks=breaks,
+        utility=None,
+        feasible=True,
         incumbent=candidate == scoring.incumbent,
         probe=None if runs is None else probe_of(runs),
         regressed_at_most=regressed_at_most,
         sent=sent or {},
     )
+    return _judged(found, scoring)
 
 
-def expected(member: Member, likely: LikelyMember) -> Member:
+def _judged(member: Member, scoring: ScoringContext) -> Member:
+    """With the utility and the broken limits of what it is ranked by."""
+    breaks = broken_limits(scoring.constraints, member.ranked, member.regressed_at_most)
+    utility = utility_of(scoring.objectives, member.ranked)
+    return replace(member, utility=utility, feasible=not breaks, breaks=breaks)
+
+
+def expected(member: Member, likely: LikelyMember, scoring: ScoringContext) -> Member:
     """A member that was run on part of the search examples, with what it is expected to come to over all of them."""
-    quality = likely.values.get("quality")
-    search = member.search
+    quality, cost, latency = (likely.values.get(name) for name in ("quality", "cost", "latency"))
+    common = member.search
     if quality is not None:
-        search = replace(search, quality=quality.mean, quality_low=quality.low, quality_high=quality.high)
-    return replace(member, search=search, utility=likely.utility, estimate=likely)
+        common = replace(common, quality=quality.mean, quality_low=quality.low, quality_high=quality.high)
+    if cost is not None:
+        own, cold = common.cost_usd, common.cost_cold_usd
+        common = replace(common, cost_usd=cost.mean, cost_cold_usd=cold and own and cold / own * cost.mean)
+    if latency is not None:
+        statistics: dict[str, Any] = {f"latency_{member.latency_statistic}_s": latency.mean}
+        common = replace(common, **statistics)
+    found = _judged(replace(member, common=common, estimate=likely), scoring)
+    return replace(found, utility=likely.utility)
 
 
 def with_finalist(
@@ -231,39 +254,24 @@ def by_group(seen: Aggregate, scores: Scores, groups: Groups) -> Aggregate:
     return replace(seen, quality_low=interval.low, quality_high=interval.high)
 
 
-def on_common_rows(
-    members: Sequence[Member], scores: Mapping[str, Scores], objectives: Sequence[Objective]
-) -> list[Member]:
-    """The members, those that lack scores ranked as on the rows of the others.
-
-    A provider that fails on the hard examples must not make its candidate look better than one that answered them. So
-    such a member is compared on the rows that it has: its quality is lowered by how much easier these were for the
-    members that have all. Where none has all, what it lacks counts as lost.
+def on_common_rows(members: Sequence[Member], rows: CommonRows, scoring: ScoringContext) -> list[Member]:
+    """The members, those that lack scores with their numbers as on all examples, and ranked and limited by these.
 
     Args:
-        scores: of each member on the search split. Empty where no member lacks a score.
+        rows: of the search split.
     """
-    complete = [scores[m.candidate] for m in members if not m.search.n_failed and scores.get(m.candidate)]
-    return [m if not m.search.n_failed else _ranked(m, scores, complete, objectives) for m in members]
+    found = []
+    for member in members:
+        common = rows.on_all(member.candidate, member.search)
+        found.append(member if common is None else _judged(replace(member, common=common), scoring))
+    return found
 
 
-def _ranked(
-    member: Member, scores: Mapping[str, Scores], complete: Sequence[Scores], objectives: Sequence[Objective]
-) -> Member:
-    own, mine = member.search, scores.get(member.candidate, {})
-    if own.quality is None:
-        return member
-    if complete and mine:
-        easier = [
-            math.fsum(s for e, s in other.items() if e in mine) / max(1, len(other.keys() & mine.keys()))
-            - math.fsum(other.values()) / len(other)
-            for other in complete
-        ]
-        quality = max(0.0, own.quality - max(0.0, math.fsum(easier) / len(easier)))
-    else:
-        quality = own.quality * own.n / (own.n + own.n_failed)
-    ranked = replace(member, common_quality=quality)
-    return replace(ranked, utility=utility_of(objectives, ranked.ranked))
+def beside(members: Sequence[Member], rows: CommonRows, incumbent: str | None) -> list[Member]:
+    """The members, each with itself and the incumbent on the search examples that both have a score for."""
+    if incumbent is None:
+        return list(members)
+    return [replace(m, beside_incumbent=rows.paired(m.candidate, incumbent)) for m in members]
 
 
 def front_of(members: Sequence[Member], objectives: Sequence[Objective]) -> tuple[Member, ...]:
@@ -322,18 +330,25 @@ def knee_of(front: Sequence[Member], objectives: Sequence[Objective]) -> Member 
     return front[knee(gains)] if gains else None
 
 
-def with_holdout(members: Sequence[Member], scoring: ScoringContext, scores: Mapping[str, Scores]) -> dict[str, Member]:
+def with_holdout(
+    members: Sequence[Member], scoring: ScoringContext, scores: Mapping[str, Scores], rows: CommonRows | None = None
+) -> dict[str, Member]:
     """Those of the members that were scored on the holdout, by candidate, with what the holdout says of them.
 
     Args:
         members: the front and the incumbent.
         scores: of every candidate with results on the holdout.
+        rows: of the holdout; None where all have the same.
     """
     held = [member for member in members if member.holdout is not None]
     incumbent = scoring.incumbent
     against: Mapping[str, PairedComparison] = {}
     if incumbent is not None and any(member.candidate == incumbent for member in held):
         against = compare_all(incumbent, scores, scoring.groups)
+    if rows is not None:
+        held = [
+            m if m.holdout is None else replace(m, held_common=rows.on_all(m.candidate, m.holdout)) for m in held
+        ]  # fmt: skip
     usable = [member for member in held if member.holdout is not None and readable(member.holdout)]
     on_front = dict(
         zip((m.candidate for m in usable), _not_dominated(usable, scoring.objectives, Split.HOLDOUT), strict=True)

@@ -31,7 +31,10 @@ def _objective(name: str, part: ObjectivePart) -> Objective:
 
 
 def with_scales(objectives: Sequence[Objective], incumbent: Measured | None) -> tuple[Objective, ...]:
-    """The objectives with every open scale fixed from the incumbent: 0 is best, twice its own value is worst."""
+    """The objectives with every open scale fixed from the incumbent: 0 is best, twice its own value is worst.
+
+    Where its value is 0 or not known, 1 USD or 1 second of one run is worst: `coarse_scales` then warns.
+    """
     fixed = []
     for objective in objectives:
         if objective.scale is None:
@@ -40,6 +43,35 @@ def with_scales(objectives: Sequence[Objective], incumbent: Measured | None) -> 
         else:
             fixed.append(objective)
     return tuple(fixed)
+
+
+MOST_COARSE = 100.0
+"""How many times the cheapest of the others may be above or below the worst end of a scale from the incumbent."""
+
+
+def coarse_scales(
+    objectives: Sequence[Objective], incumbent: Measured | None, others: Sequence[Measured]
+) -> tuple[Objective, ...]:
+    """Objectives whose scale is from an incumbent that costs, or takes, nothing or next to nothing.
+
+    Nearly all others are then mapped to the same end of the scale, and the weight of the objective decides nothing, or
+    everything.
+
+    Args:
+        others: the other candidates.
+    """
+    found = []
+    for objective in objectives:
+        own = None if incumbent is None or objective.name == "quality" else objective.value(incumbent)
+        known = [v for seen in others if (v := objective.value(seen)) is not None and v > 0]
+        if own is None or objective.scale is None or not objective.weight or not known:
+            continue
+        worst, best = objective.scale
+        free = own == 0 and (worst, best) == (1.0, 0.0)
+        tiny = own > 0 and (worst, best) == (2 * own, 0.0) and min(known) > MOST_COARSE * worst
+        if free or tiny:
+            found.append(objective)
+    return tuple(found)
 
 
 def values_of(objectives: Sequence[Objective], seen: Measured) -> tuple[float, ...] | None:

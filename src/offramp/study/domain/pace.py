@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,13 +60,18 @@ class Pace:
     @property
     def words(self) -> str:
         """Share and rest in words; empty where no end is known."""
-        parts = [] if self.share is None else [f"{self.share:.0%} done"]
+        parts = [] if self.share is None else [f"{_percent(self.share)} done"]
         return ", ".join([*parts, *([self.remaining] if self.remaining else [])])
 
     def after(self, seconds: float) -> Pace:
         """The same so many seconds later, as far as it is known by then."""
         left = (None if one is None else max(0.0, one - seconds) for one in (self.remaining_s, self.most_s))
         return Pace(share=self.share, remaining_s=next(left), most_s=next(left))
+
+
+def _percent(share: float) -> str:
+    """Rounded down: what is not done never reads as done."""
+    return f"{math.floor(100 * share + 1e-9)}%"
 
 
 def pace(

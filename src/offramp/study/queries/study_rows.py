@@ -17,7 +17,13 @@ from offramp.store.studies import StudyRow, StudyStore
 from offramp.study.domain.members import ScoringContext
 from offramp.study.domain.paired_comparison import Scores
 from offramp.study.domain.regressions import paired_counts
-from offramp.study.study_report import StudyReport, StudyRows, report_of
+from offramp.study.study_report import (
+    StudyReport,
+    StudyRows,
+    report_of,
+    uneven_on_holdout,
+    uneven_on_search,
+)
 
 
 def read_study_rows(store: Store, name: str) -> StudyRows:
@@ -31,8 +37,12 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
     prices = {row.id: price_of(row.candidate, scoring.prices) for row in candidates}
     search, holdout = (AggregateStore(store).priced(name, split, prices) for split in (Split.SEARCH, Split.HOLDOUT))
     scored = scoring.incumbent is not None and scoring.incumbent in holdout
-    lacking = bool(scoring.groups) or any(seen.n_failed for seen in search.values())
-    search_scores = ResultStore(store).scores(name, Split.SEARCH, tuple(search)) if lacking else {}
+    search_scores = ResultStore(store).scores(name, Split.SEARCH, tuple(search)) if scoring.groups else {}
+    uneven = {Split.SEARCH: uneven_on_search(candidates, search), Split.HOLDOUT: uneven_on_holdout(holdout)}
+    numbers = {
+        split: AggregateStore(store).numbers(name, split, {one: prices.get(one) for one in names}) if names else {}
+        for split, names in uneven.items()
+    }
     return StudyRows(
         study=study,
         scoring=scoring,
@@ -41,6 +51,8 @@ def read_study_rows(store: Store, name: str) -> StudyRows:
         holdout=holdout,
         holdout_scores=read_holdout_scores(store, name, tuple(holdout)) if scored or scoring.groups else {},
         search_scores=search_scores,
+        search_numbers=numbers[Split.SEARCH],
+        holdout_numbers=numbers[Split.HOLDOUT],
         search_counts=_search_counts(store, name, scoring, search_scores),
         probes=ProbeStore(store).all(name),
         variants=VariantStore(store).all(name),
@@ -98,6 +110,7 @@ def scoring_context(row: StudyRow) -> ScoringContext:
         incumbent=row.details.incumbent,
         groups=row.details.groups,
         replicates=space.replicates,
+        stated_scales=frozenset(name for name, part in space.objectives if part and isinstance(part.scale, tuple)),
     )
 
 
