@@ -328,3 +328,9 @@ def test_what_may_replace_a_bare_name_that_has_gone_is_of_its_vendor_first(tmp_p
     (tmp_path / "app.py").write_text('llm = "claude-opus-4-1"\n')
     [found] = scanned(tmp_path).models
     assert found.successors[0].provider == "anthropic"
+
+
+def test_a_name_that_no_table_has_is_printed_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.py").write_text('model = "openrouter/openai/gpt-99-ultra"\n')
+    print_scan(scanned(tmp_path), sys.stdout)
+    assert "not in the table of models: new, misspelt, or a deployment of your own" in capsys.readouterr().out

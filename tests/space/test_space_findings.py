@@ -75,6 +75,18 @@ def test_a_searched_model_that_could_not_be_promoted_is_named(capsys: Any, days:
     assert ("--within 0" in told[0]) == (days > 0)
 
 
+@pytest.mark.parametrize("base", [None, "http://127.0.0.1:9/v1"])
+def test_a_server_of_your_own_has_no_date_of_the_vendor_that_its_model_is_named_after(
+    capsys: Any, base: str | None
+) -> None:
+    """Whoever answers there decides when it stops; behind a router it is the vendor."""
+    write(rows(), models=[MODEL, {**MODEL, "name": "other", "route": "openrouter/vendor/old", "api_base": base}])
+    notice = {"model": "vendor/old", "retires": utc_today()}
+    Path("lifecycle.yaml").write_text(yaml.safe_dump({"schema_version": 1, "retirements": [notice]}))
+    told = [text for text in warnings(capsys) if "retired on" in text]
+    assert len(told) == (1 if base is None else 0)
+
+
 def warnings(capsys: Any) -> list[str]:
     assert main(["space", "check", "job.yaml", "--json"]) == 0
     return list(json.loads(capsys.readouterr().out)["warnings"])

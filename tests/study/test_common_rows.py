@@ -1,5 +1,6 @@
 """Candidates that lack scores are ranked, limited and compared by numbers that their missing rows cannot improve."""
 
+import json
 import random
 from dataclasses import replace
 
@@ -10,8 +11,10 @@ from click.testing import CliRunner
 from offramp.calls.failures import RequestRejected
 from offramp.cli.main import offramp
 from offramp.records import Objective, Result, ResultState, Usage
+from offramp.review.study_source import StudySource
 from offramp.space.model import ConstraintsPart
 from offramp.store.aggregates import RowNumbers, aggregate_of
+from offramp.store.engine import open_store
 from offramp.study import lookup
 from offramp.study.domain.common_rows import CommonRows
 from offramp.study.domain.members import (
@@ -24,8 +27,10 @@ from offramp.study.domain.members import (
     with_holdout,
 )
 from offramp.study.proof import prove
+from offramp.study.study_report import member_json
+from offramp.study.wording import number, points
 from offramp.testing.fakes import FunctionTransport
-from search_jobs import answered_by, reply_to, run_job, write_space
+from search_jobs import LABELS, answered_by, reply_to, run_job, write_space
 
 OBJECTIVES = (
     Objective(name="quality", weight=0.5, scale=(0.0, 1.0)),
@@ -204,34 +209,48 @@ def test_nobody_is_off_the_front_of_the_holdout_for_having_answered_the_long_row
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch):
-    """`large` answers as `small` does, and its provider rejects the long rows, which `small` answers."""
+def ran(tmp_path, monkeypatch):
+    """Runs a job in which `large`, whose provider rejects the long rows, costs what `small` does on all others."""
 
-    def reply(request):
-        user = str(request.messages[-1]["content"])
-        long = sum(map(ord, user)) % 12 == 0
-        if long and request.model.name == "large":
-            raise RequestRejected("invalid image in this row")
-        found = reply_to(replace(request, model=replace(request.model, name="small")))
-        return replace(found, usage=Usage(input_tokens=5000 if long else 100, output_tokens=1))
+    def run(skill="small", **constraints):
+        def reply(request):
+            number = int(str(request.messages[-1]["content"]).split()[1])
+            if number % 20 == 0 and request.model.name == "large":
+                raise RequestRejected("invalid image in this row")
+            model = "small" if request.model.name == "small" else skill
+            found = reply_to(replace(request, model=replace(request.model, name=model)))
+            return replace(found, usage=Usage(input_tokens=100 if number % 20 else 5000, output_tokens=1))
 
-    answered_by(monkeypatch, FunctionTransport(reply))
-    price = {"input_usd": 1.0, "output_usd": 1.0}
-    models = [
-        {"name": name, "route": f"openai/{name}", "api_base": "http://127.0.0.1:1/v1", "price": price}
-        for name in ("small", "large")
-    ]
-    space = write_space(
-        tmp_path, models=models, incumbent={"model": "small"}, instructions={"i": "Answer."}, count=160,
-        splits={"train": 4, "search": 50, "holdout": 100}, objectives={"latency": None},
-        constraints={}, search={"trials": 2, "race": None},
-    )  # fmt: skip
-    return run_job(space, tmp_path)
+        answered_by(monkeypatch, FunctionTransport(reply))
+        price = {"input_usd": 1.0, "output_usd": 1.0}
+        address = "http://127.0.0.1:9/v1"
+        models = [
+            {"name": n, "route": f"openai/{n}", "api_base": address, "price": price} for n in ("small", "large")
+        ]  # fmt: skip
+        rows = [
+            {
+                "id": f"e{i:03}",
+                "message": f"case {i:03}",
+                "label": LABELS[i % 3],
+                "part": "search" if i < 40 else "hold",
+            }
+            for i in range(140)
+        ]
+        space = write_space(
+            tmp_path, models=models, incumbent={"model": "small", "instruction": "clear"}, params={"max_tokens": 16},
+            instructions={"clear": "Clear."}, constraints=constraints, search={"trials": 2, "race": None},
+            splits={"column": "part", "train": [], "search": ["search"], "holdout": ["hold"]},
+        )  # fmt: skip
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return run_job(space, tmp_path).report.study
+
+    return run
 
 
-def test_a_model_is_not_recommended_for_failing_on_the_long_rows(tmp_path, job):
+def test_a_model_is_not_recommended_for_failing_on_the_long_rows(tmp_path, ran):
     """It was called 3.4 times cheaper, and promoted, although it costs and answers the same on every row of both."""
-    report = lookup.pareto(job.report.study, results=tmp_path)
+    study = ran()
+    report = lookup.pareto(study, results=tmp_path)
     members = {m.params["model"]: m for m in report.members}
     large, small = members["large"], members["small"]
     assert large.search.n_failed and large.search.cost_usd < 0.8 * small.cost_usd
@@ -239,8 +258,61 @@ def test_a_model_is_not_recommended_for_failing_on_the_long_rows(tmp_path, job):
     assert report.recommended.candidate == small.candidate and report.headline() == "Keep what runs today."
     proof = report.proof(large)
     assert proof.gains == ()
-    shown = CliRunner().invoke(offramp, ["pareto", job.report.study, "--all", "--results", str(tmp_path)])
+    shown = CliRunner().invoke(offramp, ["pareto", study, "--all", "--results", str(tmp_path)])
     n, size = large.search.n, large.search.n + large.search.n_failed
     assert f"{size - n} of {size} search examples have no score: its numbers are as on all" in " ".join(
         shown.output.split()
     )
+
+
+def printed(*arguments):
+    return " ".join(CliRunner().invoke(offramp, list(arguments)).output.split())
+
+
+def test_both_qualities_of_a_sentence_are_of_the_rows_that_both_have(tmp_path, ran):
+    """It said `quality 0.863 on 95 examples; the incumbent has 0.870 (+0.0 points)`: neither gives the difference."""
+    report = lookup.pareto(ran("large"), results=tmp_path)
+    best, today = report.recommended, report.incumbent
+    assert best.params["model"] == "large" and (best.holdout.n, today.holdout.n) == (95, 100)
+    one = best.against_incumbent
+    said = printed("pareto", report.study, "--results", str(tmp_path))
+    assert (
+        f"Holdout: quality {number(one.quality_a)} on 95 examples the search never saw and both have a score for; the "
+        f"incumbent has {number(one.quality_b)} ({points(one.difference)} points"
+    ) in said
+    assert one.quality_b != today.holdout.quality
+    with open_store(f"sqlite:///{tmp_path / 'offramp.db'}") as store:
+        tile, cost, _ = StudySource(store, report.study).decision(best.candidate).tiles
+    assert (tile.now, tile.before) == (
+        number(one.quality_a),
+        number(one.quality_b),
+    ) and "95 examples of both" in tile.name
+    assert cost.now == cost.before and cost.change is None and "38 examples of both" in cost.name
+
+
+def test_json_and_csv_have_the_numbers_that_decide_and_beside_them_those_of_its_own_rows(tmp_path, ran):
+    study = ran()
+    (large,) = [m for m in lookup.pareto(study, results=tmp_path).members if m.params["model"] == "large"]
+    found = member_json(large)
+    assert found["cost_usd"] == large.cost_usd > 3 * found["own_rows"]["cost_usd"]
+    assert (found["n"], found["n_failed"]) == (38, 2)
+    today = member_json(lookup.pareto(study, results=tmp_path).incumbent)
+    assert "own_rows" not in today and today["cost_usd"] == pytest.approx(found["cost_usd"])
+    assert (
+        printed("pareto", study, "--results", str(tmp_path), "--pick", "under:usd=0.0002").count("nothing. None of")
+        == 1
+    )
+
+
+def test_the_gate_does_not_let_it_through_for_lacking_the_rows_that_break_a_limit(tmp_path, ran, monkeypatch):
+    """The limit on costs was held against 95 of 100 rows, without the five that cost fifty times as much."""
+    monkeypatch.chdir(tmp_path)
+    study = ran("large", cost_usd_max=0.0002)
+    place = ["--results", str(tmp_path), "--dry-run"]
+    refused = CliRunner().invoke(offramp, ["promote", study, *place]).exception
+    assert refused.reasons == ("cost_usd is 0.000346, above the limit of 0.0002",)
+    forced = json.loads(
+        CliRunner().invoke(offramp, ["promote", study, *place, "--force", "--why", "a test", "--json"]).output
+    )
+    holdout = forced["promotion"]["evidence"]["holdout"]
+    assert (holdout["n"], holdout["n_failed"]) == (95, 5) and holdout["cost_usd"] == pytest.approx(0.000346)

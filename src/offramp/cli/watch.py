@@ -141,6 +141,8 @@ def print_scan(report: ScanReport, out: TextIO) -> None:
         more = f" and {len(model.places) - PLACES} more" if len(model.places) > PLACES else ""
         places = plain(", ".join(map(str, model.places[:PLACES]))) + more
         stands_for = [f"an alias: today {plain(model.alias_of)}"] if model.alias_of else []
+        if not model.in_table and model.standing is not Standing.VANISHED:
+            stands_for.append("not in the table of models: new, misspelt, or a deployment of your own")
         _print_details([*stands_for, places, *_candidates(model.successors)], out)
     if (n := len(report.unread)) > 0:
         more = f" and {n - PLACES} more" if n > PLACES else ""

@@ -49,7 +49,8 @@ def _retiring(job: ResolvedJob) -> list[str]:
     today, told = utc_today(), []
     for name in job.searched_models:
         model = job.models[name]
-        found = calendar.retirement(model.name, model.route, stated=model.retirement_date)
+        own = model.api_base is not None
+        found = calendar.retirement(model.name, model.route, stated=model.retirement_date, own=own)
         if found is None or found.basis is Basis.ESTIMATE or found.days_left(today) > WITHIN_DAYS:
             continue
         days = found.days_left(today)

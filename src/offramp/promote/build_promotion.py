@@ -110,7 +110,7 @@ def build_promotion(
     evidence = replace(evidence, sent=sent.other_than_stated() or row.sent or None, prompts=sent.prompts() or None)
     fallbacks = fallback_models(request.fallbacks, opened, row.candidate)
     dates = {
-        m.name: request.calendar.retirement(m.name, m.route, stated=m.retirement_date)
+        m.name: request.calendar.retirement(m.name, m.route, stated=m.retirement_date, own=m.api_base is not None)
         for m in (parts.model, *fallbacks, *others)
     }
     retirements = {name: retirement for name, retirement in dates.items() if retirement is not None}

@@ -275,8 +275,9 @@ def _notes(promotion: Promotion, lifecycle: str | Path | None) -> tuple[str, ...
     models = (promotion.model, *promotion.fallbacks, *promotion.others)
     dated = {}
     for model in models:
-        stated = model.retirement_date if model.own_address else None
-        if (retirement := calendar.retirement(model.name, model.route, stated=stated)) is not None:
+        own = model.own_address
+        stated = model.retirement_date if own else None
+        if (retirement := calendar.retirement(model.name, model.route, stated=stated, own=own)) is not None:
             dated[model.name] = retirement
     return tuple(retiring(models, dated, utc_today(), within_days=WITHIN_DAYS))
 
