@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offramp.errors import UsageError
-from offramp.records import Objective, Result, ResultState, Usage
+from offramp.records import Aggregate, Objective, Result, ResultState, Usage
 from offramp.space.model import ConstraintsPart
 from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.objectives import (
+    coarse_scales,
     reweighted,
     utility,
     values_of,
@@ -49,29 +50,6 @@ def objective(name="quality", weight=1.0, scale=(0.0, 1.0), statistic="p50"):
 
 
 @given(scale=scales, value=numbers)
-@pytest.mark.parametrize(
-    ("name", "scale", "own", "others", "coarse"),
-    [
-        ("cost", (1.0, 0.0), 0.0, [0.1], True),  # free: nothing to take a scale from
-        ("latency", (1.0, 0.0), 0.0, [0.1], True),
-        ("cost", (1.0, 0.0), 0.0, [0.0], False),  # all are free
-        ("cost", (2e-9, 0.0), 1e-9, [0.001], True),  # next to free: everything else is beyond the scale
-        ("cost", (0.002, 0.0), 0.001, [0.01], False),
-        ("cost", (5.0, 0.0), 0.0, [0.1], False),  # another scale than the incumbent gives
-        ("quality", (0.0, 1.0), 0.0, [0.5], False),
-    ],
-)  # fmt: skip
-def test_a_scale_from_an_incumbent_that_costs_nothing_is_told(name, scale, own, others, coarse):
-    """With a free incumbent a run of 1 USD was the worst end, so that 100 USD for 1,000 runs lost 0.05 of utility."""
-
-    def seen(value):
-        return Aggregate(n=9, n_fault=0, n_failed=0, quality=value, cost_usd=value, latency_p50_s=value)
-
-    objective = Objective(name=name, weight=0.5, scale=scale)
-    found = coarse_scales([objective], seen(own), [seen(value) for value in others])
-    assert found == ((objective,) if coarse else ())
-
-
 def test_a_scaled_value_is_never_outside_of_0_to_1(scale, value):
     assert 0.0 <= objective(scale=scale).scaled(value) <= 1.0
 
@@ -177,3 +155,26 @@ def test_weights_that_are_not_named_are_0():
 def test_weights_that_do_not_fit_are_refused_with_what_would(given_, words):
     with pytest.raises(UsageError, match=words):
         reweighted([objective(), objective("cost")], given_)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "own", "others", "coarse"),
+    [
+        ("cost", (1.0, 0.0), 0.0, [0.1], True),  # free: nothing to take a scale from
+        ("latency", (1.0, 0.0), 0.0, [0.1], True),
+        ("cost", (1.0, 0.0), 0.0, [0.0], False),  # all are free
+        ("cost", (2e-9, 0.0), 1e-9, [0.001], True),  # next to free: everything else is beyond the scale
+        ("cost", (0.002, 0.0), 0.001, [0.01], False),
+        ("cost", (5.0, 0.0), 0.0, [0.1], False),  # another scale than the incumbent gives
+        ("quality", (0.0, 1.0), 0.0, [0.5], False),
+    ],
+)  # fmt: skip
+def test_a_scale_from_an_incumbent_that_costs_nothing_is_told(name, scale, own, others, coarse):
+    """With a free incumbent a run of 1 USD was the worst end, so that 100 USD for 1,000 runs lost 0.05 of utility."""
+
+    def seen(value):
+        return Aggregate(n=9, n_fault=0, n_failed=0, quality=value, cost_usd=value, latency_p50_s=value)
+
+    objective = Objective(name=name, weight=0.5, scale=scale)
+    found = coarse_scales([objective], seen(own), [seen(value) for value in others])
+    assert found == ((objective,) if coarse else ())

@@ -52,6 +52,8 @@ def money(usd: float | None) -> str:
         return "?"
     if usd == 0:
         return "$0"
+    if usd >= 9999.995:
+        return f"${usd:,.0f}"
     return f"${usd:,.2f}" if usd >= 0.99995 else f"${usd:.4f}" if usd >= 0.00995 else f"${usd:.2g}"
 
 
