@@ -2,7 +2,7 @@
 
 Numbers, names, states and keys have to be as that version printed them; sentences for people may be worded anew, and a
 later version may add keys. Exports of the promotion are the same byte for byte, but for what was wrong (a fallback had the
-quality of the main model in `export.litellm`).
+quality of the main model in `export.litellm`; cost and latency of candidates with failed runs were those of other rows).
 """
 
 from __future__ import annotations

@@ -19,10 +19,17 @@ from offramp.calls.failures import ModelNotFound
 from offramp.evaluate.evaluator import TooManyFailures
 from offramp.evaluate.results import StudyResults
 from offramp.job.resolved import ResolvedJob
-from offramp.records import Candidate, Evaluation, Objective, Result, Split, price_of
+from offramp.records import Candidate, Evaluation, Objective, Price, Result, Split, price_of
 from offramp.search.outcome import NoModelLeft, answers_behind, parked_model
 from offramp.search.sampling.optuna_study import OptunaStudy
-from offramp.store.aggregates import AggregateStore, aggregate_of, group_of, priced_by_results
+from offramp.store.aggregates import (
+    AggregateStore,
+    RowNumbers,
+    aggregate_of,
+    group_of,
+    numbers_of,
+    priced_by_results,
+)
 from offramp.store.candidates import CandidateRow, CandidateState, CandidateStore, Variant, VariantStore
 from offramp.store.engine import Store
 from offramp.store.results import PairedCounts, ProbeRun, ProbeRuns, ProbeStore
@@ -37,7 +44,7 @@ from offramp.study.domain.objectives import (
 )
 from offramp.study.domain.regressions import paired_counts, regressed_at_most
 from offramp.study.queries.study_rows import scoring_context
-from offramp.study.study_report import StudyReport, StudyRows, report_of
+from offramp.study.study_report import StudyReport, StudyRows, report_of, uneven_on_holdout, uneven_on_search
 from offramp.study.wording import ended_words, parked_words
 
 _log = logging.getLogger("offramp")
@@ -91,6 +98,7 @@ class StudyState:
         self.paused: dict[str, CandidateRow] = {}
         self._rows: dict[str, CandidateRow] = {}
         self._counts: dict[str, PairedCounts] = {}
+        self._row_numbers: dict[tuple[Split, str], Mapping[str, RowNumbers]] = {}
         self._scoring = scoring_context(study)
         self._report: StudyReport | None = None
 
@@ -261,6 +269,7 @@ class StudyState:
         """Computes what a candidate came to again, after its results have changed."""
         seen = self._seen[split][candidate] = aggregate_of(self.results.of(split, candidate).values())
         self._aggregates.put(self.name, split, candidate, seen)
+        self._row_numbers.pop((split, candidate), None)
         if candidate == self._scoring.incumbent:
             self._counts.clear()
         self._counts.pop(candidate, None)
@@ -337,7 +346,7 @@ class StudyState:
         scored: dict[str, dict[str, float]] = {}
         if (incumbent is not None and incumbent in holdout) or self._scoring.groups:
             scored = {name: self._scores(Split.HOLDOUT, name) for name in holdout}
-        lacking = bool(self._scoring.groups) or any(seen.n_failed for seen in search.values())
+        grouped, rows = bool(self._scoring.groups), list(self._rows.values())
         if incumbent is not None and self._scoring.constraints.regressions is not None:
             reference = self._scores(Split.SEARCH, incumbent)
             for name in self._rows.keys() - self._counts.keys() - {incumbent}:
@@ -349,11 +358,23 @@ class StudyState:
             search=search,
             holdout=holdout,
             holdout_scores=scored,
-            search_scores={name: self._scores(Split.SEARCH, name) for name in search} if lacking else {},
+            search_scores={name: self._scores(Split.SEARCH, name) for name in search} if grouped else {},
+            search_numbers=self._numbers(Split.SEARCH, uneven_on_search(rows, search), price_at),
+            holdout_numbers=self._numbers(Split.HOLDOUT, uneven_on_holdout(holdout), price_at),
             search_counts=self._counts,
             probes=self.probes,
             variants=self.variants,
         )
+
+    def _numbers(
+        self, split: Split, names: Iterable[str], prices: Mapping[str, Price | None]
+    ) -> dict[str, Mapping[str, RowNumbers]]:
+        """What each example that has a score came to, kept until a candidate's results change."""
+        for name in names:
+            if (split, name) not in self._row_numbers:
+                results = self.results.of(split, name).values()
+                self._row_numbers[split, name] = numbers_of(results, prices[name])
+        return {name: self._row_numbers[split, name] for name in names}
 
     def _scores(self, split: Split, candidate: str) -> dict[str, float]:
         """The score of each example that has one."""

@@ -308,7 +308,7 @@ def member_notes(member: Member) -> list[str]:
     held = [] if member.holdout is None else answer_notes(member.holdout, member.params, where="holdout")
     seen = member.search
     return [
-        *estimate_notes(member.estimate, member.latency_statistic),
+        *estimate_notes(member.estimate),
         *common_notes(member),
         *answer_notes(seen, member.params),
         *held,
@@ -362,7 +362,7 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
         for row in rows.candidates
         if row.state is CandidateState.COMPLETE and row.id in rows.search
     ]
-    searched = _common_rows(rows.search_numbers, [m.search for m in complete])
+    searched = CommonRows(rows.search_numbers) if rows.search_numbers else None
     if searched is not None:
         complete = on_common_rows(complete, searched, scoring)
     parked = study.details.parked
@@ -380,7 +380,7 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
     front = front_of(ranked, scoring.objectives)
     incumbents = [member for member in complete if member.incumbent]
     asked = {m.candidate: m for m in (*front, *incumbents, *unfinished)}
-    examined = _common_rows(rows.holdout_numbers, [m.holdout for m in asked.values() if m.holdout is not None])
+    examined = CommonRows(rows.holdout_numbers) if rows.holdout_numbers else None
     held = with_holdout(list(asked.values()), scoring, rows.holdout_scores, examined)
     members = [held.get(m.candidate, m) for m in (*complete, *(m for m in ranked if m.estimate is not None))]
     front = tuple(held.get(member.candidate, member) for member in front)
@@ -423,15 +423,6 @@ def uneven_on_search(candidates: Sequence[CandidateRow], search: Mapping[str, Ag
 def uneven_on_holdout(holdout: Mapping[str, Aggregate]) -> tuple[str, ...]:
     """The same for `StudyRows.holdout_numbers`."""
     return tuple(holdout) if is_uneven(holdout) else ()
-
-
-def _common_rows(numbers: Numbers, seen: Sequence[Aggregate]) -> CommonRows | None:
-    """The candidates example by example; None where there are no numbers, since all then have the same rows.
-
-    Args:
-        seen: what those that are compared came to on their own rows.
-    """
-    return CommonRows(numbers, max((one.n + one.n_failed for one in seen), default=0)) if numbers else None
 
 
 def _uncompared(rows: StudyRows) -> str | None:

@@ -280,18 +280,13 @@ def ended_words(parked: ParkedModel) -> str:
     return f"{plain(parked.model)} {state}{said}.{successors}"
 
 
-def estimate_notes(likely: LikelyMember | None, statistic: str) -> list[str]:
-    """That the numbers of the search split are estimates; empty for None.
-
-    Args:
-        statistic: of the study's latency.
-    """
+def estimate_notes(likely: LikelyMember | None) -> list[str]:
+    """That the numbers of the search split are estimates; empty for None."""
     if likely is None:
         return []
-    names = {"quality": "quality", "cost": "cost", "latency": f"{statistic} of latency"}
-    *most, last = [word for name, word in names.items() if name in likely.values]
-    what = f"{', '.join(most)} and {last} are what they are" if most else f"{last} is what it is"
-    return [f"estimate: run on {likely.n} of {likely.of} search examples; its {what} expected to be on all"]
+    return [
+        f"estimate: run on {likely.n} of {likely.of} search examples; its quality is what it is expected to have on all"
+    ]
 
 
 def common_notes(member: Member) -> list[str]:

@@ -183,7 +183,7 @@ class HoldoutReserve:
         report = self._learn()
         self._begun = {name: runs for name, runs in self._begun.items() if name not in self._state.known}
         today = None if report.incumbent is None else report.incumbent.candidate
-        needs = [self._need_of(rival) for rival in rivals]
+        needs = [self._need_of(rival) for rival in rivals] if self._runs else []
         if report.recommended is not None and report.recommended.candidate != today:
             needs.append(need_of(self._p, self._runs[report.recommended.candidate]))
         self._other = reduce(Need.most, needs, Need())

@@ -2,10 +2,9 @@
 
 A provider that fails on the hard and long examples must not make its candidate look better, cheaper or faster than one
 that answered them. So quality, cost and latency of such a candidate are changed by as much as its rows were easier,
-cheaper and faster for the candidates that answered all, and for whom of them that makes most difference.
+cheaper and faster for the candidates that answered all, on average, so that rows lost by chance cost nobody anything.
 
-Invariant: no number gets better by it. A candidate that answered all rows and is at least as good as another on the
-rows of both, in one objective, is at least as good in the numbers of this module.
+Invariant: no number gets better by it.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ class Paired:
 
 
 def is_uneven(seen: Mapping[str, Aggregate]) -> bool:
-    """Whether some of these candidates lack scores that others have, or that nobody has."""
-    return any(one.n_failed for one in seen.values()) or len({one.n for one in seen.values()}) > 1
+    """Whether some of these candidates lack scores: runs of theirs failed."""
+    return any(one.n_failed for one in seen.values())
 
 
 class CommonRows:
@@ -56,10 +55,9 @@ class CommonRows:
 
     Args:
         numbers: of all candidates that are compared.
-        total: examples that there are; those that some candidate has a score for, where that is more.
     """
 
-    def __init__(self, numbers: Numbers, total: int) -> None:
+    def __init__(self, numbers: Numbers) -> None:
         self._rows = {name: at for at, name in enumerate(numbers)}
         columns = {example: at for at, example in enumerate(sorted({e for one in numbers.values() for e in one}))}
         self._score, self._cost, self._seconds = (np.full((len(self._rows), len(columns)), np.nan) for _ in range(3))
@@ -73,30 +71,29 @@ class CommonRows:
         whole = self._has.all(axis=1)
         self._anybody_whole = bool(whole.any())
         self._others = whole if self._anybody_whole else self._has.any(axis=1)
-        self._total = max(total, len(columns))
+        self._total = len(columns)
         self._known: dict[tuple[str, bytes], Mapping[str, Floats]] = {}
 
     def on_all(self, candidate: str, own: Aggregate) -> Aggregate | None:
-        """A candidate's numbers as on all examples; None where it has a score for each of them.
+        """A candidate's numbers as on all examples that any of them answered; None where none of its runs failed, and
+        where nobody answered those that it lacks: such rows say nothing of anybody.
 
-        Where no candidate answered all that any of them did, all of them take the place of those that did, on the rows
-        that they have, and in quality all that the candidate lacks counts as lost. So does in quality what nobody
-        answered.
+        Where no candidate answered all of them, all candidates take the place of those that did, on the rows that they
+        have, and in quality what the candidate lacks counts as lost.
 
         Args:
             own: what it came to on its own rows.
         """
         row = self._rows.get(candidate)
-        if row is None or own.quality is None or own.n >= self._total:
+        if row is None or own.quality is None or not own.n_failed or self._has[row].all():
             return None
-        mine, quality = self._has[row], own.quality * own.n / self._total
-        scores = self._beside("score", self._score, mine)["mean"]
+        quality = own.quality * own.n / self._total
+        scores = self._beside("score", self._score, row)["mean"]
         if self._anybody_whole and scores.size:
-            easier = float((scores[1] - scores[0]).max())
-            kept = own.quality if easier <= _SAME else max(0.0, own.quality - easier - _SAME)
-            quality = kept * len(mine) / self._total
+            easier = float((scores[1] - scores[0]).mean())
+            quality = own.quality if easier <= _SAME else max(0.0, own.quality - easier - _SAME)
         lower = own.quality - quality
-        costs, seconds = self._beside("cost", self._cost, mine), self._beside("seconds", self._seconds, mine)
+        costs, seconds = self._beside("cost", self._cost, row), self._beside("seconds", self._seconds, row)
         latencies: dict[str, Any] = {
             f"latency_{name}_s": _raised(own.latency_s(name), seconds[name]) for name in STATISTICS
         }  # fmt: skip
@@ -128,14 +125,16 @@ class CommonRows:
         p50 = [None if np.isnan(values).all() else float(np.nanmedian(values)) for values in seconds]
         return Paired(n=int(both.sum()), cost_usd=usd[0], today_cost_usd=usd[1], p50_s=p50[0], today_p50_s=p50[1])
 
-    def _beside(self, kind: str, values: Floats, mine: NDArray[np.bool_]) -> Mapping[str, Floats]:
-        """By statistic, that of each of the others on all of its rows, and below it that on those among these rows.
+    def _beside(self, kind: str, values: Floats, row: int) -> Mapping[str, Floats]:
+        """By statistic, that of each of the others on all of its rows, and below it that on those that a candidate has.
 
         Shape (2, k), for the k others that have numbers on both.
         """
-        key = kind, mine.tobytes()
+        mine, others = self._has[row], self._others.copy()
+        others[row] = False
+        key = kind, others.tobytes() + mine.tobytes()
         if key not in self._known:
-            every = np.where(self._has, values, np.nan)[self._others]
+            every = np.where(self._has, values, np.nan)[others]
             pairs = np.array([_statistics(every), _statistics(np.where(mine, every, np.nan))])
             on_both = ~np.isnan(pairs).any(axis=(0, 1))
             self._known[key] = {name: pairs[:, at, on_both] for at, name in enumerate(STATISTICS)}
@@ -162,5 +161,5 @@ def _raised(own: float | None, beside: Floats) -> float | None:
     whole, part = beside
     free = part <= 0
     more = np.where(free, own + whole, own * whole / np.where(free, 1.0, part))
-    most = float(more.max())
-    return own if most <= own * (1 + _SAME) else most * (1 + _SAME)
+    mean = float(more.mean())
+    return own if mean <= own * (1 + _SAME) else mean * (1 + _SAME)

@@ -142,6 +142,9 @@ class Member:
 
     def value(self, objective: str, split: Split = Split.SEARCH) -> float | None:
         """The value of one objective, in its unit, as on all examples; None where it is not known."""
+        if self.estimate is not None and split is Split.SEARCH:
+            found = self.estimate.values.get(objective)
+            return None if found is None else found.mean
         seen = self.ranked if split is Split.SEARCH else self.held
         if seen is None:
             return None
@@ -193,16 +196,9 @@ def _judged(member: Member, scoring: ScoringContext) -> Member:
 
 def expected(member: Member, likely: LikelyMember, scoring: ScoringContext) -> Member:
     """A member that was run on part of the search examples, with what it is expected to come to over all of them."""
-    quality, cost, latency = (likely.values.get(name) for name in ("quality", "cost", "latency"))
-    common = member.search
+    quality, common = likely.values.get("quality"), member.search
     if quality is not None:
         common = replace(common, quality=quality.mean, quality_low=quality.low, quality_high=quality.high)
-    if cost is not None:
-        own, cold = common.cost_usd, common.cost_cold_usd
-        common = replace(common, cost_usd=cost.mean, cost_cold_usd=cold and own and cold / own * cost.mean)
-    if latency is not None:
-        statistics: dict[str, Any] = {f"latency_{member.latency_statistic}_s": latency.mean}
-        common = replace(common, **statistics)
     found = _judged(replace(member, common=common, estimate=likely), scoring)
     return replace(found, utility=likely.utility)
 
