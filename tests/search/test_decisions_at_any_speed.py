@@ -5,10 +5,10 @@ import random
 import re
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 
+from offramp.calls.failures import Unauthorized
 from offramp.ids import derived_seed
 from offramp.records import CallReply, Usage
 from search_jobs import LABELS, api, essence, write_space
@@ -87,7 +87,7 @@ def test_the_same_is_decided_paid_for_and_said_at_any_speed(tmp_path, caps):
         assert slow[2] == at_once[2]
 
 
-@pytest.mark.parametrize("usd", [0.03, 0.06, 0.1, 0.15])
+@pytest.mark.parametrize("usd", [0.03, 0.06, 0.08, 0.15])
 def test_a_cap_on_money_leaves_enough_for_the_holdout_of_an_expensive_winner(tmp_path, usd):
     """The most expensive model wins, which shows late: its holdout costs ten times what that of the incumbent does."""
     found = api.optimize(space_of(tmp_path, budget={"usd": usd}), results=tmp_path, transport=Slow(3))
@@ -104,14 +104,12 @@ class Refused(Slow):
         self.after = after
 
     async def send(self, request, attempt=1):
-        from offramp.calls.failures import Unauthorized
-
         if len(self.sent) >= self.after:
             raise Unauthorized("revoked")
         return await super().send(request, attempt)
 
 
-@pytest.mark.parametrize("after", [150, 260, 333])
+@pytest.mark.parametrize("after", [440, 500, 520])
 def test_what_came_back_of_a_wave_that_was_cut_off_counts(tmp_path, after):
     """A candidate whose examples were all run is complete, and an estimate is by all of its runs."""
     result = api.optimize(space_of(tmp_path), results=tmp_path, transport=Refused(after))
@@ -127,14 +125,3 @@ def test_what_came_back_of_a_wave_that_was_cut_off_counts(tmp_path, after):
         assert (member.estimate is not None) == (len(scores[member.candidate]) < 30)
     for member in estimates:
         assert member.estimate.n == len(scores[member.candidate])
-
-
-def test_the_landscape_answers_by_the_request_alone():
-    """Otherwise the comparisons above would be of different landscapes."""
-    from offramp.records import CallRequest, Model
-
-    request = CallRequest(
-        model=Model(name="mid", route="openai/mid"), messages=({"role": "system", "content": "Text 3."},
-        {"role": "user", "content": "case 7"}), params={"temperature": 0.5},
-    )  # fmt: skip
-    assert reply_of(request) == reply_of(replace(request))

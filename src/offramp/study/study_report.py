@@ -65,8 +65,8 @@ class StudyRows:
             incumbent is not among them, since they are compared with it.
         search_scores: by id, the score of each example of the search split that has one. May be empty while no
             candidate lacks a score, and examples have no groups.
-        search_numbers, holdout_numbers: by id, what each example that has a score came to. May be empty while none of
-            those compared lacks a score (`uneven_on_search`, `uneven_on_holdout`), since all then have the same rows.
+        search_numbers, holdout_numbers: by id, what each example that has a score came to. May be empty while no
+            run of those compared failed (`uneven_on_search`, `uneven_on_holdout`).
         search_counts: by id, wins and losses against the incumbent on the search split. May be empty without a
             regression budget, which alone asks for them.
         probes: timed runs by id.
@@ -413,7 +413,7 @@ def report_of(rows: StudyRows, weights: Mapping[str, float] | None = None) -> St
 def uneven_on_search(candidates: Sequence[CandidateRow], search: Mapping[str, Aggregate]) -> tuple[str, ...]:
     """The candidates whose numbers example by example the report needs (`StudyRows.search_numbers`), by id.
 
-    Empty where all that are compared have the same rows.
+    Empty where no run of those that are compared failed.
     """
     compared = (row for row in candidates if row.state is CandidateState.COMPLETE or row.origin.get("estimate"))
     seen = {row.id: search[row.id] for row in compared if row.id in search}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from offramp.search.racing import COST, LATENCY, QUALITY, Block, Race, RaceSettings
+from offramp.search.racing.race import MAY_BE_BEST
 from offramp.stats import hypervolume
 
 EXAMPLES = 40
@@ -269,15 +270,28 @@ def test_whoever_is_expected_to_be_best_is_recommended_however_little_is_known(c
 
 
 @pytest.mark.filterwarnings("error")
-def test_the_leader_is_who_would_be_recommended_and_without_it_the_next() -> None:
+def test_the_first_rival_is_who_would_be_recommended_and_without_it_the_next() -> None:
     race = new_race()
-    assert race.leader() is None
+    assert race.rivals() == []
     observe(race, race.looks(60), outcomes())
-    leader = race.leader()
-    assert leader is not None and leader == race.declare(refit=False).recommended
-    second = race.leader(without=(leader,))
+    leader = race.rivals()[0]
+    assert leader == race.declare(refit=False).recommended
+    second = race.rivals(without=(leader,))[0]
     race.closed.add(leader)
-    assert second not in (None, leader) and second == race.leader() == race.declare(refit=False).recommended
+    assert second != leader and second == race.rivals()[0] == race.declare(refit=False).recommended
+
+
+def test_rivals_are_whoever_is_best_in_a_twentieth_of_the_draws_with_or_without_cells() -> None:
+    race = new_race()
+    observe(race, race.looks(12), outcomes())
+    assert not race.cells.known.all()
+    posteriors = race._posteriors(refit=False)
+    drawn = race._utilities(race._draws(posteriors).values)
+    shares = np.bincount(drawn.argmax(axis=1), minlength=len(race.pool)) / len(drawn)
+    found = race.rivals()
+    assert set(found[1:]) == {int(i) for i in np.flatnonzero(shares >= MAY_BE_BEST)} - {found[0]}
+    assert race.cells.known[found[0]] and len(found) == len(set(found))
+    assert any(not race.cells.known[i] for i in found), "one without a cell may turn out best"
 
 
 def test_a_single_cell_of_a_single_candidate_is_a_front() -> None:

@@ -37,11 +37,9 @@ class _Sums:
     usd: float = 0.0
     priced: int = 0
     answers: int = 0
-    usage: Usage = field(default_factory=Usage)
 
     def add(self, result: Result | Replicate) -> None:
         self.n += 1
-        self.usage += result.usage
         self.answers += result.calls + result.cached_calls
         if result.cost_usd is not None:
             self.usd += result.cost_usd
@@ -72,6 +70,7 @@ class SearchAllowance:
     _judges: Judges = field(init=False)
     _seconds: Seconds = field(init=False)
     _all: _Sums = field(init=False, default_factory=_Sums)
+    _usage: Usage = field(init=False, default_factory=Usage)
     _by_candidate: dict[str, _Sums] = field(init=False, default_factory=dict)
     _by_model: dict[str, _Sums] = field(init=False, default_factory=dict)
     _calls: float = field(init=False, default=0.0)
@@ -94,6 +93,7 @@ class SearchAllowance:
                 self._by_model.setdefault(candidate.model, _Sums()),
             ):  # fmt: skip
                 sums.add(result)
+            self._usage += result.usage
             self._seconds.add(candidate, result)
             answers = result.calls + result.cached_calls
             asked = result.calls / answers if answers else 0.0
@@ -197,7 +197,7 @@ class SearchAllowance:
         if not self._all.n:
             return 0.0
         price = self.state.job.models[candidate.model].price
-        usd = None if price is None else price.cost_usd(self._all.usage)
+        usd = None if price is None else price.cost_usd(self._usage)
         if usd is not None:
             return usd / self._all.n
         return self._all.usd / self._all.priced if self._all.priced else 0.0

@@ -229,27 +229,22 @@ class Race:
         with _one_thread():
             return self._declare(known, refit=refit)
 
-    def leader(self, without: Container[int] = ()) -> int | None:
-        """The candidate that is expected to be best by utility, of those that may be declared; None before any may."""
-        known = [int(i) for i in np.flatnonzero(self.cells.known) if i not in self.closed and i not in without]
-        if not known:
-            return None
-        with _one_thread():
-            utility = self._utility(self._posteriors(refit=False))
-        return min(known, key=lambda i: (-utility[i], i))
-
     def rivals(self, without: Container[int] = ()) -> list[int]:
         """Who may turn out to be best by utility: the leader, then whoever is in `MAY_BE_BEST` of the draws.
 
-        Candidates without a cell count too, by their predictions; nobody does before any cell is known.
+        The leader has cells and is expected to be best. Candidates without a cell may be among the others, by their
+        predictions; nobody is before any cell is known.
         """
         able = np.array([i for i in range(len(self.pool)) if i not in self.closed and i not in without], dtype=np.int64)
-        if not len(able) or not self.cells.known.any():
+        known = self.cells.known
+        if not len(able) or not known.any():
             return []
         with _one_thread():
-            utilities = self._utilities(self._draws(self._posteriors(refit=False)).values)[:, able]
-        best = np.bincount(utilities.argmax(axis=1), minlength=len(able)) / len(utilities)
-        leader, found = self.leader(without), [int(i) for i in able[best >= MAY_BE_BEST]]
+            posteriors = self._posteriors(refit=False)
+            expected, drawn = self._utility(posteriors), self._utilities(self._draws(posteriors).values)[:, able]
+        leader = min(able[known[able]].tolist(), key=lambda i: (-expected[i], i), default=None)
+        best = np.bincount(drawn.argmax(axis=1), minlength=len(able)) / len(drawn)
+        found = able[best >= MAY_BE_BEST].tolist()
         return list(dict.fromkeys([*([] if leader is None else [leader]), *found]))
 
     def expected(self) -> Floats:

@@ -71,7 +71,6 @@ class CommonRows:
         whole = self._has.all(axis=1)
         self._anybody_whole = bool(whole.any())
         self._others = whole if self._anybody_whole else self._has.any(axis=1)
-        self._total = len(columns)
         self._known: dict[tuple[str, bytes], Mapping[str, Floats]] = {}
 
     def on_all(self, candidate: str, own: Aggregate) -> Aggregate | None:
@@ -87,11 +86,12 @@ class CommonRows:
         row = self._rows.get(candidate)
         if row is None or own.quality is None or not own.n_failed or self._has[row].all():
             return None
-        quality = own.quality * own.n / self._total
-        scores = self._beside("score", self._score, row)["mean"]
-        if self._anybody_whole and scores.size:
-            easier = float((scores[1] - scores[0]).mean())
+        if self._anybody_whole:
+            whole, part = self._beside("score", self._score, row)["mean"]
+            easier = float((part - whole).mean()) if whole.size else 0.0
             quality = own.quality if easier <= _SAME else max(0.0, own.quality - easier - _SAME)
+        else:
+            quality = own.quality * own.n / self._score.shape[1]
         lower = own.quality - quality
         costs, seconds = self._beside("cost", self._cost, row), self._beside("seconds", self._seconds, row)
         latencies: dict[str, Any] = {

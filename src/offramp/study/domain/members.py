@@ -85,8 +85,7 @@ class Member:
         common, held_common: its numbers on the search split and on the holdout as on all examples, where it lacks
             scores (`common_rows`). None where it has a score for each example.
         estimate: what it is expected to come to over all search examples, where the search ended before they were run.
-            `common` then has the expected quality with its interval, the expected cost, and the expected latency by the
-            study's statistic.
+            `common` then has the expected quality with its interval, and `value` those that it is ranked by.
         beside_incumbent: it and the incumbent on the search examples that both have a score for; None for the incumbent
             itself, and where both have the same.
     """
