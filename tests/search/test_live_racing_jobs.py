@@ -3,7 +3,10 @@
 import optuna
 import pytest
 
+from offramp.job.resolve import resolve_job
+from offramp.program.demos import choose_demos
 from offramp.search import api
+from offramp.space.load import as_loaded
 from offramp.store.candidates import CandidateState, CandidateStore
 from offramp.store.engine import open_store
 from offramp.store.waves import WaveStore
@@ -101,3 +104,21 @@ def test_first_looks_are_as_large_whether_calls_or_money_are_capped(tmp_path, mo
     with open_store(f"sqlite:///{tmp_path}/offramp.db", write_probe=False) as store:
         first = next(row for row in WaveStore(store).all(study) if row.purpose == "search")
     assert max(len(ids) for _, ids in first.cells) in (4, 5)  # a fifth of 300 cells for looks at 12 candidates
+
+
+@pytest.mark.parametrize(("counts", "distinct"), [([1], 1), ([1, 3], 3)])
+def test_two_kinds_of_demos_that_choose_the_same_rows_are_one_candidate(tmp_path, counts, distinct):
+    demos = {"kind": ["balanced", "random"], "count": counts, "balance_by": "label"}
+    params = {"temperature": 0.0, "max_tokens": 16}
+    found = finished_job(tmp_path, demos=demos, params=params, search={"concurrency": 2, "race": None})
+    with open_store(f"sqlite:///{tmp_path}/offramp.db", write_probe=False) as store:
+        kept = CandidateStore(store).all(found.report.study)
+    job = resolve_job(as_loaded(tmp_path / "space.yaml"))
+    shown = {
+        (kind, n): [e.id for e in choose_demos(kind, n, 0, job.task.splits.train, "label")]
+        for kind in demos["kind"]
+        for n in counts
+    }
+    assert len({tuple(ids) for ids in shown.values()}) == distinct < len(shown)
+    assert len(kept) == found.report.trials == 6 * distinct + 1  # two models, three instructions; and what runs today
+    assert found.report.stop_reason == "space_exhausted"

@@ -13,8 +13,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from offramp.ids import content_hash
 from offramp.job.resolved import ResolvedJob
-from offramp.records import Candidate, Scalar
+from offramp.program.demos import choose_demos
+from offramp.records import Candidate, DemoKind, Scalar
 from offramp.search.live.sizes import LISTED
 from offramp.search.racing import Race
 from offramp.search.sampling.optuna_study import OptunaStudy, Seen
@@ -39,6 +41,7 @@ class Pool:
         candidates: by index, as in the race.
         places: index by candidate id.
         lost: indices of those whose model no longer answers: others may take their places.
+        same: ids of those that are not in the pool because they show the demos of one that is, and send the same.
         unwritten: assignments that joined since `written` was called.
     """
 
@@ -51,6 +54,9 @@ class Pool:
         self.candidates: list[Candidate] = []
         self.places: dict[str, int] = {}
         self.lost: set[int] = set()
+        self.same: set[str] = set()
+        self._sending: set[str] = set()
+        self._shown = Shown(state.job)
         self.unwritten: list[Assignment] = []
         self.unwritten_first: list[int] = []
         self.adopt(state.job)
@@ -72,7 +78,12 @@ class Pool:
     def add(self, params: Assignment, *, first: bool = False) -> int | None:
         """The index of a new candidate; None where it is in the pool, or sends what one sends that is."""
         candidate = self._job.candidate(params)
-        return None if candidate.id in self._in() else self.enter(candidate, first=first)
+        if candidate.id in self._in():
+            return None
+        if self._shown.key(candidate) in self._sending:
+            self.same.add(candidate.id)
+            return None
+        return self.enter(candidate, first=first)
 
     def enter(self, candidate: Candidate, *, first: bool = False) -> int:
         """The index of a candidate that is new in the pool."""
@@ -82,6 +93,7 @@ class Pool:
             self.unwritten_first.append(index)
         self.candidates.append(candidate)
         self.places[candidate.id] = index
+        self._sending.add(self._shown.key(candidate))
         self._state.candidates[candidate.id] = candidate
         return index
 
@@ -108,8 +120,9 @@ class Pool:
         while len(self.candidates) - before < wanted:
             draw = self._untried.in_turn if self._grid else self._untried.at_random
             untried = draw(self._in())
-            if untried is None or self.add(untried) is None:
+            if untried is None:
                 break
+            self.add(untried)
         return len(self.candidates) - before
 
     def written(self) -> None:
@@ -122,7 +135,26 @@ class Pool:
         return self._trials - (len(self.candidates) - len(self.lost))
 
     def _in(self) -> set[str]:
-        return self.places.keys() | self._state.twins.keys()
+        return self.places.keys() | self._state.twins.keys() | self.same
+
+
+class Shown:
+    """Which candidates show the same demos: three `balanced` ones may be the three `random` ones of the same seed."""
+
+    def __init__(self, job: ResolvedJob) -> None:
+        self._job = job
+        self._chosen: dict[tuple[DemoKind, int, int], tuple[str, ...]] = {}
+
+    def key(self, candidate: Candidate) -> str:
+        """The same for candidates that differ in nothing but how they came to the same demos."""
+        kind, count, seed = candidate.demo_kind, candidate.demo_count, candidate.demo_seed
+        if kind not in (DemoKind.RANDOM, DemoKind.BALANCED):
+            return candidate.id
+        if (kind, count, seed) not in self._chosen:
+            found = choose_demos(kind, count, seed, self._job.task.splits.train, self._job.balance_by)
+            self._chosen[kind, count, seed] = tuple(example.content_hash for example in found)
+        bare = replace(candidate, demo_kind=DemoKind.NONE, demo_count=0)
+        return content_hash([bare.id, *self._chosen[kind, count, seed]])
 
 
 def prompt_read(candidate: Candidate, job: ResolvedJob) -> str | None:

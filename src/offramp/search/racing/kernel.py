@@ -37,6 +37,8 @@ LITTLE = 0.05
 """Share of the values' variance that candidates are assumed to differ by at least, before any fit."""
 USUAL = 1.0
 """Variance between candidates as pools of prompts and models have it, on either scale: assumed where noise hides it."""
+UNLIKE = 0.125
+"""Product of the usual r of all params, where there are three or more."""
 LOW, HIGH = 0.02, 0.98
 """Bounds of r."""
 
@@ -167,7 +169,7 @@ def fit(evidence: Evidence, mixed: float, start: Kernel | None) -> Kernel:
     params = len(evidence.tables)
     scale = _spread(evidence.values)
     middle = 0.5 * _between(evidence)
-    starts = [np.concatenate([[np.log(middle)] * 2, np.zeros(params)])]
+    starts = [np.concatenate([[np.log(middle)] * 2, np.full(params, _logit(usual_irrelevance(params)))])]
     if start is not None and len(start.irrelevance) == params:
         starts.append(np.concatenate([np.log([start.shared, start.own]), _logit(start.irrelevance)]))
     low, high = np.log(1e-6 * scale), np.log(10 * scale)
@@ -188,9 +190,9 @@ def fit(evidence: Evidence, mixed: float, start: Kernel | None) -> Kernel:
 def _loss(point: Floats, evidence: Evidence, mixed: float, middle: float, scale: float) -> tuple[float, Floats]:
     """Negative log posterior of (log shared, log own, log odds of each r), and its gradient.
 
-    The priors are weak: factors of seven about `middle` for the variances, and any r but the extremes. With few cells
-    the most likely variance is often 0, which no pool of prompts has; so a variance's share in the loss is that of
-    the prior which keeps its standard deviation from 0 and says little else.
+    The priors are weak: factors of seven about `middle` for the variances, and any r but the extremes, about
+    `usual_irrelevance`. With few cells the most likely variance is often 0, which no pool of prompts has; so a
+    variance's share in the loss is that of the prior which keeps its standard deviation from 0 and says little else.
 
     Source: Chung, Rabe-Hesketh, Dorie, Gelman and Liu, "A nondegenerate penalized likelihood estimator for variance
     parameters in multilevel models", Psychometrika 78(4), 2013.
@@ -216,10 +218,20 @@ def _loss(point: Floats, evidence: Evidence, mixed: float, middle: float, scale:
     outer = pull * (shared + mixed * evidence.overlap)
     for param, slope in enumerate(slopes):
         gradient[2 + param] = -0.5 * (outer * slope).sum() * irrelevance[param] * (1.0 - irrelevance[param])
-    off = (point - np.concatenate([[np.log(middle)] * 2, np.zeros(len(point) - 2)])) / WIDTH
+    usual = np.full(len(slopes), _logit(usual_irrelevance(len(slopes))))
+    off = (point - np.concatenate([[np.log(middle)] * 2, usual])) / WIDTH
     gradient[:2] -= AVOID_ZERO
     penalty = 0.5 * (off**2).sum() - AVOID_ZERO * point[:2].sum()
     return float(loss + float(penalty)), gradient + off / WIDTH
+
+
+def usual_irrelevance(params: int) -> float:
+    """r of each of so many params before anything is known: 0.5, and closer to 1 where there are more than three.
+
+    With 0.5 for each of seven, candidates that differ in two params would have next to nothing in common. In most pools
+    the effects of params nearly add up, so that a model is good or bad with most prompts.
+    """
+    return max(0.5, float(UNLIKE ** (1.0 / max(1, params))))
 
 
 def _between(evidence: Evidence) -> float:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from offramp.search.racing.kernel import Evidence, Features, Kernel, fit
+from offramp.search.racing.kernel import Evidence, Features, Kernel, fit, usual_irrelevance
 from offramp.search.racing.statistics import CellStatistics, additive, multiplicative, score_of, slope_of
 from offramp.stats.pareto import Floats, Ints
 
@@ -73,7 +73,8 @@ def posterior_of(cells: Floats, features: Features, *, positive: bool, kernel: K
 def _fitted(statistics: CellStatistics, features: Features, start: Kernel | None) -> Kernel:
     known = np.flatnonzero(statistics.count > 0)
     if not len(known):
-        return start or Kernel(shared=1.0, own=1.0, mixed=0.0, irrelevance=np.full(features.n_params, 0.5))
+        n = features.n_params
+        return start or Kernel(shared=1.0, own=1.0, mixed=0.0, irrelevance=np.full(n, usual_irrelevance(n)))
     order = np.argsort(-statistics.count[known], kind="stable")
     rows = np.sort(known[order[:FITTED]])
     evidence = Evidence(
