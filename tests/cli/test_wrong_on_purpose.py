@@ -69,6 +69,9 @@ WRONG: dict[str, Wrong] = {
     "an option that does not exist": Wrong(
         command=("optimize", "job.yaml", "--seeed", "3"),
         says="offramp optimize: No such option '--seeed'. Did you mean '--seed'? See `offramp optimize --help`."),
+    "an option without its value": Wrong(
+        command=("promote", "job", "--why"),
+        says="offramp promote: Option '--why' requires an argument. See `offramp promote --help`."),
     "money with its sign": Wrong(
         command=("optimize", "job.yaml", "--budget-usd", "1$"),
         says="offramp optimize: --budget-usd: got '1$', expected a number. See `offramp optimize --help`."),

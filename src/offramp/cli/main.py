@@ -149,7 +149,7 @@ def _run(args: Sequence[str] | None, wire: Mapping[str, Any]) -> int:
     except KeyboardInterrupt as interrupt:
         return _aborted(interrupt)
     except click.UsageError as error:
-        return _misused(error)
+        return _misused(error, sys.argv[1:] if args is None else args)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -173,9 +173,9 @@ _MISFIT = re.compile(
 _KINDS = {"float": "a number", "integer": "a whole number", "boolean": "true or false"}
 
 
-def _misused(error: click.UsageError) -> int:
+def _misused(error: click.UsageError, args: Sequence[str]) -> int:
     """A command line that click refuses, as one message: which command, what, got, expected, and where to look."""
-    path = error.ctx.command_path if error.ctx is not None else "offramp"
+    path = error.ctx.command_path if error.ctx is not None else _named(args)
     what, do = error.format_message().rstrip("."), f"See `{path} --help`."
     if isinstance(error, click.BadParameter) and error.param is not None and error.message:
         name = (
@@ -194,6 +194,18 @@ def _misused(error: click.UsageError) -> int:
         do = f"{near} {do}".strip()
     click.echo(f"error: {path}: {printable(what)}{'' if what.endswith('?') else '.'} {do}", err=True)
     return error.exit_code
+
+
+def _named(args: Sequence[str]) -> str:
+    """The command that a command line begins with, for errors of which click does not say where they arose."""
+    command: click.Command = offramp
+    path = "offramp"
+    for word in args:
+        found = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        if found is None:
+            break
+        command, path = found, f"{path} {word}"
+    return path
 
 
 def _first_of_ours(group: ExceptionGroup[Exception]) -> OfframpError:

@@ -28,7 +28,7 @@ from offramp.store.aggregates import aggregate_of
 from offramp.study.domain.paired_comparison import PairedComparison, compare_scores
 from offramp.study.proof import MOST_MISSING
 from offramp.study.shown import Brief
-from offramp.study.wording import answer_counts, answer_notes, plain, unreadable_words
+from offramp.study.wording import answer_counts, answer_notes, number, plain, signed, unreadable_words
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -275,7 +275,7 @@ def _noise_notes(found: JudgeNoise) -> list[str]:
         about = f"asked again {found.asked} times about {found.answers} answers"
         notes.append(
             f"the judge disagrees with itself on {found.disagrees:.0%} of answers ({about}); a mean that is lower by "
-            f"up to {found.allowed:.3f} is within that and not counted as a change"
+            f"up to {number(found.allowed)} is within that and not counted as a change"
         )
     elif found.asked or found.answers:
         notes.append("the judge gave no grade when it was asked again: its own noise is not known")
@@ -307,17 +307,17 @@ def _quality(whole: PairedComparison, margin: float, noise: float, size: int) ->
     if size - whole.n > MOST_MISSING * size:
         text = f"only {whole.n} of {size} examples of the holdout have a score both times, so nothing is proven"
         return Condition(name="quality", holds=False, text=f"{text}; at most {MOST_MISSING:.0%} may lack one")
-    numbers = f"{whole.quality_b:.3f} -> {whole.quality_a:.3f} on {whole.n} examples"
+    numbers = f"{number(whole.quality_b)} -> {number(whole.quality_a)} on {whole.n} examples"
     if not whole.losses:
         return Condition(name="quality", holds=True, text=f"{numbers}, none worse")
     lower = whole.not_inferior.lower
-    text = f"{numbers}, {whole.losses} worse and {whole.wins} better; at least {lower:+.3f} with 95% confidence"
-    text = f"{text}, {-margin:+.3f} is allowed"
+    text = f"{numbers}, {whole.losses} worse and {whole.wins} better; at least {signed(lower)} with 95% confidence"
+    text = f"{text}, {signed(-margin)} is allowed"
     if whole.not_inferior.holds or not noise:
         return Condition(name="quality", holds=whole.not_inferior.holds, text=text)
     holds = (whole.difference or 0.0) >= -noise - SAME_SCORE
     which = "within" if holds else "beyond"
-    return Condition(name="quality", holds=holds, text=f"{text}; {which} the judge's own noise ({-noise:+.3f})")
+    return Condition(name="quality", holds=holds, text=f"{text}; {which} the judge's own noise ({signed(-noise)})")
 
 
 def _failures(seen: Aggregate) -> Condition:

@@ -34,16 +34,18 @@ class Posterior:
         covariance: shape (n, n).
         positive: whether the scale is logarithmic; otherwise it is that of log odds.
         kernel: what it was computed with; the next fit starts from it.
+        floor: what the logarithmic scale adds to every value.
     """
 
     mean: Floats
     covariance: Floats
     positive: bool
     kernel: Kernel
+    floor: float = 0.0
 
     def natural(self, values: Floats) -> Floats:
         """From the model's scale to the objective's unit."""
-        return np.exp(values) if self.positive else score_of(values)
+        return np.maximum(0.0, np.exp(values) - self.floor) if self.positive else score_of(values)
 
     def sd(self, index: int) -> float:
         """Standard deviation of one candidate's mean, in the objective's unit."""
@@ -67,7 +69,7 @@ def posterior_of(cells: Floats, features: Features, *, positive: bool, kernel: K
     if refit:
         fitted = _fitted(statistics, features, fitted)
     mean, covariance = _joint(statistics, features, fitted)
-    return Posterior(mean=mean, covariance=covariance, positive=positive, kernel=fitted)
+    return Posterior(mean=mean, covariance=covariance, positive=positive, kernel=fitted, floor=statistics.floor)
 
 
 def _fitted(statistics: CellStatistics, features: Features, start: Kernel | None) -> Kernel:

@@ -37,6 +37,7 @@ class CellStatistics:
         residual: shape (n, j); what neither candidate nor example explains; 0 where the cell is not known.
         known: shape (n, j); which cells are known.
         slope: shape (n,); change of the cells' mean with the model's scale, in the unit of `doubt`.
+        floor: what was added to every value of a positive objective, so that 0 has a logarithm.
     """
 
     value: Floats
@@ -46,6 +47,7 @@ class CellStatistics:
     residual: Floats
     known: Bools
     slope: Floats
+    floor: float = 0.0
 
 
 def additive(cells: Floats, expected: Floats | None = None) -> CellStatistics:
@@ -114,7 +116,10 @@ def slope_of(log_odds: Floats) -> Floats:
 
 
 def multiplicative(cells: Floats, expected: Floats | None = None) -> CellStatistics:
-    """Statistics of money or seconds, all of them 0 or more; the value is the logarithm of a mean.
+    """Statistics of money or seconds, all of them 0 or more; the value is the logarithm of a mean over all examples.
+
+    The mean is that of the known cells and of what each of the others is expected to be: the example's effect times the
+    candidate's usual cell. A candidate with all its cells has its exact mean, however much examples differ in size.
 
     Args:
         cells: shape (n, j); NaN where not known.
@@ -135,18 +140,20 @@ def multiplicative(cells: Floats, expected: Floats | None = None) -> CellStatist
         excess = np.where(known, np.minimum(ratio, 10.0) - 1.0, 0.0).sum(axis=0)
         effect = np.maximum(0.1, 1.0 + excess / (per_example + var_residual / var_effect))
         var_effect = _next_variance(effect - 1.0, per_example, var_residual, var_effect)
-    value = np.log(np.where(count > 0, _row_means(filled / effect, count), np.nan))
-    residual = np.where(known, filled / effect / np.exp(np.where(count > 0, value, 0.0))[:, None] - 1.0, 0.0)
+    usual = np.maximum(TINY, _row_means(filled / effect, count))
+    whole = (filled.sum(axis=1) + usual * (~known @ effect)) / cells.shape[1]
+    residual = np.where(known, filled / effect / usual[:, None] - 1.0, 0.0)
     pooled = float((residual**2).sum() / max(1.0, (count - 1).clip(0).sum()))
     noise = ((residual**2).sum(axis=1) + 4.0 * pooled) / ((count - 1).clip(0) + 4.0)
     return CellStatistics(
-        value=value,
+        value=np.log(np.where(count > 0, whole, np.nan)),
         count=count,
         noise=np.maximum(TINY, noise),
         doubt=1.0 / (per_example / var_residual + 1.0 / var_effect),
         residual=residual,
         known=known,
         slope=np.ones(len(cells)),
+        floor=float(floor),
     )
 
 
