@@ -425,6 +425,43 @@ def test_a_space_file_that_is_named_counts_although_the_study_is_stored(tmp_path
     assert origin.space.path == edited and origin.row is not None
 
 
+@pytest.mark.parametrize("risen", [("small",), ("large",), ("small", "large")])
+def test_costs_of_recorded_runs_are_at_the_prices_of_today(
+    tmp_path: Path, landscape: Counted, risen: tuple[str, ...]
+) -> None:
+    places = promoted(tmp_path)
+    before = migrated(places, to=["large"])
+    prices = {name: {k: 10 * usd if name in risen else usd for k, usd in own.items()} for name, own in PRICES.items()}
+    models = [{**part, "price": prices[part["name"]]} for part in OWN]
+    found = migrated(replace(places, space=write_space(tmp_path / "edited", models=models)), to=["large"])
+    small, large = (10.0 if name in risen else 1.0 for name in ("small", "large"))
+    assert found.baseline.holdout.cost_usd == pytest.approx(small * before.baseline.holdout.cost_usd)
+    assert found.baseline.search.cost_usd == pytest.approx(small * before.baseline.search.cost_usd)
+    for now, then in zip(found.drop_ins, before.drop_ins, strict=True):
+        assert now.holdout.cost_usd == pytest.approx(large * then.holdout.cost_usd)
+
+
+def test_rows_that_the_old_model_did_not_answer_are_named_where_its_answers_are_the_reference(tmp_path: Path) -> None:
+    def silent(request: CallRequest) -> Any:
+        found = reply_to(request)
+        return replace(found, text="") if int(request.messages[-1]["content"].split()[1]) % 4 == 0 else found
+
+    study = run_job(write_space(tmp_path), tmp_path / "results", transport=FunctionTransport(silent)).report.study
+    promoting.promote(
+        study, pick="incumbent", promotions=tmp_path / "promotions", results=tmp_path / "results", within_days=0,
+        force=True, why="what runs today",
+    )  # fmt: skip
+    places = Places(promotions=tmp_path / "promotions", results=tmp_path / "results")
+    found = migrated(places, to=["large"], reference=Reference.ANSWERS, transport=FunctionTransport(silent))
+    lacking = found.baseline.unanswered
+    assert lacking and all(int(name[1:]) % 4 == 0 for name in lacking)
+    assert len(lacking) + found.baseline.holdout.n == HOLDOUT
+    assert f"{len(lacking)} of {HOLDOUT} examples of the holdout have no recorded answer" in page(
+        found, promote_command="x"
+    )
+    assert migration_json(found)["today"]["unanswered"] == list(lacking)
+
+
 @pytest.mark.parametrize(
     "task",
     [

@@ -42,7 +42,7 @@ from offramp.space.model import (
     SplitsPart,
     TokenF1Metric,
 )
-from offramp.store.aggregates import aggregate_of
+from offramp.store.aggregates import aggregate_of, priced_by_results
 from offramp.store.long_texts import is_cut
 from offramp.study.wording import ended_words
 
@@ -66,8 +66,8 @@ def read_baseline(origin: Origin, runs: Runs, *, folder: FeatureFolder, alive: b
     if recorded.search and recorded.holdout:
         return Baseline(
             basis=Basis.RECORDED,
-            search=aggregate_of(recorded.search.values()),
-            holdout=aggregate_of(recorded.holdout.values()),
+            search=_seen(origin, recorded.search),
+            holdout=_seen(origin, recorded.holdout),
             results=recorded.holdout,
         )
     measured = _measured(origin, runs, say) if alive else None
@@ -138,8 +138,8 @@ def _measured(origin: Origin, runs: Runs, say: Callable[[str], None]) -> Baselin
     seen = {split: counted(runs.results(result.report.study, name, split)) for split in Split}
     return Baseline(
         basis=Basis.MEASURED,
-        search=aggregate_of(seen[Split.SEARCH].values()),
-        holdout=aggregate_of(seen[Split.HOLDOUT].values()),
+        search=_seen(origin, seen[Split.SEARCH]),
+        holdout=_seen(origin, seen[Split.HOLDOUT]),
         results=seen[Split.HOLDOUT],
     )
 
@@ -159,15 +159,23 @@ def _kept(origin: Origin, folder: FeatureFolder) -> Baseline:
     }  # fmt: skip
     return Baseline(
         basis=Basis.PROMOTION,
-        search=_aggregate(evidence.search),
-        holdout=_aggregate(evidence.holdout),
+        search=_aggregate(origin, evidence.search),
+        holdout=_aggregate(origin, evidence.holdout),
         results=counted(results),
     )
 
 
-def _aggregate(seen: SplitEvidence) -> Aggregate:
+def _aggregate(origin: Origin, seen: SplitEvidence) -> Aggregate:
+    """As the promotion stored it, at the price that it is at: what other models cost is not kept by itself."""
     counts, quality = ("n", "n_fault", "n_failed"), ("quality", "quality_low", "quality_high")
     return Aggregate(**picked(seen, *counts, *quality, "cost_usd", "latency_p50_s", "latency_p95_s"))
+
+
+def _seen(origin: Origin, results: Mapping[str, Result]) -> Aggregate:
+    """Results of today's config at today's price."""
+    return priced_by_results(
+        aggregate_of(results.values()), spaces.price_today(origin, origin.candidate), results.values()
+    )
 
 
 # -------------------------------------------------------------------------------------- recorded answers as reference
@@ -190,7 +198,7 @@ def by_answers(origin: Origin, results: Path) -> tuple[Origin, Baseline]:
             do = "Name the storage of its study with --storage, or use labels as the reference."
             raise UsageError(problem(origin.promotion.feature, what, do=do))
     path = _written(rows, results / "references")
-    return replace(origin, space=_space(origin, job, path)), _agreeing(origin.recorded)
+    return replace(origin, space=_space(origin, job, path)), _agreeing(origin, job)
 
 
 def _rows(job: ResolvedJob, recorded: Recorded) -> Iterator[dict[str, Any]]:
@@ -247,15 +255,16 @@ def _same(name: str, kind: str) -> Metric:
     return ExactMetric(kind="exact", field=name)
 
 
-def _agreeing(recorded: Recorded) -> Baseline:
+def _agreeing(origin: Origin, job: ResolvedJob) -> Baseline:
     """Its own answers agree with themselves."""
     search, holdout = (
         {name: replace(result, score=1.0) for name, result in results.items() if _answered(result) is not None}
-        for results in (recorded.search, recorded.holdout)
+        for results in (origin.recorded.search, origin.recorded.holdout)
     )
     return Baseline(
         basis=Basis.RECORDED,
-        search=aggregate_of(search.values()),
-        holdout=aggregate_of(holdout.values()),
+        search=_seen(origin, search),
+        holdout=_seen(origin, holdout),
         results=holdout,
+        unanswered=tuple(example.id for example in job.task.splits.holdout if example.id not in holdout),
     )

@@ -34,7 +34,7 @@ from offramp.promote.folder import FeatureFolder
 from offramp.records import Candidate, Split
 from offramp.search.api import JobResult, refuse_impossible
 from offramp.space.model import ModelPart
-from offramp.store.aggregates import aggregate_of
+from offramp.store.aggregates import aggregate_of, priced_by_results
 from offramp.study.domain.members import Member, by_group, recommend
 from offramp.study.domain.paired_comparison import compare_scores, scores_of
 from offramp.study.lookup import default_storage
@@ -218,15 +218,17 @@ class _Progress:
 
     def _contender(self, kind: Kind, study: str, candidate: Candidate, utility: float | None) -> Contender:
         seen = {split: counted(self._runs.results(study, candidate.id, split)) for split in Split}
-        holdout = seen[Split.HOLDOUT]
+        search, holdout = seen[Split.SEARCH], seen[Split.HOLDOUT]
+        price = spaces.price_today(self._origin, candidate)
+        whole = priced_by_results(aggregate_of(holdout.values()), price, holdout.values())
         against = compare_scores(scores_of(holdout), scores_of(self._baseline.results), groups=self._groups)
         return Contender(
             kind=kind,
             study=study,
             candidate=candidate,
             utility=utility,
-            search=aggregate_of(seen[Split.SEARCH].values()),
-            holdout=by_group(aggregate_of(holdout.values()), scores_of(holdout), self._groups),
+            search=priced_by_results(aggregate_of(search.values()), price, search.values()),
+            holdout=by_group(whole, scores_of(holdout), self._groups),
             results=holdout,
             comparison=against if against.n > 1 else None,
         )

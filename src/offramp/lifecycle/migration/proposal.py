@@ -22,6 +22,7 @@ from offramp.models.retirement.dates import Standing
 from offramp.records import SAME_SCORE, Aggregate, Candidate, DemoKind, Result, picked
 from offramp.study.domain.paired_comparison import MARGIN, PairedComparison
 from offramp.study.wording import (
+    MOST_NAMED,
     answer_counts,
     answer_notes,
     interval_words,
@@ -151,7 +152,7 @@ def _table(found: Migration) -> str:
         f"{plain(model)} does not accept these parameters, and was not sent them: {plain(params)}."
         for model, params in rejected.items()
     ]
-    notes = answer_notes(today, _asked(found.before), where="today")
+    notes = _unanswered(found) + answer_notes(today, _asked(found.before), where="today")
     for item in shown.values():
         notes += answer_notes(item.holdout, _asked(item.candidate), where=_on(item))
     by = "the labels of the data"
@@ -161,6 +162,16 @@ def _table(found: Migration) -> str:
     lines = ["## Holdout", "", head, "|---|---|---|---|---|---|---|", *rows]
     lines += ["", *(f"- {note}." for note in notes)] if notes else []
     return "\n".join([*lines, "", *not_sent, _BASIS[found.baseline.basis], metric, *_regraded(found)])
+
+
+def _unanswered(found: Migration) -> list[str]:
+    names = found.baseline.unanswered
+    if not names:
+        return []
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    size = len(found.examples) + len(names)
+    who = f"{plain(', '.join(names[:MOST_NAMED]))}{more}"
+    return [f"{len(names)} of {size} examples of the holdout have no recorded answer and are left out ({who})"]
 
 
 def _regraded(found: Migration) -> list[str]:
@@ -395,7 +406,8 @@ def migration_json(found: Migration) -> dict[str, Any]:
         "verdict": conclusion(found),
         "complete": found.complete(found.chosen),
         "shown_better": [item.candidate.id for item in found.shown_better],
-        "today": {"basis": str(found.baseline.basis), "holdout": _aggregate_json(found.baseline.holdout)},
+        "today": {"basis": str(found.baseline.basis), "holdout": _aggregate_json(found.baseline.holdout)}
+        | {"unanswered": list(found.baseline.unanswered)},
         "proposed": _contender_json(found.chosen),
         "drop_ins": [_contender_json(item) for item in found.drop_ins],
         "not_tried": [asdict(item) for item in found.left_out],

@@ -66,12 +66,18 @@ class Basis(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """Today's config. `results` are on the holdout, by example; without answers if `basis` is the promotion."""
+    """Today's config.
+
+    Attributes:
+        results: on the holdout, by example; without answers if `basis` is the promotion.
+        unanswered: with recorded answers as the reference, the examples of the holdout that have none.
+    """
 
     basis: Basis
     search: Aggregate
     holdout: Aggregate
     results: Mapping[str, Result]
+    unanswered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,17 @@ All of them use the same scales: those that came from the old incumbent are stat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+from offramp.errors import ModelError
 from offramp.job.judges import judges_in
 from offramp.lifecycle.migration.origin import Origin
+from offramp.models.catalogue import resolve
 from offramp.promote.promotion import PromotedModel
-from offramp.records import Candidate, DemoKind
+from offramp.records import Candidate, DemoKind, Price
 from offramp.space.forms import MAIN, spec_of
 from offramp.space.load import LoadedSpace, instruction_texts
 from offramp.space.model import (
@@ -142,6 +145,19 @@ def leaving_part(origin: Origin, *, searched: bool = False) -> ModelPart:
     if isinstance(part, ModelPart):
         return part.model_copy(update={"searched": searched})
     return ModelPart(name=promoted.name, route=_route(promoted), price=_price(promoted), searched=searched)
+
+
+def price_today(origin: Origin, candidate: Candidate) -> Price | None:
+    """Of a candidate's model at the service tier that it asks for: as the old space states it, else the catalogue's,
+    else that of the promotion for the model that retires; None where it is not known.
+    """
+    parts = [model_part(origin, candidate.model)]
+    parts += [leaving_part(origin)] if candidate.model == origin.promotion.model.name else []
+    for part in parts:
+        with suppress(ModelError):
+            if (price := resolve(part, str(origin.space.path)).price) is not None:
+                return price.for_request(candidate.request_params)
+    return None
 
 
 def _route(promoted: PromotedModel) -> str | None:

@@ -13,7 +13,7 @@ from offramp.errors import UsageError, problem
 from offramp.records import Objective, Scalar
 from offramp.stats.pareto import Floats
 from offramp.study.domain.cascades import Recorded
-from offramp.study.domain.similarity import similarity
+from offramp.study.domain.similarity import AlikeRows, similarity
 
 FEWEST_ROWS = 20
 """Rows below which nothing can be chosen on some and measured on others."""
@@ -116,11 +116,13 @@ def _refuse_few(cells: Cells, kept: NDArray[np.intp], rows: NDArray[np.intp]) ->
 
 
 def recorded(cells: Cells, kept: NDArray[np.intp], rows: NDArray[np.intp], objectives: Sequence[Objective]) -> Recorded:
+    """These candidates on these rows, in ascending order. A row of the holdout is like those of the search split as it
+    would be in an app, where the inputs of no other row of the holdout are known.
+    """
     part = np.ix_(kept, rows)
     score, cost, latency = cells.score[part], _filled(cells.cost[part]), _filled(cells.latency[part])
     means = {"quality": score.mean(1), "cost": cost.mean(1), "latency": latency.mean(1)}
     scaled = tuple(o if o.scale is not None else replace(o, scale=_span(o, means[o.name])) for o in objectives)
-    inputs = {name: [values[i] for i in rows] for name, values in cells.inputs.items()}
     return Recorded(
         models=tuple(str(cells.params[i].get("model", "")) for i in kept),
         score=score,
@@ -128,10 +130,25 @@ def recorded(cells: Cells, kept: NDArray[np.intp], rows: NDArray[np.intp], objec
         latency=latency,
         answers=None if cells.answers is None else _codes(cells.answers[part]),
         confidence=None if cells.confidence is None else cells.confidence[part],
-        similarity=similarity(inputs) if len(rows) <= MOST_ROWS else None,
+        similarity=_similarity(cells, rows) if len(rows) <= MOST_ROWS else None,
         groups=np.unique(np.asarray(cells.groups)[rows], return_inverse=True)[1].astype(np.int64),
         objectives=scaled,
     )
+
+
+def _similarity(cells: Cells, rows: NDArray[np.intp]) -> Floats | None:
+    """Shape (rows, rows); 0 between rows of the holdout, which are never looked in. None without a usable column."""
+    n = int((rows < cells.searched).sum())
+    among = similarity({name: [values[i] for i in rows[:n]] for name, values in cells.inputs.items()})
+    if among is None or n == len(rows):
+        return among
+    alike = AlikeRows({name: [values[i] for i in rows[:n]] for name, values in cells.inputs.items()})
+    found = np.zeros((len(rows), len(rows)))
+    found[:n, :n] = among
+    for place, i in enumerate(rows[n:], start=n):
+        near = alike.to({name: values[i] for name, values in cells.inputs.items()})
+        found[place, :n] = 1.0 if near is None else near
+    return found
 
 
 def _filled(values: Floats) -> Floats:

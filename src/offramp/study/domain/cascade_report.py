@@ -18,8 +18,20 @@ from offramp.records import Objective, Scalar
 from offramp.stats import difference_interval, group_units, holm, sign_flip_test
 from offramp.study.domain.cascade_cells import FEWEST_ROWS, Cells, complete, recorded, searched_rows
 from offramp.study.domain.cascade_choice import CHOSEN, choose, cross_fitted, fit, repeats_of
-from offramp.study.domain.cascade_rule import RUNNABLE, CascadeRule
-from offramp.study.domain.cascades import SINGLE, STAGES, Outcome, Recorded, Rule, apply, gains, work
+from offramp.study.domain.cascade_rule import RUNNABLE, CascadeRule, Decisions
+from offramp.study.domain.cascades import (
+    BEFORE_THE_CALL,
+    SINGLE,
+    STAGES,
+    Outcome,
+    Recorded,
+    Rule,
+    apply,
+    escalated,
+    gains,
+    sent,
+    work,
+)
 
 FEWEST_HOLDOUT = 8
 
@@ -165,31 +177,36 @@ def rule_to_run(cells: Cells, report: CascadeReport, kind: str | None = None) ->
     if wanted == "predicted":
         utilities = gains(data, places[0], np.array(places[1:], dtype=np.intp), np.arange(len(rows)))
     asked = wanted in ("pair", "router", "predicted")
-    result = _on_holdout_alone(cells, rule, report.best[SINGLE], data.objectives)
-    return CascadeRule(
+    near = asked and data.similarity is not None
+    runs = CascadeRule(
         source=cells.source,
         kind=wanted,
         members=rule.members,
         params=rule.params,
         compared=cells.compared,
         prior=rule.prior,
-        inputs={name: tuple(values[i] for i in rows) for name, values in searching.inputs.items()} if asked else {},
+        inputs={name: tuple(values[i] for i in rows) for name, values in searching.inputs.items()} if near else {},
         utilities=tuple(tuple(map(float, line)) for line in utilities) if asked else (),
         threshold=rule.threshold,
         of=rule.of,
         second_threshold=rule.second_threshold,
         second_of=rule.second_of,
         work=() if works is None else tuple(map(float, works)),
-        holdout=None if result is None else asdict(result),
+        holdout=None,
         crossed=asdict(next(one for one in report.crossed if one.kind == wanted)),
     )
+    result = _on_holdout_alone(cells, runs, report.best[SINGLE].members[0], data.objectives)
+    return runs if result is None else replace(runs, holdout=asdict(result))
 
 
 def _on_holdout_alone(
-    cells: Cells, rule: ChosenRule, single: ChosenRule, objectives: Sequence[Objective]
+    cells: Cells, rule: CascadeRule, single: str, objectives: Sequence[Objective]
 ) -> KindResult | None:
-    """This very rule on the holdout, beside the best single candidate; None where not all of them ran there."""
-    ids = list(dict.fromkeys((*rule.members, *single.members)))
+    """This very rule on the holdout, decided row by row as in an app, beside the best single candidate.
+
+    None where not all of them ran there.
+    """
+    ids = list(dict.fromkeys((*rule.members, single)))
     at = [cells.candidates.index(one) for one in ids]
     part = replace(
         cells,
@@ -202,21 +219,41 @@ def _on_holdout_alone(
         confidence=None if cells.confidence is None else cells.confidence[at],
     )
     kept, rows = complete(part)
-    train, held = np.flatnonzero(rows < cells.searched), np.flatnonzero(rows >= cells.searched)
-    if len(kept) < len(ids) or len(held) < FEWEST_HOLDOUT:
+    rows = rows[rows >= cells.searched]
+    if len(kept) < len(ids) or len(rows) < FEWEST_HOLDOUT:
         return None
-    data = recorded(part, kept, rows, objectives)
-    members = tuple(ids.index(one) for one in rule.members)
-    as_scored = Rule(
-        kind=rule.kind,
-        members=members,
-        prior=rule.prior,
-        threshold=_as_signal(rule.threshold, rule.of),
-        second_threshold=_as_signal(rule.second_threshold, rule.second_of),
-    )
-    outcome = apply(data, as_scored, train, held)
-    base = apply(data, Rule(kind=SINGLE, members=(ids.index(single.members[0]),)), train, held)
-    return _result(rule.kind, outcome, base, data.groups[held], {o.name for o in objectives})
+    data, held = recorded(replace(part, inputs={}), kept, rows, objectives), np.arange(len(rows))
+    outcome = _as_decided(part, rule, data, rows)
+    base = sent(data, [ids.index(single)], held, np.zeros_like(held))
+    return _result(rule.kind, outcome, base, data.groups, {o.name for o in objectives})
+
+
+def _as_decided(cells: Cells, rule: CascadeRule, data: Recorded, rows: NDArray[np.intp]) -> Outcome:
+    """What an app that runs the rule would have got on these rows.
+
+    Args:
+        data: of the same candidates, on these rows alone.
+    """
+    decisions, every = Decisions(rule), np.arange(len(rows))
+    members = tuple(cells.candidates.index(one) for one in rule.members)
+    as_scored = Rule(kind=rule.kind, members=members)
+    inputs = [{name: values[i] for name, values in cells.inputs.items()} for i in rows]
+    if rule.kind in BEFORE_THE_CALL:
+        return sent(data, members, every, np.array([decisions.order_for(one)[0] for one in inputs], dtype=np.intp))
+    if rule.kind == "agreement":
+        return apply(data, as_scored, every, every)
+
+    def doubtful(stage: int) -> NDArray[np.bool_]:
+        runs = {"cost_usd": cells.cost, "confidence": cells.confidence}.get(str(rule.measure(stage)), cells.latency)
+        known = [None if runs is None else float(runs[members[stage], i]) for i in rows]
+        spent = [None if value is None or np.isnan(value) else value for value in known]
+        unsure = [decisions.escalates(*one, stage=stage) for one in zip(inputs, spent, strict=True)]
+        answers = cells.answers
+        lacking = [answers is not None and answers[members[stage], i] is None for i in rows]
+        return np.array(unsure, dtype=np.bool_) | np.array(lacking, dtype=np.bool_)
+
+    go = doubtful(0)
+    return escalated(data, as_scored, every, go, go & doubtful(1) if rule.kind in STAGES else None)
 
 
 def _missing(data: Recorded, fitted: Mapping[str, object]) -> dict[str, str]:
@@ -316,12 +353,7 @@ def _in_units(data: Recorded, rule: Rule, place: int) -> tuple[str | None, float
     if kind not in ("cost", "predicted"):
         return None, threshold
     signal, cost = work(data, rule.members[place]), data.cost[rule.members[place]]
-    by_cost = signal is not None and np.allclose(signal, np.log(np.maximum(cost, 1e-300)))
+    if signal is None:
+        return None, threshold
+    by_cost = np.allclose(signal, np.log(np.maximum(cost, 1e-300)))
     return "cost_usd" if by_cost else "latency_s", None if threshold is None else float(np.exp(threshold))
-
-
-def _as_signal(threshold: float | None, of: str | None) -> float | None:
-    """A threshold in its unit as the signal is compared with it."""
-    if threshold is None:
-        return None
-    return -threshold if of == "confidence" else float(np.log(threshold))

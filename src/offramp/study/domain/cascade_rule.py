@@ -40,7 +40,7 @@ class CascadeRule:
             on these rows; with `predicted` one line, what B gained on each.
         of: of MEASURES, what A's run is measured by; None where it is not. threshold: in its unit.
         second_of, second_threshold: the same of B's run, with three stages.
-        work: log of it on the recorded rows, with `predicted`.
+        work: log of it on the recorded rows, with `predicted`; none where it is the same on all, and is not asked.
         crossed, holdout: what it came to on rows that chose nothing; `holdout` is None where it was not recorded.
     """
 
@@ -100,6 +100,8 @@ class Decisions:
             apart: as for `order_for`.
         """
         rule, spent = self.rule, measured
+        if rule.kind == "predicted" and not rule.work:
+            return bool(self._expected(self._near(inputs), apart)[0] > 0)
         threshold = (rule.second_threshold if stage else rule.threshold) or 0.0
         if rule.measure(stage) == "confidence":
             return measured is None or measured < threshold - ROUNDING
@@ -157,7 +159,7 @@ def _check(rule: CascadeRule) -> None:
         "confidence": len(rule.members) == 2 and _measures(rule, "confidence"),
         "stages_cost": len(rule.members) == 3 and _measures(rule, "cost_usd", "latency_s"),
         "stages_confidence": len(rule.members) == 3 and _measures(rule, "confidence"),
-        "predicted": len(rule.members) == 2 and len(rule.utilities) == 1 and bool(rule.work) and rule.of is not None,
+        "predicted": len(rule.members) == 2 and len(rule.utilities) == 1 and (not rule.work or rule.of is not None),
         "pair": len(rule.members) == len(rule.utilities) == 2 and bool(rule.inputs),
         "router": len(rule.members) == len(rule.utilities) > 1 and bool(rule.inputs),
     }

@@ -130,14 +130,26 @@ def apply(data: Recorded, rule: Rule, train: Rows, rows: Rows) -> Outcome:
             place = estimate(known, likeness(data, rows, train), apart_of(data, rows, train), rule.prior or 0.0).argmax(
                 0
             )
-        chosen = np.asarray(rule.members)[place]
-        score, cost, latency = (values[chosen, rows] for values in (data.score, data.cost, data.latency))
-        return _outcome(data, score, cost, latency, place > 0)
-    first, second = rule.members[:2]
+        return sent(data, rule.members, rows, place)
     go = _escalated(data, rule, train, rows)
-    if rule.kind in STAGES:
-        further = go & _is_above(signal_of(data, STAGES[rule.kind], second, rows), rule.second_threshold)
+    if rule.kind not in STAGES:
+        return escalated(data, rule, rows, go)
+    signal = signal_of(data, STAGES[rule.kind], rule.members[1], rows)
+    return escalated(data, rule, rows, go, go & _is_above(signal, rule.second_threshold))
+
+
+def sent(data: Recorded, members: Sequence[int], rows: Rows, place: Rows) -> Outcome:
+    """Each row answered by the member at its `place`, of shape (rows,)."""
+    chosen = np.asarray(members)[place]
+    score, cost, latency = (values[chosen, rows] for values in (data.score, data.cost, data.latency))
+    return _outcome(data, score, cost, latency, place > 0)
+
+
+def escalated(data: Recorded, rule: Rule, rows: Rows, go: Flags, further: Flags | None = None) -> Outcome:
+    """A cascade whose B answers where `go`, and with stages C where `further`; each of shape (rows,)."""
+    if further is not None:
         return _staged(data, rule.members, rows, go, further)
+    first, second = rule.members[:2]
     cost, latency = data.cost[first, rows], data.latency[first, rows]
     if rule.kind == "agreement":
         third = rule.members[2]
@@ -188,13 +200,13 @@ def work(data: Recorded, first: int) -> Floats | None:
 
 
 def signal_of(data: Recorded, kind: str, first: int, rows: Rows) -> Floats:
-    """What is compared with the threshold; higher means less sure. A confidence that is not known is none."""
+    """What is compared with the threshold; higher means less sure. What is not known is not sure at all."""
     if kind == "confidence":
         known = data.confidence
         assert known is not None
         return np.where(np.isnan(known[first, rows]), np.inf, -known[first, rows])
     found = work(data, first)
-    return np.zeros(len(rows)) if found is None else found[rows]
+    return np.full(len(rows), np.inf) if found is None else found[rows]
 
 
 def _disagree(data: Recorded, first: int, third: int, rows: Rows) -> Flags:
