@@ -96,7 +96,7 @@ class BatchLines:
             end()
 
     def remotes(self) -> set[str]:
-        """What providers call the batches that are out, of every study."""
+        """What providers call the batches that are out, of every study; not those that have ended and are booked."""
         with self._store.reading() as conn:
             return {remote for remote in conn.scalars(sa.select(batch_lines.c.remote).distinct()) if remote}
 

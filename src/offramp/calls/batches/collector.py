@@ -13,17 +13,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import httpx
 
 from offramp.calls.batches.interfaces import (
     BatchMissing,
     Ended,
+    Found,
     Interface,
     Unanswered,
     Unclear,
@@ -40,6 +41,7 @@ from offramp.store.budget import Budget, BudgetExceeded
 from offramp.store.engine import Store
 
 _log = logging.getLogger("offramp")
+_T = TypeVar("_T")
 PURPOSES = frozenset({Purpose.PROGRAM, Purpose.JUDGE})
 """What a search asks in numbers; everything else waits for single answers."""
 ATTEMPTS = 2
@@ -353,22 +355,38 @@ class Collector:
                 self._gather(asked)
 
     async def _look(self, out: _Out) -> None:
-        pause_s, failed, interface = FIRST_S, 0, self._interface(out)
-        while out.ended is None:
-            assert out.remote is not None
+        if out.ended is not None:
+            return
+        assert out.remote is not None
+        remote, interface = out.remote, self._interface(out)
+
+        async def look() -> Ended | None:
+            try:
+                return await interface.look(remote)
+            except BatchMissing as missing:
+                return Ended({}, Unanswered(missing))
+
+        out.ended = await self._until(look)
+
+    async def _until(self, told: Callable[[], Awaitable[_T | None]]) -> _T:
+        """What a provider tells in the end; it is asked ever more rarely.
+
+        Raises:
+            InfrastructureError: the last of so many that came one after another.
+        """
+        pause_s, failed = FIRST_S, 0
+        while True:
             self._check()
             try:
-                out.ended = await interface.look(out.remote)
+                if (found := await told()) is not None:
+                    return found
                 failed = 0
-            except BatchMissing as missing:
-                out.ended = Ended({}, Unanswered(missing))
             except InfrastructureError:
                 failed += 1
                 if failed >= MOST_FAILED:
                     raise
-            if out.ended is None:
-                await self._pause(pause_s)
-                pause_s = min(LONGEST_S, GROWTH * pause_s)
+            await self._pause(pause_s)
+            pause_s = min(LONGEST_S, GROWTH * pause_s)
 
     async def _deliver(self, out: _Out, name: str) -> None:
         """Hands a request what its batch has for it."""
@@ -411,8 +429,16 @@ class Collector:
         return False
 
     async def _find(self, out: _Out, interface: Interface) -> str | None:
-        known = frozenset(await asyncio.to_thread(self._lines.remotes))
-        return await interface.find(out.batch, len(out.lines), out.lines[0].written_at, known)
+        """What the provider calls a batch that it may have taken; None where it certainly did not."""
+        others: set[str] = set()
+
+        async def find() -> Found | None:
+            others.update(await asyncio.to_thread(self._lines.remotes))
+            return await interface.find(out.batch, len(out.lines), out.lines[0].written_at, others)
+
+        _log.info("whether the provider has a batch of %d requests is not known yet", len(out.lines))
+        await self._pause(FIRST_S)  # what it is just taking is listed in a moment
+        return (await self._until(find)).remote
 
     async def _withdraw(self, out: _Out) -> None:
         """A batch that the provider certainly does not have. Nobody joins it any more, and whoever waits still does."""

@@ -7,7 +7,8 @@ key goes. What a line of a batch says is handed on as it is; `transports/litellm
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -37,7 +38,7 @@ _KEYS = frozenset(
     | {"openai-project", "user-agent"}
 )
 _CHAT, _MESSAGES = "/chat/completions", "/v1/messages"
-_CLOCKS_S = 300.0
+_CLOCKS_S = 3600.0
 """A provider's clock may be behind ours by so much."""
 _ANTHROPIC_STATUS = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
@@ -94,6 +95,13 @@ class Ended:
     other: Unanswered
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a provider calls a batch; None where it certainly does not have it."""
+
+    remote: str | None
+
+
 class Interface(Protocol):
     """One provider's batches. Each method raises a CallError where the provider gives no usable answer."""
 
@@ -101,8 +109,12 @@ class Interface(Protocol):
         """The provider's name of a batch of `(id, body)`. Raises Unclear where it may have been taken all the same."""
         ...
 
-    async def find(self, batch: str, count: int, written_at: float, known: frozenset[str]) -> str | None:
-        """The name of a batch that may have been taken: written at that Unix time, with so many lines."""
+    async def find(self, batch: str, count: int, written_at: float, others: set[str]) -> Found | None:
+        """A batch that may have been taken: written at that Unix time, with so many lines. None: not to be told yet.
+
+        Args:
+            others: what the provider calls batches that are not it; those that turn out not to be it are added.
+        """
         ...
 
     async def look(self, remote: str) -> Ended | None:
@@ -175,14 +187,13 @@ class OpenAIBatches:
         }  # fmt: skip
         return await _created(self.server, self._at("batches"), body)
 
-    async def find(self, batch: str, count: int, written_at: float, known: frozenset[str]) -> str | None:
+    async def find(self, batch: str, count: int, written_at: float, others: set[str]) -> Found | None:
         """By our own name of it, which the provider keeps. See `Interface`."""
-        listed = await self.server.json("GET", self._at("batches", limit="100"))
-        for one in _dicts(listed.get("data")):
+        async for one in _listed(self.server, self._at("batches", limit="100"), "after", written_at - _CLOCKS_S):
             metadata = one.get("metadata")
             if isinstance(metadata, dict) and metadata.get("offramp") == batch:
-                return _name(one, "id")
-        return None
+                return Found(_name(one, "id"))
+        return Found(None)
 
     async def look(self, remote: str) -> Ended | None:
         """See `Interface`."""
@@ -218,16 +229,29 @@ class AnthropicBatches:
         asked = [{"custom_id": name, "params": dict(body)} for name, body in lines]
         return await _created(self.server, self.url, {"requests": asked})
 
-    async def find(self, batch: str, count: int, written_at: float, known: frozenset[str]) -> str | None:
-        """The only one of that time and size that nobody waits for. See `Interface`."""
-        listed = await self.server.json("GET", f"{self.url}?limit=100")
-        found = [
-            str(one["id"])
-            for one in _dicts(listed.get("data"))
-            if isinstance(one.get("id"), str) and one["id"] not in known and _requests(one) == count
-            and _unix(one.get("created_at")) >= written_at - _CLOCKS_S
-        ]  # fmt: skip
-        return found[0] if len(found) == 1 else None
+    async def find(self, batch: str, count: int, written_at: float, others: set[str]) -> Found | None:
+        """By the names of its lines, which are known once it has ended. See `Interface`.
+
+        One of that time and size that no longer says whose lines it had is taken for it: its answers are lost anyway.
+        """
+        running, lost = False, None
+        async for one in _listed(self.server, f"{self.url}?limit=100", "after_id", written_at - _CLOCKS_S):
+            name = _name(one, "id")
+            if name in others or _requests(one) not in (count, -1):
+                continue
+            try:
+                ended = await self.look(name)
+            except BatchMissing as missing:
+                ended = Ended({}, Unanswered(missing))
+            if ended is None:
+                running = True
+            elif not ended.lines:
+                lost = name
+            elif any(line.rpartition("-")[0] == batch for line in ended.lines):
+                return Found(name)
+            else:
+                others.add(name)
+        return None if running else Found(lost)
 
     async def look(self, remote: str) -> Ended | None:
         """See `Interface`. Its `results_url` is not followed: it may be anywhere."""
@@ -242,6 +266,28 @@ class AnthropicBatches:
         for line in _json_lines(text):
             lines.setdefault(str(line.get("custom_id")), _anthropic_outcome(line.get("result")))
         return Ended(lines, Unanswered(BrokenReply("the batch has ended without a line for this request")))
+
+
+async def _listed(server: _Server, url: str, after: str, since: float) -> AsyncIterator[dict[str, Any]]:
+    """The batches that were made since that Unix time. `after`: the parameter that asks for more."""
+    page = url
+    while True:
+        listed = await server.json("GET", page)
+        found = listed.get("data")
+        if not isinstance(found, list):
+            raise BrokenReply("the list of batches has no 'data'")
+        batches = _dicts(found)
+        times = [_unix(one.get("created_at")) for one in batches]
+        for one, made in zip(batches, times, strict=True):
+            if made >= since:
+                yield one
+        falling = not times or times[0] >= times[-1]  # the next page is older still
+        if listed.get("has_more") is not True or (falling and all(made < since for made in times)):
+            return
+        following = str(httpx.URL(url).copy_merge_params({after: _name(batches[-1], "id")}))
+        if following == page:
+            raise BrokenReply("the list of batches does not go on")
+        page = following
 
 
 async def _created(server: _Server, url: str, body: Mapping[str, Any]) -> str:
@@ -328,11 +374,12 @@ def _requests(one: Mapping[str, Any]) -> int:
     return sum(n for n in counts.values() if type(n) is int) if isinstance(counts, dict) else -1
 
 
-def _unix(text: Any) -> float:
+def _unix(said: Any) -> float:
+    """A time as a number or in ISO 8601; infinity for what is neither, which may be any time."""
     try:
-        return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
-        return 0.0
+        return float(said) if type(said) in (int, float) else datetime.fromisoformat(str(said)).timestamp()
+    except (ValueError, OverflowError):
+        return math.inf
 
 
 def _said(response: httpx.Response) -> str:
