@@ -7,12 +7,14 @@ import json
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
+import yaml
 
 import offramp
 from offramp.errors import ModelError, UsageError
@@ -221,3 +223,63 @@ def test_labels_that_alternate_are_in_both_halves_of_the_valset(server: Scripted
     optimize.compile(dspy.Predict("question -> answer"), trainset=rows[:10], valset=rows[10:])
     (member,) = optimize.study.members
     assert (member.quality, member.holdout.quality) == (0.5, 0.5)
+
+
+def halves_of(study: Any) -> tuple[list[str], list[str]]:
+    """Questions of the rows of `search` and `holdout`, in order."""
+    (file,) = Path().glob("results/*/examples.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    (space,) = Path().glob("results/*/space.yaml")
+    column = yaml.safe_load(space.read_text())["splits"]["column"]
+    search, holdout = ([row["question"] for row in rows if row[column] == name] for name in ("search", "holdout"))
+    assert study.holdout_examples == len(holdout)
+    return search, holdout
+
+
+REPEATED = {
+    "each twice": [*ROWS[8:18], *ROWS[8:18]],
+    "twice with other labels": [*ROWS[8:18], *(row.copy(answer="else") for row in ROWS[8:18])],
+    "one often": [*ROWS[8:18], *[ROWS[8]] * 6],
+    "most of them one": [*ROWS[8:11], *[ROWS[20]] * 9],
+    "several of several sizes": [row for i, row in enumerate(ROWS[8:18]) for _ in range(i % 4 + 1)],
+    "equal once they are written": [
+        dspy.Example(question=value, answer=str(i)).with_inputs("question")
+        for i in range(4) for value in ([f"number {i} ?"], (f"number {i} ?",))
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REPEATED)
+def test_examples_of_a_valset_with_the_same_inputs_are_in_one_half(server: ScriptedServer, what: str) -> None:
+    valset = REPEATED[what]
+    optimize = optimizer([lm(server)], trials=1)
+    optimize.compile(dspy.Predict("question -> answer"), trainset=ROWS[:6], valset=valset)
+    search, holdout = halves_of(optimize.study)
+    assert not {str(question) for question in search} & {str(question) for question in holdout}
+    largest = max(Counter(map(str, search + holdout)).values())
+    apart = max(1, 2 * largest - len(valset))
+    assert len(search) + len(holdout) == len(valset) and abs(len(search) - len(holdout)) <= apart
+
+
+def test_examples_without_a_valset_stay_together_too(server: ScriptedServer) -> None:
+    optimize = optimizer([lm(server)], trials=1)
+    rows = [*ROWS[:15], *(row.copy(answer="else") for row in ROWS[:15])]
+    optimize.compile(dspy.Predict("question -> answer"), trainset=rows)
+    assert optimize.study.holdout_examples in (10, 11)
+
+
+def test_a_valset_of_one_question_cannot_be_divided(server: ScriptedServer) -> None:
+    with pytest.raises(UsageError, match="valset: all examples have the same inputs"):
+        optimizer([lm(server)]).compile(dspy.Predict("question -> answer"), trainset=ROWS[:6], valset=[ROWS[8]] * 9)
+    assert not server.requests
+
+
+def test_a_valset_without_repeated_inputs_is_divided_by_every_other_example_in_the_order_of_labels(
+    server: ScriptedServer,
+) -> None:
+    rows = [row.copy(label=("yes", "no")[i % 2]) for i, row in enumerate(ROWS)]
+    optimize = optimizer([lm(server)], trials=1)
+    optimize.compile(dspy.Predict("question -> answer"), trainset=rows[:10], valset=rows[10:])
+    search, _ = halves_of(optimize.study)
+    numbers = [11, 12, 14, 18, 19, 23, 24, 25, 26, 27]
+    assert search == [f"number {number} ?" for number in numbers]

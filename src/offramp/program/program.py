@@ -2,9 +2,9 @@
 
 Invariant: an outcome says who is to blame. A parsed answer has outputs. A program error is the candidate's: an answer
 that cannot be parsed, a request that was refused or too long, a ValueError that the user's own module raised, and
-whatever follows from one of those; once a model has answered, any exception of the module's own code (`crash`), but for
-those of the network and the file system. Anything else that went wrong is an infrastructure error, also where the
-program swallowed it, and is never scored.
+whatever follows from one of those; once a model has answered, any exception of the module's own code or of DSPy's
+(`crash`), but for those of the machine: a network, a file system, an interpreter. Anything else that went wrong is an
+infrastructure error, also where the program swallowed it, and is never scored.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Outcome:
         objects: the outputs as a module of the user's own gave them; empty for other programs.
         program_error: the program's own error in words; None when there was none.
         unreadable: whether the program error is an answer that could not be read.
-        crash: the exception, where the program error is one of the user's own code that it does not raise on purpose,
-            or raises before any request.
+        crash: the exception, where the program error is one that the user's own code does not raise on purpose, or
+            raises before any request.
         infrastructure_error: what failed outside of the program; None when nothing did.
         latency_s: how long an app would wait for it; None without a reply.
         exchanges: every reply it got, in order, with its request.
@@ -366,13 +366,41 @@ def _is_of_dspy(error: BaseException) -> bool:
 
 
 def _is_of_the_module(error: BaseException) -> bool:
-    """Whether the user's own code is to blame, and not a network, a file system or how DSPy is used.
+    """Whether the user's own code is to blame, or what it and DSPy's made of an answer, and not the machine.
 
-    A name that a prediction lacks is the module's own mistake, although DSPy raises it.
+    A ValueError, a name that is missing and a failed assertion are about values. Anything else is the machine's where
+    it is, or came from, an error of a network or a file system, of an interpreter that does not run or of an import.
     """
-    if not isinstance(error, Exception) or isinstance(error, OSError | MemoryError | OfframpError):
+    if isinstance(error, ValueError | AttributeError | LookupError | AssertionError):
+        return True
+    return isinstance(error, Exception) and not any(map(_is_of_the_machine, _came_from(error)))
+
+
+def _is_of_the_machine(error: BaseException) -> bool:
+    """Whether no answer of a model brings it about. DSPy's `CodeExecutionError` is about the code that was run."""
+    if isinstance(error, ImportError):
+        return _is_of_dspy(error)
+    if isinstance(error, ValueError | dspy.CodeExecutionError):  # an address that is none is a ValueError of `requests`
         return False
-    return isinstance(error, AttributeError | LookupError | AssertionError) or not _is_of_dspy(error)
+    return isinstance(error, OSError | MemoryError | OfframpError | dspy.LMError | dspy.CodeInterpreterError)
+
+
+def _came_from(error: BaseException) -> list[BaseException]:
+    """The exception, and those that it was raised from or in the handling of, as Python prints them.
+
+    But for a missing file that is handled: code that looks for a kept answer asks a model there.
+    """
+    found: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        each = todo.pop()
+        if each is None or any(each is one for one in found):
+            continue
+        found.append(each)
+        handled = None if isinstance(each.__context__, FileNotFoundError) else each.__context__
+        todo.append(each.__cause__ if each.__suppress_context__ else handled)
+        todo += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+    return found
 
 
 def _crash_words(error: BaseException) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
@@ -309,11 +311,14 @@ def _splits(
         return {"all": trainset}
     if len(valset) < 2:
         raise UsageError(problem("Optimizer.compile", "valset", got=len(valset), expected="2 examples or more"))
-    return {"train": trainset, **_halves(valset)}
+    return {"train": trainset, **_halves(valset, _fields(trainset)[0])}
 
 
-def _halves(valset: Sequence[dspy.Example]) -> dict[str, Sequence[dspy.Example]]:
-    """Two halves in which each label has as nearly as can be the same share, whatever the order of the examples."""
+def _halves(valset: Sequence[dspy.Example], inputs: Sequence[str]) -> dict[str, Sequence[dspy.Example]]:
+    """Two halves in which each label has as nearly as can be the same share, whatever the order of the examples.
+
+    Examples with the same inputs are in one half. Raises UsageError where all have the same.
+    """
     whole = [{name: fingerprint(value) for name, value in example.toDict().items()} for example in valset]
     _, labels = _fields(valset)
     different = {name: len({row.get(name) for row in whole}) for name in labels}
@@ -322,10 +327,19 @@ def _halves(valset: Sequence[dspy.Example]) -> dict[str, Sequence[dspy.Example]]
     def place(number: int) -> tuple[list[str], str]:
         return [whole[number].get(name, "") for _, name in shared], content_hash(whole[number])
 
-    order = sorted(range(len(valset)), key=place)
+    together: defaultdict[str, list[int]] = defaultdict(list)
+    rows = list(rows_of({"valset": valset}))  # inputs are the same where the data that is written of them is
+    for number in sorted(range(len(valset)), key=place):
+        together[json.dumps([rows[number].get(name) for name in inputs], sort_keys=True)].append(number)
+    if len(together) < 2:
+        raise UsageError(problem("Optimizer.compile", "valset: all examples have the same inputs"))
+    search: list[int] = []
+    holdout: list[int] = []
+    for group in sorted(together.values(), key=len, reverse=True):  # single ones last: they make the halves even
+        (search if len(search) <= len(holdout) else holdout).extend(group)
     return {
-        "search": [valset[number] for number in sorted(order[::2])],
-        "holdout": [valset[number] for number in sorted(order[1::2])],
+        "search": [valset[number] for number in sorted(search)],
+        "holdout": [valset[number] for number in sorted(holdout)],
     }
 
 
