@@ -379,7 +379,8 @@ def _shown(params: Mapping[str, Scalar], leave_out: Collection[str]) -> list[str
         shown.append(f"{params['demos.count']} {params['demos']} demos")
     known = {"model", "form", "format", "constrained", "tools", "demos", "demos.count", *leave_out}
     rest = {n: v for n, v in params.items() if n not in known and not n.startswith("instruction") and v is not None}
-    return shown + [f"{name}={value}" for name, value in rest.items()]
+    in_order = sorted(rest, key=lambda name: (name != "temperature", name))  # as stored or as stated: the same words
+    return shown + [f"{name}={rest[name]}" for name in in_order]
 
 
 LIKELY = "Likely on the front, not run on all examples"
