@@ -2,22 +2,20 @@
 
 import asyncio
 import json
-import random
 import threading
 
 import pytest
 import sqlalchemy as sa
-from support_calls import PRICE, make_model
+from support_batches import KEY, answer, ask_for, model_of
+from support_calls import PRICE
 
 from offramp.calls.batches import collector
 from offramp.calls.batches.interfaces import OpenAIBatches
-from offramp.calls.caller import open_caller
 from offramp.calls.estimate import worst_usd
 from offramp.calls.failures import BrokenReply, CallError, InvalidRequest, Refused
 from offramp.calls.transports.litellm import LiteLLMTransport
 from offramp.job.clock import Interrupted
 from offramp.records import CallRequest, Price, Purpose
-from offramp.space.model import CallsPart
 from offramp.store import tables
 from offramp.store.batches import BatchLines
 from offramp.store.budget import Budget, BudgetExceeded
@@ -25,72 +23,9 @@ from offramp.store.ledger import Ledger
 from offramp.testing.batches import ScriptedBatches
 from offramp.testing.server import ScriptedServer, ServerReply
 
-KEY = "sk-test-1234567890abcdef"
 HALF = {"input": 0.5, "output": 5.0}
 
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch):
-    monkeypatch.setenv("SCRIPTED_API_KEY", KEY)
-    monkeypatch.setattr(collector, "MOST_FAILED", 2)
-
-
-def answer(body):
-    """The reply to a body of either dialect: an echo of the last words."""
-    said = body["messages"][-1]["content"]
-    text = said if isinstance(said, str) else said[0]["text"]
-    if text == "bad":
-        error = {"type": "error", "error": {"type": "invalid_request_error", "message": "no such field"}}
-        return ServerReply(status=400, body=json.dumps(error).encode())
-    if text == "nonsense":
-        return ServerReply(body=b'{"what": 1}')
-    if "system" in body or isinstance(said, list):
-        message = {
-            "id": "m", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
-            "stop_sequence": None, "content": [{"type": "text", "text": f"echo {text}"}],
-            "usage": {"input_tokens": 10, "output_tokens": 5},
-        }  # fmt: skip
-        return ServerReply(body=json.dumps(message).encode())
-    return ServerReply(text=f"echo {text}")
-
-
-@pytest.fixture
-def batches():
-    return ScriptedBatches()
-
-
-@pytest.fixture
-def server(batches):
-    with ScriptedServer(answer, batches) as server:
-        yield server
-
-
-ROUTES = {"openai": "openai/scripted-1", "anthropic": "anthropic/claude-scripted", "azure": "azure/scripted"}
-
-
-def model_of(server, dialect="openai", **changes):
-    base = server.url if dialect == "openai" else server.root
-    more = {"route": ROUTES[dialect], "api_base": base, "api_key_env": "SCRIPTED_API_KEY", **changes}
-    return make_model(**more)
-
-
-def ask_for(model, *texts, **changes):
-    made = [{"role": "user", "content": text} for text in texts]
-    return [CallRequest(model=model, messages=(one,), params={"max_tokens": 20}, **changes) for one in made]
-
-
-@pytest.fixture
-def opened(store, time_):
-    """A caller on the storage whose sleeping takes no time."""
-
-    def opened(*, batch=True, cap_usd=None, cap_calls=None, check=lambda: None, sleep=None, timed=False):
-        return open_caller(
-            store=store, study="s", store_text=True, budget=Budget(store, "p", cap_usd=cap_usd, cap_calls=cap_calls),
-            concurrency=2, calls=CallsPart(timeout_s=30.0, attempts=4), servers=None, rng=random.Random(0),
-            sleep=sleep or time_.sleep, clock=time_, batch=batch, check=check, timed=timed,
-        )  # fmt: skip
-
-    return opened
+pytestmark = pytest.mark.usefixtures("batch_key")
 
 
 def send_all(caller, requests):

@@ -3,77 +3,34 @@
 import asyncio
 import datetime as dt
 import json
-import random
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import sqlalchemy as sa
-from support_calls import make_model
+from support_batches import ROUTES, ask_for, model_of
 
-from offramp.calls.batches import collector
-from offramp.calls.caller import open_caller
 from offramp.calls.failures import InfrastructureError
-from offramp.records import CallRequest
-from offramp.space.model import CallsPart
 from offramp.store import tables
 from offramp.store.budget import Budget
-from offramp.testing.batches import ScriptedBatch, ScriptedBatches
-from offramp.testing.server import ScriptedServer, ServerReply
+from offramp.testing.batches import ScriptedBatch
 
-ROUTES = {"openai": "openai/scripted-1", "anthropic": "anthropic/claude-scripted", "azure": "azure/scripted"}
 EACH = (10 * 0.5 + 5 * 5.0) / 1e6
 NEVER = 10**9
 RESULT = (200, json.dumps({"type": "message"}).encode())
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch):
-    monkeypatch.setenv("SCRIPTED_API_KEY", "sk-test-1234567890abcdef")
-    monkeypatch.setattr(collector, "MOST_FAILED", 2)
-
-
-def answer(body):
-    said = body["messages"][-1]["content"]
-    if isinstance(said, str):
-        return ServerReply(text=f"echo {said}")
-    message = {
-        "id": "m", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
-        "stop_sequence": None, "content": [{"type": "text", "text": f"echo {said[0]['text']}"}],
-        "usage": {"input_tokens": 10, "output_tokens": 5},
-    }  # fmt: skip
-    return ServerReply(body=json.dumps(message).encode())
+pytestmark = pytest.mark.usefixtures("batch_key")
 
 
 @pytest.fixture
-def batches():
-    return ScriptedBatches()
-
-
-@pytest.fixture
-def server(batches):
-    with ScriptedServer(answer, batches) as server:
-        yield server
-
-
-@pytest.fixture
-def send(store, time_, server):
+def send(opened, server):
     """Replies or errors to requests of these texts; until `until()` holds, then the process is gone, as if killed."""
 
     def send(dialect, *texts, until=None):
-        base = server.url if dialect == "openai" else server.root
-        model = make_model(route=ROUTES[dialect], api_base=base, api_key_env="SCRIPTED_API_KEY")
-        requests = [
-            CallRequest(model=model, messages=({"role": "user", "content": text},), params={"max_tokens": 20})
-            for text in texts
-        ]
-        caller = open_caller(
-            store=store, study="s", store_text=True, budget=Budget(store, "p"), concurrency=2,
-            calls=CallsPart(timeout_s=30.0, attempts=4), servers=None, rng=random.Random(0), sleep=time_.sleep,
-            clock=time_, batch=True,
-        )  # fmt: skip
+        caller = opened()
 
         async def go():
-            tasks = [asyncio.ensure_future(caller.send(one)) for one in requests]
+            tasks = [asyncio.ensure_future(caller.send(one)) for one in ask_for(model_of(server, dialect), *texts)]
             while until is not None and not until():
                 await asyncio.sleep(0.001)
             if until is not None:

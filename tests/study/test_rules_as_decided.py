@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from offramp.records import Objective
-from offramp.study.domain.cascade_cells import Cells
+from offramp.study.domain.cascade_cells import Cells, complete, recorded
 from offramp.study.domain.cascade_report import cascade_report, rule_to_run
 from offramp.study.domain.cascade_rule import Decisions
 
@@ -57,11 +57,17 @@ def test_the_gain_on_the_holdout_is_by_the_decisions_of_an_app(kind, seed) -> No
     assert rule.holdout["quality"] == pytest.approx(np.mean(scores))
 
 
-def test_inputs_of_other_rows_of_the_holdout_change_no_decision() -> None:
+def test_other_rows_of_the_holdout_do_not_change_how_alike_a_row_is_to_those_of_the_search() -> None:
     data = cells(2)
     other = [*data.inputs["text"][:-1], "quite other words about nothing of this order invoice parcel"]
-    found = [cascade_report(replace(data, inputs={"text": texts})).best for texts in (data.inputs["text"], other)]
-    assert found[0] == found[1]
+    kept, rows = complete(data)
+    one, two = (
+        recorded(replace(data, inputs={"text": texts}), kept, rows, OBJECTIVES).similarity
+        for texts in (data.inputs["text"], other)
+    )
+    assert (one[:-1, : data.searched] == two[:-1, : data.searched]).all()
+    assert (one[-1, : data.searched] != two[-1, : data.searched]).any()
+    assert one[data.searched : -1, : data.searched].std() > 0
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.01])

@@ -254,7 +254,11 @@ _TOO_LONG = "shorten them, or use a model with a larger context"
 
 def _named(seen: Aggregate, kind: str) -> str:
     """The first examples of a kind, in brackets; empty where they are not known."""
-    ids = seen.examples.get(kind, ())
+    return examples_named(seen.examples.get(kind, ()))
+
+
+def examples_named(ids: Sequence[str]) -> str:
+    """The first of these examples, in brackets with a space before them; empty for none."""
     more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
     return f" ({plain(', '.join(ids[:MOST_NAMED]))}{more})" if ids else ""
 

@@ -159,14 +159,14 @@ def _kept(origin: Origin, folder: FeatureFolder) -> Baseline:
     }  # fmt: skip
     return Baseline(
         basis=Basis.PROMOTION,
-        search=_aggregate(origin, evidence.search),
-        holdout=_aggregate(origin, evidence.holdout),
+        search=_aggregate(evidence.search),
+        holdout=_aggregate(evidence.holdout),
         results=counted(results),
     )
 
 
-def _aggregate(origin: Origin, seen: SplitEvidence) -> Aggregate:
-    """As the promotion stored it, at the price that it is at: what other models cost is not kept by itself."""
+def _aggregate(seen: SplitEvidence) -> Aggregate:
+    """As the promotion stored it, cost included: what it came to by model, which another price needs, is not kept."""
     counts, quality = ("n", "n_fault", "n_failed"), ("quality", "quality_low", "quality_high")
     return Aggregate(**picked(seen, *counts, *quality, "cost_usd", "latency_p50_s", "latency_p95_s"))
 

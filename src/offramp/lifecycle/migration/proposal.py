@@ -22,9 +22,9 @@ from offramp.models.retirement.dates import Standing
 from offramp.records import SAME_SCORE, Aggregate, Candidate, DemoKind, Result, picked
 from offramp.study.domain.paired_comparison import MARGIN, PairedComparison
 from offramp.study.wording import (
-    MOST_NAMED,
     answer_counts,
     answer_notes,
+    examples_named,
     interval_words,
     money,
     number,
@@ -168,10 +168,8 @@ def _unanswered(found: Migration) -> list[str]:
     names = found.baseline.unanswered
     if not names:
         return []
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    size = len(found.examples) + len(names)
-    who = f"{plain(', '.join(names[:MOST_NAMED]))}{more}"
-    return [f"{len(names)} of {size} examples of the holdout have no recorded answer and are left out ({who})"]
+    what = f"{len(names)} of {len(found.examples) + len(names)} examples of the holdout have no recorded answer"
+    return [f"{what} and are left out{examples_named(names)}"]
 
 
 def _regraded(found: Migration) -> list[str]:

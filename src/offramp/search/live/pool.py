@@ -10,7 +10,7 @@ Invariant: who joins depends on the seed, the job's params and texts, and what t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from offramp.ids import content_hash
@@ -41,7 +41,7 @@ class Pool:
         candidates: by index, as in the race.
         places: index by candidate id.
         lost: indices of those whose model no longer answers: others may take their places.
-        same: ids of those that are not in the pool because they show the demos of one that is, and send the same.
+        duplicates: ids of those that are not in the pool because they send what one that is sends, demos included.
         unwritten: assignments that joined since `written` was called.
     """
 
@@ -54,9 +54,9 @@ class Pool:
         self.candidates: list[Candidate] = []
         self.places: dict[str, int] = {}
         self.lost: set[int] = set()
-        self.same: set[str] = set()
-        self._sending: set[str] = set()
-        self._shown = Shown(state.job)
+        self.duplicates: set[str] = set()
+        self._sent: set[str] = set()
+        self._chosen = ChosenDemos(state.job)
         self.unwritten: list[Assignment] = []
         self.unwritten_first: list[int] = []
         self.adopt(state.job)
@@ -78,10 +78,10 @@ class Pool:
     def add(self, params: Assignment, *, first: bool = False) -> int | None:
         """The index of a new candidate; None where it is in the pool, or sends what one sends that is."""
         candidate = self._job.candidate(params)
-        if candidate.id in self._in():
+        if any(candidate.id in known for known in self._known()):
             return None
-        if self._shown.key(candidate) in self._sending:
-            self.same.add(candidate.id)
+        if self._chosen.key(candidate) in self._sent:
+            self.duplicates.add(candidate.id)
             return None
         return self.enter(candidate, first=first)
 
@@ -93,7 +93,7 @@ class Pool:
             self.unwritten_first.append(index)
         self.candidates.append(candidate)
         self.places[candidate.id] = index
-        self._sending.add(self._shown.key(candidate))
+        self._sent.add(self._chosen.key(candidate))
         self._state.candidates[candidate.id] = candidate
         return index
 
@@ -135,26 +135,30 @@ class Pool:
         return self._trials - (len(self.candidates) - len(self.lost))
 
     def _in(self) -> set[str]:
-        return self.places.keys() | self._state.twins.keys() | self.same
+        return set().union(*self._known())
+
+    def _known(self) -> tuple[Set[str], ...]:
+        """Ids that need not join; not as one set, since every candidate of a listed space is looked up at each wave."""
+        return self.places.keys(), self._state.twins.keys(), self.duplicates
 
 
-class Shown:
-    """Which candidates show the same demos: three `balanced` ones may be the three `random` ones of the same seed."""
+class ChosenDemos:
+    """Which candidates have the same demos: three `balanced` ones may be the three `random` ones of the same seed."""
 
     def __init__(self, job: ResolvedJob) -> None:
         self._job = job
-        self._chosen: dict[tuple[DemoKind, int, int], tuple[str, ...]] = {}
+        self._rows: dict[tuple[DemoKind, int, int], tuple[str, ...]] = {}
 
     def key(self, candidate: Candidate) -> str:
         """The same for candidates that differ in nothing but how they came to the same demos."""
         kind, count, seed = candidate.demo_kind, candidate.demo_count, candidate.demo_seed
         if kind not in (DemoKind.RANDOM, DemoKind.BALANCED):
             return candidate.id
-        if (kind, count, seed) not in self._chosen:
+        if (kind, count, seed) not in self._rows:
             found = choose_demos(kind, count, seed, self._job.task.splits.train, self._job.balance_by)
-            self._chosen[kind, count, seed] = tuple(example.content_hash for example in found)
+            self._rows[kind, count, seed] = tuple(example.content_hash for example in found)
         bare = replace(candidate, demo_kind=DemoKind.NONE, demo_count=0)
-        return content_hash([bare.id, *self._chosen[kind, count, seed]])
+        return content_hash([bare.id, *self._rows[kind, count, seed]])
 
 
 def prompt_read(candidate: Candidate, job: ResolvedJob) -> str | None:
